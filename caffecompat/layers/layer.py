@@ -1,0 +1,120 @@
+"""What every layer is: a torch module made from a LayerParameter and the shapes of its bottoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.layers.fillers import fill
+
+__all__ = ["Context", "Layer", "LayerError", "Shape"]
+
+Shape = tuple[int, ...]
+TRAIN, TEST = 0, 1
+
+
+class LayerError(CaffeCompatError):
+    """A layer's parameters or bottoms break one of its rules; the net adds the layer's name and place."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer knows of the net around it.
+
+    `phase` is 0 for TRAIN and 1 for TEST; `dialect` is the letter of the Caffe
+    fork whose rules the net's text follows ("B" BVLC, "S" SSD, "X" Xilinx,
+    "J" Jacinto/NVCaffe, "E" ENet/SegNet, "P" PSPNet/DeepLab).
+    """
+
+    phase: int
+    dialect: str = "B"
+
+
+class Layer(nn.Module):
+    """One Caffe layer.
+
+    A subclass checks its parameters and makes its blobs in ``__init__`` and
+    computes its tops in ``forward``. It keeps nothing else that depends on the
+    shapes of the bottoms, so one layer serves every input size. ``forward``
+    takes one tensor a bottom and returns one tensor, or a tuple where the layer
+    has several tops; it also runs on ``meta`` tensors, which is how shapes are
+    inferred.
+
+    Attributes:
+        type: the type string of the prototxt, set by ``@register``.
+        bottoms, tops: least and greatest count allowed; ``None`` is no limit.
+        blob_names: parameter names in Caffe's blob order.
+        top_count: how many tops the prototxt names (some layers compute more on request).
+    """
+
+    type: ClassVar[str] = ""
+    bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
+    tops: ClassVar[tuple[int, int | None]] = (1, 1)
+    is_loss: ClassVar[bool] = False
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__()
+        self.param = param
+        self.context = context
+        self.top_count = max(1, len(param.top))
+        self.blob_names: list[str] = []
+        self.train(context.phase == TRAIN)
+        self._check_count("bottom", len(bottom_shapes), self.bottoms)
+        self._check_count("top", len(param.top), self.tops)
+
+    def _check_count(self, what: str, have: int, limits: tuple[int, int | None]) -> None:
+        least, most = limits
+        if have < least or (most is not None and have > most):
+            if least == most:
+                want = str(least)
+            else:
+                want = f"at least {least}" if most is None else f"{least} to {most}"
+            raise LayerError(f"{self.type} takes {want} {what} blob(s), this layer has {have}")
+
+    def add_blob(self, name: str, shape: Shape, filler: Any = None, *, learned: bool = True) -> nn.Parameter:
+        """Register the next blob (Caffe's order) as parameter `name`, filled by a FillerParameter.
+
+        Without a filler it holds zeros, as Caffe's default constant filler gives.
+        `learned` False is for statistics that backward never touches.
+        """
+        blob = nn.Parameter(torch.zeros(shape), requires_grad=learned)
+        if filler is not None:
+            with torch.no_grad():
+                fill(blob.data, filler)
+        self.register_parameter(name, blob)
+        self.blob_names.append(name)
+        return blob
+
+    @property
+    def blobs(self) -> list[nn.Parameter]:
+        """The layer's parameters in Caffe's blob order."""
+        return [getattr(self, name) for name in self.blob_names]
+
+    def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:
+        """Bring the blobs of a weight file into this layer's layout (batch normalization has several)."""
+        return blobs
+
+    def weights_loaded(self) -> None:
+        """Called after blobs were copied in from a file."""
+
+    def default_loss_weight(self, top_index: int) -> float:
+        """Weight of a top in the objective where the prototxt names none: 1 for a loss layer's first top."""
+        return 1.0 if self.is_loss and top_index == 0 else 0.0
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        """Whether backward can reach that bottom at all (labels: no)."""
+        return True
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """Multiply-accumulates of one forward pass."""
+        return 0
+
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Compute the tops."""
+        raise NotImplementedError
