@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers.fillers import fill
+from caffecompat.layers.fillers import FillerError, fill
 
 __all__ = ["Context", "Layer", "LayerError", "Shape"]
 
@@ -85,8 +85,10 @@ class Layer(nn.Module):
         """
         blob = nn.Parameter(torch.zeros(shape), requires_grad=learned)
         if filler is not None:
-            with torch.no_grad():
+            try:
                 fill(blob.data, filler)
+            except FillerError as error:
+                raise LayerError(f"{name}: {error}") from None
         self.register_parameter(name, blob)
         self.blob_names.append(name)
         return blob

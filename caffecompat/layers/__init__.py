@@ -1,0 +1,13 @@
+"""One class per Caffe layer type; importing this package registers them all."""
+
+from importlib import import_module
+
+from caffecompat.layers.layer import Context, Layer, LayerError
+from caffecompat.layers.registry import layer_class, layer_types, register
+
+__all__ = ["Context", "Layer", "LayerError", "layer_class", "layer_types", "register"]
+
+_FAMILIES: tuple[str, ...] = ()
+
+for _family in _FAMILIES:
+    import_module(f"{__name__}.{_family}")
