@@ -1,0 +1,74 @@
+"""The private descriptor pool that holds the merged Caffe schema.
+
+Protobuf's default pool knows one definition per full name in a process. Another package may well have put its own ``caffe.proto`` there (pycaffe,
+OpenCV's tools, converters), so ours lives in a pool of its own and the two never meet. The pool is filled from ``caffe.desc``, the compiled form
+of ``proto/caffe.proto`` that the build puts beside this module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.message import Message
+
+from caffecompat.errors import CaffeCompatError
+
+PACKAGE = "caffe"
+DESCRIPTOR_FILE = Path(__file__).with_name("caffe.desc")
+
+
+def _load(path: Path) -> FileDescriptor:
+    """Fill a fresh pool from the FileDescriptorSet at ``path``."""
+    files = descriptor_pb2.FileDescriptorSet()
+    try:
+        files.ParseFromString(path.read_bytes())
+    except FileNotFoundError:
+        raise CaffeCompatError(
+            f"the compiled schema {path} is missing; it is made from proto/caffe.proto at build: run 'pip install -e .' in the source tree"
+        ) from None
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindFileByName(files.file[-1].name)
+
+
+SCHEMA: FileDescriptor = _load(DESCRIPTOR_FILE)
+
+
+def message_class(name: str) -> type[Message]:
+    """The class of a message by its name within package ``caffe``, e.g. ``"ProposalParameter.Anchor"``.
+
+    Raises:
+        KeyError: the schema has no message of that name.
+    """
+    return message_factory.GetMessageClass(SCHEMA.pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+
+
+def lookup(name: str) -> Any:
+    """What a generated ``caffe_pb2`` module would hold under ``name``: a message class, an enum or an enum's value.
+
+    Raises:
+        AttributeError: the schema has no such top-level name.
+    """
+    message: Descriptor | None = SCHEMA.message_types_by_name.get(name)
+    if message is not None:
+        return message_factory.GetMessageClass(message)
+    enum: EnumDescriptor | None = SCHEMA.enum_types_by_name.get(name)
+    if enum is not None:
+        return EnumTypeWrapper(enum)
+    for enum in SCHEMA.enum_types_by_name.values():
+        if name in enum.values_by_name:
+            return enum.values_by_name[name].number
+    raise AttributeError(f"the Caffe schema has no message, enum or enum value {name!r}")
+
+
+def names() -> list[str]:
+    """Every name that ``lookup`` answers, sorted."""
+    found = [*SCHEMA.message_types_by_name, *SCHEMA.enum_types_by_name]
+    for enum in SCHEMA.enum_types_by_name.values():
+        found += enum.values_by_name
+    return sorted(found)
