@@ -1,0 +1,113 @@
+"""The text lists of pictures: ``path label`` lines and ``picture label-picture`` lines."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from caffecompat.errors import CaffeCompatError
+
+__all__ = ["ListError", "ListedImage", "ListedPair", "read_image_list", "read_pair_list"]
+
+
+class ListError(CaffeCompatError):
+    """A list that cannot be read, or lines in it that make no sense."""
+
+
+class ListedImage(NamedTuple):
+    """One line of an image list; `line` counts from 1."""
+
+    path: str
+    label: int
+    line: int
+
+
+class ListedPair(NamedTuple):
+    """One line of a segmentation list; `label` is "" where the line has one column."""
+
+    image: str
+    label: str
+    line: int
+
+
+def read_image_list(path: str | os.PathLike[str]) -> list[ListedImage]:
+    """Read ``path label`` lines, split at the last blank, so paths may contain blanks (BVLC, SSD, ENet).
+
+    Empty lines are passed over. Labels are integers of 32 bits.
+
+    Raises:
+        ListError: the file cannot be read, is empty, or lines lack an integer label; up to ten
+            such lines are named with their numbers.
+    """
+    entries: list[ListedImage] = []
+    wrong: list[str] = []
+    for number, line in _lines(path):
+        words = line.rsplit(None, 1)
+        try:
+            label = int(words[1])
+            if not -(1 << 31) <= label < 1 << 31:
+                raise ValueError
+        except (IndexError, ValueError):
+            wrong.append(f"{path}:{number}: expected 'path label' with an integer label, found {line!r}")
+            continue
+        entries.append(ListedImage(words[0], label, number))
+    _raise(wrong)
+    if not entries:
+        raise ListError(f"{path} lists no image; expected lines 'path label'")
+    return entries
+
+
+def read_pair_list(path: str | os.PathLike[str], *, labels: bool = True) -> list[ListedPair]:
+    """Read ``picture label-picture`` lines, separated by blanks (ImageSegData, DenseImageData).
+
+    A path with blanks may be put in double quotes. Columns behind the second are ignored, as Caffe ignores them.
+
+    Args:
+        labels: False also accepts lines of one column (ImageSegData with label_type NONE).
+
+    Raises:
+        ListError: the file cannot be read, is empty, or lines have too few columns.
+    """
+    entries: list[ListedPair] = []
+    wrong: list[str] = []
+    for number, line in _lines(path):
+        words = _columns(line)
+        if len(words) < (2 if labels else 1):
+            wrong.append(f"{path}:{number}: expected 'picture label-picture', found {line!r}")
+            continue
+        entries.append(ListedPair(words[0], words[1] if len(words) > 1 else "", number))
+    _raise(wrong)
+    if not entries:
+        raise ListError(f"{path} lists no image; expected lines 'picture label-picture'")
+    return entries
+
+
+def _columns(line: str) -> list[str]:
+    if '"' not in line:
+        return line.split()
+    words: list[str] = []
+    while line := line.lstrip():
+        if line.startswith('"') and '"' in line[1:]:
+            word, line = line[1:].split('"', 1)
+        else:
+            word, _, line = line.partition(" ")
+        words.append(word)
+    return words
+
+
+def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """The lines that are not empty, stripped, with their numbers."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            text = file.read()
+    except OSError as error:
+        raise ListError(f"cannot read the list {path}: {error.strerror}") from None
+    if "\0" in text[:4096]:
+        raise ListError(f"{path} is not a text file; expected a list of pictures, one a line")
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
+def _raise(wrong: list[str]) -> None:
+    if wrong:
+        more = f"\n... and {len(wrong) - 10} more lines" if len(wrong) > 10 else ""
+        raise ListError("\n".join(wrong[:10]) + more)
