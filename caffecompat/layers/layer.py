@@ -93,6 +93,12 @@ class Layer(nn.Module):
         self.blob_names.append(name)
         return blob
 
+    def axis_index(self, axis: int, shape: Shape, name: str = "axis") -> int:
+        """The axis of a blob of that shape, counted from the front (Caffe also counts from the end, with negatives)."""
+        if not -len(shape) <= axis < len(shape):
+            raise LayerError(f"{name} {axis} is not one of the {len(shape)} axes of a blob of shape {tuple(shape)}")
+        return axis % len(shape)
+
     @property
     def blobs(self) -> list[nn.Parameter]:
         """The layer's parameters in Caffe's blob order."""
