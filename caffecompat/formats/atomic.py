@@ -1,0 +1,113 @@
+"""Writing files so that nobody ever sees half of one.
+
+The bytes go to a temporary file in the same folder, are flushed to the disk, and the file is then renamed
+over the old one (POSIX rename is atomic). Whatever fails before that leaves the old file as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from caffecompat.errors import CaffeCompatError
+
+__all__ = ["WriteError", "atomic_path", "atomic_write"]
+
+
+class WriteError(CaffeCompatError):
+    """A file could not be written; what stood there before is untouched."""
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file to write to, which becomes `path` when the block ends without an exception.
+
+    Raises:
+        WriteError: for any OSError in the block or at its end (disk full, no permission, no such folder).
+    """
+    with atomic_path(path) as temporary:
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+        except OSError as problem:
+            raise _explain(os.fspath(path), problem) from problem
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The name of a temporary file that becomes `path` when the block ends without an exception.
+
+    For libraries that open files by name (HDF5). A link is followed; a target that is no regular file
+    (``/dev/stdout``, a pipe) is written to directly.
+
+    Raises:
+        WriteError: the file cannot be made, flushed or renamed.
+    """
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+        yield target
+        return
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        _create_like(temporary, target)
+        try:
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _flush_folder(folder)
+    except OSError as problem:
+        raise _explain(os.fspath(path), problem) from problem
+
+
+def _create_like(temporary: str, target: str) -> None:
+    """An empty new file with the permissions of the one it will replace, or those that the umask gives."""
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, stat.S_IMODE(os.stat(target).st_mode))
+    finally:
+        os.close(descriptor)
+
+
+def _flush(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: str) -> None:
+    """Make the rename itself durable, on file systems that know how."""
+    with contextlib.suppress(OSError):
+        _flush(folder)
+
+
+def _explain(path: str, problem: OSError) -> WriteError:
+    folder = os.path.dirname(path) or "."
+    advice = {
+        errno.ENOSPC: f"free space there ('df -h {folder}') or write elsewhere",
+        errno.EDQUOT: "your quota is used up; free space or write elsewhere",
+        errno.EFBIG: "the file would be larger than allowed there ('ulimit -f', or the file system's limit)",
+        errno.EACCES: f"give yourself write access to {folder!r} or write elsewhere",
+        errno.EPERM: f"give yourself write access to {folder!r} or write elsewhere",
+        errno.EROFS: "the file system is read-only; write elsewhere",
+        errno.ENOENT: f"make the folder first (mkdir -p {folder})",
+        errno.EISDIR: "that is a folder; name a file",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+        errno.ENAMETOOLONG: "shorten the name",
+    }.get(problem.errno or 0, "check the disk")
+    kept = " (the old file is unchanged)" if os.path.isfile(path) else ""
+    return WriteError(f"{path}: cannot be written: {problem.strerror or problem}{kept}; {advice}")

@@ -1,0 +1,239 @@
+"""Binary caffemodels: `NetParameter` messages, of which only names, types and blobs are read.
+
+Reading walks the wire format over a mapped file and remembers where the values lie, so that a caffemodel of
+any fork and any size opens in milliseconds: LayerParameter numbers that forks use for different messages are
+passed over, and protobuf's limit of 2 GiB does not apply.
+
+Field numbers (BVLC caffe.proto): NetParameter 1 name, 2 layers (V1 and V0), 100 layer;
+LayerParameter 1 name, 2 type, 7 blobs; V1LayerParameter 1 layer (V0), 4 name, 5 type (enum), 6 blobs;
+V0LayerParameter 1 name, 2 type, 50 blobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
+from caffecompat.formats.foreign import MappedFile, describe_message
+from caffecompat.formats.layer_types import V0_TYPES, V1_TYPES
+from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
+from caffecompat.formats.wire import (
+    BYTES,
+    VARINT,
+    Overrun,
+    WireError,
+    bytes_header,
+    read_field,
+    string_field,
+)
+
+__all__ = ["load_caffemodel", "open_caffemodel", "save_caffemodel"]
+
+_V2_LAYER = 100
+_GENERATION = {_V2_LAYER: "V2", 2: "V1"}  # by field number in NetParameter
+
+# By generation: field numbers of name, type and blobs, and the wire type of the type.
+_LAYOUT = {"V2": (1, 2, 7, BYTES), "V1": (4, 5, 6, VARINT), "V0": (1, 2, 50, BYTES)}
+
+
+def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
+    """The blobs of a caffemodel (binary or HDF5) by layer name, copied into memory of their own.
+
+    Layers without blobs are left out. Values are float32, or float64 where the file has doubles; shapes are as
+    stored, so the weights of an old InnerProduct come as (1, 1, N, K).
+
+    Raises:
+        WeightsError: the file is not a caffemodel, is cut short or damaged.
+    """
+    return open_weights(path).load()
+
+
+def open_caffemodel(path: str | os.PathLike[str]) -> WeightFile:
+    """Open a binary caffemodel: its layers and the shapes of their blobs at once, values when asked for.
+
+    All generations are read (V2 `layer`, V1 and V0 `layers`), and the encodings of BVLC and its forks:
+    packed and unpacked floats, doubles, NVCaffe's raw_data of 16, 32 and 64 bits.
+
+    Raises:
+        WeightsError: the file is something else, is cut short or damaged; names the layer and the offset.
+    """
+    return _NetReader(MappedFile(path, "caffemodel")).read()
+
+
+class _NetReader:
+    """Walks a NetParameter; knows where it is when something is wrong."""
+
+    def __init__(self, file: MappedFile) -> None:
+        self.file = file
+        self.net = WeightFile(file.path, "", "", file.size)
+        self.generations: dict[str, None] = {}  # an ordered set
+        self.inside = ""
+
+    def read(self) -> WeightFile:
+        data, size = self.file.data, self.file.size
+        at = 0
+        try:
+            while at < size:
+                self.inside = ""
+                number, wire, value, stop = read_field(data, at, size)
+                if (number == 1 or number in _GENERATION) and wire != BYTES:
+                    raise WireError(f"field {number} of a net cannot have wire type {wire}", at)
+                if number == 1:
+                    self.net.name = self._text(value, stop)
+                elif number in _GENERATION:
+                    self._read_layer(value, stop, _GENERATION[number])
+                at = stop
+        except WireError as problem:
+            raise self._explain(problem) from None
+        if not self.net.layers:
+            self._refuse_foreign()
+        self.net.format = "+".join(self.generations)
+        return self.net
+
+    def _text(self, at: int, end: int) -> str:
+        return bytes(self.file.data[at:end]).decode("utf-8", "backslashreplace")
+
+    def _read_layer(self, at: int, end: int, generation: str) -> None:
+        """Append the layer between two offsets; a V1 layer may hold a V0 layer, which is the layer then."""
+        data = self.file.data
+        name_number, type_number, blobs_number, type_wire = _LAYOUT[generation]
+        name, kind = "", ""
+        blobs: list[WireBlob] = []
+        self.inside = f"layer {len(self.net.layers)}"
+        while at < end:
+            number, wire, value, stop = read_field(data, at, end)
+            if generation == "V1" and number == 1 and wire == BYTES:
+                self._read_layer(value, stop, "V0")
+                return
+            expected = type_wire if number == type_number else BYTES
+            if number in (name_number, type_number, blobs_number) and wire != expected:
+                raise WireError(f"field {number} of a layer cannot have wire type {wire}", at)
+            if number == name_number:
+                name = self._text(value, stop)
+                self.inside = f"layer {name!r}"
+            elif number == type_number:
+                kind = self._type(generation, value, stop)
+            elif number == blobs_number:
+                layer = self.inside
+                self.inside = where = f"{layer}, blob {len(blobs)}"
+                blobs.append(read_blob(self.file, value, stop, where))
+                self.net.dialect = blobs[-1].fork or self.net.dialect
+                self.inside = layer
+            at = stop
+        self.generations[generation] = None
+        self.net.layers.append(LayerWeights(name, kind, list(blobs)))
+
+    def _type(self, generation: str, value: int, stop: int) -> str:
+        if generation == "V1":
+            return V1_TYPES.get(value, f"V1 type {value}")
+        kind = self._text(value, stop)
+        return V0_TYPES.get(kind, kind) if generation == "V0" else kind
+
+    def _explain(self, problem: WireError) -> WeightsError:
+        """What is wrong, for the person who gave the file."""
+        path, size, whole = self.file.path, self.file.size, len(self.net.layers)
+        if not whole and not self.inside:
+            self._refuse_foreign()
+        if isinstance(problem, Overrun) and problem.at + problem.left == size:
+            if not self.inside and problem.number in _GENERATION:
+                with contextlib.suppress(WireError):  # for the name of the layer that breaks off
+                    self._read_layer(problem.at, size, _GENERATION[problem.number])
+            return WeightsError(
+                f"{path}: the file ends inside {self.inside or 'a field between layers'}: {problem.size} bytes should "
+                f"follow offset {problem.at}, {problem.left} do ({whole} layers before it are whole). The file has "
+                f"{size} bytes and needs at least {problem.at + problem.size}: its copy or download was cut short, or "
+                "the disk was full when it was written; fetch it again"
+            )
+        where = f" in {self.inside}" if self.inside else f" behind {whole} layers"
+        return WeightsError(
+            f"{path}: damaged, or not a caffemodel: {problem} (offset {problem.at}{where}); fetch the file again"
+        )
+
+    def _refuse_foreign(self) -> None:
+        what = describe_message(self.file.data)
+        if what and what != "a caffemodel":
+            raise WeightsError(f"{self.file.path}: this is {what}, not a caffemodel")
+
+
+def save_caffemodel(
+    path: str | os.PathLike[str],
+    net: Any,
+    blobs: Mapping[str, Sequence[np.ndarray]],
+    diffs: Mapping[str, Sequence[np.ndarray]] | None = None,
+) -> None:
+    """Write a binary caffemodel that the original Caffe reads.
+
+    Written as Caffe's Net::ToProto and protobuf's C++ serialiser do: the net's name, then every layer in the net's
+    order, fields in ascending number, blobs with shape and packed float32 (float64 arrays as doubles). The arrays
+    are written one by one, so the file may exceed 2 GiB (which the original's protobuf refuses to read). An old
+    file stays whole until the new one is complete.
+
+    Args:
+        net: a NetParameter with `layer`s. Blobs of its own and unknown fields are dropped.
+        blobs: by layer name; layers that are missing here are written without blobs.
+        diffs: gradients, as Caffe stores with ``snapshot_diff: true``; same names, counts and shapes as `blobs`.
+
+    Raises:
+        WeightsError: `blobs` names a layer that is not in the net, or a diff has another shape than its blob.
+        WriteError: the file could not be written.
+    """
+    _check(path, net, blobs, diffs)
+    with atomic_write(path) as file:
+        if net.HasField("name"):
+            file.write(string_field(1, net.name))
+        for layer in net.layer:
+            own = blobs.get(layer.name, ())
+            own_diffs = diffs.get(layer.name, ()) if diffs else ()
+            for piece in _layer_pieces(layer, own, own_diffs):
+                file.write(piece)
+
+
+def _check(
+    path: str | os.PathLike[str],
+    net: Any,
+    blobs: Mapping[str, Sequence[np.ndarray]],
+    diffs: Mapping[str, Sequence[np.ndarray]] | None,
+) -> None:
+    names = {layer.name for layer in net.layer}
+    strangers = [name for name in blobs if name not in names]
+    if strangers:
+        raise WeightsError(f"{os.fspath(path)}: weights for layers that are not in the net: {', '.join(strangers)}")
+    for name, arrays in (diffs or {}).items():
+        shapes = [array.shape for array in arrays]
+        if shapes != [array.shape for array in blobs.get(name, ())]:
+            raise WeightsError(f"{os.fspath(path)}: layer {name!r}: diffs of shapes {shapes} do not fit its blobs")
+
+
+def _layer_pieces(layer: Any, blobs: Sequence[np.ndarray], diffs: Iterable[np.ndarray]) -> Iterator[bytes | memoryview]:
+    """A `layer` field of a net, piece by piece: blobs stand between the fields below and above number 7."""
+    bare = type(layer)()
+    bare.CopyFrom(layer)
+    bare.ClearField("blobs")
+    bare.DiscardUnknownFields()
+    fields = bare.SerializeToString(deterministic=True)
+    cut = _offset_of_field_from(fields, 7)
+    written = [blob_pieces(blob, diffs[at] if diffs else None) for at, blob in enumerate(blobs)]
+    headers = [bytes_header(7, size) for size, _ in written]
+    yield bytes_header(_V2_LAYER, len(fields) + sum(map(len, headers)) + sum(size for size, _ in written))
+    yield fields[:cut]
+    for header, (_, pieces) in zip(headers, written, strict=True):
+        yield header
+        yield from pieces
+    yield fields[cut:]
+
+
+def _offset_of_field_from(message: bytes, number: int) -> int:
+    """The offset of the first field of at least `number` in a message whose fields are in ascending order."""
+    at, end = 0, len(message)
+    while at < end:
+        found, _, _, stop = read_field(message, at, end)
+        if found >= number:
+            break
+        at = stop
+    return at
