@@ -14,7 +14,7 @@ DESCRIPTOR = Path("caffecompat/schema/caffe.desc")
 
 
 class BuildPy(build_py):
-    """The standard copying of modules, plus the schema compiled into a FileDescriptorSet beside the modules that read it.
+    """The standard copying of modules, plus the schema compiled beside the modules that read it.
 
     An editable install writes it into the source tree, every other build into the build folder.
     """
@@ -25,11 +25,17 @@ class BuildPy(build_py):
 
 
 def compile_schema(target: Path) -> None:
-    """Compile the schema to ``target``."""
+    """Compile the schema, with its comments, to ``target``."""
     from grpc_tools import protoc  # known only after the build's requirements are installed
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    arguments = ["protoc", f"--proto_path={PROTO.parent}", f"--descriptor_set_out={target}", PROTO.name]
+    arguments = [
+        "protoc",
+        f"--proto_path={PROTO.parent}",
+        f"--descriptor_set_out={target}",
+        "--include_source_info",
+        PROTO.name,
+    ]
     if protoc.main(arguments) != 0:
         raise RuntimeError(f"protoc could not compile {PROTO}")
 

@@ -1,8 +1,9 @@
 """The private descriptor pool that holds the merged Caffe schema.
 
-Protobuf's default pool knows one definition per full name in a process. Another package may well have put its own ``caffe.proto`` there (pycaffe,
-OpenCV's tools, converters), so ours lives in a pool of its own and the two never meet. The pool is filled from ``caffe.desc``, the compiled form
-of ``proto/caffe.proto`` that the build puts beside this module.
+Protobuf's default pool knows one definition per full name in a process. Another package may well have put its own
+``caffe.proto`` there (pycaffe, OpenCV's tools, converters), so ours lives in a pool of its own and the two never
+meet. The pool is filled from ``caffe.desc``, the compiled form of ``proto/caffe.proto`` that the build puts beside
+this module.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
@@ -21,22 +24,33 @@ PACKAGE = "caffe"
 DESCRIPTOR_FILE = Path(__file__).with_name("caffe.desc")
 
 
-def _load(path: Path) -> FileDescriptor:
-    """Fill a fresh pool from the FileDescriptorSet at ``path``."""
-    files = descriptor_pb2.FileDescriptorSet()
+def read_descriptor(path: Path = DESCRIPTOR_FILE) -> FileDescriptorProto:
+    """The compiled schema as the build wrote it, comments included.
+
+    Raises:
+        CaffeCompatError: the file is missing, because the package was never built.
+    """
+    files = FileDescriptorSet()
     try:
         files.ParseFromString(path.read_bytes())
     except FileNotFoundError:
         raise CaffeCompatError(
-            f"the compiled schema {path} is missing; it is made from proto/caffe.proto at build: run 'pip install -e .' in the source tree"
+            f"the compiled schema {path} is missing; it is made from proto/caffe.proto at build: "
+            "run 'pip install -e .' in the source tree"
         ) from None
-    pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
-        pool.AddSerializedFile(file.SerializeToString())
-    return pool.FindFileByName(files.file[-1].name)
+    return files.file[0]
 
 
-SCHEMA: FileDescriptor = _load(DESCRIPTOR_FILE)
+def _load() -> FileDescriptor:
+    """Fill a fresh pool with the schema."""
+    file = read_descriptor()
+    file.ClearField("source_code_info")
+    pool = DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindFileByName(file.name)
+
+
+SCHEMA: FileDescriptor = _load()
 
 
 def message_class(name: str) -> type[Message]:
