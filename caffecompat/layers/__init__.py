@@ -7,7 +7,14 @@ from caffecompat.layers.registry import layer_class, layer_types, register
 
 __all__ = ["Context", "Layer", "LayerError", "layer_class", "layer_types", "register"]
 
-_FAMILIES: tuple[str, ...] = ()
+_FAMILIES = (
+    "convolution",
+    "embed",
+    "inner_product",
+    "normalization",
+    "pooling",
+    "scale",
+)
 
 for _family in _FAMILIES:
     import_module(f"{__name__}.{_family}")

@@ -122,7 +122,3 @@ class Layer(nn.Module):
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Multiply-accumulates of one forward pass."""
         return 0
-
-    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Compute the tops."""
-        raise NotImplementedError

@@ -1,0 +1,282 @@
+"""BatchNorm in the three layouts that share the name, LRN and MVN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+from caffecompat.schema import pb
+
+__all__ = ["LRN", "MVN", "BatchNorm"]
+
+_BLOBS = {
+    "bvlc": ("mean", "variance", "factor"),
+    "xilinx": ("scale", "bias", "mean", "variance", "unused"),
+    "nvcaffe": ("mean", "variance", "factor"),
+    "nvcaffe affine": ("mean", "variance", "factor", "scale", "bias"),
+}
+_STATISTICS = ("mean", "variance", "factor", "unused")
+
+
+@register("BatchNorm")
+class BatchNorm(Layer):
+    """Batch normalization over all axes but 1; the blobs differ among the forks.
+
+    ============== ========================================== =====================================
+    layout         blobs                                      where
+    ============== ========================================== =====================================
+    bvlc           mean sum, variance sum, factor             BVLC, SSD, ENet, PSPNet
+    xilinx         scale, bias, mean, variance, unused        Xilinx, or where fillers say so
+    nvcaffe        mean, variance, factor (1), scale, bias    NVCaffe and Jacinto; the last two only
+                                                              with scale_bias or a filler
+    ============== ========================================== =====================================
+
+    Blobs are (C), and (1) for factor and unused. Xilinx' GPU build makes them (1, C, 1, 1), its CPU
+    build (C), and each reads the other's files.
+
+    bvlc: statistics are the sums divided by the factor. Each forward with batch statistics, TEST's
+    too, decays the three by moving_average_fraction and adds the batch mean, the unbiased
+    (m / (m - 1)) variance and 1. `use_global_stats` decides in both phases (default: TEST).
+    `update_global_stats` (PSPNet) normalises in TRAIN by the stored mean and the batch's variance
+    around it.
+
+    xilinx: TRAIN uses batch statistics whatever `use_global_stats` says, as the fork's GPU engine
+    does; TEST obeys an explicit value and otherwise uses the running ones. The running statistics
+    (biased variance) move by 1 - moving_average_fraction; a net that never loaded any takes those
+    of its first batch. A TEST that uses batch statistics leaves loaded ones alone.
+
+    nvcaffe: as xilinx, but the phase alone decides.
+    """
+
+    mean: nn.Parameter
+    variance: nn.Parameter
+    factor: nn.Parameter
+    scale: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, shape = param.batch_norm_param, bottom_shapes[0]
+        self.layout = _layout(param, context)
+        self.decay = p.moving_average_fraction
+        self.eps = p.eps if self.layout == "bvlc" else max(p.eps, 1e-5)
+        self.use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
+        self.update_global_stats = p.update_global_stats and self.layout == "bvlc"
+        self.fresh = True
+        self.channels = shape[1] if len(shape) > 1 else 1
+        if self.layout == "bvlc" and any(spec.lr_mult != 0 for spec in param.param):
+            raise LayerError("BatchNorm's statistics are not learned: its param entries must have lr_mult 0")
+        self.register_parameter("scale", None)
+        self.register_parameter("bias", None)
+        fillers = {"scale": "scale_filler", "bias": "bias_filler"}
+        for name in _BLOBS[self.layout]:
+            size = 1 if name in ("factor", "unused") else self.channels
+            filler = fillers.get(name, "")
+            given = getattr(p, filler) if filler and p.HasField(filler) else None
+            blob = self.add_blob(name, (size,), given, learned=name not in _STATISTICS)
+            if (name == "scale" and given is None) or (name == "factor" and self.layout != "bvlc"):
+                nn.init.ones_(blob)
+
+    def weights_loaded(self) -> None:
+        """Statistics came from a file (or another net): training moves them instead of starting anew."""
+        self.fresh = False
+
+    def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:
+        """Bring blobs of any of the layouts, of shape (C) or (1, C, 1, 1), into this layer's own.
+
+        Raises:
+            LayerError: the file has a scale and bias that this layer has no place for.
+        """
+        parts = _parts(blobs, self.layout, self.channels)
+        if parts is None:
+            return blobs
+        names = _BLOBS[self.layout]
+        if "scale" not in names and not (np.all(parts["scale"] == 1) and np.all(parts["bias"] == 0)):
+            raise LayerError(
+                "the file's BatchNorm has a scale and bias; give this one scale_filler and bias_filler to keep them"
+            )
+        if self.layout != "bvlc" or parts["factor"][0] == 0:
+            parts = _divided(parts)
+        return [parts[name] for name in names]
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """One multiply-add a value, as at deployment."""
+        return math.prod(top_shapes[0])
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether forward normalises by the batch's own statistics."""
+        if self.layout == "bvlc":
+            return self.training if self.use_global_stats is None else not self.use_global_stats
+        return self.training or (self.layout == "xilinx" and self.use_global_stats is False)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        if bottom.dim() == 1:
+            return self.forward(bottom[:, None])[:, 0]
+        if self.uses_batch_statistics:
+            return self._normalise_by_batch(bottom)
+        mean, variance = self._running()
+        if self.training and self.update_global_stats:
+            return self._normalise_around(bottom, mean)
+        return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
+
+    def _running(self) -> tuple[Tensor, Tensor]:
+        if self.layout != "bvlc":
+            return self.mean, self.variance
+        factor = torch.where(self.factor == 0, 0, 1 / self.factor)
+        return self.mean * factor, self.variance * factor
+
+    def _normalise_by_batch(self, bottom: Tensor) -> Tensor:
+        # With momentum 1 torch leaves the batch's own mean and unbiased variance in the buffers it is given.
+        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
+        count = bottom.numel() // bottom.shape[1]
+        if count > 1:
+            top = F.batch_norm(bottom, mean, variance, self.scale, self.bias, True, 1.0, self.eps)
+        else:  # torch refuses a variance of one value: it is 0
+            mean.copy_(bottom.detach().reshape(-1))
+            top = F.batch_norm(bottom - bottom, torch.zeros_like(mean), variance, self.scale, self.bias, eps=self.eps)
+        with torch.no_grad():
+            self._update(mean, variance, count)
+        return top
+
+    def _normalise_around(self, bottom: Tensor, mean: Tensor) -> Tensor:
+        count = bottom.numel() // bottom.shape[1]
+        axes = [axis for axis in range(bottom.dim()) if axis != 1]
+        with torch.no_grad():
+            centred = bottom - mean.view(-1, *[1] * (bottom.dim() - 2))
+            variance = centred.square().mean(axes)
+            self._update(mean, variance * (count / max(count - 1, 1)), count)
+        return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
+
+    def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the stored statistics by a batch's mean and unbiased variance over `count` values."""
+        if self.layout == "bvlc":
+            self.factor.mul_(self.decay).add_(1)
+            self.mean.mul_(self.decay).add_(mean)
+            self.variance.mul_(self.decay).add_(variance)
+        elif self.training or self.fresh:
+            step = 1.0 if self.fresh else 1 - self.decay
+            self.mean.lerp_(mean, step)
+            self.variance.lerp_(variance * ((count - 1) / count), step)
+            self.fresh = False
+
+
+def _layout(param: Any, context: Context) -> str:
+    p = param.batch_norm_param
+    fillers = p.HasField("scale_filler") or p.HasField("bias_filler")
+    if context.dialect == "J" or p.scale_bias:
+        return "nvcaffe affine" if p.scale_bias or fillers else "nvcaffe"
+    # BVLC has 3 blobs, so more `param` entries than that can only mean the 5-blob layer.
+    return "xilinx" if context.dialect == "X" or fillers or len(param.param) > 3 else "bvlc"
+
+
+def _parts(blobs: list[np.ndarray], layout: str, channels: int) -> dict[str, np.ndarray] | None:
+    """The blobs by name, told apart by their count and by which of them has one element; None where nothing fits."""
+    flat = [np.asarray(blob).reshape(-1) for blob in blobs]
+    sizes = [blob.size for blob in flat]
+    stored: tuple[str, ...]
+    if sizes == [channels, channels, 1]:
+        stored = _BLOBS["bvlc"]
+    elif sizes == [channels] * 4:
+        stored = _BLOBS["xilinx"][:4]
+    elif sizes == [channels] * 4 + [1] and not (channels == 1 and _single_channel_is_nvcaffe(flat, layout)):
+        stored = _BLOBS["xilinx"]
+    elif sizes == [channels, channels, 1, channels, channels]:
+        stored = _BLOBS["nvcaffe affine"]
+    else:
+        return None
+    one, zero = np.ones(1, flat[0].dtype), np.zeros(1, flat[0].dtype)
+    defaults = {"scale": one.repeat(channels), "bias": zero.repeat(channels), "factor": one, "unused": zero}
+    return defaults | dict(zip(stored, flat, strict=True))
+
+
+def _single_channel_is_nvcaffe(flat: list[np.ndarray], layout: str) -> bool:
+    """With one channel all five blobs have one element; NVCaffe's third is 0 or 1, Xilinx' fifth is."""
+    third, fifth = (blob[0] in (0, 1) for blob in (flat[2], flat[4]))
+    return layout.startswith("nvcaffe") if third == fifth else third
+
+
+def _divided(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """BVLC's sums as statistics. NVCaffe 0.16 stores a factor of 0 and means 1."""
+    factor = parts["factor"][0]
+    if factor in (0, 1):
+        return parts | {"factor": np.ones_like(parts["factor"])}
+    return parts | {
+        "mean": parts["mean"] / factor,
+        "variance": parts["variance"] / factor,
+        "factor": np.ones_like(parts["factor"]),
+    }
+
+
+@register("LRN")
+class LRN(Layer):
+    """Local response normalization: top = bottom x (k + alpha / n x sum of squares over a window)^-beta.
+
+    ACROSS_CHANNELS: the window is `local_size` channels, n = local_size. WITHIN_CHANNEL: it is
+    local_size x local_size pixels with zeros around the plane, n = local_size^2, and k is 1
+    whatever the file says (BVLC).
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.lrn_param
+        if p.local_size % 2 == 0:
+            raise LayerError(f"local_size must be odd, it is {p.local_size}")
+        if len(bottom_shapes[0]) != 4:
+            raise LayerError(f"LRN takes (N, C, H, W), the bottom is {tuple(bottom_shapes[0])}")
+        self.size, self.alpha, self.beta, self.k = p.local_size, p.alpha, p.beta, p.k
+        self.across = p.norm_region == pb.LRNParameter.ACROSS_CHANNELS
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """One for each square summed, and one for the product."""
+        window = self.size if self.across else self.size**2
+        return math.prod(top_shapes[0]) * (window + 1)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        squares = bottom.square()
+        if self.across:
+            sums = self._sum_across(squares)
+        else:
+            sums = F.avg_pool2d(squares, self.size, 1, self.size // 2) * self.alpha + 1
+        return bottom * sums.pow(-self.beta)
+
+    def _sum_across(self, squares: Tensor) -> Tensor:
+        # A 1x1 convolution by a band matrix: 3 times faster than pooling along the channels, in either memory format.
+        channels = squares.shape[1]
+        band = squares.new_full((channels, channels), self.alpha / self.size)
+        band = band.triu(-(self.size // 2)).tril(self.size // 2)
+        return F.conv2d(squares, band[:, :, None, None], squares.new_full((channels,), self.k))
+
+
+@register("MVN")
+class MVN(Layer):
+    """Subtract the mean and, with normalize_variance, divide by (standard deviation + eps).
+
+    Statistics are of each (H, W) plane, or of each whole sample with across_channels; the variance
+    is the biased one (BVLC).
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        if len(bottom_shapes[0]) < 2:
+            raise LayerError(f"MVN takes (N, C, ...), the bottom is {tuple(bottom_shapes[0])}")
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        p = self.param.mvn_param
+        axes = list(range(1 if p.across_channels else 2, bottom.dim()))
+        centred = bottom - bottom.mean(axes, keepdim=True)
+        if not p.normalize_variance:
+            return centred
+        variance = centred.square().mean(axes, keepdim=True)
+        # A constant plane has gradient 0 through the root here as in Caffe, where autograd's would be infinite.
+        flat = variance == 0
+        deviation = torch.where(flat, 1, variance).sqrt().masked_fill(flat, 0)
+        return centred / (deviation + p.eps)
