@@ -1,0 +1,99 @@
+"""Layers without files: `DummyData`, and `Input` and `MemoryData`, which the caller of the net feeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from caffecompat.data.source import DataError, Request, Shape, Source, register_source
+from caffecompat.schema import pb
+
+__all__ = ["DummySource", "FedSource"]
+
+
+@register_source("DummyData")
+class DummySource(Source):
+    """Blobs made by fillers (BVLC dummy_data_layer.cpp).
+
+    One filler and one shape serve all tops, or each top has its own; without fillers all is 0. Constant
+    blobs are filled once and handed out again and again (what is written there stays, as in Caffe),
+    the others are made anew for each batch.
+    Fillers draw from torch's default generator.
+    """
+
+    def __init__(self, request: Request) -> None:
+        import torch
+
+        param = request.layer.dummy_data_param
+        tops = request.tops(1, len(request.layer.top))
+        shapes = _dummy_shapes(param)
+        fillers = list(param.data_filler) or [pb.FillerParameter()]
+        self.top_shapes = _spread(shapes, tops, "shape")
+        self._fillers = _spread(fillers, tops, "data_filler")
+        self._blobs = [
+            self._fill(torch.empty(shape), f) for shape, f in zip(self.top_shapes, self._fillers, strict=True)
+        ]
+
+    def next(self) -> tuple[np.ndarray, ...]:
+        import torch
+
+        for k, filler in enumerate(self._fillers):
+            if filler.type != "constant":
+                self._blobs[k] = self._fill(torch.empty(self.top_shapes[k]), filler)
+        return tuple(blob.numpy() for blob in self._blobs)
+
+    @staticmethod
+    def _fill(blob: Any, filler: Any) -> Any:
+        from caffecompat.layers.fillers import fill
+
+        return fill(blob, filler)
+
+
+def _dummy_shapes(param: Any) -> list[Shape]:
+    """From `shape`, or the old num, channels, height, width, each given once or for every top."""
+    legacy = [list(param.num), list(param.channels), list(param.height), list(param.width)]
+    if not any(legacy):
+        return [tuple(shape.dim) for shape in param.shape]
+    if param.shape:
+        raise DataError("dummy_data_param has both shape and num/channels/height/width; use shape")
+    count = max(map(len, legacy))
+    return list(zip(*(_spread(sizes, count, "num, channels, height and width") for sizes in legacy), strict=True))
+
+
+def _spread(values: list[Any], count: int, what: str) -> list[Any]:
+    if len(values) not in (1, count):
+        raise DataError(f"dummy_data_param needs {what} once or {count} times, it has {len(values)}")
+    return values * count if len(values) == 1 else values
+
+
+class FedSource(Source):
+    """Shapes of blobs whose values the caller of the net gives."""
+
+    fed = True
+
+    def __init__(self, shapes: list[Shape]) -> None:
+        self.top_shapes = shapes
+
+    def next(self) -> tuple[np.ndarray, ...]:
+        raise DataError("this layer has no data of its own; the caller of the net gives its blobs")
+
+
+@register_source("Input")
+def _input(request: Request) -> Source:
+    shapes = [tuple(shape.dim) for shape in request.layer.input_param.shape]
+    tops = request.tops(1, len(request.layer.top))
+    if len(shapes) not in (1, tops):
+        raise DataError(f"input_param needs a shape once or {tops} times, it has {len(shapes)}")
+    return FedSource(shapes * tops if len(shapes) == 1 else shapes)
+
+
+@register_source("MemoryData")
+def _memory_data(request: Request) -> Source:
+    """Tops: data (N, C, H, W), label (N)."""
+    param = request.layer.memory_data_param
+    tops = request.tops(1, 2)
+    shape = (param.batch_size, param.channels, param.height, param.width)
+    if 0 in shape:
+        raise DataError("memory_data_param needs batch_size, channels, height and width, all at least 1")
+    return FedSource([shape, (param.batch_size,)][:tops])

@@ -1,0 +1,122 @@
+"""The `HDF5Data` layer: batches of anything, from a text list of HDF5 files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from caffecompat.data.source import DataError, Request, Source, new_random, register_source
+from caffecompat.paths import find_file
+
+__all__ = ["Hdf5Source"]
+
+
+@register_source("HDF5Data")
+class Hdf5Source(Source):
+    """Rows of the datasets named like the tops, file after file (BVLC hdf5_data_layer.cpp).
+
+    A file is held in memory whole; a batch may cross files and the end of the list. `shuffle` permutes
+    the files at the start and at each end, and the rows of each file each time it is begun.
+    """
+
+    def __init__(self, request: Request) -> None:
+        param = request.layer.hdf5_data_param
+        if request.layer.HasField("transform_param"):
+            raise DataError("HDF5Data does not transform its data; remove transform_param")
+        if not request.layer.top:
+            raise DataError("HDF5Data needs tops named like the datasets in its files")
+        if param.batch_size < 1:
+            raise DataError(f"hdf5_data_param.batch_size must be at least 1, it is {param.batch_size}")
+        self._tops = list(request.layer.top)
+        self._batch_size = param.batch_size
+        self._shuffle = param.shuffle
+        self._random = new_random()
+        self._list = request.find("hdf5_data_param.source", param.source)
+        self._files = [find_file(name, request.beside) for name in _read_list(self._list)]
+        self._order = list(range(len(self._files)))
+        self._place = 0
+        if self._shuffle:
+            self._random.shuffle(self._order)
+        self._loaded = -1
+        self._data: list[np.ndarray] = []
+        self._open()
+        self.top_shapes = [(self._batch_size, *data.shape[1:]) for data in self._data]
+
+    def next(self) -> tuple[np.ndarray, ...]:
+        tops = tuple(np.empty((self._batch_size, *data.shape[1:]), np.float32) for data in self._data)
+        done = 0
+        while done < self._batch_size:
+            if self._row == len(self._rows):
+                self._advance()
+            rows = self._rows[self._row : self._row + self._batch_size - done]
+            for top, data in zip(tops, self._data, strict=True):
+                np.take(data, rows, axis=0, out=top[done : done + len(rows)])
+            self._row += len(rows)
+            done += len(rows)
+        return tops
+
+    def _advance(self) -> None:
+        """To the next file; after the last one to the first again."""
+        self._place += 1
+        if self._place == len(self._files):
+            self._place = 0
+            if self._shuffle:
+                self._random.shuffle(self._order)
+        self._open()
+
+    def _open(self) -> None:
+        """Begin the file that is due; one that is in memory already is not read again."""
+        index = self._order[self._place]
+        if index != self._loaded:
+            data = _load(self._files[index], self._tops)
+            for top, new, old in zip(self._tops, data, self._data, strict=False):
+                if new.shape[1:] != old.shape[1:]:
+                    raise DataError(
+                        f"{self._files[index]}: the rows of dataset {top!r} have shape {new.shape[1:]}, "
+                        f"those of the file before {old.shape[1:]}"
+                    )
+            self._data, self._loaded = data, index
+        order = list(range(len(self._data[0])))
+        if self._shuffle:
+            self._random.shuffle(order)
+        self._rows = np.array(order)
+        self._row = 0
+
+
+def _read_list(path: str) -> list[str]:
+    try:
+        names = Path(path).read_text(errors="surrogateescape").split()
+    except OSError as error:
+        raise DataError(f"cannot read the list {path}: {error.strerror}") from None
+    if not names:
+        raise DataError(f"{path} lists no HDF5 file")
+    if names[0].startswith("\x89HDF"):
+        raise DataError(f"{path} is an HDF5 file; `source` names a text file that lists HDF5 files")
+    return names
+
+
+def _load(path: str, tops: list[str]) -> list[np.ndarray]:
+    """The datasets of one file as float32, all with the same number of rows."""
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"cannot read the HDF5 file {path}: {error}") from None
+    with file:
+        found = [name for name in file if isinstance(file[name], h5py.Dataset)]
+        for top in tops:
+            if top not in found:
+                raise DataError(f"{path} has no dataset {top!r} for the top of that name; it has {', '.join(found)}")
+            if file[top].dtype.kind not in "fiub" or not file[top].shape:
+                raise DataError(
+                    f"{path}: dataset {top!r} of type {file[top].dtype} and shape {file[top].shape} is no blob"
+                )
+        data = [file[top][...].astype(np.float32, copy=False) for top in tops]
+    rows = {top: len(values) for top, values in zip(tops, data, strict=True)}
+    if len(set(rows.values())) > 1:
+        raise DataError(f"{path}: the datasets differ in their number of rows: {rows}")
+    if not len(data[0]):
+        raise DataError(f"{path}: the datasets have no rows")
+    return data

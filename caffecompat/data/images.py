@@ -1,0 +1,147 @@
+"""The `ImageData` layer: batches from a text list of picture files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from caffecompat.data.databases import prefetch_depth
+from caffecompat.data.loader import LoadedSource, Reader, Rows
+from caffecompat.data.source import DataError, Request, Shape, Source, new_random, register_source
+from caffecompat.data.transform import Draw, Transformer
+from caffecompat.formats.image_list import ListedImage, read_image_list
+from caffecompat.formats.picture import read_picture, resize_picture
+from caffecompat.paths import find_file
+
+__all__ = ["ImageDataReader", "ListReader"]
+
+_Entry = TypeVar("_Entry", bound=Any)
+
+
+class ListReader(Reader, Generic[_Entry]):
+    """What the layers with a list of files share: the walk through the list, finding and reading files.
+
+    The list is shuffled at the start and again at each end (`shuffle`), a batch may straddle the end,
+    and `rand_skip` leaves out that many entries or fewer at the start (BVLC image_data_layer.cpp).
+    `root_folder` is put before each path as it is, without a separator.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        param: Any,
+        name: str,
+        read_list: Callable[[str], list[_Entry]],
+        transformer: Transformer,
+    ) -> None:
+        self.batch_size = param.batch_size
+        if self.batch_size < 1:
+            raise DataError(f"{name}.batch_size must be at least 1, it is {self.batch_size}")
+        if (param.new_height > 0) != (param.new_width > 0):
+            raise DataError(f"{name} needs new_height and new_width together, or neither")
+        self._new_size = (param.new_height, param.new_width) if param.new_height else None
+        self._transformer = transformer
+        self._request = request
+        self._root = param.root_folder
+        self._list = request.find(f"{name}.source", param.source)
+        self._entries = read_list(self._list)
+        self._shuffle = param.shuffle
+        self._random = new_random()
+        self._at = 0
+        if self._shuffle:
+            self._random.shuffle(self._entries)
+        skip = getattr(param, "rand_skip", 0)
+        if skip:
+            self._at = self._random.getrandbits(32) % skip
+            if self._at >= len(self._entries):
+                raise DataError(
+                    f"{name}.rand_skip of {skip} is more than the {len(self._entries)} lines of {self._list}"
+                )
+
+    def first(self) -> tuple[_Entry, Draw | None]:
+        """The first record, left in its place."""
+        return self._entries[self._at], None
+
+    def take(self, count: int) -> list[tuple[_Entry, Draw | None]]:
+        records = []
+        for _ in range(count):
+            records.append((self._entries[self._at], self._transformer.draw(self._random)))
+            self._at += 1
+            if self._at == len(self._entries):
+                self._at = 0
+                if self._shuffle:
+                    self._random.shuffle(self._entries)
+        return records
+
+    def describe(self, record: tuple[_Entry, Draw | None]) -> str:
+        entry = record[0]
+        return f"{self._list}:{entry.line}: {self._root}{entry[0]}"
+
+    def _read(self, path: str, line: int, color: bool | None) -> np.ndarray:
+        """One picture file as it is."""
+        name = self._root + path
+        picture = read_picture(name, color)
+        if picture is None:  # only now: looking first would cost a system call a picture
+            found = find_file(name, self._request.beside)
+            picture = read_picture(found, color) if found != name else None
+        if picture is None:
+            raise DataError(f"{self._list}:{line}: cannot read the picture {name}{_why(name, path, self._root)}")
+        return picture
+
+    def _resized(self, picture: np.ndarray) -> np.ndarray:
+        """Bilinear to new_height x new_width where given."""
+        return resize_picture(picture, *self._new_size) if self._new_size else picture
+
+
+def _why(name: str, path: str, root: str) -> str:
+    try:
+        with open(name, "rb") as file:
+            size = len(file.read(1))
+    except OSError as error:
+        hint = ""
+        if root and not root.endswith("/") and not path.startswith("/"):
+            hint = f"; root_folder {root!r} is put before the path as it is and does not end in /"
+        return f": {error.strerror}{hint}"
+    return ": it is not a picture, or damaged" if size else ": the file is empty"
+
+
+class _Sample(NamedTuple):
+    picture: np.ndarray
+    label: int
+    draw: Draw | None
+
+
+class ImageDataReader(ListReader[ListedImage]):
+    """Pictures and integer labels. Tops: data (N, C, H, W), label (N).
+
+    `is_unchanged` (Xilinx) reads the files as they are, 16 bits included.
+    """
+
+    def __init__(self, request: Request) -> None:
+        param = request.layer.image_data_param
+        request.tops(2)
+        super().__init__(request, param, "image_data_param", read_image_list, Transformer(request))
+        self._color = None if param.is_unchanged else param.is_color
+        if param.short_side:
+            raise DataError("image_data_param.short_side is not supported; use new_height and new_width")
+
+    def read(self, record: tuple[ListedImage, Draw | None]) -> _Sample:
+        entry, draw = record
+        return _Sample(self._resized(self._read(entry.path, entry.line, self._color)), entry.label, draw)
+
+    def shapes(self, sample: _Sample) -> list[Shape]:
+        height, width, channels = sample.picture.shape
+        return [self._transformer.output_shape(height, width, channels), ()]
+
+    def write(self, sample: _Sample, rows: Rows) -> None:
+        height, width = sample.picture.shape[:2]
+        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), rows[0])
+        rows[1][...] = sample.label
+
+
+@register_source("ImageData")
+def _image_data(request: Request) -> Source:
+    reader = ImageDataReader(request)
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))

@@ -1,0 +1,246 @@
+"""Reading ahead: threads that fill the next batches while the net works on this one.
+
+A `Reader` knows the data of one layer; a `Loader` runs it. Threads take turns in planning (drawing
+the next records and their random numbers, in order, under a lock) and then decode side by side, so
+the batches are the same whatever the threads' timing. OpenCV and NumPy let go of the interpreter
+lock in the long calls.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from caffecompat.data.source import DataError, Shape, Source
+from caffecompat.threads import loader_threads, start_loader_thread
+
+__all__ = ["LoadedSource", "Loader", "Reader"]
+
+Rows = Sequence[np.ndarray]
+
+
+class Reader(ABC):
+    """How one layer's records become rows of a batch.
+
+    Rows are in memory order: a picture is (H, W, C), a label is (). `take` and `close` are called by
+    one thread at a time, the others by several at once.
+    """
+
+    batch_size: int
+
+    @abstractmethod
+    def take(self, count: int) -> list[Any]:
+        """The next `count` records with all that is random about them; at the end it begins again."""
+
+    @abstractmethod
+    def read(self, record: Any) -> Any:
+        """Decode one record.
+
+        Raises:
+            DataError: it cannot be read; the message names it.
+        """
+
+    @abstractmethod
+    def shapes(self, sample: Any) -> list[Shape]:
+        """The shape of each row of that sample.
+
+        Raises:
+            DataError: the sample does not suit the layer.
+        """
+
+    @abstractmethod
+    def write(self, sample: Any, rows: Rows) -> None:
+        """Write the sample into its rows of the batch, whose shapes are those of `shapes`."""
+
+    @abstractmethod
+    def describe(self, record: Any) -> str:
+        """Which file or record it is, for messages."""
+
+    def close(self) -> None:  # noqa: B027 (lists of files hold nothing open)
+        """Let go of files."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    """One batch in the making."""
+
+    size: int
+    unfinished: int
+    shapes: list[Shape] = field(default_factory=list)
+    arrays: list[np.ndarray] = field(default_factory=list)
+    allocated: threading.Event = field(default_factory=threading.Event)
+    first: str = ""
+    error: BaseException | None = None
+    error_at: int = 0
+
+    def fail(self, at: int, error: BaseException) -> None:
+        """Of several errors the one of the earliest record counts."""
+        if self.error is None or at < self.error_at:
+            self.error, self.error_at = error, at
+
+    def tops(self) -> tuple[np.ndarray, ...]:
+        return tuple(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for array in self.arrays)
+
+
+class Loader:
+    """Runs a reader on threads, at most `depth` finished or half-finished batches ahead."""
+
+    def __init__(self, reader: Reader, depth: int, threads: int) -> None:
+        self._reader = reader
+        self._depth = max(1, depth)
+        self._threads = max(1, threads)
+        self._chunk = -(-reader.batch_size // self._threads)
+        self._planning = threading.Lock()
+        self._planned = 0  # records of the newest batch that are taken
+        self._changed = threading.Condition()
+        self._pending: deque[_Batch] = deque()
+        self._workers: list[threading.Thread] = []
+        self._running = 0
+        self._stopped = False
+
+    def next(self) -> tuple[np.ndarray, ...]:
+        """Wait for the next batch; one array a top."""
+        with self._changed:
+            if not self._workers and not self._stopped:
+                self._start()
+            while not (self._stopped or (self._pending and not self._pending[0].unfinished)):
+                self._changed.wait()
+            if self._stopped:
+                raise DataError("this source is closed")
+            batch = self._pending[0]
+            if batch.error is not None:
+                raise batch.error
+            self._pending.popleft()
+            self._changed.notify_all()
+        return batch.tops()
+
+    def close(self) -> None:
+        """Stop the threads; safe to call from anywhere, more than once."""
+        with self._changed:
+            idle = not self._workers and not self._stopped
+            self._stopped = True
+            self._pending.clear()
+            self._changed.notify_all()
+        if idle:
+            self._reader.close()
+        for worker in self._workers:
+            if worker is not threading.current_thread():
+                worker.join(5)
+
+    def _start(self) -> None:
+        self._running = self._threads
+        for _ in range(self._threads):
+            self._workers.append(start_loader_thread(self._work))
+
+    def _work(self) -> None:
+        try:
+            while (job := self._next_job()) is not None:
+                self._fill(*job)
+        finally:
+            with self._changed:
+                self._running -= 1
+                last = not self._running
+            if last:
+                self._reader.close()
+
+    def _next_job(self) -> tuple[_Batch, int, list[Any]] | None:
+        """Plan the next chunk: its batch, the place of its first record there, the records."""
+        with self._planning:
+            with self._changed:
+                while not self._stopped and not self._room():
+                    self._changed.wait()
+                if self._stopped:
+                    return None
+                if not self._pending or self._planned == self._pending[-1].size:
+                    size = self._reader.batch_size
+                    self._pending.append(_Batch(size, size))
+                    self._planned = 0
+                batch, start = self._pending[-1], self._planned
+                count = min(self._chunk, batch.size - start)
+                self._planned += count
+            try:
+                return batch, start, self._reader.take(count)
+            except BaseException as error:  # handed to the consumer
+                self._finish(batch, start, count, error)
+                return batch, start, []
+
+    def _room(self) -> bool:
+        if self._pending and self._planned < self._pending[-1].size:
+            return True
+        return len(self._pending) < self._depth and all(batch.error is None for batch in self._pending)
+
+    def _fill(self, batch: _Batch, start: int, records: list[Any]) -> None:
+        at, error = start, None
+        try:
+            for at, record in enumerate(records, start):
+                self._place(batch, at, record)
+        except BaseException as caught:  # handed to the consumer
+            error = caught
+        self._finish(batch, at if error else start, len(records), error)
+
+    def _place(self, batch: _Batch, at: int, record: Any) -> None:
+        sample = self._reader.read(record)
+        try:
+            shapes = self._reader.shapes(sample)
+        except DataError as error:
+            raise DataError(f"{self._reader.describe(record)}: {error}") from None
+        if at == 0:
+            batch.first = self._reader.describe(record)
+            batch.shapes = shapes
+            batch.arrays = [np.empty((batch.size, *shape), np.float32) for shape in shapes]
+            batch.allocated.set()
+        elif not batch.allocated.is_set():
+            batch.allocated.wait()
+        if batch.error is not None and not batch.arrays:
+            return  # the first record failed: nothing to write into
+        if shapes != batch.shapes:
+            raise DataError(_mismatch(self._reader.describe(record), shapes, batch))
+        self._reader.write(sample, [array[at : at + 1].reshape(array.shape[1:]) for array in batch.arrays])
+
+    def _finish(self, batch: _Batch, at: int, count: int, error: BaseException | None) -> None:
+        with self._changed:
+            if error is not None:
+                batch.fail(at, error)
+                batch.allocated.set()  # whoever waits for the first record
+            batch.unfinished -= count
+            if not batch.unfinished:
+                self._changed.notify_all()
+
+
+def _mismatch(record: str, shapes: list[Shape], batch: _Batch) -> str:
+    place = next(k for k, (one, other) in enumerate(zip(shapes, batch.shapes, strict=True)) if one != other)
+    one, other = ("x".join(map(str, shape)) for shape in (shapes[place], batch.shapes[place]))
+    return (
+        f"{record} is {one}, but the first of the batch, {batch.first}, is {other} (height x width x channels): "
+        f"the records of a batch must have one size (new_height and new_width, a crop, or batch_size: 1)"
+    )
+
+
+class LoadedSource(Source):
+    """A source whose batches a `Loader` reads ahead."""
+
+    def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0) -> None:
+        """`first` is a record to take the shapes from; reading begins with `next`."""
+        sample = reader.read(first)
+        try:
+            shapes = reader.shapes(sample)
+        except DataError as error:
+            raise DataError(f"{reader.describe(first)}: {error}") from None
+        size = reader.batch_size
+        self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
+        self._loader = Loader(reader, depth, threads or loader_threads())
+        # The threads hold the loader, not this object: dropping the last reference to it stops them.
+        self._closer = weakref.finalize(self, self._loader.close)
+
+    def next(self) -> tuple[np.ndarray, ...]:
+        return self._loader.next()
+
+    def close(self) -> None:
+        self._closer()

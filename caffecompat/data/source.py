@@ -1,0 +1,161 @@
+"""What a data layer is to the net: a source of batches, made from its LayerParameter."""
+
+from __future__ import annotations
+
+import os
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.paths import find_file
+
+__all__ = ["DataError", "Request", "Source", "is_data_layer", "make_source", "new_random", "register_source", "seed"]
+
+Shape = tuple[int, ...]
+TRAIN, TEST = 0, 1
+
+
+class DataError(CaffeCompatError):
+    """Data that is missing, damaged, or does not fit the layer that reads it."""
+
+
+class Source(ABC):
+    """Batches for the tops of one data layer.
+
+    Attributes:
+        top_shapes: the shape of each top of the first batch. Later batches of pictures may have other
+            heights and widths where the layer has no fixed ones, as in Caffe.
+        fed: the arrays come from the caller of the net (Input, MemoryData); `next` is an error.
+    """
+
+    fed: ClassVar[bool] = False
+    top_shapes: list[Shape]
+
+    @abstractmethod
+    def next(self) -> tuple[np.ndarray, ...]:
+        """The next batch: one float32 array a top, in the order of the tops.
+
+        Pictures have shape (N, C, H, W) and may be views of (N, H, W, C) memory, which is torch's
+        channels_last. The arrays belong to the caller; only DummyData's constant blobs come again.
+
+        Raises:
+            DataError: the data is bad; every later call raises it again.
+        """
+
+    def close(self) -> None:  # noqa: B027 (not every source holds something)
+        """Stop reading ahead and let go of files. Also done when the source is collected."""
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source is made from; `dialect` is the letter of the fork whose rules the net follows."""
+
+    layer: Any
+    phase: int
+    dialect: str = "B"
+    beside: str | os.PathLike[str] | None = None
+
+    @property
+    def train(self) -> bool:
+        return self.phase == TRAIN
+
+    def tops(self, least: int, most: int | None = None) -> int:
+        """The number of tops, checked."""
+        count = len(self.layer.top)
+        most = least if most is None else most
+        if not least <= count <= most:
+            want = str(least) if least == most else f"{least} to {most}"
+            raise DataError(f"{self.layer.type} has {want} top(s), this layer has {count}")
+        return count
+
+    def find(self, field: str, path: str) -> str:
+        """A path from the prototxt, resolved (`caffecompat.paths.find_file`); `field` named when it is empty."""
+        if not path:
+            raise DataError(f"{field} is missing or empty")
+        return find_file(path, self.beside)
+
+
+_sources: dict[str, Callable[[Request], Source]] = {}
+
+
+def register_source(layer_type: str) -> Callable[[Callable[[Request], Source]], Callable[[Request], Source]]:
+    """Decorator: what makes the sources of `layer_type` from a `Request`."""
+
+    def add(maker: Callable[[Request], Source]) -> Callable[[Request], Source]:
+        if layer_type in _sources:
+            raise ValueError(f"a source for {layer_type} is registered already")
+        _sources[layer_type] = maker
+        return maker
+
+    return add
+
+
+def is_data_layer(layer_type: str) -> bool:
+    """Whether layers of that type bring batches in (they have no bottoms)."""
+    return layer_type in _sources
+
+
+def make_source(
+    layer_param: Any, phase: int, dialect: str = "B", beside: str | os.PathLike[str] | None = None
+) -> Source:
+    """Open the data of one data layer.
+
+    Args:
+        layer_param: its LayerParameter.
+        phase: 0 TRAIN or 1 TEST.
+        dialect: letter of the Caffe fork whose rules hold.
+        beside: the prototxt; relative paths that are not in the current directory are looked for next to it.
+
+    Returns:
+        A source; reading ahead begins with its first `next`.
+
+    Raises:
+        DataError: the parameters or the first record are bad. The message begins with the layer's name and type.
+    """
+    maker = _sources.get(layer_param.type)
+    if maker is None:
+        raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
+    try:
+        return maker(Request(layer_param, phase, dialect, beside))
+    except CaffeCompatError as error:
+        raise DataError(f'layer "{layer_param.name}" ({layer_param.type}): {error}') from error
+
+
+@dataclass
+class _Seeding:
+    """The seed of this process, None for the system's entropy, and how many generators were made from it."""
+
+    seed: int | None = None
+    made: int = 0
+
+
+_seeding = _Seeding()
+
+
+def seed(value: int | None) -> None:
+    """Make the sources opened from now on repeat exactly (the solver's `random_seed`); None undoes that.
+
+    Each source has a generator of its own, made from this seed and the source's number, and every
+    random choice is drawn in the order of the records; so neither threads nor the net change a run.
+    """
+    _seeding.seed, _seeding.made = value, 0
+
+
+def new_random() -> random.Random:
+    """A generator for one source: a Mersenne twister, as Caffe's; its streams are not Caffe's."""
+    if _seeding.seed is None:
+        return random.Random()
+    _seeding.made += 1
+    return random.Random(f"{_seeding.seed} {_seeding.made}")
