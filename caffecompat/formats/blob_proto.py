@@ -87,21 +87,33 @@ class WireBlob(StoredBlob):
         self.shape, self.legacy, self.encoding, self.fork = shape, legacy, encoding, fork
         self.dtype = data.dtype
 
+    @property
+    def has_diff(self) -> bool:
+        return self._diff is not None
+
     def array(self) -> np.ndarray:
-        return self._shaped(self._data, "data")
+        self.check()
+        return self._data.gather(self._file.data).reshape(self.shape)
 
     def diff(self) -> np.ndarray | None:
-        return None if self._diff is None else self._shaped(self._diff, "diff")
+        if self._diff is None:
+            return None
+        self._check(self._diff, "diff")
+        return self._diff.gather(self._file.data).reshape(self.shape)
 
-    def _shaped(self, values: _Values, what: str) -> np.ndarray:
+    def check(self) -> None:
+        self._check(self._data, "data")
+
+    def _check(self, values: _Values, what: str) -> None:
+        problem = ""
         if min(self.shape, default=0) < 0 or len(self.shape) > MAX_AXES:
-            raise WeightsError(f"{self._file.path}: {self._where}: the shape {self.shape} is impossible; damaged file?")
-        if values.count != self.count:
+            problem = f"the shape {self.shape} is impossible"
+        elif values.count != self.count:
+            problem = f"the shape {self.shape} has {self.count} values, the file holds {values.count} ({what})"
+        if problem:
             raise WeightsError(
-                f"{self._file.path}: {self._where}: the shape {self.shape} has {self.count} values, "
-                f"the file holds {values.count} ({what}); the file is damaged or was not written to its end"
+                f"{self._file.path}: {self._where}: {problem}; the file is damaged or was not written to its end"
             )
-        return values.gather(self._file.data).reshape(self.shape)
 
 
 def read_blob(file: MappedFile, at: int, end: int, where: str) -> WireBlob:

@@ -210,7 +210,7 @@ def _check(
             raise WeightsError(f"{os.fspath(path)}: layer {name!r}: diffs of shapes {shapes} do not fit its blobs")
 
 
-def _layer_pieces(layer: Any, blobs: Sequence[np.ndarray], diffs: Iterable[np.ndarray]) -> Iterator[bytes | memoryview]:
+def _layer_pieces(layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray]) -> Iterator[bytes | memoryview]:
     """A `layer` field of a net, piece by piece: blobs stand between the fields below and above number 7."""
     bare = type(layer)()
     bare.CopyFrom(layer)

@@ -59,6 +59,14 @@ class StoredBlob(ABC):
     def diff(self) -> np.ndarray | None:
         """The gradient as `array` gives the values; None where the file has none (snapshot_diff: false)."""
 
+    @property
+    @abstractmethod
+    def has_diff(self) -> bool:
+        """Whether the file has a gradient for this blob."""
+
+    def check(self) -> None:
+        """Raise WeightsError where `array` would, without reading the values."""
+
     def copy(self) -> np.ndarray:
         """The values in memory of their own, writable and aligned."""
         return np.array(self.array(), order="C")
