@@ -52,6 +52,9 @@ class _DatasetBlob(StoredBlob):
     def diff(self) -> np.ndarray | None:
         return None if self._diff is None else dataset_array(self._path, self._diff)
 
+    def check(self) -> None:
+        _check_storage(self._path, self._data)
+
     def copy(self) -> np.ndarray:
         return self.array()  # reading makes an array of its own
 
@@ -133,11 +136,16 @@ def dataset_array(path: str, dataset: Any) -> np.ndarray:
         WeightsError: they cannot be read, or the file is too small to hold them.
     """
     with explained(path):
-        wanted, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
-        if wanted > stored * _BEST_COMPRESSION:
-            raise WeightsError(f"{path}: {dataset.name} of shape {dataset.shape} has only {stored} bytes stored")
+        _check_storage(path, dataset)
         values = np.asarray(dataset[()])
         return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+
+
+def _check_storage(path: str, dataset: Any) -> None:
+    """Refuse a dataset whose shape is out of proportion to what the file holds of it, before memory is asked for."""
+    wanted, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    if wanted > stored * _BEST_COMPRESSION:
+        raise WeightsError(f"{path}: {dataset.name} of shape {dataset.shape} has only {stored} bytes stored")
 
 
 @contextlib.contextmanager

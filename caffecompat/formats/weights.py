@@ -64,6 +64,7 @@ class StoredBlob(ABC):
     def has_diff(self) -> bool:
         """Whether the file has a gradient for this blob."""
 
+    @abstractmethod
     def check(self) -> None:
         """Raise WeightsError where `array` would, without reading the values."""
 
