@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.formats import wire
 
 __all__ = ["Datum", "DatumError", "decode_datum", "encode_datum"]
 
 Buffer = bytes | bytearray | memoryview
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FLOAT_TAG = 6 << 3 | wire.FIXED32
 
 
 class DatumError(CaffeCompatError):
@@ -119,36 +120,23 @@ def decode_datum(record: Buffer) -> Datum:
     at, end = 0, len(view)
     try:
         while at < end:
-            tag = view[at]
-            at += 1
-            if tag & 0x80:
-                at -= 1
-                tag, at = _read_varint(view, at)
-            wire = tag & 7
-            if wire == _BYTES:
-                size, at = _read_varint(view, at)
-                if at + size > end:
-                    raise DatumError(f"a field of {size} bytes at offset {at} runs past the end ({end} bytes)")
-                if tag == 0x22:
-                    datum.data = view[at : at + size]
-                elif tag == 0x32:
-                    floats.append(np.frombuffer(view[at : at + size], "<f4"))
-                at += size
-            elif wire == _VARINT:
-                value, at = _read_varint(view, at)
-                _set_number(datum, tag >> 3, value)
-            elif wire == _FIXED32:
-                at, values = _read_floats(view, at, tag)
-                if tag == 0x35:
-                    floats.append(values)
-            elif wire == _FIXED64:
-                at += 8
-            else:
-                raise DatumError(f"wire type {wire} at offset {at - 1} does not occur in a Datum")
-    except (IndexError, ValueError):
-        raise DatumError(f"the record ends in the middle of a field (offset {at} of {end})") from None
-    if at != end:
-        raise DatumError(f"the record ends in the middle of a field (offset {at} of {end})")
+            begin = at
+            number, kind, value, at = wire.read_field(view, at, end)
+            if kind == wire.VARINT:
+                _set_number(datum, number, value)
+            elif kind == wire.BYTES:
+                if number == 4:
+                    datum.data = view[value:at]
+                elif number == 6:
+                    if (at - value) % 4:
+                        raise wire.WireError("float_data is no whole number of floats", value)
+                    floats.append(np.frombuffer(view[value:at], "<f4"))
+            elif kind == wire.FIXED32 and number == 6:
+                values = _float_run(view, begin)
+                floats.append(values)
+                at = begin + 5 * len(values)
+    except wire.WireError as error:
+        raise DatumError(f"the record is not a Datum: {error} (at byte {error.at} of {end})") from None
     if floats:
         datum.float_data = floats[0] if len(floats) == 1 else np.concatenate(floats)
     return datum
@@ -157,78 +145,48 @@ def decode_datum(record: Buffer) -> Datum:
 def encode_datum(datum: Datum) -> bytes:
     """The record's bytes, field by field in ascending number, as protobuf's C++ writer puts them."""
     parts: list[Buffer] = []
-    for tag, number in ((0x08, datum.channels), (0x10, datum.height), (0x18, datum.width)):
-        if number is not None:
-            parts.append(bytes((tag,)) + _varint(number))
+    for number, value in ((1, datum.channels), (2, datum.height), (3, datum.width)):
+        if value is not None:
+            parts.append(wire.varint_field(number, value))
     if datum.data is not None:
-        parts.append(b"\x22" + _varint(len(datum.data)))
-        parts.append(datum.data)
+        parts += [wire.bytes_header(4, len(datum.data)), datum.data]
     if datum.label is not None:
-        parts.append(b"\x28" + _varint(datum.label))
+        parts.append(wire.varint_field(5, datum.label))
     if datum.float_data is not None:
         parts.append(_unpacked_floats(datum.float_data))
     if datum.encoded is not None:
-        parts.append(b"\x38\x01" if datum.encoded else b"\x38\x00")
+        parts.append(wire.varint_field(7, datum.encoded))
     return b"".join(parts)
 
 
-def _set_number(datum: Datum, field: int, value: int) -> None:
-    if field == 7:
+def _set_number(datum: Datum, number: int, value: int) -> None:
+    if number == 7:
         datum.encoded = value != 0
         return
-    value &= 0xFFFFFFFF  # int32 on the wire is sign-extended to 64 bits
+    value &= 0xFFFFFFFF  # int32 is sign-extended to 64 bits on the wire
     value -= (value & 0x80000000) << 1
-    if field == 1:
+    if number == 1:
         datum.channels = value
-    elif field == 2:
+    elif number == 2:
         datum.height = value
-    elif field == 3:
+    elif number == 3:
         datum.width = value
-    elif field == 5:
+    elif number == 5:
         datum.label = value
 
 
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise DatumError(f"a number of more than ten bytes before offset {at}")
-
-
-def _varint(value: int) -> bytes:
-    if value < 0:
-        value += 1 << 64
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_floats(view: memoryview, at: int, tag: int) -> tuple[int, np.ndarray]:
-    """The run of 5-byte (tag, float) pairs that begins with the value at `at`, in one go."""
-    pairs = np.frombuffer(view[at - 1 :], np.uint8)
-    pairs = pairs[: len(pairs) // 5 * 5].reshape(-1, 5)
-    if not len(pairs):
-        raise IndexError
-    if tag > 0x7F:  # a two-byte tag is none of ours: one value, passed over
-        return at + 4, np.empty(0, np.float32)
-    other = np.flatnonzero(pairs[:, 0] != tag)
-    count = int(other[0]) if len(other) else len(pairs)
-    return at - 1 + 5 * count, np.ascontiguousarray(pairs[:count, 1:]).view("<f4").reshape(-1)
+def _float_run(view: memoryview, begin: int) -> np.ndarray:
+    """The run of 5-byte (tag, float) pairs of float_data that begins at `begin`, in one go."""
+    pairs = np.frombuffer(view[begin : begin + (len(view) - begin) // 5 * 5], np.uint8).reshape(-1, 5)
+    others = np.flatnonzero(pairs[:, 0] != _FLOAT_TAG)
+    count = int(others[0]) if len(others) else len(pairs)
+    return np.ascontiguousarray(pairs[:count, 1:]).view("<f4").reshape(-1)
 
 
 def _unpacked_floats(values: np.ndarray) -> bytes:
     """Caffe's schema does not pack float_data: each value carries its tag."""
     floats = np.ascontiguousarray(values, "<f4").reshape(-1, 1)
     pairs = np.empty((len(floats), 5), np.uint8)
-    pairs[:, 0] = 0x35
+    pairs[:, 0] = _FLOAT_TAG
     pairs[:, 1:] = floats.view(np.uint8)
     return pairs.tobytes()

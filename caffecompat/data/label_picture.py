@@ -1,0 +1,68 @@
+"""Label pictures: one class number a pixel, however the file says it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from caffecompat.formats.picture import decode_picture
+
+__all__ = ["LabelError", "decode_labels"]
+
+
+class LabelError(ValueError):
+    """A picture that does not hold class numbers."""
+
+
+def decode_labels(file: bytes) -> np.ndarray:
+    """Class numbers of a label picture: (H, W, 1) uint8.
+
+    Taken are: grey pictures of up to 8 bits; 16 bits when all values are below 256; palette PNGs, whose
+    indices are the numbers (Pascal VOC's; Caffe's own grey reading would give the palette's brightness);
+    colour pictures whose channels are equal.
+
+    Raises:
+        LabelError: it cannot be decoded, or shows colours.
+    """
+    indices = _png_indices(file)
+    if indices is not None:
+        return indices
+    picture = decode_picture(file, None)
+    if picture is None:
+        raise LabelError(f"is not a picture that OpenCV can decode ({len(file)} bytes)")
+    if picture.shape[2] > 1:
+        if (picture[:, :, 1:3] != picture[:, :, :1]).any():
+            raise LabelError("shows colours; expected one channel with the class number of each pixel")
+        picture = picture[:, :, :1]
+    if picture.dtype != np.uint8:
+        if picture.max(initial=0) > 255:
+            raise LabelError(f"has the value {picture.max()}; class numbers are at most 255")
+        picture = picture.astype(np.uint8)
+    return np.ascontiguousarray(picture)
+
+
+def _png_indices(file: bytes) -> np.ndarray | None:
+    """The pixel values of a PNG with a palette, or with fewer than 8 bits, as stored; None for other files.
+
+    Decoders replace an index by its colour and stretch few-bit greys to 0..255. Here the header is changed
+    to plain grey and the palette left out, and the stretching undone.
+    """
+    if file[:8] != b"\x89PNG\r\n\x1a\n" or len(file) < 33 or file[25] not in (0, 3):
+        return None
+    bits, palette = file[24], file[25] == 3
+    if bits > 8 or (bits == 8 and not palette):
+        return None
+    header = b"IHDR" + file[16:25] + b"\0" + file[26:29]
+    grey = file[:12] + header + struct.pack(">I", zlib.crc32(header))
+    at = 33
+    while at + 8 <= len(file):
+        (size,) = struct.unpack_from(">I", file, at)
+        if file[at + 4 : at + 8] in (b"IDAT", b"IEND"):
+            grey += file[at : at + 12 + size]
+        at += 12 + size
+    picture = decode_picture(grey, False)
+    if picture is None:
+        raise LabelError("is a damaged PNG file")
+    return picture if bits == 8 else picture // np.uint8(255 // ((1 << bits) - 1))
