@@ -1,5 +1,33 @@
-"""Reading and writing Caffe's messages: the merged schema, prototxt text, upgrades of old formats."""
+"""Reading and writing Caffe's messages: the merged schema, prototxt text, upgrades of old formats.
+
+>>> from caffecompat.schema import parse_text, pb, write_text
+>>> print(write_text(parse_text('name: "LeNet" layer { type: "ReLU" }', pb.NetParameter())), end="")
+name: "LeNet"
+layer {
+  type: "ReLU"
+}
+"""
 
 from caffecompat.schema import pb
+from caffecompat.schema.detect import detect_dialect
+from caffecompat.schema.document import NetDocument, open_net, read_message, read_net, read_net_binary, read_solver
+from caffecompat.schema.kept import without_kept
+from caffecompat.schema.problems import Problem, PrototxtError
+from caffecompat.schema.text_reader import parse_text
+from caffecompat.schema.text_writer import write_text
 
-__all__ = ["pb"]
+__all__ = [
+    "NetDocument",
+    "Problem",
+    "PrototxtError",
+    "detect_dialect",
+    "open_net",
+    "parse_text",
+    "pb",
+    "read_message",
+    "read_net",
+    "read_net_binary",
+    "read_solver",
+    "without_kept",
+    "write_text",
+]

@@ -1,0 +1,199 @@
+"""Files of nets and solvers, read and brought to today's form."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from caffecompat.schema import pb
+from caffecompat.schema.detect import detect_dialect
+from caffecompat.schema.fields import table_of
+from caffecompat.schema.problems import Places, Problem, PrototxtError, Text
+from caffecompat.schema.text_reader import Reading, read_text, warn
+from caffecompat.schema.upgrade import Origin, rewrite_snapshot_prefix, upgrade_net, upgrade_solver
+
+__all__ = [
+    "NetDocument",
+    "open_net",
+    "read_message",
+    "read_net",
+    "read_net_binary",
+    "read_solver",
+]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass
+class NetDocument:
+    """A net in today's form, and where it came from.
+
+    Attributes:
+        message: the upgraded ``pb.NetParameter``.
+        path: the file's name as the user wrote it, or a name for a net made in memory.
+        dialect: the letter of the fork whose rules the net follows (see ``detect_dialect``).
+    """
+
+    message: Any
+    path: str
+    dialect: str
+    _places: Places = field(repr=False)
+    _origins: list[Origin] = field(repr=False)
+
+    @classmethod
+    def from_message(cls, message: Any, path: str = "<net>") -> NetDocument:
+        """A document of a net made in memory; `message` itself is left as it is."""
+        copy = pb.NetParameter()
+        copy.CopyFrom(message)
+        return cls._upgraded(copy, Places(path))
+
+    @classmethod
+    def _upgraded(cls, message: Any, places: Places) -> NetDocument:
+        dialect = detect_dialect(message)
+        origins = upgrade_net(message, places, dialect)
+        return cls(message, places.name, dialect, places, origins)
+
+    def where(self, layer_index: int) -> str:
+        """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""
+        return self._places.where(*self._origins[layer_index])
+
+
+def open_net(path: PathLike, strict: bool = False) -> NetDocument:
+    """Read a net's prototxt of any age, bring it to today's form and remember where its layers stand.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a net; every problem is in it.
+    """
+    return NetDocument._upgraded(*_read(path, pb.NetParameter(), strict))
+
+
+def read_net(path: PathLike, *, strict: bool = False) -> Any:
+    """The ``pb.NetParameter`` of a prototxt, in today's form (V0 and V1 layers, input fields, BatchNorm upgraded).
+
+    With `strict`, fields that no schema knows are errors; else they are kept, with a warning each.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a net; every problem is in it.
+    """
+    return open_net(path, strict).message
+
+
+def read_solver(path: PathLike, *, strict: bool = False) -> Any:
+    """The ``pb.SolverParameter`` of a prototxt; ``solver_type`` becomes ``type``, ``snapshot_prefix`` is completed.
+
+    The prefix follows BVLC Caffe: absent, it is the file's path without extension; an existing folder, that folder
+    and the file's stem; anything else, "" too, is taken as it is.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a solver; every problem is in it.
+    """
+    solver, places = _read(path, pb.SolverParameter(), strict)
+    upgrade_solver(solver, places)
+    rewrite_snapshot_prefix(solver, os.fspath(path))
+    return solver
+
+
+def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:
+    """Read a prototxt into `message` as it stands, nothing upgraded (label maps, solvers to rewrite); returns it.
+
+    Raises:
+        PrototxtError: the file cannot be read or is no such message.
+    """
+    return _read(path, message, strict)[0]
+
+
+def read_net_binary(path: PathLike) -> Any:
+    """The ``pb.NetParameter`` of a binary file of any age (a caffemodel, blobs included), in today's form.
+
+    Weights are loaded by ``caffecompat.formats``, which is faster and knows the forks' files; this is for upgrading.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a binary net.
+    """
+    name, data = os.fspath(path), _bytes(path)
+    net = pb.NetParameter()
+    try:
+        net.ParseFromString(data)
+    except DecodeError:
+        what = " (it looks like text)" if _guess_binary(data) is None else ""
+        raise PrototxtError([Problem(name, 0, 0, f"not a binary net{what}, or cut off")]) from None
+    return NetDocument._upgraded(net, Places(name)).message
+
+
+def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, Places]:
+    text = Text(os.fspath(path), _decode(os.fspath(path), _bytes(path)))
+    reading = read_text(text, message, strict)
+    _check_kind(text, message, reading)
+    if reading.problems:
+        raise PrototxtError(reading.problems)
+    warn(reading)
+    return message, Places(text.name, text, reading.places)
+
+
+def _check_kind(text: Text, message: Message, reading: Reading) -> None:
+    """A solver given for a net, or the reverse, is one mistake, not one a line."""
+    strangers = reading.unknown_at_top
+    if not strangers or len(reading.places) >= len(strangers):
+        return
+    kinds = {"NetParameter": "net", "SolverParameter": "solver", "LabelMap": "label map"}
+    wanted = kinds.get(message.DESCRIPTOR.name, message.DESCRIPTOR.name)
+    for kind, said in kinds.items():
+        known = table_of(getattr(pb, kind).DESCRIPTOR).fields
+        if said != wanted and all(name in known for name in strangers):
+            shown = ", ".join(dict.fromkeys(strangers[:3]))
+            raise PrototxtError([Problem(text.name, 0, 0, f"this is a {said} (it has {shown}); expected a {wanted}")])
+
+
+def _bytes(path: PathLike) -> bytes:
+    name = os.fspath(path)
+    try:
+        return Path(name).read_bytes()
+    except FileNotFoundError:
+        raise PrototxtError([Problem(name, 0, 0, f"there is no such file{_near(name)}")]) from None
+    except IsADirectoryError:
+        raise PrototxtError([Problem(name, 0, 0, "this is a folder; expected a file")]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PrototxtError([Problem(name, 0, 0, f"cannot be read: {reason}")]) from None
+
+
+def _near(name: str) -> str:
+    """The rest of "there is no such file": what is like it there, or where it was looked for."""
+    folder, base = os.path.split(name)
+    try:
+        found = difflib.get_close_matches(base, os.listdir(folder or "."), n=1)
+    except OSError:
+        return f"; the folder {folder} does not exist either"
+    if found:
+        return f"; did you mean {os.path.join(folder, found[0])}?"
+    return "" if os.path.isabs(name) else f" (looked for from {os.getcwd()})"
+
+
+def _decode(name: str, data: bytes) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = data.decode("utf-16", "replace")  # what Windows editors call Unicode
+    else:
+        guess = _guess_binary(data)
+        if guess:
+            raise PrototxtError([Problem(name, 0, 0, f"this is a binary file ({guess}); expected prototxt text")])
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _guess_binary(data: bytes) -> str | None:
+    """What kind of binary file it is, or None for text."""
+    head = data[:4096]
+    if not any(byte < 9 or 13 < byte < 32 for byte in head):
+        return None
+    for magic, kind in ((b"\x89HDF", "HDF5"), (b"\x89PNG", "a PNG picture"), (b"\xff\xd8", "a JPEG picture")):
+        if head.startswith(magic):
+            return kind
+    return "perhaps a caffemodel" if head[:1] in (b"\x0a", b"\x12", b"\xa2") else "not text"

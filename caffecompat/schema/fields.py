@@ -1,0 +1,88 @@
+"""Tables of what a message may hold, made once from its descriptor; the text reader and writer work from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+__all__ = ["BOOL", "BYTES", "ENUM", "FLOAT", "INT", "MESSAGE", "STRING", "Field", "Table", "table_of"]
+
+BOOL, BYTES, ENUM, FLOAT, INT, MESSAGE, STRING = range(7)
+
+_F = FieldDescriptor
+_LIMITS = {
+    _F.TYPE_INT32: (-(2**31), 2**31 - 1),
+    _F.TYPE_SINT32: (-(2**31), 2**31 - 1),
+    _F.TYPE_SFIXED32: (-(2**31), 2**31 - 1),
+    _F.TYPE_UINT32: (0, 2**32 - 1),
+    _F.TYPE_FIXED32: (0, 2**32 - 1),
+    _F.TYPE_INT64: (-(2**63), 2**63 - 1),
+    _F.TYPE_SINT64: (-(2**63), 2**63 - 1),
+    _F.TYPE_SFIXED64: (-(2**63), 2**63 - 1),
+    _F.TYPE_UINT64: (0, 2**64 - 1),
+    _F.TYPE_FIXED64: (0, 2**64 - 1),
+}
+_KINDS = {
+    _F.TYPE_BOOL: BOOL,
+    _F.TYPE_BYTES: BYTES,
+    _F.TYPE_ENUM: ENUM,
+    _F.TYPE_FLOAT: FLOAT,
+    _F.TYPE_DOUBLE: FLOAT,
+    _F.TYPE_MESSAGE: MESSAGE,
+    _F.TYPE_STRING: STRING,
+}
+
+
+class Field:
+    """One field: its name, kind, whether it repeats, and what its values may be."""
+
+    __slots__ = ("double", "enum", "high", "kind", "low", "message", "name", "number", "repeated")
+
+    def __init__(self, descriptor: FieldDescriptor) -> None:
+        self.name: str = descriptor.name
+        self.number: int = descriptor.number
+        self.kind: int = _KINDS.get(descriptor.type, INT)
+        self.low, self.high = _LIMITS.get(descriptor.type, (0, 0))
+        self.double: bool = descriptor.type == _F.TYPE_DOUBLE
+        self.repeated: bool = _repeats(descriptor)
+        self.message: Descriptor | None = descriptor.message_type
+        self.enum: EnumDescriptor | None = descriptor.enum_type
+
+    def wants(self) -> str:
+        """What a value of this field looks like, for an error."""
+        if self.kind == INT:
+            return f"a whole number from {self.low} to {self.high}"
+        if self.kind == ENUM:
+            assert self.enum is not None
+            return "one of " + ", ".join(value.name for value in self.enum.values)
+        plain = {BOOL: "true or false", FLOAT: "a number", MESSAGE: "a block { ... }"}
+        return plain.get(self.kind, 'a string in quotes ("...")')
+
+
+class Table:
+    """A message type: its fields by name, and in order of number, as C++ prints them."""
+
+    __slots__ = ("fields", "name", "ordered")
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.name: str = descriptor.name
+        self.ordered = sorted(map(Field, descriptor.fields), key=lambda field: field.number)
+        self.fields = {field.name: field for field in self.ordered}
+
+
+def _repeats(descriptor: Any) -> bool:
+    # protobuf 6.31 and later say so; `label` serves the earlier ones and warns in the later.
+    told = getattr(descriptor, "is_repeated", None)
+    return bool(told) if told is not None else descriptor.label == _F.LABEL_REPEATED
+
+
+_tables: dict[Any, Table] = {}
+
+
+def table_of(descriptor: Any) -> Table:
+    """The table of a message's descriptor."""
+    table = _tables.get(descriptor)
+    if table is None:
+        table = _tables[descriptor] = Table(descriptor)
+    return table

@@ -1,0 +1,53 @@
+"""Fields that no schema of ours knows: carried inside the message as text, printed again, never in weight files.
+
+The text of such a field lies in the message as an unknown wire field under one number that no Caffe uses, so it
+travels with ``CopyFrom`` and ``MergeFrom`` and counts in ``==``. Serializing a message would write it too: weight
+files are written from ``without_kept(message)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+__all__ = ["keep_text", "kept_texts", "without_kept"]
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+_NUMBER = 536870911  # protobuf's greatest field number
+_LENGTH_DELIMITED = 2
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_TAG = _varint(_NUMBER << 3 | _LENGTH_DELIMITED)
+
+
+def keep_text(message: Message, text: str) -> None:
+    """Add a field's text (name and value, lines unindented) to what `message` carries."""
+    data = text.encode()
+    message.MergeFromString(_TAG + _varint(len(data)) + data)
+
+
+def kept_texts(message: Message) -> list[str]:
+    """The texts that `message` itself carries, in the order they were read."""
+    carried: Iterable[Any] = UnknownFieldSet(message)  # type: ignore[assignment]  # the stubs forget that it iterates
+    return [field.data.decode() for field in carried if field.field_number == _NUMBER]
+
+
+def without_kept(message: AnyMessage) -> AnyMessage:
+    """A copy of `message` whose binary form holds known fields only, at every depth."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.DiscardUnknownFields()
+    return copy

@@ -1,0 +1,92 @@
+"""Nearest valid names, and what an unknown field may have been meant as."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from caffecompat.schema.dialects import field_note, spell
+from caffecompat.schema.fields import Table
+from caffecompat.schema.pool import PACKAGE, SCHEMA
+
+__all__ = ["UnknownField", "explain_unknown", "nearest"]
+
+
+@dataclass(frozen=True)
+class UnknownField:
+    """What is to say of a field that its message does not have.
+
+    Attributes:
+        hint: the tail of the message, beginning with its own punctuation; may be empty.
+        misspelt: it is plainly a known field of that message written wrong.
+    """
+
+    hint: str
+    misspelt: bool
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like `name`, upper and lower case alike, or None where none is near."""
+    by_folded = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.7)
+    return by_folded[found[0]] if found else None
+
+
+def explain_unknown(table: Table, name: str) -> UnknownField:
+    """Look for the field that the writer of `name` meant: one like it in the message, or its namesakes elsewhere."""
+    near = nearest(name, table.fields)
+    if near is not None and _misspells(name, near):
+        return UnknownField(f"; did you mean '{near}'?", True)
+    owners = _owners().get(name, [])
+    if owners:
+        shown = ", ".join(f"{owner} ({spell(field_note(owner, name).forks)})" for owner in owners[:3])
+        more = f" and {len(owners) - 3} more" if len(owners) > 3 else ""
+        return UnknownField(f", which is a field of {shown}{more}", False)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return UnknownField(f", nor has any Caffe fork known here{hint}", False)
+
+
+@cache
+def _owners() -> dict[str, list[str]]:
+    """Every field name of the schema -> the messages that have it, named as within package ``caffe``."""
+    owners: dict[str, list[str]] = {}
+    waiting = list(SCHEMA.message_types_by_name.values())
+    while waiting:
+        message = waiting.pop(0)
+        waiting.extend(message.nested_types)
+        for field in message.fields:
+            owners.setdefault(field.name, []).append(message.full_name.removeprefix(f"{PACKAGE}."))
+    return owners
+
+
+def _misspells(name: str, near: str) -> bool:
+    """Whether `name` is a slip of the pen for `near`, rather than another field of the same family.
+
+    One letter wrong, missing, doubled or swapped with its neighbour; two in names of eight letters or more. Digits
+    (``crop_size2``) and whole words (``stride_h``) make other names of the same family.
+    """
+    a, b = name.lower(), near.lower()
+    if a == b:
+        return True
+    if [c for c in a if c.isdigit()] != [c for c in b if c.isdigit()]:
+        return False
+    if a.startswith(b + "_") or b.startswith(a + "_") or a.endswith("_" + b) or b.endswith("_" + a):
+        return False
+    return _distance(a, b) <= (2 if min(len(a), len(b)) >= 8 else 1)
+
+
+def _distance(a: str, b: str) -> int:
+    """Letters to change, add, drop or swap with a neighbour to make `b` of `a`."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        last, before = before, row
+        row = [i]
+        for j, other in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

@@ -1,0 +1,120 @@
+"""Old forms of nets and solvers brought to today's, in the order of BVLC Caffe's upgrade_proto.cpp."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from caffecompat import glog
+from caffecompat.schema import pb
+from caffecompat.schema.problems import Places, PrototxtError
+from caffecompat.schema.upgrade_v0 import is_v0, upgrade_v0
+from caffecompat.schema.upgrade_v1 import has_old_transform, is_v1, upgrade_transform, upgrade_v1
+
+__all__ = ["Origin", "rewrite_snapshot_prefix", "upgrade_net", "upgrade_solver"]
+
+Origin = tuple[str, int]  # field of the original message and index in it: what a layer was made from
+
+_SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in order of the enum
+
+
+def upgrade_net(net: Any, places: Places, dialect: str = "B") -> list[Origin]:
+    """Bring a NetParameter to today's form, in place.
+
+    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, and (not in X and J, whose layouts differ)
+    BatchNorm layers with three ``param`` of their own. Each step that has something to do says so in the log.
+
+    Returns:
+        for each layer of the result, what it was made from.
+
+    Raises:
+        PrototxtError: the net mixes forms, or an old form is not well made.
+    """
+    origins: list[Origin] = [("layer", index) for index in range(len(net.layer))]
+    if is_v1(net):
+        stays = list(range(len(net.layers)))
+        if is_v0(net):
+            _say(places, "V0LayerParameter")
+            stays = upgrade_v0(net, places)
+        if has_old_transform(net):
+            _say(places, "transformation parameters")
+            upgrade_transform(net)
+        _say(places, "V1LayerParameter")
+        upgrade_v1(net, places)
+        origins = [("layers", index) for index in stays]
+    if net.input or net.input_dim or net.input_shape:
+        _say(places, "input fields")
+        if _upgrade_input(net, places):
+            origins.insert(0, ("input", 0))
+    if dialect not in ("X", "J"):
+        _upgrade_batch_norm(net, places)
+    return origins
+
+
+def _say(places: Places, what: str) -> None:
+    glog.info(f"Upgrading {places.name}, which is specified using deprecated {what}", "upgrade_proto.cpp:53")
+
+
+def _upgrade_input(net: Any, places: Places) -> bool:
+    """Turn ``input`` with its shapes into an Input layer at the front; names without any shape are dropped."""
+    names, shapes, dims = list(net.input), list(net.input_shape), list(net.input_dim)
+    if shapes or dims:
+        given, needed = (len(shapes), len(names)) if shapes else (len(dims), 4 * len(names))
+        if given < needed:
+            what = (
+                f"needs {needed} input_shape, one for each input"
+                if shapes
+                else f"needs {needed} input_dim, four for each input"
+            )
+            raise PrototxtError([places.problem("input", 0, f"a net with {len(names)} input {what}; it has {given}")])
+        layer = pb.LayerParameter(name="input", type="Input", top=names)
+        layer.input_param.SetInParent()
+        for index in range(len(names)):
+            shape = layer.input_param.shape.add()
+            shape.dim.extend(shapes[index].dim if shapes else dims[4 * index : 4 * index + 4])
+        net.layer.insert(0, layer)
+    for field in ("input", "input_shape", "input_dim"):
+        net.ClearField(field)
+    return bool(shapes or dims)
+
+
+def _upgrade_batch_norm(net: Any, places: Places) -> None:
+    """Freeze the three statistics of BatchNorm layers that name three params, as early nets did (B, S, E)."""
+    for layer in net.layer:
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            for param in layer.param:
+                param.lr_mult = param.decay_mult = 0
+
+
+def upgrade_solver(solver: Any, places: Places) -> bool:
+    """Turn the enum ``solver_type`` into the string ``type``, in place; True where there was something to do.
+
+    Raises:
+        PrototxtError: the solver has both.
+    """
+    if not solver.HasField("solver_type"):
+        return False
+    if solver.HasField("type"):
+        text = f"solver_type (the older form) and type (at {places.where('type')}) are both given; keep type only"
+        raise PrototxtError([places.problem("solver_type", 0, text)])
+    _say(places, "solver_type")
+    solver.type = _SOLVER_TYPES[solver.solver_type]
+    solver.ClearField("solver_type")
+    return True
+
+
+def rewrite_snapshot_prefix(solver: Any, path: str) -> None:
+    """Complete ``snapshot_prefix`` from the solver's file name, in place, as BVLC Caffe does.
+
+    Absent, it becomes the file's path without extension; a folder that exists, that folder and the file's name
+    without extension. A prefix given as "" stays "": its snapshots are named ``_iter_N.caffemodel``.
+    """
+    stem = os.path.splitext(path)[0]
+    if not solver.HasField("snapshot_prefix"):
+        solver.snapshot_prefix = stem
+        glog.info(f"snapshot_prefix was not specified and is set to {stem}", "upgrade_proto.cpp:1111")
+    elif os.path.isdir(solver.snapshot_prefix):
+        solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, os.path.basename(stem))
+        glog.info(
+            f"snapshot_prefix was a directory and is replaced to {solver.snapshot_prefix}", "upgrade_proto.cpp:1119"
+        )

@@ -1,0 +1,86 @@
+"""Nets of 2014 (V1: ``layers { type: CONVOLUTION blobs_lr: 1 }``) to today's ``layer { type: "Convolution" }``.
+
+The rules are those of BVLC Caffe's upgrade_proto.cpp.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from caffecompat.schema import pb
+from caffecompat.schema.kept import keep_text, kept_texts
+from caffecompat.schema.legacy_types import V1_TYPES
+from caffecompat.schema.problems import Places, PrototxtError
+
+__all__ = ["has_old_transform", "is_v1", "upgrade_transform", "upgrade_v1"]
+
+# Data layers whose own parameters held what transform_param holds now.
+_TRANSFORMING = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
+_TRANSFORMS = ("scale", "mean_file", "crop_size", "mirror")
+
+_RENAMED = {"deephi_reisze_param": "deephi_resize_param"}  # a slip in X's V1 schema
+
+
+def is_v1(net: Any) -> bool:
+    """Whether a NetParameter has layers of V1 form."""
+    return len(net.layers) > 0
+
+
+def has_old_transform(net: Any) -> bool:
+    """Whether a V1 data layer keeps its transformation in its own parameters."""
+    return any(_old_transforms(layer) for layer in net.layers)
+
+
+def _old_transforms(layer: Any) -> list[tuple[Any, str]]:
+    name = _TRANSFORMING.get(pb.V1LayerParameter.LayerType.Name(layer.type))
+    if name is None or not layer.HasField(name):
+        return []
+    holder = getattr(layer, name)
+    return [(holder, field) for field in _TRANSFORMS if holder.HasField(field)]
+
+
+def upgrade_transform(net: Any) -> None:
+    """Move scale, mean_file, crop_size and mirror of V1 data layers to transform_param, in place.
+
+    New-style ``layer`` entries are left alone, as in Caffe: there ``image_data_param.mirror`` has no effect.
+    """
+    for layer in net.layers:
+        for holder, field in _old_transforms(layer):
+            setattr(layer.transform_param, field, getattr(holder, field))
+            holder.ClearField(field)
+
+
+def upgrade_v1(net: Any, places: Places) -> None:
+    """Rewrite ``layers`` as ``layer``, in place and in the same order.
+
+    Raises:
+        PrototxtError: the net has both forms.
+    """
+    if net.layer:
+        other = places.where("layer")
+        text = f"the net has 'layers' (the form of 2014) and 'layer' (at {other}); write all of them as 'layer'"
+        raise PrototxtError([places.problem("layers", 0, text)])
+    for old in net.layers:
+        _upgrade_layer(old, net.layer.add())
+    net.ClearField("layers")
+
+
+def _upgrade_layer(old: Any, layer: Any) -> None:
+    for descriptor, value in old.ListFields():
+        name = _RENAMED.get(descriptor.name, descriptor.name)
+        if name == "type":
+            layer.type = V1_TYPES[value]
+        elif name in ("blobs_lr", "weight_decay", "param", "blob_share_mode"):
+            field = {"blobs_lr": "lr_mult", "weight_decay": "decay_mult", "param": "name"}.get(name, "share_mode")
+            for index, item in enumerate(value):
+                while len(layer.param) <= index:
+                    layer.param.add()
+                setattr(layer.param[index], field, item)
+        elif name in ("bottom", "top", "include", "exclude", "blobs", "loss_weight"):
+            getattr(layer, name).extend(value)
+        elif name == "name":
+            layer.name = value
+        else:
+            getattr(layer, name).CopyFrom(value)
+    for text in kept_texts(old):
+        keep_text(layer, text)
