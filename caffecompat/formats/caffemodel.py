@@ -21,7 +21,7 @@ import numpy as np
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
-from caffecompat.formats.layer_types import V0_TYPES, V1_TYPES
+from caffecompat.schema.legacy_types import V0_TYPES, V1_TYPES
 from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
 from caffecompat.formats.wire import (
     BYTES,
@@ -130,10 +130,14 @@ class _NetReader:
         self.net.layers.append(LayerWeights(name, kind, list(blobs)))
 
     def _type(self, generation: str, value: int, stop: int) -> str:
+        if generation == "V2":
+            return self._text(value, stop)
+        from caffecompat.schema.legacy_types import V0_TYPES, V1_TYPES  # old files only: the schema takes its time
+
         if generation == "V1":
             return V1_TYPES.get(value, f"V1 type {value}")
         kind = self._text(value, stop)
-        return V0_TYPES.get(kind, kind) if generation == "V0" else kind
+        return V0_TYPES.get(kind, kind)
 
     def _explain(self, problem: WireError) -> WeightsError:
         """What is wrong, for the person who gave the file."""
@@ -212,10 +216,10 @@ def _check(
 
 def _layer_pieces(layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray]) -> Iterator[bytes | memoryview]:
     """A `layer` field of a net, piece by piece: blobs stand between the fields below and above number 7."""
-    bare = type(layer)()
-    bare.CopyFrom(layer)
+    from caffecompat.schema.kept import without_kept
+
+    bare = without_kept(layer)
     bare.ClearField("blobs")
-    bare.DiscardUnknownFields()
     fields = bare.SerializeToString(deterministic=True)
     cut = _offset_of_field_from(fields, 7)
     written = [blob_pieces(blob, diffs[at] if diffs else None) for at, blob in enumerate(blobs)]
