@@ -21,7 +21,6 @@ import numpy as np
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
-from caffecompat.schema.legacy_types import V0_TYPES, V1_TYPES
 from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
 from caffecompat.formats.wire import (
     BYTES,
