@@ -1,0 +1,29 @@
+# make demo: the whole path on a generated data set.  make test: the tests.  Both set the environment up first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check clean
+
+$(READY): setup.py pyproject.toml requirements-dev.txt proto/caffe.proto
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/caffecompat demo --out demo_out
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# One OpenMP thread a process: two test processes share two cores.
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests
+
+clean:
+	rm -rf $(VENV) demo_out build dist *.egg-info caffecompat/schema/caffe.desc

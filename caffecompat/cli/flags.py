@@ -1,0 +1,109 @@
+"""Flags as Caffe users type them, made into what argparse reads.
+
+gflags takes one dash or two, ``=`` or a blank before the value, and booleans
+as ``--gray``, ``--nogray`` or ``--gray=false``; web pages turn the dashes into
+en and em dashes; ``_`` and ``-`` inside a flag are the same here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from caffecompat.errors import CaffeCompatError
+
+__all__ = ["FlagParser", "UsageError", "add_switch", "device_flags", "split_commas"]
+
+_PASTED_DASHES = re.compile(r"^[\u2010-\u2015\u2212]+-?|^-[\u2010-\u2015\u2212]")
+_NUMBER = re.compile(r"^-\.?\d")
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+
+
+class UsageError(CaffeCompatError):
+    """The command line cannot be read."""
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False) -> None:
+    """Add a gflags boolean: ``--name``, ``--noname``, ``--name=true``."""
+    dest = name.replace("-", "_")
+    parser.add_argument(f"--{name}", type=_boolean, default=default, metavar="BOOL", dest=dest, help=help)
+
+
+def split_commas(text: str) -> list[str]:
+    """``a, b`` as ``["a", "b"]``; empty parts are dropped."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def device_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--gpu`` (Caffe's) and ``--device`` (ours)."""
+    parser.add_argument("--gpu", metavar="N|all", help="GPU to run on, or a comma-separated list, or 'all'")
+    parser.add_argument("--device", metavar="DEV", help="cpu, cuda, cuda:N or N; wins over --gpu and solver_mode")
+
+
+class FlagParser(argparse.ArgumentParser):
+    """argparse with gflags' spellings and errors that name the nearest flag.
+
+    `notice` receives one line when pasted dashes were read as plain ones.
+    """
+
+    def __init__(self, *args: Any, notice: Callable[[str], None] | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+        self._notice = notice
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}{self._nearest(message)}\nSee '{self.prog} --help'.")
+
+    def _nearest(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        if not unknown:
+            return ""
+        near = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
+        return f"; did you mean {near[0]}?" if near else ""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return super().parse_known_args(self.normalise(args or ()), namespace)
+
+    def normalise(self, tokens: Iterable[str]) -> list[str]:
+        """Rewrite every flag to ``--name`` or ``--name=value``, positionals untouched."""
+        switches = {
+            option for option, action in self._option_string_actions.items() if getattr(action, "type", None) is _boolean
+        }
+        result: list[str] = []
+        pasted = False
+        rest = list(tokens)
+        while rest:
+            token = rest.pop(0)
+            if token == "--":
+                return [*result, token, *rest]
+            plain = _PASTED_DASHES.sub("--", token)
+            pasted |= plain != token
+            if not plain.startswith("-") or plain == "-" or _NUMBER.match(plain):
+                result.append(token)
+                continue
+            if plain in self._option_string_actions and len(plain) == 2:
+                result.append(plain)
+                continue
+            name, equals, value = plain.lstrip("-").partition("=")
+            flag = "--" + name.replace("_", "-")
+            negated = "--" + flag[4:].lstrip("-")
+            if flag not in self._option_string_actions and flag.startswith("--no") and negated in switches:
+                flag, equals, value = negated, "=", "false"
+            elif flag in switches and not equals:
+                equals, value = "=", "true"
+            result.append(f"{flag}{equals}{value}")
+        if pasted and self._notice:
+            self._notice("note: typographic dashes in the command were read as '-'")
+        return result

@@ -1,0 +1,77 @@
+"""Score a model on its TEST-phase data, as `caffe test` does.
+
+    caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat import glog
+from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.progress import live_line, progress_flag
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+
+HELP = "score a model: the mean of each output over some batches"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="FILE", help="the model definition (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
+    parser.add_argument("--iterations", type=int, default=50, metavar="N", help="batches to run (default 50)")
+    parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    add_switch(parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values")
+    add_switch(parser, "strict", "unknown fields in the prototxt are errors")
+    device_flags(parser)
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    for name in ("model", "weights"):
+        if not getattr(args, name):
+            raise UsageError(f"caffecompat test: needs --{name}")
+    if args.iterations < 1:
+        raise UsageError(f"caffecompat test: --iterations {args.iterations}: at least 1")
+
+    from caffecompat.cli.devices import choose_device
+    from caffecompat.data import make_source
+    from caffecompat.net import Net
+    from caffecompat.schema import open_net, pb
+
+    device, _ = choose_device(args.gpu, args.device)
+    document = open_net(args.model, strict=args.strict)
+    net = Net(document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source)
+    net.load_weights(args.weights, skip_mismatched=args.skip_mismatched)
+    net.to(device)
+    glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
+    with live_line(args.iterations, "batches", args.progress) as update:
+        loss, sums = _accumulate(net, args.iterations, update)
+    glog.info(f"Loss: {glog.number(loss / args.iterations)}", "caffe.cpp:309")
+    for name, totals in sums.items():
+        weight = net.loss_weights.get(name, 0.0)
+        for total in totals:
+            mean = total / args.iterations
+            suffix = f" (* {glog.number(weight)} = {glog.number(weight * mean)} loss)" if weight else ""
+            glog.info(f"{name} = {glog.number(mean)}{suffix}", "caffe.cpp:321")
+    return 0
+
+
+def _accumulate(net: Net, iterations: int, update: object) -> tuple[float, dict[str, list[float]]]:
+    import torch
+
+    loss, sums = 0.0, {}
+    with torch.no_grad():
+        for batch in range(iterations):
+            tops = net.forward()
+            loss += float(net.loss(tops))
+            for name in net.outputs:
+                values = tops[name].double().flatten().tolist()
+                for value in values:
+                    glog.info(f"Batch {batch}, {name} = {glog.number(value)}", "caffe.cpp:304")
+                sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * len(values)), values, strict=True)]
+            update(batch + 1, "")  # type: ignore[operator]
+    return loss, sums

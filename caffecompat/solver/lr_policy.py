@@ -1,0 +1,128 @@
+"""Learning-rate policies: what Caffe's ``GetLearningRate`` returns at an iteration.
+
+`multistep` and `plateau` remember how many steps they have taken; that count
+lives in :class:`RateState`, which snapshots store as ``current_step``. All
+other policies are functions of the iteration alone. BVLC defines all but
+`plateau`, which is the SSD fork's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
+
+__all__ = ["POLICIES", "RateState", "check_policy", "learning_rate"]
+
+
+@dataclass
+class RateState:
+    """What a policy carries from one iteration to the next.
+
+    `minimum_loss` and `iter_last_event` serve `plateau` (SSD Caffe stores them
+    in the solverstate too).
+    """
+
+    current_step: int = 0
+    minimum_loss: float = 1e38
+    iter_last_event: int = 0
+
+
+def _fixed(param: Any, iteration: int, state: RateState) -> float:
+    return float(param.base_lr)
+
+
+def _step(param: Any, iteration: int, state: RateState) -> float:
+    state.current_step = iteration // param.stepsize
+    return float(param.base_lr * _power(param.gamma, state.current_step))
+
+
+def _exp(param: Any, iteration: int, state: RateState) -> float:
+    return float(param.base_lr * _power(param.gamma, iteration))
+
+
+def _inv(param: Any, iteration: int, state: RateState) -> float:
+    return float(param.base_lr * _power(1 + param.gamma * iteration, -param.power))
+
+
+def _multistep(param: Any, iteration: int, state: RateState) -> float:
+    # At most one step an iteration, as in Caffe.
+    if state.current_step < len(param.stepvalue) and iteration >= param.stepvalue[state.current_step]:
+        state.current_step += 1
+        glog.info(f"MultiStep Status: Iteration {iteration}, step = {state.current_step}", "sgd_solver.cpp:49")
+    return float(param.base_lr * _power(param.gamma, state.current_step))
+
+
+def _poly(param: Any, iteration: int, state: RateState) -> float:
+    # Past max_iter Caffe's power of a negative base is NaN; the schedule ends at zero.
+    left = max(0.0, 1.0 - iteration / param.max_iter)
+    return float(param.base_lr * _power(left, param.power))
+
+
+def _sigmoid(param: Any, iteration: int, state: RateState) -> float:
+    exponent = -param.gamma * (iteration - param.stepsize)
+    return float(param.base_lr / (1.0 + math.exp(min(exponent, 700.0))))
+
+
+def _plateau(param: Any, iteration: int, state: RateState) -> float:
+    windows = param.plateau_winsize
+    if state.current_step < len(windows) and iteration >= state.iter_last_event + windows[state.current_step]:
+        state.current_step += 1
+        state.iter_last_event = iteration
+        glog.info(f"Plateau Status: Iteration {iteration}, step = {state.current_step}", "sgd_solver.cpp:80")
+    return float(param.base_lr * _power(param.gamma, state.current_step))
+
+
+POLICIES: dict[str, Callable[[Any, int, RateState], float]] = {
+    "fixed": _fixed,
+    "step": _step,
+    "exp": _exp,
+    "inv": _inv,
+    "multistep": _multistep,
+    "poly": _poly,
+    "sigmoid": _sigmoid,
+    "plateau": _plateau,
+}
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return float(math.pow(base, exponent))
+    except (OverflowError, ZeroDivisionError):
+        return math.inf
+    except ValueError:
+        return math.nan
+
+
+def check_policy(param: Any) -> list[str]:
+    """What a SolverParameter lacks for its policy; an empty list is good."""
+    policy = param.lr_policy
+    if policy not in POLICIES:
+        known = ", ".join(POLICIES)
+        return [f"lr_policy {policy!r} is not one of {known}" if policy else f"lr_policy is missing; it is one of {known}"]
+    problems = []
+    if policy == "step" and param.stepsize <= 0:
+        problems.append("lr_policy 'step' needs stepsize above 0")
+    if policy == "poly" and param.max_iter <= 0:
+        problems.append("lr_policy 'poly' needs max_iter above 0")
+    return problems
+
+
+def learning_rate(param: Any, iteration: int, state: RateState) -> float:
+    """The rate before `iteration` (the number of updates done so far), before lr_mult.
+
+    Args:
+        param: a SolverParameter; absent numbers are 0, so `poly` without `power` is constant (as in Caffe).
+        state: advanced by `multistep`, `step` and `plateau`.
+
+    Raises:
+        CaffeCompatError: the policy is unknown.
+    """
+    policy = POLICIES.get(param.lr_policy)
+    if policy is None:
+        raise CaffeCompatError(check_policy(param)[0])
+    return policy(param, iteration, state)

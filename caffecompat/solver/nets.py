@@ -1,0 +1,97 @@
+"""Which nets a SolverParameter names: one to train, any number to test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from caffecompat import data, glog
+from caffecompat.errors import CaffeCompatError
+from caffecompat.net import Net
+from caffecompat.paths import find_file
+from caffecompat.schema import NetDocument, open_net, pb
+from caffecompat.solver.overrides import apply_to_net
+
+__all__ = ["make_test_nets", "make_train_net"]
+
+
+def make_train_net(param: Any, path: str | None, settings: Sequence[str] = (), *, strict: bool = False) -> Net:
+    """The net of ``net``, ``net_param``, ``train_net`` or ``train_net_param``, in phase TRAIN.
+
+    Raises:
+        CaffeCompatError: none of the four is given, or several.
+    """
+    given = [
+        name
+        for name, has in (
+            ("net", param.HasField("net")),
+            ("net_param", param.HasField("net_param")),
+            ("train_net", param.HasField("train_net")),
+            ("train_net_param", param.HasField("train_net_param")),
+        )
+        if has
+    ]
+    where = path or "solver"
+    if not given:
+        raise CaffeCompatError(f"{where}: names no net to train; add net: \"train_val.prototxt\" (or train_net)")
+    if len(given) > 1:
+        raise CaffeCompatError(f"{where}: names the training net {len(given)} times ({', '.join(given)}); keep one")
+    value = getattr(param, given[0])
+    if isinstance(value, str):
+        file = find_file(value, path)
+        glog.info(f"Creating training net from {given[0].replace('_', ' ')} file: {file}", "solver.cpp:102")
+        document = open_net(file, strict=strict)
+    else:
+        glog.info(f"Creating training net specified in {given[0]}.", "solver.cpp:107")
+        document = NetDocument.from_message(value)
+    return _build(document, pb.TRAIN, param.train_state, settings)
+
+
+def make_test_nets(param: Any, path: str | None, settings: Sequence[str] = (), *, strict: bool = False) -> list[Net]:
+    """The test nets: test_net_param, then test_net, then the generic net for the test_iters that remain.
+
+    Raises:
+        CaffeCompatError: test_iter, test_state and the test nets do not agree in number, or test_interval is missing.
+    """
+    documents = list(_test_documents(param, path, strict))
+    if not documents:
+        return []
+    where = path or "solver"
+    if len(param.test_iter) != len(documents):
+        raise CaffeCompatError(f"{where}: {len(documents)} test nets but {len(param.test_iter)} test_iter")
+    if not param.test_interval:
+        raise CaffeCompatError(f"{where}: test_iter is given but test_interval is not; add test_interval: N")
+    if len(param.test_state) not in (0, len(documents)):
+        raise CaffeCompatError(f"{where}: {len(param.test_state)} test_state for {len(documents)} test nets")
+    nets = []
+    for index, (label, document) in enumerate(documents):
+        glog.info(f"Creating test net (#{index}) specified by {label}", "solver.cpp:190")
+        state = param.test_state[index] if param.test_state else pb.NetState()
+        nets.append(_build(document, pb.TEST, state, settings))
+    return nets
+
+
+def _test_documents(param: Any, path: str | None, strict: bool) -> Iterator[tuple[str, NetDocument]]:
+    for message in param.test_net_param:
+        yield "test_net_param", NetDocument.from_message(message)
+    for name in param.test_net:
+        file = find_file(name, path)
+        yield f"test_net file: {file}", open_net(file, strict=strict)
+    rest = len(param.test_iter) - len(param.test_net_param) - len(param.test_net)
+    for _ in range(rest):
+        if param.HasField("net_param"):
+            yield "net_param", NetDocument.from_message(param.net_param)
+        elif param.HasField("net"):
+            file = find_file(param.net, path)
+            yield f"net file: {file}", open_net(file, strict=strict)
+        else:
+            raise CaffeCompatError(f"{path or 'solver'}: more test_iter than test nets, and no generic net")
+
+
+def _build(document: NetDocument, phase: int, solver_state: Any, settings: Sequence[str]) -> Net:
+    apply_to_net(document, settings)
+    # Caffe merges the phase, then the net's own state, then the solver's.
+    state = pb.NetState(phase=phase)
+    state.MergeFrom(document.message.state)
+    state.MergeFrom(solver_state)
+    return Net(document, state.phase, level=state.level, stages=tuple(state.stage), sources=data.make_source)

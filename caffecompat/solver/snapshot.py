@@ -1,0 +1,54 @@
+"""Names and places of snapshots, and finding the newest one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import Any
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.schema import pb
+
+__all__ = ["check_writable", "newest_solverstate", "snapshot_names"]
+
+
+def snapshot_names(param: Any, iteration: int) -> tuple[str, str]:
+    """Paths of the weights and the state at `iteration`: the prefix with ``_iter_N`` glued on, as in Caffe."""
+    suffix = ".h5" if param.snapshot_format == pb.SolverParameter.HDF5 else ""
+    stem = f"{param.snapshot_prefix}_iter_{iteration}"
+    return f"{stem}.caffemodel{suffix}", f"{stem}.solverstate{suffix}"
+
+
+def check_writable(param: Any) -> None:
+    """Make sure that snapshots can be written, before any training is spent.
+
+    Raises:
+        CaffeCompatError: the folder does not exist or cannot be written to.
+    """
+    probe = f"{param.snapshot_prefix}.tempfile"
+    folder = os.path.dirname(probe) or "."
+    if not os.path.isdir(folder):
+        raise CaffeCompatError(
+            f"snapshot_prefix {param.snapshot_prefix!r}: the folder {folder!r} does not exist; "
+            f"make it (mkdir -p {folder}) or name another with --set snapshot_prefix=PATH"
+        )
+    try:
+        with open(probe, "wb"):
+            pass
+        os.unlink(probe)
+    except OSError as problem:
+        raise CaffeCompatError(
+            f"snapshot_prefix {param.snapshot_prefix!r}: cannot write to {folder!r} ({problem.strerror}); "
+            "give yourself write access or name another place with --set snapshot_prefix=PATH"
+        ) from problem
+
+
+def newest_solverstate(param: Any) -> str | None:
+    """The solverstate of the solver's prefix with the highest iteration, or None."""
+    found: list[tuple[int, str]] = []
+    for path in glob.glob(glob.escape(f"{param.snapshot_prefix}_iter_") + "*"):
+        match = re.search(r"_iter_(\d+)\.solverstate(\.h5)?$", path)
+        if match:
+            found.append((int(match[1]), path))
+    return max(found)[1] if found else None

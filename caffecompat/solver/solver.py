@@ -1,0 +1,338 @@
+"""The training loop: Caffe's ``Solver``, read from top to bottom.
+
+Rules and order are BVLC's ``solver.cpp`` and ``sgd_solver.cpp``; the ``where`` of each log line names the place.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caffecompat import data, glog
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats import SolverState, read_solverstate, write_solverstate
+from caffecompat.net import Net
+from caffecompat.schema import pb, read_solver, write_text
+from caffecompat.solver.debug import DebugInfo
+from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
+from caffecompat.solver.nets import make_test_nets, make_train_net
+from caffecompat.solver.overrides import apply_to_solver, split_overrides
+from caffecompat.solver.signals import Action, SignalActions
+from caffecompat.solver.snapshot import check_writable, snapshot_names
+from caffecompat.solver.updater import Updater
+
+__all__ = ["Solver"]
+
+Tops = dict[str, Tensor]
+
+
+class Solver:
+    """Trains a net as ``caffe train`` does.
+
+    Args:
+        source: path of a solver.prototxt, or a SolverParameter.
+        path: with a SolverParameter, the file it was read from (relative paths may lead from there).
+        overrides: ``NAME=VALUE`` settings, as ``--set`` takes them.
+        device: where to compute; None is what solver_mode and device_id say, as far as torch can.
+        strict: unknown fields in the prototxts are errors.
+
+    Attributes:
+        net, test_nets: the nets; test nets share the train net's parameters.
+        iter: updates done so far.
+        callbacks: pairs (before the forward pass, before the update) called at every iteration.
+        observers: called with the solver after every iteration.
+
+    Raises:
+        CaffeCompatError: the files do not describe a solver and its nets, or snapshots cannot be written.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Any,
+        *,
+        path: str | None = None,
+        overrides: Sequence[str] = (),
+        device: torch.device | str | None = None,
+        strict: bool = False,
+    ) -> None:
+        if isinstance(source, (str, os.PathLike)):
+            self.path: str | None = os.fspath(source)
+            self.param = read_solver(self.path, strict=strict)
+        else:
+            self.path, self.param = path, source
+        solver_settings, layer_settings = split_overrides(overrides, self.param)
+        apply_to_solver(self.param, solver_settings)
+        problems = check_policy(self.param)
+        if problems:
+            raise CaffeCompatError("\n".join(f"{self.path or 'solver'}: {problem}" for problem in problems))
+        glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
+        if self.param.snapshot or self.param.snapshot_after_train:
+            check_writable(self.param)
+        if self.param.random_seed >= 0:
+            torch.manual_seed(self.param.random_seed)
+            data.seed(self.param.random_seed)
+        self.device = torch.device(device) if device is not None else _own_device(self.param)
+
+        self.iter = 0
+        self.rate_state = RateState()
+        self.callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self.observers: list[Callable[[Solver], None]] = []
+        self.signals = SignalActions()
+        self._stopped = False
+        self._losses: deque[Tensor] = deque(maxlen=max(1, self.param.average_loss))
+        self._last_display = (time.perf_counter(), 0)
+        self.net: Net = make_train_net(self.param, self.path, layer_settings, strict=strict).to(self.device)
+        self.test_nets: list[Net] = [
+            net.to(self.device) for net in make_test_nets(self.param, self.path, layer_settings, strict=strict)
+        ]
+        for net in self.test_nets:
+            net.share_from(self.net)
+        self.updater = Updater(self.param, self.net.params)
+        if self.param.lr_policy == "poly" and not self.param.HasField("power"):
+            glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
+        glog.info("Solver scaffolding done.", "solver.cpp:57")
+
+    # ---------------------------------------------------------------- training
+
+    def train(self, resume: str | None = None) -> None:
+        """Caffe's Solve: from here (or the solverstate `resume`) to max_iter, with the last snapshot and test."""
+        glog.info(f"Solving {self.net.name}", "solver.cpp:288")
+        glog.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:289")
+        if resume:
+            glog.info(f"Restoring previous solver status from {resume}", "solver.cpp:294")
+            self.restore(resume)
+        with self.signals:
+            self.step(self.param.max_iter - self.iter)
+            if self.param.snapshot_after_train and not (self.param.snapshot and self.iter % self.param.snapshot == 0):
+                self.snapshot()
+            if self._stopped:
+                glog.info("Optimization stopped early.", "solver.cpp:313")
+                return
+            if self.param.display and self.iter % self.param.display == 0:
+                with torch.no_grad():
+                    self._losses.append(self.net.loss(self.net.forward()))
+                glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
+            if self.param.test_interval and self.iter % self.param.test_interval == 0:
+                self.test_all()
+        glog.info("Optimization Done.", "solver.cpp:332")
+
+    def step(self, count: int) -> None:
+        """Do `count` iterations, with the tests, displays and snapshots that fall due."""
+        self._losses.clear()
+        self._last_display = (time.perf_counter(), self.iter)
+        end = self.iter + count
+        while self.iter < end:
+            self._clear_gradients()
+            if self._test_is_due():
+                self.test_all()
+                if self._stopped:
+                    break
+            display = self.param.display > 0 and self.iter % self.param.display == 0
+            for before_forward, _ in self.callbacks:
+                before_forward()
+            loss, tops = self._forward_backward(debug=display and self.param.debug_info)
+            self._losses.append(loss)
+            if display:
+                self._log_iteration(tops)
+            for _, before_update in self.callbacks:
+                before_update()
+            self._update(display)
+            self.iter += 1
+            for observer in self.observers:
+                observer(self)
+            request = self.signals.poll()
+            if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
+                self._periodic_snapshot()
+            if request is Action.STOP:
+                self._stopped = True
+                break
+
+    def _clear_gradients(self) -> None:
+        for param in self.net.params:
+            param.blob.grad = None
+
+    def _test_is_due(self) -> bool:
+        interval = self.param.test_interval
+        if not interval or self.iter % interval or not self.test_nets:
+            return False
+        # No schema default: Jacinto's differs, and ignores the field; everyone else's is true.
+        first = self.param.test_initialization if self.param.HasField("test_initialization") else True
+        return self.iter > 0 or first
+
+    def _forward_backward(self, debug: bool) -> tuple[Tensor, Tops]:
+        """iter_size passes, gradients summed; the mean loss and the last pass's tops."""
+        total = torch.zeros((), device=self.device)
+        tops: Tops = {}
+        for _ in range(self.param.iter_size):
+            if debug:
+                with DebugInfo(self.net) as info:
+                    loss, tops = self.one_pass()
+                    info.log_params()
+            else:
+                loss, tops = self.one_pass()
+            total += loss
+        return total / self.param.iter_size, tops
+
+    def one_pass(self) -> tuple[Tensor, Tops]:
+        """One forward and backward pass over the next batch: the loss and the output blobs."""
+        tops = self.net.forward()
+        loss = self.net.loss(tops)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.detach(), tops
+
+    def _update(self, display: bool) -> None:
+        if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
+            self.rate_state.minimum_loss = self.smoothed_loss
+            self.rate_state.iter_last_event = self.iter
+        rate = learning_rate(self.param, self.iter, self.rate_state)
+        if display:
+            glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
+        debug = display and self.param.debug_info
+        self.updater.keep_steps |= debug
+        self.updater.apply(rate, self.iter, self.param.iter_size)
+        if debug:
+            DebugInfo(self.net).log_update(self.updater.steps)
+
+    @property
+    def smoothed_loss(self) -> float:
+        """Mean loss of the last average_loss iterations (of this call of :meth:`step`)."""
+        return sum(float(loss) for loss in self._losses) / len(self._losses) if self._losses else 0.0
+
+    def _log_iteration(self, tops: Tops) -> None:
+        now, (then, since) = time.perf_counter(), self._last_display
+        elapsed, done = now - then, self.iter - since
+        speed = done / elapsed if elapsed else 0.0
+        self._last_display = (now, self.iter)
+        glog.info(
+            f"Iteration {self.iter} ({glog.number(speed)} iter/s, {glog.number(elapsed)}s/{self.param.display} iters), "
+            f"loss = {glog.number(self.smoothed_loss)}",
+            "solver.cpp:239",
+        )
+        values = {name: tops[name].detach().flatten().tolist() for name in self.net.outputs}
+        self._log_outputs("Train", self.net, values, "solver.cpp:258")
+
+    @staticmethod
+    def _log_outputs(kind: str, net: Net, values: dict[str, list[float]], where: str) -> None:
+        index = 0
+        for name, numbers in values.items():
+            weight = net.loss_weights.get(name, 0.0)
+            for value in numbers:
+                suffix = f" (* {glog.number(weight)} = {glog.number(weight * value)} loss)" if weight else ""
+                glog.info(f"    {kind} net output #{index}: {name} = {glog.number(value)}{suffix}", where)
+                index += 1
+
+    # ----------------------------------------------------------------- testing
+
+    def test_all(self) -> None:
+        """Run every test net over its test_iter batches and log the mean of each output."""
+        for index in range(len(self.test_nets)):
+            self.test(index)
+            if self._stopped:
+                return
+
+    @torch.no_grad()
+    def test(self, index: int) -> dict[str, list[float]] | None:
+        """Mean of each element of each output of test net `index`; None when a stop was asked for meanwhile."""
+        glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
+        net, batches = self.test_nets[index], self.param.test_iter[index]
+        sums: dict[str, Tensor] = {}
+        loss = 0.0
+        for _ in range(batches):
+            request = self.signals.poll()
+            if request is Action.SNAPSHOT:
+                self._periodic_snapshot()
+            if request is Action.STOP:
+                self._stopped = True
+                glog.info("Test interrupted.", "solver.cpp:397")
+                return None
+            tops = net.forward()
+            if self.param.test_compute_loss:
+                loss += float(net.loss(tops))
+            for name in net.outputs:
+                value = tops[name].double().flatten()
+                sums[name] = sums[name] + value if name in sums else value
+        if self.param.test_compute_loss:
+            glog.info(f"Test loss: {glog.number(loss / batches)}", "solver.cpp:403")
+        means = {name: (total / batches).tolist() for name, total in sums.items()}
+        self._log_outputs("Test", net, means, "solver.cpp:414")
+        return means
+
+    # --------------------------------------------------------------- snapshots
+
+    def snapshot(self) -> str:
+        """Write weights and state of this iteration; returns the path of the state.
+
+        Raises:
+            CaffeCompatError: the disk is full or the folder unwritable; older snapshots stay whole.
+        """
+        weights, state = snapshot_names(self.param, self.iter)
+        kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
+        glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
+        self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None)
+        glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
+        write_solverstate(
+            state,
+            SolverState(
+                iter=self.iter,
+                learned_net=weights,
+                history=self.updater.history(),
+                current_step=self.rate_state.current_step,
+                minimum_loss=self.rate_state.minimum_loss if self.param.lr_policy == "plateau" else None,
+                iter_last_event=self.rate_state.iter_last_event if self.param.lr_policy == "plateau" else None,
+            ),
+        )
+        return state
+
+    def _periodic_snapshot(self) -> None:
+        """A snapshot in the middle of training: a full disk must not throw away the training itself."""
+        try:
+            self.snapshot()
+        except CaffeCompatError as problem:
+            glog.error(f"Snapshot failed: {problem}")
+            glog.error("Training goes on; free some space, and SIGHUP writes a snapshot at once.")
+
+    def restore(self, path: str) -> None:
+        """Continue from a solverstate, ours or original Caffe's, binary or HDF5.
+
+        The weights come from its ``learned_net``; a relative path that leads
+        nowhere from the current directory is also looked for beside the state.
+
+        Raises:
+            CaffeCompatError: the file is unreadable, or of another solver type or net.
+        """
+        state = read_solverstate(path)
+        if state.learned_net:
+            self.net.load_weights(_beside(state.learned_net, path))
+        glog.info("SGDSolver: restoring history", "sgd_solver.cpp:336")
+        self.updater.load_history(state.history)
+        self.iter = state.iter
+        self.rate_state = RateState(state.current_step)
+        if state.minimum_loss is not None:
+            self.rate_state.minimum_loss = state.minimum_loss
+            self.rate_state.iter_last_event = state.iter_last_event or 0
+
+    def load_weights(self, paths: str, *, skip_mismatched: bool = False) -> None:
+        """Fine-tune: copy weights by layer name from one or more files (comma-separated), the last one winning."""
+        for path in (part.strip() for part in paths.split(",")):
+            glog.info(f"Finetuning from {path}", "solver.cpp:80")
+            self.net.load_weights(path, skip_mismatched=skip_mismatched)
+
+
+def _beside(path: str, state_path: str) -> str:
+    if os.path.exists(path):
+        return path
+    near = os.path.join(os.path.dirname(state_path), os.path.basename(path))
+    return near if os.path.exists(near) else path
+
+
+def _own_device(param: Any) -> torch.device:
+    if param.solver_mode == pb.SolverParameter.GPU and torch.cuda.is_available():
+        return torch.device("cuda", param.device_id)
+    return torch.device("cpu")

@@ -1,0 +1,122 @@
+"""From accumulated gradients to new weights: clipping, averaging, regularisation, the rule, the subtraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
+from caffecompat.solver.updates import update_rule
+
+__all__ = ["Updater"]
+
+
+class Updater:
+    """Applies Caffe's update to a net's learnable parameters and owns their history.
+
+    The order is BVLC's ``SGDSolver::ApplyUpdate``: clip the summed gradients,
+    divide by iter_size, add weight decay (coupled, for every rule), compute the
+    step, subtract it. Parameters are grouped by (lr_mult, decay_mult), so that a
+    group is a handful of fused calls. Blobs with lr_mult 0 are left alone.
+
+    Args:
+        param: the SolverParameter.
+        params: the net's learnable parameters, in net order.
+    """
+
+    def __init__(self, param: Any, params: Sequence[Any]) -> None:
+        self.param = param
+        self.rule = update_rule(param)
+        self._params = list(params)
+        self._history = [[torch.zeros_like(p.blob) for p in self._params] for _ in range(self.rule.slots)]
+        self._groups: dict[tuple[float, float], list[int]] = {}
+        for position, p in enumerate(self._params):
+            if p.lr_mult != 0:
+                self._groups.setdefault((p.lr_mult, p.decay_mult), []).append(position)
+        if param.weight_decay and param.regularization_type not in ("L1", "L2"):
+            raise CaffeCompatError(f"regularization_type {param.regularization_type!r} is neither L1 nor L2")
+        # The last steps by position, kept where somebody reads them (snapshot_diff, debug_info, pycaffe).
+        self.keep_steps = bool(param.snapshot_diff)
+        self.steps: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def apply(self, rate: float, iteration: int, iter_size: int) -> None:
+        """One update: consumes the ``grad`` of every parameter.
+
+        Args:
+            rate: the policy's rate, before lr_mult.
+            iteration: updates done so far (Adam counts from it).
+            iter_size: how many backward passes the gradients sum.
+        """
+        self.steps.clear()
+        self._clip()
+        for (lr_mult, decay_mult), positions in self._groups.items():
+            weights = [self._params[i].blob.detach() for i in positions]
+            grads = [self._gradient(i) for i in positions]
+            if iter_size != 1:
+                torch._foreach_div_(grads, float(iter_size))
+            self._regularise(weights, grads, self.param.weight_decay * decay_mult)
+            slots = [[slot[i] for i in positions] for slot in self._history]
+            steps = self.rule.step(self.param, rate * lr_mult, iteration, grads, slots)
+            torch._foreach_sub_(weights, steps)
+            if self.keep_steps:
+                self.steps.update(zip(positions, steps, strict=True))
+
+    def _gradient(self, position: int) -> Tensor:
+        blob = self._params[position].blob
+        if blob.grad is None:  # not reached by the loss: Caffe still decays it
+            blob.grad = torch.zeros_like(blob)
+        return blob.grad
+
+    def _clip(self) -> None:
+        limit = self.param.clip_gradients
+        grads = [p.blob.grad for p in self._params if p.blob.grad is not None]
+        if limit < 0 or not grads:
+            return
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
+        if norm > limit:
+            scale = limit / norm
+            numbers = f"(L2 norm {glog.number(norm)} > {glog.number(limit)}) by scale factor {glog.number(scale)}"
+            glog.info(f"Gradient clipping: scaling down gradients {numbers}", "sgd_solver.cpp:96")
+            torch._foreach_mul_(grads, scale)
+
+    def _regularise(self, weights: list[Tensor], grads: list[Tensor], decay: float) -> None:
+        if not decay:
+            return
+        if self.param.regularization_type == "L2":
+            torch._foreach_add_(grads, weights, alpha=decay)
+        else:
+            torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=decay)
+
+    def history(self) -> list[np.ndarray]:
+        """All first slots in net order, then all second slots: the order of the solverstate."""
+        return [blob.detach().cpu().numpy() for slot in self._history for blob in slot]
+
+    @torch.no_grad()
+    def load_history(self, blobs: Sequence[np.ndarray]) -> None:
+        """Put back what :meth:`history` gave.
+
+        Raises:
+            CaffeCompatError: the file belongs to another solver type or another net.
+        """
+        want = [blob for slot in self._history for blob in slot]
+        if len(blobs) != len(want):
+            raise CaffeCompatError(
+                f"the solver state holds {len(blobs)} history blobs, a {self.rule.name} solver of this net has "
+                f"{len(want)}; it was written by another solver type or for another net"
+            )
+        wrong = [
+            f"  history {i} ({p.layer}, blob {p.index}): stored {tuple(blob.shape)}, expected {tuple(target.shape)}"
+            for i, (blob, target) in enumerate(zip(blobs, want, strict=True))
+            for p in [self._params[i % len(self._params)]]
+            if blob.size != target.numel()
+        ]
+        if wrong:
+            raise CaffeCompatError("the solver state does not fit this net:\n" + "\n".join(wrong))
+        for blob, target in zip(blobs, want, strict=True):
+            target.copy_(torch.from_numpy(np.array(blob, dtype=np.float32)).reshape(target.shape))

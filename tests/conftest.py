@@ -1,0 +1,28 @@
+"""Fixtures: where recorded data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Several test processes share the cores: OpenMP teams that wait for each other are slower than one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The recorded data that is part of the repository."""
+    return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Other people's files beside the checkout; tests that need them skip where they are absent."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("real prototxts and weights (../shared) are not here")
+    return folder
