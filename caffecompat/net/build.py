@@ -1,0 +1,202 @@
+"""From graph to layers: every node gets its module or source, and every value its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.func import functional_call
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.layers import Context, Layer, layer_class, layer_types
+from caffecompat.net.graph import Graph, Node, Value
+from caffecompat.net.params import BlobSlot, make_slots
+from caffecompat.net.problems import Problem
+from caffecompat.schema import dialects
+from caffecompat.schema.names import nearest
+
+__all__ = ["DATA_TYPES", "MakeSource", "NetLayer", "Source", "build_layers", "infer_shapes", "run_on_meta"]
+
+Shape = tuple[int, ...]
+
+FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops
+
+# Types that read batches from somewhere; which of them exist is the data room's business.
+DATA_TYPES = frozenset(
+    {
+        "AnnotatedData",
+        "Data",
+        "DenseImageData",
+        "DummyData",
+        "HDF5Data",
+        "ImageData",
+        "ImageLabelData",
+        "ImageLabelListData",
+        "ImageSegData",
+        "VideoData",
+        "WindowData",
+    }
+)
+
+
+class Source(Protocol):
+    """What feeds a data layer's tops: ``next`` gives one batch, an array for each top."""
+
+    top_shapes: list[Shape]
+
+    def next(self) -> tuple[np.ndarray, ...]: ...
+
+    def close(self) -> None: ...
+
+
+MakeSource = Callable[[Any, int, str, str | None], Source]
+
+
+@dataclass(eq=False)
+class NetLayer:
+    """A layer of a net that stands: its module computes, its source reads, or (neither) its tops are fed."""
+
+    index: int
+    param: Any
+    bottoms: list[str]
+    tops: list[str]
+    module: Layer | None = None
+    source: Source | None = None
+    loss_weights: list[float] = field(default_factory=list)
+    slots: list[BlobSlot] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.param.name)
+
+    @property
+    def type(self) -> str:
+        return str(self.param.type)
+
+
+def build_layers(
+    graph: Graph, context: Context, sources: MakeSource | None, beside: str | None
+) -> tuple[list[NetLayer], dict[Value, Shape], list[Problem]]:
+    """Make the layers in order and infer the shapes of their tops.
+
+    A layer with a problem leaves its tops without a shape; layers behind it are
+    checked as far as that allows, so that one run names everything there is to mend.
+    """
+    layers: list[NetLayer] = []
+    shapes: dict[Value, Shape] = {}
+    problems: list[Problem] = []
+    for node in graph.nodes:
+        layer = NetLayer(node.index, node.param, list(node.param.bottom), list(node.param.top))
+        layers.append(layer)
+        try:
+            tops = _set_up(layer, node, shapes, context, sources, beside)
+        except CaffeCompatError as problem:
+            problems.append(Problem(node.index, str(problem)))
+        except (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError) as problem:
+            # Torch refuses what the prototxt asks for: negative sizes, shapes that do not fit together.
+            given = ", ".join(str(shapes.get(v)) for v in node.bottoms if v is not None)
+            problems.append(Problem(node.index, f"cannot work on bottoms of shape {given or 'none'}: {problem}"))
+        else:
+            shapes.update(zip(node.tops, tops, strict=False))
+    return layers, shapes, problems
+
+
+def _set_up(
+    layer: NetLayer,
+    node: Node,
+    shapes: dict[Value, Shape],
+    context: Context,
+    sources: MakeSource | None,
+    beside: str | None,
+) -> Sequence[Shape]:
+    """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
+    if layer.type in FED_TYPES:
+        return _fed_shapes(layer.param)
+    if layer.type in DATA_TYPES:
+        if sources is None:
+            raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
+        layer.source = sources(layer.param, context.phase, context.dialect, beside)
+        return layer.source.top_shapes
+    cls = layer_class(layer.type)
+    if cls is None:
+        raise CaffeCompatError(_unknown_type(layer.type))
+    bottoms = [shapes.get(value) if value is not None else None for value in node.bottoms]
+    known = [shape for shape in bottoms if shape is not None]
+    if len(known) < len(bottoms):
+        return []
+    layer.module = cls(layer.param, known, context)
+    layer.slots = make_slots(layer.module)
+    layer.loss_weights = _loss_weights(layer)
+    return run_on_meta(layer, known)
+
+
+def _loss_weights(layer: NetLayer) -> list[float]:
+    """The weight of each top in the objective (BVLC ``Layer::SetLossWeights``)."""
+    assert layer.module is not None
+    stated = list(layer.param.loss_weight)
+    if stated and len(stated) != len(layer.tops):
+        raise CaffeCompatError(f"has {len(stated)} loss_weight for {len(layer.tops)} tops; give none or one each")
+    return stated or [layer.module.default_loss_weight(i) for i in range(len(layer.tops))]
+
+
+def run_on_meta(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
+    """Shapes of a layer's tops for bottoms of those shapes, from its own forward on tensors without memory."""
+    module = layer.module
+    assert module is not None
+    held = chain(module.named_parameters(), module.named_buffers())
+    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in held}
+    with torch.no_grad():
+        made = functional_call(module, meta, tuple(torch.empty(shape, device="meta") for shape in bottoms))
+    tops = made if isinstance(made, tuple) else (made,) if layer.tops else ()
+    if len(tops) != len(layer.tops):
+        raise CaffeCompatError(f"makes {len(tops)} tops, the prototxt names {len(layer.tops)}")
+    return [tuple(top.shape) for top in tops]
+
+
+def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]) -> dict[Value, Shape]:
+    """Shapes of all values when the blobs in `fed` come in other shapes than the prototxt says."""
+    shapes: dict[Value, Shape] = {}
+    for node, layer in zip(graph.nodes, layers, strict=True):
+        if layer.module is not None:
+            tops = run_on_meta(layer, [shapes[value] for value in node.bottoms if value is not None])
+        elif layer.source is not None:
+            tops = layer.source.top_shapes
+        else:
+            stated = _fed_shapes(layer.param)
+            tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, stated, strict=True)]
+        shapes.update(zip(node.tops, tops, strict=True))
+    return shapes
+
+
+def _fed_shapes(param: Any) -> list[Shape]:
+    if param.type == "MemoryData":
+        memory = param.memory_data_param
+        shape = (memory.batch_size, memory.channels, memory.height, memory.width)
+        if min(shape) < 1:
+            raise CaffeCompatError(
+                f"memory_data_param needs batch_size, channels, height and width above 0, not {shape}"
+            )
+        return [shape, (memory.batch_size,)][: len(param.top)]
+    stated = [tuple(shape.dim) for shape in param.input_param.shape]
+    if len(stated) not in (1, len(param.top)):
+        raise CaffeCompatError(
+            f"input_param has {len(stated)} shapes for {len(param.top)} tops; give one for all or one each, "
+            "as in input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } }"
+        )
+    return stated * len(param.top) if len(stated) == 1 else stated
+
+
+def _unknown_type(name: str) -> str:
+    """Tell a type that some Caffe has, but not this library, from a misspelt one."""
+    if not name:
+        return "has no type"
+    forks = dialects.layer_forks(name)
+    if forks:
+        named = [dialects.FORKS[letter] for letter in forks[: 1 if "B" in forks else None]]
+        return f"is a layer of {', '.join(named)} that caffecompat does not implement"
+    close = nearest(name, [*layer_types(), *DATA_TYPES, *FED_TYPES])
+    return "is of no type that any known Caffe has" + (f"; did you mean {close!r}?" if close else "")

@@ -1,0 +1,64 @@
+"""The lines that Caffe logs while it sets a net up (BVLC ``net.cpp``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from caffecompat import glog
+from caffecompat.net.graph import AUTOMATIC
+from caffecompat.net.params import LearnableParam
+from caffecompat.net.steps import Step
+
+__all__ = ["log_steps"]
+
+
+def log_steps(
+    steps: Sequence[Step],
+    shapes: Sequence[Sequence[tuple[int, ...]]],
+    params: Sequence[LearnableParam],
+    outputs: Sequence[str],
+) -> None:
+    """Log every layer with its blobs, shapes and memory, what needs backward, and the outputs.
+
+    Args:
+        shapes: of each step's tops.
+    """
+    owners = {id(param.blob): param for param in params}
+    memory = 0
+    for step, tops in zip(steps, shapes, strict=True):
+        glog.info(f"Creating layer {step.name}", "layer_factory.hpp:77")
+        glog.info(f"Creating Layer {step.name}", "net.cpp:86")
+        for blob in step.bottoms:
+            glog.info(f"{step.name} <- {blob}", "net.cpp:408")
+        for slot, blob in enumerate(step.tops):
+            if slot < len(step.bottoms) and step.bottoms[slot] == blob:
+                glog.info(f"{step.name} -> {blob} (in-place)", "net.cpp:369")
+            else:
+                shown = AUTOMATIC if blob.startswith(AUTOMATIC) else blob
+                glog.info(f"{step.name} -> {shown}", "net.cpp:382")
+        glog.info(f"Setting up {step.name}", "net.cpp:124")
+        for slot, shape in enumerate(tops):
+            sizes = "".join(f"{size} " for size in shape)
+            glog.info(f"Top shape: {sizes}({math.prod(shape)})", "net.cpp:131")
+            weight = step.loss_weights[slot] if step.loss_weights else 0.0
+            if weight:
+                glog.info(f"    with loss weight {glog.number(weight)}", "net.cpp:134")
+            memory += math.prod(shape)
+        glog.info(f"Memory required for data: {memory * 4}", "net.cpp:139")
+        for slot in step.layer.slots if step.layer is not None else ():
+            if slot.owner is not None:
+                owner = owners[id(slot.parameter)]
+                name = step.param.param[slot.index].name
+                glog.info(
+                    f"Sharing parameters '{name}' owned by layer '{owner.layer}', param index {owner.index}",
+                    "net.cpp:504",
+                )
+    for step in reversed(steps):
+        if step.needs_backward:
+            glog.info(f"{step.name} needs backward computation.", "net.cpp:200")
+        else:
+            glog.info(f"{step.name} does not need backward computation.", "net.cpp:202")
+    for blob in outputs:
+        glog.info(f"This network produces output {blob}", "net.cpp:244")
+    glog.info("Network initialization done.", "net.cpp:257")

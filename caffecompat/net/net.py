@@ -1,0 +1,377 @@
+"""A net made from a prototxt: layers, parameters, the module that computes, weights in and out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat import glog
+from caffecompat.formats import save_caffemodel
+from caffecompat.layers import Context
+from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
+from caffecompat.net.filter import filter_net, make_state
+from caffecompat.net.graph import Graph, Value, build_graph
+from caffecompat.net.layout import apply_memory_format, choose_memory_format
+from caffecompat.net.log import log_steps
+from caffecompat.net.module import make_module
+from caffecompat.net.params import LearnableParam, collect_params
+from caffecompat.net.problems import NetError, Problem
+from caffecompat.net.splits import insert_splits
+from caffecompat.net.steps import Step, make_steps
+from caffecompat.net.weights import LoadReport, copy_weights
+from caffecompat.schema import NetDocument, open_net, pb, write_text
+
+__all__ = ["Net", "load_net"]
+
+Tops = dict[str, Tensor]
+
+
+class Net:
+    """A Caffe net on torch.
+
+    Args:
+        document: path of a prototxt, a NetDocument, or a NetParameter.
+        phase: ``pb.TRAIN`` (0) or ``pb.TEST`` (1).
+        level: NetState level; None is what the prototxt's own state says.
+        stages: NetState stages on top of the prototxt's own.
+        sources: makes the sources of data layers, as ``caffecompat.data.make_source``;
+            without it only nets fed from outside (`Input`, `MemoryData`) can be made.
+        log: print the lines that Caffe prints while it sets a net up.
+        strict: unknown fields in a prototxt given by path are errors.
+
+    Attributes:
+        name, phase, message: of the net; `message` is the NetParameter filtered by its state.
+        module: a torch.fx.GraphModule with one call per layer; takes the fed blobs, returns a dict.
+        layers: every layer in order, data layers included.
+        params: the learnable parameters in Caffe's order (that of the solver's history).
+        fed: names of the blobs that come from outside or from sources, in the order of `module`'s arguments.
+        outputs: names of the blobs that no layer reads, sorted as Caffe sorts them.
+        loss_weights: weight in the objective of each top that has one.
+        blob_shapes: shape of each blob (of its last value where layers work in place).
+        memory_format: in which the net computes.
+        execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
+
+    Raises:
+        NetError: the prototxt makes no net; all problems at once.
+        CaffeCompatError: a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        document: str | os.PathLike[str] | NetDocument | Any,
+        phase: int,
+        *,
+        level: int | None = None,
+        stages: Sequence[str] = (),
+        sources: MakeSource | None = None,
+        log: bool = True,
+        strict: bool = False,
+    ) -> None:
+        document = _as_document(document, strict)
+        state = make_state(document.message, phase, level, stages)
+        say = _net_log if log else _silent
+        message, kept, problems = filter_net(document.message, state, lambda line: say(line, "net.cpp:296"))
+        say(f"Initializing net from parameters: \n{write_text(message).rstrip()}", "net.cpp:53")
+        self.name: str = message.name
+        self.phase = phase
+        self.dialect: str = document.dialect
+        self.message = message
+        self.log = log
+        self.device = torch.device("cpu")
+        self.graph: Graph = build_graph(message, document.message)
+        self.layers, shapes, made_badly = build_layers(
+            self.graph, Context(phase, document.dialect), sources, document.path
+        )
+        found = self.graph.problems + made_badly + _check_layers(self.layers)
+        self.params: list[LearnableParam]
+        self.params, more = collect_params(self.layers, message.force_backward)
+        places = [Problem(kept[p.layer] if p.layer is not None else None, p.text) for p in found + more]
+        if problems or places:
+            self.close()
+            raise NetError(_describe(document, problems + places))
+        self._set_shapes(shapes)
+        self.outputs = [value.blob for value in self.graph.outputs]
+        self.loss_weights = self._find_loss_weights()
+        self.steps: list[Step] = make_steps(message, self.layers, self.params)
+        self.memory_format = choose_memory_format(self.layers)
+        apply_memory_format(self.layers, self.memory_format)
+        self.module, self.fed = make_module(self.name, self.graph, self.layers, self._returned(), self._cut())
+        self.execute: Callable[..., Tops] = self.module
+        self._fed_from_sources = [layer for layer in self.layers if layer.source is not None]
+        if log:
+            log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
+
+    # ----------------------------------------------------------------- running
+
+    def forward(self, inputs: Mapping[str, Tensor | np.ndarray] | None = None) -> Tops:
+        """Compute the outputs.
+
+        Args:
+            inputs: the fed blobs by name; None draws the next batch from the sources.
+
+        Returns:
+            The output blobs and every top with a loss weight, by blob name.
+        """
+        batch = self.next_batch() if inputs is None else inputs
+        return self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
+
+    def next_batch(self) -> dict[str, np.ndarray]:
+        """One batch from every source, by blob name."""
+        return {
+            blob: array
+            for layer in self._fed_from_sources
+            if layer.source is not None
+            for blob, array in zip(layer.tops, layer.source.next(), strict=False)
+        }
+
+    def to_device(self, blob: Tensor | np.ndarray) -> Tensor:
+        """A blob on the net's device in its memory format; the copy to a GPU does not wait."""
+        tensor = torch.from_numpy(blob) if isinstance(blob, np.ndarray) else blob
+        if tensor.device != self.device:
+            if self.device.type == "cuda" and not tensor.is_cuda:
+                tensor = tensor.pin_memory()
+            tensor = tensor.to(self.device, non_blocking=True)
+        return tensor.contiguous(memory_format=self.memory_format) if tensor.dim() == 4 else tensor
+
+    def loss(self, tops: Tops) -> Tensor:
+        """The scalar objective of one forward pass: the weighted sum of all loss tops."""
+        total: Tensor | None = None
+        for blob, weight in self.loss_weights.items():
+            value = tops[blob] if tops[blob].dim() == 0 else tops[blob].sum()
+            value = value if weight == 1 else value * weight
+            total = value if total is None else total + value
+        return torch.zeros((), device=self.device) if total is None else total
+
+    def to(self, device: torch.device | str) -> Net:
+        """Move parameters and computation to a device; returns the net itself."""
+        self.device = torch.device(device)
+        self.module.to(self.device)
+        return self
+
+    def close(self) -> None:
+        """Stop the sources."""
+        for layer in self.layers:
+            if layer.source is not None:
+                layer.source.close()
+
+    def reshape(self, shapes: Mapping[str, Shape]) -> None:
+        """Infer all shapes anew for fed blobs of other shapes.
+
+        Raises:
+            CaffeCompatError: a layer cannot work on the shapes that result.
+        """
+        self._set_shapes(infer_shapes(self.graph, self.layers, dict(shapes)))
+
+    # ----------------------------------------------------------------- weights
+
+    def load_weights(self, paths: str | os.PathLike[str], *, skip_mismatched: bool = False) -> LoadReport:
+        """Copy weights by layer name from one file or several, separated by commas; later files win.
+
+        Args:
+            skip_mismatched: leave layers that do not fit at their initial values.
+
+        Raises:
+            WeightsMismatch: blob counts or shapes differ; every mismatch at once.
+            CaffeCompatError: a file cannot be read.
+        """
+        files = [part.strip() for part in os.fspath(paths).split(",") if part.strip()]
+        known = {step.name for step in self.steps}
+        return copy_weights(self.layers, known, files, skip_mismatched=skip_mismatched, log=self.log)
+
+    def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
+        """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""
+        return {
+            layer.name: [np.ascontiguousarray(slot.tensor().cpu().numpy()) for slot in layer.slots]
+            for layer in self.layers
+            if layer.slots
+        }
+
+    def save(self, path: str | os.PathLike[str], *, diffs: Mapping[int, Tensor] | None = None) -> None:
+        """Write a caffemodel, or Caffe's HDF5 form where `path` ends in ``.h5``.
+
+        Args:
+            diffs: stored as the blobs' diffs, by position in `params`; blobs without one get zeros.
+
+        Raises:
+            CaffeCompatError: the file cannot be written; an old one stays whole.
+        """
+        blobs = self.blobs_by_layer()
+        stored_diffs = self._diffs_by_layer(diffs) if diffs is not None else None
+        if os.fspath(path).endswith(".h5"):
+            from caffecompat.formats.hdf5_weights import save_hdf5_weights
+
+            owned_diffs = self._owned(stored_diffs) if stored_diffs is not None else None
+            save_hdf5_weights(path, self._owned(blobs), owned_diffs)
+        else:
+            save_caffemodel(path, self.message_with_splits(), blobs, stored_diffs)
+
+    def _owned(self, blobs: Mapping[str, list[np.ndarray]]) -> dict[str, list[np.ndarray | None]]:
+        """As HDF5 files have it: an entry for every layer, None for what another layer owns."""
+        slots = {layer.name: layer.slots for layer in self.layers if layer.slots}
+        return {
+            step.name: [
+                array if slot.owner is None else None
+                for array, slot in zip(blobs.get(step.name, []), slots.get(step.name, []), strict=True)
+            ]
+            for step in self.steps
+        }
+
+    def _diffs_by_layer(self, diffs: Mapping[int, Tensor]) -> dict[str, list[np.ndarray]]:
+        by_blob = {id(self.params[position].blob): diff for position, diff in diffs.items()}
+
+        def stored(diff: Tensor | None, shape: Shape) -> np.ndarray:
+            if diff is None:
+                return np.zeros(shape, np.float32)
+            return np.ascontiguousarray(diff.detach().cpu().numpy()).reshape(shape)
+
+        return {
+            layer.name: [stored(by_blob.get(id(slot.parameter)), slot.shape) for slot in layer.slots]
+            for layer in self.layers
+            if layer.slots
+        }
+
+    def share_from(self, other: Net) -> None:
+        """Use the parameters of `other` in layers of the same name (BVLC ``ShareTrainedLayersWith``).
+
+        Raises:
+            NetError: counts or shapes differ; every difference at once.
+        """
+        mine: dict[str, NetLayer] = {}
+        for layer in self.layers:
+            mine.setdefault(layer.name, layer)
+        problems = []
+        for theirs in other.layers:
+            layer = mine.get(theirs.name)
+            if layer is None:
+                continue
+            shapes, their_shapes = [s.shape for s in layer.slots], [s.shape for s in theirs.slots]
+            if shapes != their_shapes:
+                problems.append(f"layer {layer.name!r} cannot share its blobs: {shapes} here, {their_shapes} there")
+                continue
+            for slot, their_slot in zip(layer.slots, theirs.slots, strict=True):
+                if slot.owner is None or slot.owner.shape == slot.shape:
+                    slot.share(their_slot.parameter)
+        if problems:
+            raise NetError(problems)
+
+    def message_with_splits(self) -> Any:
+        """The NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights."""
+        message, origins = insert_splits(self.message)
+        for param, origin in zip(message.layer, origins, strict=True):
+            param.phase = self.phase
+            module = self.layers[origin].module if origin is not None else None
+            stated = origin is not None and self.message.layer[origin].loss_weight
+            if module is not None and module.is_loss and not stated:
+                param.loss_weight.append(1.0)
+        return message
+
+    # ------------------------------------------------------------------ shapes
+
+    def step_shapes(self, step: Step) -> list[Shape]:
+        """Shapes of a step's tops."""
+        if step.layer is None:
+            return [self.bottom_shape(step)] * len(step.tops)
+        return [self.value_shapes[value] for value in self.graph.nodes[step.layer.index].tops]
+
+    def bottom_shape(self, step: Step) -> Shape:
+        """Shape of the value that a Split passes on."""
+        return self.blob_shapes[step.bottoms[0]]
+
+    def _set_shapes(self, shapes: dict[Value, Shape]) -> None:
+        self.value_shapes = shapes
+        self.blob_shapes = {value.blob: shape for value, shape in shapes.items()}
+
+    def _find_loss_weights(self) -> dict[str, float]:
+        return {
+            blob: weight
+            for layer in self.layers
+            for blob, weight in zip(layer.tops, layer.loss_weights, strict=False)
+            if weight
+        }
+
+    def _returned(self) -> dict[str, Value]:
+        returned = {value.blob: value for value in self.graph.outputs}
+        for node, layer in zip(self.graph.nodes, self.layers, strict=True):
+            returned.update({v.blob: v for v, w in zip(node.tops, layer.loss_weights, strict=False) if w})
+        return returned
+
+    def _cut(self) -> set[tuple[int, int]]:
+        return {
+            (layer.index, bottom)
+            for layer in self.layers
+            for bottom, wanted in enumerate(layer.param.propagate_down)
+            if not wanted
+        }
+
+
+def load_net(
+    prototxt: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    phase: str = "TEST",
+    *,
+    skip_mismatched: bool = False,
+) -> torch.nn.Module:
+    """A net fed from outside (a deploy prototxt) as a torch module.
+
+    Args:
+        prototxt: path.
+        weights: a caffemodel or HDF5 file, or several separated by commas.
+        phase: "TRAIN" or "TEST".
+
+    Returns:
+        A module that takes the input blobs in order, (N, C, H, W) float32, and
+        returns a dict of output blobs by name.
+    """
+    net = Net(prototxt, pb.TRAIN if phase == "TRAIN" else pb.TEST, log=False)
+    if weights is not None:
+        net.load_weights(weights, skip_mismatched=skip_mismatched)
+    return net.module
+
+
+def _as_document(given: Any, strict: bool) -> NetDocument:
+    if isinstance(given, NetDocument):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return open_net(given, strict=strict)
+    return NetDocument.from_message(given)
+
+
+def _check_layers(layers: Sequence[NetLayer]) -> list[Problem]:
+    """Rules that concern a layer's place in the net."""
+    problems = []
+    owners: dict[str, NetLayer] = {}
+    for layer in layers:
+        wanted = len(layer.param.propagate_down)
+        if wanted not in (0, len(layer.bottoms)):
+            problems.append(
+                Problem(layer.index, f"has {wanted} propagate_down for {len(layer.bottoms)} bottoms; none or one each")
+            )
+        if layer.slots and owners.setdefault(layer.name, layer) is not layer:
+            problems.append(
+                Problem(layer.index, "has the name of another layer with parameters; weights go by name: rename one")
+            )
+    return problems
+
+
+def _describe(document: NetDocument, problems: Sequence[Problem]) -> list[str]:
+    texts = []
+    for problem in sorted(problems, key=lambda p: -1 if p.layer is None else p.layer):
+        if problem.layer is None:
+            texts.append(f"{document.path or 'net'}: {problem.text}")
+        else:
+            layer = document.message.layer[problem.layer]
+            texts.append(f"{document.where(problem.layer)}: layer {layer.name!r} ({layer.type}): {problem.text}")
+    return texts
+
+
+def _net_log(line: str, where: str) -> None:
+    glog.info(line, where)
+
+
+def _silent(line: str, where: str) -> None:
+    pass

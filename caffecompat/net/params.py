@@ -1,0 +1,164 @@
+"""Parameter blobs: where each lives, what it learns with, and which layers share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from caffecompat.layers import Layer
+from caffecompat.net.problems import Problem
+from caffecompat.schema import pb
+
+if TYPE_CHECKING:
+    from caffecompat.net.build import NetLayer
+
+__all__ = ["BlobSlot", "LearnableParam", "collect_params", "make_slots"]
+
+
+@dataclass(eq=False)
+class BlobSlot:
+    """Parameter blob `index` of a layer.
+
+    `owner` is the slot of the layer whose blob this one shares; None owns itself.
+    The nn.Parameter is looked up each time, because sharing with another net
+    replaces it.
+    """
+
+    module: Layer
+    name: str
+    index: int
+    shape: tuple[int, ...]
+    learned: bool
+    owner: BlobSlot | None = None
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that holds the values: the owner's, in the owner's shape."""
+        slot = self.owner or self
+        parameter = slot.module._parameters[slot.name]
+        assert parameter is not None
+        return parameter
+
+    def tensor(self) -> Tensor:
+        """The values in this layer's shape, sharing the parameter's memory."""
+        data = self.parameter.detach()
+        return data if data.shape == self.shape else data.view(self.shape)
+
+    def share(self, parameter: nn.Parameter) -> None:
+        """Use `parameter` (of this slot's shape) from now on."""
+        self.module._parameters[self.name] = parameter
+
+
+@dataclass(eq=False)
+class LearnableParam:
+    """A parameter the solver updates: the blob that the layer `layer` owns at `index`, and its multipliers."""
+
+    slot: BlobSlot
+    layer: str
+    index: int
+    lr_mult: float = 1.0
+    decay_mult: float = 1.0
+
+    @property
+    def blob(self) -> nn.Parameter:
+        return self.slot.parameter
+
+
+@dataclass
+class _Named:
+    """A parameter with a name in the prototxt, and which multipliers some layer has stated for it."""
+
+    param: LearnableParam
+    lr_stated: bool
+    decay_stated: bool
+
+
+def make_slots(module: Layer) -> list[BlobSlot]:
+    """The slots of a fresh layer's own blobs, in Caffe's order."""
+    return [
+        BlobSlot(module, name, index, tuple(blob.shape), blob.requires_grad)
+        for index, (name, blob) in enumerate(zip(module.blob_names, module.blobs, strict=True))
+    ]
+
+
+def collect_params(layers: Sequence[NetLayer], force_backward: bool) -> tuple[list[LearnableParam], list[Problem]]:
+    """List the parameters in net order and let layers that name the same one share it.
+
+    The rules are those of BVLC ``Net::AppendParam``: the first layer that names
+    a parameter owns it; multipliers stated by several layers must agree, one
+    stated by any layer counts. A blob with lr_mult 0 asks for no gradient.
+    """
+    params: list[LearnableParam] = []
+    named: dict[str, _Named] = {}
+    problems: list[Problem] = []
+    for layer in layers:
+        specs = layer.param.param
+        if layer.module is not None and len(specs) > len(layer.slots):
+            problems.append(
+                Problem(layer.index, f"has {len(specs)} param {{ }} blocks but only {len(layer.slots)} parameter blobs")
+            )
+        for slot in layer.slots:
+            spec = specs[slot.index] if slot.index < len(specs) else pb.ParamSpec()
+            known = named.get(spec.name) if spec.name else None
+            if known is None:
+                param = LearnableParam(slot, layer.name, slot.index, spec.lr_mult, spec.decay_mult)
+                params.append(param)
+                if spec.name:
+                    named[spec.name] = _Named(param, spec.HasField("lr_mult"), spec.HasField("decay_mult"))
+                continue
+            reason = _mismatch(slot, known, spec)
+            if reason:
+                problems.append(Problem(layer.index, f"shared parameter {spec.name!r} {reason}"))
+            else:
+                _share(slot, known, spec)
+    for param in params:
+        if not param.slot.learned:
+            param.lr_mult = 0.0
+        learns = param.lr_mult != 0 or force_backward
+        param.blob.requires_grad_(param.slot.learned and learns)
+    return params, problems
+
+
+def _mismatch(slot: BlobSlot, known: _Named, spec: Any) -> str | None:
+    owner = known.param.slot
+    if spec.share_mode == pb.ParamSpec.PERMISSIVE:
+        fits = slot.parameter.numel() == owner.parameter.numel()
+    else:
+        fits = slot.shape == owner.shape
+    if not fits:
+        mode = " by count (share_mode: PERMISSIVE)" if spec.share_mode == pb.ParamSpec.PERMISSIVE else ""
+        return f"has shape {slot.shape} here but {owner.shape} in layer {known.param.layer!r}, which owns it{mode}"
+    for field, stated in (("lr_mult", known.lr_stated), ("decay_mult", known.decay_stated)):
+        here, there = getattr(spec, field), getattr(known.param, field)
+        if stated and spec.HasField(field) and here != there:
+            return f"has {field} {here:g} here but {there:g} in another layer; state it once or alike"
+    return None
+
+
+def _share(slot: BlobSlot, known: _Named, spec: Any) -> None:
+    param = known.param
+    slot.owner = param.slot
+    if slot.shape == param.slot.shape:
+        slot.share(param.blob)
+    else:
+        del slot.module._parameters[slot.name]
+        slot.module.register_forward_pre_hook(_reshaping(slot))
+    if spec.HasField("lr_mult"):
+        param.lr_mult, known.lr_stated = spec.lr_mult, True
+    if spec.HasField("decay_mult"):
+        param.decay_mult, known.decay_stated = spec.decay_mult, True
+
+
+def _reshaping(slot: BlobSlot) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """A forward hook that gives the layer its view of a parameter owned in another shape."""
+
+    def use_view(module: nn.Module, bottoms: tuple[Tensor, ...]) -> None:
+        on_meta = bool(bottoms) and bottoms[0].is_meta
+        view = torch.empty(slot.shape, device="meta") if on_meta else slot.parameter.view(slot.shape)
+        setattr(module, slot.name, view)
+
+    return use_view

@@ -1,0 +1,177 @@
+"""Copying stored weights into a net by layer name, and what came of it (BVLC ``Net::CopyTrainedLayersFrom``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats import LayerWeights, WeightFile, open_weights
+from caffecompat.net.build import NetLayer
+from caffecompat.net.params import BlobSlot
+
+__all__ = ["LoadReport", "WeightsMismatch", "copy_weights"]
+
+_Plan = list[tuple[BlobSlot, np.ndarray]]
+
+
+class WeightsMismatch(CaffeCompatError):
+    """Stored weights do not fit the net.
+
+    Attributes:
+        mismatches: one text each: layer, blob, stored shape, the net's shape.
+    """
+
+    def __init__(self, path: str, mismatches: Sequence[str]) -> None:
+        self.mismatches = list(mismatches)
+        places = "\n".join(f"  {text}" for text in mismatches)
+        super().__init__(
+            f"{path} does not fit this net in {len(mismatches)} place{'s' if len(mismatches) > 1 else ''}:\n{places}\n"
+            "Either rename these layers in the prototxt, so that they start fresh, or pass --skip-mismatched "
+            "(skip_mismatched=True) to leave them at their initial values."
+        )
+
+
+@dataclass
+class LoadReport:
+    """What loading did, by layer name.
+
+    Attributes:
+        loaded: layers whose blobs came from the file(s), in net order.
+        ignored: layers of the files that the net does not have.
+        kept: layers with parameters that no file has; they keep their initial values.
+        skipped: mismatches that were left out by `skip_mismatched`, one text each.
+        reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report for people, a line for each thing worth saying."""
+        said = [f"{len(self.loaded)} layers loaded"]
+        for text, names in (
+            ("only in the weight file, ignored: ", self.ignored),
+            ("only in the net, left at initial values: ", self.kept),
+        ):
+            if names:
+                said.append(text + ", ".join(names))
+        return said + [f"skipped: {text}" for text in self.skipped] + [f"reshaped: {text}" for text in self.reshaped]
+
+
+def copy_weights(
+    layers: Sequence[NetLayer], known: set[str], paths: Sequence[str], *, skip_mismatched: bool, log: bool
+) -> LoadReport:
+    """Copy each file in turn; a file that does not fit raises before anything of it is copied.
+
+    Args:
+        known: names of all the net's layers, Splits included.
+
+    Raises:
+        WeightsMismatch: counts or shapes differ and `skip_mismatched` is off.
+        CaffeCompatError: a file cannot be read.
+    """
+    by_name: dict[str, NetLayer] = {}
+    for layer in layers:
+        by_name.setdefault(layer.name, layer)  # of two layers with one name Caffe serves the first
+    report = LoadReport()
+    touched: set[str] = set()
+    for path in paths:
+        plan, mismatches = _plan(open_weights(path), by_name, known, report, log)
+        if mismatches and not skip_mismatched:
+            raise WeightsMismatch(path, mismatches)
+        report.skipped += mismatches
+        for name, blobs in plan.items():
+            for slot, array in blobs:
+                _copy(slot, array)
+            touched.add(name)
+            module = by_name[name].module
+            if blobs and module is not None:
+                module.weights_loaded()
+    report.loaded = [name for name, layer in by_name.items() if name in touched and layer.slots]
+    report.kept = [name for name, layer in by_name.items() if name not in touched and layer.slots]
+    return report
+
+
+def _plan(
+    file: WeightFile, by_name: dict[str, NetLayer], known: set[str], report: LoadReport, log: bool
+) -> tuple[dict[str, _Plan], list[str]]:
+    """What goes where from one file, and what does not fit."""
+    plan: dict[str, _Plan] = {}
+    mismatches: list[str] = []
+    for stored in file.layers:
+        layer = by_name.get(stored.name)
+        if layer is None:
+            if stored.name not in known:
+                if log:
+                    glog.info(f"Ignoring source layer {stored.name}", "net.cpp:744")
+                if stored.blobs:
+                    report.ignored.append(stored.name)
+            continue
+        blobs, problems = _fit(stored, layer, report)
+        mismatches += problems
+        if not problems:
+            plan[stored.name] = blobs
+    return plan, mismatches
+
+
+def _fit(stored: LayerWeights, layer: NetLayer, report: LoadReport) -> tuple[_Plan, list[str]]:
+    """Match a layer's stored blobs with its slots."""
+    where = f"layer {layer.name!r}"
+    if any(blob is None for blob in stored.blobs):  # HDF5 leaves out what another layer owns
+        pairs = [
+            (slot, blob.array()) for slot, blob in zip(layer.slots, stored.blobs, strict=False) if blob is not None
+        ]
+        missing = [s.index for s, b in zip(layer.slots, stored.blobs, strict=False) if b is None and s.owner is None]
+        if missing:
+            return [], [f"{where}: blobs {missing} are not in the file"]
+    else:
+        arrays = [blob.array() for blob in stored.blobs if blob is not None]
+        if layer.module is not None and layer.slots:
+            try:
+                arrays = layer.module.adapt_blobs(arrays)
+            except CaffeCompatError as problem:
+                return [], [f"{where}: {problem}"]
+        shared_only = not arrays and all(slot.owner is not None for slot in layer.slots)
+        if len(arrays) != len(layer.slots) and not shared_only:
+            kind = f" (type {stored.type})" if stored.type and stored.type != layer.type else ""
+            return [], [
+                f"{where}: the file has {len(arrays)} blobs{kind}, the net's {layer.type} has {len(layer.slots)}"
+            ]
+        pairs = list(zip(layer.slots, arrays, strict=False))
+    problems = []
+    for slot, array in pairs:
+        if array.shape == slot.shape:
+            continue
+        if _squeezed(array.shape) != _squeezed(slot.shape):
+            problems.append(f"{where} blob {slot.index}: the file has {array.shape}, the net {slot.shape}")
+        elif not _is_legacy_form(array.shape, slot.shape):
+            report.reshaped.append(f"{where} blob {slot.index}: {array.shape} as {slot.shape}")
+    return pairs, problems
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without its axes of size 1: two shapes with the same one lay values out alike."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _is_legacy_form(stored: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether `stored` is `shape` as files before mid-2014 have it: four axes, padded with ones in front."""
+    return len(stored) == 4 and len(shape) <= 4 and tuple(stored) == (1,) * (4 - len(shape)) + tuple(shape)
+
+
+def _copy(slot: BlobSlot, array: np.ndarray) -> None:
+    """Write into the parameter's own memory, whatever its memory format."""
+    target = slot.tensor()
+    shaped = array.reshape(slot.shape)
+    if target.device.type == "cpu":
+        np.copyto(target.numpy(), shaped, casting="same_kind")
+    else:
+        target.copy_(torch.from_numpy(np.array(shaped, dtype=np.float32)))
