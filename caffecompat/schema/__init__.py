@@ -10,7 +10,15 @@ layer {
 
 from caffecompat.schema import pb
 from caffecompat.schema.detect import detect_dialect
-from caffecompat.schema.document import NetDocument, open_net, read_message, read_net, read_net_binary, read_solver
+from caffecompat.schema.document import (
+    NetDocument,
+    open_net,
+    open_net_binary,
+    open_solver,
+    read_message,
+    read_net,
+    read_solver,
+)
 from caffecompat.schema.kept import without_kept
 from caffecompat.schema.problems import Problem, PrototxtError
 from caffecompat.schema.text_reader import parse_text
@@ -22,11 +30,12 @@ __all__ = [
     "PrototxtError",
     "detect_dialect",
     "open_net",
+    "open_net_binary",
+    "open_solver",
     "parse_text",
     "pb",
     "read_message",
     "read_net",
-    "read_net_binary",
     "read_solver",
     "without_kept",
     "write_text",

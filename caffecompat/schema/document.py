@@ -15,14 +15,15 @@ from caffecompat.schema.detect import detect_dialect
 from caffecompat.schema.fields import table_of
 from caffecompat.schema.problems import Places, Problem, PrototxtError, Text
 from caffecompat.schema.text_reader import Reading, read_text, warn
-from caffecompat.schema.upgrade import Origin, rewrite_snapshot_prefix, upgrade_net, upgrade_solver
+from caffecompat.schema.upgrade import Origin, needs_upgrade, rewrite_snapshot_prefix, upgrade_net, upgrade_solver
 
 __all__ = [
     "NetDocument",
     "open_net",
+    "open_net_binary",
+    "open_solver",
     "read_message",
     "read_net",
-    "read_net_binary",
     "read_solver",
 ]
 
@@ -37,11 +38,13 @@ class NetDocument:
         message: the upgraded ``pb.NetParameter``.
         path: the file's name as the user wrote it, or a name for a net made in memory.
         dialect: the letter of the fork whose rules the net follows (see ``detect_dialect``).
+        upgraded: the net was in an older form.
     """
 
     message: Any
     path: str
     dialect: str
+    upgraded: bool
     _places: Places = field(repr=False)
     _origins: list[Origin] = field(repr=False)
 
@@ -55,8 +58,9 @@ class NetDocument:
     @classmethod
     def _upgraded(cls, message: Any, places: Places) -> NetDocument:
         dialect = detect_dialect(message)
+        old = needs_upgrade(message, dialect)
         origins = upgrade_net(message, places, dialect)
-        return cls(message, places.name, dialect, places, origins)
+        return cls(message, places.name, dialect, old, places, origins)
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""
@@ -92,10 +96,19 @@ def read_solver(path: PathLike, *, strict: bool = False) -> Any:
     Raises:
         PrototxtError: the file cannot be read or is not a solver; every problem is in it.
     """
-    solver, places = _read(path, pb.SolverParameter(), strict)
-    upgrade_solver(solver, places)
+    solver, _ = open_solver(path, strict=strict)
     rewrite_snapshot_prefix(solver, os.fspath(path))
     return solver
+
+
+def open_solver(path: PathLike, *, strict: bool = False) -> tuple[Any, bool]:
+    """The ``pb.SolverParameter`` of a prototxt, its ``snapshot_prefix`` as written; whether it was of an older form.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a solver; every problem is in it.
+    """
+    solver, places = _read(path, pb.SolverParameter(), strict)
+    return solver, upgrade_solver(solver, places)
 
 
 def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:
@@ -107,8 +120,8 @@ def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:
     return _read(path, message, strict)[0]
 
 
-def read_net_binary(path: PathLike) -> Any:
-    """The ``pb.NetParameter`` of a binary file of any age (a caffemodel, blobs included), in today's form.
+def open_net_binary(path: PathLike) -> NetDocument:
+    """The net of a binary file of any age (a caffemodel, blobs included), in today's form.
 
     Weights are loaded by ``caffecompat.formats``, which is faster and knows the forks' files; this is for upgrading.
 
@@ -122,7 +135,7 @@ def read_net_binary(path: PathLike) -> Any:
     except DecodeError:
         what = " (it looks like text)" if _guess_binary(data) is None else ""
         raise PrototxtError([Problem(name, 0, 0, f"not a binary net{what}, or cut off")]) from None
-    return NetDocument._upgraded(net, Places(name)).message
+    return NetDocument._upgraded(net, Places(name))
 
 
 def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, Places]:

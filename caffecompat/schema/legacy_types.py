@@ -1,4 +1,4 @@
-"""Layer types of old caffemodels, as today's type strings (BVLC's upgrade_proto.cpp)."""
+"""Layer types of old nets and caffemodels, as today's type strings (BVLC's upgrade_proto.cpp)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from caffecompat.schema.problems import Places, PrototxtError
 from caffecompat.schema.upgrade_v0 import is_v0, upgrade_v0
 from caffecompat.schema.upgrade_v1 import has_old_transform, is_v1, upgrade_transform, upgrade_v1
 
-__all__ = ["Origin", "rewrite_snapshot_prefix", "upgrade_net", "upgrade_solver"]
+__all__ = ["Origin", "needs_upgrade", "rewrite_snapshot_prefix", "upgrade_net", "upgrade_solver"]
 
 Origin = tuple[str, int]  # field of the original message and index in it: what a layer was made from
 
@@ -22,7 +22,7 @@ def upgrade_net(net: Any, places: Places, dialect: str = "B") -> list[Origin]:
     """Bring a NetParameter to today's form, in place.
 
     V0 layers, then V1 data transformations, V1 layers, ``input`` fields, and (not in X and J, whose layouts differ)
-    BatchNorm layers with three ``param`` of their own. Each step that has something to do says so in the log.
+    the three ``param`` of BatchNorm layers, which are frozen. Each step that has something to do says so in the log.
 
     Returns:
         for each layer of the result, what it was made from.
@@ -42,13 +42,30 @@ def upgrade_net(net: Any, places: Places, dialect: str = "B") -> list[Origin]:
         _say(places, "V1LayerParameter")
         upgrade_v1(net, places)
         origins = [("layers", index) for index in stays]
-    if net.input or net.input_dim or net.input_shape:
+    if _has_input_fields(net):
         _say(places, "input fields")
         if _upgrade_input(net, places):
             origins.insert(0, ("input", 0))
-    if dialect not in ("X", "J"):
-        _upgrade_batch_norm(net, places)
+    for layer in _old_batch_norms(net, dialect):
+        for param in layer.param:
+            param.lr_mult = param.decay_mult = 0
     return origins
+
+
+def needs_upgrade(net: Any, dialect: str = "B") -> bool:
+    """Whether ``upgrade_net`` has anything to do."""
+    return is_v1(net) or _has_input_fields(net) or bool(_old_batch_norms(net, dialect))
+
+
+def _has_input_fields(net: Any) -> bool:
+    return bool(net.input or net.input_dim or net.input_shape)
+
+
+def _old_batch_norms(net: Any, dialect: str) -> list[Any]:
+    """BatchNorm layers that name a param for each of their three statistics, which must stay frozen (B, S, E)."""
+    if dialect in ("X", "J"):
+        return []
+    return [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) == 3]
 
 
 def _say(places: Places, what: str) -> None:
@@ -76,14 +93,6 @@ def _upgrade_input(net: Any, places: Places) -> bool:
     for field in ("input", "input_shape", "input_dim"):
         net.ClearField(field)
     return bool(shapes or dims)
-
-
-def _upgrade_batch_norm(net: Any, places: Places) -> None:
-    """Freeze the three statistics of BatchNorm layers that name three params, as early nets did (B, S, E)."""
-    for layer in net.layer:
-        if layer.type == "BatchNorm" and len(layer.param) == 3:
-            for param in layer.param:
-                param.lr_mult = param.decay_mult = 0
 
 
 def upgrade_solver(solver: Any, places: Places) -> bool:
