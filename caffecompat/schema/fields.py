@@ -6,6 +6,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from caffecompat.schema.pool import is_repeated
+
 __all__ = ["BOOL", "BYTES", "ENUM", "FLOAT", "INT", "MESSAGE", "STRING", "Field", "Table", "table_of"]
 
 BOOL, BYTES, ENUM, FLOAT, INT, MESSAGE, STRING = range(7)
@@ -45,7 +47,7 @@ class Field:
         self.kind: int = _KINDS.get(descriptor.type, INT)
         self.low, self.high = _LIMITS.get(descriptor.type, (0, 0))
         self.double: bool = descriptor.type == _F.TYPE_DOUBLE
-        self.repeated: bool = _repeats(descriptor)
+        self.repeated: bool = is_repeated(descriptor)
         self.message: Descriptor | None = descriptor.message_type
         self.enum: EnumDescriptor | None = descriptor.enum_type
 
@@ -69,12 +71,6 @@ class Table:
         self.name: str = descriptor.name
         self.ordered = sorted(map(Field, descriptor.fields), key=lambda field: field.number)
         self.fields = {field.name: field for field in self.ordered}
-
-
-def _repeats(descriptor: Any) -> bool:
-    # protobuf 6.31 and later say so; `label` serves the earlier ones and warns in the later.
-    told = getattr(descriptor, "is_repeated", None)
-    return bool(told) if told is not None else descriptor.label == _F.LABEL_REPEATED
 
 
 _tables: dict[Any, Table] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -60,6 +60,12 @@ def message_class(name: str) -> type[Message]:
         KeyError: the schema has no message of that name.
     """
     return message_factory.GetMessageClass(SCHEMA.pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+
+
+def is_repeated(field: FieldDescriptor) -> bool:
+    """Whether a field holds a list. Protobuf before 6.31 knows only ``label``, of which later ones warn."""
+    told: bool | None = getattr(field, "is_repeated", None)
+    return field.label == FieldDescriptor.LABEL_REPEATED if told is None else told
 
 
 def lookup(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import NetDocument, parse_text
+from caffecompat.schema.pool import is_repeated
 
 __all__ = ["apply_to_net", "apply_to_solver", "split_overrides"]
 
@@ -65,7 +66,7 @@ def apply_to_net(document: NetDocument, settings: Sequence[str]) -> None:
 def _set_path(message: Any, path: list[str], value: str, setting: str) -> None:
     for name in path[:-1]:
         field = _field(message, name, setting)
-        if field.message_type is None or _is_repeated(field):
+        if field.message_type is None or is_repeated(field):
             raise CaffeCompatError(f"--set {setting}: {name} has no fields of its own")
         message = getattr(message, name)
     field = _field(message, path[-1], setting)
@@ -75,14 +76,8 @@ def _set_path(message: Any, path: list[str], value: str, setting: str) -> None:
     elif field.cpp_type == field.CPPTYPE_STRING:
         text = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     else:
-        text = f"[{value}]" if _is_repeated(field) else value
+        text = f"[{value}]" if is_repeated(field) else value
     parse_text(f"{field.name}: {text}", message, name=f"--set {setting}", strict=True)
-
-
-def _is_repeated(field: Any) -> bool:
-    # FieldDescriptor.label is deprecated in new protobufs, is_repeated absent in old ones.
-    repeated = getattr(field, "is_repeated", None)
-    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
 
 
 def _field(message: Any, name: str, setting: str) -> Any:
