@@ -90,8 +90,6 @@ def _test_documents(param: Any, path: str | None, strict: bool) -> Iterator[tupl
 
 def _build(document: NetDocument, phase: int, solver_state: Any, settings: Sequence[str]) -> Net:
     apply_to_net(document, settings)
-    # Caffe merges the phase, then the net's own state, then the solver's.
-    state = pb.NetState(phase=phase)
-    state.MergeFrom(document.message.state)
-    state.MergeFrom(solver_state)
-    return Net(document, state.phase, level=state.level, stages=tuple(state.stage), sources=data.make_source)
+    level = solver_state.level if solver_state.HasField("level") else None
+    phase = solver_state.phase if solver_state.HasField("phase") else phase
+    return Net(document, phase, level=level, stages=tuple(solver_state.stage), sources=data.make_source)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats import SolverState, read_solverstate, write_solverstate
+from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
 from caffecompat.schema import pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
