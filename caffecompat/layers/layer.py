@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers.fillers import FillerError, fill
@@ -53,7 +53,7 @@ class Layer(nn.Module):
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
 
-    type: ClassVar[str] = ""
+    type: ClassVar[str] = ""  # type: ignore[assignment]  # hides Module.type(dtype), which no one needs beside .to()
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False

@@ -103,7 +103,8 @@ class BatchNorm(Layer):
             raise LayerError(
                 "the file's BatchNorm has a scale and bias; give this one scale_filler and bias_filler to keep them"
             )
-        if self.layout != "bvlc" or parts["factor"][0] == 0:
+        # With a factor of 0 BVLC has seen no batch, unless there are statistics: then NVCaffe 0.16 wrote them.
+        if self.layout != "bvlc" or (parts["factor"][0] == 0 and (parts["mean"].any() or parts["variance"].any())):
             parts = _divided(parts)
         return [parts[name] for name in names]
 
@@ -205,7 +206,7 @@ def _single_channel_is_nvcaffe(flat: list[np.ndarray], layout: str) -> bool:
 
 
 def _divided(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """BVLC's sums as statistics. NVCaffe 0.16 stores a factor of 0 and means 1."""
+    """BVLC's sums as statistics; a factor of 0, as NVCaffe 0.16 stores it, means 1."""
     factor = parts["factor"][0]
     if factor in (0, 1):
         return parts | {"factor": np.ones_like(parts["factor"])}

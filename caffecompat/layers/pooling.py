@@ -61,14 +61,16 @@ class Window:
         return F.pad(x, margins, value=value)
 
     def areas(self, x: Tensor) -> Tensor:
-        """Caffe's AVE divisors (out_h, out_w): windows clipped to the padded image, pad counted."""
+        """Caffe's AVE divisors (out_h, out_w): windows cut where the pad behind ends.
+
+        A window that starts there has 0 (its mean is 0 / 0), one that starts farther a negative length (0 / -n).
+        """
         lengths = []
         for size, k, s, p, count in zip(
             x.shape[2:], self.kernel, self.stride, self.pad, self.counts(x.shape[2:]), strict=True
         ):
             starts = torch.arange(count, dtype=x.dtype, device=x.device) * s - p
-            # A window wholly past the edge has no length (0 / 0, as in Caffe), or a negative one before clipping.
-            lengths.append((starts + k).clamp(max=size + p) - torch.where(starts >= size, starts.clamp(min=0), starts))
+            lengths.append((starts + k).clamp(max=size + p) - starts)
         return torch.outer(lengths[0], lengths[1])
 
 
@@ -78,8 +80,11 @@ def max_pool(x: Tensor, window: Window, with_mask: bool = False) -> tuple[Tensor
     A window without any value gives -FLT_MAX and position -1.
     """
     if window.torch_agrees(x.shape[2:]):
-        top = F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil, return_indices=with_mask)
-        return (top[0], top[1].to(x.dtype)) if with_mask else (top, None)
+        kernel, stride, pad = window.kernel, window.stride, window.pad
+        if not with_mask:
+            return F.max_pool2d(x, kernel, stride, pad, ceil_mode=window.ceil), None
+        top, index = F.max_pool2d(x, kernel, stride, pad, ceil_mode=window.ceil, return_indices=True)
+        return top, index.to(x.dtype)
     top, index = F.max_pool2d(window.cover(x, _LOWEST), window.kernel, window.stride, return_indices=True)
     if not with_mask:
         return top, None
