@@ -1,0 +1,148 @@
+"""Blobs as Caffe shows them: arrays that stay the same object while the net computes new values.
+
+Caffe's ``SyncedMemory`` is the model: what Python has once seen is kept up to
+date, what it writes is what the net computes with next. Nothing is copied for a
+blob that nobody looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat.net.params import BlobSlot
+
+__all__ = ["Blob", "ParamBlob", "Side"]
+
+Shape = tuple[int, ...]
+
+
+class Side:
+    """The data or the diff of a blob: the tensor that computes, and the array that Python sees once it asked.
+
+    `fill` is the value before anything was computed or written.
+    """
+
+    def __init__(self, shape: Shape, fill: float = 0.0) -> None:
+        self.shape = shape
+        self.fill = fill
+        self._tensor: Tensor | None = None
+        self._host: Tensor | None = None  # C order, on the CPU; its numpy view is what Python holds
+        self._host_behind = False  # the tensor is newer (GPU only: on the CPU the two are kept equal)
+        self._host_touched = False  # Python may have written since the tensor was made
+
+    def array(self) -> np.ndarray:
+        """The live array."""
+        if self._host is None:
+            if self._tensor is None:
+                self._host = torch.full(self.shape, self.fill)
+            else:
+                self._host = self._tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        elif self._host_behind and self._tensor is not None:
+            self._host.copy_(self._tensor)
+        self._host_behind, self._host_touched = False, True
+        return self._host.numpy()
+
+    def read(self, device: torch.device) -> Tensor:
+        """The values to compute with."""
+        if self._host is not None and self._host_touched:
+            if device.type == "cpu":
+                return self._host
+            self._tensor = self._host.to(device)
+            self._host_touched = False
+        if self._tensor is None:
+            self._tensor = torch.full(self.shape, self.fill, device=device)
+        return self._tensor if self._tensor.device == device else self._tensor.to(device)
+
+    def write(self, tensor: Tensor) -> None:
+        """Take new values."""
+        self._tensor = tensor
+        self.shape = tuple(tensor.shape)
+        if self._host is None:
+            return
+        if self._host.shape != tensor.shape:
+            self._host = None
+        elif tensor.device.type == "cpu":
+            self._host.copy_(tensor)
+        else:
+            self._host_behind, self._host_touched = True, False
+
+    def reshape(self, shape: Shape) -> None:
+        """Take another shape; the values are `fill` again where it differs."""
+        if shape != self.shape:
+            self.shape = shape
+            self._tensor = self._host = None
+
+
+class Blob:
+    """A named blob between layers: `data` and `diff` are live numpy arrays of shape `shape`."""
+
+    def __init__(self, shape: Shape, loss_weight: float = 0.0) -> None:
+        self.data_side = Side(shape)
+        self.diff_side = Side(shape, loss_weight)
+
+    @property
+    def shape(self) -> Shape:
+        return self.data_side.shape
+
+    @property
+    def data(self) -> np.ndarray:
+        return self.data_side.array()
+
+    @property
+    def diff(self) -> np.ndarray:
+        self.diff_side.reshape(self.shape)
+        return self.diff_side.array()
+
+    def resize(self, shape: Sequence[int]) -> None:
+        """Take another shape."""
+        self.data_side.reshape(tuple(shape))
+        self.diff_side.reshape(tuple(shape))
+
+
+class ParamBlob:
+    """A parameter blob of a layer: `data` is its values, `diff` its accumulated gradient, both live.
+
+    On a GPU the arrays are copies on the host; the net takes them over at its
+    next pass if Python asked for them, as Caffe does.
+    """
+
+    def __init__(self, slot: BlobSlot) -> None:
+        self.slot = slot
+        self._hosts: dict[str, Tensor] = {}
+
+    @property
+    def shape(self) -> Shape:
+        return self.slot.shape
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._array("data", self.slot.tensor())
+
+    @property
+    def diff(self) -> np.ndarray:
+        parameter = self.slot.parameter
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        return self._array("diff", parameter.grad.view(self.shape))
+
+    def _array(self, side: str, tensor: Tensor) -> np.ndarray:
+        if tensor.device.type == "cpu":
+            return tensor.numpy()
+        host = self._hosts.get(side)
+        if host is None:
+            host = self._hosts[side] = torch.empty(self.shape)
+        host.copy_(tensor)
+        return host.numpy()
+
+    @torch.no_grad()
+    def push(self) -> None:
+        """Take over what Python may have written into the host's copies."""
+        if "data" in self._hosts:
+            self.slot.tensor().copy_(self._hosts.pop("data"))
+        grad = self.slot.parameter.grad
+        if "diff" in self._hosts and grad is not None:
+            grad.view(self.shape).copy_(self._hosts.pop("diff"))

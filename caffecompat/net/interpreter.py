@@ -1,0 +1,205 @@
+"""Running a net layer by layer, as Caffe does, with every blob kept.
+
+The module of a net (``net.module``) is what trains, compiles and exports. This
+is its other face: the same layers over the same parameters, but each is a step
+of its own that can be run alone, and every blob's data and diff can be read and
+written in between. pycaffe and per-layer timing stand on it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caffecompat.net.blob import Blob, ParamBlob
+from caffecompat.net.net import Net
+from caffecompat.net.steps import Step
+
+__all__ = ["Interpreter"]
+
+Tops = dict[str, Tensor]
+
+
+class Interpreter:
+    """Executes a net's steps over named blobs.
+
+    Attributes:
+        net: the net that is run; it is left as it is (see :meth:`attach`).
+        steps: Caffe's layers in order, Splits included.
+        blobs: every blob by name, in the order Caffe makes them.
+        params: the parameter blobs of each layer that has any, in order.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.steps = net.steps
+        self.blobs: dict[str, Blob] = {}
+        self._loss_blobs: dict[str, str] = {}  # blob of the net -> blob of the steps that carries its weight
+        for step in self.steps:
+            weights = step.loss_weights or [0.0] * len(step.tops)
+            for name, shape, weight in zip(step.tops, net.step_shapes(step), weights, strict=True):
+                self.blobs[name] = Blob(shape, weight)
+                if weight:
+                    self._loss_blobs[step.bottoms[0] if step.layer is None else name] = name
+        self.params = {
+            layer.name: [ParamBlob(slot) for slot in layer.slots] for layer in net.layers if layer.slots
+        }
+        self._ran: dict[Step, tuple[list[Tensor], list[Tensor]]] = {}
+
+    # ----------------------------------------------------------------- forward
+
+    def forward(self, start: int = 0, end: int | None = None) -> float:
+        """Run steps `start` to `end` (inclusive); returns the weighted loss of their tops."""
+        self._push_params()
+        fresh: dict[str, Tensor] = {}
+        steps = self.steps[start : None if end is None else end + 1]
+        for step in steps:
+            self.forward_step(step, fresh)
+        return sum(
+            weight * float(fresh[name].sum())
+            for step in steps
+            for name, weight in zip(step.tops, step.loss_weights, strict=False)
+            if weight and name in fresh
+        )
+
+    def forward_step(self, step: Step, fresh: dict[str, Tensor] | None = None) -> None:
+        """Run one step.
+
+        Args:
+            fresh: values made in this pass by blob name, which need no look at what
+                Python may have written; the step's tops are added.
+        """
+        fresh = fresh if fresh is not None else {}
+        layer = step.layer
+        if layer is None:
+            tops = [self._bottom(step.bottoms[0], step, fresh)] * len(step.tops)
+        elif layer.module is not None:
+            tops = self._call(step, layer.module, fresh)
+        elif layer.source is not None and step.tops[0] not in fresh:
+            tops = [self.net.to_device(array) for array in layer.source.next()]
+        else:
+            return
+        for name, top in zip(step.tops, tops, strict=False):
+            fresh[name] = top
+            self.blobs[name].data_side.write(top)
+
+    def _bottom(self, name: str, step: Step, fresh: dict[str, Tensor]) -> Tensor:
+        value = fresh.get(name)
+        if value is not None:
+            return value
+        value = self.blobs[name].data_side.read(self.net.device)
+        # In place: the array that Python holds is about to be overwritten, and backward may want the old values.
+        return value.clone() if name in step.tops else value
+
+    def _call(self, step: Step, module: Any, fresh: dict[str, Tensor]) -> list[Tensor]:
+        bottoms = [self._bottom(name, step, fresh).detach() for name in step.bottoms]
+        with torch.set_grad_enabled(step.needs_backward):
+            for bottom, need in zip(bottoms, step.bottom_needs, strict=True):
+                bottom.requires_grad_(need)
+            made = module(*bottoms)
+        tops = list(made) if isinstance(made, tuple) else [made] if step.tops else []
+        if step.needs_backward:
+            self._ran[step] = (bottoms, tops)
+        return [top.detach() for top in tops]
+
+    # ---------------------------------------------------------------- backward
+
+    def backward(self, start: int | None = None, end: int = 0) -> None:
+        """Run backward from step `start` (default the last) down to `end`, adding to the parameters' diffs.
+
+        A top's diff is what its reader put there, or else what stands in the
+        blob: what Python wrote, or the loss weight.
+        """
+        self._push_params()
+        start = len(self.steps) - 1 if start is None else start
+        for step in reversed(self.steps[end : start + 1]):
+            if step.needs_backward:
+                self.backward_step(step)
+
+    def backward_step(self, step: Step) -> None:
+        """Run one step backward; it must have run forward."""
+        if step.layer is None:
+            diffs = [self._diff(name) for name in step.tops]
+            self.blobs[step.bottoms[0]].diff_side.write(functools.reduce(torch.add, diffs))
+            return
+        if step not in self._ran:
+            return
+        bottoms, tops = self._ran[step]
+        wanted = [bottom for bottom in bottoms if bottom.requires_grad]
+        unique = {id(slot.parameter): slot.parameter for slot in step.layer.slots if slot.parameter.requires_grad}
+        params = list(unique.values())
+        made = [(top, self._diff(name)) for name, top in zip(step.tops, tops, strict=True) if top.requires_grad]
+        if not made or not (wanted or params):
+            return
+        outputs, diffs = zip(*made, strict=True)
+        grads = torch.autograd.grad(outputs, [*wanted, *params], diffs, retain_graph=True, allow_unused=True)
+        for parameter, grad in zip(params, grads[len(wanted) :], strict=True):
+            if grad is not None and parameter.grad is None:
+                parameter.grad = grad.clone()
+            elif grad is not None:
+                parameter.grad.add_(grad)
+        by_bottom = iter(grads)
+        for name, bottom in zip(step.bottoms, bottoms, strict=True):
+            if bottom.requires_grad:
+                grad = next(by_bottom)
+                self.blobs[name].diff_side.write(torch.zeros_like(bottom) if grad is None else grad)
+
+    def _diff(self, name: str) -> Tensor:
+        blob = self.blobs[name]
+        blob.diff_side.reshape(blob.shape)
+        return blob.diff_side.read(self.net.device)
+
+    # ------------------------------------------------------------------- other
+
+    def reshape(self) -> None:
+        """Give every blob the shape that follows from the fed blobs' present shapes."""
+        self.net.reshape({name: self.blobs[name].shape for name in self.net.fed})
+        for step in self.steps:
+            for name, shape in zip(step.tops, self.net.step_shapes(step), strict=True):
+                self.blobs[name].resize(shape)
+
+    def attach(self) -> None:
+        """Make ``net.forward`` run through here, so that a solver's passes leave all blobs readable."""
+        self.net.execute = self._execute
+
+    def _execute(self, *fed: Tensor) -> Tops:
+        fresh = dict(zip(self.net.fed, fed, strict=True))
+        for name, value in fresh.items():
+            self.blobs[name].data_side.write(value)
+        self._push_params()
+        for step in self.steps:
+            self.forward_step(step, fresh)
+        returned = {name: self._loss_blobs.get(name, name) for name in (*self.net.outputs, *self.net.loss_weights)}
+        if not torch.is_grad_enabled():
+            return {name: fresh[blob] for name, blob in returned.items()}
+        anchor = torch.zeros((), requires_grad=True)
+        values = _Objective.apply(anchor, self, list(returned.values()), *[fresh[blob] for blob in returned.values()])
+        return dict(zip(returned, values, strict=True))
+
+    def _push_params(self) -> None:
+        if self.net.device.type != "cpu":
+            for blobs in self.params.values():
+                for blob in blobs:
+                    blob.push()
+
+
+class _Objective(torch.autograd.Function):
+    """Joins the interpreter's backward to autograd: the gradients of its tops become their diffs."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, interpreter: Interpreter, names: list[str], *tops: Tensor) -> Any:
+        ctx.interpreter, ctx.names = interpreter, names
+        ctx.set_materialize_grads(False)
+        return tuple(top.clone() for top in tops)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        for name, grad in zip(ctx.names, grads, strict=True):
+            if grad is not None:
+                ctx.interpreter.blobs[name].diff_side.write(grad)
+        ctx.interpreter.backward()
+        return (None,) * (3 + len(grads))
+
