@@ -8,12 +8,19 @@ from caffecompat.layers.registry import layer_class, layer_types, register
 __all__ = ["Context", "Layer", "LayerError", "layer_class", "layer_types", "register"]
 
 _FAMILIES = (
+    "accuracy",
+    "activation",
     "convolution",
+    "elementwise",
     "embed",
     "inner_product",
+    "loss",
     "normalization",
     "pooling",
+    "regression_loss",
     "scale",
+    "segmentation",
+    "shape",
 )
 
 for _family in _FAMILIES:

@@ -1,0 +1,78 @@
+"""Accuracy: how many labels are among the best scored classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from caffecompat.layers.classes import class_index, count_by_class, labels_fit
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["Accuracy", "among_best"]
+
+
+def among_best(scores: Tensor, index: Tensor, axis: int, top_k: int, *, ties_count: bool) -> Tensor:
+    """Whether the score of class `index` is among the top_k along `axis`: bool, of the shape of `index`.
+
+    With `ties_count` every other class that scores as high stands before it (BVLC, so a net that
+    scores all classes alike has accuracy 0); else only those of them with a greater number (the
+    forks sort pairs of score and class).
+    """
+    own = scores.gather(axis, index)
+    if ties_count:
+        return _count_along(scores >= own, axis) - 1 < top_k
+    numbers = torch.arange(scores.shape[axis], device=scores.device)
+    later = numbers.view([-1 if i == axis else 1 for i in range(scores.dim())]) > index
+    return _count_along((scores > own) | ((scores == own) & later), axis) < top_k
+
+
+def _count_along(flags: Tensor, axis: int) -> Tensor:
+    # Bytes are summed several times as fast as bools into int64, but hold at most 255.
+    dtype = torch.uint8 if flags.shape[axis] < 256 else torch.int32
+    return flags.view(torch.uint8).sum(axis, keepdim=True, dtype=dtype).to(torch.int32)
+
+
+@register("Accuracy")
+class Accuracy(Layer):
+    """Share of the labels that are among the top_k scores along accuracy_param.axis, without ignore_label.
+
+    Bottoms: scores (N, C, ...), labels, one for each position off the class axis. Tops: the share; if
+    named, the share of each class (C), 0 for a class without labels. Without any label to count the
+    first is 0 in BVLC and NaN in the forks; `among_best` has how ties are settled.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    tops: ClassVar[tuple[int, int | None]] = (1, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, (scores, labels) = param.accuracy_param, bottom_shapes
+        self.axis = self.axis_index(p.axis, scores)
+        labels_fit(scores, labels, self.axis)
+        self.top_k, self.ignore = p.top_k, p.ignore_label if p.HasField("ignore_label") else None
+        if not 1 <= self.top_k <= scores[self.axis]:
+            raise LayerError(f"top_k {self.top_k} must be 1 to {scores[self.axis]}, the number of classes")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    @torch.no_grad()
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        labels_fit(scores.shape, labels.shape, self.axis)
+        index, counted = class_index(labels, scores, self.axis, self.ignore)
+        bvlc = self.context.dialect == "B"
+        hits = among_best(scores, index, self.axis, self.top_k, ties_count=bvlc)
+        if counted is None:
+            counted = torch.ones_like(hits)
+        hits = hits & counted
+        total = counted.sum()
+        share = hits.sum().to(scores.dtype) / (total.clamp(min=1) if bvlc else total)
+        if self.top_count == 1:
+            return share
+        classes = scores.shape[self.axis]
+        each = count_by_class(index, hits, classes) / count_by_class(index, counted, classes).clamp(min=1)
+        return share, each.to(scores.dtype)

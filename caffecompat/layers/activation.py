@@ -1,0 +1,272 @@
+"""Activations: layers that treat every value by itself (PReLU has a learned slope)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = [
+    "BNLL",
+    "ELU",
+    "AbsVal",
+    "Clip",
+    "Dropout",
+    "Exp",
+    "Log",
+    "PReLU",
+    "Power",
+    "ReLU",
+    "ReLU6",
+    "Sigmoid",
+    "Swish",
+    "TanH",
+    "Threshold",
+]
+
+
+@register("ReLU")
+class ReLU(Layer):
+    """max(x, 0) + negative_slope min(x, 0) (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.slope = param.relu_param.negative_slope
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.leaky_relu(bottom, self.slope) if self.slope else F.relu(bottom)
+
+
+@register("ReLU6")
+class ReLU6(Layer):
+    """min(max(x, 0), 6) + negative_slope min(x, 0); the slope is relu_param's (Xilinx)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.slope = param.relu_param.negative_slope
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        top = F.relu6(bottom)
+        return top + self.slope * bottom.clamp(max=0) if self.slope else top
+
+
+@register("PReLU")
+class PReLU(Layer):
+    """max(x, 0) + slope min(x, 0) with a learned slope a channel (axis 1).
+
+    Blob: slope (C), or a single value () with `channel_shared: true`; without a
+    filler it starts at 0.25 (BVLC).
+    """
+
+    slope: Tensor
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, shape = param.prelu_param, bottom_shapes[0]
+        if len(shape) < 2:
+            raise LayerError(f"PReLU needs a channel axis (axis 1), its bottom has shape {tuple(shape)}")
+        filler = p.filler if p.HasField("filler") else None
+        self.add_blob("slope", () if p.channel_shared else (shape[1],), filler)
+        if filler is None:
+            torch.nn.init.constant_(self.slope, 0.25)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.prelu(bottom, self.slope)
+
+
+class _ScaledELU(torch.autograd.Function):
+    """Jacinto's ELU with lambda: only the positive half is scaled forward, both halves backward."""
+
+    @staticmethod
+    def forward(ctx: Any, bottom: Tensor, alpha: float, scale: float) -> Tensor:
+        negative = alpha * torch.expm1(bottom.clamp(max=0))
+        top = scale * bottom.clamp(min=0) + negative
+        ctx.save_for_backward(bottom, negative)
+        ctx.alpha, ctx.scale = alpha, scale
+        return top
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        bottom, negative = ctx.saved_tensors
+        slope = torch.where(bottom > 0, torch.ones_like(bottom), negative + ctx.alpha)
+        return grad * slope * ctx.scale, None, None
+
+
+@register("ELU")
+class ELU(Layer):
+    """x where x > 0, alpha (e^x - 1) elsewhere (BVLC).
+
+    With `lambda` (Jacinto): forward lambda max(x, 0) + alpha (e^min(x, 0) - 1), whose gradient is
+    lambda ((x > 0) + (alpha + y) (x <= 0)), as that fork computes it.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.alpha = param.elu_param.alpha
+        self.scale = getattr(param.elu_param, "lambda")
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        if self.scale == 1:
+            return F.elu(bottom, self.alpha)
+        return _ScaledELU.apply(bottom, self.alpha, self.scale)
+
+
+@register("Sigmoid")
+class Sigmoid(Layer):
+    """1 / (1 + e^-x) (BVLC)."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return torch.sigmoid(bottom)
+
+
+@register("TanH")
+class TanH(Layer):
+    """Hyperbolic tangent (BVLC)."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return torch.tanh(bottom)
+
+
+@register("BNLL")
+class BNLL(Layer):
+    """Binomial normal log likelihood: log(1 + e^x) (BVLC)."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.softplus(bottom, threshold=50)
+
+
+@register("AbsVal")
+class AbsVal(Layer):
+    """|x| (BVLC)."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return bottom.abs()
+
+
+@register("Swish")
+class Swish(Layer):
+    """x sigmoid(beta x) (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.beta = param.swish_param.beta
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.silu(bottom) if self.beta == 1 else bottom * torch.sigmoid(self.beta * bottom)
+
+
+@register("Clip")
+class Clip(Layer):
+    """min(max(x, clip_param.min), clip_param.max); both are required (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.clip_param
+        missing = [name for name in ("min", "max") if not p.HasField(name)]
+        if missing:
+            raise LayerError(f"clip_param needs {' and '.join(missing)}")
+        if p.min > p.max:
+            raise LayerError(f"clip_param: min {p.min:g} is above max {p.max:g}")
+        self.least, self.most = p.min, p.max
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return bottom.clamp(self.least, self.most)
+
+
+@register("Threshold")
+class Threshold(Layer):
+    """1 where x > threshold, else 0; nothing flows back (BVLC)."""
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return (bottom > self.param.threshold_param.threshold).to(bottom.dtype)
+
+
+@register("Power")
+class Power(Layer):
+    """(shift + scale x)^power (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.power_param
+        self.power, self.scale, self.shift = p.power, p.scale, p.shift
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        inner = _affine(bottom, self.scale, self.shift)
+        return inner if self.power == 1 else torch.pow(inner, self.power)
+
+
+@register("Exp")
+class Exp(Layer):
+    """base^(shift + scale x); base -1 stands for e (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.exp_param
+        log_base = _log_base(p)
+        self.scale, self.shift = p.scale * log_base, p.shift * log_base
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return torch.exp(_affine(bottom, self.scale, self.shift))
+
+
+@register("Log")
+class Log(Layer):
+    """log_base(shift + scale x); base -1 stands for e (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.log_param
+        self.scale, self.shift = p.scale, p.shift
+        log_base = _log_base(p)
+        if log_base == 0:
+            raise LayerError("log_param: there is no logarithm to base 1")
+        self.factor = 1 / log_base
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        top = torch.log(_affine(bottom, self.scale, self.shift))
+        return top if self.factor == 1 else top * self.factor
+
+
+def _affine(bottom: Tensor, scale: float, shift: float) -> Tensor:
+    """shift + scale x, leaving out what changes nothing."""
+    if scale != 1:
+        bottom = bottom * scale
+    return bottom + shift if shift else bottom
+
+
+def _log_base(p: Any) -> float:
+    """Natural logarithm of the field `base`, of which -1 is e."""
+    if p.base == -1:
+        return 1.0
+    if p.base <= 0:
+        raise LayerError(f"base {p.base:g} must be positive (or -1 for e)")
+    return math.log(p.base)
+
+
+@register("Dropout")
+class Dropout(Layer):
+    """TRAIN: each value is dropped with probability dropout_ratio, the others scaled by 1 / (1 - ratio).
+
+    TEST passes the bottom on, unless `sample_weights_test` (ENet fork) asks for
+    dropping there too. The mask comes from torch's default generator.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.dropout_param
+        self.ratio, self.always = p.dropout_ratio, p.sample_weights_test
+        if not 0 <= self.ratio < 1:
+            raise LayerError(f"dropout_ratio {self.ratio:g} must be at least 0 and below 1")
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.dropout(bottom, self.ratio, self.training or self.always)

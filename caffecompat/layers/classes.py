@@ -1,0 +1,120 @@
+"""What the layers that score classes share: softmax in either memory format, and labels read as class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffecompat.layers.layer import LayerError, Shape
+
+__all__ = ["check_labels", "class_index", "count_by_class", "innermost", "labels_fit", "largest", "softmax"]
+
+
+def innermost(blob: Tensor, axis: int) -> bool:
+    """Whether the values along `axis` are neighbours in memory though other axes follow (channels_last, axis 1).
+
+    torch's softmax and gather are twice as fast there when the axis is moved to the end first.
+    """
+    return axis != blob.dim() - 1 and blob.stride(axis) == 1
+
+
+def softmax(scores: Tensor, axis: int, function: Callable[..., Tensor] = F.softmax) -> Tensor:
+    """Softmax (or log-softmax) along `axis`, in the memory format of `scores`."""
+    if innermost(scores, axis):
+        return function(scores.movedim(axis, -1), dim=-1).movedim(-1, axis)
+    return function(scores, dim=axis)
+
+
+def labels_fit(scores: Shape, labels: Shape, axis: int) -> None:
+    """Check that there is one label for every position of `scores` off the class axis.
+
+    Raises:
+        LayerError: their count differs; it names both shapes.
+    """
+    want = _count(scores[:axis]) * _count(scores[axis + 1 :])
+    have = _count(labels)
+    if want != have:
+        raise LayerError(
+            f"{have} labels (shape {tuple(labels)}) do not fit scores of shape {tuple(scores)}: with the classes "
+            f"on axis {axis} there must be {want}, one for each position of the other axes"
+        )
+
+
+def class_index(labels: Tensor, scores: Tensor, axis: int, ignore: int | None) -> tuple[Tensor, Tensor | None]:
+    """Labels (floats, as blobs are) as class numbers that gather along `axis` of `scores`.
+
+    Args:
+        labels: any shape with one label a position; fractions are cut off, as Caffe's cast does.
+        ignore: the label of positions that do not count, or None.
+
+    Returns:
+        The class numbers as int64, of the shape of `scores` with 1 on `axis` and 0 where ignored; and
+        which positions count (bool, same shape), or None if all do.
+
+    Raises:
+        LayerError: a label names no class. One pass over the labels; on a GPU it waits for them.
+    """
+    shape = list(scores.shape)
+    shape[axis] = 1
+    index = labels.detach().to(torch.int64)
+    counted = None
+    if ignore is not None:
+        ignored = index == ignore
+        index = index.masked_fill(ignored, 0)
+        counted = ~ignored
+    check_labels(index, labels, scores.shape[axis])
+    return index.reshape(shape), None if counted is None else counted.reshape(shape)
+
+
+def check_labels(index: Tensor, labels: Tensor, classes: int) -> None:
+    """Raise a LayerError that names the first value of `index` outside 0 to classes - 1 and its place.
+
+    `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read.
+    """
+    if index.is_meta or index.numel() == 0:
+        return
+    low, high = torch.stack(index.aminmax()).tolist()
+    if low >= 0 and high < classes:
+        return
+    place = ((index < 0) | (index >= classes)).nonzero()[0].tolist()
+    value = labels[tuple(place)].item()
+    where = f"batch item {place[0]}" if place else "the only value"
+    if labels.dim() == 4 and labels.shape[1] == 1 and labels.shape[2] * labels.shape[3] > 1:
+        where += f", row {place[2]}, column {place[3]}"
+    elif any(place[1:]):
+        where += f", index {tuple(place[1:])}"
+    raise LayerError(
+        f"label {value:g} at {where} of a label blob of shape {tuple(labels.shape)} names none of the {classes} "
+        f"classes (0 to {classes - 1}) that are scored; change the labels or the number of outputs, or name the "
+        f"value as ignore_label if it is to be left out"
+    )
+
+
+def largest(scores: Tensor, count: int, axis: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest values along `axis`, greatest first, and their int64 indices.
+
+    Of equal values the last comes first: Caffe sorts pairs of value and index.
+    """
+    reverse = scores.flip(axis)
+    if count == 1:
+        values, indices = reverse.max(axis, keepdim=True)
+    else:
+        values, indices = reverse.sort(dim=axis, descending=True, stable=True)
+        values, indices = values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
+    return values, scores.shape[axis] - 1 - indices
+
+
+def count_by_class(index: Tensor, counted: Tensor, classes: int) -> Tensor:
+    """How many counted positions have each class: (classes) float32. Also runs on meta tensors, unlike bincount."""
+    counts = torch.zeros(classes, device=index.device)
+    return counts.scatter_add_(0, index.flatten(), counted.flatten().to(counts.dtype))
+
+
+def _count(shape: Shape) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count

@@ -1,0 +1,153 @@
+"""Layers that combine values: across bottoms (Eltwise, Axpy) or along axes (Softmax, ArgMax, Reduction)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from caffecompat.layers.classes import largest, softmax
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["ArgMax", "Axpy", "Eltwise", "Reduction", "Softmax"]
+
+
+@register("Eltwise")
+class Eltwise(Layer):
+    """SUM (each bottom times its coeff), PROD or MAX of bottoms of one shape (BVLC).
+
+    In MAX the gradient goes to one bottom; of equal values that is the second of the first two
+    bottoms, but the earlier one against any further bottom. PROD differentiates as the product of
+    the other bottoms; Caffe's `stable_prod_grad: false` computes the same by a division, and
+    differs from it only by giving NaN where a bottom is 0.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, None)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.eltwise_param
+        if p.coeff and len(p.coeff) != len(bottom_shapes):
+            raise LayerError(f"{len(p.coeff)} coeff for {len(bottom_shapes)} bottoms; give one each, or none")
+        if p.coeff and p.operation == p.PROD:
+            raise LayerError("coeff belongs to the operation SUM, this one is PROD")
+        self.operation = p.EltwiseOp.Name(p.operation)
+        self.coeffs = list(p.coeff) or [1.0] * len(bottom_shapes)
+        _same_shape(param, bottom_shapes)
+
+    def forward(self, *bottoms: Tensor) -> Tensor:
+        _same_shape(self.param, [bottom.shape for bottom in bottoms])
+        if self.operation == "SUM":
+            return self._sum(bottoms)
+        top, *others = bottoms
+        if self.operation == "PROD":
+            for other in others:
+                top = top * other
+            return top
+        top = torch.where(top > others[0], top, others[0])
+        for other in others[1:]:
+            top = torch.where(other > top, other, top)
+        return top
+
+    def _sum(self, bottoms: tuple[Tensor, ...]) -> Tensor:
+        top = bottoms[0] if self.coeffs[0] == 1 else bottoms[0] * self.coeffs[0]
+        for bottom, coeff in zip(bottoms[1:], self.coeffs[1:], strict=True):
+            top = torch.add(top, bottom, alpha=coeff)
+        return top
+
+
+def _same_shape(param: Any, shapes: Sequence[Shape]) -> None:
+    for index, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise LayerError(
+                f"the bottoms must have one shape: {param.bottom[0]!r} is {tuple(shapes[0])}, "
+                f"{param.bottom[index]!r} is {tuple(shape)}"
+            )
+
+
+@register("Axpy")
+class Axpy(Layer):
+    """a x + y with a factor a channel: a (N, C) or (N, C, 1, 1), x and y (N, C, H, W) (Jacinto)."""
+
+    bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        factor, x, y = bottom_shapes
+        if tuple(x) != tuple(y):
+            raise LayerError(f"the second and third bottom must have one shape: {tuple(x)} and {tuple(y)}")
+        if tuple(factor[:2]) != tuple(x[:2]) or any(size != 1 for size in factor[2:]):
+            raise LayerError(f"the first bottom, {tuple(factor)}, must hold one value a channel of {tuple(x)}")
+
+    def forward(self, factor: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return torch.addcmul(y, factor.reshape(x.shape[:2] + (1,) * (x.dim() - 2)), x)
+
+
+@register("Softmax")
+class Softmax(Layer):
+    """Softmax along softmax_param.axis, by default the channels (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.axis = self.axis_index(param.softmax_param.axis, bottom_shapes[0])
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return softmax(bottom, self.axis)
+
+
+@register("ArgMax")
+class ArgMax(Layer):
+    """Indices (as floats) of the top_k greatest values, greatest first; of equal values the last comes first (BVLC).
+
+    With `axis`: along that axis, which becomes top_k long; out_max_val gives the values instead.
+    Without: over all but the first axis, top (N, 1, top_k), with out_max_val (N, 2, top_k) of
+    indices and values; a 1 is appended for each axis of the bottom beyond three. Nothing flows back.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, shape = param.argmax_param, bottom_shapes[0]
+        self.top_k, self.with_values = p.top_k, p.out_max_val
+        self.axis = self.axis_index(p.axis, shape) if p.HasField("axis") else None
+        size = torch.Size(shape[1:]).numel() if self.axis is None else shape[self.axis]
+        if not 1 <= self.top_k <= size:
+            raise LayerError(f"top_k {self.top_k} must be 1 to {size}, the number of values to choose from")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        bottom = bottom.detach()
+        if self.axis is not None:
+            values, indices = largest(bottom, self.top_k, self.axis)
+            return values if self.with_values else indices.to(bottom.dtype)
+        values, indices = largest(bottom.flatten(1), self.top_k, 1)
+        numbers = indices.to(bottom.dtype)
+        pairs = torch.stack([numbers, values] if self.with_values else [numbers], dim=1)
+        return pairs.reshape(pairs.shape + (1,) * (bottom.dim() - 3))
+
+
+@register("Reduction")
+class Reduction(Layer):
+    """coeff times the SUM, ASUM (of magnitudes), SUMSQ (of squares) or MEAN over `axis` and all behind it (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.reduction_param
+        self.axis = self.axis_index(p.axis, bottom_shapes[0])
+        self.operation, self.coeff = p.ReductionOp.Name(p.operation), p.coeff
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        axes = list(range(self.axis, bottom.dim()))
+        if self.operation == "MEAN":
+            top = bottom.mean(axes)
+        elif self.operation == "ASUM":
+            top = bottom.abs().sum(axes)
+        elif self.operation == "SUMSQ":
+            top = bottom.square().sum(axes)
+        else:
+            top = bottom.sum(axes)
+        return top if self.coeff == 1 else top * self.coeff

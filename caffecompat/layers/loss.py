@@ -1,0 +1,298 @@
+"""Losses of class scores: SoftmaxWithLoss and its relatives, HingeLoss, SigmoidCrossEntropyLoss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from google.protobuf.message import DecodeError
+from torch import Tensor
+
+from caffecompat.layers.classes import class_index, innermost, labels_fit, softmax
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+from caffecompat.schema import pb
+
+__all__ = [
+    "HingeLoss",
+    "InfogainLoss",
+    "LossLayer",
+    "MultinomialLogisticLoss",
+    "SigmoidCrossEntropyLoss",
+    "SoftmaxWithLoss",
+]
+
+# The least probability whose logarithm is taken: FLT_MIN in SoftmaxWithLoss, 1e-20 in the others (BVLC).
+_LOG_LEAST_SOFTMAX = math.log(torch.finfo(torch.float32).tiny)
+_LEAST = 1e-20
+
+
+class LossLayer(Layer):
+    """A loss: bottom 0 holds predictions, bottom 1 what they should be; the top is a scalar.
+
+    The top may be left unnamed, as Caffe allows for losses. Gradients go to
+    bottom 0, unless the class says otherwise.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    tops: ClassVar[tuple[int, int | None]] = (0, 1)
+    is_loss: ClassVar[bool] = True
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        first, second = tuple(bottom_shapes[0]), tuple(bottom_shapes[1])
+        if not first or not second or first[0] != second[0]:
+            raise LayerError(
+                f"{param.bottom[0]!r} of shape {first} and {param.bottom[1]!r} of shape {second} must have the same "
+                f"number of batch items (axis 0)"
+            )
+        p = param.loss_param
+        self.ignore = p.ignore_label if p.HasField("ignore_label") else None
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index == 0
+
+    def _mode(self, default: str) -> str:
+        """What the sum is divided by: the name of a LossParameter.NormalizationMode."""
+        p = self.param.loss_param
+        if p.HasField("normalization"):
+            return p.NormalizationMode.Name(p.normalization)
+        if p.HasField("normalize"):
+            return "VALID" if p.normalize else "BATCH_SIZE"
+        return default
+
+
+def _normalized(total: Tensor, mode: str, scores: Shape, positions: int, counted: Tensor | None) -> Tensor:
+    """Divide a loss summed over `positions` by what `mode` says, at least 1 (BVLC).
+
+    FULL: all positions; VALID: those counted; BATCH_SIZE: axis 0 of the scores; NONE: 1.
+    """
+    if mode == "VALID" and counted is not None:
+        return total / counted.sum().clamp(min=1)
+    divisor = {"FULL": positions, "VALID": positions, "BATCH_SIZE": scores[0], "NONE": 1}[mode]
+    return total / max(divisor, 1)
+
+
+class _AtLeast(torch.autograd.Function):
+    """max(x, least) whose gradient takes no notice of the limit: Caffe's backward passes know none."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, least: float) -> Tensor:
+        return values.clamp(min=least)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+class _SoftmaxNLL(torch.autograd.Function):
+    """Sum over positions of weight x -log(max(softmax(scores)[label], FLT_MIN)).
+
+    The gradient is weight x (softmax - onehot) also where the limit holds, which
+    autograd would give as 0. It is also what saves autograd's two extra passes
+    over (N, C, H, W).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, index: Tensor, weight: Tensor | None, axis: int) -> Tensor:
+        ctx.axis = ctx.along = axis
+        if innermost(scores, axis):
+            scores, index = scores.movedim(axis, -1), index.movedim(axis, -1)
+            weight = None if weight is None else weight.movedim(axis, -1)
+            ctx.along = -1
+        log_probability = F.log_softmax(scores, ctx.along)
+        losses = log_probability.gather(ctx.along, index).clamp_(min=_LOG_LEAST_SOFTMAX).neg_()
+        ctx.save_for_backward(log_probability, index, weight)
+        return (losses if weight is None else losses * weight).sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        log_probability, index, weight = ctx.saved_tensors
+        result = log_probability.exp()
+        result.scatter_add_(ctx.along, index, result.new_full((), -1.0).expand(index.shape))
+        result.mul_(grad if weight is None else weight * grad)
+        return result.movedim(ctx.along, ctx.axis), None, None, None
+
+
+@register("SoftmaxWithLoss")
+class SoftmaxWithLoss(LossLayer):
+    """Softmax along softmax_param.axis and the negative log likelihood of the labels.
+
+    Bottoms: scores (N, C, ...), labels, one for each position off the class axis, e.g. (N),
+    (N, 1, 1, 1) or (N, 1, H, W). Tops: the loss; the probabilities, if named, which pass no
+    gradient back. Divided by loss_param.normalization, default VALID (BVLC).
+
+    ENet: `normalization` is not looked at, only `normalize`. A class's loss is multiplied by
+    class_weighting with weight_by_label_freqs (ENet; Xilinx reads and ignores it) or by
+    label_weights (Jacinto, whose CPU code leaves the gradient unweighted; ours is that of its
+    GPU code); the divisor stays the count of positions. Where every label is ignored the loss
+    is 0 in every dialect (ENet's original gives NaN).
+    """
+
+    tops: ClassVar[tuple[int, int | None]] = (0, 2)
+    class_weights: Tensor | None
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        scores, labels = bottom_shapes
+        self.axis = self.axis_index(param.softmax_param.axis, scores)
+        labels_fit(scores, labels, self.axis)
+        p = param.loss_param
+        if context.dialect == "E":
+            self.mode = "VALID" if p.normalize or not p.HasField("normalize") else "BATCH_SIZE"
+        else:
+            self.mode = self._mode("VALID")
+        self._read_class_weights(p, scores[self.axis])
+
+    def _read_class_weights(self, p: Any, classes: int) -> None:
+        weights = list(p.label_weights)
+        if p.weight_by_label_freqs and self.context.dialect != "X":
+            weights = list(p.class_weighting)
+            if not weights:
+                raise LayerError("weight_by_label_freqs needs class_weighting")
+        if weights and len(weights) != classes:
+            raise LayerError(f"{len(weights)} class weights for {classes} classes (axis {self.axis} of the scores)")
+        self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        labels_fit(scores.shape, labels.shape, self.axis)
+        index, counted = class_index(labels, scores, self.axis, self.ignore)
+        weight = None if counted is None else counted.to(scores.dtype)
+        if self.class_weights is not None:
+            by_class = self.class_weights.to(scores.dtype)[index]
+            weight = by_class if weight is None else by_class * weight
+        total = _SoftmaxNLL.apply(scores, index, weight, self.axis)
+        loss = _normalized(total, self.mode, scores.shape, index.numel(), counted)
+        return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
+
+
+@register("InfogainLoss")
+class InfogainLoss(LossLayer):
+    """-sum over classes j of H[label, j] log(max(p_j, 1e-20)); H is bottom 2 or the file infogain_loss_param.source.
+
+    BVLC: bottom 0 are scores, of which p is the softmax along infogain_loss_param.axis; labels as
+    for SoftmaxWithLoss; a second top gives p. The other dialects branched off earlier: their
+    bottom 0 is p itself (N, C), one label an item, and the sum is divided by N.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 3)
+    tops: ClassVar[tuple[int, int | None]] = (0, 2)
+    matrix: Tensor | None
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, scores = param.infogain_loss_param, bottom_shapes[0]
+        self.on_scores = context.dialect == "B"
+        self.axis = self.axis_index(p.axis, scores) if self.on_scores else 1
+        self.mode = self._mode("VALID") if self.on_scores else "BATCH_SIZE"
+        if not self.on_scores:
+            scores = (scores[0], math.prod(scores[1:]))
+        labels_fit(scores, bottom_shapes[1], self.axis)
+        matrix = None if len(bottom_shapes) == 3 else _read_matrix(p)
+        shape = tuple(bottom_shapes[2]) if matrix is None else tuple(matrix.shape)
+        if math.prod(shape) != scores[self.axis] ** 2:
+            raise LayerError(f"the infogain matrix has shape {shape}, it must be C x C for {scores[self.axis]} classes")
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def forward(self, scores: Tensor, labels: Tensor, gains: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        if self.on_scores:
+            log_probability = _AtLeast.apply(softmax(scores, self.axis, F.log_softmax), math.log(_LEAST))
+        else:
+            log_probability = _AtLeast.apply(scores.flatten(1), _LEAST).log()
+        index, counted = class_index(labels, log_probability, self.axis, self.ignore if self.on_scores else None)
+        classes = log_probability.shape[self.axis]
+        matrix = self.matrix if gains is None else gains.detach()
+        assert matrix is not None
+        table = matrix.to(scores.dtype).reshape(classes, classes)
+        rows = table[index.movedim(self.axis, -1).squeeze(-1)]
+        if counted is not None:
+            rows = rows * counted.movedim(self.axis, -1)
+        total = -(rows * log_probability.movedim(self.axis, -1)).sum()
+        loss = _normalized(total, self.mode, scores.shape, index.numel(), counted)
+        return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
+
+
+def _read_matrix(p: Any) -> Tensor:
+    """H from the binary BlobProto file that infogain_loss_param names: (C, C)."""
+    if not p.source:
+        raise LayerError("the infogain matrix is missing: name a file in infogain_loss_param.source or a third bottom")
+    try:
+        blob = pb.BlobProto.FromString(Path(p.source).read_bytes())
+    except OSError as error:
+        raise LayerError(f"cannot read the infogain matrix {p.source}: {error.strerror}") from None
+    except DecodeError:
+        raise LayerError(f"the infogain matrix {p.source} is not a binary BlobProto") from None
+    values = torch.tensor(list(blob.data) or list(blob.double_data), dtype=torch.float32)
+    size = math.isqrt(values.numel())
+    if size == 0 or size * size != values.numel():
+        raise LayerError(f"the infogain matrix {p.source} has {values.numel()} values, which are not a square")
+    return values.reshape(size, size)
+
+
+@register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(LossLayer):
+    """Mean over the batch of -log(max(p[label], 1e-20)); p (N, C) are probabilities, one label an item (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        _one_label_an_item(bottom_shapes)
+
+    def forward(self, probability: Tensor, labels: Tensor) -> Tensor:
+        rows = probability.flatten(1)
+        index, _ = class_index(labels, rows, 1, None)
+        return -_AtLeast.apply(rows.gather(1, index), _LEAST).log().sum() / rows.shape[0]
+
+
+@register("HingeLoss")
+class HingeLoss(LossLayer):
+    """One-against-all hinge: max(0, 1 - t x) with t = 1 for the label's class, -1 else (BVLC).
+
+    Summed (hinge_loss_param.norm L1) or squared and summed (L2), divided by N.
+    Bottoms: scores (N, C), one label an item.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        _one_label_an_item(bottom_shapes)
+        p = param.hinge_loss_param
+        self.squared = p.norm == p.L2
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        rows = scores.flatten(1)
+        index, _ = class_index(labels, rows, 1, None)
+        sign = torch.ones_like(rows).scatter_(1, index, -1.0)
+        margins = F.relu(1 + sign * rows)
+        return (margins.square() if self.squared else margins).sum() / rows.shape[0]
+
+
+def _one_label_an_item(shapes: Sequence[Shape]) -> None:
+    items, labels = shapes[0][0], math.prod(shapes[1])
+    if items != labels:
+        raise LayerError(f"{labels} labels (shape {tuple(shapes[1])}) for {items} batch items; it takes one label each")
+
+
+@register("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(LossLayer):
+    """Sum of -t log s(x) - (1 - t) log(1 - s(x)) with the sigmoid s; x and t have as many values (BVLC).
+
+    Targets that are ignore_label (cut to an integer) do not count. Divided by
+    loss_param.normalization, default BATCH_SIZE.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        scores, targets = bottom_shapes
+        if math.prod(scores) != math.prod(targets):
+            raise LayerError(f"scores of shape {tuple(scores)} and targets of {tuple(targets)} differ in count")
+        self.mode = self._mode("BATCH_SIZE")
+
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        targets = targets.detach().reshape(scores.shape)
+        counted = None if self.ignore is None else targets.to(torch.int64) != self.ignore
+        weight = None if counted is None else counted.to(scores.dtype)
+        total = F.binary_cross_entropy_with_logits(scores, targets, weight=weight, reduction="sum")
+        return _normalized(total, self.mode, scores.shape, scores.numel(), counted)

@@ -1,0 +1,318 @@
+"""Layers that move values without changing them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = [
+    "BatchReindex",
+    "Concat",
+    "Crop",
+    "Filter",
+    "Flatten",
+    "Permute",
+    "Reshape",
+    "Silence",
+    "Slice",
+    "Split",
+    "Tile",
+]
+
+
+def _old_or_new_axis(layer: Layer, p: Any, old: str, shape: Shape) -> int:
+    """The axis of Concat and Slice, which have an older name for it that cannot be negative."""
+    if p.HasField(old):
+        if p.HasField("axis"):
+            raise LayerError(f"give either axis or {old} (its old name), not both")
+        return layer.axis_index(getattr(p, old), shape, old)
+    return layer.axis_index(p.axis, shape)
+
+
+@register("Concat")
+class Concat(Layer):
+    """The bottoms one behind the other along `axis` (old name concat_dim), by default the channels (BVLC)."""
+
+    bottoms: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.axis = _old_or_new_axis(self, param.concat_param, "concat_dim", bottom_shapes[0])
+        self._check(bottom_shapes)
+
+    def _check(self, shapes: Sequence[Shape]) -> None:
+        first = tuple(shapes[0])
+        for name, shape in zip(self.param.bottom, map(tuple, shapes), strict=True):
+            if len(shape) != len(first):
+                raise LayerError(
+                    f"cannot concatenate {self.param.bottom[0]!r} of shape {first} with {name!r} of shape {shape}: "
+                    f"they must have as many axes"
+                )
+            for axis, (a, b) in enumerate(zip(first, shape, strict=True)):
+                if a != b and axis != self.axis:
+                    raise LayerError(
+                        f"cannot concatenate {self.param.bottom[0]!r} of shape {first} with {name!r} of shape {shape} "
+                        f"along axis {self.axis}: they differ on axis {axis} ({a} and {b})"
+                    )
+
+    def forward(self, *bottoms: Tensor) -> Tensor:
+        if len(bottoms) == 1:
+            return bottoms[0]
+        self._check([bottom.shape for bottom in bottoms])
+        return torch.cat(bottoms, self.axis)
+
+
+@register("Slice")
+class Slice(Layer):
+    """Cuts the bottom along `axis` (old name slice_dim) at the slice_points, or into equal parts (BVLC)."""
+
+    tops: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.axis = _old_or_new_axis(self, param.slice_param, "slice_dim", bottom_shapes[0])
+        self._sizes(bottom_shapes[0][self.axis])
+
+    def _sizes(self, length: int) -> list[int]:
+        """How long each top is on the axis."""
+        points, tops = list(self.param.slice_param.slice_point), self.top_count
+        if not points:
+            if length % tops:
+                raise LayerError(f"axis {self.axis} is {length} long, which {tops} tops cannot share equally")
+            return [length // tops] * tops
+        if len(points) != tops - 1:
+            raise LayerError(f"{tops} tops need {tops - 1} slice_point values, there are {len(points)}: {points}")
+        edges = [0, *points, length]
+        sizes = [after - before for before, after in pairwise(edges)]
+        if min(sizes) < 1:
+            raise LayerError(f"slice_point values must rise from 1 to {length - 1} on axis {self.axis}, not {points}")
+        return sizes
+
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
+        parts = bottom.split(self._sizes(bottom.shape[self.axis]), self.axis)
+        return parts if len(parts) > 1 else parts[0]
+
+
+@register("Flatten")
+class Flatten(Layer):
+    """The axes from `axis` (default 1) to end_axis (default the last) become one, in (C, H, W) order (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, shape = param.flatten_param, bottom_shapes[0]
+        self.axis, self.end = self.axis_index(p.axis, shape), self.axis_index(p.end_axis, shape, "end_axis")
+        if self.axis > self.end:
+            raise LayerError(f"axis {p.axis} comes behind end_axis {p.end_axis} in a blob of shape {tuple(shape)}")
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return bottom.flatten(self.axis, self.end)
+
+
+@register("Reshape")
+class Reshape(Layer):
+    """Replaces num_axes axes (-1: all) from `axis` on by the dims of `shape` (BVLC).
+
+    A dim of 0 copies the size at the same place of the bottom, one dim of -1 is inferred. A negative
+    `axis` counts from behind the last axis, so that -1 appends. Values keep
+    their (N, C, H, W) order.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self._target(tuple(bottom_shapes[0]))
+
+    def _target(self, shape: Shape) -> Shape:
+        p = self.param.reshape_param
+        start = p.axis if p.axis >= 0 else len(shape) + p.axis + 1
+        if not 0 <= start <= len(shape):
+            raise LayerError(f"axis {p.axis} is not within a bottom of shape {shape}")
+        if p.num_axes < -1:
+            raise LayerError(f"num_axes {p.num_axes} must be -1 (all to the end) or the count of axes to replace")
+        end = len(shape) if p.num_axes == -1 else start + p.num_axes
+        if end > len(shape):
+            raise LayerError(f"num_axes {p.num_axes} from axis {start} reaches past a bottom of shape {shape}")
+        dims = [self._size(dim, start + i, shape) for i, dim in enumerate(p.shape.dim)]
+        if dims.count(-1) > 1:
+            raise LayerError(f"only one dim can be -1 (inferred), the shape asked for is {list(p.shape.dim)}")
+        target = [*shape[:start], *dims, *shape[end:]]
+        have, known = math.prod(shape), math.prod(size for size in target if size != -1)
+        if have % known if -1 in target else have != known:
+            asked = ", ".join(str(dim) for dim in p.shape.dim)
+            raise LayerError(
+                f"a bottom of shape {shape} has {have} values, which do not fill dim: [{asked}] "
+                f"(replacing axes {start} to {end}): {' x '.join(map(str, target))}"
+            )
+        return tuple(have // known if size == -1 else size for size in target)
+
+    @staticmethod
+    def _size(dim: int, axis: int, shape: Shape) -> int:
+        if dim == 0:
+            if axis >= len(shape):
+                raise LayerError(f"a dim of 0 keeps axis {axis}, which a bottom of shape {shape} does not have")
+            return shape[axis]
+        if dim < -1:
+            raise LayerError(f"dim {dim} must be a size, 0 (keep) or -1 (infer)")
+        return dim
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return bottom.reshape(self._target(tuple(bottom.shape)))
+
+
+@register("Split")
+class Split(Layer):
+    """Every top is the bottom; their gradients add up. Caffe inserts it where several layers read a blob (BVLC)."""
+
+    tops: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return (bottom,) * self.top_count if self.top_count > 1 else bottom
+
+
+@register("Silence")
+class Silence(Layer):
+    """Takes blobs that nothing else reads, so that they are no outputs of the net (BVLC)."""
+
+    bottoms: ClassVar[tuple[int, int | None]] = (1, None)
+    tops: ClassVar[tuple[int, int | None]] = (0, 0)
+
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+
+@register("Permute")
+class Permute(Layer):
+    """Reorders the axes as `order` lists them; axes not listed follow in their own order (SSD)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        order, axes = list(param.permute_param.order), len(bottom_shapes[0])
+        if len(set(order)) != len(order) or any(axis >= axes for axis in order):
+            raise LayerError(f"order {order} must name axes 0 to {axes - 1}, each at most once")
+        self.order = order + [axis for axis in range(axes) if axis not in order]
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return bottom.permute(self.order)
+
+
+@register("Tile")
+class Tile(Layer):
+    """The bottom `tiles` times, one behind the other along `axis` (default 1) (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.tile_param
+        self.axis = self.axis_index(p.axis, bottom_shapes[0])
+        if p.tiles < 1:
+            raise LayerError(f"tiles {p.tiles} must be at least 1" if p.HasField("tiles") else "tiles is missing")
+        self.tiles = p.tiles
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        repeats = [1] * bottom.dim()
+        repeats[self.axis] = self.tiles
+        return bottom.repeat(repeats)
+
+
+@register("Crop")
+class Crop(Layer):
+    """Cuts bottom 0 to the size of bottom 1 on `axis` (default 2) and all axes behind it (BVLC).
+
+    `offset` says where the cut begins: none is 0, one counts for all those axes,
+    or one an axis. Only bottom 0 gets a gradient.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        shape, p = bottom_shapes[0], param.crop_param
+        self.axis = self.axis_index(p.axis, shape)
+        axes = len(shape) - self.axis
+        if len(p.offset) not in (0, 1, axes):
+            raise LayerError(f"{len(p.offset)} offset values for {axes} cropped axes; give none, one, or one an axis")
+        self.offsets = list(p.offset) if len(p.offset) == axes else [p.offset[0] if p.offset else 0] * axes
+        self._check(bottom_shapes[0], bottom_shapes[1])
+
+    def _check(self, shape: Shape, reference: Shape) -> None:
+        if len(shape) != len(reference):
+            raise LayerError(f"both bottoms must have as many axes: {tuple(shape)} and {tuple(reference)}")
+        for axis, offset in enumerate(self.offsets, self.axis):
+            if offset + reference[axis] > shape[axis]:
+                raise LayerError(
+                    f"axis {axis}: {reference[axis]} values from offset {offset} on are more than the bottom has, "
+                    f"{shape[axis]} (shapes {tuple(shape)} and {tuple(reference)})"
+                )
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index == 0
+
+    def forward(self, bottom: Tensor, reference: Tensor) -> Tensor:
+        self._check(bottom.shape, reference.shape)
+        for axis, offset in enumerate(self.offsets, self.axis):
+            bottom = bottom.narrow(axis, offset, reference.shape[axis])
+        return bottom
+
+
+@register("BatchReindex")
+class BatchReindex(Layer):
+    """Top item i is item bottom1[i] of bottom 0; items may repeat or be left out (BVLC).
+
+    bottom 0 (N, ...), bottom 1 (M) of numbers below N; top (M, ...).
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        if len(bottom_shapes[1]) != 1:
+            raise LayerError(f"the second bottom must be a list of numbers, its shape is {tuple(bottom_shapes[1])}")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index == 0
+
+    def forward(self, bottom: Tensor, order: Tensor) -> Tensor:
+        index = order.detach().to(torch.int64)
+        if not index.is_meta and index.numel():
+            low, high = torch.stack(index.aminmax()).tolist()
+            if low < 0 or high >= bottom.shape[0]:
+                raise LayerError(f"items {low} to {high} are asked for, the batch has items 0 to {bottom.shape[0] - 1}")
+        return bottom.index_select(0, index)
+
+
+@register("Filter")
+class Filter(Layer):
+    """Keeps those items of the bottoms for which the last bottom, (N) or (N, 1, ...), is not 0 (BVLC).
+
+    How many items the tops have depends on values. On meta tensors all N are kept.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, None)
+    tops: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        *data, selector = bottom_shapes
+        if self.top_count != len(data):
+            raise LayerError(f"{len(data)} filtered bottoms need as many tops, there are {self.top_count}")
+        if any(size != 1 for size in selector[1:]):
+            raise LayerError(f"the selector must hold one value an item, its shape is {tuple(selector)}")
+        for name, shape in zip(param.bottom, data, strict=False):
+            if shape[0] != selector[0]:
+                raise LayerError(f"{name!r} has {shape[0]} items, the selector {selector[0]}")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index < self.top_count
+
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        *data, selector = bottoms
+        if not selector.is_meta:
+            kept = selector.flatten().nonzero().flatten()
+            data = [blob.index_select(0, kept) for blob in data]
+        return tuple(data) if len(data) > 1 else data[0]
