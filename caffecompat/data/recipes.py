@@ -15,7 +15,7 @@ from caffecompat.data.build import BadRecord, BuildError, Plan
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.formats.image_list import ListedImage, ListedPair
-from caffecompat.formats.picture import decode_picture, encode_picture, resize_picture
+from caffecompat.formats.picture import decode_picture, encode_picture, is_cut_off, resize_picture
 
 __all__ = [
     "ENCODINGS",
@@ -102,9 +102,14 @@ def caffe_plan(
 
 
 def image_plan(
-    entries: Sequence[ListedImage], where: str, options: ImageOptions, *, root: str = "", backend: str = "lmdb",
+    entries: Sequence[ListedImage],
+    where: str,
+    options: ImageOptions,
+    *,
+    root: str = "",
+    backend: str = "lmdb",
     classes: Sequence[str] = (),
-) -> Plan:  # fmt: skip
+) -> Plan:
     """One record a picture with its class as the label.
 
     Args:
@@ -120,17 +125,28 @@ def image_plan(
         except BadRecord as bad:
             raise _at(bad, where, entry.line) from None
 
-    extras = {"classes.txt": "".join(f"{name}\n" for name in classes)} if classes else {}
-    fingerprint = repr((asdict(options), root, list(entries), list(classes)))
-    return Plan(_keys([entry.path for entry in entries]), encode, fingerprint, backend=backend, extras=extras)
+    return Plan(
+        _keys([entry.path for entry in entries]),
+        encode,
+        repr((asdict(options), root, list(entries), list(classes))),
+        backend=backend,
+        extras=_class_file(classes),
+    )
 
 
 def pair_plan(
-    entries: Sequence[ListedPair], where: str, options: ImageOptions, *, root: str = "", backend: str = "lmdb"
+    entries: Sequence[ListedPair],
+    where: str,
+    options: ImageOptions,
+    *,
+    root: str = "",
+    backend: str = "lmdb",
+    classes: Sequence[str] = (),
 ) -> Plan:
     """Two databases of the same keys, ``image`` and ``label``: pictures, and their class numbers a pixel.
 
     Label pictures are stored as one-channel PNG (raw pixels with encoding "raw"), never lossy, resized by nearest.
+    The arguments are those of `image_plan`.
     """
 
     def encode(index: int) -> Sequence[bytes]:
@@ -140,9 +156,18 @@ def pair_plan(
         except BadRecord as bad:
             raise _at(bad, where, entry.line) from None
 
-    fingerprint = repr((asdict(options), root, list(entries)))
-    keys = _keys([entry.image for entry in entries])
-    return Plan(keys, encode, fingerprint, parts=("image", "label"), backend=backend)
+    return Plan(
+        _keys([entry.image for entry in entries]),
+        encode,
+        repr((asdict(options), root, list(entries), list(classes))),
+        parts=("image", "label"),
+        backend=backend,
+        extras=_class_file(classes),
+    )
+
+
+def _class_file(classes: Sequence[str]) -> dict[str, str]:
+    return {"classes.txt": "".join(f"{name}\n" for name in classes)} if classes else {}
 
 
 def class_folder_entries(
@@ -226,8 +251,16 @@ def _encoded(picture: np.ndarray, kind: str, label: int, path: str) -> Datum:
     return Datum(data=data, label=label, encoded=True)
 
 
+def _load_whole(path: str, color: bool) -> tuple[bytes, np.ndarray]:
+    """As `_load`, but half a picture is none (Caffe's convert_imageset takes it)."""
+    file, picture = _load(path, color)
+    if is_cut_off(file):
+        raise BadRecord(f"{path} is cut off: the picture's end is missing after {len(file)} bytes")
+    return file, picture
+
+
 def _image_datum(path: str, label: int, options: ImageOptions) -> Datum:
-    file, picture = _load(path, options.color)
+    file, picture = _load_whole(path, options.color)
     return _finish(file, picture, label, options, path)
 
 
@@ -251,8 +284,10 @@ def _plain_png(file: bytes, color_type: int) -> bool:
 
 
 def _encode_pair(image_path: str, label_path: str, options: ImageOptions) -> tuple[bytes, bytes]:
-    file, picture = _load(image_path, options.color)
+    file, picture = _load_whole(image_path, options.color)
     label_file = _read(label_path)
+    if is_cut_off(label_file):
+        raise BadRecord(f"{label_path} is cut off: the picture's end is missing after {len(label_file)} bytes")
     try:
         labels = decode_labels(label_file)
     except LabelError as error:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["ListError", "ListedImage", "ListedPair", "read_image_list", "read_pair_list"]
+__all__ = ["ListError", "ListedImage", "ListedPair", "lists_pairs", "read_image_list", "read_pair_list"]
 
 
 class ListError(CaffeCompatError):
@@ -80,6 +80,14 @@ def read_pair_list(path: str | os.PathLike[str], *, labels: bool = True) -> list
     if not entries:
         raise ListError(f"{path} lists no image; expected lines 'picture label-picture'")
     return entries
+
+
+def lists_pairs(path: str | os.PathLike[str]) -> bool:
+    """Whether the list's first line holds two pictures rather than a picture and an integer label."""
+    for _, line in _lines(path):
+        words = line.rsplit(None, 1)
+        return len(words) == 2 and not words[1].lstrip("-").isdigit()
+    return False
 
 
 def _columns(line: str) -> list[str]:

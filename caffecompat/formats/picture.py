@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["decode_picture", "encode_picture", "read_picture", "resize_picture"]
+__all__ = ["decode_picture", "encode_picture", "is_cut_off", "picture_header", "read_picture", "resize_picture"]
 
 
 def decode_picture(data: bytes | bytearray | memoryview, color: bool | None = True) -> np.ndarray | None:
@@ -59,3 +60,53 @@ def encode_picture(picture: np.ndarray, kind: str) -> bytes | None:
     except cv2.error:
         return None
     return data.tobytes() if done else None
+
+
+def picture_header(data: bytes | bytearray | memoryview) -> tuple[str, tuple[int, int, int] | None]:
+    """(kind, (C, H, W)) of a picture file from its first bytes; the shape only for "png" and "jpg", where it is cheap.
+
+    Channels are those `decode_picture` gives with color None: a palette counts as colour.
+    """
+    head = bytes(data[:32])
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 25:
+        width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+        return "png", ({0: 1, 4: 4, 6: 4}.get(head[25], 3), height, width)
+    if head[:2] == b"\xff\xd8":
+        return "jpg", _jpeg_shape(data)
+    for kind, magic in (("bmp", b"BM"), ("gif", b"GIF8"), ("tif", b"II*\0"), ("tif", b"MM\0*"), ("webp", b"RIFF")):
+        if head.startswith(magic):
+            return kind, None
+    return "unknown", None
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether a PNG or JPEG file lacks its end mark; decoders fill the missing rest with grey without a word."""
+    if data[:4] == b"\x89PNG":
+        return b"IEND" not in data
+    if data[:2] != b"\xff\xd8":
+        return False
+    scan = next((at for marker, at in _jpeg_segments(data) if marker == 0xDA), len(data))
+    return data.find(b"\xff\xd9", scan) < 0
+
+
+def _jpeg_segments(data: bytes | bytearray | memoryview) -> Iterator[tuple[int, int]]:
+    """(marker, offset of the marker) of the segments up to the first scan; thumbnails lie inside segments."""
+    at = 2
+    while at + 3 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        yield marker, at
+        if marker == 0xDA:
+            return
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+
+
+def _jpeg_shape(data: bytes | bytearray | memoryview) -> tuple[int, int, int] | None:
+    """From the frame header (SOF segment, markers C0 to CF but for C4, C8 and CC)."""
+    for marker, at in _jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 < len(data):
+            height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            return (1 if data[at + 9] == 1 else 3), height, width
+    return None

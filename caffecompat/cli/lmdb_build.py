@@ -1,0 +1,117 @@
+"""`caffecompat lmdb build`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from caffecompat import glog
+from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.progress import progress_flag
+from caffecompat.cli.record_progress import record_progress
+
+if TYPE_CHECKING:
+    from caffecompat.data.build import Plan
+
+HELP = "make a database of a list, of class folders, or of image and label pairs"
+
+_MOST_MISSING = 100
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="LIST|FOLDER",
+                        help="lines 'path label', lines 'image label-image', or a folder of class folders")  # fmt: skip
+    parser.add_argument("out", metavar="OUT", help="folder to make; must not exist")
+    parser.add_argument(
+        "--root", metavar="DIR", help="folder of the list's relative paths (current one, or the list's)"
+    )
+    parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="resize; labels by nearest")
+    parser.add_argument("--resize-width", type=int, default=0, metavar="N")
+    parser.add_argument("--encode", default="auto", metavar="KIND",
+                        help="auto (a file's own bytes where nothing changes them), png, jpg, raw")  # fmt: skip
+    add_switch(parser, "gray", "one channel")
+    add_switch(parser, "shuffle", "mix the records (class folders always are, but for --noshuffle)")
+    parser.set_defaults(shuffle=None)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffling")
+    parser.add_argument("--names", metavar="FILE", help="class names, one a line, to keep with the database")
+    parser.add_argument("--backend", default="lmdb", metavar="KIND", help="lmdb or leveldb (default lmdb)")
+    add_switch(parser, "skip-bad", "leave out images that are missing or damaged")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from caffecompat.data.build import build_database
+
+    plan = _plan(args)
+    with record_progress(len(plan.keys), args.progress) as step:
+        report = build_database(
+            args.out,
+            plan,
+            skip_bad=args.skip_bad,
+            threads=args.threads,
+            on_progress=step,
+            on_bad=lambda index, why: glog.warning(f"left out: {why}", "lmdb.py:1") if args.skip_bad else None,
+            on_resume=lambda done: glog.info(f"Continuing {args.out}.partial after {done} records", "lmdb.py:1"),
+        )
+    rate = (len(plan.keys) - report.resumed_at) / max(report.seconds, 1e-9)
+    left_out = f", {len(report.bad)} left out" if report.bad else ""
+    databases = " and ".join(f"{args.out}/{part}" if part else args.out for part in plan.parts)
+    print(f"{databases}: {report.written} records{left_out}, {report.seconds:.1f} s ({rate:.3g} a second)")
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    import os
+    import random
+
+    from caffecompat.data.build import BuildError
+    from caffecompat.data.recipes import ImageOptions, class_folder_entries, image_plan, missing_files, pair_plan
+    from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
+
+    options = ImageOptions(not args.gray, args.resize_height, args.resize_width, args.encode)
+    if os.path.isdir(args.source):
+        seed = None if args.shuffle is False else args.seed
+        images, classes = class_folder_entries(args.source, shuffle_seed=seed)
+        return image_plan(images, "", options, root=args.source, backend=args.backend, classes=_names(args) or classes)
+    pairs = lists_pairs(args.source)
+    entries: list[Any] = read_pair_list(args.source) if pairs else read_image_list(args.source)
+    root = _root(args, entries[0][0])
+    names = [(entry[0], entry.line) for entry in entries]
+    if pairs:
+        names += [(entry.label, entry.line) for entry in entries]
+    missing = missing_files(names, args.source, root)
+    if missing and not args.skip_bad:
+        shown = "\n".join(f"  {line}" for line in missing[:_MOST_MISSING])
+        more = f"\n  ... and {len(missing) - _MOST_MISSING} more" if len(missing) > _MOST_MISSING else ""
+        raise BuildError(
+            f"{len(missing)} of {len(names)} files are missing:\n{shown}{more}\n"
+            "Give the folder of relative paths with --root, or leave these out with --skip-bad."
+        )
+    if args.shuffle:
+        random.Random(args.seed).shuffle(entries)
+    if pairs:
+        return pair_plan(entries, args.source, options, root=root, backend=args.backend, classes=_names(args))
+    return image_plan(entries, args.source, options, root=root, backend=args.backend, classes=_names(args))
+
+
+def _names(args: argparse.Namespace) -> Sequence[str]:
+    if not args.names:
+        return ()
+    try:
+        with open(args.names, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise UsageError(f"cannot read the class names {args.names}: {error.strerror}") from None
+
+
+def _root(args: argparse.Namespace, first: str) -> str:
+    """--root; else relative paths start from the current folder, as in Caffe, or else from the list's."""
+    import os
+
+    beside = os.path.dirname(args.source)
+    if args.root is None and beside and not os.path.exists(first) and os.path.exists(os.path.join(beside, first)):
+        glog.info(f"{first} is not in the current directory; taking the list's paths from {beside}", "lmdb.py:1")
+        return beside
+    return args.root or ""

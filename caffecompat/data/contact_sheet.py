@@ -1,0 +1,79 @@
+"""Pictures of records with their labels on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffecompat.formats.picture import resize_picture
+
+__all__ = ["class_colors", "color_labels", "contact_sheet", "viewable"]
+
+_TEXT_ROWS = 16
+_MARGIN = 6
+_PAPER = 250
+
+
+def class_colors() -> np.ndarray:
+    """256 BGR colours (256, 3) uint8, Pascal VOC's: bit k of the class goes to bit 7 - k // 3 of channel k % 3.
+
+    255, the class that is ignored, is nearly white.
+    """
+    index = np.arange(256)
+    rgb = np.zeros((256, 3), int)
+    for bit in range(8):
+        rgb[:, bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
+    return rgb[:, ::-1].astype(np.uint8)
+
+
+def color_labels(labels: np.ndarray) -> np.ndarray:
+    """Class numbers (H, W, 1) as colours (H, W, 3)."""
+    return class_colors()[labels[:, :, 0]]
+
+
+def viewable(values: np.ndarray) -> np.ndarray:
+    """Values (H, W, C) of any record as (H, W, 3) uint8: floats stretched to 0..255, channels cut or repeated."""
+    if values.dtype != np.uint8:
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+        values = ((values - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+    channels = values.shape[2]
+    if channels == 3:
+        return values
+    return values[:, :, :3] if channels > 3 else np.repeat(values[:, :, :1], 3, axis=2)
+
+
+def contact_sheet(
+    cells: Sequence[tuple[Sequence[np.ndarray], str]], *, columns: int = 0, size: int = 160
+) -> np.ndarray:
+    """Lay out cells: each one or more pictures (H, W, 3) side by side, and a caption below.
+
+    Args:
+        columns: cells a row; 0 makes the sheet about square.
+        size: the larger side of each picture on the sheet, in pixels; smaller ones are enlarged without smoothing.
+
+    Returns:
+        the sheet, (H, W, 3) uint8.
+    """
+    import cv2
+
+    drawn = [(np.hstack([_fit(picture, size) for picture in pictures]), caption) for pictures, caption in cells]
+    width = max(picture.shape[1] for picture, _ in drawn) + _MARGIN
+    height = max(picture.shape[0] for picture, _ in drawn) + _TEXT_ROWS + _MARGIN
+    columns = columns or max(1, round((len(drawn) * height / width) ** 0.5))
+    rows = -(-len(drawn) // columns)
+    sheet = np.full((rows * height + _MARGIN, min(columns, len(drawn)) * width + _MARGIN, 3), _PAPER, np.uint8)
+    for number, (picture, caption) in enumerate(drawn):
+        top, left = number // columns * height + _MARGIN, number % columns * width + _MARGIN
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        room = (width - _MARGIN) // 6  # a character of this font and size is about six pixels wide
+        text = caption if len(caption) <= room else caption[: max(1, room - 2)] + ".."
+        base = (left, top + picture.shape[0] + _TEXT_ROWS - 5)
+        cv2.putText(sheet, text, base, cv2.FONT_HERSHEY_SIMPLEX, 0.35, (40, 40, 40), 1, cv2.LINE_AA)
+    return sheet
+
+
+def _fit(picture: np.ndarray, size: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = size / max(height, width)
+    return resize_picture(picture, max(1, round(height * scale)), max(1, round(width * scale)), nearest=scale > 1)

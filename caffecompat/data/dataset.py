@@ -1,0 +1,50 @@
+"""A data set on disk: one database, or the folder of an ``image`` and a ``label`` database that `pair_plan` builds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from caffecompat.formats.database import DatabaseError, DatabaseReader, detect_backend, open_database
+
+__all__ = ["class_names", "count_records", "dataset_parts", "open_parts"]
+
+_PAIR = ("image", "label")
+
+
+def dataset_parts(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """("image", "label") when the folder holds these two databases, else ("",): the folder is one itself."""
+    if detect_backend(path) is None and all(detect_backend(Path(path, part)) for part in _PAIR):
+        return _PAIR
+    return ("",)
+
+
+def open_parts(path: str | os.PathLike[str]) -> list[DatabaseReader]:
+    """The data set's databases, in the order of `dataset_parts`.
+
+    Raises:
+        DatabaseError: there is none, or the two of a pair hold different numbers of records.
+    """
+    readers = [open_database(Path(path, part) if part else path) for part in dataset_parts(path)]
+    if len({len(reader) for reader in readers}) > 1:
+        counts = " and ".join(f"{len(reader)} in {reader.path}" for reader in readers)
+        raise DatabaseError(f"the databases of {os.fspath(path)} do not belong together: {counts} records")
+    return readers
+
+
+def class_names(path: str | os.PathLike[str]) -> Sequence[str]:
+    """Names of the classes 0, 1, ... from the folder's classes.txt; empty without one."""
+    try:
+        return Path(path, "classes.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ()
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+    """Records of the data set; those of a pair count once."""
+    readers = open_parts(path)
+    count = len(readers[0])
+    for reader in readers:
+        reader.close()
+    return count

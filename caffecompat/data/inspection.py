@@ -1,0 +1,241 @@
+"""What is in a database of Datums, and whether all of it is sound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from caffecompat.data.parallel import chunks, ordered_map
+from caffecompat.formats.database import DatabaseReader
+from caffecompat.formats.datum import Datum, DatumError, decode_datum
+from caffecompat.formats.picture import is_cut_off, picture_header
+
+__all__ = [
+    "Checks",
+    "Info",
+    "datum_kind",
+    "datum_shape",
+    "inspect_database",
+    "key_text",
+    "verify_database",
+    "verify_keys",
+]
+
+Record = tuple[bytes, bytes]
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class Info:
+    """What a database holds; the counters cover the records looked at.
+
+    Attributes:
+        records: in the whole database. `looked_at`: of these counted below.
+        kinds: "raw", "float", "png", "jpg", ... -> how many.
+        shapes: (C, H, W) -> how many.
+        labels: Datum.label -> how many records; or, of label pictures, class -> how many pixels.
+        label_pixels: which of the two `labels` counts.
+        damaged: keys of records that cannot be read.
+    """
+
+    path: str
+    backend: str
+    records: int
+    disk_bytes: int
+    looked_at: int = 0
+    value_bytes: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[Shape] = field(default_factory=Counter)
+    labels: Counter[int] = field(default_factory=Counter)
+    label_pixels: bool = False
+    damaged: list[str] = field(default_factory=list)
+    first_key: str = ""
+    last_key: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists; shapes are written 3x256x256."""
+        shapes = {"x".join(map(str, shape)): count for shape, count in self.shapes.most_common()}
+        labels = {str(label): self.labels[label] for label in sorted(self.labels)}
+        return {**vars(self), "kinds": dict(self.kinds), "shapes": shapes, "labels": labels}
+
+
+def datum_kind(datum: Datum) -> str:
+    """ "raw", "float", or the kind of file that an encoded record holds."""
+    if datum.encoded:
+        return picture_header(datum.data or b"")[0]
+    return "raw" if datum.data is not None and len(datum.data) else "float"
+
+
+def datum_shape(datum: Datum) -> Shape:
+    """(C, H, W), of encoded records from the file's header where that says it."""
+    if not datum.encoded:
+        return datum.shape
+    shape = picture_header(datum.data or b"")[1]
+    if shape is None:
+        height, width, channels = datum.image().shape
+        shape = (channels, height, width)
+    return shape
+
+
+def inspect_database(
+    database: DatabaseReader,
+    *,
+    limit: int = 0,
+    label_pixels: bool = False,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Info:
+    """Count what the records (the first `limit` of them; 0: all) hold, without decoding PNG and JPEG pictures.
+
+    Args:
+        label_pixels: the pictures' pixels are class numbers; count these (which decodes them).
+    """
+    folder = Path(database.path)
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    info = Info(database.path, database.backend, len(database), size, label_pixels=label_pixels)
+
+    def look(records: Sequence[Record]) -> list[_Look]:
+        return [_look(key, value, label_pixels) for key, value in records]
+
+    for batch in ordered_map(look, _limited(chunks(database.cursor()), limit), threads=0 if label_pixels else 1):
+        for one in batch:
+            _count(info, one)
+        on_progress(info.looked_at)
+    return info
+
+
+class _Look(NamedTuple):
+    """What one record shows; `kind` is None when it cannot be read."""
+
+    key: bytes
+    size: int
+    kind: str | None
+    shape: Shape
+    labels: Counter[int]
+
+
+def _look(key: bytes, value: bytes, label_pixels: bool) -> _Look:
+    try:
+        datum = decode_datum(value)
+        labels = Counter({datum.label or 0: 1})
+        if label_pixels:
+            numbers, counts = np.unique(datum.image(), return_counts=True)
+            labels = Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+        return _Look(key, len(value), datum_kind(datum), datum_shape(datum), labels)
+    except DatumError:
+        return _Look(key, len(value), None, (0, 0, 0), Counter())
+
+
+def _limited(batches: Iterable[list[Record]], limit: int) -> Iterator[list[Record]]:
+    left = limit
+    for batch in batches:
+        yield batch[:left] if limit else batch
+        left -= len(batch)
+        if limit and left <= 0:
+            return
+
+
+def _count(info: Info, one: _Look) -> None:
+    info.last_key = key_text(one.key)
+    info.first_key = info.first_key or info.last_key
+    info.looked_at += 1
+    info.value_bytes += one.size
+    if one.kind is None:
+        info.damaged.append(info.last_key)
+        return
+    info.kinds[one.kind] += 1
+    info.shapes[one.shape] += 1
+    info.labels.update(one.labels)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What `verify_database` demands beside that every record decodes.
+
+    Attributes:
+        one_size: all records have the first one's shape.
+        classes: labels are below this; 0 asks nothing.
+        label_pixels: the pixels are class numbers: they, not Datum.label, must be below `classes`, or `ignore_label`.
+    """
+
+    one_size: bool = True
+    classes: int = 0
+    label_pixels: bool = False
+    ignore_label: int = 255
+
+
+def verify_database(
+    database: DatabaseReader,
+    checks: Checks,
+    *,
+    threads: int = 0,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """Decode every record; returns what is wrong, a line a record ("key: what"), [] when all is well."""
+    found: list[str] = []
+    expected: Shape | None = None
+    done = 0
+    for batch in ordered_map(
+        lambda records: [_examine(*r, checks) for r in records], chunks(database.cursor()), threads
+    ):
+        for key, shape, problem in batch:
+            expected = expected or shape
+            if problem is None and checks.one_size and shape != expected:
+                problem = f"is {_size(shape)}, the first record is {_size(expected)} (channels x height x width)"
+            if problem is not None:
+                found.append(f"{key_text(key)}: {problem}")
+        done += len(batch)
+        on_progress(done)
+    return found
+
+
+def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | None, str | None]:
+    try:
+        datum = decode_datum(value)
+        pixels = datum.image()
+        if not pixels.size:
+            raise DatumError("the record holds no values")
+        if datum.encoded and is_cut_off(bytes(datum.data or b"")):
+            raise DatumError(f"the encoded picture is cut off after {len(datum.data or b'')} bytes")
+    except DatumError as error:
+        return key, None, str(error)
+    height, width, channels = pixels.shape
+    return key, (channels, height, width), _label_problem(datum, pixels, checks)
+
+
+def _label_problem(datum: Datum, pixels: np.ndarray, checks: Checks) -> str | None:
+    if not checks.classes:
+        return None
+    if not checks.label_pixels:
+        label = datum.label or 0
+        return None if 0 <= label < checks.classes else f"has label {label}; expected 0 to {checks.classes - 1}"
+    if pixels.shape[2] != 1:
+        return f"has {pixels.shape[2]} channels; a label picture has one"
+    wrong = np.setdiff1d(pixels[(pixels >= checks.classes) & (pixels != checks.ignore_label)], [])
+    if not wrong.size:
+        return None
+    values = ", ".join(map(str, islice(wrong.tolist(), 5)))
+    return f"has pixels of class {values}; expected 0 to {checks.classes - 1} or {checks.ignore_label} (ignored)"
+
+
+def verify_keys(databases: Sequence[DatabaseReader]) -> list[str]:
+    """Where two databases that belong together differ in their keys: the first place, [] when nowhere."""
+    for number, keys in enumerate(zip(*(database.keys() for database in databases), strict=False)):
+        if len(set(keys)) > 1:
+            names = " and ".join(f"{key_text(key)} in {db.path}" for key, db in zip(keys, databases, strict=True))
+            return [f"record {number} has different keys: {names}"]
+    return []
+
+
+def key_text(key: bytes) -> str:
+    """A key for messages."""
+    return key.decode(errors="backslashreplace")
+
+
+def _size(shape: Shape | None) -> str:
+    return "x".join(map(str, shape or ()))
