@@ -72,10 +72,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if resume:
         glog.info(f"Resuming from {resume}", "caffe.cpp:235")
+        solver.restore(resume)
     glog.info("Starting Optimization", "caffe.cpp:245")
     with live_line(solver.param.max_iter, "iter", args.progress) as update:
         solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))
-        solver.train(resume)
+        solver.train()
     glog.info("Optimization Done.", "caffe.cpp:250")
     return 0
 

@@ -1,0 +1,35 @@
+"""A small solver in its own folder."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+NET = """
+name: "small"
+layer { name: "data" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "data.txt" batch_size: 4 } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
+"""
+SOLVER = """
+net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" momentum: 0.9 max_iter: 10 display: 5 snapshot: 5
+snapshot_prefix: "snap" random_seed: 3 test_iter: 2 test_interval: 5 solver_mode: CPU
+"""
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """A folder with a net, its data and a solver; it is the current directory."""
+    generator = np.random.default_rng(0)
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        labels = generator.integers(0, 3, 12)
+        file["data"] = (np.eye(3)[labels] + 0.1 * generator.standard_normal((12, 3))).astype("f4")
+        file["label"] = labels.astype("f4")
+    (tmp_path / "data.txt").write_text("data.h5\n")
+    (tmp_path / "net.prototxt").write_text(NET)
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,79 @@
+"""Training runs that original Caffe recorded: losses, parameters, and runs resumed from its snapshots and ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffecompat.solver import Solver
+
+CASES = sorted(path.parent.name for path in (Path(__file__).parents[1] / "golden" / "solvers").glob("*/trace.npz"))
+
+
+def _close(got: object, recorded: np.ndarray) -> bool:
+    """2e-4 + 2e-3 of the largest magnitude: float32 sums in another order over ten iterations."""
+    got = np.asarray(got, "f8")
+    return got.shape == recorded.shape and bool(np.all(np.abs(got - recorded) <= 2e-4 + 2e-3 * np.abs(recorded).max()))
+
+
+class _Run:
+    """A solver whose losses of every iteration are noted."""
+
+    def __init__(self) -> None:
+        self.solver = Solver("solver.prototxt")
+        self.losses: list[list[float]] = []
+        one_pass = self.solver.one_pass
+
+        def noted():
+            loss, tops = one_pass()
+            self._last = [float(tops["loss"].detach()), float(tops["l2"].detach())]
+            return loss, tops
+
+        self.solver.one_pass = noted  # type: ignore[method-assign]
+        self.solver.observers.append(lambda solver: self.losses.append(self._last))
+
+    def differing(self, trace: np.lib.npyio.NpzFile, prefix: str) -> list[str]:
+        blobs = self.solver.net.blobs_by_layer()
+        names = [key for key in trace.files if key.startswith(prefix)]
+        assert names
+        parts = {key: key[len(prefix) :].rsplit("/", 1) for key in names}
+        return [key for key in names if not _close(blobs[parts[key][0]][int(parts[key][1])], trace[key])]
+
+
+@pytest.fixture
+def case(request, tmp_path, golden, monkeypatch):
+    shutil.copytree(golden / "solvers" / request.param, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return np.load("trace.npz")
+
+
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_run_equals_the_original(case):
+    run = _Run()
+    run.solver.net.load_weights("init.caffemodel")
+    for count, prefix in ((1, "p1/"), (4, "p5/"), (5, "p10/")):
+        run.solver.step(count)
+        assert run.differing(case, prefix) == []
+    assert _close(run.losses, case["loss"])
+
+
+@pytest.mark.parametrize("writer", ["original", "ours"])
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_resumed_run_equals_the_original(case, writer):
+    if writer == "ours":
+        run = _Run()
+        run.solver.net.load_weights("init.caffemodel")
+        for name in ("_iter_5.caffemodel", "_iter_5.solverstate"):
+            os.unlink(name)
+        run.solver.step(5)
+        run.solver.snapshot()
+    run = _Run()
+    run.solver.restore("_iter_5.solverstate")
+    assert run.solver.iter == 5
+    run.solver.step(5)
+    assert run.differing(case, "resumed/") == []
+    assert _close(run.losses, case["resumed_loss"])

@@ -1,0 +1,196 @@
+"""The loop: what it logs, when it tests and snapshots, how it stops, what it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+
+from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats import open_caffemodel
+from caffecompat.solver import Solver
+from caffecompat.solver.snapshot import newest_solverstate
+
+
+@pytest.fixture
+def log():
+    lines: list[str] = []
+    glog.set_sink(lambda line: lines.append(line.split("] ", 1)[1]))
+    yield lines
+    glog.set_sink(None)
+
+
+def test_training_logs_caffes_lines_in_order(workdir, log):
+    Solver("solver.prototxt").train()
+    lines = [line for line in log if re.match(r"(Iteration|Snapshotting|Optimization|Solving|    T)", line)]
+    shape = [re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "N", line) for line in lines]
+    output = "    Train net output #N: loss = N (* N = N loss)"
+    test = ["    Test net output #N: accuracy = N", "    Test net output #N: loss = N (* N = N loss)"]
+    shown = ["Iteration N (N iter/s, Ns/N iters), loss = N", output, "Iteration N, lr = N"]
+    snap = [
+        "Snapshotting to binary proto file snap_iter_N.caffemodel",
+        "Snapshotting solver state to binary proto file snap_iter_N.solverstate",
+    ]
+    tested = ["Iteration N, Testing net (#N)", *test]
+    end = ["Iteration N, loss = N", *tested, "Optimization Done."]
+    assert shape == ["Solving small", *tested, *shown, *snap, *tested, *shown, *snap, *end]
+
+
+def test_loss_goes_down_and_the_test_net_shares_the_weights(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["max_iter=60", "display=0", "snapshot=0"])
+    before = solver.test(0)
+    solver.train()
+    after = solver.test(0)
+    assert after["loss"][0] < 0.5 * before["loss"][0]
+    assert after["accuracy"][0] == 1
+
+
+def test_a_seeded_run_repeats_exactly(workdir, log):
+    weights = []
+    for _ in range(2):
+        solver = Solver("solver.prototxt")
+        solver.step(7)
+        weights.append(solver.net.blobs_by_layer()["ip"][0])
+    assert np.array_equal(*weights)
+
+
+def test_stopping_in_the_middle_loses_nothing(workdir, log):
+    whole = Solver("solver.prototxt", overrides=["snapshot_prefix=whole"])
+    whole.step(10)
+    stopped = Solver("solver.prototxt")
+    stopped.observers.append(lambda s: os.kill(os.getpid(), signal.SIGINT) if s.iter == 7 else None)
+    stopped.train()
+    assert stopped.iter == 7
+    assert log[-1] == "Optimization stopped early."
+    resumed = Solver("solver.prototxt")
+    for _ in range(7):  # the data source starts anew in a new process; bring it to where the run stopped
+        resumed.net.next_batch()
+    resumed.restore(newest_solverstate(resumed.param))
+    resumed.step(3)
+    assert np.array_equal(resumed.net.blobs_by_layer()["ip"][0], whole.net.blobs_by_layer()["ip"][0])
+
+
+def test_sighup_writes_a_snapshot_and_goes_on(workdir, log):
+    solver = Solver("solver.prototxt")
+    solver.observers.append(lambda s: os.kill(os.getpid(), signal.SIGHUP) if s.iter == 3 else None)
+    solver.train()
+    assert os.path.exists("snap_iter_3.solverstate")
+    assert solver.iter == 10
+
+
+def test_signal_handlers_are_put_back(workdir, log):
+    before = signal.getsignal(signal.SIGINT)
+    Solver("solver.prototxt").train()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_failing_snapshot_does_not_end_the_training(workdir, log, monkeypatch):
+    solver = Solver("solver.prototxt")
+    save, calls = solver.net.save, []
+
+    def failing(path, **kwargs):
+        calls.append(path)
+        if len(calls) == 1:
+            raise CaffeCompatError("no space left on device")
+        save(path, **kwargs)
+
+    monkeypatch.setattr(solver.net, "save", failing)
+    solver.train()
+    assert calls == ["snap_iter_5.caffemodel", "snap_iter_10.caffemodel"]
+    assert any("Snapshot failed: no space left" in line for line in log)
+    assert os.path.exists("snap_iter_10.solverstate")
+
+
+def test_snapshot_diff_stores_the_step(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["snapshot_diff=true"])
+    solver.step(5)
+    before = open_caffemodel("snap_iter_5.caffemodel")
+    layer = next(layer for layer in before.layers if layer.name == "ip")
+    # SGD's step is its history.
+    assert np.array_equal(layer.blobs[0].diff(), solver.updater.history()[0])
+
+
+def test_hdf5_snapshots_resume(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["snapshot_format=HDF5"])
+    solver.step(5)
+    resumed = Solver("solver.prototxt")
+    resumed.restore("snap_iter_5.solverstate.h5")
+    assert resumed.iter == 5
+    assert np.array_equal(resumed.net.blobs_by_layer()["ip"][0], solver.net.blobs_by_layer()["ip"][0])
+    assert np.array_equal(resumed.updater.history()[0], solver.updater.history()[0])
+
+
+def test_newest_solverstate_goes_by_number(workdir):
+    for name in ("snap_iter_9.solverstate", "snap_iter_10.solverstate", "snap_iter_2.solverstate.h5", "other_iter_99.solverstate"):
+        open(name, "w").close()
+
+    class Param:
+        snapshot_prefix = "snap"
+
+    assert newest_solverstate(Param) == "snap_iter_10.solverstate"
+
+
+def test_unwritable_folder_is_found_before_training(workdir, log):
+    with pytest.raises(CaffeCompatError, match=r"folder 'missing' does not exist.*mkdir -p missing"):
+        Solver("solver.prototxt", overrides=["snapshot_prefix=missing/snap"])
+
+
+def test_state_of_another_solver_type_is_refused(workdir, log):
+    Solver("solver.prototxt").step(5)
+    adam = Solver("solver.prototxt", overrides=["type=Adam", "momentum2=0.99"])
+    with pytest.raises(CaffeCompatError, match="holds 2 history blobs, a Adam solver of this net has 4"):
+        adam.restore("snap_iter_5.solverstate")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["base_lrr=1"], "did you mean base_lr"),
+        (["base_lr"], "expected NAME=VALUE"),
+        (["lr_policy=cosine"], "'cosine' is not one of"),
+        (["type=sgd"], "'sgd' is not one of SGD"),
+        (["type=RMSProp"], "momentum cannot be used with RMSProp"),
+        (["regularization_type=L3", "weight_decay=1"], "neither L1 nor L2"),
+        (["dta.hdf5_data_param.source=x"], "no layer of that name"),
+        (["data.hdf5_data_param.sauce=x"], "HDF5DataParameter has no field 'sauce'; did you mean source"),
+        (["test_interval=0"], "test_iter is given but test_interval is not"),
+    ],
+)
+def test_wrong_settings_are_explained(workdir, log, settings, message):
+    with pytest.raises(CaffeCompatError, match=message):
+        Solver("solver.prototxt", overrides=settings)
+
+
+def test_settings_reach_the_solver_and_the_layers(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["base_lr=0.25", "data.hdf5_data_param.batch_size=3", "ip.param=lr_mult: 0"])
+    assert solver.param.base_lr == 0.25
+    assert solver.net.blob_shapes["data"] == (3, 3)
+    assert [p.lr_mult for p in solver.net.params] == [0, 1]
+
+
+def test_debug_info_logs_every_blob_and_parameter(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["debug_info=true"])
+    solver.step(1)
+    text = "\n".join(log)
+    for line in (
+        r"    \[Forward\] Layer ip, top blob ip data: ",
+        r"    \[Forward\] Layer ip, param blob 1 data: ",
+        r"    \[Backward\] Layer loss, bottom blob ip diff: ",
+        r"    \[Backward\] Layer ip, param blob 0 diff: ",
+        r"    \[Backward\] All net params \(data, diff\): L1 norm = ",
+        r"    \[Update\] Layer ip, param 0 data: ",
+    ):
+        assert re.search(line, text), line
+
+
+def test_clipping_is_logged_and_bounds_the_gradient(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["clip_gradients=0.001", "momentum=0"])
+    before = [p.blob.detach().clone() for p in solver.net.params]
+    solver.step(1)
+    moved = sum(float(((p.blob.detach() - old) ** 2).sum()) for p, old in zip(solver.net.params, before, strict=True))
+    assert moved**0.5 == pytest.approx(0.1 * 0.001, rel=1e-3)
+    assert any(line.startswith("Gradient clipping: scaling down gradients (L2 norm ") for line in log)
