@@ -23,8 +23,13 @@ def among_best(scores: Tensor, index: Tensor, axis: int, top_k: int, *, ties_cou
     forks sort pairs of score and class).
     """
     own = scores.gather(axis, index)
+    hits = _count_along(scores >= own, axis) <= top_k
     if ties_count:
-        return _count_along(scores >= own, axis) - 1 < top_k
+        return hits
+    # Sorting out ties costs as much again as both counts, and hardly ever a tie reaches over rank top_k.
+    tied = (_count_along(scores > own, axis) < top_k) & ~hits
+    if tied.is_meta or not tied.any():
+        return hits
     numbers = torch.arange(scores.shape[axis], device=scores.device)
     later = numbers.view([-1 if i == axis else 1 for i in range(scores.dim())]) > index
     return _count_along((scores > own) | ((scores == own) & later), axis) < top_k
