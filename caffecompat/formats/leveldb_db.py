@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -52,6 +53,19 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
+@contextmanager
+def _told(doing: str, path: str, folder: str = "") -> Iterator[None]:
+    """LevelDB's errors as ours, naming the user's folder rather than its shadow."""
+    try:
+        yield
+    except (plyvel.Error, OSError) as error:
+        reason = error.args[0] if error.args else error
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        if folder:
+            text = text.replace(folder, path)
+        raise DatabaseError(f"cannot {doing} the LevelDB {path}: {text}") from None
+
+
 class LevelDbReader(DatabaseReader):
     """A LevelDB open for reading."""
 
@@ -61,12 +75,11 @@ class LevelDbReader(DatabaseReader):
         self.path = path
         self._count: int | None = None
         self._folder = _shadow(path)
-        try:
+        with self._told("open"):
             self._database = plyvel.DB(self._folder.name, max_open_files=100)
-        except (plyvel.Error, OSError) as error:
-            self._folder.cleanup()
-            reason = str(error).replace(self._folder.name, path)
-            raise DatabaseError(f"cannot open the LevelDB {path}: {reason}") from None
+
+    def _told(self, doing: str = "read") -> AbstractContextManager[None]:
+        return _told(doing, self.path, self._folder.name)
 
     def __len__(self) -> int:
         if self._count is None:
@@ -74,13 +87,15 @@ class LevelDbReader(DatabaseReader):
         return self._count
 
     def cursor(self) -> LevelDbCursor:
-        return LevelDbCursor(self._database, self.path)
+        with self._told():
+            return LevelDbCursor(self._database, self._told)
 
     def get(self, key: bytes) -> bytes | None:
-        return self._database.get(key)
+        with self._told():
+            return self._database.get(key)
 
     def keys(self) -> Iterator[bytes]:
-        with self._database.iterator(include_value=False, fill_cache=False) as iterator:
+        with self._told(), self._database.iterator(include_value=False, fill_cache=False) as iterator:
             yield from iterator
 
     def close(self) -> None:
@@ -91,24 +106,24 @@ class LevelDbReader(DatabaseReader):
 class LevelDbCursor(Cursor):
     """A cursor over LevelDB's snapshot of the moment it was made."""
 
-    def __init__(self, database: Any, path: str) -> None:
-        self._path = path
+    def __init__(self, database: Any, told: Callable[[], AbstractContextManager[None]]) -> None:
+        self._told = told
         self._iterator = database.iterator(fill_cache=False, verify_checksums=True)
 
     def read(self, count: int) -> list[Record]:
-        try:
+        with self._told():
             return list(islice(self._iterator, count))
-        except plyvel.Error as error:
-            raise DatabaseError(f"{self._path} is damaged: {error}") from None
 
     def skip(self, count: int) -> int:
         return len(self.read(count))
 
     def rewind(self) -> None:
-        self._iterator.seek_to_start()
+        with self._told():
+            self._iterator.seek_to_start()
 
     def seek(self, key: bytes) -> None:
-        self._iterator.seek(key)
+        with self._told():
+            self._iterator.seek(key)
 
     def close(self) -> None:
         self._iterator.close()
@@ -121,18 +136,13 @@ class LevelDbWriter(DatabaseWriter):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        try:
+        with _told("write", path):
             self._database = plyvel.DB(path, create_if_missing=True, block_size=65536, write_buffer_size=64 << 20)
-        except (plyvel.Error, OSError) as error:
-            raise DatabaseError(f"cannot write the LevelDB {path}: {error}") from None
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        try:
-            with self._database.write_batch(sync=True) as batch:
-                for key, value in records:
-                    batch.put(key, value)
-        except (plyvel.Error, OSError) as error:
-            raise DatabaseError(f"cannot write to the LevelDB {self.path}: {error}") from None
+        with _told("write to", self.path), self._database.write_batch(sync=True) as batch:
+            for key, value in records:
+                batch.put(key, value)
 
     def close(self) -> None:
         self._database.close()
