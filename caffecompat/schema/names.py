@@ -64,13 +64,16 @@ def _owners() -> dict[str, list[str]]:
 def _misspells(name: str, near: str) -> bool:
     """Whether `name` is a slip of the pen for `near`, rather than another field of the same family.
 
-    One letter wrong, missing, doubled or swapped with its neighbour; two in names of eight letters or more. Digits
-    (``crop_size2``) and whole words (``stride_h``) make other names of the same family.
+    One letter wrong, missing, doubled or swapped with its neighbour, two in names of eight letters or more, the first
+    letter being right and ``_param`` not counting. Digits (``crop_size2``), whole words (``stride_h``) and another
+    first letter (``gelu_param``) make other names of the same family.
     """
     a, b = name.lower(), near.lower()
+    if a.endswith("_param") and b.endswith("_param"):
+        a, b = a.removesuffix("_param"), b.removesuffix("_param")
     if a == b:
         return True
-    if [c for c in a if c.isdigit()] != [c for c in b if c.isdigit()]:
+    if a[:1] != b[:1] or [c for c in a if c.isdigit()] != [c for c in b if c.isdigit()]:
         return False
     if a.startswith(b + "_") or b.startswith(a + "_") or a.endswith("_" + b) or b.endswith("_" + a):
         return False

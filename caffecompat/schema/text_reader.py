@@ -14,30 +14,18 @@ from google.protobuf.message import Message
 
 from caffecompat import glog
 from caffecompat.schema import fields as f
+from caffecompat.schema.cursor import CLOSERS, DEEPEST
 from caffecompat.schema.fields import Field, Table, table_of
 from caffecompat.schema.kept import keep_text
-from caffecompat.schema.names import explain_unknown, nearest
+from caffecompat.schema.loose_reader import read_loose_field
+from caffecompat.schema.names import explain_unknown
 from caffecompat.schema.problems import Problem, PrototxtError, Text
-from caffecompat.schema.tokens import (
-    BROKEN_STRING,
-    END,
-    NAME,
-    NUMBER,
-    OTHER,
-    PUNCTUATION,
-    STRING,
-    Token,
-    tokenize,
-    unescape,
-)
+from caffecompat.schema.tokens import END, NAME, PUNCTUATION
+from caffecompat.schema.values import NoValue, ValueReader
 
-__all__ = ["Reading", "parse_text", "read_text"]
+__all__ = ["Reading", "parse_text", "read_text", "warn"]
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
-
-_CLOSER = {"{": "}", "<": ">", "[": "]"}
-_TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
-_DEEPEST = 100  # nested blocks; protobuf's own limit
 
 
 @dataclass
@@ -45,14 +33,15 @@ class Reading:
     """What reading a text brought besides the message.
 
     Attributes:
+        problems: what keeps the text from being accepted, in the order of the text.
         places: for each field of the outermost message, where its entries begin (offsets), in order.
         unknown: unknown fields that were kept, as problems to warn of.
-        problems: what keeps the text from being accepted.
+        unknown_at_top: names of the outermost message's unknown fields.
     """
 
+    problems: list[Problem] = field(default_factory=list)
     places: dict[str, list[int]] = field(default_factory=dict)
     unknown: list[Problem] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
     unknown_at_top: list[str] = field(default_factory=list)
 
 
@@ -62,6 +51,7 @@ def parse_text(text: str, message: AnyMessage, name: str = "<text>", strict: boo
     Accepted as in C++: fields in any order, ``:`` optional before a block, ``< >`` for ``{ }``, ``[a, b]`` for
     repeated fields, enum values by name or number, ``#`` comments, both quotes with C escapes, adjacent strings
     joined, ``;`` or ``,`` behind a value, ``inf``, ``nan``, ``1.``, ``.5``, ``1e-05f``, ``t``/``f``/``0``/``1``.
+    A field that does not repeat may be given once.
 
     A field unknown to the schema is kept as text (``write_text`` prints it again) with one warning, unless it is
     plainly a misspelling of a field of its message: that is an error, as every unknown field is under `strict`.
@@ -97,23 +87,17 @@ class _Frame:
     outside: Table
 
 
-class _Bad(Exception):
-    """A value is no value of its field; the problem is reported, the reader stands behind the value."""
-
-
-class _Reader:
+class _Reader(ValueReader):
     def __init__(self, text: Text, strict: bool) -> None:
-        self.text = text
+        super().__init__(text)
         self.strict = strict
-        self.tokens: list[Token] = tokenize(text)
-        self.i = 0
         self.frames: list[_Frame] = []
         self.unwinding = 0  # blocks still to leave because a closing bracket is missing
-        self.reading = Reading()
+        self.reading = Reading(self.problems)
 
     def read(self, message: Message) -> Reading:
         self._fields(message, table_of(message.DESCRIPTOR), "")
-        self.reading.problems.sort(key=lambda problem: (problem.line, problem.column))
+        self.problems.sort(key=lambda problem: (problem.line, problem.column))
         return self.reading
 
     # Blocks
@@ -122,7 +106,6 @@ class _Reader:
         """Read fields up to and including `closer` (the end of the text for "")."""
         tokens, known = self.tokens, table.fields
         seen: dict[str, int] = {}
-        outermost = not closer
         while True:
             kind, word, at = tokens[self.i]
             if kind != NAME:
@@ -139,65 +122,56 @@ class _Reader:
                 self._unknown(message, table)
             else:
                 self.i += 1
-                if outermost:
+                if not closer:
                     self.reading.places.setdefault(word, []).append(at)
-                if not entry.repeated:
-                    if word in seen:
-                        first = "%d:%d" % self.text.position(seen[word])
-                        self._problem(
-                            at, f"{word} is given twice (first at {first}), but {self._title(table)} has only one"
-                        )
-                    else:
-                        seen[word] = at
+                if not entry.repeated and seen.setdefault(word, at) != at:
+                    only = f"{self._title(table)} has only one"
+                    self.problem(at, f"{word} is given twice (first at {self.spot(seen[word])}), but {only}")
                 self._field(message, table, entry, at)
                 if self.unwinding:
                     return
-            if tokens[self.i][1] in (";", ",") and tokens[self.i][0] == PUNCTUATION:
+            kind, word, _ = tokens[self.i]
+            if kind == PUNCTUATION and word in ";,":
                 self.i += 1
 
     def _no_name(self, closer: str) -> bool:
         """Deal with a word where a field's name should be; True ends the block."""
         kind, word, at = self.tokens[self.i]
         if kind == END:
-            if closer and not self.unwinding:
-                self._unclosed()
+            if closer:
+                self._unclosed(at)
             return True
-        if kind == PUNCTUATION and word in "}>]":
+        if self.sees(CLOSERS):
             self.i += 1
             if closer:
-                opened = self.text.position(self.frames[-1].bracket)
-                self._problem(
-                    at, f"expected '{closer}' for the bracket opened at {opened[0]}:{opened[1]}, found '{word}'"
-                )
+                opened = self.spot(self.frames[-1].bracket)
+                self.problem(at, f"expected '{closer}' for the bracket opened at {opened}, found '{word}'")
                 return True
-            self._problem(at, f"'{word}' closes nothing: no block is open here")
+            self.problem(at, f"'{word}' closes nothing: no block is open here")
             return False
-        self._problem(at, f"expected a field name, found {self._shown(kind, word)}")
-        self._skip_line()
+        self.problem(at, f"expected a field name, found {self.shown()}")
+        self.skip_line()
         return False
 
-    def _unclosed(self) -> None:
-        end = self.tokens[-1][2]
-        names = ", ".join(f"{frame.name} at {'%d:%d' % self.text.position(frame.bracket)}" for frame in self.frames)
-        count = len(self.frames)
-        what = "a block is" if count == 1 else f"{count} blocks are"
-        self._problem(min(end, len(self.text.characters.rstrip())), f"the text ends, but {what} still open: {names}")
-        self.unwinding = count
+    def _unclosed(self, at: int) -> None:
+        """The text ends inside blocks: one problem for all of them."""
+        names = ", ".join(f"{frame.name} opened at {self.spot(frame.bracket)}" for frame in self.frames)
+        what = "a block is" if len(self.frames) == 1 else f"{len(self.frames)} blocks are"
+        self.problem(at, f"the text ends, but {what} still open: {names}")
+        self.unwinding = len(self.frames)
 
     def _belongs_outside(self, word: str, at: int) -> bool:
         """Whether an unknown name is a field of a block around this one, and its indent says that it stands there.
 
-        Then a closing bracket is missing. It is reported, and reading goes on as if it were there.
+        Then a closing bracket is missing. It is noted, and reading goes on as if it were there.
         """
         line, column = self.text.position(at)
         for depth, frame in enumerate(reversed(self.frames), 1):
             frame_line, frame_column = self.text.position(frame.at)
             if word in frame.outside.fields and column <= frame_column and line > frame_line:
                 inner = self.frames[-1]
-                opened = "%d:%d" % self.text.position(inner.bracket)
-                self._problem(
-                    at, f"a closing bracket is missing before '{word}': {inner.name} opened at {opened} is still open"
-                )
+                still = f"{inner.name} opened at {self.spot(inner.bracket)} is still open"
+                self.problem(at, f"a closing bracket is missing before '{word}': {still}")
                 self.unwinding = depth
                 return True
         return False
@@ -205,15 +179,14 @@ class _Reader:
     def _block(self, message: Message, entry: Field, at: int, outside: Table) -> None:
         """Read the block whose opening bracket is the next word into `message`."""
         _, word, bracket = self.tokens[self.i]
+        if len(self.frames) >= DEEPEST:
+            self.problem(at, f"blocks are nested more than {DEEPEST} deep")
+            self.skip_block()
+            return
         self.i += 1
         assert entry.message is not None
-        if len(self.frames) >= _DEEPEST:
-            self._problem(at, f"blocks are nested more than {_DEEPEST} deep")
-            self.i -= 1
-            self._skip_block()
-            return
         self.frames.append(_Frame(entry.name, at, bracket, outside))
-        self._fields(message, table_of(entry.message), _CLOSER[word])
+        self._fields(message, table_of(entry.message), "}" if word == "{" else ">")
         self.frames.pop()
         if self.unwinding:
             self.unwinding -= 1
@@ -222,368 +195,79 @@ class _Reader:
 
     def _field(self, message: Any, table: Table, entry: Field, at: int) -> None:
         """Read what follows a field's name into `message`."""
-        kind, word, where = self.tokens[self.i]
-        colon = word == ":" and kind == PUNCTUATION
-        if colon:
-            self.i += 1
-            kind, word, where = self.tokens[self.i]
+        colon = self.takes(":")
         if entry.kind == f.MESSAGE:
-            if kind == PUNCTUATION and word in "{<":
-                self._enter(message, entry, at, table)
-            elif kind == PUNCTUATION and word == "[" and entry.repeated:
-                self._list(entry, lambda: self._list_block(message, entry, table))
+            if self.sees("["):
+                self._list(entry, lambda: self._enter(message, table, entry))
             else:
-                self._wrong(entry)
+                self._enter(message, table, entry, at)
             return
-        if not colon:
-            if kind == PUNCTUATION and word in "{<":
-                self._wrong(entry)
+        if not colon and not self.sees("{<"):
+            where = self.tokens[self.i][2]
+            self.problem(where, f"expected ':' between {entry.name} and its value")
+            if self.line_of(where) != self.line_of(at):
                 return
-            self._problem(where if kind != END else at, f"expected ':' between {entry.name} and its value")
-            if self.text.position(where)[0] != self.text.position(at)[0]:
+        with suppress(NoValue):
+            if not entry.repeated:
+                setattr(message, entry.name, self.value(entry))
                 return
-        with suppress(_Bad):
-            if entry.repeated:
-                add = getattr(message, entry.name).append
-                if word == "[" and kind == PUNCTUATION:
-                    self._list(entry, lambda: add(self._value(entry)))
-                else:
-                    add(self._value(entry))
+            add = getattr(message, entry.name).append
+            if self.sees("["):
+                self._list(entry, lambda: add(self.value(entry)))
             else:
-                setattr(message, entry.name, self._value(entry))
+                add(self.value(entry))
 
-    def _enter(self, message: Any, entry: Field, at: int, table: Table) -> None:
+    def _enter(self, message: Any, table: Table, entry: Field, at: int | None = None) -> None:
+        """Read a block into a field of `message`; the field's name stands at `at`, the bracket being the default."""
+        if not self.sees("{<"):
+            self.refuse(entry)
+            return
         target = getattr(message, entry.name)
         if entry.repeated:
             target = target.add()
         else:
             target.SetInParent()  # an empty block is present, too
-        self._block(target, entry, at, table)
-
-    def _list_block(self, message: Any, entry: Field, table: Table) -> None:
-        kind, word, at = self.tokens[self.i]
-        if kind == PUNCTUATION and word in "{<":
-            self._enter(message, entry, at, table)
-        else:
-            self._wrong(entry)
+        self._block(target, entry, self.tokens[self.i][2] if at is None else at, table)
 
     def _list(self, entry: Field, read_one: Callable[[], None]) -> None:
         """Read ``[a, b]``; the next word is its opening bracket."""
+        if not entry.repeated:
+            self.refuse(entry)
+            return
         opened = self.tokens[self.i][2]
         self.i += 1
-        while not self.unwinding:
-            kind, word, at = self.tokens[self.i]
-            if kind == PUNCTUATION and word == "]":
-                self.i += 1
+        while not self.takes("]"):
+            at = self.tokens[self.i][2]
+            if self.tokens[self.i][0] == END or self.sees("}>"):
+                self.problem(at, f"the list of {entry.name} opened at {self.spot(opened)} is not closed by ']'")
                 return
-            if kind == END or (kind == PUNCTUATION and word in "}>"):
-                where = "%d:%d" % self.text.position(opened)
-                self._problem(
-                    min(at, len(self.text.characters)),
-                    f"the list of {entry.name} opened at {where} is not closed by ']'",
-                )
-                return
-            with suppress(_Bad):
+            with suppress(NoValue):
                 read_one()
-            kind, word, at = self.tokens[self.i]
-            if kind == PUNCTUATION and word == ",":
-                self.i += 1
-            elif not (kind == END or (kind == PUNCTUATION and word in "]}>")):
-                self._problem(at, f"expected ',' or ']' in the list of {entry.name}, found {self._shown(kind, word)}")
-                self._skip_line()
+            if self.unwinding:
                 return
-
-    # Values
-
-    def _value(self, entry: Field) -> Any:
-        """Read one value of a field that is no block.
-
-        Raises:
-            _Bad: it is none; the problem is noted and the reader stands behind it.
-        """
-        kind, word, _ = self.tokens[self.i]
-        what = entry.kind
-        if kind == NUMBER and (what == f.INT or what == f.FLOAT):
-            value = _integer(word) if what == f.INT else _real(word)
-            if value is not None and (what == f.FLOAT or entry.low <= value <= entry.high):
-                self.i += 1
-                return value
-        elif kind == STRING and (what == f.STRING or what == f.BYTES):
-            return self._string(entry)
-        elif what == f.BOOL:
-            if (kind == NAME and word in _TRUE) or (kind == NUMBER and word == "1"):
-                self.i += 1
-                return True
-            if (kind == NAME and word in _FALSE) or (kind == NUMBER and word == "0"):
-                self.i += 1
-                return False
-        elif what == f.ENUM:
-            number = _enum_number(entry, kind, word)
-            if number is not None:
-                self.i += 1
-                return number
-        elif kind == NAME and what == f.FLOAT and word.lower() in ("inf", "infinity", "nan"):
-            self.i += 1
-            return float(word)
-        elif kind == PUNCTUATION and word == "-":
-            return self._negative(entry)
-        self._wrong(entry)
-        raise _Bad
-
-    def _negative(self, entry: Field) -> Any:
-        minus = self.i
-        self.i += 1
-        kind, word, _ = self.tokens[self.i]
-        value: Any = None
-        if kind == NUMBER and entry.kind == f.INT:
-            value = _integer(word)
-            if value is not None and -value < entry.low:
-                value = None
-        elif kind == NUMBER and entry.kind == f.FLOAT:
-            value = _real(word)
-        elif kind == NAME and entry.kind == f.FLOAT and word.lower() in ("inf", "infinity", "nan"):
-            value = float(word)
-        if value is None:
-            self.i = minus
-            self._wrong(entry)
-            raise _Bad
-        self.i += 1
-        return -value
-
-    def _string(self, entry: Field) -> str | bytes:
-        parts = []
-        while True:
-            kind, word, at = self.tokens[self.i]
-            if kind != STRING:
-                break
-            data, bad = unescape(word)
-            if bad >= 0:
-                self._problem(at + bad, "unknown escape; a backslash itself is written \\\\, and paths may use /")
-            parts.append(data)
-            self.i += 1
-        joined = b"".join(parts)
-        if entry.kind == f.BYTES:
-            return joined
-        try:
-            return joined.decode()
-        except UnicodeDecodeError:
-            return joined.decode("latin-1")
-
-    # Unknown fields
+            if not self.takes(",") and not self.sees(CLOSERS) and self.tokens[self.i][0] != END:
+                where = self.tokens[self.i][2]
+                self.problem(where, f"expected ',' or ']' in the list of {entry.name}, found {self.shown()}")
+                self.skip_line()
+                return
 
     def _unknown(self, message: Message, table: Table) -> None:
-        """Read a field that the schema does not know, by its looks alone; keep or refuse it."""
+        """Read a field that the schema does not know; keep it or refuse it."""
         _, word, at = self.tokens[self.i]
-        before = len(self.reading.problems)
-        lines: list[str] = []
-        self._loose_field(lines, "", 0)
-        if len(self.reading.problems) > before:
-            return
-        title = self._title(table)
+        before = len(self.problems)
+        loose = read_loose_field(self, len(self.frames))
         if not self.frames:
             self.reading.unknown_at_top.append(word)
-        found = explain_unknown(table, word)
-        text = f"{title} has no field '{word}'{found.hint}"
-        if found.misspelt or self.strict:
-            self._problem(at, text)
-        else:
-            keep_text(message, "\n".join(lines))
-            self.reading.unknown.append(Problem.at(self.text, at, f"{text}; kept as it is, without effect"))
-
-    def _loose_field(self, lines: list[str], indent: str, depth: int) -> None:
-        """Read a field of unknown type; its text, evenly laid out, goes to `lines`."""
-        _, name, at = self.tokens[self.i]
-        self.i += 1
-        kind, word, where = self.tokens[self.i]
-        colon = kind == PUNCTUATION and word == ":"
-        if colon:
-            self.i += 1
-            kind, word, where = self.tokens[self.i]
-        if kind == PUNCTUATION and word in "{<":
-            self._loose_block(name, lines, indent, depth)
-        elif kind == PUNCTUATION and word == "[":
-            self._loose_list(name, lines, indent, depth)
-        elif not colon or not self._loose_scalar(name, lines, indent):
-            expected = "a value" if colon else "':' or '{'"
-            self._problem(
-                where if kind != END else at, f"expected {expected} after {name}, found {self._shown(kind, word)}"
-            )
-            if self.text.position(where)[0] == self.text.position(at)[0]:
-                self._skip_line()
-
-    def _loose_scalar(self, name: str, lines: list[str], indent: str) -> bool:
-        kind, word, _ = self.tokens[self.i]
-        sign = ""
-        if kind == PUNCTUATION and word == "-":
-            sign = "-"
-            kind, word, _ = self.tokens[self.i + 1]
-        if kind in (NAME, NUMBER):
-            self.i += 2 if sign else 1
-            lines.append(f"{indent}{name}: {sign}{word}")
-            return True
-        if kind != STRING or sign:
-            return False
-        parts = []
-        while self.tokens[self.i][0] == STRING:
-            parts.append(self.tokens[self.i][1])
-            self.i += 1
-        lines.append(f"{indent}{name}: {' '.join(parts)}")
-        return True
-
-    def _loose_block(self, name: str, lines: list[str], indent: str, depth: int) -> None:
-        _, word, bracket = self.tokens[self.i]
-        if depth + len(self.frames) >= _DEEPEST:
-            self._problem(bracket, f"blocks are nested more than {_DEEPEST} deep")
-            self._skip_block()
+        if len(self.problems) > before:
             return
-        closer = _CLOSER[word]
-        self.i += 1
-        lines.append(f"{indent}{name} {{")
-        while True:
-            kind, word, at = self.tokens[self.i]
-            if kind == NAME:
-                self._loose_field(lines, indent + "  ", depth + 1)
-            elif kind == PUNCTUATION and word in ";,":
-                self.i += 1
-            elif kind == PUNCTUATION and word == closer:
-                self.i += 1
-                lines.append(indent + "}")
-                return
-            else:
-                opened = "%d:%d" % self.text.position(bracket)
-                found = self._shown(kind, word)
-                self._problem(
-                    at if kind != END else bracket,
-                    f"expected a field or '{closer}' in {name} opened at {opened}, found {found}",
-                )
-                self.i = self.i if kind == END else self.i + 1
-                return
-
-    def _loose_list(self, name: str, lines: list[str], indent: str, depth: int) -> None:
-        opened = self.tokens[self.i][2]
-        self.i += 1
-        count = 0
-        while True:
-            kind, word, at = self.tokens[self.i]
-            if kind == PUNCTUATION and word == "]":
-                self.i += 1
-                if not count:
-                    lines.append(f"{indent}{name}: []")
-                return
-            if kind == PUNCTUATION and word == ",":
-                self.i += 1
-            elif kind == PUNCTUATION and word in "{<":
-                self._loose_block(name, lines, indent, depth)
-                count += 1
-            elif self._loose_scalar(name, lines, indent):
-                count += 1
-            else:
-                where = "%d:%d" % self.text.position(opened)
-                self._problem(
-                    at if kind != END else opened, f"the list of {name} opened at {where} is not closed by ']'"
-                )
-                return
-
-    # Problems
-
-    def _problem(self, at: int, message: str) -> None:
-        self.reading.problems.append(Problem.at(self.text, at, message))
+        found = explain_unknown(table, word)
+        text = f"{self._title(table)} has no field '{word}'{found.hint}"
+        if found.misspelt or self.strict:
+            self.problem(at, text)
+        else:
+            keep_text(message, loose)
+            self.reading.unknown.append(Problem.at(self.text, at, f"{text}; kept as it is, without effect"))
 
     def _title(self, table: Table) -> str:
         """What the user calls the block being read."""
         return self.frames[-1].name if self.frames else table.name
-
-    @staticmethod
-    def _shown(kind: int, word: str) -> str:
-        if kind == END:
-            return "the end of the text"
-        if word in ("“", "”", "‘", "’"):
-            return f"the typographic quote {word} (write \" or ')"
-        return word if kind == STRING else f"'{word}'"
-
-    def _wrong(self, entry: Field) -> None:
-        """Report the next word as no value of `entry`, and step behind that value."""
-        kind, word, at = self.tokens[self.i]
-        if kind == BROKEN_STRING:
-            self._problem(at, f"the string of {entry.name} is not closed on its line")
-            self.i += 1
-            return
-        sign = "-" if kind == PUNCTUATION and word == "-" else ""
-        found = self._shown(kind, word)
-        if sign:
-            found = f"'-{self.tokens[self.i + 1][1]}'"
-        hint = ""
-        if kind in (NAME, STRING) and entry.kind == f.ENUM:
-            assert entry.enum is not None
-            near = nearest(word.strip("\"'"), [value.name for value in entry.enum.values])
-            hint = f"; did you mean {near}?" if near else ""
-        elif kind == NAME and entry.kind == f.STRING:
-            hint = f'; write "{word}"'
-        self._problem(min(at, len(self.text.characters)), f"{entry.name} takes {entry.wants()}, found {found}{hint}")
-        if kind == PUNCTUATION and word in "{<[":
-            self._skip_block()
-        elif kind in (NAME, NUMBER, STRING, OTHER) or sign:
-            self.i += 2 if sign and self.tokens[self.i + 1][0] in (NAME, NUMBER) else 1
-            if kind == OTHER:
-                self._skip_line()
-
-    def _skip_line(self) -> None:
-        """Step over words to the end of this line or a closing bracket; over at least one, and over whole blocks."""
-        line_end = self.text.characters.find("\n", self.tokens[self.i][2])
-        first = True
-        while self.tokens[self.i][0] != END:
-            kind, word, at = self.tokens[self.i]
-            if not first and ((line_end >= 0 and at > line_end) or (kind == PUNCTUATION and word in "}>];")):
-                return
-            if kind == PUNCTUATION and word in "{<[":
-                self._skip_block()
-            else:
-                self.i += 1
-            first = False
-
-    def _skip_block(self) -> None:
-        """Step over a bracket and all up to the one that closes it."""
-        depth = 0
-        while self.tokens[self.i][0] != END:
-            kind, word, _ = self.tokens[self.i]
-            self.i += 1
-            if kind == PUNCTUATION:
-                depth += (word in "{<[") - (word in "}>]")
-                if depth <= 0:
-                    return
-
-
-def _integer(word: str) -> int | None:
-    """A decimal, octal or hexadecimal number without sign."""
-    try:
-        if word[0] == "0" and len(word) > 1:
-            return int(word, 16 if word[1] in "xX" else 8)
-        return int(word) if word.isdigit() else None
-    except ValueError:
-        return None
-
-
-def _real(word: str) -> float | None:
-    """A decimal number without sign, C's trailing f allowed."""
-    if "_" in word:
-        return None
-    try:
-        return float(word)
-    except ValueError:
-        pass
-    try:
-        return float(word[:-1]) if word[-1] in "fF" and word[1:2] not in ("x", "X") else None
-    except ValueError:
-        return None
-
-
-def _enum_number(entry: Field, kind: int, word: str) -> int | None:
-    assert entry.enum is not None
-    if kind == NAME:
-        value = entry.enum.values_by_name.get(word)
-    elif kind == NUMBER:
-        number = _integer(word)
-        value = None if number is None else entry.enum.values_by_number.get(number)
-    else:
-        return None
-    return None if value is None else value.number

@@ -6,7 +6,20 @@ import re
 
 from caffecompat.schema.problems import Text
 
-__all__ = ["BROKEN_STRING", "END", "NAME", "NUMBER", "OTHER", "PUNCTUATION", "STRING", "Token", "tokenize", "unescape"]
+__all__ = [
+    "BROKEN_STRING",
+    "END",
+    "NAME",
+    "NUMBER",
+    "OTHER",
+    "PUNCTUATION",
+    "STRING",
+    "Token",
+    "integer",
+    "real",
+    "tokenize",
+    "unescape",
+]
 
 NAME, NUMBER, STRING, PUNCTUATION, BROKEN_STRING, OTHER, END = range(1, 8)
 
@@ -52,6 +65,30 @@ _NAMED = {
     "'": b"'",
     '"': b'"',
 }
+
+
+def integer(word: str) -> int | None:
+    """A decimal, octal or hexadecimal number without sign."""
+    try:
+        if word[0] == "0" and len(word) > 1:
+            return int(word, 16 if word[1] in "xX" else 8)
+        return int(word) if word.isdigit() else None
+    except ValueError:
+        return None
+
+
+def real(word: str) -> float | None:
+    """A decimal number without sign, C's trailing f allowed."""
+    if "_" in word:
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        pass
+    try:
+        return float(word[:-1]) if word[-1] in "fF" and word[1:2] not in ("x", "X") else None
+    except ValueError:
+        return None
 
 
 def unescape(quoted: str) -> tuple[bytes, int]:
