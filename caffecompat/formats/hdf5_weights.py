@@ -202,7 +202,7 @@ def save_hdf5_weights(
 
 def caffe_floats(array: np.ndarray) -> np.ndarray:
     """The array in C order and one of the two types that Caffe has: float64 stays, all others become float32."""
-    return np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
+    return np.asarray(array, np.float64 if array.dtype == np.float64 else np.float32, order="C")
 
 
 def write_string(group: Any, name: str, text: str) -> None:

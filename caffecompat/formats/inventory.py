@@ -11,6 +11,9 @@ from caffecompat.formats.weights import StoredBlob, WeightFile, WeightsError
 __all__ = ["blob_stats", "inventory"]
 
 
+_PIECE = 1 << 18
+
+
 def inventory(file: WeightFile, stats: bool = False) -> dict[str, Any]:
     """What a file holds, as values that JSON can take.
 
@@ -64,14 +67,20 @@ def _blob(blob: StoredBlob | None, stats: bool) -> dict[str, Any] | None:
 def blob_stats(values: np.ndarray) -> dict[str, Any]:
     """mean, std, min, max over the finite values (None if there are none), the share of zeros, how many are not finite.
 
-    Sums are taken in double precision.
+    Sums are taken in double precision, piece by piece: no copy of the array is made.
     """
-    finite = values[np.isfinite(values)] if not np.isfinite(values).all() else values.reshape(-1)
+    flat = values.reshape(-1)
+    pieces = [flat[at : at + _PIECE] for at in range(0, flat.size, _PIECE)]
+    finite = [piece if np.isfinite(piece).all() else piece[np.isfinite(piece)] for piece in pieces]
+    finite = [piece for piece in finite if piece.size]
+    count = sum(piece.size for piece in finite)
     row: dict[str, Any] = dict.fromkeys(("mean", "std", "min", "max"))
-    if finite.size:
-        row["mean"] = float(finite.mean(dtype=np.float64))
-        row["std"] = float(finite.std(dtype=np.float64))
-        row["min"], row["max"] = float(finite.min()), float(finite.max())
-    row["zeros"] = 1 - np.count_nonzero(values) / values.size if values.size else 0.0
-    row["not_finite"] = values.size - finite.size
+    if count:
+        mean = sum(float(piece.sum(dtype=np.float64)) for piece in finite) / count
+        squares = sum(float(np.square(piece.astype(np.float64) - mean).sum()) for piece in finite)
+        row["mean"], row["std"] = mean, (squares / count) ** 0.5
+        row["min"] = min(float(piece.min()) for piece in finite)
+        row["max"] = max(float(piece.max()) for piece in finite)
+    row["zeros"] = 1 - np.count_nonzero(flat) / flat.size if flat.size else 0.0
+    row["not_finite"] = flat.size - count
     return row

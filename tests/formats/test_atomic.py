@@ -1,0 +1,173 @@
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from caffecompat.formats.atomic import WriteError, atomic_path, atomic_write
+
+# Caffe's signal for "file too large" is ignored by Python, so the limit shows as an error like a full disk does.
+LIMITED = """
+import resource, sys
+import numpy as np
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats import save_caffemodel
+from caffecompat.formats.hdf5_weights import save_hdf5_weights
+from caffecompat.formats.solverstate import SolverState, write_solverstate
+from caffecompat.schema import pb
+net = pb.NetParameter()
+net.layer.add(name="ip", type="InnerProduct")
+blobs = {"ip": [np.ones((500, 500), np.float32)]}
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+kind, path = sys.argv[1:]
+try:
+    if kind == "caffemodel":
+        save_caffemodel(path, net, blobs)
+    elif kind == "h5":
+        save_hdf5_weights(path, blobs)
+    else:
+        write_solverstate(path, SolverState(3, "w", blobs["ip"]))
+except CaffeCompatError as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.parametrize("kind", ["caffemodel", "h5", "solverstate", "solverstate.h5"])
+def test_a_file_that_does_not_fit_leaves_the_old_one_whole(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", LIMITED, kind, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{path}: cannot be written: " in done.stdout and "old file" in done.stdout and "unchanged" in done.stdout
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 256 KiB, where the user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as problem:
+        pytest.skip(f"no mount here: {problem}")
+    if done.returncode:
+        pytest.skip(f"mounting a small file system is not allowed here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(small_disk: Path) -> None:
+    path = small_disk / "x"
+    with atomic_write(path) as file:
+        file.write(b"old")
+    expected = r"No space left on device \(the old file is unchanged\); free space there"
+    with pytest.raises(WriteError, match=expected), atomic_write(path) as file:
+        for _ in range(100):
+            file.write(bytes(10_000))
+    assert path.read_bytes() == b"old" and os.listdir(small_disk) == ["x"]
+
+
+def test_a_full_disk_under_hdf5(small_disk: Path) -> None:
+    np = pytest.importorskip("numpy")
+    from caffecompat.formats.hdf5_weights import save_hdf5_weights
+
+    path = small_disk / "x.h5"
+    save_hdf5_weights(path, {"ip": [np.ones(10, np.float32)]})
+    before = path.read_bytes()
+    with pytest.raises(WriteError, match="No space left on device"):
+        save_hdf5_weights(path, {"ip": [np.ones((300, 300), np.float32)]})
+    assert path.read_bytes() == before and os.listdir(small_disk) == ["x.h5"]
+
+
+def test_a_killed_writer_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    code = (
+        "import sys, time\nfrom caffecompat.formats.atomic import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file:\n"
+        " file.write(b'new'); file.flush(); print('half', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"half\n"
+        process.send_signal(signal.SIGKILL)
+    assert path.read_bytes() == b"old"
+
+
+def test_the_new_file_appears_at_the_end_only(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_block_changes_nothing(tmp_path: Path, stop: type[BaseException]) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with pytest.raises(stop), atomic_write(path) as file:
+        file.write(b"new")
+        raise stop
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
+
+
+def test_permissions_and_links_survive(tmp_path: Path) -> None:
+    path, link = tmp_path / "x", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    with atomic_write(tmp_path / "y") as file:
+        pass
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "y").stat().st_mode) == 0o666 & ~umask
+
+
+def test_devices_are_written_directly() -> None:
+    with atomic_write("/dev/null") as file:
+        file.write(b"x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    if os.path.exists("/dev/full"):
+        with pytest.raises(WriteError, match="No space left on device"), atomic_write("/dev/full") as file:
+            file.write(b"x")
+
+
+def test_the_advice_fits_the_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(WriteError, match=r"make the folder first \(mkdir -p .*no\)"),
+        atomic_path(tmp_path / "no" / "x"),
+    ):
+        pass
+    with pytest.raises(WriteError, match="name a file"), atomic_path(tmp_path):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="not a folder"), atomic_path(tmp_path / "file" / "x"):
+        pass
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)  # root may write anywhere, so permissions alone would prove nothing
+    with pytest.raises(WriteError, match=r"Permission denied.*give yourself write access"), atomic_path(tmp_path / "x"):
+        pass
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first" and time.time() - path.stat().st_mtime < 60
