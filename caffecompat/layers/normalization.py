@@ -214,6 +214,16 @@ def _forget_earlier_passes(blob: nn.Parameter, gradient: Tensor) -> None:
         blob.grad = None
 
 
+def _keep_last_gradient(blob: nn.Parameter) -> None:
+    """Let each backward replace the blob's gradient instead of adding to it."""
+
+    def forget(_: Tensor) -> None:
+        if blob.grad is not None:
+            blob.grad.zero_()
+
+    blob.register_hook(forget)
+
+
 def _layout(param: Any, context: Context) -> str:
     p = param.batch_norm_param
     fillers = p.HasField("scale_filler") or p.HasField("bias_filler")

@@ -149,8 +149,12 @@ def run_on_meta(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
     assert module is not None
     held = chain(module.named_parameters(), module.named_buffers())
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in held}
-    with torch.no_grad():
-        made = functional_call(module, meta, tuple(torch.empty(shape, device="meta") for shape in bottoms))
+    state = dict(module.__dict__)
+    try:
+        with torch.no_grad():
+            made = functional_call(module, meta, tuple(torch.empty(shape, device="meta") for shape in bottoms))
+    finally:
+        module.__dict__.update(state)  # a layer that counts its passes has not made one
     tops = made if isinstance(made, tuple) else (made,) if layer.tops else ()
     if len(tops) != len(layer.tops):
         raise CaffeCompatError(f"makes {len(tops)} tops, the prototxt names {len(layer.tops)}")
