@@ -23,7 +23,7 @@ check: $(READY)
 
 # One OpenMP thread a process: two test processes share two cores.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
 
 clean:
 	rm -rf $(VENV) demo_out build dist *.egg-info caffecompat/schema/caffe.desc
