@@ -10,6 +10,7 @@ from caffecompat.errors import CaffeCompatError
 __all__ = ["Places", "Problem", "PrototxtError", "Text"]
 
 _SHOWN = 20  # problems printed in full; the rest is counted
+_LONG = 140  # characters of a line that are shown
 
 
 class Text:
@@ -37,29 +38,32 @@ class Text:
         line, column = self.position(offset)
         return f"{self.name}:{line}:{column}"
 
-    def line(self, number: int) -> str:
-        """The text of a line, counted from 1, without its end."""
-        self.position(0)
-        start = self._line_starts[number - 1]
-        end = self.characters.find("\n", start)
-        return self.characters[start:] if end < 0 else self.characters[start:end]
-
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend. `line` and `column` count from 1; 0 is the file as a whole."""
+    """One thing to mend. `line` and `column` count from 1; 0 is the file as a whole.
+
+    `excerpt` is the line, or of a long one (generated files) the neighbourhood, and `caret` the index in it.
+    """
 
     name: str
     line: int
     column: int
     message: str
     excerpt: str = ""
+    caret: int = 0
 
     @classmethod
     def at(cls, text: Text, offset: int, message: str) -> Problem:
         """A problem with the character at `offset`."""
         line, column = text.position(offset)
-        return cls(text.name, line, column, message, text.line(line))
+        start = offset - column + 1
+        end = text.characters.find("\n", start)
+        end = len(text.characters) if end < 0 else end
+        if end - start > _LONG:
+            start = max(start, offset - _LONG // 2)
+            end = min(end, start + _LONG)
+        return cls(text.name, line, column, message, text.characters[start:end].rstrip(), offset - start)
 
     @property
     def where(self) -> str:
@@ -69,13 +73,9 @@ class Problem:
         head = f"{self.where}: {self.message}"
         if not self.excerpt.strip():
             return head
-        shown, before = self.excerpt.rstrip(), self.column - 1
-        if len(shown) > 160:  # a generated one-line file: show the neighbourhood only
-            cut = max(0, before - 60)
-            shown, before = shown[cut : cut + 140], before - cut
         # Tabs stay tabs, so that the caret stands below its character however wide they are.
-        caret = "".join(c if c == "\t" else " " for c in shown[:before]) + "^"
-        return f"{head}\n    {shown}\n    {caret}"
+        blanks = "".join(c if c == "\t" else " " for c in self.excerpt[: self.caret])
+        return f"{head}\n    {self.excerpt}\n    {blanks}^"
 
 
 class PrototxtError(CaffeCompatError):

@@ -184,6 +184,15 @@ def test_message_shows_the_line_and_a_caret():
     ]
 
 
+def test_of_a_long_line_the_neighbourhood_is_shown():
+    text = "layer { name: 'a' } " * 50 + "layer { tpye: 'a' } " + "layer { name: 'a' } " * 50
+    (problem,) = read_text(Text("net", text), pb.NetParameter()).problems
+    head, excerpt, caret = str(problem).split("\n")
+    assert head.startswith("net:1:1009: ")
+    assert len(excerpt) <= 144
+    assert excerpt[caret.index("^") :].startswith("tpye")
+
+
 def test_many_problems_are_counted():
     with pytest.raises(PrototxtError, match=r"\.\.\. and 30 more problems") as caught:
         parse_text("test_iter: x\n" * 50, pb.SolverParameter())
