@@ -68,7 +68,7 @@ class Accuracy(Layer):
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         labels_fit(scores.shape, labels.shape, self.axis)
-        index, counted = class_index(labels, scores, self.axis, self.ignore)
+        index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
         bvlc = self.context.dialect == "B"
         hits = among_best(scores, index, self.axis, self.top_k, ties_count=bvlc)
         if counted is None:

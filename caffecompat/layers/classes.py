@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,10 +44,13 @@ def labels_fit(scores: Shape, labels: Shape, axis: int) -> None:
         )
 
 
-def class_index(labels: Tensor, scores: Tensor, axis: int, ignore: int | None) -> tuple[Tensor, Tensor | None]:
+def class_index(
+    param: Any, labels: Tensor, scores: Tensor, axis: int, ignore: int | None
+) -> tuple[Tensor, Tensor | None]:
     """Labels (floats, as blobs are) as class numbers that gather along `axis` of `scores`.
 
     Args:
+        param: the LayerParameter, whose bottom 1 the labels are.
         labels: any shape with one label a position; fractions are cut off, as Caffe's cast does.
         ignore: the label of positions that do not count, or None.
 
@@ -65,12 +69,12 @@ def class_index(labels: Tensor, scores: Tensor, axis: int, ignore: int | None) -
         ignored = index == ignore
         index = index.masked_fill(ignored, 0)
         counted = ~ignored
-    check_labels(index, labels, scores.shape[axis])
+    check_labels(param, index, labels, scores.shape[axis])
     return index.reshape(shape), None if counted is None else counted.reshape(shape)
 
 
-def check_labels(index: Tensor, labels: Tensor, classes: int) -> None:
-    """Raise a LayerError that names the first value of `index` outside 0 to classes - 1 and its place.
+def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> None:
+    """Raise a LayerError that names the layer, the first value outside 0 to classes - 1 and its place.
 
     `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read.
     """
@@ -87,9 +91,9 @@ def check_labels(index: Tensor, labels: Tensor, classes: int) -> None:
     elif any(place[1:]):
         where += f", index {tuple(place[1:])}"
     raise LayerError(
-        f"label {value:g} at {where} of a label blob of shape {tuple(labels.shape)} names none of the {classes} "
-        f"classes (0 to {classes - 1}) that are scored; change the labels or the number of outputs, or name the "
-        f"value as ignore_label if it is to be left out"
+        f"layer {param.name!r} ({param.type}): label {value:g} in {param.bottom[1]!r} of shape {tuple(labels.shape)}, "
+        f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); change the labels or the "
+        f"number of outputs, or set ignore_label (where the layer has it) to leave the value out"
     )
 
 

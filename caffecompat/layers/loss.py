@@ -126,11 +126,11 @@ class SoftmaxWithLoss(LossLayer):
     (N, 1, 1, 1) or (N, 1, H, W). Tops: the loss; the probabilities, if named, which pass no
     gradient back. Divided by loss_param.normalization, default VALID (BVLC).
 
-    ENet: `normalization` is not looked at, only `normalize`. A class's loss is multiplied by
-    class_weighting with weight_by_label_freqs (ENet; Xilinx reads and ignores it) or by
-    label_weights (Jacinto, whose CPU code leaves the gradient unweighted; ours is that of its
-    GPU code); the divisor stays the count of positions. Where every label is ignored the loss
-    is 0 in every dialect (ENet's original gives NaN).
+    ENet, and wherever its weight_by_label_freqs is used: `normalization` is not looked at, only
+    `normalize`. A class's loss is multiplied by class_weighting with weight_by_label_freqs
+    (Xilinx reads and ignores both) or by label_weights (Jacinto, whose CPU code leaves the
+    gradient unweighted; ours is that of its GPU code); the divisor stays the count of positions.
+    Where every label is ignored the loss is 0 in every dialect (ENet's original gives NaN).
     """
 
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
@@ -142,15 +142,16 @@ class SoftmaxWithLoss(LossLayer):
         self.axis = self.axis_index(param.softmax_param.axis, scores)
         labels_fit(scores, labels, self.axis)
         p = param.loss_param
-        if context.dialect == "E":
+        by_frequency = p.weight_by_label_freqs and context.dialect != "X"
+        if context.dialect == "E" or by_frequency:
             self.mode = "VALID" if p.normalize or not p.HasField("normalize") else "BATCH_SIZE"
         else:
             self.mode = self._mode("VALID")
-        self._read_class_weights(p, scores[self.axis])
+        self._read_class_weights(p, scores[self.axis], by_frequency)
 
-    def _read_class_weights(self, p: Any, classes: int) -> None:
+    def _read_class_weights(self, p: Any, classes: int, by_frequency: bool) -> None:
         weights = list(p.label_weights)
-        if p.weight_by_label_freqs and self.context.dialect != "X":
+        if by_frequency:
             weights = list(p.class_weighting)
             if not weights:
                 raise LayerError("weight_by_label_freqs needs class_weighting")
@@ -160,7 +161,7 @@ class SoftmaxWithLoss(LossLayer):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         labels_fit(scores.shape, labels.shape, self.axis)
-        index, counted = class_index(labels, scores, self.axis, self.ignore)
+        index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
         weight = None if counted is None else counted.to(scores.dtype)
         if self.class_weights is not None:
             by_class = self.class_weights.to(scores.dtype)[index]
@@ -203,7 +204,9 @@ class InfogainLoss(LossLayer):
             log_probability = _AtLeast.apply(softmax(scores, self.axis, F.log_softmax), math.log(_LEAST))
         else:
             log_probability = _AtLeast.apply(scores.flatten(1), _LEAST).log()
-        index, counted = class_index(labels, log_probability, self.axis, self.ignore if self.on_scores else None)
+        index, counted = class_index(
+            self.param, labels, log_probability, self.axis, self.ignore if self.on_scores else None
+        )
         classes = log_probability.shape[self.axis]
         matrix = self.matrix if gains is None else gains.detach()
         assert matrix is not None
@@ -243,7 +246,7 @@ class MultinomialLogisticLoss(LossLayer):
 
     def forward(self, probability: Tensor, labels: Tensor) -> Tensor:
         rows = probability.flatten(1)
-        index, _ = class_index(labels, rows, 1, None)
+        index, _ = class_index(self.param, labels, rows, 1, None)
         return -_AtLeast.apply(rows.gather(1, index), _LEAST).log().sum() / rows.shape[0]
 
 
@@ -263,7 +266,7 @@ class HingeLoss(LossLayer):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         rows = scores.flatten(1)
-        index, _ = class_index(labels, rows, 1, None)
+        index, _ = class_index(self.param, labels, rows, 1, None)
         sign = torch.ones_like(rows).scatter_(1, index, -1.0)
         margins = F.relu(1 + sign * rows)
         return (margins.square() if self.squared else margins).sum() / rows.shape[0]

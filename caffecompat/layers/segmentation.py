@@ -55,7 +55,7 @@ class SegmentPixelIOU(_LabelMapScore):
         truth = labels.to(torch.int64)
         ignored = truth == self.IGNORED
         truth = truth.masked_fill(ignored, 0)
-        check_labels(truth, labels, classes)
+        check_labels(self.param, truth, labels, classes)
         found = _nearest(scores.max(1, keepdim=True).indices, labels.shape[2:])
         right = (found == truth) & ~ignored
         wrong = (found != truth) & ~ignored
@@ -119,7 +119,7 @@ class SegAccuracy(_LabelMapScore):
         truth = labels.to(torch.int64)
         ignored = torch.isin(truth, torch.tensor(list(p.ignore_label), dtype=torch.int64, device=truth.device))
         truth = truth.masked_fill(ignored, 0)
-        check_labels(truth, labels, classes)
+        check_labels(self.param, truth, labels, classes)
         counts = _confusion_matrix(truth, largest(scores, 1, 1)[1], ~ignored, classes)
         if not p.reset and not counts.is_meta:
             self.counts += counts

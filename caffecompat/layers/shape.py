@@ -282,7 +282,10 @@ class BatchReindex(Layer):
         if not index.is_meta and index.numel():
             low, high = torch.stack(index.aminmax()).tolist()
             if low < 0 or high >= bottom.shape[0]:
-                raise LayerError(f"items {low} to {high} are asked for, the batch has items 0 to {bottom.shape[0] - 1}")
+                raise LayerError(
+                    f"layer {self.param.name!r} ({self.type}): items {low} to {high} are asked for, the batch has "
+                    f"items 0 to {bottom.shape[0] - 1}"
+                )
         return bottom.index_select(0, index)
 
 
