@@ -57,7 +57,7 @@ def contact_sheet(
     """
     import cv2
 
-    drawn = [(np.hstack([_fit(picture, size) for picture in pictures]), caption) for pictures, caption in cells]
+    drawn = [(_side_by_side([_fit(picture, size) for picture in pictures]), caption) for pictures, caption in cells]
     width = max(picture.shape[1] for picture, _ in drawn) + _MARGIN
     height = max(picture.shape[0] for picture, _ in drawn) + _TEXT_ROWS + _MARGIN
     columns = columns or max(1, round((len(drawn) * height / width) ** 0.5))
@@ -77,3 +77,13 @@ def _fit(picture: np.ndarray, size: int) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = size / max(height, width)
     return resize_picture(picture, max(1, round(height * scale)), max(1, round(width * scale)), nearest=scale > 1)
+
+
+def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    height, width = max(len(picture) for picture in pictures), sum(picture.shape[1] for picture in pictures)
+    row = np.full((height, width, 3), _PAPER, np.uint8)
+    left = 0
+    for picture in pictures:
+        row[: len(picture), left : left + picture.shape[1]] = picture
+        left += picture.shape[1]
+    return row

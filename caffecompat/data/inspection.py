@@ -197,11 +197,11 @@ def verify_database(
 def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | None, str | None]:
     try:
         datum = decode_datum(value)
+        if datum.encoded and is_cut_off(bytes(datum.data or b"")):
+            raise DatumError(f"the encoded picture is cut off after {len(datum.data or b'')} bytes")
         pixels = datum.image()
         if not pixels.size:
             raise DatumError("the record holds no values")
-        if datum.encoded and is_cut_off(bytes(datum.data or b"")):
-            raise DatumError(f"the encoded picture is cut off after {len(datum.data or b'')} bytes")
     except DatumError as error:
         return key, None, str(error)
     height, width, channels = pixels.shape

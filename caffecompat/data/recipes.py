@@ -220,7 +220,8 @@ def _load(path: str, color: bool) -> tuple[bytes, np.ndarray]:
     file = _read(path)
     picture = decode_picture(file, color)
     if picture is None:
-        raise BadRecord(f"{path} is not a picture that OpenCV can decode ({len(file)} bytes)")
+        why = "is cut off" if is_cut_off(file) else "is not a picture that OpenCV can decode"
+        raise BadRecord(f"{path} {why} ({len(file)} bytes)")
     return file, picture
 
 
@@ -255,7 +256,7 @@ def _load_whole(path: str, color: bool) -> tuple[bytes, np.ndarray]:
     """As `_load`, but half a picture is none (Caffe's convert_imageset takes it)."""
     file, picture = _load(path, color)
     if is_cut_off(file):
-        raise BadRecord(f"{path} is cut off: the picture's end is missing after {len(file)} bytes")
+        raise BadRecord(f"{path} is cut off ({len(file)} bytes)")
     return file, picture
 
 
@@ -287,7 +288,7 @@ def _encode_pair(image_path: str, label_path: str, options: ImageOptions) -> tup
     file, picture = _load_whole(image_path, options.color)
     label_file = _read(label_path)
     if is_cut_off(label_file):
-        raise BadRecord(f"{label_path} is cut off: the picture's end is missing after {len(label_file)} bytes")
+        raise BadRecord(f"{label_path} is cut off ({len(label_file)} bytes)")
     try:
         labels = decode_labels(label_file)
     except LabelError as error:
