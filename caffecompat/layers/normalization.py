@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,12 +51,10 @@ class BatchNorm(Layer):
     xilinx: TRAIN uses batch statistics whatever `use_global_stats` says, as the fork's GPU engine
     does; TEST obeys an explicit value and otherwise uses the running ones. The running statistics
     (biased variance) move by 1 - moving_average_fraction; a net that never loaded any takes those
-    of its first batch. A TEST that uses batch statistics leaves loaded ones alone. On the CPU the
-    gradients of scale and bias are those of the last of iter_size passes alone, as in the fork's CPU
-    engine; on a GPU they add up, as cuDNN's do.
+    of its first batch. A TEST that uses batch statistics leaves loaded ones alone.
 
-    The fork's CPU engine keeps the gradients of scale and bias of the last backward pass only, where
-    iter_size sums everything else; its GPU engine sums them too. So do we, each on its device.
+    The fork's CPU engine keeps the gradients of scale and bias of the last backward alone, where
+    iter_size sums everything else; its GPU engine (cuDNN) sums them too. So do we, each on its device.
 
     nvcaffe: as xilinx, but the phase alone decides.
     """
@@ -91,9 +88,7 @@ class BatchNorm(Layer):
             if (name == "scale" and given is None) or (name == "factor" and self.layout != "bvlc"):
                 nn.init.ones_(blob)
             if self.layout == "xilinx" and blob.requires_grad:
-                blob.register_hook(functools.partial(_forget_earlier_passes, blob))
-            if self.layout == "xilinx" and name in fillers:
-                blob.register_hook(_last_pass_only(blob))
+                _keep_last_gradient(blob)
 
     def weights_loaded(self) -> None:
         """Statistics came from a file (or another net): training moves them instead of starting anew."""
@@ -200,26 +195,12 @@ class BatchNorm(Layer):
             self.fresh = False
 
 
-def _last_pass_only(blob: nn.Parameter) -> Callable[[Tensor], None]:
-    def forget_earlier(gradient: Tensor) -> None:
-        if gradient.device.type == "cpu":
-            blob.grad = None
-
-    return forget_earlier
-
-
-def _forget_earlier_passes(blob: nn.Parameter, gradient: Tensor) -> None:
-    """A gradient hook: what autograd is about to add replaces what earlier passes left."""
-    if not gradient.is_cuda:
-        blob.grad = None
-
-
 def _keep_last_gradient(blob: nn.Parameter) -> None:
-    """Let each backward replace the blob's gradient instead of adding to it."""
+    """On the CPU let each backward replace the blob's gradient instead of adding to it."""
 
-    def forget(_: Tensor) -> None:
-        if blob.grad is not None:
-            blob.grad.zero_()
+    def forget(gradient: Tensor) -> None:
+        if gradient.device.type == "cpu" and blob.grad is not None:
+            blob.grad.zero_()  # autograd adds to it next; others may hold a view of it
 
     blob.register_hook(forget)
 

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from google.protobuf import text_format
 from torch import Tensor
 
 from caffecompat.layers import Context, Layer, layer_class
-from caffecompat.schema import pb
+from caffecompat.schema import parse_text, pb
 
 # Outputs that count or choose are compared exactly, all else as float32 sums in another order.
 EXACT = {"ArgMax", "Accuracy", "Threshold", "Filter", "BatchReindex"}
@@ -42,7 +41,7 @@ class Replay:
     def __post_init__(self) -> None:
         with np.load(self.path, allow_pickle=False) as record:
             self.record = {name: record[name] for name in record.files}
-        self.net = text_format.Parse(str(self.record["prototxt"]), pb.NetParameter())
+        self.net = parse_text(str(self.record["prototxt"]), pb.NetParameter())
         self.context = Context(int(self.record["phase"]), self.dialect)
 
     def problems(self) -> list[str]:

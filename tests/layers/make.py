@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf import text_format
-
 from caffecompat.layers import Context, Layer, layer_class
-from caffecompat.schema import pb
+from caffecompat.schema import parse_text, pb
 
 
 def make_layer(text: str, *bottom_shapes: Sequence[int], phase: int = pb.TRAIN, dialect: str = "B") -> Layer:
     """The layer of the text ``type: "..." ...`` over bottoms of those shapes; one top unless it names some."""
-    param = text_format.Parse(text, pb.LayerParameter())
+    param = parse_text(text, pb.LayerParameter())
     if not param.top:
         param.top.append("top")
     cls = layer_class(param.type)

@@ -6,15 +6,14 @@ import math
 
 import pytest
 import torch
-from google.protobuf import text_format
 
 from caffecompat.layers.fillers import FillerError, fill
-from caffecompat.schema import pb
+from caffecompat.schema import parse_text, pb
 
 
 def filled(text: str, *shape: int) -> torch.Tensor:
     torch.manual_seed(3)
-    return fill(torch.empty(shape), text_format.Parse(text, pb.FillerParameter()))
+    return fill(torch.empty(shape), parse_text(text, pb.FillerParameter()))
 
 
 def test_constant():
