@@ -186,7 +186,7 @@ class Net:
     def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
         """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""
         return {
-            layer.name: [np.ascontiguousarray(slot.tensor().cpu().numpy()) for slot in layer.slots]
+            layer.name: [np.asarray(slot.tensor().cpu().numpy(), order="C") for slot in layer.slots]
             for layer in self.layers
             if layer.slots
         }
