@@ -62,7 +62,7 @@ def message_class(name: str) -> type[Message]:
     return message_factory.GetMessageClass(SCHEMA.pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
-def is_repeated(field: FieldDescriptor) -> bool:
+def is_repeated(field: Any) -> bool:
     """Whether a field holds a list. Protobuf before 6.31 knows only ``label``, of which later ones warn."""
     told: bool | None = getattr(field, "is_repeated", None)
     return field.label == FieldDescriptor.LABEL_REPEATED if told is None else told
