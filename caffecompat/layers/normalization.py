@@ -198,8 +198,8 @@ class BatchNorm(Layer):
 def _keep_last_gradient(blob: nn.Parameter) -> None:
     """On the CPU let each backward replace the blob's gradient instead of adding to it."""
 
-    def forget(gradient: Tensor) -> None:
-        if gradient.device.type == "cpu" and blob.grad is not None:
+    def forget(_: Tensor) -> None:
+        if blob.grad is not None and blob.grad.device.type == "cpu":
             blob.grad.zero_()  # autograd adds to it next; others may hold a view of it
 
     blob.register_hook(forget)

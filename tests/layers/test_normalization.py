@@ -124,6 +124,15 @@ class TestXilinx:
         running.variance.data.fill_(4)
         assert torch.allclose(running(batch()), 2 * batch() / 2 + 1, atol=1e-4)
 
+    def test_backward_replaces_the_gradients_of_scale_and_bias(self):
+        layer = make_layer(XILINX, SHAPE)
+        for seed in (1, 2):
+            layer(batch(seed)).square().sum().backward()
+        again = make_layer(XILINX, SHAPE)
+        again(batch(2)).square().sum().backward()
+        assert torch.equal(layer.scale.grad, again.scale.grad)
+        assert torch.equal(layer.bias.grad, again.bias.grad)
+
 
 class TestNvcaffe:
     def test_phase_alone_decides(self):
