@@ -36,6 +36,7 @@ __all__ = ["load_caffemodel", "open_caffemodel", "save_caffemodel"]
 
 _V2_LAYER = 100
 _GENERATION = {_V2_LAYER: "V2", 2: "V1"}  # by field number in NetParameter
+_NET_FIELDS = {*range(1, 9), _V2_LAYER, 200, 201}  # 200 and 201: Jacinto's quantization
 
 # By generation: field numbers of name, type and blobs, and the wire type of the type.
 _LAYOUT = {"V2": (1, 2, 7, BYTES), "V1": (4, 5, 6, VARINT), "V0": (1, 2, 50, BYTES)}
@@ -72,6 +73,7 @@ class _NetReader:
         self.file = file
         self.net = WeightFile(file.path, "", "", file.size)
         self.generations: dict[str, None] = {}  # an ordered set
+        self.numbers: set[int] = set()
         self.inside = ""
 
     def read(self) -> WeightFile:
@@ -87,6 +89,7 @@ class _NetReader:
                     self.net.name = self._text(value, stop)
                 elif number in _GENERATION:
                     self._read_layer(value, stop, _GENERATION[number])
+                self.numbers.add(number)
                 at = stop
         except WireError as problem:
             raise self._explain(problem) from None
@@ -162,6 +165,8 @@ class _NetReader:
         what = describe_message(self.file.data)
         if what and what != "a caffemodel":
             raise WeightsError(f"{self.file.path}: this is {what}, not a caffemodel")
+        if not self.numbers <= _NET_FIELDS:
+            raise WeightsError(f"{self.file.path}: not a caffemodel: it has no layers, but fields that no net has")
 
 
 def save_caffemodel(

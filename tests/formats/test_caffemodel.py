@@ -279,6 +279,7 @@ FOREIGN = {
     "solverstate": (wire.varint_field(1, 5) + string(2, "w") + message(3, shape(1)), "a solver state"),
     "mean": (legacy(1, 3, 1, 2) + packed(5, SIX), "a single blob, such as a mean image"),
     "datum": (legacy(1, 1, 1) + message(4, b"x"), "one database record"),
+    "other message": (string(1, "x") + message(77, b"y"), "it has no layers, but fields that no net has"),
     "noise": (bytes(range(7, 255)), "damaged, or not a caffemodel"),
 }  # fmt: skip
 
