@@ -28,7 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="lmdb", metavar="KIND", help="lmdb or leveldb (default lmdb)")
     parser.add_argument("--resize-width", type=int, default=0, metavar="N", help="width images are resized to")
     parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="height images are resized to")
-    add_switch(parser, "check_size", "all records must have the same size")
+    add_switch(parser, "check-size", "all records must have the same size")
     add_switch(parser, "encoded", "keep encoded images (the files' own bytes where nothing changes them)")
     parser.add_argument("--encode-type", default="", metavar="KIND", help="encode images as png, jpg, ...")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")

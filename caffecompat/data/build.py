@@ -272,6 +272,8 @@ def _describe_bad(bad: dict[int, str], plan: Plan, name: str) -> str:
     lines = [why for _, why in sorted(bad.items())]
     shown = "\n".join(f"  {line}" for line in lines[:50])
     more = f"\n  ... and {len(lines) - 50} more" if len(lines) > 50 else ""
+    if len(bad) == len(plan.keys):
+        return f"none of the {len(bad)} records could be made:\n{shown}{more}"
     return (
         f"{len(bad)} of {len(plan.keys)} records could not be made:\n{shown}{more}\n"
         f"The others are kept in {name}.partial: mend these and run the same command again, "

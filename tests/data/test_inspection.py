@@ -40,9 +40,8 @@ def encoded(kind, pixels=PIXELS, label=0):
 def test_info_counts_kinds_shapes_and_labels(make):
     floats = Datum.from_array(np.zeros((5, 1, 1)), 9)
     jpeg = encoded("jpg", np.zeros((3, 8, 9), np.uint8), 2)
-    info = inspect_database(
-        make("db", Datum.from_array(PIXELS, 2), encoded("png"), jpeg, encoded("bmp"), floats, b"\xff")
-    )
+    datums = [Datum.from_array(PIXELS, 2), encoded("png"), jpeg, encoded("bmp"), floats, b"\xff"]
+    info = inspect_database(make("db", *datums))
     assert info.kinds == {"raw": 1, "png": 1, "jpg": 1, "bmp": 1, "float": 1}
     bitmap = datums[3].image().shape  # one or three channels, as the OpenCV version has it for a grey bitmap
     assert info.shapes == Counter([(1, 4, 6), (1, 4, 6), (3, 8, 9), (bitmap[2], 4, 6), (5, 1, 1)])
