@@ -75,8 +75,12 @@ class LevelDbReader(DatabaseReader):
         self.path = path
         self._count: int | None = None
         self._folder = _shadow(path)
-        with self._told("open"):
-            self._database = plyvel.DB(self._folder.name, max_open_files=100)
+        try:
+            with self._told("open"):
+                self._database = plyvel.DB(self._folder.name, max_open_files=100)
+        except DatabaseError:
+            self._folder.cleanup()
+            raise
 
     def _told(self, doing: str = "read") -> AbstractContextManager[None]:
         return _told(doing, self.path, self._folder.name)

@@ -135,7 +135,7 @@ def test_errors_say_what_is_there_instead(tmp_path, golden):
     with pytest.raises(DatabaseError, match="unknown database backend 'hdf5'"):
         open_database(tmp_path, "hdf5")
     (tmp_path / "new.partial").mkdir()
-    with pytest.raises(DatabaseError, match="new.partial is an unfinished build"):
+    with pytest.raises(DatabaseError, match=r"new\.partial is an unfinished build"):
         open_database(tmp_path / "new")
 
 
@@ -181,7 +181,7 @@ def test_a_full_disk_is_said_in_plain_words(tmp_path, monkeypatch):
             close = staticmethod(writer._environment.close)
 
         monkeypatch.setattr(writer, "_environment", Full())
-        with pytest.raises(DatabaseError, match="cannot write to the LMDB .*: No space left on device$"):
+        with pytest.raises(DatabaseError, match=r"cannot write to the LMDB .*: No space left on device$"):
             writer.put(RECORDS)
 
 
