@@ -44,9 +44,7 @@ class Interpreter:
                 self.blobs[name] = Blob(shape, weight)
                 if weight:
                     self._loss_blobs[step.bottoms[0] if step.layer is None else name] = name
-        self.params = {
-            layer.name: [ParamBlob(slot) for slot in layer.slots] for layer in net.layers if layer.slots
-        }
+        self.params = {layer.name: [ParamBlob(slot) for slot in layer.slots] for layer in net.layers if layer.slots}
         self._ran: dict[Step, tuple[list[Tensor], list[Tensor]]] = {}
 
     # ----------------------------------------------------------------- forward
@@ -134,8 +132,8 @@ class Interpreter:
         made = [(top, self._diff(name)) for name, top in zip(step.tops, tops, strict=True) if top.requires_grad]
         if not made or not (wanted or params):
             return
-        outputs, diffs = zip(*made, strict=True)
-        grads = torch.autograd.grad(outputs, [*wanted, *params], diffs, retain_graph=True, allow_unused=True)
+        outputs, output_diffs = [top for top, _ in made], [diff for _, diff in made]
+        grads = torch.autograd.grad(outputs, [*wanted, *params], output_diffs, retain_graph=True, allow_unused=True)
         for parameter, grad in zip(params, grads[len(wanted) :], strict=True):
             if grad is not None and parameter.grad is None:
                 parameter.grad = grad.clone()
@@ -202,4 +200,3 @@ class _Objective(torch.autograd.Function):
                 ctx.interpreter.blobs[name].diff_side.write(grad)
         ctx.interpreter.backward()
         return (None,) * (3 + len(grads))
-

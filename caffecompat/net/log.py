@@ -46,10 +46,10 @@ def log_steps(
                 glog.info(f"    with loss weight {glog.number(weight)}", "net.cpp:134")
             memory += math.prod(shape)
         glog.info(f"Memory required for data: {memory * 4}", "net.cpp:139")
-        for slot in step.layer.slots if step.layer is not None else ():
-            if slot.owner is not None:
-                owner = owners[id(slot.parameter)]
-                name = step.param.param[slot.index].name
+        for shared in step.layer.slots if step.layer is not None else ():
+            if shared.owner is not None:
+                owner = owners[id(shared.parameter)]
+                name = step.param.param[shared.index].name
                 glog.info(
                     f"Sharing parameters '{name}' owned by layer '{owner.layer}', param index {owner.index}",
                     "net.cpp:504",

@@ -69,17 +69,17 @@ def make_module(
         target = names.python_name(layer.name)
         root.add_module(target, layer.module)
         bottoms = []
-        for position, value in enumerate(node.bottoms):
-            assert value is not None
-            bottom = nodes[value]
+        for position, read in enumerate(node.bottoms):
+            assert read is not None
+            bottom = nodes[read]
             bottoms.append(program.call_method("detach", (bottom,)) if (node.index, position) in cut else bottom)
         call = program.create_node("call_module", target, tuple(bottoms), name=target)
         if len(node.tops) == 1:
             nodes[node.tops[0]] = call
         else:
-            for slot, value in enumerate(node.tops):
+            for slot, made in enumerate(node.tops):
                 top = names.python_name(value.blob)
-                nodes[value] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
+                nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
     program.output({blob: nodes[value] for blob, value in returned.items()})
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))
     module.train(any(layer.module.training for layer in layers if layer.module is not None))

@@ -246,14 +246,14 @@ class Net:
             mine.setdefault(layer.name, layer)
         problems = []
         for theirs in other.layers:
-            layer = mine.get(theirs.name)
-            if layer is None:
+            own = mine.get(theirs.name)
+            if own is None:
                 continue
-            shapes, their_shapes = [s.shape for s in layer.slots], [s.shape for s in theirs.slots]
+            shapes, their_shapes = [s.shape for s in own.slots], [s.shape for s in theirs.slots]
             if shapes != their_shapes:
-                problems.append(f"layer {layer.name!r} cannot share its blobs: {shapes} here, {their_shapes} there")
+                problems.append(f"layer {own.name!r} cannot share its blobs: {shapes} here, {their_shapes} there")
                 continue
-            for slot, their_slot in zip(layer.slots, theirs.slots, strict=True):
+            for slot, their_slot in zip(own.slots, theirs.slots, strict=True):
                 if slot.owner is None or slot.owner.shape == slot.shape:
                     slot.share(their_slot.parameter)
         if problems:

@@ -156,11 +156,7 @@ class Net:
             Live arrays of the outputs (of the tops of `end` where it is given).
         """
         if kwargs:
-            if set(kwargs) != set(self.inputs):
-                raise ValueError(f"Input blob arguments {sorted(kwargs)} do not match net inputs {self.inputs}.")
-            for name, value in kwargs.items():
-                if value.shape[0] != self.blobs[name].shape[0]:
-                    raise ValueError(f"Input is not batch sized: {name} has {value.shape}, not {self.blobs[name].shape}")
+            for name, value in self._checked(kwargs, self.inputs, "Input blob").items():
                 self.blobs[name].data[...] = value
         first = self._layer_names.index(start) if start is not None else 0
         last = self._layer_names.index(end) if end is not None else len(self.layers) - 1
@@ -184,11 +180,7 @@ class Net:
             Live diff arrays of the inputs (of the bottoms of `end` where it is given).
         """
         if kwargs:
-            if set(kwargs) != set(self.outputs):
-                raise ValueError(f"Top diff arguments {sorted(kwargs)} do not match net outputs {self.outputs}.")
-            for name, value in kwargs.items():
-                if value.shape[0] != self.blobs[name].shape[0]:
-                    raise ValueError(f"Diff is not batch sized: {name} has {value.shape}, not {self.blobs[name].shape}")
+            for name, value in self._checked(kwargs, self.outputs, "Top diff").items():
                 self.blobs[name].diff[...] = value
         first = self._layer_names.index(start) if start is not None else len(self.layers) - 1
         last = self._layer_names.index(end) if end is not None else 0
@@ -199,11 +191,23 @@ class Net:
     def _backward(self, start: int, end: int) -> None:
         self._interpreter.backward(start, end)
 
+    def _checked(self, given: dict[str, np.ndarray], wanted: Sequence[str], what: str) -> dict[str, np.ndarray]:
+        """Arrays given by blob name, which must be those wanted, with the blobs' batch sizes."""
+        if set(given) != set(wanted):
+            raise ValueError(f"{what} arguments {sorted(given)} do not match the net's {list(wanted)}")
+        for name, value in given.items():
+            if value.shape[0] != self.blobs[name].shape[0]:
+                raise ValueError(f"{what} {name} is not batch sized: {value.shape}, not {self.blobs[name].shape}")
+        return given
+
+    def _forward_batch(self, batch: dict[str, np.ndarray], blobs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        return self.forward(blobs, None, None, **batch)
+
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: np.ndarray) -> dict[str, np.ndarray]:
         """Forward any number of inputs in batches of the net's size; returns the outputs joined."""
         collected: dict[str, list[np.ndarray]] = {}
         for batch, padding in self._batches(kwargs):
-            for name, out in self.forward(blobs=blobs, **batch).items():
+            for name, out in self._forward_batch(batch, blobs).items():
                 collected.setdefault(name, []).append(out[: len(out) - padding].copy())
         return {name: np.concatenate(parts) for name, parts in collected.items()}
 
