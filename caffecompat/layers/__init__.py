@@ -10,6 +10,7 @@ __all__ = ["Context", "Layer", "LayerError", "layer_class", "layer_types", "regi
 _FAMILIES = (
     "accuracy",
     "activation",
+    "bn",
     "convolution",
     "elementwise",
     "embed",

@@ -15,7 +15,7 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
-__all__ = ["LRN", "MVN", "BatchNorm"]
+__all__ = ["LRN", "MVN", "BatchNorm", "normalise_by_batch"]
 
 _BLOBS = {
     "bvlc": ("mean", "variance", "factor"),
@@ -141,58 +141,67 @@ class BatchNorm(Layer):
         return self.mean * factor, self.variance * factor
 
     def _normalise_by_batch(self, bottom: Tensor) -> Tensor:
-        # With momentum 1 torch leaves the batch's own mean and unbiased variance in the buffers it is given.
-        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
-        count = bottom.numel() // bottom.shape[1]
-        if not self.training:
-            top, mean, variance = self._normalise_exactly(bottom, count)
-        elif count > 1:
-            top = F.batch_norm(bottom, mean, variance, self.scale, self.bias, True, 1.0, self.eps)
-        else:  # torch refuses a variance of one value: it is 0
-            mean.copy_(bottom.detach().reshape(-1))
-            top = F.batch_norm(bottom - bottom, torch.zeros_like(mean), variance, self.scale, self.bias, eps=self.eps)
-        with torch.no_grad():
-            self._update(mean, variance, count)
+        rule = normalise_by_batch if self.training else _normalise_exactly
+        top, mean, variance = rule(bottom, self.scale, self.bias, self.eps)
+        self._update(mean, variance, bottom.numel() // bottom.shape[1])
         return top
 
-    def _normalise_exactly(self, bottom: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(top, mean, unbiased variance) in two passes over the values.
-
-        torch's fused kernel adds up in one running float: of the published ENet picture, 88 such layers
-        over 524288 pixels, 6 pixels come out otherwise; sums in blocks, as here, give all of them.
-        """
-        axes = [axis for axis in range(bottom.dim()) if axis != 1]
-        mean = bottom.mean(axes, keepdim=True)
-        top = bottom - mean
-        variance = top.square().mean(axes, keepdim=True)
-        top = top * (variance + self.eps).rsqrt()
-        if self.scale is not None and self.bias is not None:
-            top = torch.addcmul(self.bias.view_as(mean), top, self.scale.view_as(mean))
-        unbiased = variance.detach().flatten() * (count / max(count - 1, 1))
-        return top, mean.detach().flatten(), unbiased
-
     def _normalise_around(self, bottom: Tensor, mean: Tensor) -> Tensor:
-        count = bottom.numel() // bottom.shape[1]
         axes = [axis for axis in range(bottom.dim()) if axis != 1]
         with torch.no_grad():
-            centred = bottom - mean.view(-1, *[1] * (bottom.dim() - 2))
-            variance = centred.square().mean(axes)
-            self._update(mean, variance * (count / max(count - 1, 1)), count)
+            variance = (bottom - mean.view(-1, *[1] * (bottom.dim() - 2))).square().mean(axes)
+        self._update(mean, variance, bottom.numel() // bottom.shape[1])
         return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
 
+    @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the stored statistics by a batch's mean and unbiased variance over `count` values."""
+        """Move the stored statistics by a batch's mean and biased variance over `count` values."""
         if mean.is_meta:  # shapes are being inferred, no batch was seen
             return
         if self.layout == "bvlc":
             self.factor.mul_(self.decay).add_(1)
             self.mean.mul_(self.decay).add_(mean)
-            self.variance.mul_(self.decay).add_(variance)
+            self.variance.mul_(self.decay).add_(variance, alpha=count / max(count - 1, 1))
         elif self.training or self.fresh:
             step = 1.0 if self.fresh else 1 - self.decay
             self.mean.lerp_(mean, step)
-            self.variance.lerp_(variance * ((count - 1) / count), step)
+            self.variance.lerp_(variance, step)
             self.fresh = False
+
+
+_Normalised = tuple[Tensor, Tensor, Tensor]
+
+
+def normalise_by_batch(bottom: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float) -> _Normalised:
+    """(top, mean, biased variance): the bottom (N, C, ...) normalised by its own statistics of each channel.
+
+    `scale` and `bias` are (C). Gradients flow through the top alone. A variance of one value is 0.
+    """
+    count = bottom.numel() // bottom.shape[1]
+    # With momentum 1 torch leaves the batch's mean and unbiased variance in the buffers it is given.
+    like = bottom if scale is None else scale
+    mean, variance = like.new_zeros(bottom.shape[1]), like.new_zeros(bottom.shape[1])
+    if count > 1:
+        top = F.batch_norm(bottom, mean, variance, scale, bias, True, 1.0, eps)
+        return top, mean, variance * ((count - 1) / count)
+    top = F.batch_norm(bottom - bottom, mean, variance, scale, bias, eps=eps)  # torch refuses to train on one value
+    return top, bottom.detach().reshape(-1), variance
+
+
+def _normalise_exactly(bottom: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float) -> _Normalised:
+    """What `normalise_by_batch` gives, in two passes over the values.
+
+    torch's fused kernel adds up in one running float: of the published ENet picture, 88 such layers
+    over 524288 pixels, 6 pixels come out otherwise; sums in blocks, as here, give all of them.
+    """
+    axes = [axis for axis in range(bottom.dim()) if axis != 1]
+    mean = bottom.mean(axes, keepdim=True)
+    top = bottom - mean
+    variance = top.square().mean(axes, keepdim=True)
+    top = top * (variance + eps).rsqrt()
+    if scale is not None and bias is not None:
+        top = torch.addcmul(bias.view_as(mean), top, scale.view_as(mean))
+    return top, mean.detach().flatten(), variance.detach().flatten()
 
 
 def _keep_last_gradient(blob: nn.Parameter) -> None:

@@ -44,6 +44,11 @@ class Replay:
         self.net = parse_text(str(self.record["prototxt"]), pb.NetParameter())
         self.context = Context(int(self.record["phase"]), self.dialect)
 
+    @property
+    def missing(self) -> list[str]:
+        """Types of the record's net that no class implements."""
+        return sorted({layer.type for layer in self.net.layer if layer.type != "Input" and not layer_class(layer.type)})
+
     def problems(self) -> list[str]:
         """Everything in which the layers differ from the record."""
         self._forward()

@@ -1,0 +1,101 @@
+"""BN: the affine batch normalizations of the ENet/SegNet and of the PSPNet forks, which share the type string."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.normalization import normalise_by_batch
+from caffecompat.layers.registry import register
+from caffecompat.schema import pb
+
+__all__ = ["BN"]
+
+_SEGNET_EPS = 1e-9
+
+
+@register("BN")
+class BN(Layer):
+    """Batch normalization of (N, C, H, W) with a scale and a shift; all blobs are (1, C, 1, 1).
+
+    ENet/SegNet: blobs scale, shift. `bn_mode: LEARN` (default) normalises by the batch, in TEST too,
+    with eps 1e-9; INFERENCE is scale x bottom + shift alone, as the fork's script folds it. Tops 2
+    and 3 are the batch's mean and biased variance, (1, C, 1, 1).
+
+    PSPNet: blobs slope, bias, mean, variance. TRAIN normalises by the batch and moves the running
+    statistics (biased variance) by 1 - momentum, TEST uses them. `frozen` uses them in TRAIN too and
+    learns nothing; its variance starts at 1, otherwise at 0.
+
+    In both forks a missing filler is constant 0, the scale's too. A layer that names fields of one
+    fork is that fork's; an empty one goes by the net's dialect.
+    """
+
+    tops: ClassVar[tuple[int, int | None]] = (1, 3)
+
+    scale: nn.Parameter
+    shift: nn.Parameter
+    mean: nn.Parameter
+    variance: nn.Parameter
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, bottom = param.bn_param, bottom_shapes[0]
+        if len(bottom) != 4:
+            raise LayerError(f"BN takes (N, C, H, W), the bottom is {tuple(bottom)}")
+        shape = (1, bottom[1], 1, 1)
+        self.keeps_statistics = _is_pspnet(p, context)
+        if self.keeps_statistics:
+            if self.top_count > 1:
+                raise LayerError("PSPNet's BN has one top; the batch's mean and variance are tops of ENet's")
+            self.frozen, self.momentum, self.eps = p.frozen, p.momentum, p.eps
+            self.add_blob("scale", shape, p.slope_filler, learned=not p.frozen)
+            self.add_blob("shift", shape, p.bias_filler, learned=not p.frozen)
+            self.add_blob("mean", shape, learned=False)
+            self.add_blob("variance", shape, learned=False)
+            if p.frozen:
+                nn.init.ones_(self.variance)
+        else:
+            self.folded = p.bn_mode == pb.BNParameter.INFERENCE
+            if self.folded and self.top_count > 1:
+                raise LayerError("bn_mode INFERENCE computes no statistics, so it has one top")
+            self.add_blob("scale", shape, p.scale_filler)
+            self.add_blob("shift", shape, p.shift_filler)
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """One multiply-add a value, as at deployment."""
+        return math.prod(top_shapes[0])
+
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if not self.keeps_statistics:
+            return self._segnet(bottom)
+        if self.frozen or not self.training:
+            mean, variance = self.mean.flatten(), self.variance.flatten()
+            return F.batch_norm(bottom, mean, variance, self.scale.flatten(), self.shift.flatten(), eps=self.eps)
+        top, mean, variance = normalise_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), self.eps)
+        if not mean.is_meta:  # a batch, no inference of shapes
+            with torch.no_grad():
+                self.mean.lerp_(mean.view_as(self.mean), 1 - self.momentum)
+                self.variance.lerp_(variance.view_as(self.variance), 1 - self.momentum)
+        return top
+
+    def _segnet(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.folded:
+            return torch.addcmul(self.shift, bottom, self.scale)
+        top, *statistics = normalise_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), _SEGNET_EPS)
+        if self.top_count == 1:
+            return top
+        return (top, *(values.view_as(self.scale) for values in statistics[: self.top_count - 1]))
+
+
+def _is_pspnet(p: Any, context: Context) -> bool:
+    if any(p.HasField(name) for name in ("scale_filler", "shift_filler", "bn_mode")):
+        return False
+    if any(p.HasField(name) for name in ("slope_filler", "bias_filler", "momentum", "eps", "frozen")):
+        return True
+    return context.dialect == "P"
