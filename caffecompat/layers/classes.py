@@ -23,7 +23,7 @@ def innermost(blob: Tensor, axis: int) -> bool:
 
 
 def softmax(scores: Tensor, axis: int, function: Callable[..., Tensor] = F.softmax) -> Tensor:
-    """Softmax (or log-softmax) along `axis`, in the memory format of `scores`."""
+    """Softmax (or log-softmax) along `axis`; channels_last scores stay so where the axis is the channels."""
     if innermost(scores, axis):
         return function(scores.movedim(axis, -1), dim=-1).movedim(-1, axis)
     return function(scores, dim=axis)

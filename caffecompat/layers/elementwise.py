@@ -124,7 +124,7 @@ class ArgMax(Layer):
         if self.axis is not None:
             values, indices = largest(bottom, self.top_k, self.axis)
             return values if self.with_values else indices.to(bottom.dtype)
-        values, indices = largest(bottom.flatten(1), self.top_k, 1)
+        values, indices = largest(bottom.reshape(bottom.shape[0], -1), self.top_k, 1)
         numbers = indices.to(bottom.dtype)
         pairs = torch.stack([numbers, values] if self.with_values else [numbers], dim=1)
         return pairs.reshape(pairs.shape + (1,) * (bottom.dim() - 3))

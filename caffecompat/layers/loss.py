@@ -203,7 +203,7 @@ class InfogainLoss(LossLayer):
         if self.on_scores:
             log_probability = _AtLeast.apply(softmax(scores, self.axis, F.log_softmax), math.log(_LEAST))
         else:
-            log_probability = _AtLeast.apply(scores.flatten(1), _LEAST).log()
+            log_probability = _AtLeast.apply(scores.reshape(scores.shape[0], -1), _LEAST).log()
         index, counted = class_index(
             self.param, labels, log_probability, self.axis, self.ignore if self.on_scores else None
         )
@@ -245,7 +245,7 @@ class MultinomialLogisticLoss(LossLayer):
         _one_label_an_item(bottom_shapes)
 
     def forward(self, probability: Tensor, labels: Tensor) -> Tensor:
-        rows = probability.flatten(1)
+        rows = probability.reshape(probability.shape[0], -1)
         index, _ = class_index(self.param, labels, rows, 1, None)
         return -_AtLeast.apply(rows.gather(1, index), _LEAST).log().sum() / rows.shape[0]
 
@@ -265,7 +265,7 @@ class HingeLoss(LossLayer):
         self.squared = p.norm == p.L2
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        rows = scores.flatten(1)
+        rows = scores.reshape(scores.shape[0], -1)
         index, _ = class_index(self.param, labels, rows, 1, None)
         sign = torch.ones_like(rows).scatter_(1, index, -1.0)
         margins = F.relu(1 + sign * rows)

@@ -128,6 +128,6 @@ class ContrastiveLoss(LossLayer):
         return bottom_index < 2
 
     def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
-        difference = (a - b.reshape(a.shape)).flatten(1)
+        difference = (a - b.reshape(a.shape)).reshape(a.shape[0], -1)
         pairs = similar.detach().flatten().to(torch.int64) != 0
         return _Contrast.apply(difference, pairs, self.margin, self.legacy) / (2 * a.shape[0])

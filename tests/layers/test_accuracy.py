@@ -1,0 +1,84 @@
+"""Accuracy against Caffe's two rules written out, with many ties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caffecompat.layers import LayerError
+from tests.layers.make import make_layer
+
+
+def hit(row: np.ndarray, label: int, top_k: int, dialect: str) -> bool:
+    if dialect == "B":
+        return int((row >= row[label]).sum()) - 1 < top_k
+    pairs = sorted(zip(row, range(len(row)), strict=True), reverse=True)
+    return label in [index for _, index in pairs[:top_k]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dialect=st.sampled_from("BX"),
+    top_k=st.integers(1, 4),
+    ignored=st.sampled_from([None, 1, 255]),
+    last=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_accuracy(dialect: str, top_k: int, ignored: int | None, last: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 4, (2, 4, 3, 2)).astype(np.float32)
+    labels = rng.integers(0, 4, (2, 1, 3, 2)).astype(np.float32)
+    if ignored == 255:
+        labels[rng.random(labels.shape) < 0.3] = 255
+    skip = "" if ignored is None else f"ignore_label: {ignored}"
+    layer = make_layer(
+        f'type: "Accuracy" top: "a" top: "b" accuracy_param {{ top_k: {top_k} {skip} }}',
+        *[scores.shape, labels.shape],
+        dialect=dialect,
+    )
+    pairs = [
+        (row, int(label)) for row, label in zip(np.moveaxis(scores, 1, -1).reshape(-1, 4), labels.ravel(), strict=True)
+    ]
+    pairs = [(row, label) for row, label in pairs if label != ignored]
+    right = [[hit(row, label, top_k, dialect) for row, label in pairs if label == c] for c in range(4)]
+    x = torch.from_numpy(scores)
+    share, each = layer(x.contiguous(memory_format=torch.channels_last) if last else x, torch.from_numpy(labels))
+    np.testing.assert_allclose(share, sum(map(sum, right)) / len(pairs), rtol=1e-6)
+    np.testing.assert_allclose(each, [sum(c) / len(c) if c else 0 for c in right], rtol=1e-6)
+
+
+def test_nothing_to_count_is_0_in_bvlc_and_nan_in_the_forks() -> None:
+    for dialect in "BX":
+        layer = make_layer('type: "Accuracy" accuracy_param { ignore_label: 1 }', (2, 3), (2,), dialect=dialect)
+        share = layer(torch.zeros(2, 3), torch.ones(2)).item()
+        assert share == 0 if dialect == "B" else math.isnan(share)
+
+
+def test_scores_that_are_all_alike_are_wrong_in_bvlc_only() -> None:
+    for dialect, expected in (("B", 0.0), ("X", 1.0)):
+        layer = make_layer('type: "Accuracy"', (3, 4), (3,), dialect=dialect)
+        assert layer(torch.zeros(3, 4), torch.full((3,), 3.0)).item() == expected
+
+
+def test_more_than_255_classes() -> None:
+    scores = torch.arange(300.0).expand(2, 300)
+    layer = make_layer('type: "Accuracy" accuracy_param { top_k: 260 }', (2, 300), (2,))
+    assert layer(scores, torch.tensor([40.0, 39.0])).item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "words"),
+    [
+        ('type: "Accuracy"', [(2, 3, 4, 4), (2, 1, 4, 3)], r"24 labels \(shape \(2, 1, 4, 3\)\).*must be 32"),
+        ('type: "Accuracy" accuracy_param { top_k: 4 }', [(2, 3), (2,)], "top_k 4 must be 1 to 3"),
+        ('type: "Accuracy" accuracy_param { axis: 2 }', [(2, 3), (2,)], "axis 2"),
+    ],
+)
+def test_refusals(text: str, shapes: list[tuple[int, ...]], words: str) -> None:
+    with pytest.raises(LayerError, match=words):
+        make_layer(text, *shapes)

@@ -1,0 +1,127 @@
+"""Activations: values that the records do not hold, gradients by differences, and refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caffecompat.layers import LayerError
+from caffecompat.schema import pb
+from tests.layers.make import make_layer
+
+EDGES = torch.tensor([-100.0, -1.0, -0.0, 0.0, 1.0, 6.0, 7.0, 100.0])
+
+SMOOTH = [
+    'type: "ReLU"',
+    'type: "ReLU" relu_param { negative_slope: 0.3 }',
+    'type: "ReLU6" relu_param { negative_slope: 0.3 }',
+    'type: "PReLU"',
+    'type: "PReLU" prelu_param { channel_shared: true }',
+    'type: "ELU" elu_param { alpha: 0.7 }',
+    'type: "Sigmoid"',
+    'type: "TanH"',
+    'type: "BNLL"',
+    'type: "AbsVal"',
+    'type: "Swish" swish_param { beta: 2 }',
+    'type: "Clip" clip_param { min: -1 max: 2 }',
+    'type: "Power" power_param { power: 3 scale: 0.5 shift: 1 }',
+    'type: "Power" power_param { power: 0 scale: 0.5 shift: 1 }',
+    'type: "Power" power_param { power: 2 scale: 0 shift: 3 }',
+    'type: "Exp" exp_param { base: 2 scale: 0.5 shift: 1 }',
+    'type: "Log" log_param { base: 10 scale: 0.1 shift: 3 }',
+]
+
+
+@pytest.mark.parametrize("text", SMOOTH)
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_gradient_is_the_derivative(text: str, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # Nothing lies within the step of a difference quotient from a corner (whole numbers).
+    x = torch.randint(-6, 6, (2, 3, 2), generator=generator).double() / 2 + 0.3
+    layer = make_layer(text, x.shape).double()
+    assert torch.autograd.gradcheck(layer, x.requires_grad_())
+
+
+@pytest.mark.parametrize("text", SMOOTH)
+def test_memory_format_is_kept(text: str) -> None:
+    x = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    layer = make_layer(text, x.shape)
+    top = layer(x)
+    assert top.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(top, layer(x.contiguous()))
+
+
+def test_corners_have_caffes_slopes() -> None:
+    x = EDGES.clone().requires_grad_()
+    make_layer('type: "ReLU" relu_param { negative_slope: 0.5 }', x.shape)(x).sum().backward()
+    assert x.grad.tolist() == [0.5, 0.5, 0.5, 0.5, 1, 1, 1, 1]
+    x.grad = None
+    make_layer('type: "ReLU6"', x.shape)(x).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0, 0, 1, 0, 0, 0]
+    x.grad = None
+    make_layer('type: "Clip" clip_param { min: -1 max: 6 }', x.shape)(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 1, 0, 0]
+
+
+def test_bnll_does_not_overflow() -> None:
+    top = make_layer('type: "BNLL"', EDGES.shape)(EDGES)
+    assert top[-1] == 100 and top[2] == pytest.approx(math.log(2)) and 0 <= top[0] < 1e-30
+
+
+def test_threshold_is_strict_and_passes_no_gradient() -> None:
+    layer = make_layer('type: "Threshold" threshold_param { threshold: 6 }', EDGES.shape)
+    assert layer(EDGES).tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert not layer.needs_gradient(0)
+
+
+def test_prelu_starts_at_a_quarter_and_has_caffes_blob_shapes() -> None:
+    each, shared = (
+        make_layer(f'type: "PReLU" prelu_param {{ channel_shared: {flag} }}', (2, 3, 4)) for flag in ("false", "true")
+    )
+    assert each.blobs[0].tolist() == [0.25] * 3
+    assert shared.blobs[0].shape == () and shared.blobs[0] == 0.25
+    filled = make_layer('type: "PReLU" prelu_param { filler { type: "constant" value: 0.1 } }', (2, 3))
+    assert filled.blobs[0].tolist() == pytest.approx([0.1] * 3)
+
+
+@pytest.mark.parametrize(
+    ("phase", "always", "drops"), [("TRAIN", "", True), ("TEST", "", False), ("TEST", "true", True)]
+)
+def test_dropout_scales_what_it_keeps(phase: str, always: str, drops: bool) -> None:
+    text = 'type: "Dropout" dropout_param { dropout_ratio: 0.3 %s }' % (always and "sample_weights_test: true")
+    layer = make_layer(text, (100, 100), phase=getattr(pb, phase))
+    torch.manual_seed(1)
+    top = layer(torch.ones(100, 100))
+    kept = 1 / 0.7 if drops else 1.0
+    torch.testing.assert_close(top[top != 0], torch.full_like(top[top != 0], kept))
+    assert (top == 0).float().mean().item() == pytest.approx(0.3 if drops else 0, abs=0.02)
+
+
+def test_dropout_follows_the_seed() -> None:
+    layer = make_layer('type: "Dropout"', (50,))
+    torch.manual_seed(3)
+    first = layer(torch.ones(50))
+    assert not torch.equal(first, layer(torch.ones(50)))
+    torch.manual_seed(3)
+    assert torch.equal(first, layer(torch.ones(50)))
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "words"),
+    [
+        ('type: "Dropout" dropout_param { dropout_ratio: 1 }', (2,), "dropout_ratio 1"),
+        ('type: "Clip" clip_param { min: 2 }', (2,), "needs max"),
+        ('type: "Clip" clip_param { min: 2 max: 1 }', (2,), "above max"),
+        ('type: "Exp" exp_param { base: 0 }', (2,), "base 0"),
+        ('type: "Log" log_param { base: 1 }', (2,), "base 1"),
+        ('type: "PReLU"', (2,), "channel axis"),
+    ],
+)
+def test_refusals(text: str, shape: tuple[int, ...], words: str) -> None:
+    with pytest.raises(LayerError, match=words):
+        make_layer(text, shape)
