@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,14 +87,14 @@ class Hdf5Source(Source):
 
 def _read_list(path: str) -> list[str]:
     try:
-        names = Path(path).read_text(errors="surrogateescape").split()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the list {path}: {error.strerror}") from None
-    if not names:
-        raise DataError(f"{path} lists no HDF5 file")
-    if names[0].startswith("\x89HDF"):
+    if content.startswith(b"\x89HDF"):
         raise DataError(f"{path} is an HDF5 file; `source` names a text file that lists HDF5 files")
-    return names
+    if not content.split():
+        raise DataError(f"{path} lists no HDF5 file")
+    return [os.fsdecode(name) for name in content.split()]
 
 
 def _load(path: str, tops: list[str]) -> list[np.ndarray]:
@@ -103,7 +104,8 @@ def _load(path: str, tops: list[str]) -> list[np.ndarray]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"cannot read the HDF5 file {path}: {error}") from None
+        reason = "No such file or directory" if not os.path.exists(path) else f"it is none, or damaged ({error})"
+        raise DataError(f"cannot read the HDF5 file {path}: {reason}") from None
     with file:
         found = [name for name in file if isinstance(file[name], h5py.Dataset)]
         for top in tops:

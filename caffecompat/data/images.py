@@ -60,14 +60,21 @@ class ListReader(Reader, Generic[_Entry]):
                     f"{name}.rand_skip of {skip} is more than the {len(self._entries)} lines of {self._list}"
                 )
 
-    def first(self) -> tuple[_Entry, Draw | None]:
+    def first(self) -> tuple[_Entry, Any]:
         """The first record, left in its place."""
-        return self._entries[self._at], None
+        state = self._random.getstate()
+        record = self._entries[self._at], self._draw()
+        self._random.setstate(state)
+        return record
 
-    def take(self, count: int) -> list[tuple[_Entry, Draw | None]]:
+    def _draw(self) -> Any:
+        """The random numbers of the next record."""
+        return self._transformer.draw(self._random)
+
+    def take(self, count: int) -> list[tuple[_Entry, Any]]:
         records = []
         for _ in range(count):
-            records.append((self._entries[self._at], self._transformer.draw(self._random)))
+            records.append((self._entries[self._at], self._draw()))
             self._at += 1
             if self._at == len(self._entries):
                 self._at = 0
@@ -75,7 +82,7 @@ class ListReader(Reader, Generic[_Entry]):
                     self._random.shuffle(self._entries)
         return records
 
-    def describe(self, record: tuple[_Entry, Draw | None]) -> str:
+    def describe(self, record: tuple[_Entry, Any]) -> str:
         entry = record[0]
         return f"{self._list}:{entry.line}: {self._root}{entry[0]}"
 

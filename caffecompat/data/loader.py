@@ -177,9 +177,12 @@ class Loader:
         return len(self._pending) < self._depth and all(batch.error is None for batch in self._pending)
 
     def _fill(self, batch: _Batch, start: int, records: list[Any]) -> None:
-        at, error = start, None
+        at = start
+        error: BaseException | None = None
         try:
             for at, record in enumerate(records, start):
+                if self._stopped:
+                    return
                 self._place(batch, at, record)
         except BaseException as caught:  # handed to the consumer
             error = caught

@@ -1,8 +1,8 @@
-"""`ImageSegData`: pictures with label pictures, from a text list of pairs."""
+"""`ImageSegData` and `DenseImageData`: pictures with label pictures, from a text list of pairs."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,16 +10,21 @@ from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.images import ListReader
 from caffecompat.data.loader import LoadedSource, Rows
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer, cut
+from caffecompat.data.transform import Draw, Transformer, Window, cut
 from caffecompat.formats.image_list import ListedPair, read_pair_list
+from caffecompat.formats.picture import resize_picture
+from caffecompat.schema import pb
 
-__all__ = ["ImageSegDataReader"]
+__all__ = ["DenseImageDataReader", "ImageSegDataReader", "PaddingImageSegDataReader"]
 
 
 class _Sample(NamedTuple):
+    """A picture and its label after all that changes sizes but the crop; `size` is that before scaling and padding."""
+
     picture: np.ndarray
     label: np.ndarray
     draw: Draw | None
+    size: tuple[int, int]
 
 
 class ImageSegDataReader(ListReader[ListedPair]):
@@ -30,27 +35,37 @@ class ImageSegDataReader(ListReader[ListedPair]):
     mirror are the same for both; `image_data_param.mirror` has no effect, only `transform_param.mirror`.
     """
 
+    tops = 2
+
     def __init__(self, request: Request) -> None:
-        param = request.layer.image_data_param
-        request.tops(2)
+        self._param = request.layer.image_data_param
+        request.tops(self.tops)
         transformer = Transformer(request, mean_file_allowed=False)
-        super().__init__(request, param, "image_data_param", read_pair_list, transformer)
-        self._color = param.is_color
+        super().__init__(request, self._param, "image_data_param", self._read_list, transformer)
+        self._color = self._param.is_color
+
+    def _read_list(self, path: str) -> list[ListedPair]:
+        return read_pair_list(path)
 
     def read(self, record: tuple[ListedPair, Draw | None]) -> _Sample:
         entry, draw = record
         picture = self._read(entry.image, entry.line, self._color)
-        label = self._read(entry.label, entry.line, False)
+        label = self._label(entry, picture)
         if not self._new_size and picture.shape[:2] != label.shape[:2]:
             raise DataError(
                 f"{self._list}:{entry.line}: the picture {entry.image} is {picture.shape[0]}x{picture.shape[1]}, "
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
-        return _Sample(self._resized(picture), self._resized(label), draw)
+        picture, label = self._resized(picture), self._resized(label)
+        return _Sample(picture, label, draw, (picture.shape[0], picture.shape[1]))
+
+    def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
+        return self._read(entry.label, entry.line, False)
 
     def shapes(self, sample: _Sample) -> list[Shape]:
-        shape = self._transformer.output_shape(*sample.picture.shape)
-        return [shape, (*shape[:2], 1)]
+        height, width, channels = sample.picture.shape
+        shape = self._transformer.output_shape(height, width, channels)
+        return [shape, (shape[0], shape[1], 1)]
 
     def write(self, sample: _Sample, rows: Rows) -> None:
         height, width = sample.picture.shape[:2]
@@ -59,7 +74,159 @@ class ImageSegDataReader(ListReader[ListedPair]):
         np.copyto(rows[1], cut(sample.label, window))
 
 
+class PaddingImageSegDataReader(ImageSegDataReader):
+    """The layer of that name in PSPNet's and DeepLab's Caffe.
+
+    A third top, data_dim (N, 1, 1, 2), holds the height and width of the picture in the batch, padding
+    left out. `label_type` IMAGE (the default) makes a constant label of the number in the second column,
+    NONE one of `ignore_label`. Before the crop comes a random factor of `scale_factors` (picture bilinear,
+    label nearest, sizes rounded down), then padding at the right and bottom by mean_value and `ignore_label`.
+    """
+
+    tops = 3
+
+    def _read_list(self, path: str) -> list[ListedPair]:
+        return read_pair_list(path, labels=self._param.label_type != pb.ImageDataParameter.NONE)
+
+    def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
+        kind = self._param.label_type
+        if kind == pb.ImageDataParameter.PIXEL:
+            return super()._label(entry, picture)
+        value = self._param.ignore_label if kind == pb.ImageDataParameter.NONE else _leading_number(entry.label)
+        return np.full((*picture.shape[:2], 1), value, np.uint8)
+
+    def read(self, record: tuple[ListedPair, Draw | None]) -> _Sample:
+        picture, label, draw, size = super().read(record)
+        factors = self._transformer.scale_factors
+        if factors and draw is not None:
+            factor = np.float32(factors[draw.scale % len(factors)])
+            height, width = int(size[0] * factor), int(size[1] * factor)
+            if not (height and width):
+                raise DataError(f"{self.describe(record)}: scale_factors {factor:g} leaves nothing of it")
+            picture = resize_picture(picture, height, width)
+            label = resize_picture(label, height, width, nearest=True)
+        return _Sample(self._padded(picture), self._padded_label(label), draw, size)
+
+    def shapes(self, sample: _Sample) -> list[Shape]:
+        return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)
+
+    def write(self, sample: _Sample, rows: Rows) -> None:
+        super().write(sample, rows)
+        rows[2][...] = np.minimum(rows[0].shape[:2], sample.size).reshape(1, 2, 1)
+
+    def _padded(self, picture: np.ndarray) -> np.ndarray:
+        mean = self._transformer.mean
+        if mean is None:
+            return self._pad(picture, 0.0)
+        return self._pad(picture, [float(value) for value in np.broadcast_to(mean, picture.shape[2])])
+
+    def _padded_label(self, label: np.ndarray) -> np.ndarray:
+        return self._pad(label, float(self._param.ignore_label))
+
+    def _pad(self, picture: np.ndarray, value: Any) -> np.ndarray:
+        height, width, channels = picture.shape
+        crop = self._transformer.crop or (0, 0)
+        down, right = max(0, crop[0] - height), max(0, crop[1] - width)
+        if not (down or right):
+            return picture
+        import cv2
+
+        padded = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT, value=value)
+        return padded.reshape(height + down, width + right, channels)
+
+
+class DenseImageDataReader(ListReader[ListedPair]):
+    """Pictures with a label for every pixel, as SegNet's and ENet's Caffe have them.
+
+    Tops: data (N, C, H, W), label (N, 1, H', W'). With new_height and new_width pictures are resized
+    bilinearly and labels by nearest neighbour, to 1 / label_divide_factor of the size. The layer's own
+    `mirror` and random crop (in both phases) come first and are the same for both; then `transform_param`,
+    whose mean and scale leave labels alone. (The fork draws its mirror and crop apart for pictures and
+    labels, which no one can want; here they go together.)
+    """
+
+    def __init__(self, request: Request) -> None:
+        param = request.layer.dense_image_data_param
+        request.tops(2)
+        super().__init__(request, param, "dense_image_data_param", read_pair_list, Transformer(request))
+        self._color = param.is_color
+        self._mirror = param.mirror
+        self._divide = max(1, param.label_divide_factor)
+        if (param.crop_height > 0) != (param.crop_width > 0):
+            raise DataError("dense_image_data_param needs crop_height and crop_width together, or neither")
+        self._crop = (param.crop_height, param.crop_width) if param.crop_height else None
+        if self._divide > 1 and (self._crop or self._transformer.crop):
+            raise DataError("a crop does not go with label_divide_factor: it would cut picture and label differently")
+        if self._divide > 1 and not self._new_size and self.batch_size > 1:
+            raise DataError("label_divide_factor needs new_height and new_width")
+
+    def _draw(self) -> Any:
+        bits = self._random.getrandbits
+        own = Draw(bits(32), bits(32), bits(32), 0) if self._mirror or self._crop else None
+        return own, super()._draw()
+
+    def read(self, record: Any) -> _Sample:
+        entry, (own, draw) = record
+        picture = self._read(entry.image, entry.line, self._color)
+        label = self._read(entry.label, entry.line, False)
+        if self._new_size:
+            height, width = self._new_size
+            picture = resize_picture(picture, height, width)
+            label = resize_picture(label, height // self._divide, width // self._divide, nearest=True)
+        if self._divide == 1 and picture.shape[:2] != label.shape[:2]:
+            raise DataError(
+                f"{self._list}:{entry.line}: the picture {entry.image} is {picture.shape[0]}x{picture.shape[1]}, "
+                f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
+            )
+        mirror = bool(self._mirror and own and own.mirror % 2)
+        return _Sample(self._cut(record, picture, own, mirror), self._cut(record, label, own, mirror), draw, (0, 0))
+
+    def _cut(self, record: Any, picture: np.ndarray, own: Draw | None, mirror: bool) -> np.ndarray:
+        """The layer's own mirror, then its crop."""
+        height, width = picture.shape[:2]
+        window = Window(0, 0, height, width, mirror)
+        picture = cut(picture, window) if mirror else picture
+        if self._crop is None or own is None:
+            return picture
+        if self._crop[0] > height or self._crop[1] > width:
+            raise DataError(
+                f"{self.describe(record)}: crop_height x crop_width, {self._crop[0]}x{self._crop[1]}, is larger than "
+                f"the picture, {height}x{width}"
+            )
+        down, right = height - self._crop[0], width - self._crop[1]
+        return cut(picture, Window(own.top % (down + 1), own.left % (right + 1), *self._crop, False))
+
+    def shapes(self, sample: _Sample) -> list[Shape]:
+        height, width, channels = sample.picture.shape
+        shape = self._transformer.output_shape(height, width, channels)
+        label = sample.label.shape if self._transformer.crop is None else (*shape[:2], 1)
+        return [shape, label]
+
+    def write(self, sample: _Sample, rows: Rows) -> None:
+        height, width = sample.picture.shape[:2]
+        window = self._transformer.window(height, width, sample.draw)
+        self._transformer.place(sample.picture, window, rows[0])
+        height, width = sample.label.shape[:2]
+        np.copyto(rows[1], cut(sample.label, self._transformer.window(height, width, sample.draw)))
+
+
+def _leading_number(text: str) -> int:
+    """C's atoi: the number that the text begins with, or 0; as an 8-bit pixel holds it."""
+    digits = ""
+    for character in text:
+        if not character.isdigit():
+            break
+        digits += character
+    return min(int(digits or "0"), 255)
+
+
 @register_source("ImageSegData")
 def _image_seg_data(request: Request) -> Source:
-    reader = ImageSegDataReader(request)
+    reader = (PaddingImageSegDataReader if len(request.layer.top) == 3 else ImageSegDataReader)(request)
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+
+
+@register_source("DenseImageData")
+def _dense_image_data(request: Request) -> Source:
+    reader = DenseImageDataReader(request)
     return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))

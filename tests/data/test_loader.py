@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffecompat.data import DataError
+from caffecompat.data.loader import LoadedSource, Reader, Rows
+from caffecompat.data.source import Shape
+
+
+class Numbers(Reader):
+    """Records 0, 1, 2, ... as rows of four; some are slow, some are bad."""
+
+    def __init__(self, size: int = 4, slow: set[int] = frozenset(), bad: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+        self.batch_size = size
+        self.taken = 0
+        self.closed = 0
+        self._slow, self._bad = slow, bad
+
+    def take(self, count: int) -> list[int]:
+        self.taken += count
+        return list(range(self.taken - count, self.taken))
+
+    def read(self, record: int) -> int:
+        if record in self._slow:
+            time.sleep(0.02)
+        if record in self._bad:
+            raise DataError(f"record {record} is bad")
+        return record
+
+    def shapes(self, sample: int) -> list[Shape]:
+        return [(4,), ()]
+
+    def write(self, sample: int, rows: Rows) -> None:
+        rows[0][:] = sample
+        rows[1][...] = -sample
+
+    def describe(self, record: int) -> str:
+        return f"record {record}"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture(autouse=True)
+def no_threads_left() -> Iterator[None]:
+    yield
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(t.name == "caffecompat loader" for t in threading.enumerate()):
+        time.sleep(0.01)
+    assert not [t for t in threading.enumerate() if t.name == "caffecompat loader"]
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_batches_come_in_order(threads: int) -> None:
+    source = LoadedSource(Numbers(5, slow={0, 6, 13}), 0, depth=3, threads=threads)
+    assert source.top_shapes == [(5, 4), (5,)]
+    for k in range(20):
+        data, label = source.next()
+        np.testing.assert_array_equal(label, -np.arange(5 * k, 5 * k + 5))
+        np.testing.assert_array_equal(data, np.repeat(np.arange(5 * k, 5 * k + 5), 4).reshape(5, 4))
+    source.close()
+
+
+def test_arrays_stay_the_callers() -> None:
+    with LoadedSource(Numbers(), 0, depth=2, threads=2) as source:
+        kept = [source.next()[0] for _ in range(12)]
+        assert [int(batch[0, 0]) for batch in kept] == list(range(0, 48, 4))
+
+
+def test_reads_no_further_ahead_than_asked() -> None:
+    reader = Numbers(4)
+    with LoadedSource(reader, 0, depth=3, threads=2) as source:
+        time.sleep(0.05)
+        assert reader.taken == 0  # nothing before the first batch is wanted
+        source.next()
+        deadline = time.monotonic() + 2
+        while reader.taken < 16 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert reader.taken == 16
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_earliest_error_comes_in_its_place_and_again(threads: int) -> None:
+    with LoadedSource(Numbers(8, slow={16, 17}, bad={17, 22, 23}), 0, depth=4, threads=threads) as source:
+        source.next()
+        source.next()
+        for _ in range(3):
+            with pytest.raises(DataError, match="record 17 is bad"):
+                source.next()
+
+
+def test_error_of_the_first_record_of_a_batch() -> None:
+    with LoadedSource(Numbers(8, slow={8}, bad={8}), 0, depth=2, threads=4) as source:
+        source.next()
+        with pytest.raises(DataError, match="record 8 is bad"):
+            source.next()
+
+
+def test_error_in_planning_reaches_the_caller() -> None:
+    class Torn(Numbers):
+        def take(self, count: int) -> list[int]:
+            if self.taken >= 8:
+                raise DataError("the database is damaged")
+            return super().take(count)
+
+    with LoadedSource(Torn(8), 0, depth=2, threads=2) as source:
+        source.next()
+        with pytest.raises(DataError, match="damaged"):
+            source.next()
+
+
+def test_a_record_of_another_shape_is_named() -> None:
+    class Uneven(Numbers):
+        def shapes(self, sample: int) -> list[Shape]:
+            return [(3 if sample == 6 else 2, 4, 1), ()]
+
+    with LoadedSource(Uneven(4), 0, depth=2, threads=2) as source:
+        source.next()
+        with pytest.raises(DataError, match=r"record 6 is 3x4x1, but the first of the batch, record 4, is 2x4x1"):
+            source.next()
+
+
+def test_close_stops_threads_and_reader() -> None:
+    reader = Numbers()
+    source = LoadedSource(reader, 0, depth=2, threads=3)
+    source.next()
+    source.close()
+    source.close()
+    assert reader.closed == 1
+    with pytest.raises(DataError, match="closed"):
+        source.next()
+
+
+def test_close_before_the_first_batch() -> None:
+    reader = Numbers()
+    LoadedSource(reader, 0, depth=2, threads=3).close()
+    assert reader.closed == 1
+
+
+def test_dropping_the_source_stops_the_threads() -> None:
+    reader = Numbers()
+    source: Any = LoadedSource(reader, 0, depth=2, threads=3)
+    source.next()
+    del source
+    gc.collect()
+    assert reader.closed == 1
+
+
+_SCRIPT = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_loader import Numbers
+from caffecompat.data.loader import LoadedSource
+{body}
+"""
+
+
+def run(body: str) -> subprocess.Popen[str]:
+    script = _SCRIPT.format(tests=str(Path(__file__).parent), body=body)
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_leaving_python_with_a_running_source_is_quiet() -> None:
+    process = run("source = LoadedSource(Numbers(4, slow=set(range(999))), 0, depth=4, threads=2); source.next()")
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 0
+
+
+def test_ctrl_c_while_waiting_for_a_batch() -> None:
+    process = run(
+        "class Stuck(Numbers):\n"
+        "    def read(self, record):\n"
+        "        time.sleep(0.5 if record else 0)\n"
+        "        return record\n"
+        "source = LoadedSource(Stuck(40), 0, depth=1, threads=1)\n"
+        "print('waiting', flush=True)\n"
+        "try:\n"
+        "    source.next()\n"
+        "except KeyboardInterrupt:\n"
+        "    source.close()\n"
+        "    print('interrupted')\n"
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30) == ("interrupted\n", "")
