@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat import glog
+from caffecompat.cli.convert_imageset import OPENED
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "compute the mean image of a database"
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.formats.mean import write_mean
 
     with open_database(args.database, args.backend) as database:
+        glog.info(f"Opened {database.backend} {args.database}", OPENED[database.backend])
         count = len(database)
         glog.info("Starting Iteration", "compute_image_mean.cpp:70")
         with live_line(count, "images", args.progress) as update:

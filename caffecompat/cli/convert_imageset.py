@@ -17,6 +17,8 @@ from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "make a database of the images in a list"
 
+OPENED = {"lmdb": "db_lmdb.cpp:35", "leveldb": "db_leveldb.cpp:18"}
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="ROOTFOLDER", help="put before each path of the list")
@@ -24,7 +26,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="DB_NAME", help="folder to make; must not exist")
     add_switch(parser, "gray", "treat images as grey ones")
     add_switch(parser, "shuffle", "shuffle the order of the images")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the shuffling, for the same order again")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the shuffling; another number, another order"
+    )
     parser.add_argument("--backend", default="lmdb", metavar="KIND", help="lmdb or leveldb (default lmdb)")
     parser.add_argument("--resize-width", type=int, default=0, metavar="N", help="width images are resized to")
     parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="height images are resized to")
@@ -60,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         check_size=args.check_size,
     )
+    glog.info(f"Opened {args.backend} {args.database}", OPENED[plan.backend.lower()])
     with live_line(len(entries), "images", args.progress) as update:
 
         def on_progress(done: int) -> None:

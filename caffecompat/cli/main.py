@@ -102,10 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _print_error(str(problem))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if debug:
             raise
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our stdout (head, less) has left; nothing is wrong.

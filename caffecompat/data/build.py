@@ -107,7 +107,10 @@ def build_database(
         resumed_at = journal.done
         if journal.done or journal.bad:
             on_resume(journal.done)
-        _write_records(folder, plan, journal, threads, on_progress, on_bad)
+        try:
+            _write_records(folder, plan, journal, threads, on_progress, on_bad)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{name}.partial keeps {journal.done} records; the same command goes on") from None
         if journal.bad and (not skip_bad or len(journal.bad) == len(plan.keys)):
             raise BuildError(_describe_bad(journal.bad, plan, name))
         for extra, text in plan.extras.items():

@@ -125,6 +125,8 @@ def decode_datum(record: Buffer) -> Datum:
             if kind == wire.VARINT:
                 _set_number(datum, number, value)
             elif kind == wire.BYTES:
+                if number == 1:
+                    raise DatumError("the record is an AnnotatedDatum (SSD), which the AnnotatedData layer reads")
                 if number == 4:
                     datum.data = view[value:at]
                 elif number == 6:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,6 +18,7 @@ from caffecompat.formats.database import Cursor, DatabaseError, DatabaseReader, 
 __all__ = ["LmdbReader", "LmdbWriter"]
 
 _FIRST_MAP = 64 << 20
+_SPARE = 1 << 20  # a disk with less than this left besides what is written counts as full
 
 
 class _Shared:
@@ -138,7 +140,7 @@ class LmdbWriter(DatabaseWriter):
         try:
             self._environment = lmdb.open(path, map_size=max(_FIRST_MAP, 2 * size))
         except (lmdb.Error, OSError) as error:
-            raise DatabaseError(f"cannot write the LMDB {path}: {_reason(error)}") from None
+            raise DatabaseError(f"cannot write the LMDB {path}: {_reason(error, path)}") from None
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         while True:
@@ -150,16 +152,22 @@ class LmdbWriter(DatabaseWriter):
             except lmdb.MapFullError:
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
             except (lmdb.Error, OSError) as error:
-                raise DatabaseError(f"cannot write to the LMDB {self.path}: {_reason(error)}") from None
+                size = sum(len(key) + len(value) for key, value in records)
+                raise DatabaseError(
+                    f"cannot write to the LMDB {self.path}: {_reason(error, self.path, size)}"
+                ) from None
 
     def close(self) -> None:
         self._environment.close()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: str, size: int = 0) -> str:
     """What went wrong, in the system's words where it was the system."""
     text = str(error)
-    for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EIO):
+    # LMDB calls a write that was cut short by a full disk an input/output error.
+    if os.strerror(errno.EIO) in text and os.path.isdir(path) and shutil.disk_usage(path).free < size + _SPARE:
+        return os.strerror(errno.ENOSPC)
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EIO):
         if os.strerror(code) in text:
             return os.strerror(code)
     return text

@@ -49,6 +49,7 @@ def test_the_log_has_caffes_lines(data, tmp_path, capfd):
     log = capfd.readouterr().err
     assert re.search(r"^I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ convert_imageset\.cpp:86\] Shuffling data$", log, re.M)
     assert re.search(r"convert_imageset\.cpp:89\] A total of 10 images\.$", log, re.M)
+    assert re.search(rf"db_lmdb\.cpp:35\] Opened lmdb {tmp_path}/db$", log, re.M)
     assert re.search(r"convert_imageset\.cpp:153\] Processed 10 files\.$", log, re.M)
 
 
@@ -58,9 +59,9 @@ def test_every_thousand_files_are_logged(data, tmp_path, capfd):
     assert re.findall(r"Processed (\d+) files", capfd.readouterr().err) == ["1000", "2000", "2300"]
 
 
-def test_shuffling_numbers_the_keys_anew_and_repeats_with_a_seed(data, tmp_path):
+def test_shuffling_numbers_the_keys_anew_and_repeats(data, tmp_path):
     for name in ("a", "b"):
-        flags = ["--shuffle=true", "--seed=3", "--encoded"]
+        flags = ["--shuffle=true", "--encoded"]
         assert main(["convert_imageset", *flags, "images/", "list.txt", str(tmp_path / name)]) == 0
     with open_database(tmp_path / "a") as a, open_database(tmp_path / "b") as b:
         assert list(a) == list(b)
@@ -107,17 +108,21 @@ def test_mistakes_exit_with_2_and_leave_nothing(data, tmp_path, capfd, words, sa
 def test_ctrl_c_exits_with_130_and_can_be_continued(data, tmp_path, monkeypatch, capfd):
     from caffecompat.data import build
 
-    def interrupt(*args):
+    def interrupted_after_five(batches):
+        yield next(batches)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build, "_publish", interrupt)
+    original = build._batches
+    monkeypatch.setattr(build, "_BATCH_RECORDS", 5)
+    monkeypatch.setattr(build, "_batches", lambda records: interrupted_after_five(original(records)))
     words = ["convert_imageset", "--encoded", "images/", "list.txt", str(tmp_path / "db")]
     assert main(words) == 130
+    assert "interrupted: " in (said := capfd.readouterr().err)
+    assert "db.partial keeps 5 records; the same command goes on" in said
     assert not (tmp_path / "db").exists()
-    monkeypatch.undo()
-    monkeypatch.chdir(data)
+    monkeypatch.setattr(build, "_batches", original)
     assert main(words) == 0
-    assert "db.partial after 10 images" in capfd.readouterr().err
+    assert "db.partial after 5 images" in capfd.readouterr().err
     with open_database(tmp_path / "db") as database:
         assert len(database) == 10
 

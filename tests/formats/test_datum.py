@@ -74,6 +74,12 @@ def test_unknown_fields_are_passed_over():
     assert decode_datum(record) == Datum(label=1)
 
 
+def test_an_annotated_datum_is_recognised():
+    record = pb.Datum(data=b"abc", label=-1).SerializeToString()
+    with pytest.raises(DatumError, match="AnnotatedDatum"):
+        decode_datum(b"\x0a" + bytes([len(record)]) + record)
+
+
 def test_the_pixels_are_a_view_of_the_record():
     record = encode_datum(Datum.from_array(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), 7))
     array = decode_datum(record).array()
