@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ class NetDocument:
         old = needs_upgrade(message, dialect)
         origins = upgrade_net(message, places, dialect)
         return cls(message, places.name, dialect, old, places, origins)
+
+    def keeping(self, layers: Sequence[int]) -> NetDocument:
+        """The same net with only these layers (indices into ``message.layer``), each still knowing its place."""
+        message = pb.NetParameter()
+        message.CopyFrom(self.message)
+        del message.layer[:]
+        message.layer.extend(self.message.layer[index] for index in layers)
+        origins = [self._origins[index] for index in layers]
+        return NetDocument(message, self.path, self.dialect, self.upgraded, self._places, origins)
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""

@@ -10,7 +10,7 @@ from typing import Any
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb
 
-__all__ = ["check_writable", "newest_solverstate", "snapshot_names"]
+__all__ = ["check_writable", "newest_solverstate", "snapshot_names", "weight_snapshots"]
 
 
 def snapshot_names(param: Any, iteration: int) -> tuple[str, str]:
@@ -46,9 +46,19 @@ def check_writable(param: Any) -> None:
 
 def newest_solverstate(param: Any) -> str | None:
     """The solverstate of the solver's prefix with the highest iteration, or None."""
+    found = _numbered(param.snapshot_prefix, "solverstate")
+    return found[-1][1] if found else None
+
+
+def weight_snapshots(prefix: str) -> list[tuple[int, str]]:
+    """(iteration, path) of each ``<prefix>_iter_N.caffemodel`` (or ``.caffemodel.h5``), in order."""
+    return _numbered(prefix, "caffemodel")
+
+
+def _numbered(prefix: str, kind: str) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
-    for path in glob.glob(glob.escape(f"{param.snapshot_prefix}_iter_") + "*"):
-        match = re.search(r"_iter_(\d+)\.solverstate(\.h5)?$", path)
+    for path in glob.glob(glob.escape(f"{prefix}_iter_") + "*"):
+        match = re.search(rf"_iter_(\d+)\.{kind}(\.h5)?$", path)
         if match:
             found.append((int(match[1]), path))
-    return max(found)[1] if found else None
+    return sorted(found)

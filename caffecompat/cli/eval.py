@@ -1,0 +1,31 @@
+"""Score a trained net.
+
+    caffecompat eval segmentation --model deploy.prototxt --weights net.caffemodel \\
+        --list val.txt --mean 73,82,72 --scale 0.022
+    caffecompat eval segmentation --model deploy.prototxt --snapshots snapshots/espnet --list val.txt --plot miou.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from types import ModuleType
+
+HELP = "score a net: IoU per class of segmentation"
+
+_TASKS = ("segmentation",)
+
+
+def _module(task: str) -> ModuleType:
+    return importlib.import_module(f"caffecompat.cli.eval_{task}")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    tasks = parser.add_subparsers(dest="task", metavar="|".join(_TASKS), required=True)
+    for task in _TASKS:
+        module = _module(task)
+        module.add_flags(tasks.add_parser(task, help=module.HELP, description=module.__doc__))
+
+
+def run(args: argparse.Namespace) -> int:
+    return int(_module(args.task).run(args))

@@ -1,0 +1,48 @@
+"""Flags of the verbs that feed pictures to a net."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.flags import UsageError
+
+if TYPE_CHECKING:
+    from caffecompat.evaluate import Preprocess
+
+__all__ = ["preprocess_flags", "preprocess_of", "size_of"]
+
+
+def preprocess_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--mean``, ``--scale``, ``--subtract`` and ``--size``."""
+    parser.add_argument("--mean", metavar="B,G,R", help="taken off each pixel first, as transform_param.mean_value is")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="what that is multiplied by (default 1)")
+    parser.add_argument("--subtract", metavar="B,G,R", help="taken off after the scaling: pixel * scale - subtract")
+    parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
+
+
+def preprocess_of(args: argparse.Namespace) -> Preprocess:
+    """What the flags say; a log line where they say nothing, because few nets are trained on raw pixels."""
+    from caffecompat import glog
+    from caffecompat.evaluate import Preprocess
+
+    if args.mean is None and args.subtract is None and args.scale == 1:
+        glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
+    return Preprocess(_numbers("mean", args.mean), args.scale, _numbers("subtract", args.subtract))
+
+
+def size_of(args: argparse.Namespace) -> tuple[int, int] | None:
+    """(height, width) of ``--size``."""
+    if not args.size:
+        return None
+    width, _, height = args.size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise UsageError(f"--size {args.size}: expected WIDTHxHEIGHT, as in 1024x512")
+    return int(height), int(width)
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"--{name} {text}: expected one number, or one a channel: B,G,R") from None
