@@ -34,14 +34,19 @@ __all__ = [
 
 @register("ReLU")
 class ReLU(Layer):
-    """max(x, 0) + negative_slope min(x, 0) (BVLC)."""
+    """max(x, 0) + negative_slope min(x, 0) (BVLC).
+
+    `inplace` is set by the net where nobody else needs the bottom; it counts without a slope only.
+    """
+
+    inplace: bool = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.slope = param.relu_param.negative_slope
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return F.leaky_relu(bottom, self.slope) if self.slope else F.relu(bottom)
+        return F.leaky_relu(bottom, self.slope) if self.slope else F.relu(bottom, self.inplace)
 
 
 @register("ReLU6")

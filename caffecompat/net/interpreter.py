@@ -35,6 +35,7 @@ class Interpreter:
 
     def __init__(self, net: Net) -> None:
         self.net = net
+        net.allow_inplace(False)
         self.steps = net.steps
         self.blobs: dict[str, Blob] = {}
         self._loss_blobs: dict[str, str] = {}  # blob of the net -> blob of the steps that carries its weight

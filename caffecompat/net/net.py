@@ -16,6 +16,7 @@ from caffecompat.layers import Context
 from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, Value, build_graph
+from caffecompat.net.inplace import find_inplace
 from caffecompat.net.layout import apply_memory_format, choose_memory_format
 from caffecompat.net.log import log_steps
 from caffecompat.net.module import make_module
@@ -102,6 +103,8 @@ class Net:
         apply_memory_format(self.layers, self.memory_format)
         self.module, self.fed = make_module(self.name, self.graph, self.layers, self._returned(), self._cut())
         self.execute: Callable[..., Tops] = self.module
+        self._inplace = find_inplace(self.graph, self.layers, self._returned().values())
+        self.allow_inplace(True)
         self._fed_from_sources = [layer for layer in self.layers if layer.source is not None]
         if log:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
@@ -152,6 +155,11 @@ class Net:
         self.device = torch.device(device)
         self.module.to(self.device)
         return self
+
+    def allow_inplace(self, allowed: bool) -> None:
+        """Let layers write over bottoms that nobody else needs; off for whoever wants to see every blob."""
+        for layer in self._inplace:
+            layer.module.inplace = allowed  # type: ignore[union-attr]
 
     def close(self) -> None:
         """Stop the sources."""
@@ -256,6 +264,8 @@ class Net:
             for slot, their_slot in zip(own.slots, theirs.slots, strict=True):
                 if slot.owner is None or slot.owner.shape == slot.shape:
                     slot.share(their_slot.parameter)
+            if own.module is not None:
+                own.module.weights_loaded()  # their statistics are not this net's to start anew
         if problems:
             raise NetError(problems)
 

@@ -27,6 +27,7 @@ class DebugInfo:
         self._hooks: list[Any] = []
 
     def __enter__(self) -> DebugInfo:
+        self._net.allow_inplace(False)
         for layer in self._net.layers:
             if layer.module is not None:
                 self._hooks.append(layer.module.register_forward_hook(self._forward_hook(layer)))
@@ -40,9 +41,7 @@ class DebugInfo:
     def _forward_hook(self, layer: Any) -> Any:
         def hook(module: Any, bottoms: tuple[Tensor, ...], tops: Tensor | tuple[Tensor, ...]) -> None:
             for name, top in zip(layer.tops, (tops,) if isinstance(tops, Tensor) else tops, strict=False):
-                glog.info(
-                    f"    [Forward] Layer {layer.name}, top blob {name} data: {_mean_abs(top)}", "net.cpp:574"
-                )
+                glog.info(f"    [Forward] Layer {layer.name}, top blob {name} data: {_mean_abs(top)}", "net.cpp:574")
             for index, blob in enumerate(module.blobs):
                 line = f"    [Forward] Layer {layer.name}, param blob {index} data: {_mean_abs(blob)}"
                 glog.info(line, "net.cpp:586")
