@@ -19,7 +19,7 @@ HELP = "compute the mean image of a database"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="INPUT_DB")
     parser.add_argument("output", metavar="OUTPUT_FILE", nargs="?")
-    parser.add_argument("--backend", metavar="KIND", help="lmdb or leveldb (found out by looking)")
+    parser.add_argument("--backend", choices=("lmdb", "leveldb"), help="default: found out by looking")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="that decode (default: one a core)")
     progress_flag(parser)
 

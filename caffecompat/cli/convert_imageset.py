@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the shuffling; another number, another order"
     )
-    parser.add_argument("--backend", default="lmdb", metavar="KIND", help="lmdb or leveldb (default lmdb)")
+    parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
     parser.add_argument("--resize-width", type=int, default=0, metavar="N", help="width images are resized to")
     parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="height images are resized to")
     add_switch(parser, "check-size", "all records must have the same size")
@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         check_size=args.check_size,
     )
-    glog.info(f"Opened {args.backend} {args.database}", OPENED[plan.backend.lower()])
     with live_line(len(entries), "images", args.progress) as update:
 
         def on_progress(done: int) -> None:
@@ -84,9 +83,11 @@ def run(args: argparse.Namespace) -> int:
             glog.error(f"Could not open or find file {args.root}{entries[index].path} "
                        f"({args.list}:{entries[index].line}: {why})", "io.cpp:80")  # fmt: skip
 
-        def on_resume(done: int) -> None:
-            glog.info(f"Continuing {args.database}.partial after {done} images")
-            logged.append(done // 1000 * 1000)
+        def on_start(done: int) -> None:
+            glog.info(f"Opened {args.backend} {args.database}", OPENED[args.backend])
+            if done:
+                glog.info(f"Continuing {args.database}.partial after {done} images")
+                logged.append(done // 1000 * 1000)
 
         report = build_database(
             args.database,
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             on_progress=on_progress,
             on_bad=on_bad,
-            on_resume=on_resume,
+            on_start=on_start,
         )
     if report.bad:
         glog.warning(f"{len(report.bad)} of {len(entries)} images could not be read and are not in {args.database}")

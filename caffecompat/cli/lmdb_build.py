@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(shuffle=None)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffling")
     parser.add_argument("--names", metavar="FILE", help="class names, one a line, to keep with the database")
-    parser.add_argument("--backend", default="lmdb", metavar="KIND", help="lmdb or leveldb (default lmdb)")
+    parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
     add_switch(parser, "skip-bad", "leave out images that are missing or damaged")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")
     progress_flag(parser)
@@ -45,6 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data.build import build_database
 
     plan = _plan(args)
+
+    def on_start(done: int) -> None:
+        if done:
+            glog.info(f"Continuing {args.out}.partial after {done} records", "lmdb.py:1")
+
     with record_progress(len(plan.keys), args.progress) as step:
         report = build_database(
             args.out,
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             on_progress=step,
             on_bad=lambda index, why: glog.warning(f"left out: {why}", "lmdb.py:1") if args.skip_bad else None,
-            on_resume=lambda done: glog.info(f"Continuing {args.out}.partial after {done} records", "lmdb.py:1"),
+            on_start=on_start,
         )
     rate = (len(plan.keys) - report.resumed_at) / max(report.seconds, 1e-9)
     left_out = f", {len(report.bad)} left out" if report.bad else ""

@@ -82,7 +82,7 @@ def build_database(
     threads: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
     on_bad: Callable[[int, str], None] = lambda index, why: None,
-    on_resume: Callable[[int], None] = lambda done: None,
+    on_start: Callable[[int], None] = lambda done: None,
 ) -> BuildReport:
     """Make the database `out`, or finish the one an earlier call with the same plan began.
 
@@ -91,7 +91,7 @@ def build_database(
         threads: how many encode; 0 is one a core.
         on_progress: told after each batch how many records are dealt with (by the calling thread, as the next two).
         on_bad: told of each record that cannot be made.
-        on_resume: told once how far an earlier build had come, if there is one to continue.
+        on_start: told once how many records an earlier build had dealt with; 0 when this one begins anew.
 
     Raises:
         BuildError: `out` exists, a build of it is running, or records could not be made and `skip_bad`
@@ -105,8 +105,7 @@ def build_database(
     with _workshop(name) as folder:
         journal = _Journal.load(folder, plan)
         resumed_at = journal.done
-        if journal.done or journal.bad:
-            on_resume(journal.done)
+        on_start(journal.done)
         try:
             _write_records(folder, plan, journal, threads, on_progress, on_bad)
         except KeyboardInterrupt:

@@ -92,7 +92,7 @@ def test_unreadable_images_are_left_out_with_a_line_each_and_a_count(data, tmp_p
         (["images/", "none.txt", "DB"], "cannot read the list none.txt: No such file"),
         (["images/", "list.txt", "db_raw_lmdb"], "db_raw_lmdb exists already"),
         (["images/", "list.txt", "DB", "--check_size"], "Incorrect data field size"),
-        (["images/", "list.txt", "DB", "--backend=hdf5"], "unknown database backend 'hdf5'"),
+        (["images/", "list.txt", "DB", "--backend=hdf5"], "invalid choice: 'hdf5'"),
         (["images/", "list.txt", "DB/none/db"], "No such file or directory"),
         (["nowhere/", "list.txt", "DB"], "none of the 10 records could be made"),
         (["images/", "list.txt"], "DB_NAME"),

@@ -75,7 +75,7 @@ def test_ctrl_c_keeps_what_is_written_and_the_next_call_goes_on(tmp_path):
     assert os.listdir(tmp_path) == ["db.partial"]
     encode, made = interrupted(-1)
     resumed = []
-    report = build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1, on_resume=resumed.append)
+    report = build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1, on_start=resumed.append)
     assert resumed == [20]
     assert made == list(range(20, 50))
     assert report.resumed_at == 20
