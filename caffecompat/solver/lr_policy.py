@@ -103,12 +103,14 @@ def check_policy(param: Any) -> list[str]:
     policy = param.lr_policy
     if policy not in POLICIES:
         known = ", ".join(POLICIES)
-        return [f"lr_policy {policy!r} is not one of {known}" if policy else f"lr_policy is missing; it is one of {known}"]
+        return [
+            f"lr_policy {policy!r} is not one of {known}" if policy else f"lr_policy is missing; it is one of {known}"
+        ]
     problems = []
     if policy == "step" and param.stepsize <= 0:
         problems.append("lr_policy 'step' needs stepsize above 0")
-    if policy == "poly" and param.max_iter <= 0:
-        problems.append("lr_policy 'poly' needs max_iter above 0")
+    if policy == "poly" and not param.HasField("max_iter"):
+        problems.append("lr_policy 'poly' needs max_iter")
     return problems
 
 

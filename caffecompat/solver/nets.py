@@ -33,7 +33,7 @@ def make_train_net(param: Any, path: str | None, settings: Sequence[str] = (), *
     ]
     where = path or "solver"
     if not given:
-        raise CaffeCompatError(f"{where}: names no net to train; add net: \"train_val.prototxt\" (or train_net)")
+        raise CaffeCompatError(f'{where}: names no net to train; add net: "train_val.prototxt" (or train_net)')
     if len(given) > 1:
         raise CaffeCompatError(f"{where}: names the training net {len(given)} times ({', '.join(given)}); keep one")
     value = getattr(param, given[0])

@@ -15,7 +15,9 @@ def _sum(b: NetBuilder, skip: str, blob: str) -> str:
     return b.relu(b.add(skip, blob))
 
 
-def _bottleneck(b: NetBuilder, bottom: str, inner: int, outer: int, *, dilation: int = 1, asymmetric: bool = False) -> str:
+def _bottleneck(
+    b: NetBuilder, bottom: str, inner: int, outer: int, *, dilation: int = 1, asymmetric: bool = False
+) -> str:
     blob = b.norm(b.conv(bottom, inner, 1))
     if asymmetric:
         blob = b.norm(b.conv(b.norm(b.conv(blob, inner, (5, 1))), inner, (1, 5)))

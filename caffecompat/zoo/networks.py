@@ -104,7 +104,7 @@ def _solver(config: Segmentation, net: str, prefix: str) -> Any:
     return solver
 
 
-def segmentation_files(network: str, config: Segmentation = Segmentation()) -> Files:  # noqa: B008 (frozen)
+def segmentation_files(network: str, config: Segmentation = Segmentation()) -> Files:
     """File name -> text of a two-stage segmentation network: the encoder first, then the full net from its snapshot.
 
     Args:

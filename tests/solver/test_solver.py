@@ -125,7 +125,12 @@ def test_hdf5_snapshots_resume(workdir, log):
 
 
 def test_newest_solverstate_goes_by_number(workdir):
-    for name in ("snap_iter_9.solverstate", "snap_iter_10.solverstate", "snap_iter_2.solverstate.h5", "other_iter_99.solverstate"):
+    for name in (
+        "snap_iter_9.solverstate",
+        "snap_iter_10.solverstate",
+        "snap_iter_2.solverstate.h5",
+        "other_iter_99.solverstate",
+    ):
         open(name, "w").close()
 
     class Param:
@@ -166,7 +171,9 @@ def test_wrong_settings_are_explained(workdir, log, settings, message):
 
 
 def test_settings_reach_the_solver_and_the_layers(workdir, log):
-    solver = Solver("solver.prototxt", overrides=["base_lr=0.25", "data.hdf5_data_param.batch_size=3", "ip.param=lr_mult: 0"])
+    solver = Solver(
+        "solver.prototxt", overrides=["base_lr=0.25", "data.hdf5_data_param.batch_size=3", "ip.param=lr_mult: 0"]
+    )
     assert solver.param.base_lr == 0.25
     assert solver.net.blob_shapes["data"] == (3, 3)
     assert [p.lr_mult for p in solver.net.params] == [0, 1]
