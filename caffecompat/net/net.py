@@ -266,8 +266,6 @@ class Net:
                     slot.share(their_slot.parameter)
             if own.module is not None:
                 own.module.weights_loaded()  # their statistics are not this net's to start anew
-            if own.module is not None:
-                own.module.weights_loaded()  # their statistics are not this net's to start anew
         if problems:
             raise NetError(problems)
 
