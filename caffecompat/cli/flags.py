@@ -37,7 +37,10 @@ def _boolean(text: str) -> bool:
 def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False) -> None:
     """Add a gflags boolean: ``--name``, ``--noname``, ``--name=true``."""
     dest = name.replace("-", "_")
-    parser.add_argument(f"--{name}", type=_boolean, default=default, metavar="BOOL", dest=dest, help=help)
+    # normalise() always adds the value, so that "?" never takes the word behind the flag.
+    parser.add_argument(
+        f"--{name}", type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", dest=dest, help=help
+    )
 
 
 def split_commas(text: str) -> list[str]:
@@ -79,7 +82,9 @@ class FlagParser(argparse.ArgumentParser):
     def normalise(self, tokens: Iterable[str]) -> list[str]:
         """Rewrite every flag to ``--name`` or ``--name=value``, positionals untouched."""
         switches = {
-            option for option, action in self._option_string_actions.items() if getattr(action, "type", None) is _boolean
+            option
+            for option, action in self._option_string_actions.items()
+            if getattr(action, "type", None) is _boolean
         }
         result: list[str] = []
         pasted = False

@@ -17,7 +17,9 @@ Update = Callable[[int, str], None]
 
 def progress_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--progress auto|always|never``."""
-    parser.add_argument("--progress", default="auto", metavar="WHEN", help="live line: auto (on a terminal), always, never")
+    parser.add_argument(
+        "--progress", default="auto", metavar="WHEN", help="live line: auto (on a terminal), always, never"
+    )
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Score a model on its TEST-phase data, as `caffe test` does.
 
-    caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100
+caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="batches to run (default 50)")
     parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
-    add_switch(parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values")
+    add_switch(
+        parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
+    )
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     device_flags(parser)
     progress_flag(parser)

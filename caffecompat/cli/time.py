@@ -1,6 +1,6 @@
 """Time a model's forward and backward pass, in all and layer by layer, as `caffe time` does.
 
-    caffecompat time --model deploy.prototxt --iterations 20
+caffecompat time --model deploy.prototxt --iterations 20
 """
 
 from __future__ import annotations

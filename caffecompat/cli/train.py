@@ -1,8 +1,8 @@
 """Train or fine-tune a net from its solver.prototxt, as `caffe train` does.
 
-    caffecompat train --solver solver.prototxt --weights pretrained.caffemodel
-    caffecompat train --solver solver.prototxt --snapshot net_iter_5000.solverstate
-    caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_data_param.source=train.txt
+caffecompat train --solver solver.prototxt --weights pretrained.caffemodel
+caffecompat train --solver solver.prototxt --snapshot net_iter_5000.solverstate
+caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_data_param.source=train.txt
 """
 
 from __future__ import annotations
@@ -24,15 +24,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", metavar="FILE", help="the solver definition (required)")
     parser.add_argument("--weights", metavar="A,B", help="weights to start from, copied by layer name, in order")
     parser.add_argument("--snapshot", metavar="FILE", help="solverstate to resume from (ours or original Caffe's)")
-    parser.add_argument("--resume", metavar="auto", help="'auto': resume from the newest solverstate of the prefix, if any")
+    parser.add_argument(
+        "--resume", metavar="auto", help="'auto': resume from the newest solverstate of the prefix, if any"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
     parser.add_argument("--level", type=int, metavar="N", help="NetState level")
     parser.add_argument("--stage", metavar="A,B", help="NetState stages")
-    parser.add_argument("--sigint_effect", "--sigint-effect", default="stop", help="on Ctrl-C: stop, snapshot or none")
-    parser.add_argument("--sighup_effect", "--sighup-effect", default="snapshot", help="on SIGHUP: snapshot, stop or none")
+    parser.add_argument("--sigint-effect", metavar="ACTION", default="stop", help="on Ctrl-C: stop, snapshot or none")
+    parser.add_argument(
+        "--sighup-effect", metavar="ACTION", default="snapshot", help="on SIGHUP: snapshot, stop or none"
+    )
     add_switch(parser, "dry-run", "build the nets, print what would be trained, and stop")
-    add_switch(parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values")
+    add_switch(
+        parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
+    )
     add_switch(parser, "strict", "unknown fields in the prototxts are errors")
     device_flags(parser)
     progress_flag(parser)
@@ -60,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if devices > 1:
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
         solver.param.iter_size *= devices
-        glog.info(f"{devices} GPUs named: computing their {devices} batches an iteration on {device} (iter_size x {devices})")
+        glog.info(
+            f"{devices} GPUs named: computing their {devices} batches an iteration on {device} (iter_size x {devices})"
+        )
     solver.signals = signals
     resume = args.snapshot or (_newest(solver) if args.resume else None)
     if not resume:
@@ -93,7 +101,9 @@ def _newest(solver: Solver) -> str | None:
 
     found = newest_solverstate(solver.param)
     if not found:
-        glog.info(f"--resume auto: no {solver.param.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")
+        glog.info(
+            f"--resume auto: no {solver.param.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning"
+        )
     return found
 
 
