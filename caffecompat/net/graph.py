@@ -59,7 +59,7 @@ class Graph:
 def with_automatic_tops(param: Any) -> Any:
     """`param`, or a copy with the tops that a loss layer makes unnamed (BVLC ``AutoTopBlobs``)."""
     cls = layer_class(param.type)
-    missing = cls.tops[0] - len(param.top) if cls is not None and cls.is_loss else 0
+    missing = max(1, cls.tops[0]) - len(param.top) if cls is not None and cls.is_loss else 0
     if missing <= 0:
         return param
     complete = type(param)()

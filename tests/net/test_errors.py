@@ -1,0 +1,104 @@
+"""A prototxt that makes no net: every problem at once, each with its place and a way out."""
+
+from pathlib import Path
+
+import pytest
+
+from caffecompat.net import Net, NetError
+from caffecompat.schema import pb
+from tests.net.nets import INPUT, conv, layer, make_net, problems_of
+
+
+def test_everything_at_once_with_places(tmp_path: Path) -> None:
+    found = problems_of(
+        tmp_path,
+        INPUT
+        + layer("Convolutoin", "data", "a")
+        + layer("ReLU", "data2", "b")
+        + layer("ProposalX", "a", "c")
+        + conv("d", "data", more="loss_weight: 1 loss_weight: 2"),
+    )
+    assert [problem.split(" ")[0] for problem in found] == ["2:1:", "3:1:", "4:1:", "5:1:"]
+    assert "layer 'a' (Convolutoin): is of no type that any known Caffe has; did you mean 'Convolution'?" in found[0]
+    assert "did you mean 'data'?" in found[1]
+    assert "2 loss_weight for 1 tops" in found[3]
+
+
+def test_type_of_another_fork_is_named_with_the_fork(tmp_path: Path) -> None:
+    [problem] = problems_of(tmp_path, INPUT + layer("DenseCRF", "data", "c"))
+    assert "is a layer of PSPNet Caffe, DeepLab Caffe that caffecompat does not implement" in problem
+
+
+def test_layers_behind_a_broken_one_are_not_blamed(tmp_path: Path) -> None:
+    found = problems_of(tmp_path, INPUT + layer("Nonsense", "data", "a") + conv("b", "a") + layer("ReLU", "b", "r"))
+    assert len(found) == 1
+
+
+def test_layer_rules_carry_the_place(tmp_path: Path) -> None:
+    [problem] = problems_of(tmp_path, INPUT + 'layer { name: "e" type: "Eltwise" bottom: "data" top: "e" }')
+    assert problem.startswith("2:1: layer 'e' (Eltwise):")
+
+
+def test_shapes_that_do_not_fit(tmp_path: Path) -> None:
+    big = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 9 } }'
+    other = INPUT.replace("data", "other").replace("dim: 6", "dim: 5")
+    found = problems_of(
+        tmp_path, INPUT + other + big + 'layer { name: "s" type: "Eltwise" bottom: "data" bottom: "other" top: "s" }'
+    )
+    assert ["layer 'p' (Pooling)" in found[0], "layer 's' (Eltwise)" in found[1]] == [True, True]
+
+
+def test_data_layers_need_sources(tmp_path: Path) -> None:
+    [problem] = problems_of(tmp_path, 'layer { name: "d" type: "Data" top: "x" }')
+    assert "made without data sources" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'layer { name: "d" type: "Input" top: "a" top: "b" top: "c" input_param { shape { } shape { } } }',
+            "2 shapes for 3 tops",
+        ),
+        ('layer { name: "d" type: "MemoryData" top: "a" top: "b" memory_data_param { batch_size: 1 } }', "above 0"),
+        (
+            INPUT + conv("c", "data", more="propagate_down: true propagate_down: false"),
+            "2 propagate_down for 1 bottoms",
+        ),
+        (INPUT + conv("c", "data") + conv("c", "data", "e"), "has the name of another layer with parameters"),
+        (INPUT + 'layer { name: "x" bottom: "data" top: "y" }', "has no type"),
+    ],
+)
+def test_other_rules(tmp_path: Path, text: str, said: str) -> None:
+    [problem] = problems_of(tmp_path, text)
+    assert said in problem
+
+
+def test_only_the_phase_asked_for_is_checked() -> None:
+    broken = 'layer { name: "x" type: "Nonsense" bottom: "data" top: "x" include { phase: TRAIN } }'
+    assert make_net(INPUT + broken, pb.TEST).outputs == ["data"]
+    with pytest.raises(NetError):
+        make_net(INPUT + broken, pb.TRAIN)
+
+
+def test_sources_of_a_net_that_fails_are_closed() -> None:
+    closed = []
+
+    class Batches:
+        top_shapes = ((1, 3, 4, 4),)
+
+        def next(self) -> tuple:
+            raise AssertionError
+
+        def close(self) -> None:
+            closed.append(True)
+
+    text = 'layer { name: "d" type: "Data" top: "data" }' + layer("Nonsense", "data", "x")
+    with pytest.raises(NetError):
+        make_net(text, sources=lambda *args: Batches())
+    assert closed == [True]
+
+
+def test_missing_file() -> None:
+    with pytest.raises(Exception, match="no such file"):
+        Net("nowhere.prototxt", pb.TEST, log=False)
