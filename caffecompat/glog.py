@@ -7,12 +7,13 @@ line that prints the line in BVLC Caffe. Parsers look at the text behind ``]``.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
 
-__all__ = ["error", "info", "number", "set_sink", "warning"]
+__all__ = ["error", "info", "number", "set_min_level", "set_sink", "warning"]
 
 
 def _stderr(line: str) -> None:
@@ -28,12 +29,31 @@ def set_sink(sink: Callable[[str], None] | None) -> None:
     _sink = sink or _stderr
 
 
+_min_level: int | None = None
+
+
+def set_min_level(level: int | None) -> None:
+    """Print lines from this severity on (0 info, 1 warning, 2 error); ``None`` leaves it to ``GLOG_minloglevel``.
+
+    The environment variable is read anew for every line: scripts set it before ``import caffe``.
+    """
+    global _min_level
+    _min_level = level
+
+
+def _is_muted(severity: str) -> bool:
+    least = _min_level if _min_level is not None else os.environ.get("GLOG_minloglevel", "0")  # noqa: SIM112  (glog's spelling)
+    return str(least).isdigit() and "IWEF".index(severity) < int(least)
+
+
 def number(value: float) -> str:
     """A float as C++ streams print it: six significant digits, ``%g`` style."""
     return f"{value:.6g}"
 
 
 def _log(severity: str, message: str, where: str) -> None:
+    if _is_muted(severity):
+        return
     now = datetime.now()
     thread = threading.get_native_id()
     _sink(f"{severity}{now:%m%d %H:%M:%S.%f} {thread:>5} {where}] {message}")

@@ -1,42 +1,145 @@
-"""The face of ``import caffe``: nets, blobs and solvers under pycaffe's names.
+"""The face of ``import caffe``: everything that BVLC's pycaffe offers, under the same names.
 
 >>> import caffecompat.pycaffe as caffe
 >>> net = caffe.Net("deploy.prototxt", "weights.caffemodel", caffe.TEST)  # doctest: +SKIP
 >>> net.blobs["data"].data[...] = image  # doctest: +SKIP
 >>> net.forward()["prob"]  # doctest: +SKIP
+
+Scripts that say ``import caffe`` run as they are after :func:`install`, or by ``caffecompat run script.py``. Names are
+imported when first used: what needs no torch (`io`, `net_spec`, `proto`, ...) never loads it.
 """
 
-from caffecompat.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
-from caffecompat.pycaffe.net import Blob, Layer, Net, layer_type_list
-from caffecompat.pycaffe.solver import (
-    AdaDeltaSolver,
-    AdaGradSolver,
-    AdamSolver,
-    NesterovSolver,
-    RMSPropSolver,
-    SGDSolver,
-    get_solver,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffecompat.pycaffe import classifier, coord_map, detector, draw, io, net_spec, proto
+    from caffecompat.pycaffe.binding import install
+    from caffecompat.pycaffe.classifier import Classifier
+    from caffecompat.pycaffe.detector import Detector
+    from caffecompat.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
+    from caffecompat.pycaffe.net import Blob, Net, layer_type_list
+    from caffecompat.pycaffe.net_spec import NetSpec, layers, params, to_proto
+    from caffecompat.pycaffe.process import (
+        NCCL,
+        Timer,
+        has_nccl,
+        init_log,
+        log,
+        set_logging_disabled,
+        set_multiprocess,
+        set_solver_count,
+        set_solver_rank,
+        solver_count,
+        solver_rank,
+    )
+    from caffecompat.pycaffe.python_layer import Layer
+    from caffecompat.pycaffe.solver import (
+        AdaDeltaSolver,
+        AdaGradSolver,
+        AdamSolver,
+        NesterovSolver,
+        RMSPropSolver,
+        SGDSolver,
+        get_solver,
+    )
+
+__version__ = "1.0.0"  # of the pycaffe whose surface this is; caffecompat's own is caffecompat.__version__
 
 TRAIN = 0
 TEST = 1
 
+_HOMES = {
+    "binding": ("install",),
+    "classifier": ("Classifier",),
+    "detector": ("Detector",),
+    "mode": ("set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"),
+    "net": ("Blob", "Net", "layer_type_list"),
+    "net_spec": ("NetSpec", "layers", "params", "to_proto"),
+    "process": (
+        "NCCL",
+        "Timer",
+        "has_nccl",
+        "init_log",
+        "log",
+        "set_logging_disabled",
+        "set_multiprocess",
+        "set_solver_count",
+        "set_solver_rank",
+        "solver_count",
+        "solver_rank",
+    ),
+    "python_layer": ("Layer",),
+    "solver": (
+        "AdaDeltaSolver",
+        "AdaGradSolver",
+        "AdamSolver",
+        "NesterovSolver",
+        "RMSPropSolver",
+        "SGDSolver",
+        "get_solver",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("classifier", "coord_map", "detector", "draw", "io", "net_spec", "proto")
+
 __all__ = [
+    "NCCL",
     "TEST",
     "TRAIN",
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
     "Blob",
+    "Classifier",
+    "Detector",
     "Layer",
     "NesterovSolver",
     "Net",
+    "NetSpec",
     "RMSPropSolver",
     "SGDSolver",
+    "Timer",
+    "classifier",
+    "coord_map",
+    "detector",
+    "draw",
     "get_solver",
+    "has_nccl",
+    "init_log",
+    "install",
+    "io",
     "layer_type_list",
+    "layers",
+    "log",
+    "net_spec",
+    "params",
+    "proto",
     "set_device",
+    "set_logging_disabled",
     "set_mode_cpu",
     "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
+    "to_proto",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"caffecompat.pycaffe.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'caffecompat.pycaffe' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"caffecompat.pycaffe.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
