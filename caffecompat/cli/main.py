@@ -20,7 +20,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "Train and measure": ("train", "test", "time", "eval", "parse-log", "device_query"),
     "Data sets": ("convert_imageset", "compute_image_mean", "lmdb"),
     "Files": ("weights", "upgrade_net_proto_text", "upgrade_net_proto_binary", "upgrade_solver_proto_text"),
-    "Run": ("segment", "demo"),
+    "Run": ("segment", "run", "demo"),
 }
 
 
@@ -60,6 +60,14 @@ def _split_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
     raise UsageError(f"caffecompat: unknown verb {words[0]!r}{hint}\nSee 'caffecompat --help'.")
 
 
+def _split_script(tokens: list[str]) -> tuple[list[str], list[str]]:
+    """The command's own tokens, and what follows the script of ``run``: its arguments, whatever they look like."""
+    if tokens[:1] != ["run"]:
+        return tokens, []
+    script = next((at for at, token in enumerate(tokens) if at and not token.startswith("-")), len(tokens))
+    return tokens[: script + 1], tokens[script + 1 :]
+
+
 def _print_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
@@ -81,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is done, 1 is "the data says no" (a difference, a violation, a failed
     verification), 2 a wrong command or unreadable input, 130 interrupted.
     """
-    tokens = list(sys.argv[1:] if argv is None else argv)
+    tokens, passed_on = _split_script(list(sys.argv[1:] if argv is None else argv))
     debug = "--debug" in tokens or "-debug" in tokens
     tokens = [token for token in tokens if token not in ("--debug", "-debug")]
     try:
@@ -95,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if tokens else 2
         verb, rest = _split_verb(tokens)
         module, args = _parse(verb, rest)
-        args.debug = debug
+        args.debug, args.passed_on = debug, passed_on
         return int(module.run(args))
     except CaffeCompatError as problem:
         if debug:
