@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CaffeCompatError"]
+__all__ = ["CaffeCompatError", "add_note", "notes"]
 
 
 class CaffeCompatError(Exception):
@@ -12,3 +12,13 @@ class CaffeCompatError(Exception):
     (``file:line:column`` when known), what was expected and what to do. The
     command line prints it without a traceback and exits with status 2.
     """
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a line that says where an error of the user's own code happened (PEP 678, also before Python 3.11)."""
+    error.__dict__.setdefault("__notes__", []).append(note)
+
+
+def notes(error: BaseException) -> list[str]:
+    """The lines added by :func:`add_note`."""
+    return list(getattr(error, "__notes__", []))

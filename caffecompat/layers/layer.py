@@ -29,11 +29,13 @@ class Context:
 
     `phase` is 0 for TRAIN and 1 for TEST; `dialect` is the letter of the Caffe
     fork whose rules the net's text follows ("B" BVLC, "S" SSD, "X" Xilinx,
-    "J" Jacinto/NVCaffe, "E" ENet/SegNet, "P" PSPNet/DeepLab).
+    "J" Jacinto/NVCaffe, "E" ENet/SegNet, "P" PSPNet/DeepLab). `beside` is the
+    path of the prototxt, None for a net made in memory.
     """
 
     phase: int
     dialect: str = "B"
+    beside: str | None = None
 
 
 class Layer(nn.Module):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.layers import Context, Layer, layer_class, layer_types
 from caffecompat.net.graph import Graph, Node, Value
 from caffecompat.net.params import BlobSlot, make_slots
@@ -97,6 +97,8 @@ def build_layers(
         except CaffeCompatError as problem:
             problems.append(Problem(node.index, str(problem)))
         except (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError) as problem:
+            if notes(problem):  # it comes from a Python layer's code, and says so
+                raise
             # Torch refuses what the prototxt asks for: negative sizes, shapes that do not fit together.
             given = ", ".join(str(shapes.get(v)) for v in node.bottoms if v is not None)
             problems.append(Problem(node.index, f"cannot work on bottoms of shape {given or 'none'}: {problem}"))

@@ -86,7 +86,7 @@ class Net:
         self.device = torch.device("cpu")
         self.graph: Graph = build_graph(message, document.message)
         self.layers, shapes, made_badly = build_layers(
-            self.graph, Context(phase, document.dialect), sources, document.path
+            self.graph, Context(phase, document.dialect, document.path), sources, document.path
         )
         found = self.graph.problems + made_badly + _check_layers(self.layers)
         self.params: list[LearnableParam]

@@ -1,0 +1,61 @@
+"""HDF5Output: blobs written to a file as the net computes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["HDF5Output"]
+
+
+@register("HDF5Output")
+class HDF5Output(Layer):
+    """Writes its bottoms into the datasets `data` and `label` of hdf5_output_param.file_name (BVLC).
+
+    Both become (N, C, H, W) float32, missing axes being 1. The first forward pass starts the file anew, each further
+    one appends its rows (where Caffe ends with an error), and after each the file is whole. Building a net leaves the
+    file alone.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    tops: ClassVar[tuple[int, int | None]] = (0, 0)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.path = param.hdf5_output_param.file_name
+        if not self.path:
+            raise LayerError("hdf5_output_param.file_name is missing: the file to write")
+        folder = os.path.dirname(self.path) or "."
+        if not os.path.isdir(folder):
+            raise LayerError(f"hdf5_output_param.file_name {self.path!r}: there is no folder {folder!r}")
+        for name, shape in zip(param.bottom, bottom_shapes, strict=True):
+            if len(shape) > 4:
+                raise LayerError(f"{name!r} has more than four axes: {tuple(shape)}")
+        if bottom_shapes[0][:1] != bottom_shapes[1][:1]:
+            raise LayerError(
+                f"{param.bottom[0]!r} and {param.bottom[1]!r} must have as many items: "
+                f"{tuple(bottom_shapes[0])} and {tuple(bottom_shapes[1])}"
+            )
+        self.begun = False
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+        if not data.is_meta:
+            from caffecompat.formats.hdf5_rows import write_rows
+
+            rows = {name: _four_axes(blob) for name, blob in (("data", data), ("label", label))}
+            write_rows(self.path, {name: blob.numpy() for name, blob in rows.items()}, append=self.begun)
+            self.begun = True
+        return ()
+
+
+def _four_axes(blob: Tensor) -> Tensor:
+    return blob.detach().float().cpu().reshape(blob.shape + (1,) * (4 - blob.dim()))

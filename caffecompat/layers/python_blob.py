@@ -1,0 +1,199 @@
+"""Blobs as the code of a Python layer sees them: NumPy arrays `data` and `diff` of a shape."""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffecompat.layers.layer import Layer, LayerError
+
+__all__ = ["ArrayBlob", "BlobFace", "BlobList", "ParameterBlob"]
+
+Shape = tuple[int, ...]
+
+
+class BlobFace(ABC):
+    """What every blob of pycaffe has: live arrays, the shape, and its old four-axis names."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Sizes of the axes."""
+
+    @property
+    @abstractmethod
+    def data(self) -> np.ndarray:
+        """The values; writing into the array changes the blob."""
+
+    @property
+    @abstractmethod
+    def diff(self) -> np.ndarray:
+        """The gradient; writing into the array changes the blob."""
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return math.prod(self.shape)
+
+    def _legacy(self, axis: int) -> int:
+        if len(self.shape) > 4:
+            raise ValueError(f"num, channels, height and width are for blobs of up to 4 axes, this one is {self.shape}")
+        return (*self.shape, 1, 1, 1, 1)[axis]
+
+    @property
+    def num(self) -> int:
+        """Size of axis 0, or 1."""
+        return self._legacy(0)
+
+    @property
+    def channels(self) -> int:
+        """Size of axis 1, or 1."""
+        return self._legacy(1)
+
+    @property
+    def height(self) -> int:
+        """Size of axis 2, or 1."""
+        return self._legacy(2)
+
+    @property
+    def width(self) -> int:
+        """Size of axis 3, or 1."""
+        return self._legacy(3)
+
+
+class ArrayBlob(BlobFace):
+    """A bottom or top of a Python layer: float32 arrays in C order that keep their values until they must grow."""
+
+    def __init__(self, shape: Shape = ()) -> None:
+        self._shape = shape
+        self._flat: dict[str, np.ndarray] = {}
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._array("data")
+
+    @property
+    def diff(self) -> np.ndarray:
+        return self._array("diff")
+
+    def reshape(self, *shape: int) -> None:
+        """Take another shape; values stay as far as the memory reaches, more memory begins with zeros."""
+        sizes = tuple(operator.index(size) for size in shape)
+        if any(size < 0 for size in sizes):
+            raise ValueError(f"a blob cannot have the shape {sizes}")
+        self._shape = sizes
+
+    def take(self, tensor: Tensor) -> None:
+        """Hold the values of a tensor on the CPU, without a copy where it is float32 in C order."""
+        # Code of Python layers counts on C order: it flattens, and passes pointers on.
+        array = tensor.detach().float().contiguous().numpy()
+        self._shape = array.shape
+        self._flat["data"] = array.reshape(-1)
+
+    def _array(self, side: str) -> np.ndarray:
+        flat, count = self._flat.get(side), self.count
+        if flat is None or flat.size < count:
+            flat = self._flat[side] = np.zeros(count, np.float32)
+        return flat[:count].reshape(self._shape)
+
+
+class ParameterBlob(BlobFace):
+    """A blob of `self.blobs`: a parameter of the torch module, wherever it lives.
+
+    On the CPU the arrays are its memory. On a GPU they are copies, which `push` writes back.
+    """
+
+    def __init__(self, module: Layer, name: str) -> None:
+        self._module = module
+        self._name = name
+        self._copies: list[tuple[Tensor, Tensor]] = []  # what was handed out, and where it belongs
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self._parameter.shape)
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._array(self._parameter.detach())
+
+    @property
+    def diff(self) -> np.ndarray:
+        parameter = self._parameter
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        return self._array(parameter.grad)
+
+    @property
+    def _parameter(self) -> nn.Parameter:
+        return getattr(self._module, self._name)  # sharing with another net replaces it
+
+    def reshape(self, *shape: int) -> None:
+        """Parameters keep their shape."""
+        if tuple(shape) != self.shape:
+            raise ValueError(f"a parameter blob keeps its shape {self.shape}")
+
+    def _array(self, tensor: Tensor) -> np.ndarray:
+        if tensor.is_meta:
+            return np.zeros(self.shape, np.float32)
+        if tensor.device.type == "cpu":
+            return tensor.numpy()
+        for copy, origin in self._copies:
+            if origin.data_ptr() == tensor.data_ptr():
+                return copy.numpy()
+        copy = tensor.cpu()
+        self._copies.append((copy, tensor))
+        return copy.numpy()
+
+    def push(self) -> None:
+        """Write the copies back."""
+        for copy, origin in self._copies:
+            origin.copy_(copy)
+        self._copies.clear()
+
+
+class BlobList:
+    """`self.blobs` of a Python layer: its parameters, which `setup` makes by `add_blob`."""
+
+    def __init__(self) -> None:
+        self._module: Layer | None = None
+        self._blobs: list[ParameterBlob] = []
+
+    def open(self, module: Layer) -> None:
+        """From now on `add_blob` adds parameters to the module."""
+        self._module = module
+
+    def close(self) -> None:
+        """From now on the parameters are fixed."""
+        self._module = None
+
+    def add_blob(self, *shape: int) -> None:
+        """Add a parameter of that shape, filled with zeros."""
+        if self._module is None:
+            raise LayerError("self.blobs.add_blob belongs into setup: a net's parameters are fixed once it is made")
+        name = f"blob{len(self._blobs)}"
+        self._module.add_blob(name, tuple(operator.index(size) for size in shape))
+        self._blobs.append(ParameterBlob(self._module, name))
+
+    def push(self) -> None:
+        """Write all copies back."""
+        for blob in self._blobs:
+            blob.push()
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __getitem__(self, index: int) -> ParameterBlob:
+        return self._blobs[index]
+
+    def __iter__(self) -> Iterator[ParameterBlob]:
+        return iter(self._blobs)

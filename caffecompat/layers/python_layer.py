@@ -1,0 +1,214 @@
+"""Python: a layer whose code is a class in the user's own module, working on NumPy arrays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from caffecompat import glog
+from caffecompat.errors import add_note
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.python_blob import ArrayBlob, BlobList
+from caffecompat.layers.python_module import ModuleMissing, caffe_importable, import_user_module, place_of
+from caffecompat.layers.registry import register
+from caffecompat.layers.spatial_dropout import SpatialDropout
+
+__all__ = ["PythonLayer", "PythonLayerBase"]
+
+# Published layers that exist here in torch: (module, class) -> module made from param_str.
+_OWN: dict[tuple[str, str], Callable[[str], nn.Module]] = {("spatial_dropout", "SpatialDropoutLayer"): SpatialDropout}
+
+
+class PythonLayerBase:
+    """``caffe.Layer``: what the class of a Python layer derives from.
+
+    A subclass defines ``setup(bottom, top)``, ``reshape(bottom, top)``, ``forward(bottom, top)`` and
+    ``backward(top, propagate_down, bottom)``; bottoms and tops are lists of blobs with NumPy arrays `data` and `diff`.
+
+    Attributes:
+        param_str: text from the prototxt.
+        phase: ``caffe.TRAIN`` (0) or ``caffe.TEST`` (1).
+        blobs: the layer's parameters; ``self.blobs.add_blob(*shape)`` in ``setup`` adds one.
+    """
+
+    type = "Python"
+    param_str: str = ""
+    phase: int = 0
+
+    def __init__(self, layer_param: Any, *others: Any) -> None:
+        self.blobs = BlobList()
+
+    @property
+    def param_str_(self) -> str:
+        """What pycaffe called `param_str` before 2015."""
+        return self.param_str
+
+    def setup(self, bottom: Sequence[ArrayBlob], top: Sequence[ArrayBlob]) -> None:
+        """Read `param_str`, check the bottoms, add parameters; called once."""
+
+    def reshape(self, bottom: Sequence[ArrayBlob], top: Sequence[ArrayBlob]) -> None:
+        """Give the tops their shapes; called after `setup` and before every `forward`."""
+        raise NotImplementedError
+
+    def forward(self, bottom: Sequence[ArrayBlob], top: Sequence[ArrayBlob]) -> None:
+        """Write the tops' `data`."""
+        raise NotImplementedError
+
+    def backward(self, top: Sequence[ArrayBlob], propagate_down: Sequence[bool], bottom: Sequence[ArrayBlob]) -> None:
+        """Write the `diff` of the bottoms in `propagate_down` from the tops' `diff`, and add to the parameters'."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no backward(self, top, propagate_down, bottom), but a gradient is asked for"
+        )
+
+
+@register("Python")
+class PythonLayer(Layer):
+    """Runs the class `layer` of the module `module` of python_param (BVLC python_layer.hpp).
+
+    The module is looked for on Python's path, in the current folder, and beside the prototxt; ``import caffe`` in it
+    gives caffecompat's pycaffe. Blobs are float32 arrays in C order, and those of an in-place layer are one blob.
+    Shapes are found by `setup` and `reshape`, so they may depend on what the class reads. What the class raises comes
+    through as it is, with a note that names layer, method, file and line. `share_in_parallel` has no effect.
+
+    ENet's `spatial_dropout.SpatialDropoutLayer`, whose file is Python 2, is computed by torch where no such module is
+    found that Python 3 can read.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (0, None)
+    tops: ClassVar[tuple[int, int | None]] = (0, None)
+    anchor: Tensor
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.register_buffer("anchor", torch.empty(0), persistent=False)  # shows where a layer without bottoms computes
+        self.own: nn.Module | None = None
+        self.instance: PythonLayerBase | None = None
+        with caffe_importable():
+            kind = self._find()
+            if kind is not None:
+                self._set_up(kind, bottom_shapes)
+
+    def _find(self) -> type[PythonLayerBase] | None:
+        """The class, or None where `own` does its work."""
+        p = self.param.python_param
+        if not p.module or not p.layer:
+            raise LayerError(
+                'python_param needs module and layer, as in python_param { module: "my_file" layer: "MyClass" }'
+            )
+        try:
+            module = import_user_module(p.module, self.context.beside)
+        except ModuleMissing as problem:
+            if (p.module, p.layer) not in _OWN:
+                raise
+            _tell_once(f"{problem}; caffecompat computes {p.module}.{p.layer} by code of its own")
+            self._check_count("bottom", len(self.param.bottom), (1, 1))
+            self._check_count("top", len(self.param.top), (1, 1))
+            self.own = _OWN[p.module, p.layer](p.param_str)
+            return None
+        where = f"module {p.module!r} ({getattr(module, '__file__', None) or 'built in'})"
+        kind = getattr(module, p.layer, None)
+        if kind is None:
+            classes = [name for name, thing in vars(module).items() if _is_layer_class(thing)]
+            raise LayerError(f"{where} has no class {p.layer!r}; layers in it: {', '.join(classes) or 'none'}")
+        if not _is_layer_class(kind):
+            raise LayerError(f"{p.layer} of {where} must be a class derived from caffe.Layer")
+        for method in ("reshape", "forward"):
+            if getattr(kind, method) is getattr(PythonLayerBase, method):
+                raise LayerError(f"{p.layer} of {where} has no method {method}(self, bottom, top)")
+        return kind
+
+    def _set_up(self, kind: type[PythonLayerBase], bottom_shapes: Sequence[Shape]) -> None:
+        self.file = inspect.getsourcefile(kind) or ""
+        instance = self.instance = kind(self.param)
+        instance.param_str, instance.phase = self.param.python_param.param_str, self.context.phase
+        self.bottom_blobs = [ArrayBlob(tuple(shape)) for shape in bottom_shapes]
+        names = list(self.param.bottom)
+        self.top_blobs = [
+            self.bottom_blobs[slot] if names[slot : slot + 1] == [name] else ArrayBlob()
+            for slot, name in enumerate(self.param.top)
+        ]
+        instance.blobs.open(self)
+        self.call("setup", self.bottom_blobs, self.top_blobs)
+        self.call("reshape", self.bottom_blobs, self.top_blobs)
+        instance.blobs.close()
+
+    def call(self, method: str, *arguments: Any) -> None:
+        """Call a method of the user's object; what it raises gets a note of where that was."""
+        instance = self.instance
+        assert instance is not None
+        try:
+            getattr(instance, method)(*arguments)
+        except Exception as error:
+            name = f"{type(instance).__name__}.{method}"
+            add_note(error, f"layer {self.param.name!r} (Python): {name}, {place_of(error, self.file)}")
+            raise
+        finally:
+            instance.blobs.push()
+
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.own is not None:
+            return self.own(*bottoms)
+        if self.anchor.is_meta or any(bottom.is_meta for bottom in bottoms):
+            self._reshape([tuple(bottom.shape) for bottom in bottoms])
+            tops = tuple(torch.empty(blob.shape, device="meta") for blob in self.top_blobs)
+        else:
+            tops = _Run.apply(self, len(bottoms), *bottoms, *self.blobs)
+        return tops[0] if len(tops) == 1 else tops
+
+    def _reshape(self, shapes: Sequence[Shape]) -> None:
+        """Shapes of the tops for bottoms of those shapes."""
+        if shapes == [blob.shape for blob in self.bottom_blobs]:
+            return
+        for blob, shape in zip(self.bottom_blobs, shapes, strict=True):
+            blob.reshape(*shape)
+        self.call("reshape", self.bottom_blobs, self.top_blobs)
+
+
+@cache
+def _tell_once(line: str) -> None:
+    """ENet has 38 such layers."""
+    glog.info(line)
+
+
+def _is_layer_class(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, PythonLayerBase) and thing is not PythonLayerBase
+
+
+class _Run(torch.autograd.Function):
+    """The user's forward and backward.
+
+    Inputs are the bottoms and the layer's parameters. The user's code adds to the parameters' gradients itself, in
+    their own memory, so backward returns none for them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, layer: PythonLayer, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        bottoms = tensors[:count]
+        ctx.layer, ctx.bottoms = layer, [(bottom.dtype, bottom.device) for bottom in bottoms]
+        for slot, (blob, bottom) in enumerate(zip(layer.bottom_blobs, bottoms, strict=True)):
+            in_place = slot < len(layer.top_blobs) and layer.top_blobs[slot] is blob
+            blob.take(bottom.detach().clone() if in_place else bottom.detach().cpu())
+        layer.call("reshape", layer.bottom_blobs, layer.top_blobs)
+        layer.call("forward", layer.bottom_blobs, layer.top_blobs)
+        dtype, device = ctx.bottoms[0] if bottoms else (layer.anchor.dtype, layer.anchor.device)
+        # Copies: the blobs keep their values, and the next pass writes into the same arrays.
+        return tuple(torch.from_numpy(blob.data.copy()).to(device, dtype) for blob in layer.top_blobs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        layer: PythonLayer = ctx.layer
+        for blob, grad in zip(layer.top_blobs, grads, strict=True):
+            blob.diff[...] = grad.detach().cpu().numpy()
+        count = len(ctx.bottoms)
+        wanted = ctx.needs_input_grad[2 : 2 + count]
+        layer.call("backward", layer.top_blobs, list(wanted), layer.bottom_blobs)
+        made = [
+            torch.from_numpy(blob.diff.copy()).to(device, dtype) if need else None
+            for blob, need, (dtype, device) in zip(layer.bottom_blobs, wanted, ctx.bottoms, strict=True)
+        ]
+        return None, None, *made, *[None] * (len(ctx.needs_input_grad) - 2 - count)

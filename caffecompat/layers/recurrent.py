@@ -1,0 +1,227 @@
+"""Recurrent layers: RNN, LSTM, and LSTMUnit, one step of the latter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["LSTM", "RNN", "LSTMUnit", "Recurrent"]
+
+
+class Recurrent(Layer):
+    """What RNN and LSTM share (BVLC recurrent_layer.cpp).
+
+    Bottoms: the sequences x (T, N, ...), T steps of N independent streams; the indicators cont (T, N), 0 where a
+    stream begins anew and 1 where it goes on; optionally an input that is the same at all steps (N, ...); with
+    `expose_hidden` the state before the first step, (1, N, num_output) each. Tops: (T, N, num_output); with
+    `expose_hidden` the state behind the last step.
+
+    Without `expose_hidden` the state behind the last step of a forward pass is the one before the first step of the
+    next (zeros at the very beginning), as far as `cont` lets it through. No gradient flows from one pass to the next,
+    nor through exposed states, nor to `cont`.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, None)
+    tops: ClassVar[tuple[int, int | None]] = (1, None)
+    states: ClassVar[tuple[str, ...]] = ()  # names of the parts of the state
+    gates: ClassVar[int] = 1  # rows of the input weight, in units of num_output
+
+    input_weight: nn.Parameter
+    bias: nn.Parameter
+    static_weight: nn.Parameter
+    hidden_weight: nn.Parameter
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.recurrent_param
+        if p.num_output < 1:
+            raise LayerError("num_output is missing, it must be at least 1")
+        self.num_output = p.num_output
+        self.exposed = len(self.states) if p.expose_hidden else 0
+        self._check_count("bottom", len(bottom_shapes), (2 + self.exposed, 3 + self.exposed))
+        self._check_count("top", len(param.top), (1 + self.exposed, 1 + self.exposed))
+        self.has_static = len(bottom_shapes) == 3 + self.exposed
+        self._check(bottom_shapes)
+        if len(param.propagate_down) > 1 and param.propagate_down[1]:
+            raise LayerError("propagate_down asks for a gradient of the indicators (bottom 1), which have none")
+        rows = self.gates * p.num_output
+        self.add_blob("input_weight", (rows, math.prod(bottom_shapes[0][2:])), p.weight_filler)
+        self.add_blob("bias", (rows,), p.bias_filler)
+        if self.has_static:
+            self.add_blob("static_weight", (rows, math.prod(bottom_shapes[2][1:])), p.weight_filler)
+        self.add_blob("hidden_weight", (rows, p.num_output), p.weight_filler)
+        for name in self.states:
+            self.register_buffer(f"last_{name}", torch.zeros(1, 0, p.num_output), persistent=False)
+
+    def _check(self, shapes: Sequence[Shape]) -> None:
+        x, cont = tuple(shapes[0]), tuple(shapes[1])
+        if len(x) < 3:
+            raise LayerError(f"the first bottom must be (steps, streams, values, ...), its shape is {x}")
+        if cont != x[:2]:
+            raise LayerError(
+                f"the second bottom must hold an indicator for each step and stream, {x[:2]}, its shape is {cont}"
+            )
+        if self.has_static and (len(shapes[2]) < 2 or shapes[2][0] != x[1]):
+            raise LayerError(
+                f"the third bottom must be ({x[1]}, values, ...), the same input at all steps for each of the "
+                f"{x[1]} streams, its shape is {tuple(shapes[2])}"
+            )
+        wanted = (1, x[1], self.num_output)
+        for name, shape in zip(self.states[: self.exposed], shapes[len(shapes) - self.exposed :], strict=True):
+            if tuple(shape) != wanted:
+                raise LayerError(f"the exposed state {name} must have shape {wanted}, its bottom is {tuple(shape)}")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index == 0 or (bottom_index == 2 and self.has_static)
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """Multiply-accumulates of the matrix products; the static input is multiplied once a stream."""
+        steps, streams = bottom_shapes[0][:2]
+        count = steps * streams * (self.input_weight.numel() + self.hidden_weight.numel())
+        return count + (streams * self.static_weight.numel() if self.has_static else 0)
+
+    def forward(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
+        self._check([x.shape, cont.shape, *(other.shape for other in others)])
+        # The input's part of all steps is one matrix product; only the state's part has to wait for the step before.
+        inputs = F.linear(x.flatten(2), self.input_weight, self.bias)
+        if self.has_static:
+            inputs = inputs + F.linear(others[0].flatten(1), self.static_weight)
+        if self.exposed:
+            state = [other.detach()[0] for other in others[len(others) - self.exposed :]]
+        else:
+            state = [self._last(name, x.shape[1])[0] for name in self.states]
+        top, state = self._run(inputs, cont.detach().unsqueeze(2), state)
+        behind = [part.detach().unsqueeze(0) for part in state]
+        if self.exposed:
+            return (top, *behind)
+        for name, part in zip(self.states, behind, strict=True):
+            setattr(self, f"last_{name}", part)
+        return top
+
+    def _last(self, name: str, streams: int) -> Tensor:
+        last = getattr(self, f"last_{name}")
+        return last if last.shape[1] == streams else last.new_zeros(1, streams, self.num_output)
+
+    def _run(self, inputs: Tensor, cont: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """All steps.
+
+        Args:
+            inputs: (T, N, gates x num_output), what x and the static input give to each step, bias included.
+            cont: (T, N, 1).
+            state: each (N, num_output).
+
+        Returns:
+            The top (T, N, num_output) and the state behind the last step.
+        """
+        raise NotImplementedError
+
+
+@register("RNN")
+class RNN(Recurrent):
+    """h_t = tanh(W_hh cont_t h_(t-1) + W_xh x_t + b_h [+ W_xh_static x_static]), top o_t = tanh(W_ho h_t + b_o) (BVLC).
+
+    Blobs: W_xh (H, K), b_h (H), W_xh_static (H, S) where there is a static input, W_hh (H, H), W_ho (H, H), b_o (H),
+    H being num_output; all weights use weight_filler, both biases bias_filler.
+    """
+
+    states = ("h",)
+    output_weight: nn.Parameter
+    output_bias: nn.Parameter
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.recurrent_param
+        self.add_blob("output_weight", (self.num_output, self.num_output), p.weight_filler)
+        self.add_blob("output_bias", (self.num_output,), p.bias_filler)
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        steps, streams = bottom_shapes[0][:2]
+        return super().macs(bottom_shapes, top_shapes) + steps * streams * self.output_weight.numel()
+
+    def _run(self, inputs: Tensor, cont: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        weight = self.hidden_weight.t()
+        (h,) = state
+        hidden = []
+        for given, goes_on in zip(inputs.unbind(), cont.unbind(), strict=True):
+            h = torch.tanh(torch.addmm(given, h * goes_on, weight))
+            hidden.append(h)
+        return torch.tanh(F.linear(torch.stack(hidden), self.output_weight, self.output_bias)), [h]
+
+
+def lstm_unit(c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM (BVLC lstm_unit_layer.cpp).
+
+    Args:
+        c: cells before the step, (..., H).
+        gates: input, forget, output gate and candidate before their non-linearities, (..., 4 H) in that order.
+        cont: (..., 1); 0 forgets `c`.
+
+    Returns:
+        Cells c' = cont f c + i g and outputs h = o tanh(c') behind the step.
+    """
+    size = c.shape[-1]
+    opened, candidate = gates.split((3 * size, size), -1)
+    i, f, o = torch.sigmoid(opened).chunk(3, -1)
+    c = torch.addcmul(f * cont * c, i, torch.tanh(candidate))
+    return c, o * torch.tanh(c)
+
+
+@register("LSTM")
+class LSTM(Recurrent):
+    """Long short-term memory; `lstm_unit` on the gates W_xc x_t + b_c + W_hc cont_t h_(t-1) [+ W_xc_static x_static].
+
+    Top: h_t. Blobs: W_xc (4 H, K), b_c (4 H), W_xc_static (4 H, S) where there is a static input, W_hc (4 H, H), H
+    being num_output and the four parts those of `lstm_unit`. The state is h, then c (BVLC).
+    """
+
+    states = ("h", "c")
+    gates = 4
+
+    def _run(self, inputs: Tensor, cont: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        weight = self.hidden_weight.t()
+        h, c = state
+        tops = []
+        for given, goes_on in zip(inputs.unbind(), cont.unbind(), strict=True):
+            c, h = lstm_unit(c, torch.addmm(given, h * goes_on, weight), goes_on)
+            tops.append(h)
+        return torch.stack(tops), [h, c]
+
+
+@register("LSTMUnit")
+class LSTMUnit(Layer):
+    """One step of an LSTM as a layer of its own; LSTM unrolls into it (BVLC).
+
+    Bottoms: cells (1, N, H), gates (1, N, 4 H), indicators (1, N). Tops: cells and outputs, (1, N, H) each.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
+    tops: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self._check(bottom_shapes)
+
+    @staticmethod
+    def _check(shapes: Sequence[Shape]) -> None:
+        cells, gates, cont = map(tuple, shapes)
+        if len(cells) != 3 or cells[0] != 1:
+            raise LayerError(f"the first bottom must be (1, streams, cells), its shape is {cells}")
+        if gates != (1, cells[1], 4 * cells[2]):
+            raise LayerError(f"the second bottom must be {(1, cells[1], 4 * cells[2])}, its shape is {gates}")
+        if cont != (1, cells[1]):
+            raise LayerError(f"the third bottom must be {(1, cells[1])}, its shape is {cont}")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index != 2
+
+    def forward(self, cells: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, ...]:
+        self._check([cells.shape, gates.shape, cont.shape])
+        return lstm_unit(cells, gates, cont.detach().unsqueeze(2))
