@@ -21,6 +21,7 @@ from caffecompat.net.layout import apply_memory_format, choose_memory_format
 from caffecompat.net.log import log_steps
 from caffecompat.net.module import make_module
 from caffecompat.net.params import LearnableParam, collect_params
+from caffecompat.net.precision import apply_precision
 from caffecompat.net.problems import NetError, Problem
 from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
@@ -55,6 +56,8 @@ class Net:
         loss_weights: weight in the objective of each top that has one.
         blob_shapes: shape of each blob (of its last value where layers work in place).
         memory_format: in which the net computes.
+        half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
+        weights_writer: letter of the fork whose blob format the loaded weights have; None where nothing tells.
         execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
 
     Raises:
@@ -84,6 +87,7 @@ class Net:
         self.message = message
         self.log = log
         self.device = torch.device("cpu")
+        self.weights_writer: str | None = None
         self.graph: Graph = build_graph(message, document.message)
         self.layers, shapes, made_badly = build_layers(
             self.graph, Context(phase, document.dialect, document.path), sources, document.path
@@ -101,6 +105,7 @@ class Net:
         self.steps: list[Step] = make_steps(message, self.layers, self.params)
         self.memory_format = choose_memory_format(self.layers)
         apply_memory_format(self.layers, self.memory_format)
+        self.half_precision = apply_precision(message, self.layers)
         self.module, self.fed = make_module(self.name, self.graph, self.layers, self._returned(), self._cut())
         self.execute: Callable[..., Tops] = self.module
         self._inplace = find_inplace(self.graph, self.layers, self._returned().values())
@@ -189,7 +194,9 @@ class Net:
         """
         files = [part.strip() for part in os.fspath(paths).split(",") if part.strip()]
         known = {step.name for step in self.steps}
-        return copy_weights(self.layers, known, files, skip_mismatched=skip_mismatched, log=self.log)
+        report = copy_weights(self.layers, known, files, skip_mismatched=skip_mismatched, log=self.log)
+        self.weights_writer = report.writer or self.weights_writer
+        return report
 
     def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
         """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""

@@ -46,6 +46,7 @@ class LoadReport:
         kept: layers with parameters that no file has; they keep their initial values.
         skipped: mismatches that were left out by `skip_mismatched`, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
+        writer: letter of the fork that the (last) file's blob format gives away, if any.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -53,6 +54,7 @@ class LoadReport:
     kept: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
+    writer: str | None = None
 
     def lines(self) -> list[str]:
         """The report for people, a line for each thing worth saying."""
@@ -84,7 +86,9 @@ def copy_weights(
     report = LoadReport()
     touched: set[str] = set()
     for path in paths:
-        plan, mismatches = _plan(open_weights(path), by_name, known, report, log)
+        file = open_weights(path)
+        report.writer = file.dialect
+        plan, mismatches = _plan(file, by_name, known, report, log)
         if mismatches and not skip_mismatched:
             raise WeightsMismatch(path, mismatches)
         report.skipped += mismatches

@@ -3,7 +3,8 @@
 `multistep` and `plateau` remember how many steps they have taken; that count
 lives in :class:`RateState`, which snapshots store as ``current_step``. All
 other policies are functions of the iteration alone. BVLC defines all but
-`plateau`, which is the SSD fork's.
+`plateau`, which is the SSD fork's; the ramp at the beginning (`rampup_lr`,
+`rampup_interval`) and the floor `min_lr` are NVCaffe's and Jacinto's.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def _multistep(param: Any, iteration: int, state: RateState) -> float:
 def _poly(param: Any, iteration: int, state: RateState) -> float:
     # Past max_iter Caffe's power of a negative base is NaN; the schedule ends at zero.
     left = max(0.0, 1.0 - iteration / param.max_iter)
-    return float(param.base_lr * _power(left, param.power))
+    # Jacinto's min_lr is what its polynomial ends at.
+    return float((param.base_lr - param.min_lr) * _power(left, param.power) + param.min_lr)
 
 
 def _sigmoid(param: Any, iteration: int, state: RateState) -> float:
@@ -127,4 +129,10 @@ def learning_rate(param: Any, iteration: int, state: RateState) -> float:
     policy = POLICIES.get(param.lr_policy)
     if policy is None:
         raise CaffeCompatError(check_policy(param)[0])
-    return policy(param, iteration, state)
+    if iteration < param.rampup_interval:
+        # The ramp bypasses the policy: multistep does not advance meanwhile.
+        rise = (iteration / param.rampup_interval) ** 2
+        rate = param.rampup_lr + (param.base_lr - param.rampup_lr) * rise
+    else:
+        rate = policy(param, iteration, state)
+    return max(rate, param.min_lr) if param.HasField("min_lr") else rate

@@ -18,13 +18,15 @@ from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
-from caffecompat.schema import pb, read_solver, write_text
+from caffecompat.schema import detect_dialect, pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
+from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
 from caffecompat.solver.nets import make_test_nets, make_train_net
 from caffecompat.solver.overrides import apply_to_solver, split_overrides
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import check_writable, snapshot_names
+from caffecompat.solver.sparsity import Sparsifier
 from caffecompat.solver.updater import Updater
 
 __all__ = ["Solver"]
@@ -68,7 +70,7 @@ class Solver:
             self.path, self.param = path, source
         solver_settings, layer_settings = split_overrides(overrides, self.param)
         apply_to_solver(self.param, solver_settings)
-        problems = check_policy(self.param)
+        problems = check_policy(self.param) + check_schedules(self.param)
         if problems:
             raise CaffeCompatError("\n".join(f"{self.path or 'solver'}: {problem}" for problem in problems))
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
@@ -93,7 +95,10 @@ class Solver:
         ]
         for net in self.test_nets:
             net.share_from(self.net)
+        # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
+        self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
         self.updater = Updater(self.param, self.net.params)
+        self.sparsifier = Sparsifier(self.param, self.net)
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
         glog.info("Solver scaffolding done.", "solver.cpp:57")
@@ -108,7 +113,9 @@ class Solver:
             glog.info(f"Restoring previous solver status from {resume}", "solver.cpp:294")
             self.restore(resume)
         with self.signals:
+            self.sparsifier.freeze()
             self.step(self.param.max_iter - self.iter)
+            self.sparsifier.after_training(self.iter)
             if self.param.snapshot_after_train and not (self.param.snapshot and self.iter % self.param.snapshot == 0):
                 self.snapshot()
             if self._stopped:
@@ -143,6 +150,7 @@ class Solver:
             for _, before_update in self.callbacks:
                 before_update()
             self._update(display)
+            self.sparsifier.after_update(self.iter)
             self.iter += 1
             for observer in self.observers:
                 observer(self)
@@ -184,21 +192,31 @@ class Solver:
         tops = self.net.forward()
         loss = self.net.loss(tops)
         if loss.requires_grad:
-            loss.backward()
+            (loss * self._loss_scale if self._loss_scale != 1 else loss).backward()
         return loss.detach(), tops
 
     def _update(self, display: bool) -> None:
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
             self.rate_state.minimum_loss = self.smoothed_loss
             self.rate_state.iter_last_event = self.iter
+        self.updater.dialect = self.dialect
         rate = learning_rate(self.param, self.iter, self.rate_state)
         if display:
             glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
         debug = display and self.param.debug_info
         self.updater.keep_steps |= debug
-        self.updater.apply(rate, self.iter, self.param.iter_size)
+        self.updater.apply(rate, self.iter, self.param.iter_size * self._loss_scale)
         if debug:
             DebugInfo(self.net).log_update(self.updater.steps)
+
+    @property
+    def dialect(self) -> str:
+        """Letter of the fork whose update rules hold: told by the solver, else the net, else the weights it started from.
+
+        Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.
+        """
+        told = [detect_dialect(self.param), self.net.dialect, self.net.weights_writer or "B"]
+        return next((letter for letter in told if letter != "B"), "B")
 
     @property
     def smoothed_loss(self) -> float:
@@ -320,9 +338,13 @@ class Solver:
 
     def load_weights(self, paths: str, *, skip_mismatched: bool = False) -> None:
         """Fine-tune: copy weights by layer name from one or more files (comma-separated), the last one winning."""
+        # Jacinto's own name for the same wish, where the text states it (there it is on by default).
+        if self.param.HasField("ignore_shape_mismatch"):
+            skip_mismatched |= self.param.ignore_shape_mismatch
         for path in (part.strip() for part in paths.split(",")):
             glog.info(f"Finetuning from {path}", "solver.cpp:80")
             self.net.load_weights(path, skip_mismatched=skip_mismatched)
+
 
 
 def _beside(path: str, state_path: str) -> str:

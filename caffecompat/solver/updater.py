@@ -11,7 +11,8 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.solver.updates import update_rule
+from caffecompat.solver import jacinto
+from caffecompat.solver.updates import Numbers, update_rule
 
 __all__ = ["Updater"]
 
@@ -27,10 +28,14 @@ class Updater:
     Args:
         param: the SolverParameter.
         params: the net's learnable parameters, in net order.
+
+    Attributes:
+        dialect: letter of the fork whose defaults and floors hold.
     """
 
     def __init__(self, param: Any, params: Sequence[Any]) -> None:
         self.param = param
+        self.dialect = "B"
         self.rule = update_rule(param)
         self._params = list(params)
         self._history = [[torch.zeros_like(p.blob) for p in self._params] for _ in range(self.rule.slots)]
@@ -38,34 +43,52 @@ class Updater:
         for position, p in enumerate(self._params):
             if p.lr_mult != 0:
                 self._groups.setdefault((p.lr_mult, p.decay_mult), []).append(position)
-        if param.weight_decay and param.regularization_type not in ("L1", "L2"):
+        if param.weight_decay and param.regularization_type not in ("L1", "L2", "L2_unitary"):
             raise CaffeCompatError(f"regularization_type {param.regularization_type!r} is neither L1 nor L2")
         # The last steps by position, kept where somebody reads them (snapshot_diff, debug_info, pycaffe).
         self.keep_steps = bool(param.snapshot_diff)
         self.steps: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def apply(self, rate: float, iteration: int, iter_size: int) -> None:
+    def apply(self, rate: float, iteration: int, passes: float) -> None:
         """One update: consumes the ``grad`` of every parameter.
 
         Args:
             rate: the policy's rate, before lr_mult.
             iteration: updates done so far (Adam counts from it).
-            iter_size: how many backward passes the gradients sum.
+            passes: what the gradients are too large by: iter_size (times a loss scale).
         """
         self.steps.clear()
         self._clip()
+        numbers, decay = self.numbers(iteration, rate), jacinto.weight_decay(self.param, iteration)
         for (lr_mult, decay_mult), positions in self._groups.items():
             weights = [self._params[i].blob.detach() for i in positions]
             grads = [self._gradient(i) for i in positions]
-            if iter_size != 1:
-                torch._foreach_div_(grads, float(iter_size))
-            self._regularise(weights, grads, self.param.weight_decay * decay_mult)
+            if passes != 1:
+                torch._foreach_div_(grads, float(passes))
+            rates = jacinto.larc_rates(self.param, rate, weights, grads) if self.param.larc else None
+            self._regularise(weights, grads, decay * decay_mult)
+            if rates is not None:
+                torch._foreach_mul_(grads, rates)
             slots = [[slot[i] for i in positions] for slot in self._history]
-            steps = self.rule.step(self.param, rate * lr_mult, iteration, grads, slots)
+            steps = self.rule.step(numbers, 1.0 if rates else rate * lr_mult, iteration, grads, slots)
             torch._foreach_sub_(weights, steps)
             if self.keep_steps:
                 self.steps.update(zip(positions, steps, strict=True))
+
+    def numbers(self, iteration: int, rate: float) -> Numbers:
+        """Momenta and delta of an iteration, with the dialect's defaults and floors."""
+        param = self.param
+        if param.HasField("rms_decay"):
+            rms_decay = param.rms_decay
+        else:  # the schema has no default because the forks differ
+            rms_decay = 0.0 if self.dialect in "XP" else 0.99
+        return Numbers(
+            momentum=jacinto.momentum(param, iteration, rate),
+            momentum2=param.momentum2,
+            delta=max(param.delta, self.rule.least_delta) if self.dialect == "J" else param.delta,
+            rms_decay=rms_decay,
+        )
 
     def _gradient(self, position: int) -> Tensor:
         blob = self._params[position].blob
@@ -88,7 +111,7 @@ class Updater:
     def _regularise(self, weights: list[Tensor], grads: list[Tensor], decay: float) -> None:
         if not decay:
             return
-        if self.param.regularization_type == "L2":
+        if self.param.regularization_type != "L1":
             torch._foreach_add_(grads, weights, alpha=decay)
         else:
             torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=decay)

@@ -19,24 +19,34 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["RULES", "Rule", "update_rule"]
+__all__ = ["RULES", "Numbers", "Rule", "update_rule"]
 
 Tensors = list[Tensor]
 Slots = list[Tensors]
 
 
-def _sgd(param: Any, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
+@dataclass(frozen=True)
+class Numbers:
+    """What the rules take besides the rate: `momentum` is Adam's beta1 and AdaDelta's decay, `momentum2` beta2."""
+
+    momentum: float = 0.0
+    momentum2: float = 0.999
+    delta: float = 1e-8
+    rms_decay: float = 0.99
+
+
+def _sgd(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
     """h = m h + lr g; the step is h. The rate is inside the history, unlike torch's SGD."""
     (history,) = slots
-    torch._foreach_mul_(history, float(param.momentum))
+    torch._foreach_mul_(history, numbers.momentum)
     torch._foreach_add_(history, grads, alpha=rate)
     return history
 
 
-def _nesterov(param: Any, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
+def _nesterov(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
     """h' = m h + lr g; the step is (1 + m) h' - m h."""
     (history,) = slots
-    momentum = float(param.momentum)
+    momentum = numbers.momentum
     steps = torch._foreach_mul(history, -momentum)
     torch._foreach_mul_(history, momentum)
     torch._foreach_add_(history, grads, alpha=rate)
@@ -44,27 +54,25 @@ def _nesterov(param: Any, rate: float, iteration: int, grads: Tensors, slots: Sl
     return list(steps)
 
 
-def _adagrad(param: Any, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
+def _adagrad(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
     """h = h + g^2; the step is lr g / (sqrt(h) + delta)."""
     (history,) = slots
     torch._foreach_addcmul_(history, grads, grads)
-    return _scaled_quotient(grads, history, param.delta, rate)
+    return _scaled_quotient(grads, history, numbers.delta, rate)
 
 
-def _rmsprop(param: Any, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
+def _rmsprop(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
     """h = rho h + (1 - rho) g^2; the step is lr g / (sqrt(h) + delta)."""
     (history,) = slots
-    # The schema gives rms_decay no default because the forks differ; BVLC's is 0.99.
-    decay = float(param.rms_decay) if param.HasField("rms_decay") else 0.99
-    torch._foreach_mul_(history, decay)
-    torch._foreach_addcmul_(history, grads, grads, value=1 - decay)
-    return _scaled_quotient(grads, history, param.delta, rate)
+    torch._foreach_mul_(history, numbers.rms_decay)
+    torch._foreach_addcmul_(history, grads, grads, value=1 - numbers.rms_decay)
+    return _scaled_quotient(grads, history, numbers.delta, rate)
 
 
-def _adadelta(param: Any, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
+def _adadelta(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
     """h1 = m h1 + (1 - m) g^2; u = g sqrt((delta + h2) / (delta + h1)); h2 = m h2 + (1 - m) u^2; the step is lr u."""
     squares, updates = slots
-    momentum, delta = float(param.momentum), float(param.delta)
+    momentum, delta = numbers.momentum, numbers.delta
     torch._foreach_mul_(squares, momentum)
     torch._foreach_addcmul_(squares, grads, grads, value=1 - momentum)
     steps = torch._foreach_add(updates, delta)
@@ -77,19 +85,19 @@ def _adadelta(param: Any, rate: float, iteration: int, grads: Tensors, slots: Sl
     return list(steps)
 
 
-def _adam(param: Any, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
+def _adam(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: Slots) -> Tensors:
     """M = b1 M + (1 - b1) g; V = b2 V + (1 - b2) g^2; the step is lr sqrt(1 - b2^t) / (1 - b1^t) M / (sqrt(V) + delta).
 
     t counts from 1; delta joins sqrt(V) before the bias correction, unlike torch's eps.
     """
     first, second = slots
-    beta1, beta2 = float(param.momentum), float(param.momentum2)
+    beta1, beta2 = numbers.momentum, numbers.momentum2
     torch._foreach_mul_(first, beta1)
     torch._foreach_add_(first, grads, alpha=1 - beta1)
     torch._foreach_mul_(second, beta2)
     torch._foreach_addcmul_(second, grads, grads, value=1 - beta2)
     correction = math.sqrt(1 - beta2 ** (iteration + 1)) / (1 - beta1 ** (iteration + 1))
-    return _scaled_quotient(first, second, param.delta, rate * correction)
+    return _scaled_quotient(first, second, numbers.delta, rate * correction)
 
 
 def _scaled_quotient(numerators: Tensors, squares: Tensors, delta: float, rate: float) -> Tensors:
@@ -108,8 +116,9 @@ class Rule:
 
     name: str
     slots: int
-    step: Callable[[Any, float, int, Tensors, Slots], Tensors]
+    step: Callable[[Numbers, float, int, Tensors, Slots], Tensors]
     takes_momentum: bool = True
+    least_delta: float = 0.0  # NVCaffe's and Jacinto's floor under delta
 
 
 RULES: dict[str, Rule] = {
@@ -117,10 +126,10 @@ RULES: dict[str, Rule] = {
     for rule in (
         Rule("SGD", 1, _sgd),
         Rule("Nesterov", 1, _nesterov),
-        Rule("AdaGrad", 1, _adagrad, takes_momentum=False),
-        Rule("RMSProp", 1, _rmsprop, takes_momentum=False),
-        Rule("AdaDelta", 2, _adadelta),
-        Rule("Adam", 2, _adam),
+        Rule("AdaGrad", 1, _adagrad, takes_momentum=False, least_delta=1e-3),
+        Rule("RMSProp", 1, _rmsprop, takes_momentum=False, least_delta=1e-4),
+        Rule("AdaDelta", 2, _adadelta, least_delta=1e-3),
+        Rule("Adam", 2, _adam, least_delta=1e-4),
     )
 }
 

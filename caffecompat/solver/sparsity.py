@@ -1,0 +1,173 @@
+"""Jacinto's sparse training: small convolution weights are set to zero in steps and stay zero.
+
+Rules of caffe-jacinto 0.17 (``sparse_mode``, ``sparsity_*``, ``display_sparsity``) and its log lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffecompat import glog
+from caffecompat.schema import pb
+
+__all__ = ["Sparsifier", "smallest_to_zero"]
+
+_FRACTION_LIMIT, _BEYOND_TARGET = 0.95, 0.15
+
+
+@dataclass
+class _Conv:
+    """A convolution's weight and the numbers that decide how much of it may go."""
+
+    name: str
+    weight: nn.Parameter
+    group: int
+    kernel: tuple[int, ...]
+    counts: bool  # whether it counts towards the sparsity reached
+
+    @property
+    def inputs(self) -> int:
+        return int(self.weight.shape[1]) * self.group
+
+    @property
+    def outputs(self) -> int:
+        return int(self.weight.shape[0])
+
+    def fraction(self, factor: float) -> float | None:
+        """The share of small weights to remove at `factor`; None for layers that are never thinned."""
+        grouped = self.group in (0, self.outputs) or self.group >= self.outputs
+        if min(self.kernel) <= 2 or grouped or (self.inputs < 32 and self.outputs < 32):
+            return None
+        return factor if self.inputs >= 32 and self.outputs >= 32 else factor / 2
+
+
+def smallest_to_zero(weight: Tensor, fraction: float, max_ratio: float, max_value: float) -> Tensor:
+    """The mask (1 keep, 0 zero) that removes the smallest magnitudes of each output channel.
+
+    The threshold of a channel is the largest one under which at most `fraction`
+    of its weights lie and which is below both `max_value` and `max_ratio` times
+    the channel's largest magnitude.
+
+    Args:
+        weight: (C_out, C_in / group, kh, kw).
+    """
+    magnitudes = weight.detach().abs().flatten(1)
+    count = magnitudes.shape[1]
+    shares = np.arange(count + 1, dtype=np.float32) / np.float32(count)
+    allowed = int(np.searchsorted(shares, np.float32(fraction), side="right")) - 1
+    largest = magnitudes.amax(1)
+    cap = (largest * max_ratio).clamp(max=max_value)
+    if allowed < count:
+        cap = torch.minimum(cap, magnitudes.kthvalue(allowed + 1, dim=1).values)
+    return (magnitudes >= cap[:, None]).to(weight.dtype).view_as(weight)
+
+
+class Sparsifier:
+    """Thins a net's convolutions as a SolverParameter says; does nothing where it says nothing.
+
+    Args:
+        param: the SolverParameter.
+        net: the train net.
+    """
+
+    def __init__(self, param: Any, net: Any) -> None:
+        self.param = param
+        self.active = param.sparse_mode != pb.SPARSE_NONE
+        self._convs = _convolutions(net)
+        self._masks: dict[str, Tensor] = {}
+        self._factor = np.float32(param.sparsity_start_factor)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Remember which weights are zero now; they stay zero."""
+        if self.active:
+            self._masks = {conv.name: (conv.weight != 0).to(conv.weight.dtype) for conv in self._convs}
+            glog.info("All zero weights of convolution layers are frozen")
+
+    def after_update(self, iteration: int) -> None:
+        """What follows the update of `iteration`: thin where due, restore zeros, print where due."""
+        self._work(iteration)
+        if self.param.display_sparsity and iteration % self.param.display_sparsity == 0:
+            self.log("after update")
+
+    def after_training(self, iteration: int) -> None:
+        """Thin once more, at the end."""
+        self._work(iteration)
+        if self.param.display_sparsity:
+            self.log("after training")
+
+    @torch.no_grad()
+    def _work(self, iteration: int) -> None:
+        if not self.active:
+            return
+        if not self._masks:
+            self.freeze()
+        p = self.param
+        due = iteration >= p.sparsity_start_iter and iteration % max(1, p.sparsity_step_iter) == 0
+        if p.sparsity_target > 0 and due:
+            self._thin(iteration)
+        for conv in self._convs:
+            conv.weight.mul_(self._masks[conv.name])
+
+    def _thin(self, iteration: int) -> None:
+        p, achieved = self.param, self.achieved()
+        limit = min(p.sparsity_target + _BEYOND_TARGET, _FRACTION_LIMIT)
+        if self._factor > limit or achieved >= p.sparsity_target:
+            return
+        glog.info(
+            f"Finding and applying sparsity: sparsity_target={glog.number(p.sparsity_target)} "
+            f"sparsity_factor={glog.number(float(self._factor))} "
+            f"sparsity_achieved={glog.number(achieved)} iter={iteration}"
+        )
+        for conv in self._convs:
+            glog.info(f"{conv.name} ni={conv.inputs} no={conv.outputs}")
+            fraction = conv.fraction(float(self._factor))
+            if fraction is None:
+                continue
+            conv.weight.mul_(
+                smallest_to_zero(
+                    conv.weight, fraction, p.sparsity_threshold_maxratio, p.sparsity_threshold_value_max
+                )
+            )
+            glog.info(f"{conv.name} ZeroWeightsFraction={glog.number(_zeros(conv.weight) / conv.weight.numel())}")
+        self.freeze()
+        self._factor = np.float32(self._factor + np.float32(p.sparsity_step_factor))
+
+    def achieved(self) -> float:
+        """Zeros among the weights of all convolutions that count, as frozen."""
+        masks = [self._masks[conv.name] for conv in self._convs if conv.counts]
+        total = sum(mask.numel() for mask in masks)
+        return sum(_zeros(mask) for mask in masks) / total if total else 0.0
+
+    def log(self, when: str) -> None:
+        """Print the sparsity of every convolution and of all."""
+        glog.info(f"Sparsity {when}:")
+        glog.info(f"Num Params({len(self._convs)}), Sparsity (zero_weights/count): ")
+        zeros = {conv.name: _zeros(conv.weight) for conv in self._convs}
+        for conv in sorted(self._convs, key=lambda conv: conv.name):
+            glog.info(f"{conv.name}_param_0({zeros[conv.name] / conv.weight.numel():.3g}) ")
+        none, total = sum(zeros.values()), sum(conv.weight.numel() for conv in self._convs)
+        share = none / total if total else 0.0
+        glog.info(f"Total Sparsity (zero_weights/count) =  ({none:.6g}/{total:.6g}) {share:.3g}")
+
+
+def _zeros(tensor: Tensor) -> int:
+    return int((tensor == 0).sum())
+
+
+def _convolutions(net: Any) -> list[_Conv]:
+    found = []
+    for at, layer in enumerate(net.layers):
+        if layer.type != "Convolution":
+            continue
+        weight = layer.module.blobs[0]
+        following = net.layers[at + 1].type if at + 1 < len(net.layers) else ""
+        counts = following not in ("Softmax", "SoftmaxWithLoss")
+        group = layer.param.convolution_param.group
+        found.append(_Conv(layer.name, weight, group, tuple(weight.shape[2:]), counts))
+    return found
