@@ -26,6 +26,7 @@ from caffecompat.formats.wire import (
     read_varints,
     signed,
     varint,
+    varint_field,
 )
 
 __all__ = ["WireBlob", "blob_pieces", "read_blob"]
@@ -211,28 +212,35 @@ def _choose(floats: list[_Span], doubles: list[_Span], raw: _Span | None, raw_ty
     return "unpacked" if unpacked else "packed", values
 
 
-def blob_pieces(values: np.ndarray, diff: np.ndarray | None = None) -> tuple[int, Iterator[bytes | memoryview]]:
+def blob_pieces(
+    values: np.ndarray, diff: np.ndarray | None = None, *, raw: bool = False
+) -> tuple[int, Iterator[bytes | memoryview]]:
     """A BlobProto as BVLC writes it: its size in bytes, and its bytes piece by piece.
 
-    float64 arrays become double_data, all others float32 data. Arrays in any memory order are written in C order;
-    one contiguous copy at a time is made where needed.
+    float64 arrays become double_data, all others float32 data; with `raw` they become NVCaffe's raw_data, which BVLC
+    cannot read. Arrays in any memory order are written in C order; one contiguous copy at a time is made where needed.
     """
     number, dtype = (8, _FLOAT64) if values.dtype == np.float64 else (5, _FLOAT32)
     dims = b"".join(varint(size) for size in values.shape)
     shape = bytes_header(1, len(dims)) + dims
     shape = bytes_header(7, len(shape)) + shape if dims else b""  # BVLC writes no shape for a scalar
-    arrays = [(number, values)] if diff is None else [(number, values), (number + 1, diff)]
+    arrays = [values] if diff is None else [values, diff]
+    if raw:
+        kind = 0 if dtype is _FLOAT64 else 1  # NVCaffe's DOUBLE and FLOAT
+        lead = shape + b"".join(varint_field(10 + at, kind) for at in range(len(arrays)))
+        number = 12
+    else:
+        lead = shape if number == 8 else b""
+    tail = b"" if lead else shape
     # A repeated field without values is not on the wire.
-    fields = [(bytes_header(n, a.size * dtype.itemsize), a) for n, a in arrays if a.size]
-    size = len(shape) + sum(len(header) + a.size * dtype.itemsize for header, a in fields)
+    fields = [(bytes_header(number + at, a.size * dtype.itemsize), a) for at, a in enumerate(arrays) if a.size]
+    size = len(lead) + len(tail) + sum(len(header) + a.size * dtype.itemsize for header, a in fields)
 
     def pieces() -> Iterator[bytes | memoryview]:
-        if number == 8:
-            yield shape
+        yield lead
         for header, array in fields:
             yield header
             yield np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
-        if number == 5:
-            yield shape
+        yield tail
 
     return size, pieces()

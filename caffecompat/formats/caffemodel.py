@@ -174,6 +174,8 @@ def save_caffemodel(
     net: Any,
     blobs: Mapping[str, Sequence[np.ndarray]],
     diffs: Mapping[str, Sequence[np.ndarray]] | None = None,
+    *,
+    raw: bool = False,
 ) -> None:
     """Write a binary caffemodel that the original Caffe reads.
 
@@ -186,6 +188,7 @@ def save_caffemodel(
         net: a NetParameter with `layer`s. Blobs of its own and unknown fields are dropped.
         blobs: by layer name; layers that are missing here are written without blobs.
         diffs: gradients, as Caffe stores with ``snapshot_diff: true``; same names, counts and shapes as `blobs`.
+        raw: write the blobs as NVCaffe's raw_data, which only NVCaffe and its kin read.
 
     Raises:
         WeightsError: `blobs` names a layer that is not in the net, or a diff has another shape than its blob.
@@ -198,7 +201,7 @@ def save_caffemodel(
         for layer in net.layer:
             own = blobs.get(layer.name, ())
             own_diffs = diffs.get(layer.name, ()) if diffs else ()
-            for piece in _layer_pieces(layer, own, own_diffs):
+            for piece in _layer_pieces(layer, own, own_diffs, raw):
                 file.write(piece)
 
 
@@ -218,7 +221,9 @@ def _check(
             raise WeightsError(f"{os.fspath(path)}: layer {name!r}: diffs of shapes {shapes} do not fit its blobs")
 
 
-def _layer_pieces(layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray]) -> Iterator[bytes | memoryview]:
+def _layer_pieces(
+    layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray], raw: bool
+) -> Iterator[bytes | memoryview]:
     """A `layer` field of a net, piece by piece: blobs stand between the fields below and above number 7."""
     from caffecompat.schema.kept import without_kept
 
@@ -226,7 +231,7 @@ def _layer_pieces(layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.nd
     bare.ClearField("blobs")
     fields = bare.SerializeToString(deterministic=True)
     cut = _offset_of_field_from(fields, 7)
-    written = [blob_pieces(blob, diffs[at] if diffs else None) for at, blob in enumerate(blobs)]
+    written = [blob_pieces(blob, diffs[at] if diffs else None, raw=raw) for at, blob in enumerate(blobs)]
     headers = [bytes_header(7, size) for size, _ in written]
     yield bytes_header(_V2_LAYER, len(fields) + sum(map(len, headers)) + sum(size for size, _ in written))
     yield fields[:cut]

@@ -113,10 +113,10 @@ def _explain(file: MappedFile, problem: WireError, inside: str, state: SolverSta
     )
 
 
-def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:
+def write_solverstate(path: str | os.PathLike[str], state: SolverState, *, raw: bool = False) -> None:
     """Write a solver state that the original Caffe restores: HDF5 for a name ending in ``.h5``, else binary.
 
-    The old file stays whole until the new one is complete.
+    The old file stays whole until the new one is complete. With `raw` a binary file holds NVCaffe's raw_data.
 
     Raises:
         WriteError: the file could not be written.
@@ -125,16 +125,16 @@ def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:
         _write_hdf5(path, state)
         return
     with atomic_write(path) as file:
-        for piece in _pieces(state):
+        for piece in _pieces(state, raw):
             file.write(piece)
 
 
-def _pieces(state: SolverState) -> Iterator[bytes | memoryview]:
+def _pieces(state: SolverState, raw: bool) -> Iterator[bytes | memoryview]:
     yield varint_field(1, state.iter)
     if state.learned_net:
         yield string_field(2, state.learned_net)
     for array in state.history:
-        size, pieces = blob_pieces(array)
+        size, pieces = blob_pieces(array, raw=raw)
         yield bytes_header(3, size)
         yield from pieces
     yield varint_field(4, state.current_step)

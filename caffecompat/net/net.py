@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
 from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
@@ -124,8 +125,14 @@ class Net:
 
         Returns:
             The output blobs and every top with a loss weight, by blob name.
+
+        Raises:
+            CaffeCompatError: a fed blob is neither in `inputs` nor made by a source.
         """
         batch = self.next_batch() if inputs is None else inputs
+        missing = [blob for blob in self.fed if blob not in batch]
+        if missing:
+            raise CaffeCompatError(f"net {self.name!r} needs inputs for {', '.join(map(repr, missing))}")
         return self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
 
     def next_batch(self) -> dict[str, np.ndarray]:
@@ -206,11 +213,14 @@ class Net:
             if layer.slots
         }
 
-    def save(self, path: str | os.PathLike[str], *, diffs: Mapping[int, Tensor] | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, diffs: Mapping[int, Tensor] | None = None, raw: bool = False
+    ) -> None:
         """Write a caffemodel, or Caffe's HDF5 form where `path` ends in ``.h5``.
 
         Args:
             diffs: stored as the blobs' diffs, by position in `params`; blobs without one get zeros.
+            raw: a caffemodel in NVCaffe's own blob format.
 
         Raises:
             CaffeCompatError: the file cannot be written; an old one stays whole.
@@ -223,7 +233,7 @@ class Net:
             owned_diffs = self._owned(stored_diffs) if stored_diffs is not None else None
             save_hdf5_weights(path, self._owned(blobs), owned_diffs)
         else:
-            save_caffemodel(path, self.message_with_splits(), blobs, stored_diffs)
+            save_caffemodel(path, self.message_with_splits(), blobs, stored_diffs, raw=raw)
 
     def _owned(self, blobs: Mapping[str, list[np.ndarray]]) -> dict[str, list[np.ndarray | None]]:
         """As HDF5 files have it: an entry for every layer, None for what another layer owns."""

@@ -293,7 +293,9 @@ class Solver:
         weights, state = snapshot_names(self.param, self.iter)
         kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
         glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
-        self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None)
+        # What NVCaffe's runs write, so that a resumed one is known for what it is.
+        raw = self.dialect == "J" and not self.param.store_blobs_in_old_format
+        self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
         glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
         write_solverstate(
             state,
@@ -305,6 +307,7 @@ class Solver:
                 minimum_loss=self.rate_state.minimum_loss if self.param.lr_policy == "plateau" else None,
                 iter_last_event=self.rate_state.iter_last_event if self.param.lr_policy == "plateau" else None,
             ),
+            raw=raw,
         )
         return state
 

@@ -338,3 +338,19 @@ def test_impossible_shapes_are_refused_without_memory(tmp_path: Path, dims: tupl
     stored = open_caffemodel(written(tmp_path, net(blob))).layers[0].blobs[0]
     with pytest.raises(CaffeCompatError, match="shape"):
         stored.array()
+
+
+def test_raw_blobs_are_nvcaffes(golden, tmp_path):
+    """Written in NVCaffe's form, the values of a recorded file of its own are read back."""
+    source = golden / "solvers_jacinto" / "adam" / "_iter_5.caffemodel"
+    net = pb.NetParameter()
+    net.ParseFromString(source.read_bytes())
+    net.DiscardUnknownFields()
+    stored = open_caffemodel(source)
+    blobs = {layer.name: [blob.array() for blob in layer.blobs] for layer in stored.layers if layer.blobs}
+    save_caffemodel(tmp_path / "ours.caffemodel", net, blobs, raw=True)
+    again = open_caffemodel(tmp_path / "ours.caffemodel")
+    assert again.dialect == "J"
+    for mine, theirs in zip(again.layers, stored.layers, strict=True):
+        assert [blob.array().tobytes() for blob in mine.blobs] == [blob.array().tobytes() for blob in theirs.blobs]
+        assert {blob.encoding for blob in mine.blobs} <= {"raw"}
