@@ -1,0 +1,139 @@
+"""A net as boxes and arrows: what pycaffe's ``draw`` shows, and its text for Graphviz."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffecompat.schema import NetDocument, pb
+
+__all__ = ["RANKDIRS", "Edge", "NetGraph", "Node", "edge_label", "layer_fill", "layer_lines", "make_graph"]
+
+RANKDIRS = ("LR", "TB", "BT", "RL")
+
+_BLOB, _LAYER, _IN_PLACE = "#E0E0E0", "#6495ED", "#90EE90"
+_FILLS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer (a box) or a blob (an octagon)."""
+
+    lines: tuple[str, ...]
+    shape: str
+    fill: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An arrow from node `tail` to node `head`, both by key."""
+
+    tail: str
+    head: str
+    label: str = ""
+
+
+@dataclass
+class NetGraph:
+    """Nodes by key in the order of the net, and edges; `rankdir` is the way the net runs, as Graphviz spells it."""
+
+    name: str
+    rankdir: str
+    nodes: dict[str, Node] = field(default_factory=dict)
+    edges: list[Edge] = field(default_factory=list)
+
+    def to_dot(self) -> str:
+        """The graph in Graphviz's language."""
+        lines = [f"digraph {_quoted(self.name or 'Net')} {{", f"rankdir={self.rankdir};"]
+        numbers = {key: f"n{index}" for index, key in enumerate(self.nodes)}
+        for key, node in self.nodes.items():
+            label = _quoted(*node.lines)
+            lines.append(f'{numbers[key]} [label={label}, shape={node.shape}, style=filled, fillcolor="{node.fill}"];')
+        for edge in self.edges:
+            label = f" [label={_quoted(edge.label)}]" if edge.label else ""
+            lines.append(f"{numbers[edge.tail]} -> {numbers[edge.head]}{label};")
+        return "\n".join([*lines, "}", ""])
+
+
+def make_graph(
+    net: Any, rankdir: str = "LR", *, label_edges: bool = True, phase: int | None = None, display_lrm: bool = False
+) -> NetGraph:
+    """The picture of a NetParameter of any age.
+
+    Args:
+        rankdir: "LR", "TB", "BT" or "RL".
+        label_edges: write on a layer's outgoing arrows what it makes (outputs, batch size).
+        phase: draw only the layers of TRAIN (0) or TEST (1); None draws all.
+        display_lrm: tell the learning-rate multipliers of convolutions.
+
+    Raises:
+        ValueError: rankdir is none of the four.
+    """
+    if rankdir not in RANKDIRS:
+        raise ValueError(f"rankdir {rankdir!r} is none of {', '.join(RANKDIRS)}")
+    message = NetDocument.from_message(net).message
+    graph = NetGraph(message.name, rankdir)
+    for layer in message.layer:
+        if phase is not None and not _in_phase(layer, phase):
+            continue
+        key = f"{layer.name}_{layer.type}"
+        for blob in layer.bottom:
+            graph.nodes.setdefault(f"{blob}_blob", Node((blob,), "octagon", _BLOB))
+            graph.edges.append(Edge(f"{blob}_blob", key))
+        fill = _IN_PLACE if list(layer.bottom) == list(layer.top) and len(layer.top) == 1 else layer_fill(layer.type)
+        graph.nodes[key] = Node(layer_lines(layer, rankdir, display_lrm), "box", fill)
+        for blob in layer.top:
+            graph.nodes.setdefault(f"{blob}_blob", Node((blob,), "octagon", _BLOB))
+            graph.edges.append(Edge(key, f"{blob}_blob", edge_label(layer) if label_edges else ""))
+    return graph
+
+
+def layer_lines(layer: Any, rankdir: str, display_lrm: bool = False) -> tuple[str, ...]:
+    """What is written in a layer's box: one line where the net runs up or down, several where it runs sideways."""
+    parts = [layer.name, f"({layer.type})"]
+    if layer.type in ("Convolution", "Deconvolution"):
+        p = layer.convolution_param
+        parts.append(_size("kernel size", p.kernel_size, p.kernel_h, p.kernel_w, 1))
+        parts.append(_size("stride", p.stride, p.stride_h, p.stride_w, 1))
+        parts.append(_size("pad", p.pad, p.pad_h, p.pad_w, 0))
+        if display_lrm:
+            multipliers = [f"{param.lr_mult:.1f}" for param in layer.param] or ["1.0"]
+            parts.append(f"lr mult: {', '.join(multipliers)}")
+    elif layer.type == "Pooling":
+        p = layer.pooling_param
+        parts[1] = f"({pb.PoolingParameter.PoolMethod.Name(p.pool)} {layer.type})"
+        parts.append("global" if p.global_pooling else _size("kernel size", [p.kernel_size], p.kernel_h, p.kernel_w, 1))
+        parts.append(_size("stride", [p.stride], p.stride_h, p.stride_w, 1))
+        parts.append(_size("pad", [p.pad], p.pad_h, p.pad_w, 0))
+    return (" ".join(parts),) if rankdir in ("TB", "BT") else tuple(parts)
+
+
+def _size(what: str, sizes: Sequence[int], height: int, width: int, default: int) -> str:
+    given = list(dict.fromkeys((height, width))) if height or width else list(sizes) or [default]
+    return f"{what}: {'x'.join(map(str, given))}"
+
+
+def edge_label(layer: Any) -> str:
+    """What is written on the arrows that leave a layer."""
+    if layer.type == "Data":
+        return f"Batch {layer.data_param.batch_size}"
+    if layer.type in ("Convolution", "Deconvolution"):
+        return str(layer.convolution_param.num_output)
+    return str(layer.inner_product_param.num_output) if layer.type == "InnerProduct" else ""
+
+
+def layer_fill(layer_type: str) -> str:
+    """The colour of a layer's box."""
+    return _FILLS.get(layer_type, _LAYER)
+
+
+def _in_phase(layer: Any, phase: int) -> bool:
+    if layer.include:
+        return any(not rule.HasField("phase") or rule.phase == phase for rule in layer.include)
+    return not any(rule.HasField("phase") and rule.phase == phase for rule in layer.exclude)
+
+
+def _quoted(*lines: str) -> str:
+    """Lines as a string of Graphviz."""
+    return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'
