@@ -1,0 +1,125 @@
+"""`resize_param`: bring pictures of all sizes to one, and their boxes with them (SSD's im_transforms.cpp)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from caffecompat.data.source import DataError
+from caffecompat.schema import pb
+
+__all__ = ["Resize"]
+
+_Mode = pb.ResizeParameter
+
+
+class Resize:
+    """A ResizeParameter.
+
+    WARP: to height x width whatever the aspect. FIT_SMALL_SIZE: the aspect is kept and the shorter side fits, so
+    sizes differ. FIT_LARGE_SIZE_AND_PAD: the longer side fits, the rest is padded on both sides alike with
+    pad_value, by mirroring, or by repeating the edge. One of the interp_modes is drawn each time; `prob` has no
+    effect, as in the fork.
+    """
+
+    def __init__(self, param: Any) -> None:
+        if not (param.height and param.width):
+            raise DataError("resize_param needs a height and a width")
+        self._mode = param.resize_mode
+        self._height, self._width = param.height, param.width
+        self._aspect = np.float32(param.width) / np.float32(param.height)
+        self._interpolations = list(param.interp_mode) or [_Mode.LINEAR]
+        self._pad_mode = param.pad_mode
+        self._pad_value = list(param.pad_value)
+        self._labelled_size = param.height_scale, param.width_scale
+
+    @property
+    def choices(self) -> int:
+        """Among how many interpolations is drawn."""
+        return len(self._interpolations)
+
+    def picture(self, picture: np.ndarray, choice: int = 0) -> np.ndarray:
+        """Resize (H, W, C); `choice` is a number of `choices`."""
+        import cv2
+
+        flag = {
+            _Mode.LINEAR: cv2.INTER_LINEAR,
+            _Mode.AREA: cv2.INTER_AREA,
+            _Mode.NEAREST: cv2.INTER_NEAREST,
+            _Mode.CUBIC: cv2.INTER_CUBIC,
+            _Mode.LANCZOS4: cv2.INTER_LANCZOS4,
+        }[self._interpolations[choice]]
+        height, width = self._fitted(*picture.shape[:2])
+        if not (height and width):
+            raise DataError(f"a picture of {picture.shape[0]}x{picture.shape[1]} is too thin for resize_param")
+        channels = picture.shape[2]
+        resized = cv2.resize(picture, (width, height), interpolation=flag).reshape(height, width, channels)
+        return self._padded(resized) if self._mode == _Mode.FIT_LARGE_SIZE_AND_PAD else resized
+
+    def _fitted(self, height: int, width: int) -> tuple[int, int]:
+        """The size before padding."""
+        if self._mode == _Mode.WARP:
+            return self._height, self._width
+        aspect = np.float32(width) / np.float32(height)
+        wide = aspect > self._aspect
+        if (self._mode == _Mode.FIT_LARGE_SIZE_AND_PAD) == bool(wide):
+            return int(np.float32(self._width) / aspect), self._width
+        return self._height, int(aspect * np.float32(self._height))
+
+    def _padded(self, picture: np.ndarray) -> np.ndarray:
+        import cv2
+
+        height, width, channels = picture.shape
+        down, right = self._height - height, self._width - width
+        if len(self._pad_value) not in (0, 1, channels):
+            raise DataError(f"resize_param has {len(self._pad_value)} pad_value(s) for {channels} channel(s)")
+        border = {
+            _Mode.CONSTANT: cv2.BORDER_CONSTANT,
+            _Mode.MIRRORED: cv2.BORDER_REFLECT_101,
+            _Mode.REPEAT_NEAREST: cv2.BORDER_REPLICATE,
+        }[self._pad_mode]
+        value = self._pad_value * channels if len(self._pad_value) == 1 else self._pad_value
+        padded = cv2.copyMakeBorder(
+            picture, down // 2, down - down // 2, right // 2, right - right // 2, border, value=value or 0
+        )
+        return padded.reshape(self._height, self._width, channels)
+
+    def boxes(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Where (G, 4) boxes of a picture of that size lie in the resized one, in units of it.
+
+        The fork pads by fractions of pixels here and by whole ones in the picture.
+        """
+        if self._mode != _Mode.FIT_LARGE_SIZE_AND_PAD:
+            return boxes.clip((0, 0, -np.inf, -np.inf), (np.inf, np.inf, 1, 1)).astype(np.float32)
+        aspect = np.float32(width) / np.float32(height)
+        share = np.ones(2, np.float32)  # of the padded picture's width and height that the picture takes
+        if aspect > self._aspect:
+            share[1] = self._aspect / aspect
+        else:
+            share[0] = aspect / self._aspect
+        offset = (1 - share) / 2
+        low = offset + np.maximum(boxes[:, :2] * share, 0)
+        high = offset + np.minimum(boxes[:, 2:] * share, 1)
+        return np.concatenate([low, high], 1)
+
+    def extrapolated(self, boxes: np.ndarray, height: int, width: int, window: np.ndarray) -> np.ndarray:
+        """Boxes in units of height_scale x width_scale pixels, where FIT_SMALL_SIZE gives these; others unchanged.
+
+        Args:
+            height, width: of the picture before resizing.
+            window: the crop (4,) in units of the resized picture.
+        """
+        down, right = self._labelled_size
+        if not (down and right) or self._mode != _Mode.FIT_SMALL_SIZE:
+            return boxes
+        aspect = np.float32(width) / np.float32(height)
+        size = np.array([self._width, self._height], np.float32)
+        if aspect < self._aspect:
+            size[1] = size[0] / aspect
+        else:
+            size[0] = size[1] * aspect
+        factors = size * (window[2:] - window[:2]) / np.array([right, down], np.float32)
+        if (factors < 1).any():
+            raise DataError("resize_param's height_scale and width_scale are larger than the cropped picture")
+        return boxes * np.tile(factors, 2)
