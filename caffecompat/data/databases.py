@@ -7,25 +7,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffecompat import glog
-from caffecompat.data.loader import LoadedSource, Reader, Rows
+from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, new_random, register_source
 from caffecompat.data.transform import Draw, Transformer
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.schema import pb
 
-__all__ = ["DataReader"]
+__all__ = ["DataReader", "DataRecord", "decoded", "prefetch_depth"]
 
 
-class _Record(NamedTuple):
+# Raw pictures up to this size are read many at once: a digit takes 2 us so, 25 us one by one.
+_SMALL = 1 << 14
+
+
+class DataRecord(NamedTuple):
+    """One Datum, or several raw ones with the same head (the bytes before the pixels), one behind another."""
+
     key: bytes
-    value: bytes
-    draw: Draw | None
+    values: list[bytes]
+    draw: Any
 
 
 class _Sample(NamedTuple):
+    """One picture (H, W, C) or several on top of each other (n*H, W, C), and their labels."""
+
     picture: np.ndarray
-    label: int
+    labels: list[int]
     draw: Draw | None
 
 
@@ -35,10 +43,10 @@ class DataReader(Reader):
     Tops: data (N, C, H, W) and, when there are two, label (N).
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, transformer: Transformer | None = None) -> None:
         param = request.layer.data_param
         self._labelled = request.tops(1, 2) == 2
-        self._transformer = Transformer(request)
+        self._transformer = transformer or Transformer(request)
         self._random = new_random()
         self.batch_size = _batch_size(param.batch_size, "data_param")
         self._path = request.find("data_param.source", param.source)
@@ -49,39 +57,54 @@ class DataReader(Reader):
         if param.rand_skip:
             glog.warning(f"data_param.rand_skip of {request.layer.name} has no effect, as in Caffe", "data_layer.cpp:1")
 
-    def first(self) -> _Record:
+    def first(self) -> DataRecord:
         """The first record, left in its place."""
         key, value = self._cursor.read(1)[0]
         self._cursor.rewind()
-        return _Record(key, value, None)
+        return DataRecord(key, [value], None)
 
-    def take(self, count: int) -> list[_Record]:
-        records = self._cursor.read(count)
-        while len(records) < count:
+    def take(self, count: int) -> list[DataRecord]:
+        found = self._next(count)
+        if self._transformer.same_for_all and len(found[0][1]) <= _SMALL:
+            return _runs(found)
+        return [DataRecord(key, [value], self._transformer.draw(self._random)) for key, value in found]
+
+    def _next(self, count: int) -> list[tuple[bytes, bytes]]:
+        """The next keys and values; behind the last comes the first."""
+        found = self._cursor.read(count)
+        while len(found) < count:
             self._cursor.rewind()
-            records += self._cursor.read(count - len(records))
-        return [_Record(key, value, self._transformer.draw(self._random)) for key, value in records]
+            found += self._cursor.read(count - len(found))
+        return found
 
-    def read(self, record: _Record) -> _Sample:
+    def rows(self, record: DataRecord) -> int:
+        return len(record.values)
+
+    def read(self, record: DataRecord) -> Any:
         try:
-            datum = decode_datum(record.value)
-            picture = _picture(datum, self._transformer.force)
+            datum = decode_datum(record.values[0])
+            if len(record.values) > 1:
+                return _stack(datum, record.values)
+            picture = decoded(datum, self._transformer.force)
         except DatumError as error:
             raise DataError(f"{self.describe(record)}: {error}") from None
-        return _Sample(picture, datum.label or 0, record.draw)
+        return _Sample(self._transformer.prepare(picture, record.draw), [datum.label or 0], record.draw)
 
-    def shapes(self, sample: _Sample) -> list[Shape]:
+    def shapes(self, sample: Any) -> list[Shape]:
         height, width, channels = sample.picture.shape
-        shape = self._transformer.output_shape(height, width, channels)
+        shape = self._transformer.output_shape(height // len(sample.labels), width, channels)
         return [shape, ()] if self._labelled else [shape]
 
-    def write(self, sample: _Sample, rows: Rows) -> None:
-        height, width = sample.picture.shape[:2]
-        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), rows[0])
+    def write(self, sample: Any, arrays: Arrays, at: int) -> None:
+        height, width, channels = sample.picture.shape
+        count = len(sample.labels)
+        window = self._transformer.window(height, width, sample.draw)
+        out = arrays[0][at] if count == 1 else arrays[0][at : at + count].reshape(height, width, channels)
+        self._transformer.place(sample.picture, window, out)
         if self._labelled:
-            rows[1][...] = sample.label
+            arrays[1][at : at + count] = sample.labels
 
-    def describe(self, record: _Record) -> str:
+    def describe(self, record: DataRecord) -> str:
         return f"{self._path}, record {record.key.decode(errors='backslashreplace')!r}"
 
     def close(self) -> None:
@@ -89,7 +112,7 @@ class DataReader(Reader):
         self._database.close()
 
 
-def _picture(datum: Datum, color: bool | None) -> np.ndarray:
+def decoded(datum: Datum, color: bool | None) -> np.ndarray:
     """(H, W, C): encoded as decoded, raw with its channels interleaved. `color` is for encoded ones, as in Caffe."""
     if datum.encoded:
         picture = datum.image(color)
@@ -104,6 +127,47 @@ def _picture(datum: Datum, color: bool | None) -> np.ndarray:
     import cv2
 
     return cv2.merge(list(planes))
+
+
+def _runs(found: list[tuple[bytes, bytes]]) -> list[DataRecord]:
+    """The records, those put together that follow each other and differ in pixels and label only."""
+    records: list[DataRecord] = []
+    head, tail = b"\0", 0
+    for key, value in found:
+        if records and value.startswith(head) and len(value) == tail + 2 and value[tail] == _LABEL and value[-1] < 0x80:
+            records[-1].values.append(value)
+            continue
+        records.append(DataRecord(key, [value], None))
+        start, tail = _pixels(value)
+        head = value[:start] if start else b"\0"
+    return records
+
+
+_LABEL = 0x28  # the tag of Datum.label; a label below 128 is the one byte behind it
+
+
+def _pixels(value: bytes) -> tuple[int, int]:
+    """Where a raw uint8 Datum's pixels begin and end, if behind them stands only a label of one byte; or (0, 0)."""
+    try:
+        datum = decode_datum(value)
+    except DatumError:
+        return 0, 0
+    size = len(datum.data or b"")
+    end = len(value) - 2
+    start = end - size
+    if not size or start < 0 or datum.encoded or value[start:end] != datum.data or value[end] != _LABEL:
+        return 0, 0
+    return start, end
+
+
+def _stack(datum: Datum, values: list[bytes]) -> _Sample:
+    """The pictures of a run on top of each other; `datum` is its first."""
+    channels, height, width = datum.array().shape
+    size = channels * height * width
+    raw = np.frombuffer(b"".join([value[-2 - size : -2] for value in values]), np.uint8)
+    planes = raw.reshape(len(values), channels, height, width)
+    picture = np.ascontiguousarray(planes.transpose(0, 2, 3, 1)).reshape(-1, width, channels)
+    return _Sample(picture, [value[-1] for value in values], None)
 
 
 def _batch_size(size: int, where: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import LoadedSource, Reader, Rows
+from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, new_random, register_source
 from caffecompat.data.transform import Draw, Transformer
 from caffecompat.formats.image_list import ListedImage, read_image_list
@@ -136,16 +136,17 @@ class ImageDataReader(ListReader[ListedImage]):
 
     def read(self, record: tuple[ListedImage, Draw | None]) -> _Sample:
         entry, draw = record
-        return _Sample(self._resized(self._read(entry.path, entry.line, self._color)), entry.label, draw)
+        picture = self._resized(self._read(entry.path, entry.line, self._color))
+        return _Sample(self._transformer.prepare(picture, draw), entry.label, draw)
 
     def shapes(self, sample: _Sample) -> list[Shape]:
         height, width, channels = sample.picture.shape
         return [self._transformer.output_shape(height, width, channels), ()]
 
-    def write(self, sample: _Sample, rows: Rows) -> None:
+    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
         height, width = sample.picture.shape[:2]
-        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), rows[0])
-        rows[1][...] = sample.label
+        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), arrays[0][at])
+        arrays[1][at] = sample.label
 
 
 @register_source("ImageData")

@@ -8,6 +8,7 @@ lock in the long calls.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -23,11 +24,11 @@ from caffecompat.threads import loader_threads, start_loader_thread
 
 __all__ = ["LoadedSource", "Loader", "Reader"]
 
-Rows = Sequence[np.ndarray]
+Arrays = Sequence[np.ndarray]
 
 
 class Reader(ABC):
-    """How one layer's records become rows of a batch.
+    """How one layer's records become rows of a batch, one row each unless `rows` says more.
 
     Rows are in memory order: a picture is (H, W, C), a label is (). `take` and `close` are called by
     one thread at a time, the others by several at once.
@@ -37,7 +38,11 @@ class Reader(ABC):
 
     @abstractmethod
     def take(self, count: int) -> list[Any]:
-        """The next `count` records with all that is random about them; at the end it begins again."""
+        """Records for the next `count` rows, with all that is random about them; at the end it begins again."""
+
+    def rows(self, record: Any) -> int:
+        """How many rows of the batch the record fills."""
+        return 1
 
     @abstractmethod
     def read(self, record: Any) -> Any:
@@ -56,12 +61,20 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def write(self, sample: Any, rows: Rows) -> None:
-        """Write the sample into its rows of the batch, whose shapes are those of `shapes`."""
+    def write(self, sample: Any, arrays: Arrays, at: int) -> None:
+        """Write the sample into the batch: into row `at` of each array, and the next ones if it fills several."""
 
     @abstractmethod
     def describe(self, record: Any) -> str:
         """Which file or record it is, for messages."""
+
+    def loose(self, sample: Any) -> Any:
+        """What the sample adds to tops whose size depends on all samples of a batch (boxes)."""
+        return None
+
+    def loose_tops(self, pieces: list[Any]) -> tuple[np.ndarray, ...]:
+        """These tops, behind the others, from the pieces of all samples in order."""
+        return ()
 
     def close(self) -> None:  # noqa: B027 (lists of files hold nothing open)
         """Let go of files."""
@@ -75,6 +88,7 @@ class _Batch:
     unfinished: int
     shapes: list[Shape] = field(default_factory=list)
     arrays: list[np.ndarray] = field(default_factory=list)
+    pieces: list[Any] = field(default_factory=list)
     allocated: threading.Event = field(default_factory=threading.Event)
     first: str = ""
     error: BaseException | None = None
@@ -89,6 +103,39 @@ class _Batch:
         return tuple(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for array in self.arrays)
 
 
+class _Buffers:
+    """Memory of batches that nobody refers to any more, used again.
+
+    A fresh array of several megabytes costs the kernel's zeroing of its pages, about a tenth of the time to
+    decode what it holds. An array that is free has no reference but the pool's: every view of it, also a
+    tensor's, keeps one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._arrays: list[np.ndarray] = []
+        self._free = self._references([np.empty(0)])[0]
+
+    @staticmethod
+    def _references(arrays: list[np.ndarray]) -> list[int]:
+        return [sys.getrefcount(array) for array in arrays]
+
+    def take(self, shape: Shape) -> np.ndarray:
+        """A float32 array of any content."""
+        with self._lock:
+            free = [count == self._free for count in self._references(self._arrays)]
+            for k, idle in enumerate(free):
+                if idle and self._arrays[k].shape == shape:
+                    return self._arrays[k].view()
+            if len(self._arrays) >= self._most and True in free:
+                del self._arrays[free.index(True)]
+            array = np.empty(shape, np.float32)
+            if len(self._arrays) < self._most:
+                self._arrays.append(array)
+            return array.view()
+
+
 class Loader:
     """Runs a reader on threads, at most `depth` finished or half-finished batches ahead."""
 
@@ -101,6 +148,7 @@ class Loader:
         self._planned = 0  # records of the newest batch that are taken
         self._changed = threading.Condition()
         self._pending: deque[_Batch] = deque()
+        self._buffers = _Buffers(4 * (self._depth + 2))  # of up to four tops
         self._workers: list[threading.Thread] = []
         self._running = 0
         self._stopped = False
@@ -119,7 +167,7 @@ class Loader:
                 raise batch.error
             self._pending.popleft()
             self._changed.notify_all()
-        return batch.tops()
+        return batch.tops() + self._reader.loose_tops(batch.pieces)
 
     def close(self) -> None:
         """Stop the threads; safe to call from anywhere, more than once."""
@@ -150,8 +198,8 @@ class Loader:
             if last:
                 self._reader.close()
 
-    def _next_job(self) -> tuple[_Batch, int, list[Any]] | None:
-        """Plan the next chunk: its batch, the place of its first record there, the records."""
+    def _next_job(self) -> tuple[_Batch, int, int, list[Any] | BaseException] | None:
+        """Plan the next chunk: its batch, first row and number of rows, and the records or why there are none."""
         with self._planning:
             with self._changed:
                 while not self._stopped and not self._room():
@@ -160,33 +208,35 @@ class Loader:
                     return None
                 if not self._pending or self._planned == self._pending[-1].size:
                     size = self._reader.batch_size
-                    self._pending.append(_Batch(size, size))
+                    self._pending.append(_Batch(size, size, pieces=[None] * size))
                     self._planned = 0
                 batch, start = self._pending[-1], self._planned
                 count = min(self._chunk, batch.size - start)
                 self._planned += count
             try:
-                return batch, start, self._reader.take(count)
-            except BaseException as error:  # handed to the consumer
-                self._finish(batch, start, count, error)
-                return batch, start, []
+                return batch, start, count, self._reader.take(count)
+            except BaseException as error:
+                return batch, start, count, error
 
     def _room(self) -> bool:
         if self._pending and self._planned < self._pending[-1].size:
             return True
         return len(self._pending) < self._depth and all(batch.error is None for batch in self._pending)
 
-    def _fill(self, batch: _Batch, start: int, records: list[Any]) -> None:
+    def _fill(self, batch: _Batch, start: int, count: int, records: list[Any] | BaseException) -> None:
         at = start
         error: BaseException | None = None
         try:
-            for at, record in enumerate(records, start):
+            if isinstance(records, BaseException):
+                raise records
+            for record in records:
                 if self._stopped:
                     return
                 self._place(batch, at, record)
+                at += self._reader.rows(record)
         except BaseException as caught:  # handed to the consumer
             error = caught
-        self._finish(batch, at if error else start, len(records), error)
+        self._finish(batch, at, count, error)
 
     def _place(self, batch: _Batch, at: int, record: Any) -> None:
         sample = self._reader.read(record)
@@ -197,7 +247,7 @@ class Loader:
         if at == 0:
             batch.first = self._reader.describe(record)
             batch.shapes = shapes
-            batch.arrays = [np.empty((batch.size, *shape), np.float32) for shape in shapes]
+            batch.arrays = [self._buffers.take((batch.size, *shape)) for shape in shapes]
             batch.allocated.set()
         elif not batch.allocated.is_set():
             batch.allocated.wait()
@@ -205,7 +255,8 @@ class Loader:
             return  # the first record failed: nothing to write into
         if shapes != batch.shapes:
             raise DataError(_mismatch(self._reader.describe(record), shapes, batch))
-        self._reader.write(sample, [array[at : at + 1].reshape(array.shape[1:]) for array in batch.arrays])
+        self._reader.write(sample, batch.arrays, at)
+        batch.pieces[at] = self._reader.loose(sample)
 
     def _finish(self, batch: _Batch, at: int, count: int, error: BaseException | None) -> None:
         with self._changed:
@@ -238,6 +289,7 @@ class LoadedSource(Source):
             raise DataError(f"{reader.describe(first)}: {error}") from None
         size = reader.batch_size
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
+        self.top_shapes += [top.shape for top in reader.loose_tops([reader.loose(sample)])]
         self._loader = Loader(reader, depth, threads or loader_threads())
         # The threads hold the loader, not this object: dropping the last reference to it stops them.
         self._closer = weakref.finalize(self, self._loader.close)

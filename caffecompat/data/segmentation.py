@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.images import ListReader
-from caffecompat.data.loader import LoadedSource, Rows
+from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer, Window, cut
 from caffecompat.formats.image_list import ListedPair, read_pair_list
@@ -67,11 +67,11 @@ class ImageSegDataReader(ListReader[ListedPair]):
         shape = self._transformer.output_shape(height, width, channels)
         return [shape, (shape[0], shape[1], 1)]
 
-    def write(self, sample: _Sample, rows: Rows) -> None:
+    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
         height, width = sample.picture.shape[:2]
         window = self._transformer.window(height, width, sample.draw)
-        self._transformer.place(sample.picture, window, rows[0])
-        np.copyto(rows[1], cut(sample.label, window))
+        self._transformer.place(sample.picture, window, arrays[0][at])
+        np.copyto(arrays[1][at], cut(sample.label, window))
 
 
 class PaddingImageSegDataReader(ImageSegDataReader):
@@ -110,9 +110,9 @@ class PaddingImageSegDataReader(ImageSegDataReader):
     def shapes(self, sample: _Sample) -> list[Shape]:
         return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)
 
-    def write(self, sample: _Sample, rows: Rows) -> None:
-        super().write(sample, rows)
-        rows[2][...] = np.minimum(rows[0].shape[:2], sample.size).reshape(1, 2, 1)
+    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
+        super().write(sample, arrays, at)
+        arrays[2][at] = np.minimum(arrays[0].shape[1:3], sample.size).reshape(1, 2, 1)
 
     def _padded(self, picture: np.ndarray) -> np.ndarray:
         mean = self._transformer.mean
@@ -202,12 +202,12 @@ class DenseImageDataReader(ListReader[ListedPair]):
         label = sample.label.shape if self._transformer.crop is None else (*shape[:2], 1)
         return [shape, label]
 
-    def write(self, sample: _Sample, rows: Rows) -> None:
+    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
         height, width = sample.picture.shape[:2]
         window = self._transformer.window(height, width, sample.draw)
-        self._transformer.place(sample.picture, window, rows[0])
+        self._transformer.place(sample.picture, window, arrays[0][at])
         height, width = sample.label.shape[:2]
-        np.copyto(rows[1], cut(sample.label, self._transformer.window(height, width, sample.draw)))
+        np.copyto(arrays[1][at], cut(sample.label, self._transformer.window(height, width, sample.draw)))
 
 
 def _leading_number(text: str) -> int:

@@ -3,6 +3,8 @@
 Order and rules are BVLC's (data_transformer.cpp): whether to mirror is drawn first, then the crop
 (TRAIN: random; TEST: centre, rounded down); a mean picture is read at the place in the uncropped
 picture that the pixel came from, also when mirrored; the scale multiplies last.
+SSD resizes and adds noise before; in its Caffe a mean picture is not mirrored with the picture. Jacinto resizes by
+chance before, and takes the mean picture's centre whatever the crop.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from caffecompat.data.noise import add_noise
+from caffecompat.data.random_resize import RandomResize
+from caffecompat.data.resize import Resize
 from caffecompat.data.source import DataError, Request
 from caffecompat.formats.mean import read_mean
 
@@ -19,11 +24,14 @@ __all__ = ["Draw", "Transformer", "Window"]
 
 # Pixels, their floats and the mean of one block stay in the L2 cache through the three passes:
 # 1024x512x3 takes 0.6 ms so, 0.9 ms in whole passes, and 0.9 ms through cv2.LUT with three channels.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 
 
 class Draw(NamedTuple):
-    """Raw random numbers of one record, drawn before its size is known; used modulo, as Caffe does."""
+    """Raw random numbers of one record, drawn before its size is known; used modulo, as Caffe does.
+
+    `scale` serves what changes a picture's size, and seeds the generator of its noise.
+    """
 
     mirror: int
     top: int
@@ -49,17 +57,23 @@ class Transformer:
         mean: per-channel means, float32, of length 1 or C; None without mean_value.
     """
 
-    def __init__(self, request: Request, *, mean_file_allowed: bool = True) -> None:
+    def __init__(self, request: Request, *, mean_file_allowed: bool = True, resizes: bool | None = None) -> None:
+        """`resizes`: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do."""
         param = request.layer.transform_param
-        _refuse_unsupported(param, request.dialect)
+        resizes = request.dialect != "X" if resizes is None else resizes
+        _refuse_unsupported(param, resizes)
         self._train = request.train
         self._centred_mean = request.dialect == "J"
+        self._still_mean = request.dialect == "S"
+        self.resize = Resize(param.resize_param) if resizes and param.HasField("resize_param") else None
+        self._random_resize = RandomResize.of(param)
+        self._noise = param.noise_param if param.HasField("noise_param") else None
         self._mirror = param.mirror
         self.scale = np.float32(param.scale)
         self.crop = _crop_size(param)
         self.scale_factors = list(param.scale_factors)
         self.force = _forced_color(param)
-        self._must_be = _promised_size(param) if request.dialect == "X" else None
+        self._must_be = None if resizes else _promised_size(param)
         self.mean = np.array(param.mean_value, np.float32) if len(param.mean_value) else None
         self._mean_path = ""
         self._mean_picture: np.ndarray | None = None
@@ -72,12 +86,36 @@ class Transformer:
             self._mean_path = request.find("transform_param.mean_file", param.mean_file)
             self._mean_picture = np.ascontiguousarray(read_mean(self._mean_path).transpose(1, 2, 0))
 
+    @property
+    def same_for_all(self) -> bool:
+        """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
+        resized = self.resize or self._random_resize or self.scale_factors or self._must_be
+        return not (self._mirror or self.crop or resized or self._noise or self._mean_path)
+
     def draw(self, generator: random.Random) -> Draw | None:
         """The random numbers of the next record; None where nothing is random."""
-        if not (self._mirror or self.scale_factors or (self._train and self.crop)):
+        prepared = self._random_resize or self._noise or (self.resize and self.resize.choices > 1)
+        if not (self._mirror or self.scale_factors or prepared or (self._train and self.crop)):
             return None
         bits = generator.getrandbits
         return Draw(bits(32), bits(32), bits(32), bits(32))
+
+    def prepare(self, picture: np.ndarray, draw: Draw | None, *, label: bool = False) -> np.ndarray:
+        """The picture (H, W, C) resized and with noise, where transform_param asks for these.
+
+        Args:
+            label: a label picture: nothing but the random resize, by nearest neighbour.
+        """
+        chance = draw.scale if draw is not None else 0
+        if self._random_resize is not None:
+            picture = self._random_resize.picture(picture, chance, nearest=label)
+        if label:
+            return picture
+        if self.resize is not None:
+            picture = self.resize.picture(picture, chance % self.resize.choices)
+        if self._noise is not None:
+            picture = add_noise(picture, self._noise, np.random.default_rng(chance))
+        return picture
 
     def output_shape(self, height: int, width: int, channels: int) -> tuple[int, int, int]:
         """(H, W, C) in the batch of a picture of that size.
@@ -93,10 +131,14 @@ class Transformer:
         if self.mean is not None and len(self.mean) not in (1, channels):
             raise DataError(f"{len(self.mean)} mean_value(s) for {channels} channel(s); give 1 or {channels}")
         mean = self._mean_picture
-        if mean is not None and mean.shape != (height, width, channels):
+        whole = (height, width, channels)
+        if mean is not None and self._centred_mean:
+            whole = (*(self.crop or (height, width)), channels)
+            mean = mean[: whole[0], : whole[1]]
+        if mean is not None and mean.shape != whole:
             raise DataError(
                 f"the mean file {self._mean_path} is {_size(mean.shape)} and the picture "
-                f"{_size((height, width, channels))} (height x width x channels); they must be equal"
+                f"{_size(whole)} (height x width x channels); they must be equal"
             )
         if self.crop is None:
             return height, width, channels
@@ -115,10 +157,13 @@ class Transformer:
         return Window(down // 2, right // 2, *self.crop, mirror)
 
     def place(self, picture: np.ndarray, window: Window, out: np.ndarray) -> None:
-        """Write the window of a (H, W, C) picture of any dtype into `out` (h, w, C) float32, normalised."""
+        """Write the window of a (H, W, C) picture of any dtype into `out` (h, w, C) float32, normalised.
+
+        Where all pictures are treated alike (`same_for_all`) it may be several on top of each other.
+        """
         pixels = cut(picture, window)
         height, width, channels = out.shape
-        means = self._mean_rows(picture.shape[0], picture.shape[1], window, channels)
+        means = self._mean_rows(window, channels)
         rows = out.reshape(height, width * channels)
         pixels = pixels.reshape(height, width * channels)
         step = max(1, _BLOCK // (width * channels))
@@ -131,10 +176,13 @@ class Transformer:
             if self.scale != 1:
                 np.multiply(block, self.scale, out=block)
 
-    def _mean_rows(self, height: int, width: int, window: Window, channels: int) -> np.ndarray | None:
+    def _mean_rows(self, window: Window, channels: int) -> np.ndarray | None:
         """The mean of the window as rows of W*C floats: of all rows, or as many as a block has (mean_value)."""
         if self._mean_picture is not None:
+            if self._still_mean:
+                window = window._replace(mirror=False)
             if self._centred_mean:
+                height, width = self._mean_picture.shape[:2]
                 down, right = (height - window.height) // 2, (width - window.width) // 2
                 window = window._replace(top=down, left=right)
             return cut(self._mean_picture, window).reshape(window.height, -1)
@@ -191,26 +239,13 @@ def _promised_size(param: Any) -> tuple[int, int] | None:
     return None
 
 
-_UNSUPPORTED = (
-    "noise_param",
-    "yolo_height",
-    "yolo_width",
-    "rotate",
-    "img_rand_resize_lower",
-    "img_rand_resize_upper",
-    "rand_resize_ratio_lower",
-    "rand_resize_ratio_upper",
-    "vertical_stretch_lower",
-    "vertical_stretch_upper",
-    "horizontal_stretch_lower",
-    "horizontal_stretch_upper",
-)
+_UNSUPPORTED = ("yolo_height", "yolo_width", "rotate")
 
 
-def _refuse_unsupported(param: Any, dialect: str) -> None:
+def _refuse_unsupported(param: Any, resizes: bool) -> None:
     """Augmentations of the forks that would change the batches and are not done here."""
     names = [name for name in _UNSUPPORTED if param.HasField(name)]
-    if param.HasField("resize_param") and dialect != "X":
-        names.append("resize_param")
+    if param.HasField("noise_param") and not resizes:
+        names.append("noise_param")
     if names:
         raise DataError(f"transform_param has {', '.join(names)}, which this layer does not support")

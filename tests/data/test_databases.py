@@ -60,6 +60,45 @@ def test_float_data(tmp_path: Path) -> None:
         assert label.tolist() == [7]
 
 
+def test_small_records_read_many_at_once_are_what_they_are_one_by_one(tmp_path: Path) -> None:
+    """Runs of like records, broken by another shape of the bytes, a large label, no label, an encoded one."""
+    pictures = [picture(4, 3, 2, k) for k in range(12)]
+    records = []
+    for k, pixels in enumerate(pictures):
+        datum = Datum.from_array(np.ascontiguousarray(pixels.transpose(2, 0, 1)), (3, 300, -1, 127, 128)[k % 5])
+        value = encode_datum(datum)
+        if k == 7:
+            value = b"\x28\x05" + encode_datum(Datum(2, 4, 3, datum.data))  # the label in front
+        if k == 8:
+            value = encode_datum(Datum(2, 4, 3, datum.data))
+        if k == 9:
+            value += b"\x38\x00"  # encoded: false
+        records.append((b"%02d" % k, value))
+    with open_database(tmp_path / "db", "lmdb", "w") as database:
+        database.put(records)
+    extra = "transform_param { mean_value: 3 mean_value: 5 scale: 0.5 }"
+    labels = [3, 300, -1, 127, 128, 3, 300, 5, 0, 128, 3, 300]
+    with source(fields(tmp_path / "db", 8, extra)) as made:
+        for k in range(6):
+            wanted = [(8 * k + i) % 12 for i in range(8)]
+            batch, label = made.next()
+            assert label.tolist() == [labels[i] for i in wanted]
+            pixels = np.stack([pictures[i] for i in wanted]).astype(np.float32)
+            np.testing.assert_array_equal(batch, ((pixels - [3, 5]) / 2).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_runs_of_small_records(tmp_path: Path, threads: int) -> None:
+    pictures = [picture(5, 4, 1, k) for k in range(7)]
+    path = make_database(tmp_path / "db", pictures)
+    with source(fields(path, 10).replace("batch_size", f"threads: {threads} batch_size")) as made:
+        for k in range(5):
+            wanted = [(10 * k + i) % 7 for i in range(10)]
+            batch, label = made.next()
+            assert label.tolist() == wanted
+            np.testing.assert_array_equal(batch[:, 0], np.stack([pictures[i][:, :, 0] for i in wanted]))
+
+
 def test_force_gray_and_color_are_for_encoded_records(tmp_path: Path) -> None:
     gray = make_database(tmp_path / "gray", [picture(6, 5, 1)], encoded=True)
     with source(fields(gray, extra="transform_param { force_color: true }")) as made:

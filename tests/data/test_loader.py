@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError
-from caffecompat.data.loader import LoadedSource, Reader, Rows
+from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import Shape
 
 
@@ -42,9 +42,9 @@ class Numbers(Reader):
     def shapes(self, sample: int) -> list[Shape]:
         return [(4,), ()]
 
-    def write(self, sample: int, rows: Rows) -> None:
-        rows[0][:] = sample
-        rows[1][...] = -sample
+    def write(self, sample: int, arrays: Arrays, at: int) -> None:
+        arrays[0][at] = sample
+        arrays[1][at] = -sample
 
     def describe(self, record: int) -> str:
         return f"record {record}"

@@ -116,8 +116,7 @@ def test_crops_with_two_sides(fields: str) -> None:
         ("crop_h: 3 crop_w: 3 crop_size: 4", "gives the crop twice"),
         ("mean_value: 1 mean_value: 2", r"2 mean_value\(s\) for 3 channel"),
         ("force_color: true force_gray: true", "both force_color and force_gray"),
-        ("resize_param { height: 3 width: 3 }", "resize_param, which this layer does not support"),
-        ("img_rand_resize_lower: 3", "img_rand_resize_lower"),
+        ("yolo_height: 3 rotate: true", "transform_param has yolo_height, rotate, which this layer does not support"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields: str, message: str) -> None:
