@@ -4,7 +4,8 @@
 >>> data, label = source.next()  # doctest: +SKIP
 """
 
-from caffecompat.data import databases, dummy, hdf5, images, segmentation  # noqa: F401  (they register themselves)
+from caffecompat.data import annotated, databases, dummy, hdf5, images, segmentation, windows  # noqa: F401
+from caffecompat.data.memory import MemorySource
 from caffecompat.data.source import DataError, Source, is_data_layer, make_source, seed
 
-__all__ = ["DataError", "Source", "is_data_layer", "make_source", "seed"]
+__all__ = ["DataError", "MemorySource", "Source", "is_data_layer", "make_source", "seed"]

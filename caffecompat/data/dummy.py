@@ -1,4 +1,4 @@
-"""Layers without files: `DummyData`, and `Input` and `MemoryData`, which the caller of the net feeds."""
+"""Layers without files: `DummyData`, and `Input`, which the caller of the net feeds."""
 
 from __future__ import annotations
 
@@ -86,14 +86,3 @@ def _input(request: Request) -> Source:
     if len(shapes) not in (1, tops):
         raise DataError(f"input_param needs a shape once or {tops} times, it has {len(shapes)}")
     return FedSource(shapes * tops if len(shapes) == 1 else shapes)
-
-
-@register_source("MemoryData")
-def _memory_data(request: Request) -> Source:
-    """Tops: data (N, C, H, W), label (N)."""
-    param = request.layer.memory_data_param
-    tops = request.tops(1, 2)
-    shape = (param.batch_size, param.channels, param.height, param.width)
-    if 0 in shape:
-        raise DataError("memory_data_param needs batch_size, channels, height and width, all at least 1")
-    return FedSource([shape, (param.batch_size,)][:tops])

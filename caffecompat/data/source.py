@@ -31,7 +31,7 @@ class Source(ABC):
     Attributes:
         top_shapes: the shape of each top of the first batch. Later batches of pictures may have other
             heights and widths where the layer has no fixed ones, as in Caffe.
-        fed: the arrays come from the caller of the net (Input, MemoryData); `next` is an error.
+        fed: the arrays come from the caller of the net (Input); `next` is an error.
     """
 
     fed: ClassVar[bool] = False

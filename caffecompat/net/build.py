@@ -23,7 +23,7 @@ __all__ = ["DATA_TYPES", "MakeSource", "NetLayer", "Source", "build_layers", "in
 
 Shape = tuple[int, ...]
 
-FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops
+FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops; MemoryData has a source where any has
 
 # Types that read batches from somewhere; which of them exist is the data room's business.
 DATA_TYPES = frozenset(
@@ -116,9 +116,9 @@ def _set_up(
     beside: str | None,
 ) -> Sequence[Shape]:
     """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
-    if layer.type in FED_TYPES:
+    if layer.type == "Input" or (layer.type == "MemoryData" and sources is None):
         return _fed_shapes(layer.param)
-    if layer.type in DATA_TYPES:
+    if layer.type in DATA_TYPES or layer.type in FED_TYPES:
         if sources is None:
             raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
         layer.source = sources(layer.param, context.phase, context.dialect, beside)

@@ -43,15 +43,11 @@ def test_dummy_mistakes(fields: str, message: str) -> None:
     refuses(f'type: "DummyData" top: "a" top: "b" top: "c" dummy_data_param {{ {fields} }}', message)
 
 
-def test_fed_layers_tell_their_shapes() -> None:
+def test_input_tells_its_shapes() -> None:
     with source('type: "Input" top: "a" top: "b" input_param { shape { dim: 1 dim: 3 } shape { dim: 4 } }') as made:
         assert made.fed and made.top_shapes == [(1, 3), (4,)]
         with pytest.raises(DataError, match="the caller of the net gives"):
             made.next()
-    text = 'type: "MemoryData" top: "a" top: "b" memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }'
-    with source(text) as made:
-        assert made.fed and made.top_shapes == [(2, 3, 4, 5), (2,)]
-    refuses(text.replace("height: 4", ""), "needs batch_size, channels, height and width")
     refuses('type: "Input" top: "a" top: "b"', "a shape once or 2 times, it has 0")
 
 
@@ -59,5 +55,5 @@ def test_which_layers_bring_data() -> None:
     known = ("Data", "ImageData", "ImageSegData", "DenseImageData", "HDF5Data", "DummyData", "MemoryData", "Input")
     assert all(map(is_data_layer, known))
     assert not is_data_layer("Convolution")
-    with pytest.raises(DataError, match="'Convolution' is not a data layer; known: Data, "):
+    with pytest.raises(DataError, match="'Convolution' is not a data layer; known: .*Data, Dense"):
         make_source(layer('type: "Convolution"'), 0)
