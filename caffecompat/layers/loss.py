@@ -24,6 +24,7 @@ __all__ = [
     "MultinomialLogisticLoss",
     "SigmoidCrossEntropyLoss",
     "SoftmaxWithLoss",
+    "softmax_nll",
 ]
 
 # The least probability whose logarithm is taken: FLT_MIN in SoftmaxWithLoss, 1e-20 in the others (BVLC).
@@ -118,6 +119,18 @@ class _SoftmaxNLL(torch.autograd.Function):
         return result.movedim(ctx.along, ctx.axis), None, None, None
 
 
+def softmax_nll(scores: Tensor, index: Tensor, weight: Tensor | None = None, axis: int = 1) -> Tensor:
+    """Sum of weight x -log(softmax(scores)[index]), with Caffe's gradient.
+
+    Args:
+        scores: (N, C, ...), classes along `axis`.
+        index: int64, of the shape of `scores` but for 1 class.
+        weight: of the shape of `index`.
+    """
+    total: Tensor = _SoftmaxNLL.apply(scores, index, weight, axis)
+    return total
+
+
 @register("SoftmaxWithLoss")
 class SoftmaxWithLoss(LossLayer):
     """Softmax along softmax_param.axis and the negative log likelihood of the labels.
@@ -166,7 +179,7 @@ class SoftmaxWithLoss(LossLayer):
         if self.class_weights is not None:
             by_class = self.class_weights.to(scores.dtype)[index]
             weight = by_class if weight is None else by_class * weight
-        total = _SoftmaxNLL.apply(scores, index, weight, self.axis)
+        total = softmax_nll(scores, index, weight, self.axis)
         loss = _normalized(total, self.mode, scores.shape, index.numel(), counted)
         return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
 

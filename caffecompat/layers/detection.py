@@ -1,0 +1,284 @@
+"""DetectionOutput and DetectionEvaluate: from SSD's predictions to boxes, and from boxes to hits and misses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat import glog
+from caffecompat.layers.detection_boxes import decode
+from caffecompat.layers.detection_nms import non_maximum_suppression
+from caffecompat.layers.detection_pixels import pixel_boxes, pixel_overlaps
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+if TYPE_CHECKING:
+    from caffecompat.formats.detections import ResultWriter
+
+__all__ = ["DetectionEvaluate", "DetectionOutput"]
+
+
+@register("DetectionOutput")
+class DetectionOutput(Layer):
+    """Decode SSD's predictions, suppress overlapping boxes, keep the best (SSD, Jacinto, Xilinx).
+
+    Bottoms: locations (N, P * L * 4) with L = 1, or the number of classes C without share_location; class
+    probabilities (N, P * C); priors (1, 2, P * 4); further ones are for the picture of `visualize`, or a segmentation
+    that Xilinx's has_segmap passes on as the second top. Top (1, 1, K, 7): rows [image, class, score, xmin, ymin,
+    xmax, ymax] in units of the image, ordered by image, class and falling score. Where nothing is found in the whole
+    batch, each image has a row [image, -1, -1, ...].
+
+    With save_output_param, boxes are also written to files in its output_directory, once all num_test_image
+    pictures of name_size_file have passed. Other files there are left alone, while some originals delete the folder.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (3, 4)
+    tops: ClassVar[tuple[int, int | None]] = (1, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.detection_output_param
+        if p.num_classes < 1:
+            raise LayerError("detection_output_param.num_classes is missing")
+        self.classes = p.num_classes
+        self.location_classes = 1 if p.share_location else p.num_classes
+        self.code = type(param.prior_box_param).CodeType.Name(p.code_type)
+        self.threshold = p.confidence_threshold if p.HasField("confidence_threshold") else -math.inf
+        nms = p.nms_param
+        if nms.nms_threshold < 0 or not 0 < nms.eta <= 1:
+            raise LayerError(f"nms_threshold {nms.nms_threshold:g} must not be negative, eta {nms.eta:g} in (0, 1]")
+        self.top_k = nms.top_k if nms.HasField("top_k") else -1
+        self.passes_map = p.has_segmap
+        if (len(param.top) == 2) != self.passes_map or (self.passes_map and len(bottom_shapes) != 4):
+            raise LayerError("a second top needs has_segmap: true and a fourth bottom, the segmentation it passes on")
+        if p.visualize:
+            glog.info(f"layer {param.name!r}: visualize opens no window here; 'caffecompat detect' draws the boxes")
+        self._check_shapes(bottom_shapes)
+        self._writer: ResultWriter | None = self._make_writer(p.save_output_param)
+
+    def _check_shapes(self, shapes: Sequence[Shape]) -> None:
+        locations, scores, priors = (tuple(shape) for shape in shapes[:3])
+        if len(priors) < 3 or priors[1] != 2 or priors[2] % 4:
+            raise LayerError(f"priors of shape {priors}: expected (1, 2, priors x 4), as PriorBox makes them")
+        count = priors[2] // 4
+        for name, shape, each in (
+            ("locations", locations, 4 * self.location_classes),
+            ("class scores", scores, self.classes),
+        ):
+            if math.prod(shape[1:]) != count * each:
+                raise LayerError(f"{count} priors need {count} x {each} {name}, the bottom has shape {shape}")
+
+    def _make_writer(self, p: Any) -> ResultWriter | None:
+        """What writes result files; None where save_output_param does not name all that it needs, as in Caffe."""
+        if not (p.output_directory and p.label_map_file and p.name_size_file):
+            return None
+        from caffecompat.formats.detections import ResultWriter
+
+        return ResultWriter(
+            p.output_directory,
+            p.output_name_prefix,
+            p.output_format,
+            p.label_map_file,
+            p.name_size_file,
+            count=p.num_test_image if p.HasField("num_test_image") else None,
+            background=self.param.detection_output_param.background_label_id,
+            beside=self.context.beside,
+        )
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    @torch.no_grad()
+    def forward(self, locations: Tensor, scores: Tensor, priors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if locations.is_meta:
+            rows = locations.new_empty((1, 1, 1, 7))  # how many there will be, nobody knows before
+        else:
+            rows = self._detect(locations.float(), scores.float(), priors.float())
+        return (rows, more[0].clone()) if self.passes_map else rows
+
+    def _detect(self, locations: Tensor, scores: Tensor, priors: Tensor) -> Tensor:
+        images = locations.shape[0]
+        boxes, variances = priors.reshape(2, -1, 1, 4)
+        locations = locations.reshape(images, len(boxes), self.location_classes, 4)
+        scores = scores.reshape(images, len(boxes), self.classes).transpose(1, 2)
+        image, label, prior, score = self._candidates(scores)
+        kind = torch.zeros_like(label) if self.location_classes == 1 else label
+        codes = locations[image, prior, kind]
+        if not self.param.detection_output_param.variance_encoded_in_target:
+            codes = codes * variances[prior, 0]
+        found = decode(self.code, boxes[prior, 0], codes)
+        nms = self.param.detection_output_param.nms_param
+        stay = non_maximum_suppression(found, image * self.classes + label, nms.nms_threshold, nms.eta)
+        keep = self._keep_best(image, score, stay, images)
+        rows = torch.cat([torch.stack([image, label, score], 1)[keep], found[keep]], 1)
+        if self._writer is not None:
+            self._save(rows.cpu().numpy(), images)
+        if not len(rows):
+            glog.info("Couldn't find any detections", "detection_output_layer.cpp:303")
+            rows = scores.new_full((images, 7), -1)
+            rows[:, 0] = torch.arange(images, device=rows.device)
+        return rows[None, None]
+
+    def _candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Image, class, prior and score of what passes threshold and top_k, by image, class and falling score.
+
+        Args:
+            scores: (N, C, P).
+        """
+        passes = scores > self.threshold
+        background = self.param.detection_output_param.background_label_id
+        if 0 <= background < self.classes:
+            passes[:, background] = False
+        image, label, prior = passes.nonzero(as_tuple=True)
+        score = scores[image, label, prior]
+        order = score.argsort(descending=True, stable=True)
+        group = image * self.classes + label
+        order = order[group[order].argsort(stable=True)]
+        if self.top_k >= 0:
+            order = order[_rank(group[order], passes.shape[0] * self.classes) < self.top_k]
+        return image[order], label[order], prior[order], score[order]
+
+    def _keep_best(self, image: Tensor, score: Tensor, stay: Tensor, images: int) -> Tensor:
+        """The entries that keep_top_k leaves to each image, in their order."""
+        keep = stay.nonzero()[:, 0]
+        limit = self.param.detection_output_param.keep_top_k
+        if limit < 0:
+            return keep
+        order = score[keep].argsort(descending=True, stable=True)
+        order = order[image[keep][order].argsort(stable=True)]
+        best = order[_rank(image[keep][order], images) < limit]
+        return keep[best.sort()[0]]
+
+    def _save(self, rows: np.ndarray, images: int) -> None:
+        assert self._writer is not None
+        resize = self.param.detection_output_param.save_output_param
+        resize_param = resize.resize_param if resize.HasField("resize_param") else None
+        for image in range(images):
+            mine = rows[rows[:, 0] == image]
+            height, width = self._writer.next_size()
+            corners, _ = pixel_boxes(mine[:, 3:], height, width, resize_param)
+            self._writer.add(mine[:, 1].astype(int), mine[:, 2], corners)
+
+
+def _rank(groups: Tensor, count: int) -> Tensor:
+    """The place of each entry in its group, where the entries of a group lie together, groups rising."""
+    sizes = torch.zeros(count, dtype=torch.int64, device=groups.device).scatter_add_(0, groups, torch.ones_like(groups))
+    starts = sizes.cumsum(0) - sizes
+    return torch.arange(len(groups), device=groups.device) - starts[groups]
+
+
+@register("DetectionEvaluate")
+class DetectionEvaluate(Layer):
+    """Compare detections with the objects that are there (SSD).
+
+    Bottoms: detections (1, 1, K, 7), as DetectionOutput makes them; objects (1, 1, G, 8) with rows [image, class,
+    instance, xmin, ymin, xmax, ymax, difficult]. Top (1, 1, C - 1 + K, 5): for each class but the background a row
+    [-1, class, objects, -1, -1], without the difficult ones unless evaluate_difficult_gt; then for each detection
+    [image, class, score, hit, miss]. A hit is the best-scored detection whose best overlap with an object of its
+    class reaches overlap_threshold; further ones on the same object are misses; on a difficult object that does not
+    count, a detection is neither.
+
+    With name_size_file boxes are compared in pixels, a box from 3 to 5 being 3 wide. The file's lines stand for the
+    images in order; SSD goes on by one for each image that has a detection, wherever no image is without, rightly.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.detection_evaluate_param
+        if p.num_classes < 1:
+            raise LayerError("detection_evaluate_param.num_classes is missing")
+        if p.overlap_threshold <= 0:
+            raise LayerError(f"overlap_threshold {p.overlap_threshold:g} must be positive")
+        for shape, columns, what in zip(bottom_shapes, (7, 8), ("detections", "objects"), strict=True):
+            if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != columns:
+                raise LayerError(f"{what} of shape {tuple(shape)}: expected (1, 1, rows, {columns})")
+        self.sizes: np.ndarray | None = None
+        if p.name_size_file:
+            from caffecompat.formats.detections import read_name_sizes
+
+            entries = read_name_sizes(p.name_size_file, self.context.beside)
+            self.sizes = np.array([size for _, *size in entries], np.int64)
+        self._next = 0
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    @torch.no_grad()
+    def forward(self, detections: Tensor, objects: Tensor) -> Tensor:
+        classes = self._classes()
+        if detections.is_meta:
+            return detections.new_empty((1, 1, len(classes) + detections.shape[2], 5))
+        found = detections.float().cpu().numpy().reshape(-1, 7)
+        there = objects.float().cpu().numpy().reshape(-1, 8)
+        there = there[there[:, 0] != -1]
+        background = self.param.detection_evaluate_param.background_label_id
+        if (found[:, 1] == background).any() or (there[:, 1] == background).any():
+            raise LayerError(f"a detection or an object is of the background's class {background}")
+        rows = np.concatenate([self._count(classes, there), self._compare(found, there)])
+        return torch.from_numpy(rows[None, None]).to(detections.device)
+
+    def _classes(self) -> np.ndarray:
+        p = self.param.detection_evaluate_param
+        return np.array([c for c in range(p.num_classes) if c != p.background_label_id], np.float32)
+
+    def _count(self, classes: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """The rows [-1, class, objects, -1, -1]."""
+        if not self.param.detection_evaluate_param.evaluate_difficult_gt:
+            there = there[there[:, 7] == 0]
+        rows = np.full((len(classes), 5), -1, np.float32)
+        rows[:, 1] = classes
+        rows[:, 2] = (there[None, :, 1] == classes[:, None]).sum(1)
+        return rows
+
+    def _compare(self, found: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """The rows [image, class, score, hit, miss], by image, class and, where the image has the class, score."""
+        found = found[found[:, 0] != -1]
+        images, position = np.unique(found[:, 0], return_inverse=True)
+        same = (found[:, None, 0] == there[None, :, 0]) & (found[:, None, 1] == there[None, :, 1])
+        overlaps = np.where(same, self._overlaps(found, there, images, position), -1)
+        score = np.where(same.any(1), -found[:, 2], 0)
+        order = np.lexsort((score, found[:, 1], found[:, 0]))
+        order = order[found[order, 1] != -1]
+        rows = np.zeros((len(order), 5), np.float32)
+        rows[:, :3] = found[order, :3]
+        if self.sizes is not None:
+            self._next = (self._next + len(images)) % len(self.sizes)
+        if not len(there):
+            rows[:, 4] = 1
+            return rows
+        overlaps = overlaps[order]
+        best = overlaps.argmax(1)
+        meets = overlaps.max(1) >= np.float32(self.param.detection_evaluate_param.overlap_threshold)
+        first = np.zeros(len(order), bool)
+        first[np.unique(np.where(meets, best, -1), return_index=True)[1]] = True
+        rows[:, 3] = meets & first
+        rows[:, 4] = ~(meets & first)
+        if not self.param.detection_evaluate_param.evaluate_difficult_gt:
+            rows[meets & (there[best, 7] != 0), 3:] = 0
+        return rows
+
+    def _overlaps(self, found: np.ndarray, there: np.ndarray, images: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """(detections, objects), in units of the image or in pixels."""
+        if self.sizes is None:
+            return pixel_overlaps(found[:, 3:7], None, there[:, 3:7], None)
+        p = self.param.detection_evaluate_param
+        resize = p.resize_param if p.HasField("resize_param") else None
+        size = self.sizes[(self._next + np.arange(len(images))) % len(self.sizes)]
+        mine = size[position]
+        # An object of an image without detections meets none; any size will do.
+        theirs = (
+            size[np.searchsorted(images, there[:, 0]).clip(max=max(len(images) - 1, 0))] if len(images) else mine[:0]
+        )
+        if not len(images):
+            return np.zeros((0, len(there)), np.float32)
+        return pixel_overlaps(
+            *pixel_boxes(found[:, 3:7], mine[:, 0], mine[:, 1], resize),
+            *pixel_boxes(there[:, 3:7], theirs[:, 0], theirs[:, 1], resize),
+        )

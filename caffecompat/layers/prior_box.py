@@ -1,0 +1,147 @@
+"""PriorBox and Normalize: what SSD puts between a feature map and its detection heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+from caffecompat.schema import pb
+
+__all__ = ["Normalize", "PriorBox"]
+
+
+@register("PriorBox")
+class PriorBox(Layer):
+    """The default boxes of a feature map's cells (SSD, Jacinto and Xilinx alike).
+
+    Bottoms: feature map (N, C, H, W), picture. Top (1, 2, H * W * B * 4): corners in units of the picture, and the
+    variance of each coordinate. Cells go row by row; in each, for each min_size: a square of it, a square of
+    sqrt(min_size max_size) where max_size is given, and a box min_size sqrt(r) x min_size / sqrt(r) for each aspect
+    ratio r other than 1, with flip also for 1 / r. min_size and max_size lose their fractions, as in the original.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.prior_box_param
+        for name, shape in zip(param.bottom, bottom_shapes, strict=True):
+            if len(shape) != 4:
+                raise LayerError(f"{name!r} of shape {tuple(shape)} has no height and width")
+        self.sizes = _sizes(p)
+        self.variances = _variances(p)
+        self.image = _pair(p, "img_size", "img_h", "img_w")
+        self.step = _pair(p, "step", "step_h", "step_w")
+        self._made: dict[tuple[int, ...], Tensor] = {}
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    def forward(self, features: Tensor, picture: Tensor) -> Tensor:
+        cells = (features.shape[2], features.shape[3])
+        if features.is_meta:
+            return features.new_empty((1, 2, cells[0] * cells[1] * len(self.sizes) * 4))
+        key = (*cells, *picture.shape[2:])
+        made = self._made.get(key)
+        if made is None or made.device != features.device:
+            height, width = self.image or picture.shape[2:]
+            made = torch.from_numpy(self._boxes(cells, height, width)).to(features.device)
+            self._made = {key: made}
+        return made.clone()
+
+    def _boxes(self, cells: tuple[int, int], height: float, width: float) -> np.ndarray:
+        rows, columns = cells
+        step_h, step_w = self.step or (np.float32(height / rows), np.float32(width / columns))
+        offset = np.float32(self.param.prior_box_param.offset)
+        y = (np.arange(rows, dtype=np.float32) + offset) * np.float32(step_h)
+        x = (np.arange(columns, dtype=np.float32) + offset) * np.float32(step_w)
+        box_w, box_h = self.sizes[:, 0], self.sizes[:, 1]
+        boxes = np.empty((rows, columns, len(self.sizes), 4), np.float32)
+        boxes[..., 0] = (x[None, :, None] - box_w / 2.0) / width
+        boxes[..., 1] = (y[:, None, None] - box_h / 2.0) / height
+        boxes[..., 2] = (x[None, :, None] + box_w / 2.0) / width
+        boxes[..., 3] = (y[:, None, None] + box_h / 2.0) / height
+        if self.param.prior_box_param.clip:
+            boxes.clip(0, 1, out=boxes)
+        variances = np.broadcast_to(self.variances, boxes.shape)
+        return np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
+
+
+def _sizes(p: Any) -> np.ndarray:
+    """Widths and heights in pixels of a cell's boxes: (B, 2) float64 of float32 values."""
+    if not p.min_size or min(p.min_size) <= 0:
+        raise LayerError("prior_box_param needs min_size above 0")
+    if p.max_size and len(p.max_size) != len(p.min_size):
+        raise LayerError(f"{len(p.min_size)} min_size but {len(p.max_size)} max_size; give none or one each")
+    for small, large in zip(p.min_size, p.max_size, strict=False):
+        if large <= small:
+            raise LayerError(f"max_size {large:g} must be greater than its min_size {small:g}")
+    ratios: list[float] = []
+    for ratio in p.aspect_ratio:
+        if ratio <= 0:
+            raise LayerError(f"aspect_ratio {ratio:g} must be positive")
+        if all(abs(ratio - known) >= 1e-6 for known in [1.0, *ratios]):
+            ratios += [ratio, 1 / ratio] if p.flip else [ratio]
+    made: list[tuple[float, float]] = []
+    for index, given in enumerate(p.min_size):
+        small = int(given)
+        made.append((small, small))
+        if p.max_size:
+            side = math.sqrt(small * int(p.max_size[index]))
+            made.append((side, side))
+        made += [(small * math.sqrt(ratio), small / math.sqrt(ratio)) for ratio in ratios]
+    return np.array(made, np.float32).astype(np.float64)
+
+
+def _variances(p: Any) -> np.ndarray:
+    given = list(p.variance) or [0.1]
+    if len(given) not in (1, 4) or min(given) <= 0:
+        raise LayerError(f"variance takes one or four positive values, not {given}")
+    return np.array(given, np.float32)
+
+
+def _pair(p: Any, both: str, height: str, width: str) -> tuple[float, float] | None:
+    """(height, width) from a field for both or one each; None where nothing is said."""
+    apart = p.HasField(height) or p.HasField(width)
+    if apart and p.HasField(both):
+        raise LayerError(f"give either {both}, or {height} and {width}")
+    if not apart and not p.HasField(both):
+        return None
+    pair = (getattr(p, height), getattr(p, width)) if apart else (getattr(p, both),) * 2
+    if min(pair) <= 0:
+        names = f"{height} and {width}" if apart else both
+        raise LayerError(f"{names} must be above 0")
+    return pair
+
+
+@register("Normalize")
+class Normalize(Layer):
+    """x / sqrt(sum of x^2 + eps) times a learned scale (SSD).
+
+    The sum is over channels, for each pixel, or with across_spatial (the default) over the whole item. Blob: scale,
+    of shape () with channel_shared (the default), else (C). Bottom (N, C, ...).
+    """
+
+    scale: nn.Parameter
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        shape, p = bottom_shapes[0], param.norm_param
+        if len(shape) < 2:
+            raise LayerError(f"the bottom of shape {tuple(shape)} has no channels (axis 1)")
+        filler = p.scale_filler if p.HasField("scale_filler") else pb.FillerParameter(type="constant", value=1)
+        self.add_blob("scale", () if p.channel_shared else (shape[1],), filler)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        p = self.param.norm_param
+        axes = tuple(range(1, bottom.dim())) if p.across_spatial else (1,)
+        norm = (bottom.square().sum(axes, keepdim=True) + p.eps).sqrt()
+        scale = self.scale if p.channel_shared else self.scale.reshape(-1, *[1] * (bottom.dim() - 2))
+        return bottom / norm * scale
