@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batches import TRAIN, make_database, picture, refuses, source
 
 from caffecompat import data
 from caffecompat.data import DataError
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, encode_datum
+from tests.data.batches import TRAIN, make_database, picture, refuses, source
 
 
 def fields(path: Path, batch: int = 2, extra: str = "", tops: str = 'top: "data" top: "label"') -> str:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from batches import layer, refuses, source
 
 from caffecompat.data import DataError, is_data_layer, make_source
+from tests.data.batches import layer, refuses, source
 
 
 def test_constants_are_made_once_and_others_anew() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from batches import TRAIN, refuses, source
 
 from caffecompat import data
 from caffecompat.data import DataError
+from tests.data.batches import TRAIN, refuses, source
 
 
 @pytest.fixture

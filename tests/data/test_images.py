@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batches import TRAIN, picture, refuses, source, write_picture
 
 from caffecompat import data
 from caffecompat.data import DataError
+from tests.data.batches import TRAIN, picture, refuses, source, write_picture
 
 
 @pytest.fixture

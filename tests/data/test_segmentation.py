@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batches import TRAIN, picture, refuses, source, write_picture
 
 from caffecompat.data import DataError
+from tests.data.batches import TRAIN, picture, refuses, source, write_picture
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batches import TEST, TRAIN, layer, picture
 
 from caffecompat.data import DataError
 from caffecompat.data.source import Request
 from caffecompat.data.transform import Draw, Transformer, Window
 from caffecompat.formats.mean import write_mean
+from tests.data.batches import TEST, TRAIN, layer, picture
 
 
 def transformer(fields: str, phase: int = TEST, dialect: str = "B", **options: Any) -> Transformer:
