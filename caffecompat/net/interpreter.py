@@ -9,6 +9,7 @@ written in between. pycaffe and per-layer timing stand on it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,7 +32,10 @@ class Interpreter:
         steps: Caffe's layers in order, Splits included.
         blobs: every blob by name, in the order Caffe makes them.
         params: the parameter blobs of each layer that has any, in order.
+        callbacks: called with a step's index, by occasion (see ``OCCASIONS``).
     """
+
+    OCCASIONS = ("before_forward", "after_forward", "before_backward", "after_backward")
 
     def __init__(self, net: Net) -> None:
         self.net = net
@@ -46,7 +50,14 @@ class Interpreter:
                 if weight:
                     self._loss_blobs[step.bottoms[0] if step.layer is None else name] = name
         self.params = {layer.name: [ParamBlob(slot) for slot in layer.slots] for layer in net.layers if layer.slots}
+        self.callbacks: dict[str, list[Callable[[int], None]]] = {occasion: [] for occasion in self.OCCASIONS}
         self._ran: dict[Step, tuple[list[Tensor], list[Tensor]]] = {}
+        # DummyData fills constant tops once; what Python writes there stays (BVLC dummy_data_layer.cpp).
+        self._constant: set[str] = set()
+        for step in self.steps:
+            for name, value in _constant_tops(step):
+                self.blobs[name].data_side.fill = value
+                self._constant.add(name)
 
     # ----------------------------------------------------------------- forward
 
@@ -54,15 +65,24 @@ class Interpreter:
         """Run steps `start` to `end` (inclusive); returns the weighted loss of their tops."""
         self._push_params()
         fresh: dict[str, Tensor] = {}
-        steps = self.steps[start : None if end is None else end + 1]
-        for step in steps:
-            self.forward_step(step, fresh)
+        end = len(self.steps) - 1 if end is None else end
+        self._forward_steps(start, end, fresh)
         return sum(
             weight * float(fresh[name].sum())
-            for step in steps
+            for step in self.steps[start : end + 1]
             for name, weight in zip(step.tops, step.loss_weights, strict=False)
             if weight and name in fresh
         )
+
+    def _forward_steps(self, start: int, end: int, fresh: Tops) -> None:
+        for index in range(start, end + 1):
+            self._tell("before_forward", index)
+            self.forward_step(self.steps[index], fresh)
+            self._tell("after_forward", index)
+
+    def _tell(self, occasion: str, index: int) -> None:
+        for callback in self.callbacks[occasion]:
+            callback(index)
 
     def forward_step(self, step: Step, fresh: dict[str, Tensor] | None = None) -> None:
         """Run one step.
@@ -82,8 +102,16 @@ class Interpreter:
         else:
             return
         for name, top in zip(step.tops, tops, strict=False):
-            fresh[name] = top
-            self.blobs[name].data_side.write(top)
+            self._set(name, top, fresh)
+
+    def _set(self, name: str, value: Tensor, fresh: Tops) -> None:
+        """Give a blob a new value."""
+        side = self.blobs[name].data_side
+        if name in self._constant:
+            value = side.read(self.net.device)
+        else:
+            side.write(value)
+        fresh[name] = value
 
     def _bottom(self, name: str, step: Step, fresh: dict[str, Tensor]) -> Tensor:
         value = fresh.get(name)
@@ -114,18 +142,22 @@ class Interpreter:
         """
         self._push_params()
         start = len(self.steps) - 1 if start is None else start
-        for step in reversed(self.steps[end : start + 1]):
-            if step.needs_backward:
-                self.backward_step(step)
+        for index in range(start, end - 1, -1):
+            self._tell("before_backward", index)
+            if self.steps[index].needs_backward:
+                self.backward_step(self.steps[index])
+            self._tell("after_backward", index)
 
     def backward_step(self, step: Step) -> None:
-        """Run one step backward; it must have run forward."""
+        """Run one step backward; one that never ran forward is computed from the blobs as they stand."""
         if step.layer is None:
             diffs = [self._diff(name) for name in step.tops]
             self.blobs[step.bottoms[0]].diff_side.write(functools.reduce(torch.add, diffs))
             return
         if step not in self._ran:
-            return
+            if step.layer.module is None:
+                return
+            self._call(step, step.layer.module, {})
         bottoms, tops = self._ran[step]
         wanted = [bottom for bottom in bottoms if bottom.requires_grad]
         unique = {id(slot.parameter): slot.parameter for slot in step.layer.slots if slot.parameter.requires_grad}
@@ -166,11 +198,10 @@ class Interpreter:
 
     def _execute(self, *fed: Tensor) -> Tops:
         fresh = dict(zip(self.net.fed, fed, strict=True))
-        for name, value in fresh.items():
-            self.blobs[name].data_side.write(value)
+        for name in list(fresh):
+            self._set(name, fresh[name], fresh)
         self._push_params()
-        for step in self.steps:
-            self.forward_step(step, fresh)
+        self._forward_steps(0, len(self.steps) - 1, fresh)
         returned = {name: self._loss_blobs.get(name, name) for name in (*self.net.outputs, *self.net.loss_weights)}
         if not torch.is_grad_enabled():
             return {name: fresh[blob] for name, blob in returned.items()}
@@ -183,6 +214,17 @@ class Interpreter:
             for blobs in self.params.values():
                 for blob in blobs:
                     blob.push()
+
+
+def _constant_tops(step: Step) -> list[tuple[str, float]]:
+    """The tops of a DummyData layer that are filled once, and with what."""
+    if step.type != "DummyData":
+        return []
+    fillers = list(step.param.dummy_data_param.data_filler)
+    if not fillers:
+        return [(name, 0.0) for name in step.tops]
+    each = fillers * len(step.tops) if len(fillers) == 1 else fillers
+    return [(n, f.value) for n, f in zip(step.tops, each, strict=True) if f.type == "constant"]
 
 
 class _Objective(torch.autograd.Function):

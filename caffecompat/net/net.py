@@ -214,20 +214,26 @@ class Net:
         }
 
     def save(
-        self, path: str | os.PathLike[str], *, diffs: Mapping[int, Tensor] | None = None, raw: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        diffs: Mapping[int, Tensor] | None = None,
+        raw: bool = False,
+        hdf5: bool = False,
     ) -> None:
         """Write a caffemodel, or Caffe's HDF5 form where `path` ends in ``.h5``.
 
         Args:
             diffs: stored as the blobs' diffs, by position in `params`; blobs without one get zeros.
             raw: a caffemodel in NVCaffe's own blob format.
+            hdf5: write HDF5 whatever `path` ends in.
 
         Raises:
             CaffeCompatError: the file cannot be written; an old one stays whole.
         """
         blobs = self.blobs_by_layer()
         stored_diffs = self._diffs_by_layer(diffs) if diffs is not None else None
-        if os.fspath(path).endswith(".h5"):
+        if hdf5 or os.fspath(path).endswith(".h5"):
             from caffecompat.formats.hdf5_weights import save_hdf5_weights
 
             owned_diffs = self._owned(stored_diffs) if stored_diffs is not None else None

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from caffecompat import data, layers, net
+from caffecompat.data import MemorySource
+from caffecompat.errors import CaffeCompatError
 from caffecompat.net.blob import Blob as KeptBlob
 from caffecompat.net.blob import ParamBlob
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.steps import Step
 from caffecompat.pycaffe.mode import current_device
+from caffecompat.pycaffe.process import NCCL
+from caffecompat.schema.names import nearest
 
 __all__ = ["Blob", "Layer", "Net", "layer_type_list"]
 
@@ -81,30 +86,29 @@ class Layer:
 class Net:
     """pycaffe's Net.
 
-    ``Net(model, phase)``, ``Net(model, weights, phase)`` or
-    ``Net(model, phase, weights=..., level=0, stages=[...])``.
+    ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``.
+
+    Attributes:
+        blobs: every blob by name, in the order Caffe makes them.
+        params: the parameter blobs of each layer that has any.
+        layers, layer_dict: the layers, Splits included, in order and by name.
+        inputs, outputs: names of the tops of Input layers, and of the blobs that no layer reads.
+        top_names, bottom_names: blob names by layer name.
+
+    Raises:
+        TypeError: no phase is given.
+        CaffeCompatError: the prototxt makes no net, or the weights do not fit.
     """
 
-    def __init__(
-        self,
-        network_file: str | os.PathLike[str],
-        *args: Any,
-        phase: int | None = None,
-        weights: str | os.PathLike[str] | None = None,
-        level: int = 0,
-        stages: Sequence[str] = (),
-    ) -> None:
-        for given in args:
-            if isinstance(given, (str, os.PathLike)):
-                weights = given
-            else:
-                phase = given
-        if phase is None:
-            raise TypeError("Net needs a phase: caffe.TRAIN or caffe.TEST")
-        core = net.Net(network_file, phase, level=level, stages=stages, sources=data.make_source)
+    def __init__(self, network_file: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        options = _options(args, kwargs)
+        stages = list(options.get("stages") or ())
+        core = net.Net(
+            network_file, options["phase"], level=options.get("level", 0), stages=stages, sources=data.make_source
+        )
         self._take(core.to(current_device()))
-        if weights is not None:
-            self.copy_from(weights)
+        if options.get("weights") is not None:
+            self.copy_from(options["weights"])
 
     @classmethod
     def _of(cls, core: net.Net) -> Net:
@@ -122,6 +126,7 @@ class Net:
         self.params = OrderedDict((n, [Blob(b) for b in blobs]) for n, blobs in self._interpreter.params.items())
         self._layer_names = [step.name for step in steps]
         self.layers = [Layer(step, self.params.get(step.name, []) if step.layer else []) for step in steps]
+        self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.top_names = OrderedDict((step.name, list(step.tops)) for step in steps)
         self.bottom_names = OrderedDict((step.name, list(step.bottoms)) for step in steps)
         self.inputs = [blob for step in steps if step.type == "Input" for blob in step.tops]
@@ -135,6 +140,29 @@ class Net:
     @property
     def _blob_names(self) -> list[str]:
         return list(self.blobs)
+
+    @property
+    def _blobs(self) -> list[Blob]:
+        return list(self.blobs.values())
+
+    @property
+    def _inputs(self) -> list[int]:
+        return self._ids(self.inputs)
+
+    @property
+    def _outputs(self) -> list[int]:
+        return self._ids(self.outputs)
+
+    def _top_ids(self, layer: int) -> list[int]:
+        return self._ids(self.top_names[self._layer_names[layer]])
+
+    def _bottom_ids(self, layer: int) -> list[int]:
+        return self._ids(self.bottom_names[self._layer_names[layer]])
+
+    def _ids(self, names: Sequence[str]) -> list[int]:
+        """Positions of blobs in `_blobs`."""
+        positions = {name: index for index, name in enumerate(self.blobs)}
+        return [positions[name] for name in names]
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
@@ -158,11 +186,18 @@ class Net:
         if kwargs:
             for name, value in self._checked(kwargs, self.inputs, "Input blob").items():
                 self.blobs[name].data[...] = value
-        first = self._layer_names.index(start) if start is not None else 0
-        last = self._layer_names.index(end) if end is not None else len(self.layers) - 1
+        first = self._index(start) if start is not None else 0
+        last = self._index(end) if end is not None else len(self.layers) - 1
         self._forward(first, last)
         names = self.top_names[end] if end is not None else self.outputs
         return {name: self.blobs[name].data for name in (*names, *(blobs or ()))}
+
+    def _index(self, layer: str) -> int:
+        """Position of a layer."""
+        if layer not in self.layer_dict:
+            near = nearest(layer, self.layer_dict)
+            raise ValueError(f"the net has no layer {layer!r}" + (f"; did you mean {near!r}?" if near else ""))
+        return self._layer_names.index(layer)
 
     def _forward(self, start: int, end: int) -> float:
         return self._interpreter.forward(start, end)
@@ -182,8 +217,8 @@ class Net:
         if kwargs:
             for name, value in self._checked(kwargs, self.outputs, "Top diff").items():
                 self.blobs[name].diff[...] = value
-        first = self._layer_names.index(start) if start is not None else len(self.layers) - 1
-        last = self._layer_names.index(end) if end is not None else 0
+        first = self._index(start) if start is not None else len(self.layers) - 1
+        last = self._index(end) if end is not None else 0
         self._backward(first, last)
         names = self.bottom_names[end] if end is not None else self.inputs
         return {name: self.blobs[name].diff for name in (*names, *(diffs or ()))}
@@ -195,32 +230,86 @@ class Net:
         """Arrays given by blob name, which must be those wanted, with the blobs' batch sizes."""
         if set(given) != set(wanted):
             raise ValueError(f"{what} arguments {sorted(given)} do not match the net's {list(wanted)}")
-        for name, value in given.items():
-            if value.shape[0] != self.blobs[name].shape[0]:
+        arrays = {name: np.asarray(value) for name, value in given.items()}
+        for name, value in arrays.items():
+            if value.shape[:1] != self.blobs[name].shape[:1]:
                 raise ValueError(f"{what} {name} is not batch sized: {value.shape}, not {self.blobs[name].shape}")
-        return given
-
-    def _forward_batch(self, batch: dict[str, np.ndarray], blobs: Sequence[str] | None) -> dict[str, np.ndarray]:
-        return self.forward(blobs, None, None, **batch)
+        return arrays
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: np.ndarray) -> dict[str, np.ndarray]:
         """Forward any number of inputs in batches of the net's size; returns the outputs joined."""
         collected: dict[str, list[np.ndarray]] = {}
         for batch, padding in self._batches(kwargs):
-            for name, out in self._forward_batch(batch, blobs).items():
-                collected.setdefault(name, []).append(out[: len(out) - padding].copy())
+            _collect(collected, self.forward(blobs, None, None, **batch), padding)
         return {name: np.concatenate(parts) for name, parts in collected.items()}
 
-    def _batches(self, inputs: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    def forward_backward_all(
+        self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Forward and backward any number of inputs in batches of the net's size.
+
+        Args:
+            blobs, diffs: names of blobs whose data and diffs to return besides the outputs and the inputs' diffs.
+            kwargs: inputs, and diffs of outputs, by blob name.
+
+        Returns:
+            The outputs and the diffs, each joined.
+        """
+        outs: dict[str, list[np.ndarray]] = {}
+        grads: dict[str, list[np.ndarray]] = {}
+        given = [{name: kwargs[name] for name in names if name in kwargs} for names in (self.inputs, self.outputs)]
+        for (batch, padding), (tops, _) in zip_longest(*map(self._batches, given), fillvalue=({}, 0)):
+            _collect(outs, self.forward(blobs, None, None, **batch), padding)
+            _collect(grads, self.backward(diffs, None, None, **tops), padding)
+        joined = [{name: np.concatenate(parts) for name, parts in made.items()} for made in (outs, grads)]
+        return joined[0], joined[1]
+
+    def _batches(self, given: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, np.ndarray], int]]:
         """Slices of the net's batch size, the last one padded with zeros, and how many of its rows are padding."""
-        size = self.blobs[self.inputs[0]].shape[0]
-        count = len(next(iter(inputs.values())))
+        if not given:
+            return
+        size = next(iter(self.blobs.values())).shape[0]
+        count = len(next(iter(given.values())))
         for begin in range(0, count, size):
-            batch = {name: np.asarray(value[begin : begin + size]) for name, value in inputs.items()}
+            batch = {name: np.asarray(value[begin : begin + size]) for name, value in given.items()}
             padding = size - len(next(iter(batch.values())))
             if padding:
                 batch = {n: np.concatenate([v, np.zeros((padding, *v.shape[1:]), v.dtype)]) for n, v in batch.items()}
             yield batch, padding
+
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Let a MemoryData layer read from these arrays, again and again.
+
+        Args:
+            data: (M, C, H, W) float32, M a multiple of the batch size.
+            labels: (M) float32.
+
+        Raises:
+            CaffeCompatError: the first layer is no MemoryData, or the arrays do not fit it.
+        """
+        source = self._core.layers[0].source
+        if not isinstance(source, MemorySource):
+            raise CaffeCompatError(
+                f"set_input_arrays is for nets whose first layer is MemoryData; here it is {self._core.layers[0].type}"
+            )
+        source.set_arrays(data, labels)
+
+    def before_forward(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the index of each layer before it runs forward."""
+        self._interpreter.callbacks["before_forward"].append(callback)
+
+    def after_forward(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the index of each layer after it ran forward."""
+        self._interpreter.callbacks["after_forward"].append(callback)
+
+    def before_backward(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the index of each layer before it runs backward."""
+        self._interpreter.callbacks["before_backward"].append(callback)
+
+    def after_backward(self, callback: Callable[[int], None] | NCCL) -> None:
+        """Call `callback` with the index of each layer after it ran backward."""
+        if not isinstance(callback, NCCL):  # which would sum gradients of several solvers
+            self._interpreter.callbacks["after_backward"].append(callback)
 
     def reshape(self) -> None:
         """Let all blobs follow the present shapes of the inputs."""
@@ -238,13 +327,42 @@ class Net:
         """Copy weights by layer name from a caffemodel or HDF5 file."""
         self._core.load_weights(weights)
 
+    def load_hdf5(self, path: str | os.PathLike[str]) -> None:
+        """Copy weights by layer name from an HDF5 file."""
+        self._core.load_weights(path)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a caffemodel."""
+        """Write a caffemodel, or HDF5 where `path` ends in ``.h5``."""
         self._core.save(path)
+
+    def save_hdf5(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights in Caffe's HDF5 form, whatever the file is called."""
+        self._core.save(path, hdf5=True)
 
     def share_with(self, other: Net) -> None:
         """Use the other net's parameters in layers of the same name."""
         self._core.share_from(other._core)
+
+
+def _options(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of Net by name; where the second is a path, it is the older order (weights, phase)."""
+    older = bool(args) and isinstance(args[0], (str, os.PathLike))
+    names = ("weights", "phase") if older else ("phase", "level", "stages", "weights")
+    if len(args) > len(names):
+        raise TypeError(f"Net takes {', '.join(('network_file', *names))}; {len(args) + 1} arguments were given")
+    options = dict(zip(names, args, strict=False))
+    for name, value in kwargs.items():
+        if name in options or name not in ("phase", "level", "stages", "weights"):
+            raise TypeError(f"Net was given {name!r} twice" if name in options else f"Net takes no argument {name!r}")
+        options[name] = value
+    if options.get("phase") is None:
+        raise TypeError("Net needs a phase: caffe.TRAIN or caffe.TEST")
+    return options
+
+
+def _collect(collected: dict[str, list[np.ndarray]], blobs: dict[str, np.ndarray], padding: int) -> None:
+    for name, array in blobs.items():
+        collected.setdefault(name, []).append(array[: len(array) - padding].copy())
 
 
 def layer_type_list() -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from caffecompat import solver
 from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.process import NCCL
 
 __all__ = [
     "AdaDeltaSolver",
@@ -26,6 +28,7 @@ class Solver:
     Attributes:
         net, test_nets: faces of the solver's nets; after a step their blobs hold the last pass.
         iter: updates done so far.
+        param: the SolverParameter; `base_lr` and the like may be set between steps.
     """
 
     _type: ClassVar[str | None] = None  # the rule that the class name demands, whatever the prototxt says
@@ -33,6 +36,8 @@ class Solver:
     def __init__(self, solver_file: str | os.PathLike[str]) -> None:
         overrides = [f"type={self._type}"] if self._type else []
         self._solver = solver.Solver(solver_file, overrides=overrides)
+        self._solver.keep_gradients = True
+        self._solver.updater.keep_steps = True
         self.net = Net._of(self._solver.net)
         self.test_nets = [Net._of(core) for core in self._solver.test_nets]
 
@@ -40,13 +45,44 @@ class Solver:
     def iter(self) -> int:
         return self._solver.iter
 
+    @property
+    def param(self) -> Any:
+        return self._solver.param
+
     def step(self, iterations: int) -> None:
-        """Do that many iterations, with the tests, displays and snapshots that fall due."""
+        """Do that many iterations, with the tests, displays and snapshots that fall due.
+
+        Afterwards the diffs of the parameters hold the last steps, which were subtracted, as in Caffe.
+        """
         self._solver.step(iterations)
+        self._show_steps()
 
     def solve(self, resume_file: str | os.PathLike[str] | None = None) -> None:
         """Train to max_iter."""
         self._solver.train(os.fspath(resume_file) if resume_file is not None else None)
+        self._show_steps()
+
+    def apply_update(self) -> None:
+        """Update the parameters from their diffs as they stand; `iter` stays."""
+        self._solver.apply_update()
+        self._show_steps()
+
+    def _show_steps(self) -> None:
+        for position, step in self._solver.updater.steps.items():
+            gradient = self._solver.net.params[position].blob.grad
+            if gradient is not None:
+                gradient.copy_(step)
+
+    def share_weights(self, net: Net) -> None:
+        """Let another net use the parameters of this solver's net in layers of the same name."""
+        net.share_with(self.net)
+
+    def add_callback(
+        self, on_start: Callable[[], None] | NCCL, on_gradients_ready: Callable[[], None] | None = None
+    ) -> None:
+        """Call `on_start` before each iteration's forward pass, `on_gradients_ready` before its update."""
+        if not isinstance(on_start, NCCL):  # which would join the solvers of several processes
+            self._solver.callbacks.append((on_start, on_gradients_ready or _nothing))
 
     def snapshot(self) -> None:
         """Write the weights and the solver's state."""
@@ -55,6 +91,10 @@ class Solver:
     def restore(self, state_file: str | os.PathLike[str]) -> None:
         """Continue from a solverstate."""
         self._solver.restore(os.fspath(state_file))
+
+
+def _nothing() -> None:
+    """Called where no callback was given."""
 
 
 class SGDSolver(Solver):

@@ -49,6 +49,7 @@ class Solver:
         iter: updates done so far.
         callbacks: pairs (before the forward pass, before the update) called at every iteration.
         observers: called with the solver after every iteration.
+        keep_gradients: set gradients to zero in their own memory, which someone outside reads; else they are let go.
 
     Raises:
         CaffeCompatError: the files do not describe a solver and its nets, or snapshots cannot be written.
@@ -85,6 +86,7 @@ class Solver:
         self.rate_state = RateState()
         self.callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self.observers: list[Callable[[Solver], None]] = []
+        self.keep_gradients = False
         self.signals = SignalActions()
         self._stopped = False
         self._losses: deque[Tensor] = deque(maxlen=max(1, self.param.average_loss))
@@ -163,7 +165,10 @@ class Solver:
 
     def _clear_gradients(self) -> None:
         for param in self.net.params:
-            param.blob.grad = None
+            if self.keep_gradients and param.blob.grad is not None:
+                param.blob.grad.zero_()
+            else:
+                param.blob.grad = None
 
     def _test_is_due(self) -> bool:
         interval = self.param.test_interval
@@ -194,6 +199,10 @@ class Solver:
         if loss.requires_grad:
             (loss * self._loss_scale if self._loss_scale != 1 else loss).backward()
         return loss.detach(), tops
+
+    def apply_update(self) -> None:
+        """Update the parameters from their gradients as they stand, without counting an iteration."""
+        self._update(self.param.display > 0 and self.iter % self.param.display == 0)
 
     def _update(self, display: bool) -> None:
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
