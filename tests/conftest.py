@@ -1,8 +1,9 @@
-"""Fixtures: where recorded data lies."""
+"""Fixtures: where recorded data lies. And what the tests add to the report at its end."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,27 @@ def shared() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests measured: each ``record_property("measured", text)``."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    lines = [str(text) for report in reports for name, text in report.user_properties if name == "measured"]
-    if lines:
-        terminalreporter.section("measured")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
+    """Show what tests tell by ``record_property``, also from the processes of pytest-xdist.
+
+    ``("measured", text)`` is shown, ``("case of", group)`` counted by outcome, and each different
+    ``("line of", (table, text))`` shown once in its table, with how often it came.
+    """
+    counts: dict[str, Counter[str]] = {}
+    tables: dict[str, Counter[str]] = {}
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, told in getattr(report, "user_properties", ()):
+                if name == "case of":
+                    counts.setdefault(str(told), Counter())[outcome] += 1
+                elif name == "measured" and outcome != "skipped":
+                    tables.setdefault("measured", Counter())[str(told)] += 1
+                elif name == "line of":
+                    table, text = told
+                    tables.setdefault(table, Counter())[text] += 1
+    for table, lines in sorted(tables.items()):
+        terminalreporter.section(table)
+        for text, times in sorted(lines.items()):
+            terminalreporter.write_line(text if times == 1 else f"{text} ({times} times)")
+    for group, held in sorted(counts.items()):
+        rest = "".join(f", {held[what]} {what}" for what in ("failed", "skipped") if held[what])
+        terminalreporter.write_line(f"{group}: {held['passed']} of {held.total()} hold{rest}")
