@@ -1,0 +1,130 @@
+"""List a net's layers with shapes, parameters and multiply-accumulates, and its totals.
+
+    caffecompat summary deploy.prototxt
+    caffecompat summary train_val.prototxt --phase TRAIN
+    caffecompat summary deploy.prototxt --size 1024x512 --weights net.caffemodel --json
+
+No data is needed: a data layer whose data cannot be opened gets the shapes that the prototxt tells (crop, new size),
+and a line says so. --size sets the input's size, of data layers too.
+
+MACs are those of one input, as published tables count them: the products of convolutions, deconvolutions, inner
+products and recurrent layers, padding included, additions of biases not. What works value by value (BatchNorm, Scale,
+Bias, LRN, Interp) and pooling is not in the total; the first are listed below it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.picture_flags import size_of
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+    from caffecompat.net.summary import LayerSummary, NetSummary
+
+HELP = "layers, shapes, parameters, MACs and memory of a net"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
+    parser.add_argument("--weights", metavar="FILE", help="also load these, and tell what fits and how much is zero")
+    parser.add_argument("--phase", default="TEST", metavar="PHASE", help="TRAIN or TEST (default)")
+    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
+    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data layer cannot be opened (3)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    add_switch(
+        parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
+    )
+    add_switch(parser, "strict", "unknown fields in the prototxt are errors")
+
+
+def run(args: argparse.Namespace) -> int:
+    phases = {"TRAIN": 0, "TEST": 1}
+    if args.phase.upper() not in phases:
+        raise UsageError(f"caffecompat summary: --phase {args.phase}: expected TRAIN or TEST")
+
+    from caffecompat.cli.net_table import layer_table, total_lines
+    from caffecompat.data.stand_in import StandIns
+    from caffecompat.net import Net
+    from caffecompat.net.summary import summarise
+    from caffecompat.schema import open_net
+
+    size = size_of(args)
+    sources = StandIns(size, args.channels)
+    net = Net(
+        open_net(args.model, strict=args.strict), phases[args.phase.upper()], level=args.level,
+        stages=split_commas(args.stage), sources=sources, log=False,
+    )  # fmt: skip
+    net.close()
+    if size:
+        _resize(net, size)
+    report = net.load_weights(args.weights, skip_mismatched=args.skip_mismatched).lines() if args.weights else []
+    summary = summarise(net)
+    if args.json:
+        print(
+            json.dumps({**_as_json(summary, bool(args.weights)), "notes": sources.notes, "weights": report}, indent=1)
+        )
+        return 0
+    for line in [*layer_table(summary, zeros=bool(args.weights)), "", *total_lines(summary)]:
+        print(line)
+    if args.weights:
+        share = summary.zeros / max(1, summary.parameters)
+        print(f"weights      {'; '.join(report)}; {share:.1%} of the parameters are 0")
+    for note in sources.notes:
+        print(f"note         {note}")
+    return 0
+
+
+def _resize(net: Net, size: tuple[int, int]) -> None:
+    """Give the pictures that come from outside another size."""
+    fed = {
+        blob: (*net.blob_shapes[blob][:2], *size)
+        for layer in net.layers
+        if layer.module is None and layer.source is None
+        for blob in layer.tops
+        if len(net.blob_shapes[blob]) == 4
+    }
+    if fed:
+        net.reshape(fed)
+
+
+def _as_json(summary: NetSummary, zeros: bool) -> dict[str, Any]:
+    return {
+        "name": summary.name,
+        "phase": "TRAIN" if summary.phase == 0 else "TEST",
+        "batch": summary.batch,
+        "inputs": dict(summary.inputs),
+        "outputs": dict(summary.outputs),
+        "parameters": summary.parameters,
+        "trained": summary.trained,
+        "macs": summary.macs,
+        "macs_value_by_value": summary.elementwise,
+        "macs_by_type": summary.macs_by_type,
+        "memory_bytes": {
+            "parameters": 4 * summary.parameters, "blobs": 4 * summary.activations, "peak": 4 * summary.peak
+        },
+        "layers": [_layer(layer, zeros) for layer in summary.layers],
+    }  # fmt: skip
+
+
+def _layer(layer: LayerSummary, zeros: bool) -> dict[str, Any]:
+    field = layer.field
+    return {
+        "name": layer.name,
+        "type": layer.type,
+        "bottoms": [{"blob": blob, "shape": shape} for blob, shape in layer.bottoms],
+        "tops": [{"blob": blob, "shape": shape} for blob, shape in layer.tops],
+        "blobs": layer.blobs,
+        "parameters": layer.parameters,
+        "shared_parameters": layer.shared,
+        "trained": layer.trained,
+        **({"zeros": layer.zeros} if zeros else {}),
+        "macs_of_the_batch": layer.macs,
+        "receptive_field": field and field.size,
+        "stride": field and field.stride,
+    }

@@ -1,0 +1,128 @@
+"""Shapes of data layers whose data is not here, for looking at a net without them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from caffecompat.data.source import DataError, Shape, Source, make_source
+
+__all__ = ["StandIn", "StandIns", "stand_in"]
+
+# The message that holds a layer's batch_size, new_height, is_color, ...
+_PARAMS = {
+    "AnnotatedData": "data_param",
+    "Data": "data_param",
+    "DenseImageData": "dense_image_data_param",
+    "HDF5Data": "hdf5_data_param",
+    "ImageData": "image_data_param",
+    "ImageLabelData": "image_label_data_param",
+    "ImageLabelListData": "image_label_data_param",
+    "ImageSegData": "image_data_param",
+    "VideoData": "data_param",
+    "WindowData": "window_data_param",
+}
+_BOXES = 8  # AnnotatedData's label is (1, 1, boxes of the batch, 8); shapes need no more than one box
+
+
+class StandIn(Source):
+    """Shapes without batches."""
+
+    def __init__(self, shapes: list[Shape]) -> None:
+        self.top_shapes = shapes
+
+    def next(self) -> tuple[np.ndarray, ...]:
+        raise DataError("this data layer's data was not found; there are only the shapes that the prototxt tells")
+
+
+class StandIns:
+    """Makes sources as `make_source` does, and stand-ins where the data cannot be opened.
+
+    Args:
+        size: (height, width) of all pictures instead of what data and prototxt say; then no data is opened.
+        channels: of all pictures; what says nothing else has 3 (records of a database may have 1).
+
+    Attributes:
+        notes: a line for each stand-in made.
+    """
+
+    def __init__(self, size: tuple[int, int] | None = None, channels: int | None = None) -> None:
+        self.size, self.channels = size, channels
+        self.notes: list[str] = []
+
+    def __call__(self, layer: Any, phase: int, dialect: str, beside: str | os.PathLike[str] | None) -> Source:
+        reason = ""
+        if self.size is None and self.channels is None:
+            try:
+                return make_source(layer, phase, dialect, beside)
+            except DataError as error:
+                reason = str(error)
+        try:
+            source = stand_in(layer, self.size, self.channels)
+        except DataError as error:
+            raise DataError(f"{reason}\n  without data: {error}" if reason else str(error)) from None
+        shapes = ", ".join(
+            f"{top} {'x'.join(map(str, s))}" for top, s in zip(layer.top, source.top_shapes, strict=True)
+        )
+        told = reason or f'layer "{layer.name}" ({layer.type}): not opened'
+        self.notes.append(f"{told}; taken from the prototxt: {shapes}")
+        return source
+
+
+def stand_in(layer: Any, size: tuple[int, int] | None = None, channels: int | None = None) -> Source:
+    """The shapes that a data layer's parameters tell.
+
+    Raises:
+        DataError: they do not tell the size of the pictures, or the type is one whose shapes only the data knows.
+    """
+    if layer.type in ("DummyData", "Input", "MemoryData"):
+        return make_source(layer, 1)
+    name = _PARAMS.get(layer.type)
+    if name is None or layer.type == "HDF5Data":
+        raise DataError(f"the shapes of {layer.type} are known from its data alone")
+    param = getattr(layer, name)
+    batch = getattr(param, "batch_size", 0) or (layer.data_param.batch_size if layer.HasField("data_param") else 0)
+    height, width = size or _size(layer, param)
+    picture: Shape = (max(1, batch), channels or _channels(layer, param), height, width)
+    return StandIn([picture, *_other_tops(layer, param, picture)])
+
+
+def _size(layer: Any, param: Any) -> tuple[int, int]:
+    """(height, width) of what is in the batch: the crop, or else what pictures are resized to."""
+    transform = layer.transform_param
+    for message, height, width in (
+        (transform, "crop_size", "crop_size"),
+        (transform, "crop_h", "crop_w"),
+        (transform, "crop_height", "crop_width"),
+        (param, "crop_size", "crop_size"),
+        (param, "crop_height", "crop_width"),
+        (transform.resize_param, "height", "width"),
+        (param, "new_height", "new_width"),
+    ):
+        size = getattr(message, height, 0), getattr(message, width, 0)
+        if all(size):
+            return size
+    raise DataError(
+        "nothing in the layer states the size of its pictures (no crop_size, new_height, resize_param); "
+        "give --size WIDTHxHEIGHT"
+    )
+
+
+def _channels(layer: Any, param: Any) -> int:
+    return 1 if layer.transform_param.force_gray or not getattr(param, "is_color", True) else 3
+
+
+def _other_tops(layer: Any, param: Any, picture: Shape) -> list[Shape]:
+    tops = len(layer.top)
+    if tops < 2:
+        return []
+    batch, _, height, width = picture
+    if layer.type == "AnnotatedData":
+        return [(1, 1, 1, _BOXES)]
+    if layer.type in ("ImageSegData", "DenseImageData", "ImageLabelData", "ImageLabelListData"):
+        divide = max(1, getattr(param, "label_divide_factor", 1))
+        label: Shape = (batch, 1, height // divide, width // divide)
+        return [label, (batch, 1, 1, 2)][: tops - 1]
+    return [(batch,)] * (tops - 1)

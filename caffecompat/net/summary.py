@@ -1,0 +1,207 @@
+"""What a net consists of and costs: shapes, parameters, multiply-accumulates, memory, receptive fields."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from caffecompat.layers import Layer
+from caffecompat.layers.convolution import Convolution, Deconvolution
+from caffecompat.layers.pooling import Pooling
+from caffecompat.net.graph import Value
+from caffecompat.net.net import Net
+
+__all__ = ["ELEMENTWISE", "Field", "LayerSummary", "NetSummary", "summarise"]
+
+Shape = tuple[int, ...]
+
+# Types whose products are one or a few for each value; deployment folds most of them into convolutions. What
+# published tables call the MACs of a net is the rest: convolutions, deconvolutions, inner products, recurrent layers.
+ELEMENTWISE = frozenset(
+    {"Axpy", "BN", "BatchNorm", "BatchNormFixed", "Bias", "DeephiResize", "Interp", "LRN", "MVN", "Normalize", "Scale"}
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one value of a blob sees of the input, and how far its neighbour's view is shifted: (h, w) in pixels.
+
+    `size` None is all of it.
+    """
+
+    size: tuple[int, int] | None = (1, 1)
+    stride: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass
+class LayerSummary:
+    """One layer.
+
+    Attributes:
+        bottoms, tops: (blob, shape).
+        parameters: values of the blobs it owns; `shared` those of blobs that another layer owns.
+        trained: how many of its own are learned (lr_mult above 0).
+        zeros: how many of its own values are 0.
+        macs: multiply-accumulates of one forward pass of the batch.
+        field: of its first top.
+    """
+
+    name: str
+    type: str
+    bottoms: list[tuple[str, Shape]]
+    tops: list[tuple[str, Shape]]
+    blobs: list[Shape]
+    parameters: int
+    shared: int
+    trained: int
+    zeros: int
+    macs: int
+    field: Field | None
+
+
+@dataclass
+class NetSummary:
+    """A net; counts of values, of which Caffe stores each in 4 bytes.
+
+    Attributes:
+        batch: first dimension of the first input.
+        inputs: blobs that come from outside or from data layers.
+        activations: values of all blobs, a blob worked on in place counted once.
+        peak: the most values alive at once in a forward pass that keeps nothing it no longer needs.
+    """
+
+    name: str
+    phase: int
+    batch: int
+    inputs: list[tuple[str, Shape]]
+    outputs: list[tuple[str, Shape]]
+    layers: list[LayerSummary] = field(default_factory=list)
+    activations: int = 0
+    peak: int = 0
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def trained(self) -> int:
+        return sum(layer.trained for layer in self.layers)
+
+    @property
+    def zeros(self) -> int:
+        return sum(layer.zeros for layer in self.layers)
+
+    @property
+    def macs(self) -> float:
+        """Of one input: convolutions, deconvolutions, inner products and recurrent layers."""
+        return sum(n for kind, n in self.macs_by_type.items() if kind not in ELEMENTWISE)
+
+    @property
+    def elementwise(self) -> float:
+        """Of one input: products of the types in `ELEMENTWISE`."""
+        return sum(n for kind, n in self.macs_by_type.items() if kind in ELEMENTWISE)
+
+    @property
+    def macs_by_type(self) -> dict[str, float]:
+        """Of one input, largest first."""
+        counts: Counter[str] = Counter()
+        for layer in self.layers:
+            counts[layer.type] += layer.macs
+        return {kind: count / self.batch for kind, count in counts.most_common() if count}
+
+
+def summarise(net: Net) -> NetSummary:
+    """Count everything in a net; no data is read and nothing computed."""
+    sourced = [blob for layer in net.layers if layer.module is None for blob in layer.tops]
+    shape = net.blob_shapes[sourced[0]] if sourced else ()
+    summary = NetSummary(
+        net.name,
+        net.phase,
+        max(1, shape[0]) if shape else 1,
+        [(blob, net.blob_shapes[blob]) for blob in sourced],
+        [(blob, net.blob_shapes[blob]) for blob in net.outputs],
+    )
+    fields: dict[Value, Field | None] = {}
+    trained = {id(p.slot): p.lr_mult != 0 for p in net.params}
+    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
+        bottoms = [value for value in node.bottoms if value is not None]
+        shapes = [net.value_shapes[value] for value in bottoms]
+        tops = [net.value_shapes[value] for value in node.tops]
+        seen = _field(layer.module, [fields.get(v) for v in bottoms], shapes)
+        fields.update(dict.fromkeys(node.tops, seen))
+        own = [slot for slot in layer.slots if slot.owner is None]
+        summary.layers.append(
+            LayerSummary(
+                layer.name,
+                layer.type,
+                list(zip(layer.bottoms, shapes, strict=True)),
+                list(zip(layer.tops, tops, strict=True)),
+                [slot.shape for slot in layer.slots],
+                sum(slot.parameter.numel() for slot in own),
+                sum(slot.parameter.numel() for slot in layer.slots if slot.owner is not None),
+                sum(slot.parameter.numel() for slot in own if trained.get(id(slot))),
+                sum(slot.parameter.numel() - int(torch.count_nonzero(slot.parameter)) for slot in own),
+                layer.module.macs(shapes, tops) if layer.module is not None else 0,
+                seen,
+            )
+        )
+    summary.activations = sum(math.prod(s) for blob, s in net.blob_shapes.items())
+    summary.peak = _peak(net)
+    return summary
+
+
+def _peak(net: Net) -> int:
+    """Values alive at once: a value lives from the layer that makes it to the last that reads it; outputs stay."""
+    nodes = net.graph.nodes
+    last: dict[Value, int] = {}
+    for index, node in enumerate(nodes):
+        last.update({value: index for value in node.bottoms if value is not None})
+        last.update({value: last.get(value, index) for value in node.tops})
+    last.update(dict.fromkeys(net.graph.outputs, len(nodes)))
+    alive = most = 0
+    for index, node in enumerate(nodes):
+        in_place = {v.blob for v in node.bottoms if v is not None and last[v] == index}
+        made = [v for v in node.tops if v.blob not in in_place]
+        alive += sum(math.prod(net.value_shapes[v]) for v in made)
+        most = max(most, alive)
+        kept = {v.blob for v in node.tops if last[v] > index}
+        gone = {v.blob: v for v in (*node.bottoms, *node.tops) if v is not None and last[v] == index}
+        alive -= sum(math.prod(net.value_shapes[v]) for v in gone.values() if v.blob not in kept)
+    return most
+
+
+def _field(module: Layer | None, seen: Sequence[Field | None], shapes: Sequence[Shape]) -> Field | None:
+    """The field of a layer's tops from those of its bottoms; None where there are no pixels."""
+    if module is None:
+        return Field()
+    known = [f for f, shape in zip(seen, shapes, strict=True) if f is not None and len(shape) == 4]
+    if not known:
+        return None
+    widest = max(known, key=lambda f: math.inf if f.size is None else math.prod(f.size))
+    if isinstance(module, Convolution) and len(module.kernel) == 2:
+        return _through(widest, module.spans, module.stride)
+    if isinstance(module, Deconvolution) and len(module.kernel) == 2:
+        reach = tuple(-(-span // stride) for span, stride in zip(module.spans, module.stride, strict=True))
+        return _through(widest, reach, tuple(1 / stride for stride in module.stride))
+    if isinstance(module, Pooling):
+        window = module.window
+        if module.whole_plane or tuple(window.kernel) == tuple(shapes[0][2:]):
+            return Field(None, widest.stride)
+        return _through(widest, window.kernel, window.stride)
+    if module.type == "InnerProduct":
+        return None
+    return widest
+
+
+def _through(before: Field, reach: Sequence[int], stride: Sequence[float]) -> Field:
+    jump = (before.stride[0] * stride[0], before.stride[1] * stride[1])
+    if before.size is None:
+        return Field(None, jump)
+    height, width = (
+        round(size + (span - 1) * step) for size, span, step in zip(before.size, reach, before.stride, strict=True)
+    )
+    return Field((height, width), jump)

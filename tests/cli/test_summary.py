@@ -1,0 +1,58 @@
+"""`caffecompat summary`, and the same table in a dry run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def test_the_table(golden: Path, monkeypatch, command) -> None:
+    monkeypatch.chdir(golden / "cli")
+    result = command("summary", "train_val.prototxt", "--weights", "snap_iter_100.caffemodel")
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["layer", "type", "tops", "parameters", "MACs", "(M)", "zeros"]
+    (conv,) = [line.split() for line in lines if line.startswith("conv1 ")]
+    assert conv == ["conv1", "Convolution", "conv1", "4x6x6x6", "114", "0.004", "0.0%"]
+    assert any(line.startswith("parameters   ") for line in lines)
+    assert any("layers loaded" in line for line in lines)
+    assert "note " not in result.out
+
+
+def test_data_that_is_absent(streets: Path, command) -> None:
+    for file in streets.rglob("*.txt"):
+        file.unlink()
+    result = command("summary", "train_val.prototxt", "--phase", "train")
+    assert result.status == 2 and "cannot read the list" in result.err and "give --size WIDTHxHEIGHT" in result.err
+    text = Path("train_val.prototxt").read_text()
+    Path("train_val.prototxt").write_text(text.replace("transform_param {", "transform_param { crop_size: 32", 1))
+    result = command("summary", "train_val.prototxt", "--phase", "train")
+    assert result.status == 0, result.err
+    assert (
+        "note         layer " in result.out and "taken from the prototxt: data 2x3x32x32, label 2x1x32x32" in result.out
+    )
+
+
+def test_another_size_as_json(golden: Path, monkeypatch, command, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text("""
+        layer { name: "in" type: "Data" top: "d" top: "l" data_param { source: "nowhere" batch_size: 4 } }
+        layer { name: "c" type: "Convolution" bottom: "d" top: "c" convolution_param { num_output: 2 kernel_size: 1 } }
+        layer { name: "s" type: "Silence" bottom: "l" }""")
+    table = json.loads(command("summary", "net.prototxt", "--size", "10x6", "--channels", "5", "--json").out)
+    assert table["inputs"] == {"d": [4, 5, 6, 10], "l": [4]} and table["batch"] == 4
+    assert table["macs"] == 2 * 5 * 6 * 10 and table["layers"][1]["macs_of_the_batch"] == 4 * table["macs"]
+    assert table["layers"][1]["receptive_field"] == [1, 1]
+    assert "not opened" in table["notes"][0]
+    result = command("summary", "net.prototxt")
+    assert result.status == 2 and "give --size WIDTHxHEIGHT" in result.err
+    result = command("summary", "net.prototxt", "--phase", "both")
+    assert result.status == 2 and "expected TRAIN or TEST" in result.err
+
+
+def test_a_deploy_net_of_another_size(shared: Path, command) -> None:
+    deploy = shared / "real/vitis-tutorial-05-seg/model/espnet/deploy.prototxt"
+    small = json.loads(command("summary", deploy, "--size", "512x256", "--json").out)
+    large = json.loads(command("summary", deploy, "--size", "1024x512", "--json").out)
+    assert next(iter(small["inputs"].values())) == [1, 3, 256, 512]
+    assert large["macs"] == 4 * small["macs"]
