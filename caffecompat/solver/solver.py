@@ -23,6 +23,7 @@ from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
 from caffecompat.solver.nets import make_test_nets, make_train_net
+from caffecompat.solver.outputs import check_eval, log_outputs, make_tally
 from caffecompat.solver.overrides import apply_to_solver, split_overrides
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import check_writable, snapshot_names
@@ -71,7 +72,7 @@ class Solver:
             self.path, self.param = path, source
         solver_settings, layer_settings = split_overrides(overrides, self.param)
         apply_to_solver(self.param, solver_settings)
-        problems = check_policy(self.param) + check_schedules(self.param)
+        problems = check_policy(self.param) + check_schedules(self.param) + check_eval(self.param)
         if problems:
             raise CaffeCompatError("\n".join(f"{self.path or 'solver'}: {problem}" for problem in problems))
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
@@ -243,17 +244,7 @@ class Solver:
             "solver.cpp:239",
         )
         values = {name: tops[name].detach().flatten().tolist() for name in self.net.outputs}
-        self._log_outputs("Train", self.net, values, "solver.cpp:258")
-
-    @staticmethod
-    def _log_outputs(kind: str, net: Net, values: dict[str, list[float]], where: str) -> None:
-        index = 0
-        for name, numbers in values.items():
-            weight = net.loss_weights.get(name, 0.0)
-            for value in numbers:
-                suffix = f" (* {glog.number(weight)} = {glog.number(weight * value)} loss)" if weight else ""
-                glog.info(f"    {kind} net output #{index}: {name} = {glog.number(value)}{suffix}", where)
-                index += 1
+        log_outputs("Train", self.net, values, "solver.cpp:258")
 
     # ----------------------------------------------------------------- testing
 
@@ -266,10 +257,13 @@ class Solver:
 
     @torch.no_grad()
     def test(self, index: int) -> dict[str, list[float]] | None:
-        """Mean of each element of each output of test net `index`; None when a stop was asked for meanwhile."""
+        """Scores of test net `index` by output blob; None when a stop was asked for meanwhile.
+
+        By eval_type: the mean of each element ("classification"), or mean average precision ("detection").
+        """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
         net, batches = self.test_nets[index], self.param.test_iter[index]
-        sums: dict[str, Tensor] = {}
+        tally = make_tally(self.param, net, self.dialect)
         loss = 0.0
         for _ in range(batches):
             request = self.signals.poll()
@@ -282,14 +276,11 @@ class Solver:
             tops = net.forward()
             if self.param.test_compute_loss:
                 loss += float(net.loss(tops))
-            for name in net.outputs:
-                value = tops[name].double().flatten()
-                sums[name] = sums[name] + value if name in sums else value
+            tally.add(tops)
         if self.param.test_compute_loss:
             glog.info(f"Test loss: {glog.number(loss / batches)}", "solver.cpp:403")
-        means = {name: (total / batches).tolist() for name, total in sums.items()}
-        self._log_outputs("Test", net, means, "solver.cpp:414")
-        return means
+        tally.log()
+        return tally.values()
 
     # --------------------------------------------------------------- snapshots
 
@@ -356,7 +347,6 @@ class Solver:
         for path in (part.strip() for part in paths.split(",")):
             glog.info(f"Finetuning from {path}", "solver.cpp:80")
             self.net.load_weights(path, skip_mismatched=skip_mismatched)
-
 
 
 def _beside(path: str, state_path: str) -> str:
