@@ -19,7 +19,7 @@ __all__ = ["VERBS", "main"]
 VERBS: dict[str, tuple[str, ...]] = {
     "Train and measure": ("train", "test", "time", "eval", "parse-log", "plot", "device_query"),
     "Data sets": ("convert_imageset", "compute_image_mean", "lmdb"),
-    "Files": ("summary", "weights", "upgrade_net_proto_text", "upgrade_net_proto_binary", "upgrade_solver_proto_text"),
+    "Files": ("summary", "draw", "weights", "upgrade_net_proto_text", "upgrade_net_proto_binary", "upgrade_solver_proto_text"),
     "Run": ("segment", "run", "demo"),
 }
 
