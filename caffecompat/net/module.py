@@ -78,7 +78,7 @@ def make_module(
             nodes[node.tops[0]] = call
         else:
             for slot, made in enumerate(node.tops):
-                top = names.python_name(value.blob)
+                top = names.python_name(made.blob)
                 nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
     program.output({blob: nodes[value] for blob, value in returned.items()})
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))
