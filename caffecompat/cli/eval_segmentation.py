@@ -202,6 +202,7 @@ def _result(matrix: ConfusionMatrix, names: tuple[str, ...]) -> dict[str, Any]:
         "miou": _plain(matrix.miou()),
         "miou_labelled": _plain(matrix.miou_labelled()),
         "pixel_accuracy": _plain(matrix.pixel_accuracy()),
+        "chance_miou": _plain(matrix.chance_miou()),
         "pixels": int(matrix.counts.sum()),
     }
 
@@ -227,6 +228,7 @@ def _table(result: dict[str, Any]) -> str:
         "",
         f"mIoU            {_score(result['miou'])}  ({counted} classes labelled or predicted; Xilinx Caffe's rule)",
         f"mIoU, labelled  {_score(result['miou_labelled'])}  ({occurring} classes that occur in the labels)",
+        f"guessing, mIoU  {_score(result['chance_miou'])}  (by the classes' frequencies, without looking)",
         f"pixel accuracy  {_score(result['pixel_accuracy'])}  (of {result['pixels']:,} labelled pixels)",
     ])  # fmt: skip
 

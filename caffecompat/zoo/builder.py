@@ -18,8 +18,9 @@ class NetBuilder:
     deconvolutions count together.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, moving_average_fraction: float | None = None) -> None:
         self.net = pb.NetParameter(name=name)
+        self._moving_average_fraction = moving_average_fraction
         self._numbers: Counter[str] = Counter()
 
     def number(self, kind: str) -> str:
@@ -88,6 +89,8 @@ class NetBuilder:
         layer = self.layer("BatchNorm", name, (bottom,), (name,))
         for learned in (1, 1, 0, 0):
             layer.param.add(lr_mult=learned, decay_mult=0)
+        if self._moving_average_fraction is not None:
+            layer.batch_norm_param.moving_average_fraction = self._moving_average_fraction
         layer.batch_norm_param.eps = 1e-5
         layer.batch_norm_param.scale_filler.type = "constant"
         layer.batch_norm_param.scale_filler.value = 1

@@ -28,7 +28,11 @@ class Segmentation:
     """What a user decides about a segmentation network.
 
     Sizes are pixels. `width` and `height` are the deployed input; training
-    crops `crop` x `crop` out of images that are at least that large.
+    crops `crop` x `crop` out of images that are at least that large. A
+    `snapshot_folder` ends in a slash; empty is the current directory. The
+    `moving_average_fraction` of batch normalization is Caffe's 0.999 unless
+    given; trainings of fewer than some thousand iterations need a smaller one,
+    or TEST normalises by statistics from their very beginning.
     """
 
     classes: int = 19
@@ -46,6 +50,8 @@ class Segmentation:
     test_iter: int = 500
     mirror: bool = True
     random_seed: int = -1
+    snapshot_folder: str = ""
+    moving_average_fraction: float | None = None
 
 
 def _image_layer(b: NetBuilder, config: Segmentation, phase: int, source: str, batch_size: int) -> None:
@@ -62,7 +68,7 @@ def _image_layer(b: NetBuilder, config: Segmentation, phase: int, source: str, b
 
 
 def _train_val(name: str, head: Head, config: Segmentation) -> Any:
-    b = NetBuilder(name)
+    b = NetBuilder(name, config.moving_average_fraction)
     _image_layer(b, config, pb.TRAIN, config.train_list, config.batch_size)
     _image_layer(b, config, pb.TEST, config.val_list, 1)
     scores = head(b, "data", config.classes)
@@ -72,7 +78,7 @@ def _train_val(name: str, head: Head, config: Segmentation) -> Any:
 
 
 def _deploy(name: str, head: Head, config: Segmentation) -> Any:
-    b = NetBuilder(name)
+    b = NetBuilder(name, config.moving_average_fraction)
     shape = b.layer("Input", "data", (), ("data",)).input_param.shape.add()
     shape.dim.extend((1, 3, config.height, config.width))
     scores = head(b, "data", config.classes)
@@ -116,7 +122,9 @@ def segmentation_files(network: str, config: Segmentation = Segmentation()) -> F
         name = network + suffix
         files[f"train_val{suffix}.prototxt"] = write_text(_train_val(name, head, config))
         files[f"deploy{suffix}.prototxt"] = write_text(_deploy(name, head, config))
-        files[f"solver{suffix}.prototxt"] = write_text(_solver(config, f"train_val{suffix}.prototxt", name))
+        files[f"solver{suffix}.prototxt"] = write_text(
+            _solver(config, f"train_val{suffix}.prototxt", config.snapshot_folder + name)
+        )
     return files
 
 

@@ -1,0 +1,326 @@
+"""The whole path on a generated data set: draw street scenes, train ESPNet in two stages, score it, draw the results.
+
+    caffecompat demo --out demo_out
+
+Every step is a command that is printed before it runs, so that it can be copied; all of them run in DIR, where the
+prototxts, snapshots, logs and pictures stay. Stopped (Ctrl-C) and called again, it goes on where it was.
+--quick makes a handful of pictures and iterations, to see in seconds that everything works; it learns next to nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from caffecompat.cli.flags import add_switch
+from caffecompat.errors import CaffeCompatError
+
+HELP = "the whole path on a small generated data set, in minutes"
+
+_MEAN, _SCALE = "73,82,72", "0.022"
+_SETTINGS = "demo.json"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes of a demo; pictures are width x height pixels, training crops squares of the height."""
+
+    train: int
+    val: int
+    width: int
+    height: int
+    batch_size: int
+    iterations: int
+    snapshot: int
+    display: int
+    base_lr: float = 0.005
+    seed: int = 1
+
+
+_FULL = Plan(train=400, val=50, width=256, height=128, batch_size=8, iterations=400, snapshot=200, display=40)
+_QUICK = Plan(train=12, val=4, width=128, height=64, batch_size=4, iterations=10, snapshot=5, display=2)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the two trainings: its name for people, and what its files' names end in."""
+
+    title: str
+    suffix: str
+
+    @property
+    def solver(self) -> str:
+        return f"espnet/solver{self.suffix}.prototxt"
+
+    @property
+    def deploy(self) -> str:
+        return f"espnet/deploy{self.suffix}.prototxt"
+
+    @property
+    def log(self) -> str:
+        return f"logs/espnet{self.suffix}.log"
+
+    @property
+    def scores(self) -> str:
+        return f"logs/eval{self.suffix}.json"
+
+    def snapshot(self, iteration: int, kind: str = "caffemodel") -> str:
+        return f"snapshots/espnet{self.suffix}_iter_{iteration}.{kind}"
+
+
+_ENCODER, _FULL_NET = Stage("encoder", "_encoder"), Stage("full net", "")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="demo_out", metavar="DIR", help="folder to work in (default demo_out)")
+    add_switch(parser, "quick", "a few pictures and iterations only, to see that everything works")
+
+
+def run(args: argparse.Namespace) -> int:
+    demo = _Demo(Path(args.out), _QUICK if args.quick else _FULL)
+    try:
+        demo.run()
+    except KeyboardInterrupt:
+        print(f"\nstopped; {args.out} can be used as it is, and the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Demo:
+    """One run of the demo in its folder."""
+
+    def __init__(self, out: Path, plan: Plan) -> None:
+        self.out, self.plan = out, plan
+        self.started = time.monotonic()
+
+    def run(self) -> None:
+        self._claim_folder()
+        self._draw_streets()
+        self._write_network()
+        self._train(_ENCODER, weights=None)
+        self._score(_ENCODER)
+        self._train(_FULL_NET, weights=_ENCODER.snapshot(self.plan.iterations))
+        self._score(_FULL_NET)
+        self._draw_results()
+        self._report()
+
+    # ------------------------------------------------------------------- steps
+
+    def _claim_folder(self) -> None:
+        """Make the folder, or make sure that it is a demo of the same sizes."""
+        settings = self.out / _SETTINGS
+        if settings.is_file():
+            if json.loads(settings.read_text()) != asdict(self.plan):
+                raise CaffeCompatError(
+                    f"{self.out} holds a demo of other sizes (with or without --quick); "
+                    "remove it, or name another folder with --out"
+                )
+            self._say(f"{self.out} holds a demo already: what is finished is kept")
+            return
+        if self.out.is_dir() and any(self.out.iterdir()):
+            raise CaffeCompatError(f"{self.out} is not empty and no demo; name another folder with --out")
+        for folder in ("espnet", "snapshots", "logs"):
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(asdict(self.plan)) + "\n")
+        self._say(f"working in {self.out}; commands are run there:\n\n    cd {shlex.quote(str(self.out))}")
+
+    def _draw_streets(self) -> None:
+        from caffecompat.data.streets import write_streets
+
+        plan = self.plan
+        if not (self.out / "data/palette.txt").exists():
+            self._say(f"drawing {plan.train} + {plan.val} street scenes of {plan.width}x{plan.height} pixels")
+            counts = {"train": plan.train, "val": plan.val}
+            write_streets(self.out / "data", counts, seed=plan.seed, width=plan.width, height=plan.height)
+        for name in ("train", "val"):
+            if not (self.out / f"data/{name}_lmdb").exists():
+                self._command("lmdb", "build", f"data/{name}.txt", f"data/{name}_lmdb", "--names", "data/classes.txt")
+
+    def _write_network(self) -> None:
+        from caffecompat.data.street_scene import CLASSES
+        from caffecompat.zoo import Segmentation, segmentation_files
+
+        plan = self.plan
+        config = Segmentation(
+            classes=len(CLASSES),
+            width=plan.width,
+            height=plan.height,
+            crop=plan.height,
+            batch_size=plan.batch_size,
+            iter_size=1,
+            max_iter=plan.iterations,
+            base_lr=plan.base_lr,
+            snapshot=plan.snapshot,
+            display=plan.display,
+            train_list="data/train.txt",
+            val_list="data/val.txt",
+            test_iter=plan.val,
+            random_seed=plan.seed,
+            snapshot_folder="snapshots/",
+            moving_average_fraction=0.97,
+        )
+        for name, text in segmentation_files("espnet", config).items():
+            (self.out / "espnet" / name).write_text(text)
+        self._say(f"espnet/ has ESPNet for {len(CLASSES)} classes: solver, train_val and deploy of both stages")
+
+    def _train(self, stage: Stage, weights: str | None) -> None:
+        if (self.out / stage.snapshot(self.plan.iterations)).exists():
+            self._say(f"the {stage.title} is trained: {stage.snapshot(self.plan.iterations)}")
+            return
+        command = ["train", "--solver", stage.solver]
+        command += ["--weights", weights] if weights else []
+        resumed = any((self.out / "snapshots").glob(f"espnet{stage.suffix}_iter_*.solverstate"))
+        command += ["--resume", "auto"] if resumed else []
+        start = f"from the {_ENCODER.title}'s weights" if weights else "from scratch"
+        self._say(f"training the {stage.title} {'where it stopped' if resumed else start}")
+        self._command(*command, log=stage.log)
+        if not (self.out / stage.snapshot(self.plan.iterations)).exists():
+            raise KeyboardInterrupt  # the training took the signal, wrote its snapshot and ended
+
+    def _score(self, stage: Stage) -> None:
+        if (self.out / stage.scores).exists():
+            return
+        self._command(
+            "eval", "segmentation", "--model", stage.deploy, "--weights", stage.snapshot(self.plan.iterations),
+            "--db", "data/val_lmdb", "--mean", _MEAN, "--scale", _SCALE, "--json", result=stage.scores,
+        )  # fmt: skip
+
+    def _draw_results(self) -> None:
+        pictures = [f"data/val/{number:06}.png" for number in range(min(_SHOWN, self.plan.val))]
+        for stage in (_ENCODER, _FULL_NET):
+            self._command(
+                "segment", *pictures, "--model", stage.deploy, "--weights", stage.snapshot(self.plan.iterations),
+                "--mean", _MEAN, "--scale", _SCALE, "--palette", "data/palette.txt", "--colors",
+                "--out", f"segmented{stage.suffix}", result=f"logs/segment{stage.suffix}.txt",
+            )  # fmt: skip
+        self._draw_predictions(pictures)
+        self._draw_curve()
+
+    def _draw_predictions(self, pictures: Sequence[str]) -> None:
+        from caffecompat.formats.atomic import atomic_write
+        from caffecompat.formats.picture import encode_picture, read_picture
+        from caffecompat.report.comparison import comparison
+        from caffecompat.report.palette import load_palette
+
+        palette = load_palette(str(self.out / "data/palette.txt"))
+        rows = []
+        for picture in pictures:
+            stem = Path(picture).stem
+            labels = read_picture(self.out / f"data/val/{stem}_labels.png", color=False)
+            drawn = [read_picture(self.out / f"segmented{s.suffix}/{stem}_colors.png") for s in (_ENCODER, _FULL_NET)]
+            shown = [
+                read_picture(self.out / picture),
+                None if labels is None else palette.paint(labels[:, :, 0]),
+                *drawn,
+            ]
+            rows.append(([one for one in shown if one is not None], picture))
+        titles = ("picture", "labels (pale: ignored)", *(stage.title for stage in (_ENCODER, _FULL_NET)))
+        with atomic_write(self.out / "predictions.png") as file:
+            file.write(encode_picture(comparison(rows, titles, palette, size=320), "png") or b"")
+
+    def _draw_curve(self) -> None:
+        from caffecompat.report.log_parser import parse_log
+        from caffecompat.report.plots import PlotError
+        from caffecompat.report.training_curve import draw_training_curves
+
+        logs = {stage.title: parse_log(self.out / stage.log) for stage in (_ENCODER, _FULL_NET)}
+        try:
+            draw_training_curves(self.out / "training_curve.png", logs)
+        except PlotError as problem:
+            self._say(f"no training_curve.png: {problem}")
+
+    def _report(self) -> None:
+        results = [json.loads((self.out / stage.scores).read_text()) for stage in (_ENCODER, _FULL_NET)]
+        for line in _table(*results):
+            print(line)
+        minutes, seconds = divmod(round(time.monotonic() - self.started), 60)
+        curve = ", training_curve.png" if (self.out / "training_curve.png").exists() else ""
+        print(f"\n{self.out}: predictions.png{curve}, logs/, snapshots/, segmented/ ({minutes} min {seconds} s)")
+
+    # ---------------------------------------------------------------- commands
+
+    def _say(self, text: str) -> None:
+        print(f"# {text}", flush=True)
+
+    def _command(self, *words: str, log: str | None = None, result: str | None = None) -> None:
+        """Print a command and run it in the demo's folder.
+
+        Args:
+            log: file that its stderr is appended to; what a training displays is shown meanwhile.
+            result: file that its stdout becomes once it has ended well.
+        """
+        tail = f" 2>> {log}" if log else f" > {result}" if result else ""
+        print(f"\n    caffecompat {shlex.join(words)}{tail}\n", flush=True)
+        with subprocess.Popen(
+            [sys.executable, "-m", "caffecompat", *words],
+            cwd=self.out,
+            stdout=subprocess.PIPE if result else None,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                output, errors = self._follow(process, log)
+            except KeyboardInterrupt:
+                # The command has got the signal too: a training finishes its iteration and writes a snapshot.
+                self._follow(process, log)
+                raise
+        if process.returncode == 130:
+            raise KeyboardInterrupt
+        if process.returncode:
+            raise CaffeCompatError(f"caffecompat {words[0]} failed:\n{''.join(errors[-20:]).rstrip()}")
+        if result:
+            (self.out / result).write_text(output)
+
+    def _follow(self, process: subprocess.Popen[str], log: str | None) -> tuple[str, list[str]]:
+        """Read what a command writes until it ends: (stdout, lines of stderr)."""
+        if not log:
+            output, errors = process.communicate()
+            return output or "", errors.splitlines(keepends=True)
+        errors_read = []
+        assert process.stderr is not None
+        with open(self.out / log, "a", encoding="utf-8") as file:
+            for line in process.stderr:
+                file.write(line)
+                file.flush()
+                errors_read.append(line)
+                shown = _display(line, self.plan.iterations)
+                if shown:
+                    print(shown, flush=True)
+        process.wait()
+        return "", errors_read
+
+
+def _display(line: str, iterations: int) -> str | None:
+    """What to show of a training's log line."""
+    if found := re.search(r"\] Iteration (\d+) \(([^ ]+) iter/s, .* loss = (\S+)", line):
+        speed, loss = float(found[2]), float(found[3])
+        return f"      iteration {found[1]:>4} of {iterations}   loss {loss:.4f}   {speed:.1f} a second"
+    if found := re.search(r"Test net output #\d+: accuracy = (\S+)", line):
+        return f"      test accuracy {float(found[1]):.4f}"
+    return None
+
+
+def _table(encoder: dict[str, Any], full: dict[str, Any]) -> list[str]:
+    """The scores of both stages side by side."""
+
+    def score(value: float | None) -> str:
+        return f"{'-' if value is None else f'{value:.4f}':>9}"
+
+    width = max(len("pixel accuracy"), *(len(row["name"]) for row in full["classes"]))
+    lines = ["", f"{'IoU':<{width}}  {_ENCODER.title:>9}  {_FULL_NET.title:>9}"]
+    for one, two in zip(encoder["classes"], full["classes"], strict=True):
+        lines.append(f"{one['name']:<{width}}  {score(one['iou'])}  {score(two['iou'])}")
+    lines.append("")
+    for title, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"), ("guessing, mIoU", "chance_miou")):
+        lines.append(f"{title:<{width}}  {score(encoder[key])}  {score(full[key])}")
+    return lines

@@ -1,0 +1,101 @@
+"""models/ is what the zoo writes, and the networks are those that the published weights were trained for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from caffecompat.net import Net
+from caffecompat.schema import pb, read_net, read_solver
+from caffecompat.zoo import NETWORKS, Segmentation, segmentation_files
+
+_MODELS = Path(__file__).resolve().parents[2] / "models"
+_STAGES = [
+    (network, suffix, weights)
+    for network in ("espnet", "enet")
+    for suffix, weights in (
+        ("", "final_models/pretrained.caffemodel"),
+        ("_encoder", "encoder_models/pretrained_encoder.caffemodel"),
+    )
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_folder_is_what_the_zoo_writes(network: str) -> None:
+    files = NETWORKS[network]()
+    for name, text in files.items():
+        assert (_MODELS / network / name).read_text() == text, (
+            f"run: python -m caffecompat.zoo models  ({network}/{name})"
+        )
+    assert {path.name for path in (_MODELS / network).iterdir()} == {*files, "README.md"}
+
+
+def _wiring(net) -> list[tuple[str, str, list[str], list[str]]]:
+    return [(layer.name, layer.type, list(layer.bottom), list(layer.top)) for layer in net.layer]
+
+
+@pytest.mark.parametrize(("network", "suffix", "weights"), _STAGES)
+def test_deploy_nets_are_wired_as_the_published_ones(network: str, suffix: str, weights: str, shared: Path) -> None:
+    """Names, types, bottoms and tops; but for one layer and its blob that have no name in the published ESPNet."""
+    theirs = _wiring(read_net(shared / f"real/vitis-tutorial-05-seg/model/{network}/deploy{suffix}.prototxt"))
+    ours = _wiring(read_net(_MODELS / network / f"deploy{suffix}.prototxt"))
+    nameless = [layer for layer in theirs if not layer[0]]
+    assert len(nameless) == (1 if (network, suffix) == ("espnet", "") else 0)
+
+    def named(*names: str) -> list[str]:
+        return [name or "Concat_16" for name in names]
+
+    assert ours == [(*named(name), kind, named(*bottoms), named(*tops)) for name, kind, bottoms, tops in theirs]
+
+
+@pytest.mark.parametrize(("network", "suffix", "weights"), _STAGES)
+def test_published_weights_load_completely(network: str, suffix: str, weights: str, shared: Path) -> None:
+    net = Net(_MODELS / network / f"deploy{suffix}.prototxt", pb.TEST, log=False)
+    report = net.load_weights(shared / f"real/vitis-tutorial-05-seg/model/{network}/{weights}")
+    assert (report.ignored, report.kept, report.skipped) == ([], [], [])
+    assert len(report.loaded) == sum(bool(layer.slots) for layer in net.layers)
+
+
+def test_lenet_loads_published_weights(shared: Path) -> None:
+    net = Net(_MODELS / "lenet/deploy.prototxt", pb.TEST, log=False)
+    report = net.load_weights(next((shared / "real/lenet-v2").glob("*.caffemodel")))
+    assert (report.kept, report.skipped) == ([], [])
+    assert report.loaded == ["conv1", "conv2", "ip1", "ip2"]
+
+
+@pytest.mark.parametrize("network", ["espnet", "enet"])
+def test_the_second_stage_takes_the_encoder_of_the_first(network: str, tmp_path: Path) -> None:
+    """Nothing but names decides: what both stages have is loaded, the heads stay apart."""
+    files = segmentation_files(network, Segmentation(classes=5, width=64, height=32))
+    nets = {}
+    for suffix in ("_encoder", ""):
+        (tmp_path / f"deploy{suffix}.prototxt").write_text(files[f"deploy{suffix}.prototxt"])
+        nets[suffix] = Net(tmp_path / f"deploy{suffix}.prototxt", pb.TEST, log=False)
+    nets["_encoder"].save(tmp_path / "encoder.caffemodel")
+    report = nets[""].load_weights(tmp_path / "encoder.caffemodel")
+    assert report.ignored == ["deconv_encoder6_0_0"]
+    assert report.skipped == []
+    assert len(report.loaded) == sum(bool(layer.slots) for layer in nets["_encoder"].layers) - 1
+
+
+def test_what_a_user_decides_is_in_the_files(tmp_path: Path) -> None:
+    config = Segmentation(
+        classes=7, width=96, height=64, crop=48, batch_size=2, iter_size=3, max_iter=40, base_lr=0.25, snapshot=20,
+        train_list="a.txt", val_list="b.txt", test_iter=9, mirror=False, random_seed=4, snapshot_folder="s/",
+        moving_average_fraction=0.5,
+    )  # fmt: skip
+    for name, text in segmentation_files("espnet", config).items():
+        (tmp_path / name).write_text(text)
+    solver = read_solver(tmp_path / "solver.prototxt")
+    assert (solver.iter_size, solver.max_iter, solver.base_lr, solver.snapshot) == (3, 40, 0.25, 20)
+    assert (solver.snapshot_prefix, list(solver.test_iter), solver.random_seed) == ("s/espnet", [9], 4)
+    train = read_net(tmp_path / "train_val.prototxt")
+    data = train.layer[0]
+    assert (data.image_data_param.source, data.image_data_param.batch_size) == ("a.txt", 2)
+    assert (data.transform_param.crop_size, data.transform_param.mirror) == (48, False)
+    assert {layer.batch_norm_param.moving_average_fraction for layer in train.layer if layer.type == "BatchNorm"} == {
+        0.5
+    }
+    deploy = Net(tmp_path / "deploy.prototxt", pb.TEST, log=False)
+    assert deploy.blob_shapes["score"] == (1, 7, 64, 96)
