@@ -63,4 +63,3 @@ def larc_rates(param: Any, rate: float, weights: list[Tensor], grads: list[Tenso
     trusted = rate * local if param.larc_policy == "scale" else local.clamp(max=rate)
     rates = torch.where((sizes > 0) & (slopes > 0), trusted, torch.full_like(local, rate))
     return list(rates.unbind())
-

@@ -130,9 +130,7 @@ class Sparsifier:
             if fraction is None:
                 continue
             conv.weight.mul_(
-                smallest_to_zero(
-                    conv.weight, fraction, p.sparsity_threshold_maxratio, p.sparsity_threshold_value_max
-                )
+                smallest_to_zero(conv.weight, fraction, p.sparsity_threshold_maxratio, p.sparsity_threshold_value_max)
             )
             glog.info(f"{conv.name} ZeroWeightsFraction={glog.number(_zeros(conv.weight) / conv.weight.numel())}")
         self.freeze()
