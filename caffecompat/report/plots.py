@@ -58,10 +58,10 @@ def draw(path: str | os.PathLike[str], paint: Callable[[Any], None], size: tuple
 
 @contextmanager
 def _same_bytes() -> Any:
-    """SVG ids from a fixed salt, so that the same curve gives the same file; text stays text."""
+    """SVG ids from a fixed salt: the same curve gives the same file."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "caffecompat", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "caffecompat"}):
         yield
 
 
