@@ -39,4 +39,5 @@ def apply_memory_format(layers: Sequence[NetLayer], memory_format: torch.memory_
         for slot in layer.slots:
             parameter = slot.parameter
             if parameter.dim() == 4 and id(parameter) not in reshaped:
-                parameter.data = parameter.data.contiguous(memory_format=memory_format)
+                # Not contiguous(): with one input channel it leaves the strides as they are, and torch then runs NCHW.
+                parameter.data = parameter.data.to(memory_format=memory_format)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net, NetError
 from caffecompat.schema import pb
 from tests.net.nets import INPUT, conv, layer, make_net, problems_of
@@ -100,5 +101,10 @@ def test_sources_of_a_net_that_fails_are_closed() -> None:
 
 
 def test_missing_file() -> None:
-    with pytest.raises(Exception, match="no such file"):
+    with pytest.raises(CaffeCompatError, match="no such file"):
         Net("nowhere.prototxt", pb.TEST, log=False)
+
+
+def test_running_without_an_input_names_it() -> None:
+    with pytest.raises(CaffeCompatError, match="needs inputs for 'data'"):
+        make_net(INPUT).forward()

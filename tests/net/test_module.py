@@ -83,6 +83,12 @@ def test_convolutions_run_channels_last_and_others_do_not() -> None:
     assert make_net(INPUT + layer("ReLU", "data", "r")).memory_format == torch.contiguous_format
 
 
+def test_one_input_channel_does_not_throw_the_net_back_to_nchw() -> None:
+    text = INPUT.replace("dim: 3", "dim: 1") + conv("c", "data").replace("kernel_size: 1", "kernel_size: 3")
+    top = make_net(text).forward({"data": torch.randn(2, 1, 6, 6)})["c"]
+    assert top.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_inference_of_shapes_leaves_layers_untouched() -> None:
     net = make_net(INPUT + layer("BatchNorm", "data", "bn"), pb.TRAIN)
     assert all(not p.blob.any() for p in net.params)
