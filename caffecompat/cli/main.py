@@ -18,7 +18,14 @@ __all__ = ["VERBS", "main"]
 # In the order of the help page.
 VERBS: dict[str, tuple[str, ...]] = {
     "Train and measure": ("train", "test", "time", "eval", "parse-log", "plot", "device_query"),
-    "Data sets": ("convert_imageset", "compute_image_mean", "lmdb"),
+    "Data sets": (
+        "convert_imageset",
+        "convert_annoset",
+        "create_label_map",
+        "get_image_size",
+        "compute_image_mean",
+        "lmdb",
+    ),
     "Files": ("summary", "draw", "weights", "upgrade_net_proto_text", "upgrade_net_proto_binary", "upgrade_solver_proto_text"),
     "Run": ("segment", "run", "demo"),
 }

@@ -4,7 +4,18 @@
 >>> data, label = source.next()  # doctest: +SKIP
 """
 
-from caffecompat.data import annotated, databases, dummy, hdf5, images, segmentation, windows  # noqa: F401
+from caffecompat.data import (  # noqa: F401  (they register themselves)
+    annotated,
+    databases,
+    dummy,
+    hdf5,
+    image_label,
+    image_label_list,
+    images,
+    segmentation,
+    video,
+    windows,
+)
 from caffecompat.data.memory import MemorySource
 from caffecompat.data.source import DataError, Source, is_data_layer, make_source, seed
 

@@ -15,7 +15,6 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer, Window
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum
 from caffecompat.formats.datum import DatumError
-from caffecompat.schema import pb
 
 __all__ = ["AnnotatedDataReader"]
 
@@ -141,9 +140,7 @@ class AnnotatedDataReader(DataReader):
         top, left = (int(generator.uniform(0, room)) for room in (new[0] - height, new[1] - width))
         return _Canvas(top, left, *new)
 
-    def _painted(
-        self, picture: np.ndarray, canvas: _Canvas, cut: Window, generator: np.random.Generator
-    ) -> np.ndarray:
+    def _painted(self, picture: np.ndarray, canvas: _Canvas, cut: Window, generator: np.random.Generator) -> np.ndarray:
         """What shows of the picture in the `cut` of the canvas, distorted, with mean_value around it."""
         height, width, channels = picture.shape
         top, left = cut.top - canvas.top, cut.left - canvas.left  # of the cut, seen from the picture

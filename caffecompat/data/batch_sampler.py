@@ -18,8 +18,9 @@ class BatchSampler:
 
     Scale and aspect ratio are drawn evenly from their ranges, the ratio kept in [scale^2, 1 / scale^2] so that
     the part fits; then width scale * sqrt(ratio), height scale / sqrt(ratio), and its place. Without a `sampler`
-    that is the whole picture. Up to `max_trials` are drawn, and the first `max_sample` (all, where it is not given) that fulfil the constraint count. Of several kinds of limits (jaccard overlap, sample coverage, object
-    coverage) only the first counts: the fork goes through them so that whatever passes it passes.
+    that is the whole picture. Up to `max_trials` are drawn, and the first `max_sample` (all, where it is not given)
+    that fulfil the constraint count. Of several kinds of limits (jaccard overlap, sample coverage, object coverage)
+    only the first counts: the fork goes through them in such a way that whatever passes it passes.
     """
 
     def __init__(self, param: Any) -> None:
@@ -80,7 +81,7 @@ class BatchSampler:
         else:
             values = coverage(objects, boxes).T
         low, high = self._limits
-        return ((values >= low) & (values <= high)).any(1)
+        return np.any((values >= low) & (values <= high), axis=1)
 
 
 def pick_sample(

@@ -8,9 +8,10 @@ import numpy as np
 
 from caffecompat import glog
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
-from caffecompat.data.source import DataError, Request, Shape, Source, new_random, register_source
+from caffecompat.data.shuffled import ShuffledCursor
+from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer
-from caffecompat.formats.database import open_database
+from caffecompat.formats.database import Cursor, open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.schema import pb
 
@@ -40,6 +41,8 @@ class _Sample(NamedTuple):
 class DataReader(Reader):
     """Datums in key order, over and over; a batch may straddle the end (BVLC data_layer.cpp).
 
+    With `cache` and `shuffle` (Jacinto) a TRAIN layer reads them in a new random order each time round.
+
     Tops: data (N, C, H, W) and, when there are two, label (N).
     """
 
@@ -47,15 +50,23 @@ class DataReader(Reader):
         param = request.layer.data_param
         self._labelled = request.tops(1, 2) == 2
         self._transformer = transformer or Transformer(request)
-        self._random = new_random()
+        self._random = request.generator()
         self.batch_size = _batch_size(param.batch_size, "data_param")
         self._path = request.find("data_param.source", param.source)
         self._database = open_database(self._path, pb.DataParameter.DB.Name(param.backend))
         if not len(self._database):
             raise DataError(f"the database {self._path} holds no records")
-        self._cursor = self._database.cursor()
+        self._cursor = self._walk(request, param)
         if param.rand_skip:
             glog.warning(f"data_param.rand_skip of {request.layer.name} has no effect, as in Caffe", "data_layer.cpp:1")
+
+    def _walk(self, request: Request, param: Any) -> Cursor:
+        if param.shuffle and request.train:
+            if param.cache:
+                return ShuffledCursor(self._database, self._random)
+            glog.warning(f"data_param.shuffle of {request.layer.name} has no effect without cache: true, as in NVCaffe",
+                         "data_layer.cpp:1")  # fmt: skip
+        return self._database.cursor()
 
     def first(self) -> DataRecord:
         """The first record, left in its place."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
-from caffecompat.data.source import DataError, Request, Shape, Source, new_random, register_source
+from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer
 from caffecompat.formats.image_list import ListedImage, read_image_list
 from caffecompat.formats.picture import read_picture, resize_picture
@@ -48,7 +48,7 @@ class ListReader(Reader, Generic[_Entry]):
         self._list = request.find(f"{name}.source", param.source)
         self._entries = read_list(self._list)
         self._shuffle = param.shuffle
-        self._random = new_random()
+        self._random = request.generator()
         self._at = 0
         if self._shuffle:
             self._random.shuffle(self._entries)

@@ -50,7 +50,7 @@ def add_noise(picture: np.ndarray, param: Any, generator: np.random.Generator) -
     return picture
 
 
-def _deep(picture: np.ndarray) -> np.ndarray:
+def _deep(picture: Any) -> np.ndarray:
     """OpenCV drops the axis of a single channel."""
     return picture if picture.ndim == 3 else picture[:, :, None]
 

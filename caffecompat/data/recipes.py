@@ -22,9 +22,17 @@ __all__ = [
     "ImageOptions",
     "caffe_plan",
     "class_folder_entries",
+    "encoded_datum",
+    "has_type",
     "image_plan",
+    "load_picture",
+    "load_whole_picture",
+    "located",
     "missing_files",
     "pair_plan",
+    "picture_datum",
+    "raw_datum",
+    "record_keys",
 ]
 
 ENCODINGS = ("auto", "png", "jpg", "raw")
@@ -77,14 +85,14 @@ def caffe_plan(
     def make(entry: ListedImage) -> Datum:
         path = root + entry.path
         kind = encode_type or (entry.path.rpartition(".")[2].lower() if encoded else "")
-        file, picture = _load(path, color)
+        file, picture = load_picture(path, color)
         if height > 0 and width > 0:
             picture = resize_picture(picture, height, width)
         if not kind:
-            return _raw(picture, entry.label)
-        if height <= 0 and width <= 0 and _same_type(path, kind):
+            return raw_datum(picture, entry.label)
+        if height <= 0 and width <= 0 and has_type(path, kind):
             return Datum(data=file, label=entry.label, encoded=True)
-        return _encoded(picture, kind, entry.label, path)
+        return encoded_datum(picture, kind, entry.label, path)
 
     expected = _first_size(make, entries) if check_size else None
 
@@ -98,7 +106,7 @@ def caffe_plan(
         return (encode_datum(datum),)
 
     options = (root, color, height, width, encoded, encode_type)
-    return Plan(_keys([entry.path for entry in entries]), encode, repr((options, list(entries))), backend=backend)
+    return Plan(record_keys([entry.path for entry in entries]), encode, repr((options, list(entries))), backend=backend)
 
 
 def image_plan(
@@ -123,10 +131,10 @@ def image_plan(
         try:
             return (encode_datum(_image_datum(os.path.join(root, entry.path), entry.label, options)),)
         except BadRecord as bad:
-            raise _at(bad, where, entry.line) from None
+            raise located(bad, where, entry.line) from None
 
     return Plan(
-        _keys([entry.path for entry in entries]),
+        record_keys([entry.path for entry in entries]),
         encode,
         repr((asdict(options), root, list(entries), list(classes))),
         backend=backend,
@@ -154,10 +162,10 @@ def pair_plan(
         try:
             return _encode_pair(os.path.join(root, entry.image), os.path.join(root, entry.label), options)
         except BadRecord as bad:
-            raise _at(bad, where, entry.line) from None
+            raise located(bad, where, entry.line) from None
 
     return Plan(
-        _keys([entry.image for entry in entries]),
+        record_keys([entry.image for entry in entries]),
         encode,
         repr((asdict(options), root, list(entries), list(classes))),
         parts=("image", "label"),
@@ -207,7 +215,7 @@ def missing_files(paths: Sequence[tuple[str, int]], where: str, root: str = "") 
     ]
 
 
-def _keys(paths: Sequence[str]) -> list[bytes]:
+def record_keys(paths: Sequence[str]) -> list[bytes]:
     """Caffe's keys, "%08d_path"; of a path too long for LMDB the end is kept, the number keeps keys distinct."""
     keys = []
     for index, path in enumerate(paths):
@@ -216,7 +224,12 @@ def _keys(paths: Sequence[str]) -> list[bytes]:
     return keys
 
 
-def _load(path: str, color: bool) -> tuple[bytes, np.ndarray]:
+def load_picture(path: str, color: bool) -> tuple[bytes, np.ndarray]:
+    """A file's bytes and its picture (H, W, C).
+
+    Raises:
+        BadRecord: it cannot be read or decoded.
+    """
     file = _read(path)
     picture = decode_picture(file, color)
     if picture is None:
@@ -233,50 +246,53 @@ def _read(path: str) -> bytes:
         raise BadRecord(f"cannot read {path}: {error.strerror}") from None
 
 
-def _same_type(path: str, kind: str) -> bool:
+def has_type(path: str, kind: str) -> bool:
+    """Whether the file's name ends as files of that kind do."""
     extension = path.rpartition(".")[2].lower()
     return extension == kind.lower() or (kind.lower() == "jpg" and extension == "jpeg")
 
 
-def _raw(picture: np.ndarray, label: int) -> Datum:
+def raw_datum(picture: np.ndarray, label: int) -> Datum:
     """A record of pixels, with the fields Caffe sets."""
     datum = Datum.from_array(picture.transpose(2, 0, 1), label)
     datum.encoded = False
     return datum
 
 
-def _encoded(picture: np.ndarray, kind: str, label: int, path: str) -> Datum:
+def encoded_datum(picture: np.ndarray, kind: str, label: int, path: str) -> Datum:
+    """A record of a file of that kind, made of the picture; `path` is for messages."""
     data = encode_picture(picture, kind)
     if data is None:
         raise BadRecord(f"{path}: OpenCV cannot encode pictures as {kind!r}; say which kind (png, jpg, ...)")
     return Datum(data=data, label=label, encoded=True)
 
 
-def _load_whole(path: str, color: bool) -> tuple[bytes, np.ndarray]:
-    """As `_load`, but half a picture is none (Caffe's convert_imageset takes it)."""
-    file, picture = _load(path, color)
+def load_whole_picture(path: str, color: bool) -> tuple[bytes, np.ndarray]:
+    """As `load_picture`, but half a picture is none (Caffe's convert_imageset takes it)."""
+    file, picture = load_picture(path, color)
     if is_cut_off(file):
         raise BadRecord(f"{path} is cut off ({len(file)} bytes)")
     return file, picture
 
 
 def _image_datum(path: str, label: int, options: ImageOptions) -> Datum:
-    file, picture = _load_whole(path, options.color)
-    return _finish(file, picture, label, options, path)
+    file, picture = load_whole_picture(path, options.color)
+    return picture_datum(file, picture, label, options, path)
 
 
-def _finish(file: bytes, picture: np.ndarray, label: int, options: ImageOptions, path: str) -> Datum:
+def picture_datum(file: bytes, picture: np.ndarray, label: int, options: ImageOptions, path: str) -> Datum:
+    """A record of the picture as the options want it, of the file's own bytes where nothing changes them."""
     changed = not options.color
     if options.height and picture.shape[:2] != (options.height, options.width):
         picture, changed = resize_picture(picture, options.height, options.width), True
     if options.encoding == "raw":
-        return _raw(picture, label)
+        return raw_datum(picture, label)
     own = "jpg" if file[:2] == b"\xff\xd8" else "png" if file[:4] == b"\x89PNG" else ""
     kind = options.encoding if options.encoding != "auto" else own or "png"
     # A PNG may hold grey, alpha, a palette or 16 bits: only what decodes to the wanted 8 bits a channel may stay.
     if kind == own and not changed and (own == "jpg" or _plain_png(file, 2)):
         return Datum(data=file, label=label, encoded=True)
-    return _encoded(picture, kind, label, path)
+    return encoded_datum(picture, kind, label, path)
 
 
 def _plain_png(file: bytes, color_type: int) -> bool:
@@ -285,7 +301,7 @@ def _plain_png(file: bytes, color_type: int) -> bool:
 
 
 def _encode_pair(image_path: str, label_path: str, options: ImageOptions) -> tuple[bytes, bytes]:
-    file, picture = _load_whole(image_path, options.color)
+    file, picture = load_whole_picture(image_path, options.color)
     label_file = _read(label_path)
     if is_cut_off(label_file):
         raise BadRecord(f"{label_path} is cut off ({len(label_file)} bytes)")
@@ -298,16 +314,16 @@ def _encode_pair(image_path: str, label_path: str, options: ImageOptions) -> tup
             f"{image_path} is {picture.shape[1]}x{picture.shape[0]} and its labels {label_path} are "
             f"{labels.shape[1]}x{labels.shape[0]} (width x height)"
         )
-    image = _finish(file, picture, 0, options, image_path)
+    image = picture_datum(file, picture, 0, options, image_path)
     changed = bool(options.height) and labels.shape[:2] != (options.height, options.width)
     if changed:
         labels = resize_picture(labels, options.height, options.width, nearest=True)
     if options.encoding == "raw":
-        label = _raw(labels, 0)
+        label = raw_datum(labels, 0)
     elif not changed and _plain_png(label_file, 0):
         label = Datum(data=label_file, label=0, encoded=True)
     else:
-        label = _encoded(labels, "png", 0, label_path)
+        label = encoded_datum(labels, "png", 0, label_path)
     return encode_datum(image), encode_datum(label)
 
 
@@ -323,5 +339,6 @@ def _line(where: str, line: int) -> str:
     return f"{where}:{line}: " if where and line else ""
 
 
-def _at(bad: BadRecord, where: str, line: int) -> BadRecord:
+def located(bad: BadRecord, where: str, line: int) -> BadRecord:
+    """The same with the line of the list in front."""
     return BadRecord(_line(where, line) + str(bad))

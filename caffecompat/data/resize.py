@@ -11,7 +11,7 @@ from caffecompat.schema import pb
 
 __all__ = ["Resize"]
 
-_Mode = pb.ResizeParameter
+_Mode: Any = pb.ResizeParameter
 
 
 class Resize:

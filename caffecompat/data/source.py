@@ -80,6 +80,11 @@ class Request:
             raise DataError(f"{self.layer.type} has {want} top(s), this layer has {count}")
         return count
 
+    def generator(self) -> random.Random:
+        """A generator for the source: from transform_param.random_seed (Jacinto) where that is given."""
+        given = self.layer.transform_param.random_seed
+        return random.Random(given) if given >= 0 else new_random()
+
     def find(self, field: str, path: str) -> str:
         """A path from the prototxt, resolved (`caffecompat.paths.find_file`); `field` named when it is empty."""
         if not path:

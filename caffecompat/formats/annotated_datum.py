@@ -94,8 +94,8 @@ def encode_annotated_datum(record: AnnotatedDatum) -> bytes:
     groups: dict[int, list[bytes]] = {}
     for row in record.objects.tolist():
         groups.setdefault(int(row[0]), []).append(_message(2, _annotation(row)))
-    for label, annotations in groups.items():
-        parts.append(_message(3, wire.varint_field(1, label) + b"".join(annotations)))
+    for label, group in groups.items():
+        parts.append(_message(3, wire.varint_field(1, label) + b"".join(group)))
     if record.oriented:
         parts.append(wire.varint_field(4, 1))
     if record.segmentation is not None:

@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["ListError", "ListedImage", "ListedPair", "lists_pairs", "read_image_list", "read_pair_list"]
+__all__ = [
+    "ListError",
+    "ListedImage",
+    "ListedPair",
+    "lists_pairs",
+    "read_image_list",
+    "read_pair_list",
+    "read_path_list",
+]
 
 
 class ListError(CaffeCompatError):
@@ -79,6 +87,18 @@ def read_pair_list(path: str | os.PathLike[str], *, labels: bool = True) -> list
     _raise(wrong)
     if not entries:
         raise ListError(f"{path} lists no image; expected lines 'picture label-picture'")
+    return entries
+
+
+def read_path_list(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
+    """Read paths separated by blanks or line ends (ImageLabelListData): (path, line number).
+
+    Raises:
+        ListError: the file cannot be read or is empty.
+    """
+    entries = [(word, number) for number, line in _lines(path) for word in line.split()]
+    if not entries:
+        raise ListError(f"{path} lists no file; expected a path a line")
     return entries
 
 

@@ -1,0 +1,146 @@
+"""`ImageLabelData`: pictures and label pictures from two databases, as Jacinto's Caffe reads them."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from caffecompat.data.databases import decoded, prefetch_depth
+from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.shuffled import ShuffledCursor
+from caffecompat.data.source import DataError, Request, Shape, Source, register_source
+from caffecompat.data.transform import Draw, Transformer, cut
+from caffecompat.formats.database import Cursor, DatabaseReader, open_database
+from caffecompat.formats.datum import DatumError, decode_datum
+from caffecompat.schema import pb
+
+__all__ = ["ImageLabelDataReader"]
+
+
+class _Record(NamedTuple):
+    image: tuple[bytes, bytes]
+    label: tuple[bytes, bytes]
+    draw: Draw | None
+
+
+class _Sample(NamedTuple):
+    picture: np.ndarray
+    label: np.ndarray
+    draw: Draw | None
+
+
+class ImageLabelDataReader(Reader):
+    """The databases `image_list_path` and `label_list_path`, record by record in step (NVCaffe 0.17).
+
+    Tops: data (N, C, H, W), label (N, 1, H, W). Crop, mirror and random resize are the same for both. Labels have no
+    mean subtracted; `scale` multiplies them too, as in the fork, whose prototxts leave it at 1. `shuffle` mixes both
+    databases alike in TRAIN, anew each time round.
+    """
+
+    def __init__(self, request: Request) -> None:
+        param = request.layer.image_label_data_param
+        request.tops(2)
+        self.batch_size = param.batch_size
+        if self.batch_size < 1:
+            raise DataError(f"image_label_data_param.batch_size must be at least 1, it is {self.batch_size}")
+        self._transformer = Transformer(request, mean_file_allowed=False)
+        self._random = request.generator()
+        self._image, self._label = (
+            _open(request, param, name, getattr(param, name)) for name in ("image_list_path", "label_list_path")
+        )
+        if len(self._image) != len(self._label) or not len(self._image):
+            raise DataError(
+                f"{self._image.path} holds {len(self._image)} records and {self._label.path} {len(self._label)}; "
+                f"they need as many as each other, and at least one"
+            )
+        self._cursors = self._walk(param.shuffle and request.train)
+
+    def _walk(self, shuffle: bool) -> list[Cursor]:
+        databases = (self._image, self._label)
+        if not shuffle:
+            return [database.cursor() for database in databases]
+        seed = self._random.getrandbits(64)
+        return [ShuffledCursor(database, random.Random(seed)) for database in databases]
+
+    def first(self) -> _Record:
+        """The first record, left in its place."""
+        (image,), (label,) = (cursor.read(1) for cursor in self._cursors)
+        for cursor in self._cursors:
+            cursor.rewind()
+        return _Record(image, label, None)
+
+    def take(self, count: int) -> list[_Record]:
+        images, labels = (_next(cursor, count) for cursor in self._cursors)
+        draw = self._transformer.draw
+        return [_Record(image, label, draw(self._random)) for image, label in zip(images, labels, strict=True)]
+
+    def read(self, record: _Record) -> _Sample:
+        try:
+            picture = decoded(decode_datum(record.image[1]), self._transformer.force)
+        except DatumError as error:
+            raise DataError(f"{_name(self._image, record.image)}: {error}") from None
+        try:
+            label = decoded(decode_datum(record.label[1]), None)
+        except DatumError as error:
+            raise DataError(f"{_name(self._label, record.label)}: {error}") from None
+        if label.shape[2] != 1:
+            raise DataError(
+                f"{_name(self._label, record.label)} has {label.shape[2]} channels; a label picture has one"
+            )
+        if picture.shape[:2] != label.shape[:2]:
+            raise DataError(
+                f"{self.describe(record)} is {picture.shape[0]}x{picture.shape[1]} and its label "
+                f"{_name(self._label, record.label)} {label.shape[0]}x{label.shape[1]} (height x width)"
+            )
+        prepare = self._transformer.prepare
+        return _Sample(prepare(picture, record.draw), prepare(label, record.draw, label=True), record.draw)
+
+    def shapes(self, sample: _Sample) -> list[Shape]:
+        height, width, channels = sample.picture.shape
+        shape = self._transformer.output_shape(height, width, channels)
+        return [shape, (shape[0], shape[1], 1)]
+
+    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
+        height, width = sample.picture.shape[:2]
+        window = self._transformer.window(height, width, sample.draw)
+        self._transformer.place(sample.picture, window, arrays[0][at])
+        np.multiply(cut(sample.label, window), self._transformer.scale, out=arrays[1][at])
+
+    def describe(self, record: _Record) -> str:
+        return _name(self._image, record.image)
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        self._image.close()
+        self._label.close()
+
+
+def _open(request: Request, param: Any, field: str, path: str) -> DatabaseReader:
+    found = request.find(f"image_label_data_param.{field}", path)
+    if os.path.isfile(found):
+        raise DataError(f"{found} is a file, not a database; layers of type ImageLabelListData read lists of files")
+    backend = pb.ImageLabelDataParameter.DB.Name(param.backend) if param.HasField("backend") else None
+    return open_database(found, backend)
+
+
+def _next(cursor: Cursor, count: int) -> list[tuple[bytes, bytes]]:
+    found = cursor.read(count)
+    while len(found) < count:
+        cursor.rewind()
+        found += cursor.read(count - len(found))
+    return found
+
+
+def _name(database: DatabaseReader, record: tuple[bytes, bytes]) -> str:
+    return f"{database.path}, record {record[0].decode(errors='backslashreplace')!r}"
+
+
+@register_source("ImageLabelData")
+def _image_label_data(request: Request) -> Source:
+    reader = ImageLabelDataReader(request)
+    threads = request.layer.image_label_data_param.threads
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), threads=threads)

@@ -1,0 +1,102 @@
+"""`VideoData`: the frames of a video file or a camera, one after another."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from caffecompat.data.databases import prefetch_depth
+from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.source import DataError, Request, Shape, Source, register_source
+from caffecompat.data.transform import Draw, Transformer
+from caffecompat.schema import pb
+
+__all__ = ["VideoDataReader"]
+
+
+class _Frame(NamedTuple):
+    """`number` counts from 0, skipped frames included."""
+
+    number: int
+    picture: np.ndarray
+    draw: Draw | None
+
+
+class VideoDataReader(Reader):
+    """Frames in order, of which `skip_frames` are left out before each (SSD video_data_layer.cpp).
+
+    Tops: data (N, C, H, W) and, when there are two, label (N) of zeros. resize_param and noise_param are obeyed.
+    Behind the last frame that fills a batch comes an error that says so (the fork interrupts its own process there).
+    """
+
+    def __init__(self, request: Request) -> None:
+        import cv2
+
+        param = request.layer.video_data_param
+        self._labelled = request.tops(1, 2) == 2
+        self.batch_size = request.layer.data_param.batch_size
+        if self.batch_size < 1:
+            raise DataError(f"data_param.batch_size must be at least 1, it is {self.batch_size}")
+        self._transformer = Transformer(request, resizes=True)
+        self._random = request.generator()
+        self._skip = param.skip_frames
+        if param.video_type == pb.VideoDataParameter.VIDEO:
+            self._name = request.find("video_data_param.video_file", param.video_file)
+            self._capture = cv2.VideoCapture(self._name)
+        else:
+            self._name = f"camera {param.device_id}"
+            self._capture = cv2.VideoCapture(param.device_id)
+        if not self._capture.isOpened():
+            raise DataError(f"cannot open {self._name}: OpenCV knows no way to read it")
+        self._read = 0
+        self._ahead: np.ndarray | None = self._frame()
+
+    def _frame(self) -> np.ndarray:
+        good, frame = self._capture.read()
+        if not good:
+            raise DataError(f"{self._name} has no frame behind the first {self._read}; that is the end of the video")
+        self._read += 1
+        return np.asarray(frame).reshape(*frame.shape[:2], -1)
+
+    def first(self) -> _Frame:
+        """The first frame, left in its place."""
+        assert self._ahead is not None
+        return _Frame(0, self._ahead, None)
+
+    def take(self, count: int) -> list[_Frame]:
+        frames = []
+        for _ in range(count):
+            for _ in range(self._skip + 1):
+                picture = self._frame() if self._ahead is None else self._ahead
+                self._ahead = None
+            frames.append(_Frame(self._read - 1, picture, self._transformer.draw(self._random)))
+        return frames
+
+    def read(self, record: _Frame) -> _Frame:
+        try:
+            return record._replace(picture=self._transformer.prepare(record.picture, record.draw))
+        except DataError as error:
+            raise DataError(f"{self.describe(record)}: {error}") from None
+
+    def shapes(self, sample: _Frame) -> list[Shape]:
+        shape = self._transformer.output_shape(*sample.picture.shape)
+        return [shape, ()] if self._labelled else [shape]
+
+    def write(self, sample: _Frame, arrays: Arrays, at: int) -> None:
+        height, width = sample.picture.shape[:2]
+        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), arrays[0][at])
+        if self._labelled:
+            arrays[1][at] = 0
+
+    def describe(self, record: Any) -> str:
+        return f"{self._name}, frame {record.number}"
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+@register_source("VideoData")
+def _video_data(request: Request) -> Source:
+    reader = VideoDataReader(request)
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))

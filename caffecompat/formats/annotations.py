@@ -1,0 +1,272 @@
+"""Files that say which objects a picture shows: Pascal VOC's XML, SSD's JSON and text files, COCO's instances.
+
+All become rows (G, 7) as `AnnotatedDatum.objects` has them. Rules are those of SSD's convert_annoset (io.cpp): boxes
+are divided by the size that the file states, or else the picture's; instances of a class count from 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.annotated_datum import no_objects
+
+__all__ = [
+    "ANNOTATION_KINDS",
+    "AnnotationError",
+    "Annotations",
+    "Coco",
+    "CocoPicture",
+    "class_names_of_xml",
+    "read_annotations",
+    "read_coco",
+]
+
+
+class AnnotationError(CaffeCompatError):
+    """An annotation file that cannot be read or makes no sense."""
+
+
+@dataclass
+class Annotations:
+    """The objects of one picture, and what looks wrong with them (a line each)."""
+
+    objects: np.ndarray = field(default_factory=no_objects)
+    doubts: list[str] = field(default_factory=list)
+
+
+class _Box(NamedTuple):
+    """In pixels."""
+
+    name: str
+    corners: tuple[float, float, float, float]
+    difficult: bool
+
+
+def read_annotations(
+    path: str | os.PathLike[str], kind: str, size: tuple[int, int], numbers: Mapping[str, int]
+) -> Annotations:
+    """Read the objects of one picture.
+
+    Args:
+        kind: "xml", "json" or "txt".
+        size: (height, width) of the picture.
+        numbers: class numbers by name; text files hold numbers and do not need it.
+
+    Raises:
+        AnnotationError: the file cannot be read, or names a class that `numbers` does not have.
+    """
+    name = os.fspath(path)
+    stated, boxes = ANNOTATION_KINDS[kind](name)
+    return _annotations(name, stated, size, boxes, numbers if kind != "txt" else None)
+
+
+def _annotations(
+    name: str,
+    stated: tuple[int, int] | None,
+    size: tuple[int, int],
+    boxes: Sequence[_Box],
+    numbers: Mapping[str, int] | None,
+) -> Annotations:
+    height, width = stated or size
+    if height <= 0 or width <= 0:
+        raise AnnotationError(f"{name}: no valid image width/height ({width}x{height})")
+    result = Annotations()
+    if stated is not None and stated != size:
+        result.doubts.append(f"{name} says {width}x{height}, the image is {size[1]}x{size[0]}: inconsistent image size")
+    seen: Counter[int] = Counter()
+    rows = []
+    for box in boxes:
+        label = int(box.name) if numbers is None else _number(name, box.name, numbers)
+        left, top, right, bottom = box.corners
+        if left < 0 or top < 0 or right > width or bottom > height or left > width or top > height:
+            result.doubts.append(f"{name}: {_text(box)} bounding box exceeds image boundary, {width}x{height}")
+        if left > right or top > bottom:
+            result.doubts.append(f"{name}: {_text(box)} bounding box irregular")
+        corners = np.array(box.corners, np.float32) / np.array([width, height] * 2, np.float32)
+        rows.append([label, seen[label], *corners.tolist(), box.difficult])
+        seen[label] += 1
+    result.objects = np.array(rows, np.float32).reshape(-1, 7)
+    return result
+
+
+def _number(name: str, label: str, numbers: Mapping[str, int]) -> int:
+    if label in numbers:
+        return numbers[label]
+    near = difflib.get_close_matches(label, numbers, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(list(numbers)[:12])}"
+    raise AnnotationError(f"{name}: Unknown name: {label} is not in the label map{hint}")
+
+
+def _text(box: _Box) -> str:
+    return f"{box.name} ({', '.join(f'{side:g}' for side in box.corners)})"
+
+
+def _read_text(name: str) -> str:
+    try:
+        with open(name, encoding="utf-8-sig") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise AnnotationError(f"cannot read the annotations {name}: {reason}") from None
+
+
+def _read_xml(name: str) -> tuple[tuple[int, int] | None, list[_Box]]:
+    """VOC and ILSVRC: <annotation> with <size> and <object>s, in whole pixels (fractions are kept as they are)."""
+    root = _xml_root(name)
+    size = tuple(_xml_number(name, root.find("size"), side, 0) for side in ("height", "width"))
+    boxes = []
+    for thing in root.iter("object"):
+        box = thing.find("bndbox")
+        if box is None:
+            raise AnnotationError(f"{name}: the object {_xml_name(name, thing)!r} has no bndbox")
+        left, top, right, bottom = (_xml_number(name, box, side, 0) for side in ("xmin", "ymin", "xmax", "ymax"))
+        difficult = (thing.findtext("difficult") or "").strip() == "1"
+        boxes.append(_Box(_xml_name(name, thing), (left, top, right, bottom), difficult))
+    return ((int(size[0]), int(size[1])) if all(size) else None), boxes
+
+
+def _xml_root(name: str) -> ElementTree.Element:
+    try:
+        root = ElementTree.fromstring(_read_text(name))
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        reason = str(error).partition(":")[0]
+        raise AnnotationError(f"{name}:{line}:{column + 1}: this is not XML: {reason}") from None
+    if root.tag != "annotation":
+        raise AnnotationError(f"{name}: expected <annotation> at the top, found <{root.tag}>")
+    return root
+
+
+def _xml_name(name: str, thing: ElementTree.Element) -> str:
+    text = (thing.findtext("name") or "").strip()
+    if not text:
+        raise AnnotationError(f"{name}: an object has no name")
+    return text
+
+
+def _xml_number(name: str, parent: ElementTree.Element | None, tag: str, default: float) -> float:
+    text = parent.findtext(tag) if parent is not None else None
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise AnnotationError(f"{name}: <{tag}>{text}</{tag}> is not a number") from None
+
+
+def class_names_of_xml(path: str | os.PathLike[str]) -> set[str]:
+    """The names of the classes that a VOC annotation mentions."""
+    return {_xml_name(os.fspath(path), thing) for thing in _xml_root(os.fspath(path)).iter("object")}
+
+
+def _read_json(name: str) -> tuple[tuple[int, int] | None, list[_Box]]:
+    """SSD's split of COCO: {"image": {height, width}, "annotation": [{category_id, bbox: [x, y, w, h], iscrowd}]}."""
+    content = _parse_json(name)
+    try:
+        image = content.get("image", {})
+        stated = (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+        return stated, [_coco_box(entry, str(entry["category_id"])) for entry in content["annotation"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnnotationError(
+            f'{name}: expected {{"image": ..., "annotation": [{{"category_id", "bbox": [x, y, width, height]}}]}} '
+            f"({type(error).__name__}: {error})"
+        ) from None
+
+
+def _parse_json(name: str) -> Any:
+    try:
+        return json.loads(_read_text(name))
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}") from None
+
+
+def _coco_box(entry: Any, name: str) -> _Box:
+    """Crowds count as difficult."""
+    x, y, width, height = (np.float32(side) for side in entry["bbox"])
+    return _Box(name, (float(x), float(y), float(x + width), float(y + height)), bool(entry.get("iscrowd", 0)))
+
+
+def _read_txt(name: str) -> tuple[tuple[int, int] | None, list[_Box]]:
+    """A line an object: class number, xmin, ymin, xmax, ymax in pixels."""
+    boxes = []
+    for number, line in enumerate(_read_text(name).splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            label, left, top, right, bottom = int(words[0]), *map(float, words[1:5])
+        except ValueError:
+            raise AnnotationError(f"{name}:{number}: expected 'label xmin ymin xmax ymax', found {line!r}") from None
+        boxes.append(_Box(str(label), (left, top, right, bottom), False))
+    return None, boxes
+
+
+ANNOTATION_KINDS: dict[str, Callable[[str], tuple[tuple[int, int] | None, list[_Box]]]] = {
+    "xml": _read_xml,
+    "json": _read_json,
+    "txt": _read_txt,
+}
+
+
+@dataclass
+class CocoPicture:
+    """One picture of a COCO file, with its boxes in pixels."""
+
+    path: str
+    id: int
+    size: tuple[int, int]  # height, width as stated
+    boxes: list[_Box] = field(default_factory=list)
+
+    def annotations(self, where: str, size: tuple[int, int], numbers: Mapping[str, int]) -> Annotations:
+        """As `read_annotations`; `where` is the file's name for messages, `size` that of the picture."""
+        return _annotations(f"{where}: {self.path}", self.size, size, self.boxes, numbers)
+
+
+@dataclass
+class Coco:
+    """A COCO instances file.
+
+    Attributes:
+        categories: the names of the categories by id, in the order of the ids.
+    """
+
+    pictures: list[CocoPicture]
+    categories: dict[int, str]
+
+
+def read_coco(path: str | os.PathLike[str]) -> Coco:
+    """Read COCO's instances: pictures in the file's order, each with its boxes, named by the category's id.
+
+    Raises:
+        AnnotationError: the file cannot be read or lacks images, annotations or categories.
+    """
+    name = os.fspath(path)
+    content = _parse_json(name)
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+        raise AnnotationError(f'{name}: expected COCO instances, {{"images": [...], "annotations": [...], '
+                              f'"categories": [...]}}')  # fmt: skip
+    try:
+        categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+        pictures = {
+            int(entry["id"]): CocoPicture(
+                str(entry["file_name"]), int(entry["id"]), (int(entry.get("height", 0)), int(entry.get("width", 0)))
+            )
+            for entry in content["images"]
+        }
+        for entry in content["annotations"]:
+            pictures[int(entry["image_id"])].boxes.append(_coco_box(entry, str(entry["category_id"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise AnnotationError(f"{name}: an entry is not as COCO's are ({type(error).__name__}: {error})") from None
+    if not pictures:
+        raise AnnotationError(f"{name} lists no image")
+    return Coco(list(pictures.values()), dict(sorted(categories.items())))
