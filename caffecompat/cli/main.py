@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from caffecompat.cli.flags import FlagParser, UsageError
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, notes
 
 __all__ = ["VERBS", "main"]
 
@@ -24,9 +24,17 @@ VERBS: dict[str, tuple[str, ...]] = {
         "create_label_map",
         "get_image_size",
         "compute_image_mean",
+        "extract_features",
         "lmdb",
     ),
-    "Files": ("summary", "draw", "weights", "upgrade_net_proto_text", "upgrade_net_proto_binary", "upgrade_solver_proto_text"),
+    "Files": (
+        "summary",
+        "draw",
+        "weights",
+        "upgrade_net_proto_text",
+        "upgrade_net_proto_binary",
+        "upgrade_solver_proto_text",
+    ),
     "Run": ("segment", "run", "demo"),
 }
 
@@ -126,6 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our stdout (head, less) has left; nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as problem:
+        if debug or not notes(problem):
+            raise
+        # The user's own code (a Python layer) failed; the note says where.
+        _print_error(f"{'; '.join(notes(problem))}: {type(problem).__name__}: {problem}")
+        return 2
 
 
 if __name__ == "__main__":
