@@ -1,0 +1,108 @@
+"""Blobs of a net, computed over its own data, as records of databases (Caffe's extract_features)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.database import DatabaseWriter, open_database
+from caffecompat.formats.datum import Datum, encode_datum
+from caffecompat.net import Net
+from caffecompat.net.interpreter import Interpreter
+from caffecompat.schema.names import nearest
+
+__all__ = ["FeatureWriter", "extract_features"]
+
+_TRANSACTION = 1000
+
+
+class FeatureWriter:
+    """Writes one blob's rows as Datums: float_data in (channels, height, width), keys of ten digits counted from 0.
+
+    Args:
+        on_records: called with the count whenever a transaction is on disk.
+    """
+
+    def __init__(self, database: DatabaseWriter, on_records: Callable[[int], None]) -> None:
+        self._database, self._on_records = database, on_records
+        self._waiting: list[tuple[bytes, bytes]] = []
+        self.count = 0
+
+    def add(self, blob: np.ndarray) -> None:
+        """Write the rows of a blob (N, ...) of up to four axes."""
+        channels, height, width = (*blob.shape[1:], 1, 1, 1)[:3]
+        rows = np.ascontiguousarray(blob, np.float32).reshape(len(blob), channels, height, width)
+        for row in rows:
+            record = Datum(channels, height, width, float_data=row.reshape(-1))
+            self._waiting.append((b"%010d" % self.count, encode_datum(record)))
+            self.count += 1
+            if self.count % _TRANSACTION == 0:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._database.put(self._waiting)
+        self._waiting = []
+        self._on_records(self.count)
+
+    def close(self) -> None:
+        """Write the rest; as Caffe does, the count is told again where nothing is left."""
+        if self._waiting:
+            self.flush()
+        else:
+            self._on_records(self.count)
+        self._database.close()
+
+
+@torch.no_grad()
+def extract_features(
+    net: Net,
+    datasets: Mapping[str, str | os.PathLike[str]],
+    batches: int,
+    backend: str = "lmdb",
+    *,
+    on_open: Callable[[str], None] = lambda path: None,
+    on_records: Callable[[str, int], None] = lambda blob, count: None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Run a net over its data and keep blobs.
+
+    Args:
+        net: with data layers of its own; its in-place layers are seen as in Caffe, where a blob holds its last value.
+        datasets: blob -> database to make.
+        batches: forward passes.
+        backend: "lmdb" or "leveldb".
+        on_open: called with each database's path before it is made.
+        on_records: called with blob and count after each thousand records and at the end.
+
+    Raises:
+        CaffeCompatError: the net has no such blob, or no data layer; a database exists already or cannot be written.
+    """
+    interpreter = Interpreter(net)
+    for name in datasets:
+        if name not in interpreter.blobs:
+            near = nearest(name, list(interpreter.blobs))
+            hint = f"; did you mean {near!r}?" if near else f"; there are: {', '.join(net.blob_shapes)}"
+            raise CaffeCompatError(f"unknown feature blob name {name!r} in the network {net.name!r}{hint}")
+        shape = interpreter.blobs[name].shape
+        if not 1 <= len(shape) <= 4:
+            raise CaffeCompatError(f"blob {name!r} of shape {shape} does not fit into Datums (1 to 4 axes)")
+    if not any(layer.source is not None for layer in net.layers):
+        raise CaffeCompatError(f"the network {net.name!r} has no data layer; give one that reads its own data")
+    writers = {}
+    for name, path in datasets.items():
+        on_open(os.fspath(path))
+        writers[name] = FeatureWriter(
+            open_database(path, backend, "w"), lambda count, name=name: on_records(name, count)  # type: ignore[misc]
+        )  # fmt: skip
+    for batch in range(batches):
+        interpreter.forward()
+        for name, writer in writers.items():
+            writer.add(interpreter.blobs[name].data)
+        on_batch(batch + 1)
+    for writer in writers.values():
+        writer.close()
