@@ -26,6 +26,7 @@ from caffecompat.net.precision import apply_precision
 from caffecompat.net.problems import NetError, Problem
 from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
+from caffecompat.net.stored import diffs_by_layer, owned_blobs
 from caffecompat.net.weights import LoadReport, copy_weights
 from caffecompat.schema import NetDocument, open_net, pb, write_text
 
@@ -232,39 +233,15 @@ class Net:
             CaffeCompatError: the file cannot be written; an old one stays whole.
         """
         blobs = self.blobs_by_layer()
-        stored_diffs = self._diffs_by_layer(diffs) if diffs is not None else None
+        stored_diffs = diffs_by_layer(self.layers, self.params, diffs) if diffs is not None else None
         if hdf5 or os.fspath(path).endswith(".h5"):
             from caffecompat.formats.hdf5_weights import save_hdf5_weights
 
-            owned_diffs = self._owned(stored_diffs) if stored_diffs is not None else None
-            save_hdf5_weights(path, self._owned(blobs), owned_diffs)
+            names = [step.name for step in self.steps]
+            owned_diffs = owned_blobs(self.layers, names, stored_diffs) if stored_diffs is not None else None
+            save_hdf5_weights(path, owned_blobs(self.layers, names, blobs), owned_diffs)
         else:
             save_caffemodel(path, self.message_with_splits(), blobs, stored_diffs, raw=raw)
-
-    def _owned(self, blobs: Mapping[str, list[np.ndarray]]) -> dict[str, list[np.ndarray | None]]:
-        """As HDF5 files have it: an entry for every layer, None for what another layer owns."""
-        slots = {layer.name: layer.slots for layer in self.layers if layer.slots}
-        return {
-            step.name: [
-                array if slot.owner is None else None
-                for array, slot in zip(blobs.get(step.name, []), slots.get(step.name, []), strict=True)
-            ]
-            for step in self.steps
-        }
-
-    def _diffs_by_layer(self, diffs: Mapping[int, Tensor]) -> dict[str, list[np.ndarray]]:
-        by_blob = {id(self.params[position].blob): diff for position, diff in diffs.items()}
-
-        def stored(diff: Tensor | None, shape: Shape) -> np.ndarray:
-            if diff is None:
-                return np.zeros(shape, np.float32)
-            return np.ascontiguousarray(diff.detach().cpu().numpy()).reshape(shape)
-
-        return {
-            layer.name: [stored(by_blob.get(id(slot.parameter)), slot.shape) for slot in layer.slots]
-            for layer in self.layers
-            if layer.slots
-        }
 
     def share_from(self, other: Net) -> None:
         """Use the parameters of `other` in layers of the same name (BVLC ``ShareTrainedLayersWith``).
