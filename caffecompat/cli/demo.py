@@ -10,16 +10,19 @@ prototxts, snapshots, logs and pictures stay. Stopped (Ctrl-C) and called again,
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import os
 import re
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from caffecompat.cli.flags import add_switch
 from caffecompat.errors import CaffeCompatError
@@ -126,13 +129,14 @@ class _Demo:
                     "remove it, or name another folder with --out"
                 )
             self._say(f"{self.out} holds a demo already: what is finished is kept")
-            return
-        if self.out.is_dir() and any(self.out.iterdir()):
+        elif self.out.is_dir() and any(self.out.iterdir()):
             raise CaffeCompatError(f"{self.out} is not empty and no demo; name another folder with --out")
+        else:
+            self.out.mkdir(parents=True, exist_ok=True)
+            settings.write_text(json.dumps(asdict(self.plan)) + "\n")
         for folder in ("espnet", "snapshots", "logs"):
-            (self.out / folder).mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(asdict(self.plan)) + "\n")
-        self._say(f"working in {self.out}; commands are run there:\n\n    cd {shlex.quote(str(self.out))}")
+            (self.out / folder).mkdir(exist_ok=True)
+        self._say(f"commands are run in that folder:\n\n    cd {shlex.quote(str(self.out))}\n")
 
     def _draw_streets(self) -> None:
         from caffecompat.data.streets import write_streets
@@ -253,51 +257,68 @@ class _Demo:
         print(f"# {text}", flush=True)
 
     def _command(self, *words: str, log: str | None = None, result: str | None = None) -> None:
-        """Print a command and run it in the demo's folder.
+        """Print a command and run it in the demo's folder, in this process: torch is loaded but once.
 
         Args:
             log: file that its stderr is appended to; what a training displays is shown meanwhile.
             result: file that its stdout becomes once it has ended well.
         """
+        from caffecompat.cli.main import main
+
         tail = f" 2>> {log}" if log else f" > {result}" if result else ""
         print(f"\n    caffecompat {shlex.join(words)}{tail}\n", flush=True)
-        with subprocess.Popen(
-            [sys.executable, "-m", "caffecompat", *words],
-            cwd=self.out,
-            stdout=subprocess.PIPE if result else None,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                output, errors = self._follow(process, log)
-            except KeyboardInterrupt:
-                # The command has got the signal too: a training finishes its iteration and writes a snapshot.
-                self._follow(process, log)
-                raise
-        if process.returncode == 130:
+        output = io.StringIO()
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(self.out / log, "a", encoding="utf-8")) if log else None
+            errors = _Log(file, self.plan.iterations)
+            stack.enter_context(_inside(self.out))
+            if result:
+                stack.enter_context(contextlib.redirect_stdout(output))
+            stack.enter_context(contextlib.redirect_stderr(errors))
+            status = main(words)
+        if status == 130:
             raise KeyboardInterrupt
-        if process.returncode:
-            raise CaffeCompatError(f"caffecompat {words[0]} failed:\n{''.join(errors[-20:]).rstrip()}")
+        if status:
+            raise CaffeCompatError(f"caffecompat {words[0]} failed:\n{errors.end}")
         if result:
-            (self.out / result).write_text(output)
+            (self.out / result).write_text(output.getvalue())
 
-    def _follow(self, process: subprocess.Popen[str], log: str | None) -> tuple[str, list[str]]:
-        """Read what a command writes until it ends: (stdout, lines of stderr)."""
-        if not log:
-            output, errors = process.communicate()
-            return output or "", errors.splitlines(keepends=True)
-        errors_read = []
-        assert process.stderr is not None
-        with open(self.out / log, "a", encoding="utf-8") as file:
-            for line in process.stderr:
-                file.write(line)
-                file.flush()
-                errors_read.append(line)
-                shown = _display(line, self.plan.iterations)
-                if shown:
-                    print(shown, flush=True)
-        process.wait()
-        return "", errors_read
+
+class _Log(io.TextIOBase):
+    """Takes what a command writes to stderr: into a file, and what a training displays to the demo's own stdout."""
+
+    def __init__(self, file: IO[str] | None, iterations: int) -> None:
+        self._file, self._iterations = file, iterations
+        self._shown, self._unfinished = sys.stdout, ""
+        self._last: deque[str] = deque(maxlen=20)
+
+    def write(self, text: str) -> int:
+        if self._file:
+            self._file.write(text)
+            self._file.flush()
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        for line in lines:
+            self._last.append(line)
+            shown = _display(line, self._iterations) if self._file else None
+            if shown:
+                print(shown, file=self._shown, flush=True)
+        return len(text)
+
+    @property
+    def end(self) -> str:
+        """The last lines."""
+        return "\n".join(self._last)
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """With `folder` as the current directory."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _display(line: str, iterations: int) -> str | None:

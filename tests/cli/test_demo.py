@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,40 @@ def test_what_is_finished_is_kept(finished: tuple[Path, str], tmp_path: Path, mo
     )
     assert commands[0] == (*expected, "--resume", "auto")
     assert [words[0] for words in commands] == ["train", "segment", "segment"]
+
+
+class _EnoughError(Exception):
+    """The test has seen what it wanted to see."""
+
+
+def test_ctrl_c_leaves_a_snapshot_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "_QUICK", dataclasses.replace(_PLAN, iterations=5, snapshot=100))
+    display = demo._display
+
+    def interrupt_at_one(line: str, iterations: int) -> str | None:
+        if "] Iteration 1 (" in line:
+            signal.raise_signal(signal.SIGINT)
+        return display(line, iterations)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "_display", interrupt_at_one)
+        assert main(["demo", "--quick", "--out", str(tmp_path / "out")]) == 130
+    assert "goes on from here" in capsys.readouterr().err
+    assert (tmp_path / "out/snapshots/espnet_encoder_iter_2.solverstate").exists()
+
+    def enough(self: object, stage: object) -> None:
+        raise _EnoughError
+
+    monkeypatch.setattr(demo._Demo, "_score", enough)
+    with pytest.raises(_EnoughError):
+        main(["demo", "--quick", "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out/snapshots/espnet_encoder_iter_5.caffemodel").exists()
+    assert (
+        "Resuming from snapshots/espnet_encoder_iter_2.solverstate"
+        in (tmp_path / "out/logs/espnet_encoder.log").read_text()
+    )
 
 
 def test_other_folders_are_left_alone(
