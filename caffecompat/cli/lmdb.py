@@ -3,6 +3,8 @@
 caffecompat lmdb build train.txt train_lmdb --resize-height 256 --resize-width 256
 caffecompat lmdb build flowers/ flowers_lmdb          # a folder of class folders
 caffecompat lmdb build pairs.txt city                 # 'image label-image' lines: city/image and city/label
+caffecompat lmdb build VOCdevkit/ voc_lmdb --set trainval # Pascal VOC's folders: boxes, for AnnotatedData
+caffecompat lmdb build instances_val2017.json coco_lmdb --root val2017/
 caffecompat lmdb info train_lmdb
 caffecompat lmdb show train_lmdb --out sheet.png
 caffecompat lmdb verify train_lmdb --classes 10

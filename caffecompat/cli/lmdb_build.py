@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
@@ -12,16 +13,21 @@ from caffecompat.cli.progress import progress_flag
 from caffecompat.cli.record_progress import record_progress
 
 if TYPE_CHECKING:
+    from caffecompat.data.annotated_recipes import DetectionSet
     from caffecompat.data.build import Plan
 
-HELP = "make a database of a list, of class folders, or of image and label pairs"
+HELP = "make a database of a list, class folders, image and label pairs, Pascal VOC or COCO"
 
 _MOST_MISSING = 100
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="LIST|FOLDER",
-                        help="lines 'path label', lines 'image label-image', or a folder of class folders")  # fmt: skip
+    parser.add_argument(
+        "source",
+        metavar="LIST|FOLDER|JSON",
+        help="lines 'path label', 'image label-image' or 'image annotation.xml'; a folder of class folders; a Pascal "
+        "VOC folder; COCO's instances_*.json (--root is the images' folder)",
+    )
     parser.add_argument("out", metavar="OUT", help="folder to make; must not exist")
     parser.add_argument(
         "--root", metavar="DIR", help="folder of the list's relative paths (current one, or the list's)"
@@ -31,6 +37,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encode", default="auto", metavar="KIND",
                         help="auto (a file's own bytes where nothing changes them), png, jpg, raw")  # fmt: skip
     add_switch(parser, "gray", "one channel")
+    parser.add_argument("--set", default="trainval", metavar="NAME",
+                        help="of a VOC folder: the list in ImageSets/Main (default trainval)")  # fmt: skip
+    parser.add_argument("--labelmap", metavar="FILE", help="numbers of the annotations' classes (default: those found, "
+                        "in the order of names or ids, from 1)")  # fmt: skip
     add_switch(parser, "shuffle", "mix the records (class folders always are, but for --noshuffle)")
     parser.set_defaults(shuffle=None)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffling")
@@ -71,11 +81,19 @@ def _plan(args: argparse.Namespace) -> Plan:
     import os
     import random
 
-    from caffecompat.data.build import BuildError
-    from caffecompat.data.recipes import ImageOptions, class_folder_entries, image_plan, missing_files, pair_plan
+    from caffecompat.data.recipes import ImageOptions, class_folder_entries, image_plan, pair_plan
     from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
 
     options = ImageOptions(not args.gray, args.resize_height, args.resize_width, args.encode)
+    annotated = _annotated_set(args)
+    if annotated is not None:
+        from caffecompat.data.annotated_recipes import detection_plan
+
+        if args.shuffle:
+            annotated = annotated.shuffled(args.seed)
+        places = list(zip(annotated.paths, annotated.lines or repeat(0), strict=False))
+        _missing(places, annotated.where, annotated.folder, args.skip_bad)
+        return detection_plan(annotated, options, backend=args.backend)
     if os.path.isdir(args.source):
         seed = None if args.shuffle is False else args.seed
         images, classes = class_folder_entries(args.source, shuffle_seed=seed)
@@ -86,19 +104,52 @@ def _plan(args: argparse.Namespace) -> Plan:
     names = [(entry[0], entry.line) for entry in entries]
     if pairs:
         names += [(entry.label, entry.line) for entry in entries]
-    missing = missing_files(names, args.source, root)
-    if missing and not args.skip_bad:
-        shown = "\n".join(f"  {line}" for line in missing[:_MOST_MISSING])
-        more = f"\n  ... and {len(missing) - _MOST_MISSING} more" if len(missing) > _MOST_MISSING else ""
-        raise BuildError(
-            f"{len(missing)} of {len(names)} files are missing:\n{shown}{more}\n"
-            "Give the folder of relative paths with --root, or leave these out with --skip-bad."
-        )
+    _missing(names, args.source, root, args.skip_bad)
     if args.shuffle:
         random.Random(args.seed).shuffle(entries)
     if pairs:
         return pair_plan(entries, args.source, options, root=root, backend=args.backend, classes=_names(args))
     return image_plan(entries, args.source, options, root=root, backend=args.backend, classes=_names(args))
+
+
+def _missing(files: Sequence[tuple[str, int]], where: str, root: str, skip: bool) -> None:
+    """Name what is not there before hours of work on the rest."""
+    from caffecompat.data.build import BuildError
+    from caffecompat.data.recipes import missing_files
+
+    missing = [] if skip else missing_files(files, where, root)
+    if missing:
+        shown = "\n".join(f"  {line}" for line in missing[:_MOST_MISSING])
+        more = f"\n  ... and {len(missing) - _MOST_MISSING} more" if len(missing) > _MOST_MISSING else ""
+        raise BuildError(
+            f"{len(missing)} of {len(files)} files are missing:\n{shown}{more}\n"
+            "Give the folder of relative paths with --root, or leave these out with --skip-bad."
+        )
+
+
+def _annotated_set(args: argparse.Namespace) -> DetectionSet | None:
+    """The pictures with boxes that SOURCE means, or None: it means something else."""
+    import os
+
+    from caffecompat.data.annotated_recipes import coco_set, is_voc_folder, listed_set, voc_set
+    from caffecompat.formats.image_list import lists_pairs, read_pair_list
+    from caffecompat.formats.label_map import read_class_numbers
+
+    numbers, text = None, ""
+    if args.labelmap:
+        numbers = read_class_numbers(args.labelmap)
+        with open(args.labelmap, encoding="utf-8") as file:
+            text = file.read()
+    if os.path.isdir(args.source):
+        return voc_set(args.source, args.set, numbers, text) if is_voc_folder(args.source) else None
+    if args.source.lower().endswith(".json"):
+        return coco_set(args.source, args.root or os.path.dirname(args.source), numbers, text)
+    if not lists_pairs(args.source):
+        return None
+    first = read_pair_list(args.source)[0]
+    if not first.label.lower().endswith((".xml", ".json", ".txt")):
+        return None
+    return listed_set(args.source, _root(args, first.image), numbers, text)
 
 
 def _names(args: argparse.Namespace) -> Sequence[str]:

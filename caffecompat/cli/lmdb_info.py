@@ -57,7 +57,11 @@ def _describe(info: Info, names: Sequence[str]) -> str:
     shapes = [f"{count} of {'x'.join(map(str, shape))}" for shape, count in info.shapes.most_common(8)]
     more = f", and {len(info.shapes) - 8} other shapes" if len(info.shapes) > 8 else ""
     lines.append(f"  shapes    {', '.join(shapes)}{more} (channels x height x width)")
-    lines += _describe_labels(info.labels, names, "pixels" if info.label_pixels else "labels")
+    if info.annotated:
+        empty = info.annotated - info.boxed
+        lines.append(f"  boxes     {info.boxes} in {info.boxed} records, {empty} without; {info.difficult} difficult")
+    what = "pixels" if info.label_pixels else "boxes " if info.annotated else "labels"
+    lines += _describe_labels(info.labels, names, what)
     if info.damaged:
         lines.append(f"  damaged   {len(info.damaged)} records: {', '.join(info.damaged[:5])}")
     return "\n".join(lines)

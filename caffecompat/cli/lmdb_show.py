@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         databases = [stack.enter_context(database) for database in open_parts(args.database)]
         names = class_names(args.database)
-        cells = [_cell(databases, key, names, args.classes) for key in _chosen_keys(databases[0], args)]
+        cells = [_cell(databases, key, names, args.classes, args.size) for key in _chosen_keys(databases[0], args)]
     data = encode_picture(contact_sheet(cells, columns=args.columns, size=args.size), kind)
     with atomic_write(out) as file:
         file.write(data or b"")
@@ -73,17 +73,17 @@ def _chosen_keys(database: DatabaseReader, args: argparse.Namespace) -> list[byt
 
 
 def _cell(
-    databases: Sequence[DatabaseReader], key: bytes, names: Sequence[str], classes: bool
+    databases: Sequence[DatabaseReader], key: bytes, names: Sequence[str], classes: bool, size: int
 ) -> tuple[list[Any], str]:
     """One record of each database side by side; prints a line about it."""
-    from caffecompat.data.contact_sheet import color_labels, viewable
-    from caffecompat.data.inspection import datum_kind, key_text
-    from caffecompat.formats.datum import DatumError, decode_datum
+    from caffecompat.data.contact_sheet import color_labels, draw_boxes, viewable
+    from caffecompat.data.inspection import datum_kind, key_text, read_record
+    from caffecompat.formats.datum import DatumError
 
-    pictures, words, label = [], [key_text(key)], 0
+    pictures, words, label, boxes = [], [key_text(key)], 0, None
     for number, database in enumerate(databases):
         try:
-            datum = decode_datum(database.get(key) or b"")
+            datum, boxes = read_record(database.get(key) or b"")
             values = datum.image()
         except DatumError as error:
             import numpy as np
@@ -92,14 +92,26 @@ def _cell(
             words.append(f"damaged: {error}")
             continue
         label_map = (classes or number == 1) and values.shape[2] == 1
-        pictures.append(color_labels(values) if label_map else viewable(values))
+        picture = color_labels(values) if label_map else viewable(values)
+        pictures.append(picture if boxes is None else draw_boxes(picture, boxes, names, size))
         label = label or datum.label or 0
         words.append(f"{datum_kind(datum)} {'x'.join(map(str, (values.shape[2], *values.shape[:2])))}")
         if label_map:
             words.append("classes " + " ".join(str(value) for value in sorted(set(values.ravel().tolist()))))
+    short = words[0].rpartition("/")[2]
+    if boxes is not None:
+        print("  ".join([*words, *(_box_text(row, names) for row in boxes.tolist())]))
+        return pictures, short
     name = names[label] if 0 <= label < len(names) else ""
     if len(databases) == 1:
         words.insert(1, f"label {label} {name}".rstrip())
     print("  ".join(words))
-    short = words[0].rpartition("/")[2]
     return pictures, short if len(databases) > 1 else f"{label} {name or short}"
+
+
+def _box_text(row: Sequence[float], names: Sequence[str]) -> str:
+    """One object of a record: class, corners in shares of the picture."""
+    from caffecompat.data.contact_sheet import class_title
+
+    corners = ",".join(f"{side:.3f}" for side in row[2:6])
+    return f"{class_title(int(row[0]), names)} ({corners}){' difficult' if row[6] else ''}"

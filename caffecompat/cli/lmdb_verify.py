@@ -17,8 +17,13 @@ _MOST_PROBLEMS = 100
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="DB", help="a database, or the folder of an image and a label database")
-    parser.add_argument("--classes", type=int, default=0, metavar="N",
-                        help="labels must be 0 to N-1 (of a pair: the label pictures' pixels)")  # fmt: skip
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="labels must be 0 to N-1 (of a pair: the label pictures' pixels; boxes: 1 to N-1)",
+    )
     parser.add_argument("--ignore-label", type=int, default=255, metavar="N", help="also allowed there (default 255)")
     add_switch(parser, "label-pixels", "DB holds label pictures: --classes is about its pixels")
     add_switch(parser, "any-size", "records may differ in size")

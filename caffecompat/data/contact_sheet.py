@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.formats.picture import resize_picture
 
-__all__ = ["class_colors", "color_labels", "contact_sheet", "viewable"]
+__all__ = ["class_colors", "class_title", "color_labels", "contact_sheet", "draw_boxes", "viewable"]
 
 _TEXT_ROWS = 16
 _MARGIN = 6
@@ -41,6 +41,37 @@ def viewable(values: np.ndarray) -> np.ndarray:
     if channels == 3:
         return values
     return values[:, :, :3] if channels > 3 else np.repeat(values[:, :, :1], 3, axis=2)
+
+
+def class_title(label: int, names: Sequence[str]) -> str:
+    """The class's name, or its number."""
+    return (names[label] if 0 <= label < len(names) else "") or str(label)
+
+
+def draw_boxes(picture: np.ndarray, objects: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
+    """The picture (H, W, 3) uint8, its larger side `size`, with the objects' boxes in their classes' colours and names.
+
+    Args:
+        objects: rows as `AnnotatedDatum.objects` has them; difficult ones are drawn thin.
+    """
+    import cv2
+
+    canvas = np.ascontiguousarray(_fit(picture, size))
+    canvas = canvas.copy() if canvas is picture else canvas
+    height, width = canvas.shape[:2]
+    colors = class_colors()
+    for row in objects.tolist():
+        label = int(row[0])
+        color = tuple(int(value) for value in colors[label % 256]) if label % 256 else (255, 255, 255)
+        (left, top), (right, bottom) = (
+            (round(x * (width - 1)), round(y * (height - 1))) for x, y in ((row[2], row[3]), (row[4], row[5]))
+        )
+        cv2.rectangle(canvas, (left, top), (right, bottom), color, 1 if row[6] else 2)
+        base = (max(left, 0) + 2, max(top, 0) + 11)
+        title = class_title(label, names)
+        for shade, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # outlined, for bright and dark pictures
+            cv2.putText(canvas, title, base, cv2.FONT_HERSHEY_SIMPLEX, 0.35, shade, thickness, cv2.LINE_AA)
+    return canvas
 
 
 def contact_sheet(

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffecompat.formats.database import DatabaseError, DatabaseReader, detect_backend, open_database
+from caffecompat.formats.label_map import read_label_map
 
-__all__ = ["class_names", "count_records", "dataset_parts", "open_parts"]
+__all__ = ["CLASS_FILES", "class_names", "count_records", "dataset_parts", "open_parts"]
 
 _PAIR = ("image", "label")
+CLASS_FILES = ("classes.txt", "labelmap.prototxt")
 
 
 def dataset_parts(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -34,11 +36,15 @@ def open_parts(path: str | os.PathLike[str]) -> list[DatabaseReader]:
 
 
 def class_names(path: str | os.PathLike[str]) -> Sequence[str]:
-    """Names of the classes 0, 1, ... from the folder's classes.txt; empty without one."""
+    """Names of the classes 0, 1, ... from the folder's classes.txt or labelmap.prototxt; empty without them."""
     try:
         return Path(path, "classes.txt").read_text(encoding="utf-8").splitlines()
     except OSError:
+        pass
+    if not Path(path, "labelmap.prototxt").is_file():
         return ()
+    display = read_label_map(Path(path, "labelmap.prototxt")).display
+    return [display.get(label, "") for label in range(max(display) + 1)]
 
 
 def count_records(path: str | os.PathLike[str]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffecompat.data.parallel import chunks, ordered_map
+from caffecompat.formats.annotated_datum import decode_annotated_datum, is_annotated_datum
 from caffecompat.formats.database import DatabaseReader
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.picture import is_cut_off, picture_header
@@ -23,11 +24,13 @@ __all__ = [
     "datum_shape",
     "inspect_database",
     "key_text",
+    "read_record",
     "verify_database",
     "verify_keys",
 ]
 
 Record = tuple[bytes, bytes]
+_SLACK = 1e-3  # of the picture's size: boxes are rounded
 Shape = tuple[int, int, int]
 
 
@@ -39,8 +42,10 @@ class Info:
         records: in the whole database. `looked_at`: of these counted below.
         kinds: "raw", "float", "png", "jpg", ... -> how many.
         shapes: (C, H, W) -> how many.
-        labels: Datum.label -> how many records; or, of label pictures, class -> how many pixels.
-        label_pixels: which of the two `labels` counts.
+        labels: Datum.label -> how many records; or, of label pictures, class -> how many pixels; or, of annotated
+            records, class -> how many boxes.
+        label_pixels: whether pixels are counted.
+        annotated: records that may have boxes. `boxed`: those that have. `boxes`: all boxes. `difficult`: those marked.
         damaged: keys of records that cannot be read.
     """
 
@@ -54,6 +59,10 @@ class Info:
     shapes: Counter[Shape] = field(default_factory=Counter)
     labels: Counter[int] = field(default_factory=Counter)
     label_pixels: bool = False
+    annotated: int = 0
+    boxed: int = 0
+    boxes: int = 0
+    difficult: int = 0
     damaged: list[str] = field(default_factory=list)
     first_key: str = ""
     last_key: str = ""
@@ -63,6 +72,18 @@ class Info:
         shapes = {"x".join(map(str, shape)): count for shape, count in self.shapes.most_common()}
         labels = {str(label): self.labels[label] for label in sorted(self.labels)}
         return {**vars(self), "kinds": dict(self.kinds), "shapes": shapes, "labels": labels}
+
+
+def read_record(value: bytes) -> tuple[Datum, np.ndarray | None]:
+    """A record of either kind: its picture, and the objects (G, 7) where it is one with boxes.
+
+    Raises:
+        DatumError: it is neither.
+    """
+    if not is_annotated_datum(value):
+        return decode_datum(value), None
+    record = decode_annotated_datum(value)
+    return record.datum, None if record.type is None else record.objects
 
 
 def datum_kind(datum: Datum) -> str:
@@ -117,12 +138,16 @@ class _Look(NamedTuple):
     kind: str | None
     shape: Shape
     labels: Counter[int]
+    objects: np.ndarray | None = None
 
 
 def _look(key: bytes, value: bytes, label_pixels: bool) -> _Look:
     try:
-        datum = decode_datum(value)
+        datum, objects = read_record(value)
         labels = Counter({datum.label or 0: 1})
+        if objects is not None:
+            labels = Counter(objects[:, 0].astype(int).tolist())
+            return _Look(key, len(value), datum_kind(datum), datum_shape(datum), labels, objects)
         if label_pixels:
             numbers, counts = np.unique(datum.image(), return_counts=True)
             labels = Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
@@ -151,6 +176,11 @@ def _count(info: Info, one: _Look) -> None:
     info.kinds[one.kind] += 1
     info.shapes[one.shape] += 1
     info.labels.update(one.labels)
+    if one.objects is not None:
+        info.annotated += 1
+        info.boxed += len(one.objects) > 0
+        info.boxes += len(one.objects)
+        info.difficult += int((one.objects[:, 6] != 0).sum())
 
 
 @dataclass(frozen=True)
@@ -158,7 +188,7 @@ class Checks:
     """What `verify_database` demands beside that every record decodes.
 
     Attributes:
-        one_size: all records have the first one's shape.
+        one_size: all records have the first one's shape; not asked of those with boxes.
         classes: labels are below this; 0 asks nothing.
         label_pixels: the pixels are class numbers: they, not Datum.label, must be below `classes`, or `ignore_label`.
     """
@@ -185,7 +215,7 @@ def verify_database(
     ):
         for key, shape, problem in batch:
             expected = expected or shape
-            if problem is None and checks.one_size and shape != expected:
+            if problem is None and checks.one_size and shape is not None and shape != expected:
                 problem = f"is {_size(shape)}, the first record is {_size(expected)} (channels x height x width)"
             if problem is not None:
                 found.append(f"{key_text(key)}: {problem}")
@@ -196,7 +226,7 @@ def verify_database(
 
 def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | None, str | None]:
     try:
-        datum = decode_datum(value)
+        datum, objects = read_record(value)
         if datum.encoded and is_cut_off(bytes(datum.data or b"")):
             raise DatumError(f"the encoded picture is cut off after {len(datum.data or b'')} bytes")
         pixels = datum.image()
@@ -205,7 +235,22 @@ def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | N
     except DatumError as error:
         return key, None, str(error)
     height, width, channels = pixels.shape
+    if objects is not None:
+        return key, None, _box_problem(objects, checks)
     return key, (channels, height, width), _label_problem(datum, pixels, checks)
+
+
+def _box_problem(objects: np.ndarray, checks: Checks) -> str | None:
+    """What is wrong with the first bad box: outside the picture, turned inside out, or of a class there is not."""
+    for label, _, left, top, right, bottom, *_ in objects.tolist():
+        box = f"has a box of class {label:.0f} at ({left:.4g}, {top:.4g}, {right:.4g}, {bottom:.4g})"
+        if not (left < right and top < bottom):
+            return f"{box}, which has no area"
+        if min(left, top) < -_SLACK or max(right, bottom) > 1 + _SLACK:
+            return f"{box}, which leaves the picture"
+        if checks.classes and not 0 < label < checks.classes:
+            return f"{box}; expected classes 1 to {checks.classes - 1}"
+    return None
 
 
 def _label_problem(datum: Datum, pixels: np.ndarray, checks: Checks) -> str | None:

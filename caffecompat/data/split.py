@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from caffecompat.data.build import BuildError, BuildReport, Plan, build_database
-from caffecompat.data.dataset import class_names, dataset_parts, open_parts
+from caffecompat.data.dataset import CLASS_FILES, dataset_parts, open_parts
 from caffecompat.data.inspection import verify_keys
 from caffecompat.formats.database import DatabaseError, DatabaseReader
 
@@ -60,7 +61,6 @@ def _copy_plan(source: str | os.PathLike[str], readers: Sequence[DatabaseReader]
         values = [reader.get(keys[index]) for reader in readers]
         return [value for value in values if value is not None]
 
-    names = class_names(source)
-    extras = {"classes.txt": "".join(f"{name}\n" for name in names)} if names else {}
+    extras = {file: Path(source, file).read_text() for file in CLASS_FILES if Path(source, file).is_file()}
     identity = repr(("copy", os.path.abspath(source), [len(reader) for reader in readers]))
     return Plan(keys, copy, identity, parts=dataset_parts(source), backend=readers[0].backend, extras=extras)
