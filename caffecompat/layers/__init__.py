@@ -26,6 +26,7 @@ _FAMILIES = (
     "python_layer",
     "recurrent",
     "regression_loss",
+    "resampling",
     "scale",
     "segmentation",
     "shape",

@@ -1,0 +1,125 @@
+"""Layers that change a map's size outside of pooling and deconvolution: Upsample and Interp."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["Interp", "Upsample"]
+
+
+@register("Upsample")
+class Upsample(Layer):
+    """Puts each value back where max pooling found it; everything else is 0 (ENet, SegNet).
+
+    Bottoms: values (N, C, H, W), and the mask of a Pooling layer's second top, of the same shape, whose entries are
+    places h * W_out + w in the top's plane. The top is H * scale x W * scale (scale 2, or scale_h and scale_w), one
+    less where pad_out_h or pad_out_w says so, or upsample_h x upsample_w. Where two values fall on one place the
+    later one stays; backward gathers for both. The mask gets no gradient.
+    """
+
+    bottoms = (2, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, (data, mask) = param.upsample_param, bottom_shapes
+        if len(data) != 4 or tuple(data) != tuple(mask):
+            raise LayerError(f"the values have shape {tuple(data)}, the mask {tuple(mask)}; both must be one (N, C, H, W)")
+        for pair in (("scale_h", "scale_w"), ("upsample_h", "upsample_w")):
+            if p.HasField(pair[0]) != p.HasField(pair[1]):
+                raise LayerError(f"{pair[0]} and {pair[1]} must be given together")
+        if p.HasField("scale_h") and p.HasField("scale"):
+            raise LayerError("give scale, or scale_h and scale_w, not both")
+        self.scale = (p.scale_h, p.scale_w) if p.HasField("scale_h") else (p.scale, p.scale)
+        self.less = (p.pad_out_h, p.pad_out_w)
+        if any(less and scale != 2 for less, scale in zip(self.less, self.scale, strict=True)):
+            raise LayerError("pad_out_h and pad_out_w go with a scale of 2 alone")
+        self.outright = (p.upsample_h, p.upsample_w) if p.HasField("upsample_h") else None
+
+    def _size(self, shape: Sequence[int]) -> tuple[int, int]:
+        if self.outright is not None:
+            return self.outright
+        height, width = (
+            int(size) * scale - int(less) for size, scale, less in zip(shape[2:], self.scale, self.less, strict=True)
+        )
+        return height, width
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index == 0
+
+    def forward(self, data: Tensor, mask: Tensor) -> Tensor:
+        n, c = data.shape[:2]
+        height, width = self._size(data.shape)
+        places = mask.detach().reshape(n, c, -1).long()
+        if not places.is_meta and places.numel():
+            least, greatest = (int(value) for value in places.aminmax())
+            if least < 0 or greatest >= height * width:
+                wrong = least if least < 0 else greatest
+                raise LayerError(
+                    f"the mask points at place {wrong}, the top's plane has {height * width} ({height} x {width}); "
+                    "is it the mask of the pooling that this layer undoes?"
+                )
+        top = data.new_zeros(n, c, height * width).scatter(2, places, data.reshape(n, c, -1))
+        return top.view(n, c, height, width)
+
+
+@register("Interp")
+class Interp(Layer):
+    """Bilinear resizing whose corners stay corners (PSPNet, DeepLab).
+
+    The bottom (N, C, H, W) is first cropped by -pad_beg and -pad_end pixels on each axis. The size is
+    (in - 1) / shrink_factor + 1, in + (in - 1) * (zoom_factor - 1), height x width, or shrinking and then zooming,
+    whichever fields are given, in this order.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.interp_param
+        if len(bottom_shapes[0]) != 4:
+            raise LayerError(f"Interp needs a bottom (N, C, H, W), it has shape {tuple(bottom_shapes[0])}")
+        if p.pad_beg > 0 or p.pad_end > 0:
+            raise LayerError(f"pad_beg {p.pad_beg} and pad_end {p.pad_end}: only cropping (0 or less) is possible")
+        for field in ("shrink_factor", "zoom_factor"):
+            if p.HasField(field) and getattr(p, field) < 1:
+                raise LayerError(f"{field} {getattr(p, field)} must be at least 1")
+        given = [p.HasField(field) for field in ("shrink_factor", "zoom_factor", "height", "width")]
+        if not any(given) or (given[2] != given[3]):
+            raise LayerError("give shrink_factor, zoom_factor, both, or height and width")
+        size = self._size(bottom_shapes[0])
+        if min(size) < 1:
+            raise LayerError(f"a bottom of shape {tuple(bottom_shapes[0])} would be resized to {size[0]} x {size[1]}")
+
+    def _size(self, shape: Sequence[int]) -> tuple[int, int]:
+        p = self.param.interp_param
+        shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
+        if p.HasField("height") and p.HasField("width") and shrinks == zooms:
+            return p.height, p.width
+        sizes = []
+        for axis in (2, 3):
+            size = int(shape[axis]) + p.pad_beg + p.pad_end
+            if shrinks:
+                size = (size - 1) // p.shrink_factor + 1
+            if zooms:
+                size += (size - 1) * (p.zoom_factor - 1)
+            sizes.append(size)
+        return sizes[0], sizes[1]
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """Four weighted values for each of the top."""
+        return 4 * math.prod(top_shapes[0])
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        p = self.param.interp_param
+        size = self._size(bottom.shape)
+        height, width = bottom.shape[2] + p.pad_end, bottom.shape[3] + p.pad_end
+        cropped = bottom[:, :, -p.pad_beg : height, -p.pad_beg : width]
+        if tuple(cropped.shape[2:]) == size:
+            return cropped
+        return F.interpolate(cropped, size, mode="bilinear", align_corners=True)

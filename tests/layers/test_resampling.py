@@ -1,0 +1,77 @@
+"""Upsample undoes max pooling; Interp keeps corners; both refuse what cannot be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from caffecompat.layers import LayerError
+from tests.layers.make import make_layer
+
+
+def test_upsample_puts_maxima_back():
+    pooling = make_layer(
+        'type: "Pooling" top: "p" top: "mask" pooling_param { pool: MAX kernel_size: 2 stride: 2 }', (2, 3, 6, 8)
+    )
+    bottom = torch.randn(2, 3, 6, 8)
+    top, mask = pooling(bottom)
+    back = make_layer('type: "Upsample"', top.shape, mask.shape)(top, mask)
+    assert back.shape == bottom.shape
+    assert torch.equal(back[back != 0], bottom[back != 0])
+    assert (back != 0).sum() == top.numel()
+
+
+def test_upsample_gradient_gathers():
+    layer = make_layer('type: "Upsample" upsample_param { upsample_h: 3 upsample_w: 3 }', (1, 1, 1, 2), (1, 1, 1, 2))
+    data = torch.tensor([[[[1.0, 2.0]]]], requires_grad=True)
+    top = layer(data, torch.tensor([[[[4.0, 8.0]]]]))
+    assert top.flatten().tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 2]
+    top.backward(torch.arange(9.0).view(1, 1, 3, 3))
+    assert data.grad.flatten().tolist() == [4, 8]
+
+
+@pytest.mark.parametrize(("text", "size"), [
+    ("scale: 3", (9, 12)),
+    ("scale_h: 2 scale_w: 3", (6, 12)),
+    ("pad_out_h: true", (5, 8)),
+    ("upsample_h: 7 upsample_w: 5", (7, 5)),
+])  # fmt: skip
+def test_upsample_sizes(text, size):
+    layer = make_layer(f'type: "Upsample" upsample_param {{ {text} }}', (1, 2, 3, 4), (1, 2, 3, 4))
+    zeros = torch.zeros(1, 2, 3, 4)
+    assert layer(zeros, zeros).shape[2:] == size
+
+
+def test_a_mask_of_another_plane_is_explained():
+    layer = make_layer('type: "Upsample"', (1, 1, 1, 1), (1, 1, 1, 1))
+    with pytest.raises(LayerError, match=r"place 4, the top's plane has 4 \(2 x 2\)"):
+        layer(torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 4.0))
+
+
+@pytest.mark.parametrize(("text", "size"), [
+    ("shrink_factor: 2", (3, 4)),
+    ("zoom_factor: 3", (13, 19)),
+    ("shrink_factor: 2 zoom_factor: 3", (7, 10)),
+    ("height: 2 width: 9", (2, 9)),
+    ("zoom_factor: 2 pad_beg: -1 pad_end: -1", (5, 9)),
+])  # fmt: skip
+def test_interp_sizes_and_corners(text, size):
+    layer = make_layer(f'type: "Interp" interp_param {{ {text} }}', (1, 2, 5, 7))
+    bottom = torch.randn(1, 2, 5, 7)
+    top = layer(bottom)
+    assert top.shape[2:] == size
+    cropped = bottom[..., 1:-1, 1:-1] if "pad" in text else bottom
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert torch.allclose(top[..., row, column], cropped[..., row, column], atol=1e-6)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('type: "Interp"', "give shrink_factor"),
+    ('type: "Interp" interp_param { height: 3 }', "height and width"),
+    ('type: "Interp" interp_param { zoom_factor: 0 }', "at least 1"),
+    ('type: "Interp" interp_param { zoom_factor: 2 pad_beg: 1 }', "only cropping"),
+    ('type: "Interp" interp_param { zoom_factor: 2 pad_beg: -9 }', "would be resized to"),
+])  # fmt: skip
+def test_interp_refusals(text, message):
+    with pytest.raises(LayerError, match=message):
+        make_layer(text, (1, 2, 5, 7))
