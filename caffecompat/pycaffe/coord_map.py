@@ -1,7 +1,7 @@
 """How the pixels of one blob lie over those of another, and the Crop layer that follows from it.
 
-A map is (axis, a, b): coordinate x along axis `axis` and those behind it corresponds to a·x + b; axis None is every
-map's neutral partner. BVLC's ``coord_map.py`` has the same functions for the same nets.
+A map is (axis, a, b): coordinate x in one blob is a·x + b in the other, along the axes behind `axis` (a and b may
+differ from axis to axis); with axis None, along all. BVLC's ``coord_map.py`` has the same functions.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def crop_params(fn: Function) -> tuple[int, np.ndarray]:
 
 
 def coord_map(fn: Function) -> Map:
-    """The map from a layer's top to its bottom.
+    """The map from a layer's bottom to its top.
 
     Raises:
         UndefinedMapException: there is none.
@@ -95,7 +95,7 @@ def coord_map(fn: Function) -> Map:
 
 
 def compose(base_map: Map, next_map: Map) -> Map:
-    """`base_map` behind `next_map`.
+    """First `next_map`, then `base_map`.
 
     Raises:
         AxisMismatchException: they start at different axes.
@@ -114,7 +114,7 @@ def inverse(coord_map: Map) -> Map:
 
 
 def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
-    """The map between two tops, by way of a blob that both stand on.
+    """The map from one top to another, by way of a blob that both stand on.
 
     Raises:
         RuntimeError: no such blob is reached by layers that keep the order of pixels.
@@ -128,7 +128,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
 
 
 def _below(top: Top) -> Iterator[tuple[Top, Map]]:
-    """The top itself and all it stands on by way of layers that have maps, each with the map to it."""
+    """The top itself and all it stands on by way of layers that have maps, each with the map from it."""
     frontier: list[tuple[Top, Map]] = [(top, (None, 1, 0))]
     seen: set[Top] = set()
     while frontier:

@@ -1,4 +1,4 @@
-"""What scripts written for BVLC's pycaffe count on in Net: memory, partial passes, saving, states, python layers' views."""
+"""What scripts written for BVLC's pycaffe count on in Net: memory, partial passes, saving, states."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def test_loss_layer_trains() -> None:
     text = (
         python("rows", "Rows", "", "data label", "{'batch': 4, 'width': 2}")
         + 'layer { name: "dummy" type: "DummyData" top: "x" top: "y" dummy_data_param { shape { dim: 8 dim: 3 }\n'
-        + 'shape { dim: 8 dim: 2 } data_filler { type: "gaussian" std: 1 } data_filler { type: "gaussian" std: 1 } } }\n'
+        + 'shape { dim: 8 dim: 2 } data_filler { type: "gaussian" std: 1 } } }\n'
         + 'layer { name: "ipx" type: "InnerProduct" bottom: "x" top: "ipx" inner_product_param { num_output: 5\n'
         + 'weight_filler { type: "xavier" } } }\n'
         + 'layer { name: "ipy" type: "InnerProduct" bottom: "y" top: "ipy" inner_product_param { num_output: 5\n'
