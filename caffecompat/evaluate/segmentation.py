@@ -14,12 +14,12 @@ from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.confusion import ConfusionMatrix, LabelValueError
 from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.evaluate.scored_net import own_records
 from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
 from caffecompat.formats.database import DatabaseError, open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.image_list import read_pair_list
 from caffecompat.formats.picture import decode_picture, is_cut_off, resize_picture
-from caffecompat.paths import find_file
 from caffecompat.threads import loader_threads
 
 __all__ = ["DatabasePairs", "EvaluationError", "ListPairs", "Pairs", "own_records", "score_own_data", "score_pairs"]
@@ -204,20 +204,6 @@ def score_own_data(
         done += count
         on_progress(batch + 1, matrix)
     return matrix
-
-
-def own_records(segmenter: Segmenter) -> tuple[int, int] | None:
-    """(records, batch size) of the data layer that brings the labels; None where its type does not tell."""
-    for layer in segmenter.net.layers:
-        if layer.source is None or segmenter.labels not in layer.tops:
-            continue
-        if layer.type == "ImageSegData":
-            param = layer.param.image_data_param
-            return len(read_pair_list(find_file(param.source, segmenter.path))), param.batch_size
-        if layer.type == "Data":
-            with open_database(find_file(layer.param.data_param.source, segmenter.path)) as database:
-                return len(database), layer.param.data_param.batch_size
-    return None
 
 
 def _add(matrix: ConfusionMatrix, scores: Tensor, labels: np.ndarray, resize: str) -> None:

@@ -1,0 +1,193 @@
+"""A net cut off at its scores, fed with pictures or by its own data layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat.data import make_source
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.database import open_database
+from caffecompat.formats.image_list import read_image_list, read_pair_list
+from caffecompat.net import Net
+from caffecompat.net.build import DATA_TYPES
+from caffecompat.net.filter import filter_net, make_state
+from caffecompat.paths import find_file
+from caffecompat.schema import NetDocument, open_net, pb
+
+__all__ = ["ScoredNet", "own_records"]
+
+
+class ScoredNet:
+    """A net without what follows its scores (losses, accuracies; softmax where it changes no answer).
+
+    Args:
+        model: a deploy prototxt, fed with pictures; or a train_val prototxt, whose TEST phase brings its own.
+        weights: a weight file, or several separated by commas; None leaves initial values.
+        blob: name of the scores; None finds them: what the last softmax, loss or accuracy reads, else the only output.
+        device: where to compute.
+        size: (height, width) of the input instead of the prototxt's.
+
+    Attributes:
+        net: the net, without the layers behind the scores.
+        scores: name of the blob of scores.
+        labels: name of the blob of labels; None in a deploy net.
+        classes: number of classes, the scores' second axis.
+        input_shape: (N, C, H, W) of the fed blob; None when the net reads its own data.
+        missing: layers that the weight file does not have.
+
+    Raises:
+        CaffeCompatError: the files cannot be read, or the net has no such scores.
+    """
+
+    keeps_softmax: ClassVar[bool] = False  # its scores are probabilities for people, not only an order
+    # Layers that end such a net; what they read first are the scores.
+    ends: ClassVar[tuple[str, ...]] = ("Accuracy", "ArgMax", "Softmax", "SoftmaxWithLoss")
+    scored: ClassVar[tuple[str, ...]] = ("Accuracy", "SoftmaxWithLoss")  # their second bottom are labels
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        weights: str | None = None,
+        *,
+        blob: str | None = None,
+        device: torch.device | str = "cpu",
+        size: tuple[int, int] | None = None,
+        level: int | None = None,
+        stages: Sequence[str] = (),
+    ) -> None:
+        document = open_net(model)
+        state = make_state(document.message, pb.TEST, level, stages)
+        _, kept, _ = filter_net(document.message, state, lambda line: None)
+        document = document.keeping(kept)
+        self.path = os.fspath(model)
+        self.scores, ends_at = self._find_scores(document, blob)
+        own_data = any(layer.type in DATA_TYPES for layer in document.message.layer)
+        self.labels = self._find_labels(document) if own_data else None
+        document = document.keeping(_ancestors(document.message.layer, self.scores, ends_at, self.labels))
+        self.net = Net(document, pb.TEST, level=level, stages=stages, sources=make_source, log=False)
+        self.input_shape = None if own_data else self._input_shape(size)
+        shape = self.net.blob_shapes[self.scores]
+        self._check_scores(shape)
+        self.classes = shape[1]
+        self.missing: list[str] = []
+        if weights is not None:
+            self.load(weights)
+        self.net.to(device)
+
+    def _check_scores(self, shape: tuple[int, ...]) -> None:
+        """Raise CaffeCompatError where scores of that shape are none."""
+        raise NotImplementedError
+
+    def load(self, weights: str) -> None:
+        """Load (other) weights; `missing` then lists the layers that the file does not have."""
+        self.missing = self.net.load_weights(weights).kept
+
+    def _input_shape(self, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
+        shape = self.net.blob_shapes[self.net.fed[0]] if self.net.fed else ()
+        if len(self.net.fed) != 1 or len(shape) != 4 or shape[1] not in (1, 3):
+            fed = ", ".join(f"{name} {self.net.blob_shapes[name]}" for name in self.net.fed) or "nothing"
+            raise CaffeCompatError(
+                f"{self.path}: a picture goes into one input of 1 or 3 channels; this net takes {fed}"
+            )
+        if size:
+            shape = (1, shape[1], *size)
+            self.net.reshape({self.net.fed[0]: shape})
+        return shape[0], shape[1], shape[2], shape[3]
+
+    @property
+    def color(self) -> bool:
+        """Whether the net takes three channels rather than one."""
+        return self.input_shape is None or self.input_shape[1] == 3
+
+    @torch.no_grad()
+    def score(self, batch: np.ndarray) -> Tensor:
+        """Scores (N, classes, ...) of prepared pictures."""
+        return self.net.forward({self.net.fed[0]: batch})[self.scores]
+
+    @torch.no_grad()
+    def next(self) -> tuple[Tensor, np.ndarray]:
+        """Of a net that reads its own data: scores of the next batch and its labels, float32 as the layer has them."""
+        assert self.labels is not None
+        tops = self.net.forward()
+        return tops[self.scores], tops[self.labels].cpu().numpy()
+
+    def _find_scores(self, document: NetDocument, blob: str | None) -> tuple[str, int]:
+        """The blob of scores, and the index of the layer behind those it needs."""
+        layers = document.message.layer
+        if blob is not None:
+            if not any(blob in layer.top for layer in layers):
+                tops = dict.fromkeys(top for layer in layers for top in layer.top)
+                raise CaffeCompatError(
+                    f"{document.path}: no blob {blob!r}; the last ones are {', '.join(list(tops)[-5:])}"
+                )
+            return blob, len(layers)
+        for index in reversed(range(len(layers))):
+            layer = layers[index]
+            if self.keeps_softmax and layer.type == "Softmax" and layer.top:
+                return str(layer.top[0]), index + 1
+            if layer.type in self.ends and layer.bottom:
+                return self._before_softmax(layers, layer.bottom[0], index)
+        unread: dict[str, None] = {}
+        for layer in layers:
+            for bottom in layer.bottom:
+                unread.pop(bottom, None)
+            unread.update(dict.fromkeys(layer.top))
+        if len(unread) == 1:
+            return next(iter(unread)), len(layers)
+        outputs = ", ".join(unread) or "none"
+        raise CaffeCompatError(
+            f"{document.path}: which of the outputs holds the scores ({outputs})? Name it with --blob"
+        )
+
+    def _before_softmax(self, layers: Any, blob: str, end: int) -> tuple[str, int]:
+        """Where a softmax made the blob, what it read: the order of scores is the same, and rounding makes no ties."""
+        for index in reversed(range(end)):
+            if blob in layers[index].top:
+                if layers[index].type == "Softmax" and not self.keeps_softmax:
+                    return layers[index].bottom[0], index
+                break
+        return blob, end
+
+    def _find_labels(self, document: NetDocument) -> str:
+        for layer in reversed(document.message.layer):
+            if layer.type in self.scored and len(layer.bottom) > 1:
+                return str(layer.bottom[1])
+        raise CaffeCompatError(
+            f"{document.path}: this net reads its own data, but no loss or accuracy in phase TEST says which blob "
+            "holds the labels; score a deploy prototxt with --list instead"
+        )
+
+
+def own_records(scored: ScoredNet) -> tuple[int, int] | None:
+    """(records, batch size) of the data layer that brings the labels; None where its type does not tell."""
+    for layer in scored.net.layers:
+        if layer.source is None or scored.labels not in layer.tops:
+            continue
+        image, data = layer.param.image_data_param, layer.param.data_param
+        if layer.type == "ImageSegData":
+            return len(read_pair_list(find_file(image.source, scored.path))), image.batch_size
+        if layer.type == "ImageData":
+            return len(read_image_list(find_file(image.source, scored.path))), image.batch_size
+        if layer.type == "Data":
+            with open_database(find_file(data.source, scored.path)) as database:
+                return len(database), data.batch_size
+    return None
+
+
+def _ancestors(layers: Any, scores: str, ends_at: int, labels: str | None) -> list[int]:
+    """Indices of the layers that the scores (as they are before layer `ends_at`) and the labels need."""
+    needed, kept = {scores}, []
+    if labels is not None:
+        needed.add(labels)
+    for index in reversed(range(ends_at)):
+        layer = layers[index]
+        if needed.intersection(layer.top):
+            needed.update(layer.bottom)
+            kept.append(index)
+    return kept[::-1]
