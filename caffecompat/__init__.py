@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.threads import share_cores
+
 if TYPE_CHECKING:
     from caffecompat.errors import CaffeCompatError
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
@@ -41,6 +43,9 @@ _HOMES = {
     "save_caffemodel": "caffecompat.formats",
     "write_text": "caffecompat.schema",
 }
+
+
+share_cores()  # before anything loads torch
 
 
 def __getattr__(name: str) -> Any:
