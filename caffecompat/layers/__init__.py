@@ -15,6 +15,7 @@ _FAMILIES = (
     "detection",
     "elementwise",
     "embed",
+    "fixed",
     "hdf5_output",
     "inner_product",
     "loss",

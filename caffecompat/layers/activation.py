@@ -151,6 +151,10 @@ class BNLL(Layer):
 class AbsVal(Layer):
     """|x| (BVLC)."""
 
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.refuse_in_place()
+
     def forward(self, bottom: Tensor) -> Tensor:
         return bottom.abs()
 

@@ -134,6 +134,9 @@ class DetectionOutput(Layer):
         background = self.param.detection_output_param.background_label_id
         if 0 <= background < self.classes:
             passes[:, background] = False
+        if 0 < self.top_k < passes.shape[2] and int(passes.sum()) > self.top_k * passes.shape[0] * passes.shape[1]:
+            # An untrained net: leave what top_k will leave, so that only that much is sorted.
+            passes &= scores >= scores.contiguous().topk(self.top_k, 2)[0][..., -1:]
         image, label, prior = passes.nonzero(as_tuple=True)
         score = scores[image, label, prior]
         order = score.argsort(descending=True, stable=True)

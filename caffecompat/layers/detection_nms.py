@@ -19,7 +19,7 @@ from caffecompat.layers.detection_boxes import jaccard
 __all__ = ["non_maximum_suppression"]
 
 _BLOCK = 512  # boxes of a list compared at once
-_PAIRS = 4_000_000  # pairs compared at once, over all lists: bounds memory
+_PAIRS = 1_000_000  # pairs compared at once, over all lists: bounds memory
 
 
 def non_maximum_suppression(boxes: Tensor, lists: Tensor, threshold: float, eta: float = 1.0) -> Tensor:

@@ -79,6 +79,12 @@ class Layer(nn.Module):
                 want = f"at least {least}" if most is None else f"{least} to {most}"
             raise LayerError(f"{self.type} takes {want} {what} blob(s), this layer has {have}")
 
+    def refuse_in_place(self) -> None:
+        """For layers that Caffe refuses to run in place: a prototxt that asks for it would work nowhere else."""
+        for name in self.param.top:
+            if name in self.param.bottom:
+                raise LayerError(f"{self.type} cannot work in place; give its top another name than {name!r}")
+
     def add_blob(self, name: str, shape: Shape, filler: Any = None, *, learned: bool = True) -> nn.Parameter:
         """Register the next blob (Caffe's order) as parameter `name`, filled by a FillerParameter.
 

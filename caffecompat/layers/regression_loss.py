@@ -119,6 +119,9 @@ class ContrastiveLoss(LossLayer):
         a, b, similar = map(tuple, bottom_shapes)
         if math.prod(a) != math.prod(b):
             raise LayerError(f"the two features must have as many values: shapes {a} and {b}")
+        for shape in (a, b):
+            if any(size != 1 for size in shape[2:]):
+                raise LayerError(f"a feature must be a vector, (N, C) or (N, C, 1, 1), its shape is {shape}")
         if math.prod(similar) != a[0]:
             raise LayerError(f"{a[0]} pairs need as many similarity values, the third bottom has shape {similar}")
         p = param.contrastive_loss_param

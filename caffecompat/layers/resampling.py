@@ -31,7 +31,9 @@ class Upsample(Layer):
         super().__init__(param, bottom_shapes, context)
         p, (data, mask) = param.upsample_param, bottom_shapes
         if len(data) != 4 or tuple(data) != tuple(mask):
-            raise LayerError(f"the values have shape {tuple(data)}, the mask {tuple(mask)}; both must be one (N, C, H, W)")
+            raise LayerError(
+                f"the values have shape {tuple(data)}, the mask {tuple(mask)}; both must be one (N, C, H, W)"
+            )
         for pair in (("scale_h", "scale_w"), ("upsample_h", "upsample_w")):
             if p.HasField(pair[0]) != p.HasField(pair[1]):
                 raise LayerError(f"{pair[0]} and {pair[1]} must be given together")

@@ -107,6 +107,7 @@ class Flatten(Layer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
+        self.refuse_in_place()
         p, shape = param.flatten_param, bottom_shapes[0]
         self.axis, self.end = self.axis_index(p.axis, shape), self.axis_index(p.end_axis, shape, "end_axis")
         if self.axis > self.end:
@@ -127,6 +128,7 @@ class Reshape(Layer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
+        self.refuse_in_place()
         self._target(tuple(bottom_shapes[0]))
 
     def _target(self, shape: Shape) -> Shape:
@@ -271,6 +273,8 @@ class BatchReindex(Layer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
+        if not bottom_shapes[0]:
+            raise LayerError("the first bottom is a single value, not a batch of items")
         if len(bottom_shapes[1]) != 1:
             raise LayerError(f"the second bottom must be a list of numbers, its shape is {tuple(bottom_shapes[1])}")
 

@@ -16,8 +16,10 @@ DIALECTS = {
     "layers_jacinto": "J",
     "layers_enet": "E",
     "layers_pspnet": "P",
+    "quantize/layers": "X",
 }
 CASES = [path for folder in DIALECTS for path in sorted((GOLDEN / folder).glob("*.npz"))]
+FOLDERS = {path: path.parent.relative_to(GOLDEN).as_posix() for path in CASES}
 
 # Cases in which we keep to another rule than the recorded build, and why.
 FROZEN = "the fork's CPU engine differentiates by the batch's statistics where it normalised by the stored ones"
@@ -39,16 +41,16 @@ FORMATS = {torch.contiguous_format: "NCHW", torch.channels_last: "NHWC"}
 
 
 @pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "nhwc"])
-@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{FOLDERS[path]}/{path.stem}")
 def test_recorded_layer(
     path: Path, memory_format: torch.memory_format, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("case of", f"recorded layers, {path.parent.name}, {FORMATS[memory_format]}")
-    replay = Replay(path, DIALECTS[path.parent.name], memory_format)
+    record_property("case of", f"recorded layers, {FOLDERS[path]}, {FORMATS[memory_format]}")
+    replay = Replay(path, DIALECTS[FOLDERS[path]], memory_format)
     assert not replay.missing
     problems = replay.problems()
     reason, expected = KNOWN_DIFFERENCES.get(path.stem, ("", set()))
     assert {problem.split(":")[0] for problem in problems} == expected, problems
     if expected and memory_format == torch.contiguous_format:
-        line = f"{path.parent.name}/{path.stem.split('-')[0]}, {', '.join(sorted(expected))}: {reason}"
+        line = f"{FOLDERS[path]}/{path.stem.split('-')[0]}, {', '.join(sorted(expected))}: {reason}"
         record_property("line of", ("recorded layers: where we keep to another rule on purpose", line))

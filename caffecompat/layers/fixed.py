@@ -1,0 +1,155 @@
+"""Xilinx' fixed-point simulation: FixedNeuron, and the layers that compute with quantised parameters."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caffecompat.layers.activation import PReLU
+from caffecompat.layers.convolution import Convolution, Deconvolution
+from caffecompat.layers.fixed_point import find_position, to_grid
+from caffecompat.layers.inner_product import InnerProduct
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.prior_box import Normalize
+from caffecompat.layers.registry import register
+from caffecompat.layers.scale import Scale
+from caffecompat.schema import pb
+
+__all__ = [
+    "ConvolutionFixed",
+    "DeconvolutionFixed",
+    "FixedNeuron",
+    "InnerProductFixed",
+    "NormalizeFixed",
+    "PReLUFixed",
+    "ScaleFixed",
+]
+
+
+def _check_bits(param: Any) -> None:
+    if not 1 <= param.fixed_param.bit_width <= 32:
+        raise LayerError(f"bit_width {param.fixed_param.bit_width} is not from 1 to 32")
+
+
+@register("FixedNeuron")
+class FixedNeuron(Layer):
+    """Puts activations on the grid; the gradient passes unchanged (Xilinx).
+
+    Its one blob is the position. TRAIN finds the position of each batch and keeps the most frequent one so far (the
+    smallest on ties); OVER_FLOW quantises a batch at its own position, the other methods at the kept one. TEST uses
+    the kept one, floored. Behind a data layer (follow_data_layer) TRAIN rounds halves away from zero, and TEST cuts
+    towards zero without clamping.
+    """
+
+    position: nn.Parameter
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        _check_bits(param)
+        self.add_blob("position", (1,), learned=False)
+        self._seen: Counter[int] = Counter()
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        p = self.param.fixed_param
+        if not p.enable or bottom.is_meta:
+            return bottom.clone()
+        value = bottom.detach()
+        if self.training:
+            position = self._observe(value)
+            fixed = to_grid(value, position, p.bit_width, upwards=not p.follow_data_layer)
+        else:
+            position = math.floor(self.position.item())
+            if p.follow_data_layer:
+                step = math.ldexp(1.0, -position)
+                fixed = (value / step).trunc() * step
+            else:
+                fixed = to_grid(value, position, p.bit_width, upwards=True)
+        return bottom + (fixed - bottom).detach()
+
+    def _observe(self, value: Tensor) -> int:
+        p = self.param.fixed_param
+        position = find_position(value, p.bit_width, p.fixed_method)
+        self._seen[position] += 1
+        often = max(self._seen.values())
+        kept = min(place for place, times in self._seen.items() if times == often)
+        with torch.no_grad():
+            self.position.fill_(kept)
+        return position if p.fixed_method == pb.FixedParameter.OVER_FLOW else kept
+
+
+class _FixedParameters(Layer):
+    """Mixed in before a layer: it computes with its parameters on the grid, each at a position of its own.
+
+    The blobs stay float, and the gradients are those of the plain layer at the float blobs.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        _check_bits(param)
+        if param.fixed_param.fixed_method == pb.FixedParameter.DIFF_A:
+            raise LayerError("fixed_method DIFF_A works in FixedNeuron only; use DIFF_S")
+
+    @property
+    def quantises(self) -> bool:
+        """Whether the parameters are put on the grid at all."""
+        return bool(self.param.fixed_param.enable)
+
+    def forward(self, *bottoms: Tensor) -> Any:
+        top = super().forward(*bottoms)
+        if not self.quantises or not self.blob_names or bottoms[0].is_meta:
+            return top
+        plain = dict(self._parameters)
+        try:
+            self._parameters.update(self._fixed_blobs())
+            with torch.no_grad():
+                fixed = super().forward(*bottoms)
+        finally:
+            self._parameters.update(plain)
+        return top + (fixed - top).detach()
+
+    @torch.no_grad()
+    def _fixed_blobs(self) -> dict[str, Any]:
+        p = self.param.fixed_param
+        return {
+            name: to_grid(blob, find_position(blob, p.bit_width, p.fixed_method), p.bit_width)
+            for name, blob in zip(self.blob_names, self.blobs, strict=True)
+        }
+
+
+@register("ConvolutionFixed")
+class ConvolutionFixed(_FixedParameters, Convolution):
+    """Convolution with quantised weight and bias (Xilinx)."""
+
+
+@register("DeconvolutionFixed")
+class DeconvolutionFixed(_FixedParameters, Deconvolution):
+    """Deconvolution with quantised weight and bias (Xilinx)."""
+
+
+@register("InnerProductFixed")
+class InnerProductFixed(_FixedParameters, InnerProduct):
+    """InnerProduct with quantised weight and bias (Xilinx)."""
+
+
+@register("ScaleFixed")
+class ScaleFixed(_FixedParameters, Scale):
+    """Scale with quantised scale and bias; with two bottoms nothing is quantised (Xilinx)."""
+
+
+@register("PReLUFixed")
+class PReLUFixed(_FixedParameters, PReLU):
+    """PReLU with quantised slopes, `enable` or not (Xilinx)."""
+
+    @property
+    def quantises(self) -> bool:
+        return True
+
+
+@register("NormalizeFixed")
+class NormalizeFixed(_FixedParameters, Normalize):
+    """Normalize with quantised scales (Xilinx)."""

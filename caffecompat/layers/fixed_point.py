@@ -1,0 +1,73 @@
+"""Numbers on a power-of-two grid, as Xilinx' DPU holds them: positions and rounding.
+
+A position p means steps of 2^-p (p may be negative); b signed bits hold -2^(b-1) ... 2^(b-1) - 1 steps. Rules of
+Xilinx Caffe (vai_q_caffe), whose arithmetic is float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat.schema import pb
+
+__all__ = ["ALL_ZERO", "find_position", "round_away", "round_up", "to_grid"]
+
+ALL_ZERO = 32767  # the position of a tensor of zeros: its step is 0
+_NAN = -32768
+
+
+def round_away(values: Tensor) -> Tensor:
+    """To whole numbers, halves away from zero (weights, and every trial of a search)."""
+    whole = values.trunc()
+    return whole + torch.where((values - whole).abs() >= 0.5, values.sign(), torch.zeros_like(values))
+
+
+def round_up(values: Tensor) -> Tensor:
+    """To whole numbers, halves towards +infinity (activations)."""
+    whole = values.floor()
+    return whole + (values - whole >= 0.5).to(values.dtype)
+
+
+def to_grid(values: Tensor, position: int, bits: int, *, upwards: bool = False) -> Tensor:
+    """The nearest numbers that `bits` signed bits hold at `position`; `upwards` rounds halves towards +infinity."""
+    if position >= ALL_ZERO:
+        return torch.zeros_like(values)
+    step = math.ldexp(1.0, -position)
+    whole = (round_up if upwards else round_away)(values / step)
+    return whole.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * step
+
+
+def find_position(values: Tensor, bits: int, method: int) -> int:
+    """The position that a FixedMethod chooses for a tensor.
+
+    OVER_FLOW: the finest at which nothing overflows by more than half a step. The others try that and the next
+    4 (DIFF_S, DIFF_A) or 9 (DIFF_S_SIGMOID, which compares behind a sigmoid) and take the least sum of squared
+    differences, the coarsest on ties.
+    """
+    first = _overflow_position(values, bits)
+    sigmoid = method == pb.FixedParameter.DIFF_S_SIGMOID
+    if method == pb.FixedParameter.OVER_FLOW or first == _NAN:
+        return first
+    if first == ALL_ZERO:
+        return 0 if sigmoid else ALL_ZERO
+    best, least = first, math.inf
+    target = values.sigmoid() if sigmoid else values
+    for position in range(first, first + (10 if sigmoid else 5)):
+        trial = to_grid(values, position, bits)
+        error = float((target - (trial.sigmoid() if sigmoid else trial)).square().sum())
+        if error < least:
+            best, least = position, error
+    return best
+
+
+def _overflow_position(values: Tensor, bits: int) -> int:
+    least, greatest = (np.float32(bound.item()) for bound in values.detach().aminmax())
+    half = 2.0 ** (bits - 1)
+    scale = max(least / np.float32(-half - 0.5), greatest / np.float32(half - 0.5))
+    if np.isnan(scale):
+        return _NAN
+    return int(math.floor(np.log2(np.float32(1) / scale))) if scale > 0 else ALL_ZERO
