@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 def _accumulate(net: Net, iterations: int, update: object) -> tuple[float, dict[str, list[float]]]:
     import torch
 
-    loss, sums = 0.0, {}
+    loss = 0.0
+    sums: dict[str, list[float]] = {}
     with torch.no_grad():
         for batch in range(iterations):
             tops = net.forward()

@@ -137,7 +137,7 @@ class InnerProductFixed(_FixedParameters, InnerProduct):
 
 
 @register("ScaleFixed")
-class ScaleFixed(_FixedParameters, Scale):
+class ScaleFixed(_FixedParameters, Scale):  # type: ignore[misc]  # the mixin takes any number of bottoms
     """Scale with quantised scale and bias; with two bottoms nothing is quantised (Xilinx)."""
 
 

@@ -70,4 +70,4 @@ def _overflow_position(values: Tensor, bits: int) -> int:
     scale = max(least / np.float32(-half - 0.5), greatest / np.float32(half - 0.5))
     if np.isnan(scale):
         return _NAN
-    return int(math.floor(np.log2(np.float32(1) / scale))) if scale > 0 else ALL_ZERO
+    return math.floor(np.log2(np.float32(1) / scale)) if scale > 0 else ALL_ZERO

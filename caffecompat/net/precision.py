@@ -35,7 +35,7 @@ def apply_precision(message: Any, layers: Sequence[NetLayer]) -> bool:
     for layer in layers:
         if layer.module is not None:
             wrap = _in_half if layer in halves else _in_single
-            layer.module.forward = wrap(layer.module.forward)  # type: ignore[method-assign]
+            layer.module.forward = wrap(layer.module.forward)
     return True
 
 

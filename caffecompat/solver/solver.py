@@ -221,7 +221,7 @@ class Solver:
 
     @property
     def dialect(self) -> str:
-        """Letter of the fork whose update rules hold: told by the solver, else the net, else the weights it started from.
+        """Letter of the fork whose update rules hold: told by the solver, else the net, else the weights it began with.
 
         Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.
         """
