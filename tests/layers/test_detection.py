@@ -127,16 +127,16 @@ class World:
 
 @pytest.mark.parametrize("eta", [1.0, 0.8])
 @pytest.mark.parametrize("classes", [1, C])
-@pytest.mark.parametrize("keep", [12, 1000])
-def test_detections(eta: float, classes: int, keep: int) -> None:
+@pytest.mark.parametrize(("keep", "top_k", "threshold"), [(12, 20, 0.1), (1000, 20, 0.1), (1000, 5, 0.01)])
+def test_detections(eta: float, classes: int, keep: int, top_k: int, threshold: float) -> None:
     world = World(3, classes)
     share = "true" if classes == 1 else "false"
     rows = world.run(
-        f"share_location: {share} nms_param {{ nms_threshold: 0.7 top_k: 20 eta: {eta} }} keep_top_k: {keep} "
-        "confidence_threshold: 0.1",
+        f"share_location: {share} nms_param {{ nms_threshold: 0.7 top_k: {top_k} eta: {eta} }} keep_top_k: {keep} "
+        f"confidence_threshold: {threshold}",
         classes,
     )
-    expected = np.array(world.expected(0.1, 0.7, eta, 20, keep, classes))
+    expected = np.array(world.expected(threshold, 0.7, eta, top_k, keep, classes))
     assert rows.shape == expected.shape
     assert np.allclose(rows, expected, atol=1e-5)
 
