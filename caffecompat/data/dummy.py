@@ -54,7 +54,10 @@ def _dummy_shapes(param: Any) -> list[Shape]:
     """From `shape`, or the old num, channels, height, width, each given once or for every top."""
     legacy = [list(param.num), list(param.channels), list(param.height), list(param.width)]
     if not any(legacy):
-        return [tuple(shape.dim) for shape in param.shape]
+        shapes = [tuple(shape.dim) for shape in param.shape]
+        if any(size < 0 for shape in shapes for size in shape):
+            raise DataError(f"dummy_data_param.shape has a negative dim: {shapes}")
+        return shapes
     if param.shape:
         raise DataError("dummy_data_param has both shape and num/channels/height/width; use shape")
     count = max(map(len, legacy))

@@ -95,13 +95,16 @@ def build_layers(
         try:
             tops = _set_up(layer, node, shapes, context, sources, beside)
         except CaffeCompatError as problem:
-            problems.append(Problem(node.index, str(problem)))
+            # A source names its layer itself; the net does so for all.
+            text = str(problem).removeprefix(f'layer "{layer.name}" ({layer.type}): ')
+            problems.append(Problem(node.index, text))
         except (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError) as problem:
             if notes(problem):  # it comes from a Python layer's code, and says so
                 raise
             # Torch refuses what the prototxt asks for: negative sizes, shapes that do not fit together.
             given = ", ".join(str(shapes.get(v)) for v in node.bottoms if v is not None)
-            problems.append(Problem(node.index, f"cannot work on bottoms of shape {given or 'none'}: {problem}"))
+            why = "too few axes" if isinstance(problem, IndexError) else str(problem)
+            problems.append(Problem(node.index, f"cannot work on bottoms of shape {given or 'none'}: {why}"))
         else:
             shapes.update(zip(node.tops, tops, strict=False))
     return layers, shapes, problems
@@ -193,6 +196,9 @@ def _fed_shapes(param: Any) -> list[Shape]:
             f"input_param has {len(stated)} shapes for {len(param.top)} tops; give one for all or one each, "
             "as in input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } }"
         )
+    for shape in stated:
+        if any(size < 0 for size in shape):
+            raise CaffeCompatError(f"input_param.shape {shape} has a negative dim")
     return stated * len(param.top) if len(stated) == 1 else stated
 
 
