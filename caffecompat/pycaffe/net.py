@@ -130,8 +130,7 @@ class Net:
         self.top_names = OrderedDict((step.name, list(step.tops)) for step in steps)
         self.bottom_names = OrderedDict((step.name, list(step.bottoms)) for step in steps)
         self.inputs = [blob for step in steps if step.type == "Input" for blob in step.tops]
-        read = {blob for step in steps for blob in step.bottoms}
-        self.outputs = sorted(name for name in self.blobs if name not in read)
+        self.outputs = list(core.outputs)
 
     @property
     def name(self) -> str:
