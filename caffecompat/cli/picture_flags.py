@@ -10,7 +10,7 @@ from caffecompat.cli.flags import UsageError
 if TYPE_CHECKING:
     from caffecompat.evaluate import Preprocess
 
-__all__ = ["preprocess_flags", "preprocess_of", "size_of"]
+__all__ = ["parse_size", "preprocess_flags", "preprocess_of", "size_of"]
 
 
 def preprocess_flags(parser: argparse.ArgumentParser) -> None:
@@ -21,23 +21,28 @@ def preprocess_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
 
 
-def preprocess_of(args: argparse.Namespace) -> Preprocess:
-    """What the flags say; a log line where they say nothing, because few nets are trained on raw pixels."""
+def preprocess_of(args: argparse.Namespace, *, quiet: bool = False) -> Preprocess:
+    """What the flags say; a log line (unless `quiet`) where they say nothing: few nets are trained on raw pixels."""
     from caffecompat import glog
     from caffecompat.evaluate import Preprocess
 
-    if args.mean is None and args.subtract is None and args.scale == 1:
+    if not quiet and args.mean is None and args.subtract is None and args.scale == 1:
         glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
     return Preprocess(_numbers("mean", args.mean), args.scale, _numbers("subtract", args.subtract))
 
 
 def size_of(args: argparse.Namespace) -> tuple[int, int] | None:
     """(height, width) of ``--size``."""
-    if not args.size:
+    return parse_size(args.size, "size")
+
+
+def parse_size(text: str | None, name: str) -> tuple[int, int] | None:
+    """(height, width) of a flag's WIDTHxHEIGHT; None where it was not given."""
+    if not text:
         return None
-    width, _, height = args.size.lower().partition("x")
+    width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise UsageError(f"--size {args.size}: expected WIDTHxHEIGHT, as in 1024x512")
+        raise UsageError(f"--{name} {text}: expected WIDTHxHEIGHT, as in 1024x512")
     return int(height), int(width)
 
 

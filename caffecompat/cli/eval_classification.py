@@ -1,0 +1,266 @@
+"""Score a net that classifies pictures: top-1, top-5, each class, the confusion matrix.
+
+The net is a deploy prototxt, fed with the pictures of --list (lines 'path label') or --db (LMDB or LevelDB); or a
+train_val prototxt, whose TEST phase reads its own data.
+
+Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to --resize, if given, and the
+centre of the net's input size is cut out; without --resize they are resized to the input. Then mean and scale.
+Accuracy is that of Caffe's Accuracy layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from caffecompat import glog
+from caffecompat.cli.flags import UsageError, device_flags, split_commas
+from caffecompat.cli.picture_flags import parse_size, preprocess_flags, preprocess_of, size_of
+from caffecompat.cli.progress import live_line, progress_flag
+
+if TYPE_CHECKING:
+    from caffecompat.evaluate.classification import Classifier, TopK
+
+HELP = "top-1, top-5, confusion matrix"
+
+_VERB = "caffecompat eval classification"
+_LONG_TABLE, _WIDE_MATRIX = 50, 20
+
+Scorer = Callable[["Classifier"], "TopK"]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", metavar="FILE", help="deploy or train_val prototxt (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (this or --snapshots)")
+    parser.add_argument("--snapshots", metavar="PREFIX", help="score every PREFIX_iter_N.caffemodel and draw the curve")
+    parser.add_argument("--plot", metavar="FILE", help="where the curve goes: .png, .svg (default PREFIX_top1.png)")
+    parser.add_argument("--list", metavar="FILE", help="lines 'path label'")
+    parser.add_argument("--root-folder", default="", metavar="DIR", help="put before the list's paths as it is")
+    parser.add_argument("--db", metavar="DB", help="LMDB or LevelDB of labelled pictures")
+    parser.add_argument("--resize", metavar="WxH", help="resize a list's pictures to this, then cut the centre")
+    parser.add_argument("--mean-file", default="", metavar="FILE", help="mean picture (binaryproto), pixel by pixel")
+    parser.add_argument("--iterations", type=int, metavar="N", help="batches to score (default: all pictures once)")
+    parser.add_argument("--batch", type=int, metavar="N", help="pictures a batch instead of the prototxt's number")
+    parser.add_argument("--top", default="1,5", metavar="A,B", help="which k to count (default 1,5)")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one a line (synset_words.txt)")
+    parser.add_argument("--confusion", metavar="FILE", help="write the confusion matrix as CSV, rows are labels")
+    parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
+    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    preprocess_flags(parser)
+    device_flags(parser)
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    from caffecompat.cli.devices import choose_device
+    from caffecompat.evaluate.classification import Classifier
+    from caffecompat.report.palette import read_names
+    from caffecompat.report.plots import require_matplotlib
+
+    names = read_names(args.classes) if args.classes else ()
+    if args.plot:
+        require_matplotlib(args.plot)
+    device, _ = choose_device(args.gpu, args.device)
+    classifier = Classifier(
+        args.model, blob=args.blob, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage)
+    )
+    scorer = _scorer(args, classifier)
+    if args.snapshots:
+        return _score_snapshots(args, classifier, scorer)
+    _load(classifier, args.weights)
+    result = scorer(classifier)
+    if args.confusion:
+        _write_confusion(args.confusion, result)
+    names = names or _database_names(args.db)
+    if args.json:
+        print(json.dumps({"model": args.model, "weights": args.weights, **_as_json(result, names)}, indent=1))
+    else:
+        print(_table(result, names))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not args.model:
+        raise UsageError(f"{_VERB}: needs --model")
+    if bool(args.weights) == bool(args.snapshots):
+        raise UsageError(f"{_VERB}: needs --weights FILE, or --snapshots PREFIX to score all of a training's")
+    if args.list and args.db:
+        raise UsageError(f"{_VERB}: take one of --list and --db")
+    for name in ("iterations", "batch"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UsageError(f"{_VERB}: --{name} {getattr(args, name)}: at least 1")
+    if args.plot and not args.snapshots:
+        raise UsageError(f"{_VERB}: --plot draws the curve of --snapshots")
+    _ks(args)
+
+
+def _ks(args: argparse.Namespace) -> tuple[int, ...]:
+    try:
+        ks = tuple(sorted({1, *(int(part) for part in split_commas(args.top))}))
+    except ValueError:
+        ks = (0,)
+    if min(ks) < 1:
+        raise UsageError(f"{_VERB}: --top {args.top}: expected numbers, as in 1,5")
+    return ks
+
+
+def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
+    from caffecompat.evaluate.classification import LabelledPictures, score_own_labels, score_pictures
+    from caffecompat.evaluate.scored_net import own_records
+
+    ks = _ks(args)
+    if classifier.input_shape is None:
+        if args.list or args.db:
+            raise UsageError(f"{_VERB}: {args.model} reads its own data; leave out --list and --db")
+        known = own_records(classifier)
+        size = known[1] if known else classifier.net.blob_shapes[classifier.scores][0]
+        if not known and not args.iterations:
+            raise UsageError(f"{_VERB}: give --iterations: how many batches of {args.model}'s data")
+        count = args.iterations * size if args.iterations else known[0]  # type: ignore[index]
+        return _live(args, count, lambda net, report: score_own_labels(net, count, ks=ks, on_progress=report))
+    if not (args.list or args.db):
+        raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list FILE or --db DB")
+    pictures = LabelledPictures(
+        list_path=args.list or "", database=args.db or "", root=args.root_folder, mean_file=args.mean_file,
+        resize=parse_size(args.resize, "resize"), preprocess=preprocess_of(args, quiet=bool(args.mean_file)),
+    )  # fmt: skip
+    count = (
+        min(args.iterations * (args.batch or classifier.input_shape[0]), pictures.count) if args.iterations else None
+    )
+    return _live(
+        args, count or pictures.count,
+        lambda net, report: score_pictures(net, pictures, ks=ks, batch=args.batch, limit=count, on_progress=report),
+    )  # fmt: skip
+
+
+def _live(args: argparse.Namespace, total: int, work: Callable[[Any, Any], TopK]) -> Scorer:
+    def score(classifier: Classifier) -> TopK:
+        with live_line(total, "pictures", args.progress) as update:
+            return work(classifier, lambda done, result: update(done, f"top-1 {result.accuracy():.4f}"))
+
+    return score
+
+
+def _load(classifier: Classifier, weights: str) -> None:
+    classifier.load(weights)
+    if classifier.missing:
+        glog.warning(f"{weights} has no weights for: {', '.join(classifier.missing)}; they stay at initial values")
+
+
+def _database_names(database: str | None) -> tuple[str, ...]:
+    from caffecompat.data.dataset import class_names
+
+    return tuple(class_names(database)) if database else ()
+
+
+def _name(names: tuple[str, ...], index: int) -> str:
+    return names[index] if index < len(names) else str(index)
+
+
+def _plain(value: float) -> float | None:
+    """JSON knows no nan."""
+    return None if value != value else float(value)
+
+
+def _accuracies(result: TopK) -> dict[str, float | None]:
+    return {f"top{k}": _plain(result.accuracy(k)) for k in result.ks}
+
+
+def _as_json(result: TopK, names: tuple[str, ...]) -> dict[str, Any]:
+    rows = zip(result.counts.sum(1), result.recall(), result.counts.sum(0), result.precision(), strict=True)
+    return {
+        "pictures": result.total,
+        **_accuracies(result),
+        "classes": [
+            {"class": i, "name": _name(names, i), "pictures": int(labelled), "recall": _plain(recall),
+             "predicted": int(predicted), "precision": _plain(precision)}
+            for i, (labelled, recall, predicted, precision) in enumerate(rows)
+        ],
+        "confusion": result.counts.tolist(),
+    }  # fmt: skip
+
+
+def _table(result: TopK, names: tuple[str, ...]) -> str:
+    lines = []
+    if result.classes <= _LONG_TABLE:
+        width = max(len("class"), *(len(_name(names, i)) for i in range(result.classes)))
+        lines.append(f"{'class':<{width}}  {'pictures':>9}  {'right':>7}  {'predicted':>9}  {'precision':>9}")
+        rows = zip(result.counts.sum(1), result.recall(), result.counts.sum(0), result.precision(), strict=True)
+        for index, (labelled, recall, predicted, precision) in enumerate(rows):
+            lines.append(
+                f"{_name(names, index):<{width}}  {labelled:>9,}  {_share(recall):>7}  {predicted:>9,}  "
+                f"{_share(precision):>9}"
+            )
+        lines.append("")
+    if result.classes <= _WIDE_MATRIX:
+        lines += [*_matrix(result), ""]
+    confusions = result.confusions()
+    if confusions:
+        lines.append("most frequent mistakes:")
+        lines += [f"  {_name(names, a)} taken for {_name(names, b)}: {count:,}" for a, b, count in confusions]
+        lines.append("")
+    lines += [f"top-{k:<4} {result.accuracy(k):.4f}  ({result.hits[i]:,} of {result.total:,} pictures)"
+              for i, k in enumerate(result.ks)]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _matrix(result: TopK) -> list[str]:
+    """Rows are labels, columns what they were taken for."""
+    width = max(len(str(result.counts.max())), len(str(result.classes))) + 1
+    head = "label \\ taken for "
+    lines = [head + "".join(f"{i:>{width}}" for i in range(result.classes))]
+    return [
+        *lines,
+        *(f"{i:>{len(head)}}" + "".join(f"{n:>{width}}" for n in row) for i, row in enumerate(result.counts)),
+    ]
+
+
+def _share(value: float) -> str:
+    return "-" if value != value else f"{value:.4f}"
+
+
+def _write_confusion(path: str, result: TopK) -> None:
+    from caffecompat.formats.atomic import atomic_write
+
+    with atomic_write(path) as file:
+        file.write("".join(",".join(map(str, row)) + "\n" for row in result.counts.tolist()).encode())
+
+
+def _score_snapshots(args: argparse.Namespace, classifier: Classifier, scorer: Scorer) -> int:
+    from caffecompat.report.plots import PlotError, score_curve
+    from caffecompat.solver.snapshot import weight_snapshots
+
+    snapshots = weight_snapshots(args.snapshots)
+    if not snapshots:
+        raise UsageError(f"--snapshots {args.snapshots}: there is no {args.snapshots}_iter_N.caffemodel")
+    rows: list[dict[str, Any]] = []
+    for iteration, path in snapshots:
+        _load(classifier, path)
+        result = scorer(classifier)
+        rows.append({"iteration": iteration, "weights": path, **_accuracies(result), "pictures": result.total})
+        if not args.json:
+            shown = "  ".join(f"top-{k} {result.accuracy(k):.4f}" for k in result.ks)
+            print(f"iteration {iteration:>8}  {shown}", flush=True)
+    best = max(rows, key=lambda row: row["top1"] or 0)
+    out = args.plot or f"{args.snapshots}_top1.png"
+    try:
+        curves = {f"top-{k}": [(row["iteration"], row[f"top{k}"]) for row in rows] for k in _ks(args)}
+        score_curve(out, curves, f"{args.model}, {best['pictures']:,} pictures")
+    except PlotError as problem:
+        if args.plot:
+            raise
+        glog.warning(f"no curve drawn: {problem}")
+        out = None
+    if args.json:
+        print(json.dumps({"model": args.model, "snapshots": rows, "best": best, "plot": out}, indent=1))
+    else:
+        print(f"best: {best['top1']:.4f} at iteration {best['iteration']} ({best['weights']})")
+        if out:
+            print(f"wrote {out}")
+    return 0

@@ -1,0 +1,251 @@
+"""Nets that give a picture a class, and what their answers are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from caffecompat.data import Source, make_source
+from caffecompat.data.dataset import count_records
+from caffecompat.errors import CaffeCompatError
+from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.evaluate.scored_net import ScoredNet
+from caffecompat.formats.image_list import read_image_list
+from caffecompat.schema import pb
+
+__all__ = ["Classifier", "LabelledPictures", "TopK", "score_own_labels", "score_pictures"]
+
+
+class Classifier(ScoredNet):
+    """A net whose scores are vectors (N, classes) or (N, classes, 1, 1); a softmax that ends it is kept."""
+
+    keeps_softmax: ClassVar[bool] = True
+
+    def _check_scores(self, shape: tuple[int, ...]) -> None:
+        if len(shape) < 2 or shape[1] < 2 or any(size != 1 for size in shape[2:]):
+            raise CaffeCompatError(
+                f"{self.path}: blob {self.scores!r} of shape {shape} holds no scores of classes (N, classes); "
+                "name another with --blob"
+            )
+
+    def classify(self, batch: np.ndarray) -> np.ndarray:
+        """Scores (N, classes) float32 of prepared pictures (N, C, H, W)."""
+        return self.score(batch).flatten(1).cpu().numpy()
+
+
+@dataclass
+class TopK:
+    """How often the label was among the best k.
+
+    Attributes:
+        classes: how many.
+        ks: the k counted.
+        counts: (classes, classes) int64, rows are labels and columns the best class (the first of equals).
+        hits: for each k, how often at most k - 1 other classes score as well as the label or better, which is
+            the rule of Caffe's Accuracy layer: equals count against the label.
+    """
+
+    classes: int
+    ks: Sequence[int] = (1, 5)
+    counts: np.ndarray = field(init=False)
+    hits: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros((self.classes, self.classes), np.int64)
+        self.hits = [0] * len(self.ks)
+
+    def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Count a batch: scores (N, classes), labels (N,).
+
+        Raises:
+            CaffeCompatError: a label is no class.
+        """
+        index = labels.astype(np.int64)
+        wrong = np.flatnonzero((index != labels) | (index < 0) | (index >= self.classes))
+        if len(wrong):
+            value = float(labels[wrong[0]])
+            hint = "; do the labels count from 1?" if value == self.classes else ""
+            raise CaffeCompatError(
+                f"label {value:g} is no class: the net has {self.classes} (0 to {self.classes - 1}){hint}"
+            )
+        np.add.at(self.counts, (index, scores.argmax(1)), 1)
+        others = (scores >= np.take_along_axis(scores, index[:, None], 1)).sum(1) - 1
+        for at, k in enumerate(self.ks):
+            self.hits[at] += int((others < k).sum())
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    def accuracy(self, k: int = 1) -> float:
+        """Share of the pictures with the label among the best k; nan without any."""
+        return self.hits[list(self.ks).index(k)] / self.total if self.total else float("nan")
+
+    def recall(self) -> np.ndarray:
+        """Of each class, the share of its pictures taken for it (classes,); nan without any."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.counts.diagonal() / self.counts.sum(1)
+
+    def precision(self) -> np.ndarray:
+        """Of each class, the share of the pictures taken for it that belong to it (classes,); nan without any."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.counts.diagonal() / self.counts.sum(0)
+
+    def confusions(self, most: int = 10) -> list[tuple[int, int, int]]:
+        """The most frequent mistakes: (label, taken for, how often)."""
+        wrong = self.counts.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        pairs = [(int(at) // self.classes, int(at) % self.classes) for at in order]
+        return [(label, best, int(wrong[label, best])) for label, best in pairs if wrong[label, best]]
+
+
+class LabelledPictures:
+    """Pictures with class numbers, brought to a net by the rules of Caffe's data layers in TEST phase.
+
+    Args:
+        list_path: lines "path label" (ImageData), or
+        database: LMDB or LevelDB of labelled Datums (Data).
+        root: put before the list's paths as Caffe's root_folder is.
+        resize: (height, width) that a list's pictures are resized to, before the centre of the net's input size
+            is cut out; None resizes them to the input. A database's records are cut when they are larger.
+        preprocess: mean, scale, subtract.
+        mean_file: a mean picture, taken off pixel by pixel; as large as the uncropped pictures.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        list_path: str = "",
+        database: str = "",
+        root: str = "",
+        resize: tuple[int, int] | None = None,
+        preprocess: Preprocess | None = None,
+        mean_file: str = "",
+    ) -> None:
+        self._list, self._database, self._root, self._resize = list_path, database, root, resize
+        self._preprocess, self._mean_file = preprocess or Preprocess(), mean_file
+        if mean_file and (self._preprocess.mean or self._preprocess.subtract):
+            raise CaffeCompatError("take a mean file or mean values, not both")
+        self.count = len(read_image_list(list_path)) if list_path else count_records(database)
+
+    def open(self, shape: tuple[int, int, int, int]) -> Source:
+        """The batches for an input of that shape.
+
+        Raises:
+            CaffeCompatError: the pictures cannot be read, or do not fit the input.
+        """
+        batch, channels, height, width = shape
+        layer = pb.LayerParameter(name=self._list or self._database, top=["data", "label"])
+        self._set_transform(layer.transform_param, channels)
+        if self._list:
+            layer.type = "ImageData"
+            param = layer.image_data_param
+            param.source, param.root_folder, param.batch_size = self._list, self._root, batch
+            param.is_color = channels == 3
+            param.new_height, param.new_width = self._resize or (height, width)
+        else:
+            layer.type = "Data"
+            layer.data_param.source, layer.data_param.batch_size = self._database, batch
+            layer.data_param.backend = _backend(self._database)
+            layer.transform_param.force_color = channels == 3
+            layer.transform_param.force_gray = channels == 1
+        source = make_source(layer, pb.TEST)
+        if source.top_shapes[0][2:] != (height, width):
+            source.close()
+            layer.transform_param.crop_h, layer.transform_param.crop_w = height, width
+            source = make_source(layer, pb.TEST)
+        if source.top_shapes[0][1] != channels:
+            source.close()
+            raise CaffeCompatError(
+                f"{layer.name}: the pictures have {source.top_shapes[0][1]} channel(s), the net takes {channels}"
+            )
+        return source
+
+    def _set_transform(self, transform: Any, channels: int) -> None:
+        """(pixel - mean) * scale - subtract as Caffe's (pixel - mean') * scale."""
+        preprocess = self._preprocess
+        transform.scale = preprocess.scale
+        if self._mean_file:
+            transform.mean_file = self._mean_file
+        if preprocess.mean or preprocess.subtract:
+            mean = np.zeros(channels) + (preprocess.mean or 0)
+            shift = (np.zeros(channels) + (preprocess.subtract or 0)) / preprocess.scale
+            transform.mean_value.extend((mean + shift).tolist())
+
+
+def score_pictures(
+    classifier: Classifier,
+    pictures: LabelledPictures,
+    *,
+    ks: Sequence[int] = (1, 5),
+    batch: int | None = None,
+    limit: int | None = None,
+    on_progress: Callable[[int, TopK], None] = lambda done, result: None,
+) -> TopK:
+    """Score a net fed from outside.
+
+    Args:
+        batch: pictures a forward pass; None is the prototxt's number.
+        limit: how many to score; None is all.
+
+    Raises:
+        CaffeCompatError: pictures or labels cannot be read or do not fit.
+    """
+    assert classifier.input_shape is not None, "this net reads its own data"
+    size = batch or classifier.input_shape[0]
+    count = min(limit or pictures.count, pictures.count)
+    with closing(pictures.open((size, *classifier.input_shape[1:]))) as source:
+        return _score(
+            lambda: _forward(classifier, source), TopK(classifier.classes, ks), count, on_progress
+        )  # fmt: skip
+
+
+def score_own_labels(
+    classifier: Classifier,
+    count: int,
+    *,
+    ks: Sequence[int] = (1, 5),
+    on_progress: Callable[[int, TopK], None] = lambda done, result: None,
+) -> TopK:
+    """Score a net on the first `count` pictures that its own TEST-phase data layers bring."""
+
+    def following() -> tuple[np.ndarray, np.ndarray]:
+        scores, labels = classifier.next()
+        return scores.flatten(1).cpu().numpy(), labels
+
+    return _score(following, TopK(classifier.classes, ks), count, on_progress)
+
+
+def _forward(classifier: Classifier, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    data, labels = source.next()
+    return classifier.classify(data), labels
+
+
+def _score(
+    following: Callable[[], tuple[np.ndarray, np.ndarray]],
+    result: TopK,
+    count: int,
+    on_progress: Callable[[int, TopK], None],
+) -> TopK:
+    done = 0
+    while done < count:
+        scores, labels = following()
+        kept = min(len(scores), count - done)
+        result.add(scores[:kept], labels.reshape(len(labels), -1)[:kept, 0])
+        done += kept
+        on_progress(done, result)
+    return result
+
+
+def _backend(path: str) -> int:
+    from caffecompat.formats.database import detect_backend
+
+    return int(pb.DataParameter.LEVELDB if detect_backend(path) == "leveldb" else pb.DataParameter.LMDB)
