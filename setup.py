@@ -52,10 +52,12 @@ def version() -> str:
 EXTRAS = {
     "leveldb": ["plyvel>=1.5"],
     "plot": ["matplotlib>=3.7"],
+    "proto": ["grpcio-tools>=1.60"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["leveldb"],
     *EXTRAS["plot"],
+    *EXTRAS["proto"],
     "hypothesis>=6.100",
     "mypy>=1.10",
     "pytest>=8",

@@ -35,7 +35,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",
     ),
-    "Run": ("segment", "run", "demo"),
+    "Run": ("segment", "classify", "run", "demo"),
 }
 
 
@@ -57,7 +57,10 @@ def _usage() -> str:
         lines.append(group)
         lines += [f"  {name:<26}{_module(name).HELP}" for name in names]
         lines.append("")
-    lines.append("caffecompat VERB --help tells a verb's flags. Every verb takes --debug (tracebacks of errors).")
+    lines.append("caffecompat VERB --help tells a verb's flags. Every verb takes --debug (tracebacks of errors),")
+    lines.append(
+        "--proto FILE (a caffe.proto of your own fork) and --layers FILE (its layers, as torch modules in Python)."
+    )
     return "\n".join(lines)
 
 
@@ -81,6 +84,36 @@ def _split_script(tokens: list[str]) -> tuple[list[str], list[str]]:
         return tokens, []
     script = next((at for at, token in enumerate(tokens) if at and not token.startswith("-")), len(tokens))
     return tokens[: script + 1], tokens[script + 1 :]
+
+
+def _take(tokens: list[str], flag: str) -> tuple[list[str], list[str]]:
+    """Separate a flag of every verb, ``--flag VALUE`` or ``--flag=VALUE``, from the other tokens."""
+    rest, values = [], []
+    words = iter(tokens)
+    for token in words:
+        name, equals, value = token.partition("=")
+        if name not in (f"--{flag}", f"-{flag}"):
+            rest.append(token)
+        elif equals:
+            values.append(value)
+        else:
+            values.append(next(words, ""))
+            if not values[-1]:
+                raise UsageError(f"caffecompat: --{flag} needs a file")
+    return rest, values
+
+
+def _extend(protos: Sequence[str], layer_files: Sequence[str]) -> None:
+    """Take in a user's own fork: its schema, then its layers."""
+    from caffecompat.schema.user_proto import use_proto
+
+    for path in protos:
+        use_proto(path)
+    if layer_files:
+        from caffecompat.layers.user_layers import load_layers
+
+        for path in layer_files:
+            load_layers(path)
 
 
 def _print_error(message: str) -> None:
@@ -108,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens or "-debug" in tokens
     tokens = [token for token in tokens if token not in ("--debug", "-debug")]
     try:
+        tokens, protos = _take(tokens, "proto")
+        tokens, layer_files = _take(tokens, "layers")
         if tokens[:1] in (["--version"], ["-version"]):
             from caffecompat import __version__
 
@@ -117,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_usage())
             return 0 if tokens else 2
         verb, rest = _split_verb(tokens)
+        if protos or layer_files:
+            _extend(protos, layer_files)
         module, args = _parse(verb, rest)
         args.debug, args.passed_on = debug, passed_on
         return int(module.run(args))

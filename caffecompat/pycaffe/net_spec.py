@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.schema import pb
+from caffecompat.schema import pb, pool
 from caffecompat.schema.names import nearest
-from caffecompat.schema.pool import SCHEMA, is_repeated
+from caffecompat.schema.pool import is_repeated
 
 __all__ = ["Function", "NetSpec", "SpecError", "Top", "assign_proto", "layers", "param_name_dict", "params", "to_proto"]
 
@@ -44,7 +44,7 @@ def param_name_dict() -> dict[str, str]:
     """
     return {
         field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
-        for field in SCHEMA.message_types_by_name["LayerParameter"].fields
+        for field in pool.SCHEMA.message_types_by_name["LayerParameter"].fields
         if field.name.endswith("_param") and field.message_type is not None
     }
 

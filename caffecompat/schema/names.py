@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from caffecompat.schema import pool
 from caffecompat.schema.dialects import field_note, spell
 from caffecompat.schema.fields import Table
-from caffecompat.schema.pool import PACKAGE, SCHEMA
+from caffecompat.schema.pool import PACKAGE
 
 __all__ = ["UnknownField", "explain_unknown", "nearest"]
 
@@ -52,7 +53,7 @@ def explain_unknown(table: Table, name: str) -> UnknownField:
 def _owners() -> dict[str, list[str]]:
     """Every field name of the schema -> the messages that have it, named as within package ``caffe``."""
     owners: dict[str, list[str]] = {}
-    waiting = list(SCHEMA.message_types_by_name.values())
+    waiting = list(pool.SCHEMA.message_types_by_name.values())
     while waiting:
         message = waiting.pop(0)
         waiting.extend(message.nested_types)

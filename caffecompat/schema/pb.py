@@ -15,9 +15,18 @@ from typing import Any
 
 from caffecompat.schema import pool
 
+_handed_out = False
+
+
+def in_use() -> bool:
+    """Whether a class was asked for already, so that the schema can no longer change."""
+    return _handed_out
+
 
 def __getattr__(name: str) -> Any:
+    global _handed_out
     value = pool.lookup(name)
+    _handed_out = True
     globals()[name] = value
     return value
 

@@ -41,16 +41,21 @@ def read_descriptor(path: Path = DESCRIPTOR_FILE) -> FileDescriptorProto:
     return files.file[0]
 
 
-def _load() -> FileDescriptor:
+def _load(file: FileDescriptorProto) -> FileDescriptor:
     """Fill a fresh pool with the schema."""
-    file = read_descriptor()
     file.ClearField("source_code_info")
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return pool.FindFileByName(file.name)
 
 
-SCHEMA: FileDescriptor = _load()
+SCHEMA: FileDescriptor = _load(read_descriptor())
+
+
+def replace(file: FileDescriptorProto) -> None:
+    """Use another schema from now on; classes that were handed out before keep to the old one."""
+    global SCHEMA
+    SCHEMA = _load(file)
 
 
 def message_class(name: str) -> type[Message]:
