@@ -197,7 +197,7 @@ def train(rounds: int, case: Case) -> None:
     source.close()
     one, other = statistics.median(alone), statistics.median(reading)
     print(
-        f"training step on {case.name}: {one * 1e3:.0f} ms alone, {other * 1e3:.0f} ms while reading, x{other / one:.3f}"
+        f"step on {case.name}: {one * 1e3:.0f} ms alone, {other * 1e3:.0f} ms while reading, x{other / one:.3f}"
     )
 
 
