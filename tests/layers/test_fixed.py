@@ -62,8 +62,8 @@ def test_the_gradient_passes_through():
 
 def test_parameters_stay_float_and_outputs_are_on_the_grid():
     layer = make_layer(
-        'type: "InnerProductFixed" inner_product_param { num_output: 2 weight_filler { type: "xavier" } bias_term: false } '
-        "fixed_param { bit_width: 3 }",
+        'type: "InnerProductFixed" fixed_param { bit_width: 3 } '
+        'inner_product_param { num_output: 2 weight_filler { type: "xavier" } bias_term: false }',
         (1, 3),
     )
     before = layer.weight.detach().clone()

@@ -40,8 +40,7 @@ def test_training_equals_the_original(name, tmp_path, monkeypatch, log):
     trace = np.load("trace.npz")
     solver = Solver("solver.prototxt")
     solver.load_weights("init.caffemodel")
-    # A snapshot at max_iter comes before the last thinning, the one after training includes it; the trace has the latter
-    # only where the prefix's own snapshot is not due.
+    # A snapshot due at max_iter comes before the last thinning; the one after training includes it.
     blobs: dict[int, dict[str, list[np.ndarray]]] = {}
     save = solver.net.save
 
@@ -99,7 +98,12 @@ def test_ramp_bypasses_the_policy_and_min_lr_is_a_floor():
     ("fields", "iteration", "rate", "expected"),
     [
         ({"momentum": 0.9}, 5, 0.1, 0.9),
-        ({"momentum": 0.5, "momentum_policy": "poly", "max_momentum": 0.9, "momentum_power": 2.0, "max_iter": 10}, 5, 1, 0.6),
+        (
+            {"momentum": 0.5, "momentum_policy": "poly", "max_momentum": 0.9, "momentum_power": 2.0, "max_iter": 10},
+            5,
+            1,
+            0.6,
+        ),
         ({"momentum_policy": "opt"}, 0, 0.04, 0.81),
         ({"momentum_policy": "opt", "max_momentum": 0.5}, 0, 0.04, 0.5),
     ],
