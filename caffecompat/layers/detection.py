@@ -14,6 +14,7 @@ from caffecompat import glog
 from caffecompat.layers.detection_boxes import decode
 from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.detection_pixels import pixel_boxes, pixel_overlaps
+from caffecompat.layers.detection_scores import judge
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -241,46 +242,27 @@ class DetectionEvaluate(Layer):
         return rows
 
     def _compare(self, found: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """The rows [image, class, score, hit, miss], by image, class and, where the image has the class, score."""
+        """The rows [image, class, score, hit, miss]."""
+        p = self.param.detection_evaluate_param
         found = found[found[:, 0] != -1]
         images, position = np.unique(found[:, 0], return_inverse=True)
-        same = (found[:, None, 0] == there[None, :, 0]) & (found[:, None, 1] == there[None, :, 1])
-        overlaps = np.where(same, self._overlaps(found, there, images, position), -1)
-        score = np.where(same.any(1), -found[:, 2], 0)
-        order = np.lexsort((score, found[:, 1], found[:, 0]))
-        order = order[found[order, 1] != -1]
-        rows = np.zeros((len(order), 5), np.float32)
-        rows[:, :3] = found[order, :3]
+        overlaps = self._overlaps(found, there, images, position)
         if self.sizes is not None:
             self._next = (self._next + len(images)) % len(self.sizes)
-        if not len(there):
-            rows[:, 4] = 1
-            return rows
-        overlaps = overlaps[order]
-        best = overlaps.argmax(1)
-        meets = overlaps.max(1) >= np.float32(self.param.detection_evaluate_param.overlap_threshold)
-        first = np.zeros(len(order), bool)
-        first[np.unique(np.where(meets, best, -1), return_index=True)[1]] = True
-        rows[:, 3] = meets & first
-        rows[:, 4] = ~(meets & first)
-        if not self.param.detection_evaluate_param.evaluate_difficult_gt:
-            rows[meets & (there[best, 7] != 0), 3:] = 0
-        return rows
+        named = found[:, 1] != -1
+        return judge(
+            found[named], there, overlaps[named], p.overlap_threshold, difficult_counts=p.evaluate_difficult_gt
+        )
 
     def _overlaps(self, found: np.ndarray, there: np.ndarray, images: np.ndarray, position: np.ndarray) -> np.ndarray:
         """(detections, objects), in units of the image or in pixels."""
-        if self.sizes is None:
+        if self.sizes is None or not len(found):
             return pixel_overlaps(found[:, 3:7], None, there[:, 3:7], None)
         p = self.param.detection_evaluate_param
         resize = p.resize_param if p.HasField("resize_param") else None
         size = self.sizes[(self._next + np.arange(len(images))) % len(self.sizes)]
-        mine = size[position]
-        # An object of an image without detections meets none; any size will do.
-        theirs = (
-            size[np.searchsorted(images, there[:, 0]).clip(max=max(len(images) - 1, 0))] if len(images) else mine[:0]
-        )
-        if not len(images):
-            return np.zeros((0, len(there)), np.float32)
+        # An object in an image without detections meets none, so any image's size will do for it.
+        mine, theirs = size[position], size[np.searchsorted(images, there[:, 0]).clip(max=len(images) - 1)]
         return pixel_overlaps(
             *pixel_boxes(found[:, 3:7], mine[:, 0], mine[:, 1], resize),
             *pixel_boxes(there[:, 3:7], theirs[:, 0], theirs[:, 1], resize),

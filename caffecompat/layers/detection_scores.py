@@ -1,13 +1,51 @@
-"""Average precision from the rows of DetectionEvaluate: SSD's ``ComputeAP`` and the sums of its ``TestDetection``."""
+"""Hits and misses among detections, and the average precision made of them.
+
+SSD's DetectionEvaluate, ``ComputeAP`` and the sums of ``TestDetection``.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["AP_VERSIONS", "DetectionScores", "average_precision"]
+__all__ = ["AP_VERSIONS", "DetectionScores", "average_precision", "judge"]
 
 AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
 _LEAST_STEP = 1e-6  # recall steps up to this count as none
+
+
+def judge(
+    found: np.ndarray, there: np.ndarray, overlaps: np.ndarray, threshold: float, *, difficult_counts: bool
+) -> np.ndarray:
+    """Which detections found an object.
+
+    Args:
+        found: (K, 7), rows [image, class, score, box].
+        there: (G, 8), rows [image, class, instance, box, difficult].
+        overlaps: (K, G).
+        threshold: a detection's best overlap with an object of its image and class must reach it.
+        difficult_counts: False makes detections of difficult objects neither hit nor miss.
+
+    Returns:
+        (K, 5), rows [image, class, score, hit, miss] by image, class and, where the image has the class, score. An
+        object is hit once, by the best-scored of those detections to which it is the best.
+    """
+    same = (found[:, None, 0] == there[None, :, 0]) & (found[:, None, 1] == there[None, :, 1])
+    order = np.lexsort((np.where(same.any(1), -found[:, 2], 0), found[:, 1], found[:, 0]))
+    rows = np.zeros((len(order), 5), np.float32)
+    rows[:, :3] = found[order, :3]
+    if not len(there):
+        rows[:, 4] = 1
+        return rows
+    overlaps = np.where(same, overlaps, -1)[order]
+    best = overlaps.argmax(1)
+    meets = overlaps.max(1) >= np.float32(threshold)
+    first = np.zeros(len(order), bool)
+    first[np.unique(np.where(meets, best, -1), return_index=True)[1]] = True
+    rows[:, 3] = meets & first
+    rows[:, 4] = ~(meets & first)
+    if not difficult_counts:
+        rows[meets & (there[best, 7] != 0), 3:] = 0
+    return rows
 
 
 def average_precision(scores: np.ndarray, hits: np.ndarray, objects: int, version: str = "Integral") -> float:
