@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from caffecompat.threads import share_cores
 
 if TYPE_CHECKING:
+    from caffecompat import pycaffe
     from caffecompat.errors import CaffeCompatError
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
     from caffecompat.net import load_net
@@ -26,6 +27,7 @@ __all__ = [
     "load_caffemodel",
     "load_net",
     "open_caffemodel",
+    "pycaffe",
     "read_net",
     "read_solver",
     "save_caffemodel",
@@ -49,6 +51,8 @@ share_cores()  # before anything loads torch
 
 
 def __getattr__(name: str) -> Any:
+    if name == "pycaffe":
+        return importlib.import_module("caffecompat.pycaffe")
     if name not in _HOMES:
         raise AttributeError(f"module 'caffecompat' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -112,7 +112,7 @@ def test_install_twice_and_beside_a_real_caffe(tmp_path: Path) -> None:
     (tmp_path / "caffe").mkdir()
     (tmp_path / "caffe/__init__.py").write_text("real = True")
     code = (
-        "import caffecompat.pycaffe as ours; assert ours.install() is ours is ours.install()\n"
+        "import caffecompat; ours = caffecompat.pycaffe; assert ours.install() is ours is ours.install()\n"
         "import caffe; assert caffe is ours and not hasattr(caffe, 'real')"
     )
     assert python(code, tmp_path).returncode == 0
