@@ -60,11 +60,11 @@ class AnnotatedDataReader(DataReader):
         for name in ("has_seg_label", "has_lane_label"):
             if getattr(annotated, name):
                 raise DataError(f"annotated_data_param.{name} (Xilinx's joint tasks) is not supported")
+        self._expansion = _expansion(param)
         super().__init__(request, Transformer(request, resizes=True))
         self._samplers = [BatchSampler(sampler) for sampler in annotated.batch_sampler]
         self._distortion = Distortion(param.distort_param) if param.HasField("distort_param") else None
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
-        self._expansion = _expansion(param)
         self._boxed = self._decode(self.first()).type is not None
 
     def take(self, count: int) -> list[DataRecord]:
@@ -142,24 +142,27 @@ class AnnotatedDataReader(DataReader):
 
     def _painted(self, picture: np.ndarray, canvas: _Canvas, cut: Window, generator: np.random.Generator) -> np.ndarray:
         """What shows of the picture in the `cut` of the canvas, distorted, with mean_value around it."""
+        import cv2
+
         height, width, channels = picture.shape
         top, left = cut.top - canvas.top, cut.left - canvas.left  # of the cut, seen from the picture
         rows = slice(max(top, 0), max(0, min(top + cut.height, height)))
         columns = slice(max(left, 0), max(0, min(left + cut.width, width)))
         seen = picture[rows, columns]
-        if self._distortion is not None and seen.size:
+        if seen.size and self._distortion is not None:
             seen = self._distortion.picture(seen, generator)
         if seen.shape[:2] == (cut.height, cut.width):
             return seen
         mean = self._transformer.mean
-        fill = np.rint(np.zeros(1) if mean is None else mean).clip(0, 255).astype(np.uint8)
-        if len(fill) not in (1, channels):
-            raise DataError(f"{len(fill)} mean_value(s) for {channels} channel(s); give 1 or {channels}")
-        painted = np.empty((cut.height, cut.width, channels), np.uint8)
-        painted[...] = fill
-        if seen.size:
-            painted[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = seen
-        return painted
+        if mean is not None and len(mean) not in (1, channels):
+            raise DataError(f"{len(mean)} mean_value(s) for {channels} channel(s); give 1 or {channels}")
+        fill = np.broadcast_to(np.float32(0) if mean is None else np.rint(mean).clip(0, 255), channels).tolist()
+        if not seen.size:
+            return np.tile(np.array(fill, np.uint8), (cut.height, cut.width, 1))
+        above, before = rows.start - top, columns.start - left
+        below, behind = cut.height - above - seen.shape[0], cut.width - before - seen.shape[1]
+        painted = cv2.copyMakeBorder(seen, above, below, before, behind, cv2.BORDER_CONSTANT, value=fill)
+        return painted.reshape(cut.height, cut.width, channels)
 
     def _kept(self, objects: np.ndarray, window: np.ndarray) -> np.ndarray:
         """Objects in units of a window (4,), without those that do not show in it."""

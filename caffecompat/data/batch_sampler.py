@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class BatchSampler:
             )
         self._trials = param.max_trials
         self._most = param.max_sample if param.HasField("max_sample") else param.max_trials
-        self._measure = ""
+        self.measure = ""  # which of _MEASURES the constraint is about; "" asks nothing
         self._limits: tuple[np.float32, np.float32] = np.float32(-np.inf), np.float32(np.inf)
         for name in reversed(("jaccard_overlap", "sample_coverage", "object_coverage")):
             self._demand(name)
@@ -50,44 +50,59 @@ class BatchSampler:
         low, high = (f"{side}_{name}" for side in ("min", "max"))
         constraint = self._constraint
         if constraint.HasField(low) or constraint.HasField(high):
-            self._measure = name
+            self.measure = name
             self._limits = (
                 np.float32(getattr(constraint, low) if constraint.HasField(low) else -np.inf),
                 np.float32(getattr(constraint, high) if constraint.HasField(high) else np.inf),
             )
 
-    def draw(self, objects: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """(K, 4) parts of a picture whose objects' boxes are (G, 4)."""
-        trials = self._trials if self._measure else min(self._trials, self._most)
-        boxes = self._boxes(generator.random((4, trials), np.float32))
-        if self._measure:
-            boxes = boxes[self._satisfied(boxes, objects)]
-        return boxes[: self._most]
-
-    def _boxes(self, chance: np.ndarray) -> np.ndarray:
+    def boxes(self, generator: np.random.Generator) -> np.ndarray:
+        """(K, 4) parts of a picture, whatever the constraint."""
+        trials = self._trials if self.measure else min(self._trials, self._most)
+        chance = generator.random((4, trials), np.float32)
         scale = self._scales[0] + (self._scales[1] - self._scales[0]) * chance[0]
         ratio = self._ratios[0] + (self._ratios[1] - self._ratios[0]) * chance[1]
-        ratio = ratio.clip(scale**2, 1 / scale**2)
-        sides = np.stack([scale * np.sqrt(ratio), scale / np.sqrt(ratio)])
-        corner = np.maximum(1 - sides, 0) * chance[2:]
-        return np.concatenate([corner, corner + sides]).T
+        root = np.sqrt(ratio.clip(scale**2, 1 / scale**2))
+        boxes = np.empty((trials, 4), np.float32)
+        for axis, side in enumerate((scale * root, scale / root)):
+            boxes[:, axis] = np.maximum(1 - side, 0) * chance[2 + axis]
+            boxes[:, axis + 2] = boxes[:, axis] + side
+        return boxes
 
-    def _satisfied(self, boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """(K,) whether the measure of some one object lies within the limits."""
-        if self._measure == "jaccard_overlap":
-            values = jaccard(boxes, objects)
-        elif self._measure == "sample_coverage":
-            values = coverage(boxes, objects)
-        else:
-            values = coverage(objects, boxes).T
-        low, high = self._limits
-        return np.any((values >= low) & (values <= high), axis=1)
+    def chosen(self, boxes: np.ndarray, values: np.ndarray | None) -> np.ndarray:
+        """Those of the boxes that count; `values` (K, G) are their measures with each object."""
+        if values is not None:
+            low, high = self._limits
+            boxes = boxes[np.any((values >= low) & (values <= high), axis=1)]
+        return boxes[: self._most]
+
+
+_MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "jaccard_overlap": jaccard,
+    "sample_coverage": coverage,
+    "object_coverage": lambda boxes, objects: coverage(objects, boxes).T,
+}
 
 
 def pick_sample(
     samplers: Sequence[BatchSampler], objects: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray | None:
-    """One of all the parts that the samplers found, by chance: (4,), within the picture; None if there is none."""
-    found = [sampler.draw(objects, generator) for sampler in samplers if sampler.on_original]
-    parts = np.concatenate(found) if found else np.empty((0, 4))
+    """One of all the parts that the samplers found in a picture with objects (G, 4), by chance; None if there is none.
+
+    Returns:
+        (4,), within the picture.
+    """
+    active = [sampler for sampler in samplers if sampler.on_original]
+    drawn = [sampler.boxes(generator) for sampler in active]
+    found = []
+    for measure in {sampler.measure: None for sampler in active}:  # the boxes of all samplers with it at once
+        places = [place for place, sampler in enumerate(active) if sampler.measure == measure]
+        boxes = np.concatenate([drawn[place] for place in places])
+        values = _MEASURES[measure](boxes, objects) if measure else None
+        at = 0
+        for place in places:
+            end = at + len(drawn[place])
+            found.append(active[place].chosen(boxes[at:end], None if values is None else values[at:end]))
+            at = end
+    parts = np.concatenate(found) if found else np.empty((0, 4), np.float32)
     return parts[generator.integers(len(parts))].clip(0, 1) if len(parts) else None

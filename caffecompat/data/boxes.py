@@ -15,15 +15,16 @@ FULL = np.array([0, 0, 1, 1], np.float32)  # the whole picture
 
 def areas(boxes: np.ndarray) -> np.ndarray:
     """(...) areas of (..., 4) boxes; 0 for those turned inside out."""
-    sides = boxes[..., 2:] - boxes[..., :2]
-    return np.where((sides < 0).any(-1), np.float32(0), sides.prod(-1))
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(A, B) areas that (A, 4) and (B, 4) boxes share."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return np.maximum(high - low, 0).prod(-1)
+    sides = np.maximum(high - low, 0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> np.ndarray:

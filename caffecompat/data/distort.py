@@ -85,7 +85,6 @@ def _in_hsv(picture: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
     """The table applied to one channel of hue, saturation, value."""
     import cv2
 
-    tables = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
-    tables[:, channel] = table
-    hsv = cv2.LUT(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV), tables[None])
+    hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, channel), table), hsv, channel)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)

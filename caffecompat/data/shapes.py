@@ -25,7 +25,7 @@ _BITS = 3
 
 
 class Shape(NamedTuple):
-    """One object: its class in SHAPES, and what it spans, left and top up to but without right and bottom, in pixels."""
+    """One object: its class in SHAPES, and the pixels it spans, left and top up to but not with right and bottom."""
 
     name: str
     box: tuple[int, int, int, int]

@@ -55,5 +55,5 @@ def test_which_layers_bring_data() -> None:
     known = ("Data", "ImageData", "ImageSegData", "DenseImageData", "HDF5Data", "DummyData", "MemoryData", "Input")
     assert all(map(is_data_layer, known))
     assert not is_data_layer("Convolution")
-    with pytest.raises(DataError, match="'Convolution' is not a data layer; known: .*Data, Dense"):
+    with pytest.raises(DataError, match=r"'Convolution' is not a data layer; known: .*Data, Dense"):
         make_source(layer('type: "Convolution"'), 0)
