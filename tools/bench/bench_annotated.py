@@ -45,7 +45,8 @@ SAMPLERS = "batch_sampler { max_sample: 1 max_trials: 1 } " + " ".join(
 )
 DISTORT = (
     "distort_param { brightness_prob: 0.5 brightness_delta: 32 contrast_prob: 0.5 contrast_lower: 0.5 "
-    "contrast_upper: 1.5 hue_prob: 0.5 hue_delta: 18 saturation_prob: 0.5 saturation_lower: 0.5 saturation_upper: 1.5 } "
+    "contrast_upper: 1.5 hue_prob: 0.5 hue_delta: 18 saturation_prob: 0.5 saturation_lower: 0.5 "
+    "saturation_upper: 1.5 } "
 )
 EXPAND = "expand_param { prob: 0.5 max_expand_ratio: 4 } "
 
