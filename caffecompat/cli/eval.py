@@ -3,6 +3,7 @@
     caffecompat eval segmentation --model deploy.prototxt --weights net.caffemodel \\
         --list val.txt --mean 73,82,72 --scale 0.022
     caffecompat eval segmentation --model deploy.prototxt --snapshots snapshots/espnet --list val.txt --plot miou.png
+    caffecompat eval detection --model deploy.prototxt --weights ssd.caffemodel --list VOC2007 --mean 104,117,123
     caffecompat eval classification --model deploy.prototxt --weights net.caffemodel --db val_lmdb --mean 104,117,123
 """
 
@@ -12,9 +13,9 @@ import argparse
 import importlib
 from types import ModuleType
 
-HELP = "score a net: segmentation (IoU per class), classification (top-k)"
+HELP = "score a net: segmentation (IoU), detection (mAP), classification (top-k)"
 
-_TASKS = ("segmentation", "classification")
+_TASKS = ("segmentation", "detection", "classification")
 
 
 def _module(task: str) -> ModuleType:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 HELP = "run a segmentation net on pictures or folders: overlays, classes"
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER", help="pictures, and folders of them")
@@ -59,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
     import os
 
     from caffecompat.cli.devices import choose_device
+    from caffecompat.cli.picture_files import find_pictures, grey, read_picture_file
     from caffecompat.evaluate import Segmenter
     from caffecompat.report.palette import load_palette, read_names
 
-    files = _find_pictures(args.pictures)
+    files = find_pictures(args.pictures)
     device, _ = choose_device(args.gpu, args.device)
     segmenter = Segmenter(
         args.model, args.weights, blob=args.blob, device=device, size=size_of(args),
@@ -79,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     with live_line(len(files), "pictures", args.progress) as update:
         for count, (path, name) in enumerate(files, 1):
             try:
-                picture = _read(path)
-                classes = segmenter.classify(picture if segmenter.color else _grey(picture), preprocess)
+                picture = read_picture_file(path)
+                classes = segmenter.classify(picture if segmenter.color else grey(picture), preprocess)
             except CaffeCompatError as problem:
                 failed.append({"picture": path, "error": str(problem)})
                 glog.error(str(problem))
@@ -108,55 +107,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"caffecompat segment: --at {args.at}: expected picture or net")
 
 
-def _find_pictures(given: list[str]) -> list[tuple[str, str]]:
-    """(path, name without extension below the output folder); a folder's pictures keep their places in it."""
-    import os
-    from pathlib import Path
-
-    found: list[tuple[str, str]] = []
-    for path in given:
-        if not os.path.isdir(path):
-            found.append((path, Path(path).stem))
-            continue
-        inside = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in _PICTURES)
-        if not inside:
-            raise UsageError(f"caffecompat segment: the folder {path} holds no pictures ({' '.join(_PICTURES)})")
-        found += [(str(file), file.relative_to(path).with_suffix("").as_posix()) for file in inside]
-    taken: set[str] = set()
-    unique = []
-    for path, stem in found:
-        name, again = stem, 1
-        while name in taken:
-            again += 1
-            name = f"{stem}_{again}"
-        taken.add(name)
-        unique.append((path, name))
-    return unique
-
-
-def _read(path: str) -> np.ndarray:
-    """A picture file as (H, W, 3) BGR."""
-    from caffecompat.formats.picture import decode_picture, is_cut_off
-
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise CaffeCompatError(f"cannot read {path}: {error.strerror}") from None
-    picture = decode_picture(data)
-    if picture is None:
-        raise CaffeCompatError(f"{path} is not a picture that OpenCV can decode ({len(data)} bytes)")
-    if is_cut_off(data):
-        raise CaffeCompatError(f"{path} is cut off: the picture's end is missing after {len(data)} bytes")
-    return picture
-
-
-def _grey(picture: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[:, :, None]
-
-
 def _write(
     args: argparse.Namespace, stem: str, picture: np.ndarray, classes: np.ndarray, palette: Palette
 ) -> list[str]:
@@ -165,6 +115,7 @@ def _write(
 
     import numpy as np
 
+    from caffecompat.cli.picture_files import save_png
     from caffecompat.formats.picture import resize_picture
     from caffecompat.report.overlay import legend, overlay
 
@@ -182,16 +133,8 @@ def _write(
         outputs[f"{stem}_colors.png"] = palette.paint(classes)
     os.makedirs(os.path.dirname(stem), exist_ok=True)
     for path, content in outputs.items():
-        _save(path, content)
+        save_png(path, content)
     return list(outputs)
-
-
-def _save(path: str, picture: np.ndarray) -> None:
-    from caffecompat.formats.atomic import atomic_write
-    from caffecompat.formats.picture import encode_picture
-
-    with atomic_write(path) as file:
-        file.write(encode_picture(picture, "png") or b"")
 
 
 def _shares(classes: np.ndarray, palette: Palette) -> dict[str, Any]:

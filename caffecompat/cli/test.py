@@ -13,6 +13,9 @@ from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_co
 from caffecompat.cli.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caffecompat.layers.detection_scores import DetectionScores
     from caffecompat.net import Net
 
 HELP = "score a model: the mean of each output over some batches"
@@ -24,6 +27,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="batches to run (default 50)")
     parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    parser.add_argument("--ap-version", default="11point", metavar="V",
+                        help="average precision of detections: 11point (default), MaxIntegral or Integral")  # fmt: skip
     add_switch(
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
     )
@@ -38,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"caffecompat test: needs --{name}")
     if args.iterations < 1:
         raise UsageError(f"caffecompat test: --iterations {args.iterations}: at least 1")
+    if args.ap_version not in ("11point", "MaxIntegral", "Integral"):
+        raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: 11point, MaxIntegral or Integral")
 
     from caffecompat.cli.devices import choose_device
     from caffecompat.data import make_source
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     net.to(device)
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:
-        loss, sums = _accumulate(net, args.iterations, update)
+        loss, sums, detections = _accumulate(net, args.iterations, update)
     glog.info(f"Loss: {glog.number(loss / args.iterations)}", "caffe.cpp:309")
     for name, totals in sums.items():
         weight = net.loss_weights.get(name, 0.0)
@@ -59,22 +66,34 @@ def run(args: argparse.Namespace) -> int:
             mean = total / args.iterations
             suffix = f" (* {glog.number(weight)} = {glog.number(weight * mean)} loss)" if weight else ""
             glog.info(f"{name} = {glog.number(mean)}{suffix}", "caffe.cpp:321")
+    for index, (name, scores) in enumerate(detections.items()):
+        mean = glog.number(scores.mean(args.ap_version))
+        glog.info(f"    Test net output #{index}: {name} = {mean}", "caffe.cpp:454")
     return 0
 
 
-def _accumulate(net: Net, iterations: int, update: object) -> tuple[float, dict[str, list[float]]]:
+def _accumulate(
+    net: Net, iterations: int, update: Callable[[int, str], None]
+) -> tuple[float, dict[str, list[float]], dict[str, DetectionScores]]:
+    """The loss and each element of the outputs, summed; of outputs that judge detections, the scores (Xilinx)."""
     import torch
 
-    loss = 0.0
-    sums: dict[str, list[float]] = {}
+    from caffecompat.layers.detection_scores import DetectionScores
+
+    judging = {top for layer in net.layers if layer.type == "DetectionEvaluate" for top in layer.tops}
+    detections = {name: DetectionScores() for name in net.outputs if name in judging}
+    loss, sums = 0.0, dict[str, list[float]]()
     with torch.no_grad():
         for batch in range(iterations):
             tops = net.forward()
             loss += float(net.loss(tops))
             for name in net.outputs:
+                if name in detections:
+                    detections[name].add(tops[name].cpu().numpy())
+                    continue
                 values = tops[name].double().flatten().tolist()
                 for value in values:
                     glog.info(f"Batch {batch}, {name} = {glog.number(value)}", "caffe.cpp:304")
                 sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * len(values)), values, strict=True)]
-            update(batch + 1, "")  # type: ignore[operator]
-    return loss, sums
+            update(batch + 1, "")
+    return loss, sums, detections

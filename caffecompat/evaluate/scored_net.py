@@ -174,7 +174,7 @@ def own_records(scored: ScoredNet) -> tuple[int, int] | None:
             return len(read_pair_list(find_file(image.source, scored.path))), image.batch_size
         if layer.type == "ImageData":
             return len(read_image_list(find_file(image.source, scored.path))), image.batch_size
-        if layer.type == "Data":
+        if layer.type in ("Data", "AnnotatedData"):
             with open_database(find_file(data.source, scored.path)) as database:
                 return len(database), data.batch_size
     return None

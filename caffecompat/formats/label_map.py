@@ -13,7 +13,7 @@ from typing import Any
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import parse_text, pb
 
-__all__ = ["LabelMap", "LabelMapError", "read_class_numbers", "read_label_map"]
+__all__ = ["LabelMap", "LabelMapError", "parse_label_map", "read_class_numbers", "read_label_map"]
 
 
 class LabelMapError(CaffeCompatError):
@@ -49,13 +49,26 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
         LabelMapError: the file cannot be read, or gives a name or a number twice.
         PrototxtError: it is no label map; names line and column.
     """
-    items = _read(path)
+    return parse_label_map(_text(path), os.fspath(path))
+
+
+def parse_label_map(text: str, name: str = "<text>", *, unique: bool = True) -> LabelMap:
+    """The label map of a text; `name` is for messages.
+
+    Args:
+        unique: False lets several names have one number, which then goes by the first of them (as annotations may).
+
+    Raises:
+        LabelMapError, PrototxtError: as `read_label_map`.
+    """
     names: dict[int, str] = {}
-    for item in items:
-        if item.label in names or item.name in names.values():
-            raise LabelMapError(f"{os.fspath(path)}: the class {item.name!r} (label {item.label}) is given twice")
-        names[item.label] = item.name
-    return LabelMap(names, {item.label: item.display_name or item.name for item in items})
+    display: dict[int, str] = {}
+    for item in _items(text, name):
+        if unique and (item.label in names or item.name in names.values()):
+            raise LabelMapError(f"{name}: the class {item.name!r} (label {item.label}) is given twice")
+        names.setdefault(item.label, item.name)
+        display.setdefault(item.label, item.display_name or item.name)
+    return LabelMap(names, display)
 
 
 def read_class_numbers(path: str | os.PathLike[str], *, unique: bool = False) -> dict[str, int]:
@@ -68,22 +81,24 @@ def read_class_numbers(path: str | os.PathLike[str], *, unique: bool = False) ->
         LabelMapError, PrototxtError: as `read_label_map`.
     """
     numbers: dict[str, int] = {}
-    for item in _read(path):
+    for item in _items(_text(path), os.fspath(path)):
         if unique and item.name in numbers:
             raise LabelMapError(f"{os.fspath(path)}: there are many duplicates of name: {item.name}")
         numbers[item.name] = item.label
     return numbers
 
 
-def _read(path: str | os.PathLike[str]) -> Sequence[Any]:
-    """The items of a label map."""
+def _text(path: str | os.PathLike[str]) -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read()
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise LabelMapError(f"cannot read the label map {os.fspath(path)}: {reason}") from None
-    items: Sequence[Any] = parse_text(text, pb.LabelMap(), name=os.fspath(path)).item
+
+
+def _items(text: str, name: str) -> Sequence[Any]:
+    items: Sequence[Any] = parse_text(text, pb.LabelMap(), name=name).item
     if not items:
-        raise LabelMapError(f'{os.fspath(path)} has no classes; expected item {{ name: "..." label: N }}')
+        raise LabelMapError(f'{name} has no classes; expected item {{ name: "..." label: N }}')
     return items

@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.schema import pb
 
-__all__ = ["pixel_boxes", "pixel_overlaps"]
+__all__ = ["pixel_areas", "pixel_boxes", "pixel_overlaps"]
 
 Sizes = np.ndarray | int
 
@@ -33,7 +33,7 @@ def pixel_boxes(boxes: np.ndarray, height: Sizes, width: Sizes, resize: Any = No
     if mode == pb.ResizeParameter.FIT_LARGE_SIZE_AND_PAD:
         boxes = _without_padding(boxes, height, width, resize)
     corners = np.clip(boxes, 0, 1).astype(np.float32) * scale
-    return corners, _areas(corners, 1)
+    return corners, pixel_areas(corners)
 
 
 def _without_padding(boxes: np.ndarray, height: Sizes, width: Sizes, resize: Any) -> np.ndarray:
@@ -47,6 +47,11 @@ def _without_padding(boxes: np.ndarray, height: Sizes, width: Sizes, resize: Any
     # A box wholly in the padding stays where it is, as in the original.
     apart = np.any((boxes[:, :2] >= high) | (boxes[:, 2:] <= low), axis=1)
     return np.where(apart[:, None], boxes, moved).astype(np.float32)
+
+
+def pixel_areas(corners: np.ndarray) -> np.ndarray:
+    """Areas (K) of boxes (K, 4) in pixels; one from 3 to 5 is 3 wide."""
+    return _areas(corners, 1)
 
 
 def _areas(corners: np.ndarray, more: int) -> np.ndarray:

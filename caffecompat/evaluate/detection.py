@@ -1,0 +1,223 @@
+"""What a detector's boxes are worth: mean average precision as SSD, Pascal VOC and COCO compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import numpy as np
+
+from caffecompat.data.parallel import ordered_map
+from caffecompat.errors import CaffeCompatError
+from caffecompat.evaluate.coco_metric import CocoScores, coco_scores
+from caffecompat.evaluate.detection_sets import DetectionSetError, LabelledPicture, LabelledPictures
+from caffecompat.evaluate.detector import Detector
+from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.formats.detections import Detection
+from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
+from caffecompat.layers.detection_scores import DetectionScores, judge
+from caffecompat.threads import loader_threads
+
+__all__ = ["DetectionTally", "score_detections", "score_detector", "score_own_detections"]
+
+Size = tuple[int, int]
+
+
+class DetectionTally:
+    """Detections and objects of a data set, picture by picture.
+
+    Args:
+        classes: numbers of the classes, without the background.
+
+    Attributes:
+        found: (K, 7) rows [picture, class, score, xmin, ymin, xmax, ymax] in units of the picture, of each picture.
+        there: (G, 8) rows [picture, class, instance, xmin, ymin, xmax, ymax, difficult], of each picture.
+        sizes: (height, width) of each picture; None where nobody knows.
+    """
+
+    def __init__(self, classes: Sequence[int]) -> None:
+        self.classes = list(classes)
+        self.found: list[np.ndarray] = []
+        self.there: list[np.ndarray] = []
+        self.sizes: list[Size | None] = []
+
+    def add(self, found: np.ndarray, objects: np.ndarray, size: Size | None) -> None:
+        """Add a picture: rows [class, score, box], and rows [class, instance, box, difficult]."""
+        number = len(self.sizes)
+        self.found.append(np.insert(found, 0, number, axis=1))
+        self.there.append(np.insert(objects, 0, number, axis=1))
+        self.sizes.append(size)
+
+    @property
+    def pictures(self) -> int:
+        return len(self.sizes)
+
+    def scores(self, threshold: float = 0.5, *, difficult_counts: bool = False) -> DetectionScores:
+        """Hits and misses as SSD's DetectionEvaluate and Pascal VOC tell them apart.
+
+        Where the picture's size is known, boxes are compared in pixels, one from 3 to 5 being 3 wide.
+        """
+        scores = DetectionScores()
+        there = _together(self.there, 8)
+        counted = there if difficult_counts else there[there[:, 7] == 0]
+        counts = [[-1, label, (counted[:, 1] == label).sum(), -1, -1] for label in self.classes]
+        scores.add(np.array(counts, np.float32).reshape(-1, 5))
+        for found, objects, size in zip(self.found, self.there, self.sizes, strict=True):
+            overlaps = _overlaps(found[:, 3:], objects[:, 3:7], size)
+            scores.add(judge(found, objects, overlaps, threshold, difficult_counts=difficult_counts))
+        return scores
+
+    def coco(self) -> CocoScores:
+        """As pycocotools; difficult objects are crowds."""
+        found, there = (np.concatenate(self.in_pixels(rows)) for rows in (self.found, self.there))
+        return coco_scores(found, there, np.array(self.classes))
+
+    def in_pixels(self, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`found` or `there` with boxes in pixels, float64; unchanged where a size is not known."""
+        result = [np.zeros((0, 8 if rows is self.there else 7))]
+        for one, size in zip(rows, self.sizes, strict=True):
+            scaled = one.astype(np.float64)
+            if size is not None:
+                scaled[:, 3:7] *= np.tile(size[::-1], 2)
+            result.append(scaled)
+        return result
+
+
+def _together(rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    return np.concatenate([np.zeros((0, columns)), *rows])
+
+
+def _overlaps(found: np.ndarray, objects: np.ndarray, size: Size | None) -> np.ndarray:
+    if size is None:
+        return pixel_overlaps(found, None, objects, None)
+    scale = np.array([size[1], size[0]] * 2, np.float32)
+    a, b = found * scale, objects * scale
+    return pixel_overlaps(a, pixel_areas(a), b, pixel_areas(b))
+
+
+def score_detector(
+    detector: Detector,
+    pictures: LabelledPictures,
+    preprocess: Preprocess,
+    *,
+    limit: int | None = None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> DetectionTally:
+    """Run a net fed from outside over a data set, reading ahead in other threads.
+
+    Raises:
+        CaffeCompatError: a picture or its annotations cannot be read, or have classes that the net does not.
+    """
+
+    def read(index: int) -> tuple[LabelledPicture, np.ndarray]:
+        labelled = pictures.load(index, color=detector.color)
+        _check_classes(labelled, detector.labels_known)
+        assert labelled.picture is not None
+        return labelled, detector.prepare(labelled.picture, preprocess)
+
+    tally = DetectionTally(detector.labels_known)
+    count = len(pictures) if limit is None else min(limit, len(pictures))
+    reading = ordered_map(read, range(count), loader_threads())
+    while batch := list(islice(reading, detector.batch)):
+        found = detector.detect_batch(np.concatenate([prepared for _, prepared in batch]))
+        for (labelled, _), rows in zip(batch, found, strict=True):
+            tally.add(_clipped(rows), labelled.objects, labelled.size)
+        on_progress(tally.pictures)
+    return tally
+
+
+def _clipped(rows: np.ndarray) -> np.ndarray:
+    """Boxes cut off at the picture's edges."""
+    rows[:, 2:] = rows[:, 2:].clip(0, 1)
+    return rows
+
+
+def _check_classes(labelled: LabelledPicture, classes: Sequence[int]) -> None:
+    unknown = sorted(set(labelled.objects[:, 0].astype(int).tolist()) - set(classes))
+    if unknown:
+        raise DetectionSetError(
+            f"{labelled.name} has objects of class {unknown[0]}; the net finds classes {classes[0]} to {classes[-1]}. "
+            "Is the label map that of the net (--labelmap)?"
+        )
+
+
+def score_own_detections(
+    detector: Detector, count: int, on_progress: Callable[[int], None] = lambda done: None
+) -> DetectionTally:
+    """Score a net on the first `count` pictures that its own TEST-phase data layers bring."""
+    tally = DetectionTally(detector.labels_known)
+    sizes = detector.own_sizes()
+    while tally.pictures < count:
+        for found, objects in detector.next_pictures()[: count - tally.pictures]:
+            known = sizes[tally.pictures % len(sizes)] if sizes else None
+            tally.add(_clipped(found), objects, known)
+        on_progress(tally.pictures)
+    return tally
+
+
+def score_detections(results: Sequence[Detection], pictures: LabelledPictures) -> DetectionTally:
+    """Score a file of results.
+
+    Pictures go by the file's name, its path or (COCO) number, classes by name, category or number.
+
+    Raises:
+        CaffeCompatError: results name pictures or classes that the data set does not have.
+    """
+    classes = pictures.label_map
+    labels = sorted(label for label in classes.names if label) or None
+    by_picture: dict[str, list[Detection]] = {}
+    for detection in results:
+        by_picture.setdefault(detection.image, []).append(detection)
+    number_of = _class_finder(pictures)
+    rows, objects, sizes = [], [], []
+    for index in range(len(pictures)):
+        labelled = pictures.load(index, picture=False)
+        mine = next((by_picture.pop(n) for n in _spellings(pictures, index) if n in by_picture), [])
+        scale = np.array([labelled.size[1], labelled.size[0]] * 2, np.float64)
+        boxes = np.array([d.box for d in mine]).reshape(-1, 4) / scale
+        heads = np.array([[number_of(d.label), d.score] for d in mine]).reshape(-1, 2)
+        rows.append(np.concatenate([heads, boxes], 1))
+        objects.append(labelled.objects)
+        sizes.append(labelled.size)
+    if by_picture:
+        some = ", ".join(list(by_picture)[:5])
+        raise CaffeCompatError(
+            f"the results are of {len(by_picture)} pictures that the data set does not have ({some}, ...); it has "
+            f"{', '.join(next(pictures.names(index)) for index in range(min(3, len(pictures))))}, ..."
+        )
+    if labels is None:
+        labels = sorted({int(label) for part in objects for label in part[:, 0]})
+    tally = DetectionTally(labels)
+    for found, there, size in zip(rows, objects, sizes, strict=True):
+        tally.add(found, there, size)
+    return tally
+
+
+def _spellings(pictures: LabelledPictures, index: int) -> list[str]:
+    names = list(pictures.names(index))
+    # COCO's numbers lose the zeros that fill up file names.
+    return names + [str(int(name)) for name in names if name.isdigit()]
+
+
+def _class_finder(pictures: LabelledPictures) -> Callable[[str], int]:
+    """From what results call a class to its number."""
+    label_map = pictures.label_map
+    numbers = {**{title: label for label, title in label_map.display.items()}, **label_map.labels}
+    by_length = sorted(numbers, key=len, reverse=True)
+
+    def find(text: str) -> int:
+        if text in numbers:
+            return numbers[text]
+        if text.isdigit() and (not numbers or int(text) in label_map.names):
+            return int(text)
+        # VOC's files are called after a prefix and the class: comp4_det_test_dog.txt.
+        ends = next((name for name in by_length if text.endswith(name)), None)
+        if ends is None:
+            raise CaffeCompatError(
+                f"the results have the class {text!r}, which the label map has not: {', '.join(list(numbers)[:12])}"
+                if numbers
+                else f"the results call a class {text!r}; give its number with --labelmap"
+            )
+        return numbers[ends]
+
+    return find
