@@ -5,7 +5,8 @@ any fork and any size opens in milliseconds: LayerParameter numbers that forks u
 passed over, and protobuf's limit of 2 GiB does not apply.
 
 Field numbers (BVLC caffe.proto): NetParameter 1 name, 2 layers (V1 and V0), 100 layer;
-LayerParameter 1 name, 2 type, 7 blobs; V1LayerParameter 1 layer (V0), 4 name, 5 type (enum), 6 blobs;
+LayerParameter 1 name, 2 type, 3 bottom, 4 top, 7 blobs; V1LayerParameter 1 layer (V0), 2 bottom, 3 top, 4 name,
+5 type (enum), 6 blobs;
 V0LayerParameter 1 name, 2 type, 50 blobs.
 """
 
@@ -39,6 +40,7 @@ _GENERATION = {_V2_LAYER: "V2", 2: "V1"}  # by field number in NetParameter
 _NET_FIELDS = {*range(1, 9), _V2_LAYER, 200, 201}  # 200 and 201: Jacinto's quantization
 
 # By generation: field numbers of name, type and blobs, and the wire type of the type.
+_DATA_BLOBS = {"V2": (3, 4), "V1": (2, 3), "V0": (0, 0)}  # field numbers of bottom and top
 _LAYOUT = {"V2": (1, 2, 7, BYTES), "V1": (4, 5, 6, VARINT), "V0": (1, 2, 50, BYTES)}
 
 
@@ -107,6 +109,9 @@ class _NetReader:
         name_number, type_number, blobs_number, type_wire = _LAYOUT[generation]
         name, kind = "", ""
         blobs: list[WireBlob] = []
+        bottom_number, top_number = _DATA_BLOBS[generation]
+        bottoms: list[str] = []
+        tops: list[str] = []
         self.inside = f"layer {len(self.net.layers)}"
         while at < end:
             number, wire, value, stop = read_field(data, at, end)
@@ -127,9 +132,11 @@ class _NetReader:
                 blobs.append(read_blob(self.file, value, stop, where))
                 self.net.dialect = blobs[-1].fork or self.net.dialect
                 self.inside = layer
+            elif number in (bottom_number, top_number) and wire == BYTES:
+                (bottoms if number == bottom_number else tops).append(self._text(value, stop))
             at = stop
         self.generations[generation] = None
-        self.net.layers.append(LayerWeights(name, kind, list(blobs)))
+        self.net.layers.append(LayerWeights(name, kind, list(blobs), bottoms, tops))
 
     def _type(self, generation: str, value: int, stop: int) -> str:
         if generation == "V2":

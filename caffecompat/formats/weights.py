@@ -77,12 +77,15 @@ class StoredBlob(ABC):
 class LayerWeights:
     """A layer of the file: Caffe's present name for its type ("" in HDF5 files) and its blobs.
 
-    A blob is None where an HDF5 file leaves it out because another layer owns it.
+    A blob is None where an HDF5 file leaves it out because another layer owns it. `bottoms` and `tops` are the
+    names of the layer's data blobs, as far as the file tells them (HDF5 and V0 do not).
     """
 
     name: str
     type: str
     blobs: list[StoredBlob | None]
+    bottoms: list[str] = field(default_factory=list)
+    tops: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

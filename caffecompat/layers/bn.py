@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.norm_blobs import arrange, statistics
 from caffecompat.layers.normalization import normalise_by_batch
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
@@ -66,6 +68,26 @@ class BN(Layer):
                 raise LayerError("bn_mode INFERENCE computes no statistics, so it has one top")
             self.add_blob("scale", shape, p.scale_filler)
             self.add_blob("shift", shape, p.shift_filler)
+
+    def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:
+        """Take the blobs of any batch normalization that stores statistics; ENet's form has no place for these.
+
+        Raises:
+            LayerError: they would have to be folded (`bn_mode: INFERENCE`), which takes the eps of their own layer.
+        """
+        shape = self.scale.shape
+        if self.keeps_statistics:
+            arranged = arrange(blobs, "pspnet", shape[1])
+            return blobs if arranged is blobs else [blob.reshape(shape) for blob in arranged]
+        parts = statistics(blobs, "pspnet", shape[1])
+        if parts is None:
+            return blobs
+        if self.folded:
+            raise LayerError(
+                "the file's batch normalization has statistics, bn_mode INFERENCE is scale and shift alone; "
+                "load it with bn_mode LEARN"
+            )
+        return [parts["scale"].reshape(shape), parts["bias"].reshape(shape)]
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """One multiply-add a value, as at deployment."""

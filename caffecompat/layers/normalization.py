@@ -12,17 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.norm_blobs import LAYOUTS, arrange
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
 __all__ = ["LRN", "MVN", "BatchNorm", "normalise_by_batch"]
 
-_BLOBS = {
-    "bvlc": ("mean", "variance", "factor"),
-    "xilinx": ("scale", "bias", "mean", "variance", "unused"),
-    "nvcaffe": ("mean", "variance", "factor"),
-    "nvcaffe affine": ("mean", "variance", "factor", "scale", "bias"),
-}
 _STATISTICS = ("mean", "variance", "factor", "unused")
 
 
@@ -80,7 +75,7 @@ class BatchNorm(Layer):
         self.register_parameter("scale", None)
         self.register_parameter("bias", None)
         fillers = {"scale": "scale_filler", "bias": "bias_filler"}
-        for name in _BLOBS[self.layout]:
+        for name in LAYOUTS[self.layout]:
             size = 1 if name in ("factor", "unused") else self.channels
             filler = fillers.get(name, "")
             given = getattr(p, filler) if filler and p.HasField(filler) else None
@@ -100,18 +95,7 @@ class BatchNorm(Layer):
         Raises:
             LayerError: the file has a scale and bias that this layer has no place for.
         """
-        parts = _parts(blobs, self.layout, self.channels)
-        if parts is None:
-            return blobs
-        names = _BLOBS[self.layout]
-        if "scale" not in names and not (np.all(parts["scale"] == 1) and np.all(parts["bias"] == 0)):
-            raise LayerError(
-                "the file's BatchNorm has a scale and bias; give this one scale_filler and bias_filler to keep them"
-            )
-        # With a factor of 0 BVLC has seen no batch, unless there are statistics: then NVCaffe 0.16 wrote them.
-        if self.layout != "bvlc" or (parts["factor"][0] == 0 and (parts["mean"].any() or parts["variance"].any())):
-            parts = _divided(parts)
-        return [parts[name] for name in names]
+        return arrange(blobs, self.layout, self.channels)
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """One multiply-add a value, as at deployment."""
@@ -221,44 +205,6 @@ def _layout(param: Any, context: Context) -> str:
         return "nvcaffe affine" if p.scale_bias or fillers else "nvcaffe"
     # BVLC has 3 blobs, so more `param` entries than that can only mean the 5-blob layer.
     return "xilinx" if context.dialect == "X" or fillers or len(param.param) > 3 else "bvlc"
-
-
-def _parts(blobs: list[np.ndarray], layout: str, channels: int) -> dict[str, np.ndarray] | None:
-    """The blobs by name, told apart by their count and by which of them has one element; None where nothing fits."""
-    flat = [np.asarray(blob).reshape(-1) for blob in blobs]
-    sizes = [blob.size for blob in flat]
-    stored: tuple[str, ...]
-    if sizes == [channels, channels, 1]:
-        stored = _BLOBS["bvlc"]
-    elif sizes == [channels] * 4:
-        stored = _BLOBS["xilinx"][:4]
-    elif sizes == [channels] * 4 + [1] and not (channels == 1 and _single_channel_is_nvcaffe(flat, layout)):
-        stored = _BLOBS["xilinx"]
-    elif sizes == [channels, channels, 1, channels, channels]:
-        stored = _BLOBS["nvcaffe affine"]
-    else:
-        return None
-    one, zero = np.ones(1, flat[0].dtype), np.zeros(1, flat[0].dtype)
-    defaults = {"scale": one.repeat(channels), "bias": zero.repeat(channels), "factor": one, "unused": zero}
-    return defaults | dict(zip(stored, flat, strict=True))
-
-
-def _single_channel_is_nvcaffe(flat: list[np.ndarray], layout: str) -> bool:
-    """With one channel all five blobs have one element; NVCaffe's third is 0 or 1, Xilinx' fifth is."""
-    third, fifth = (blob[0] in (0, 1) for blob in (flat[2], flat[4]))
-    return layout.startswith("nvcaffe") if third == fifth else third
-
-
-def _divided(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """BVLC's sums as statistics; a factor of 0, as NVCaffe 0.16 stores it, means 1."""
-    factor = parts["factor"][0]
-    if factor in (0, 1):
-        return parts | {"factor": np.ones_like(parts["factor"])}
-    return parts | {
-        "mean": parts["mean"] / factor,
-        "variance": parts["variance"] / factor,
-        "factor": np.ones_like(parts["factor"]),
-    }
 
 
 @register("LRN")
