@@ -12,11 +12,14 @@ from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import LayerWeights, WeightFile, open_weights
 from caffecompat.net.build import NetLayer
+from caffecompat.net.norm_pairs import Pairs, match_pairs
 from caffecompat.net.params import BlobSlot
 
 __all__ = ["LoadReport", "WeightsMismatch", "copy_weights"]
 
 _Plan = list[tuple[BlobSlot, np.ndarray]]
+
+_SAID_BY_CAFFE = "only in the weight file, ignored: "  # its log has a line for each such layer
 
 
 class WeightsMismatch(CaffeCompatError):
@@ -45,6 +48,7 @@ class LoadReport:
         ignored: layers of the files that the net does not have.
         kept: layers with parameters that no file has; they keep their initial values.
         skipped: mismatches that were left out by `skip_mismatched`, one text each.
+        converted: batch normalizations that the file has in the form of another fork, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
         writer: letter of the fork that the (last) file's blob format gives away, if any.
     """
@@ -53,6 +57,7 @@ class LoadReport:
     ignored: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
     writer: str | None = None
 
@@ -60,12 +65,18 @@ class LoadReport:
         """The report for people, a line for each thing worth saying."""
         said = [f"{len(self.loaded)} layers loaded"]
         for text, names in (
-            ("only in the weight file, ignored: ", self.ignored),
+            (_SAID_BY_CAFFE, self.ignored),
             ("only in the net, left at initial values: ", self.kept),
         ):
             if names:
                 said.append(text + ", ".join(names))
-        return said + [f"skipped: {text}" for text in self.skipped] + [f"reshaped: {text}" for text in self.reshaped]
+        for what, texts in (
+            ("skipped", self.skipped),
+            ("converted", self.converted),
+            ("reshaped", self.reshaped),
+        ):
+            said += [f"{what}: {text}" for text in texts]
+        return said
 
 
 def copy_weights(
@@ -101,6 +112,10 @@ def copy_weights(
                 module.weights_loaded()
     report.loaded = [name for name, layer in by_name.items() if name in touched and layer.slots]
     report.kept = [name for name, layer in by_name.items() if name not in touched and layer.slots]
+    if log:
+        for line in report.lines()[1:]:
+            if not line.startswith(_SAID_BY_CAFFE):
+                glog.info(line)
     return report
 
 
@@ -110,46 +125,69 @@ def _plan(
     """What goes where from one file, and what does not fit."""
     plan: dict[str, _Plan] = {}
     mismatches: list[str] = []
+    pairs = match_pairs(file.layers, by_name)
+    report.converted += pairs.said
     for stored in file.layers:
         layer = by_name.get(stored.name)
         if layer is None:
-            if stored.name not in known:
+            if stored.name not in known and stored.name not in pairs.used:
                 if log:
                     glog.info(f"Ignoring source layer {stored.name}", "net.cpp:744")
                 if stored.blobs:
                     report.ignored.append(stored.name)
             continue
-        blobs, problems = _fit(stored, layer, report)
-        mismatches += problems
-        if not problems:
-            plan[stored.name] = blobs
+        if stored.name not in pairs.blobs:  # those follow
+            _put(plan, mismatches, layer, *_fit(stored, layer, pairs, report))
+    for name, arrays in pairs.blobs.items():
+        _put(plan, mismatches, by_name[name], *_fit_arrays(arrays, "", by_name[name], report, told=True))
     return plan, mismatches
 
 
-def _fit(stored: LayerWeights, layer: NetLayer, report: LoadReport) -> tuple[_Plan, list[str]]:
+def _put(plan: dict[str, _Plan], mismatches: list[str], layer: NetLayer, blobs: _Plan, problems: list[str]) -> None:
+    mismatches += problems
+    if not problems:
+        plan[layer.name] = blobs
+
+
+def _fit(stored: LayerWeights, layer: NetLayer, pairs: Pairs, report: LoadReport) -> tuple[_Plan, list[str]]:
     """Match a layer's stored blobs with its slots."""
     where = f"layer {layer.name!r}"
-    if any(blob is None for blob in stored.blobs):  # HDF5 leaves out what another layer owns
-        pairs = [
-            (slot, blob.array()) for slot, blob in zip(layer.slots, stored.blobs, strict=False) if blob is not None
-        ]
-        missing = [s.index for s, b in zip(layer.slots, stored.blobs, strict=False) if b is None and s.owner is None]
-        if missing:
-            return [], [f"{where}: blobs {missing} are not in the file"]
-    else:
+    if layer.name in pairs.problems:
+        return [], [f"{where}: {pairs.problems[layer.name]}"]
+    if all(blob is not None for blob in stored.blobs):
         arrays = [blob.array() for blob in stored.blobs if blob is not None]
-        if layer.module is not None and layer.slots:
-            try:
-                arrays = layer.module.adapt_blobs(arrays)
-            except CaffeCompatError as problem:
-                return [], [f"{where}: {problem}"]
-        shared_only = not arrays and all(slot.owner is not None for slot in layer.slots)
-        if len(arrays) != len(layer.slots) and not shared_only:
-            kind = f" (type {stored.type})" if stored.type and stored.type != layer.type else ""
-            return [], [
-                f"{where}: the file has {len(arrays)} blobs{kind}, the net's {layer.type} has {len(layer.slots)}"
-            ]
-        pairs = list(zip(layer.slots, arrays, strict=False))
+        return _fit_arrays(arrays, stored.type, layer, report)
+    # HDF5 leaves out what another layer owns.
+    found = [(slot, blob.array()) for slot, blob in zip(layer.slots, stored.blobs, strict=False) if blob is not None]
+    missing = [s.index for s, b in zip(layer.slots, stored.blobs, strict=False) if b is None and s.owner is None]
+    if missing:
+        return [], [f"{where}: blobs {missing} are not in the file"]
+    return found, _shape_problems(found, where, report)
+
+
+def _fit_arrays(
+    arrays: list[np.ndarray], stored_type: str, layer: NetLayer, report: LoadReport, *, told: bool = False
+) -> tuple[_Plan, list[str]]:
+    """Match blobs with a layer's slots, in the layer's own arrangement; `told` if the report has it already."""
+    where = f"layer {layer.name!r}"
+    given = arrays
+    if layer.module is not None and layer.slots:
+        try:
+            arrays = layer.module.adapt_blobs(given)
+        except CaffeCompatError as problem:
+            return [], [f"{where}: {problem}"]
+    shared_only = not arrays and all(slot.owner is not None for slot in layer.slots)
+    if len(arrays) != len(layer.slots) and not shared_only:
+        kind = f" (type {stored_type})" if stored_type and stored_type != layer.type else ""
+        return [], [f"{where}: the file has {len(arrays)} blobs{kind}, the net's {layer.type} has {len(layer.slots)}"]
+    if not told and [array.size for array in arrays] != [array.size for array in given]:
+        report.converted.append(f"{where}: {len(given)} blobs of another fork's {stored_type or layer.type}")
+    pairs = list(zip(layer.slots, arrays, strict=False))
+    return pairs, _shape_problems(pairs, where, report)
+
+
+def _shape_problems(pairs: _Plan, where: str, report: LoadReport) -> list[str]:
+    """Blobs whose values the net would lay out otherwise; what only looks different goes into the report."""
     problems = []
     for slot, array in pairs:
         if array.shape == slot.shape:
@@ -158,7 +196,7 @@ def _fit(stored: LayerWeights, layer: NetLayer, report: LoadReport) -> tuple[_Pl
             problems.append(f"{where} blob {slot.index}: the file has {array.shape}, the net {slot.shape}")
         elif not _is_legacy_form(array.shape, slot.shape):
             report.reshaped.append(f"{where} blob {slot.index}: {array.shape} as {slot.shape}")
-    return pairs, problems
+    return problems
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
