@@ -60,6 +60,7 @@ EXTRAS["dev"] = [
     *EXTRAS["proto"],
     "hypothesis>=6.100",
     "mypy>=1.10",
+    "pycocotools>=2.0.7",
     "pytest>=8",
     "pytest-xdist>=3.5",
     "ruff>=0.6",

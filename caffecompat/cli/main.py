@@ -35,7 +35,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",
     ),
-    "Run": ("segment", "classify", "detect_windows", "run", "demo"),
+    "Run": ("segment", "detect", "classify", "detect_windows", "run", "demo"),
 }
 
 

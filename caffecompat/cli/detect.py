@@ -1,0 +1,229 @@
+"""Find objects in pictures, folders and videos with an SSD: boxes with class and score.
+
+    caffecompat detect --model deploy.prototxt --weights ssd.caffemodel photos/ --out found \\
+        --mean 104,117,123 --labelmap labelmap_voc.prototxt --threshold 0.5
+
+Each picture gives OUT/<name>.png with the boxes drawn; a video gives OUT/<name>.mp4, of whose frames --frames-every
+takes each Nth. Without --out nothing is drawn. --json prints every box, in pixels.
+A picture that cannot be read is named at the end (exit status 2); the others are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from caffecompat import glog
+from caffecompat.cli.flags import UsageError, device_flags, split_commas
+from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
+from caffecompat.cli.progress import live_line, progress_flag
+from caffecompat.errors import CaffeCompatError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.evaluate import Preprocess
+    from caffecompat.evaluate.detector import Detector
+    from caffecompat.formats.label_map import LabelMap
+
+HELP = "find objects in pictures, folders or videos: boxes, classes, scores"
+
+_VERB = "caffecompat detect"
+_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER|VIDEO", help="pictures, videos, folders of them")
+    parser.add_argument("--model", metavar="FILE", help="deploy prototxt with a DetectionOutput layer (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
+    parser.add_argument("--out", metavar="DIR", help="folder for the pictures with boxes; made if absent")
+    parser.add_argument("--labelmap", metavar="FILE", help="label map of the classes' names, or names, one a line")
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="least score that counts (0.5)")
+    parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
+    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    preprocess_flags(parser)
+    device_flags(parser)
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    from caffecompat.cli.devices import choose_device
+    from caffecompat.cli.picture_files import PICTURES, find_pictures
+    from caffecompat.evaluate.detector import Detector
+
+    files = find_pictures(args.pictures, (*PICTURES, *_VIDEOS))
+    device, _ = choose_device(args.gpu, args.device)
+    detector = Detector(
+        args.model, args.weights, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage)
+    )
+    if detector.input_shape is None:
+        raise UsageError(f"{_VERB}: {args.model} reads its own data; give a deploy prototxt")
+    if detector.missing:
+        glog.warning(f"{args.weights} has no weights for: {', '.join(detector.missing)}; they stay at initial values")
+    work = _Work(args, detector, _names(args.labelmap or detector.label_map_file), preprocess_of(args))
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with live_line(len(files), "files", args.progress) as update:
+        for count, (path, name) in enumerate(files, 1):
+            try:
+                done.append(work.video(path, name) if _is_video(path) else work.picture(path, name))
+            except CaffeCompatError as problem:
+                failed.append({"picture": path, "error": str(problem)})
+                glog.error(str(problem))
+            update(count, "")
+    if args.json:
+        print(json.dumps({"model": args.model, "weights": args.weights, "pictures": done, "failed": failed}, indent=1))
+    if failed:
+        names = "\n".join(f"  {entry['picture']}" for entry in failed)
+        raise CaffeCompatError(f"{len(failed)} of {len(files)} files could not be done:\n{names}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("model", "weights"):
+        if not getattr(args, name):
+            raise UsageError(f"{_VERB}: needs --{name}")
+    if not 0 <= args.threshold <= 1:
+        raise UsageError(f"{_VERB}: --threshold {args.threshold:g}: 0 to 1")
+    if args.frames_every < 1:
+        raise UsageError(f"{_VERB}: --frames-every {args.frames_every}: at least 1")
+
+
+def _names(path: str) -> LabelMap:
+    """A label map's classes, or a file's lines as the classes 0, 1, ..."""
+    from caffecompat.formats.label_map import LabelMap, LabelMapError, read_label_map
+    from caffecompat.report.palette import read_names
+    from caffecompat.schema import PrototxtError
+
+    if not path:
+        return LabelMap()
+    try:
+        return read_label_map(path)
+    except (LabelMapError, PrototxtError):
+        if path.endswith((".prototxt", ".pbtxt")):
+            raise
+    names = dict(enumerate(read_names(path)))
+    return LabelMap(names, names)
+
+
+def _is_video(path: str) -> bool:
+    return path.lower().endswith(_VIDEOS)
+
+
+class _Work:
+    """What is done with each file."""
+
+    def __init__(self, args: argparse.Namespace, detector: Detector, names: LabelMap, preprocess: Preprocess) -> None:
+        self.args, self.detector, self.names, self.preprocess = args, detector, names, preprocess
+
+    def picture(self, path: str, name: str) -> dict[str, Any]:
+        """Find, draw and tell."""
+        from caffecompat.cli.picture_files import read_picture_file, save_png
+
+        picture = read_picture_file(path)
+        rows = self._find(picture)
+        entry: dict[str, Any] = {"picture": path, **self._as_json(picture, rows)}
+        if self.args.out:
+            entry["file"] = self._target(name, ".png")
+            save_png(entry["file"], self._drawn(picture, rows))
+        self._tell(path, entry, entry["detections"])
+        return entry
+
+    def video(self, path: str, name: str) -> dict[str, Any]:
+        """The same for the frames of a video; the written one keeps its speed."""
+        import cv2
+
+        capture = cv2.VideoCapture(path)
+        if not capture.isOpened():
+            raise CaffeCompatError(f"cannot open the video {path}: OpenCV knows no way to read it")
+        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        entry: dict[str, Any] = {"picture": path, "frames": []}
+        writer = None
+        try:
+            for number, frame in _frames(capture, self.args.frames_every):
+                rows = self._find(frame)
+                entry["frames"].append({"frame": number, **self._as_json(frame, rows)})
+                if self.args.out:
+                    if writer is None:
+                        entry["file"] = self._target(name, ".mp4")
+                        writer = _writer(entry["file"], rate / self.args.frames_every, frame)
+                    writer.write(self._drawn(frame, rows))
+                self._tell(f"{path}, frame {number}", {}, entry["frames"][-1]["detections"])
+        finally:
+            capture.release()
+            if writer is not None:
+                writer.release()
+        if not entry["frames"]:
+            raise CaffeCompatError(f"the video {path} has no frame that can be decoded")
+        if writer is not None and not self.args.json:
+            print(f"{path}: {len(entry['frames'])} frames -> {entry['file']}", flush=True)
+        return entry
+
+    def _find(self, picture: np.ndarray) -> np.ndarray:
+        from caffecompat.cli.picture_files import grey
+
+        rows = self.detector.detect(picture if self.detector.color else grey(picture), self.preprocess)
+        rows = rows[rows[:, 1] >= self.args.threshold]
+        rows[:, 2:] = rows[:, 2:].clip(0, 1)
+        return rows
+
+    def _drawn(self, picture: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        from caffecompat.report.boxes import draw_detections
+
+        return draw_detections(picture, rows, self.names.title)
+
+    def _target(self, name: str, ending: str) -> str:
+        import os
+
+        path = os.path.join(self.args.out, name + ending)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        return path
+
+    def _as_json(self, picture: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+        height, width = picture.shape[:2]
+        return {
+            "width": width,
+            "height": height,
+            "detections": [
+                {
+                    "class": int(label),
+                    "name": self.names.title(int(label)),
+                    "score": round(score, 5),
+                    "box": [round(side * extent, 2) for side, extent in zip(box, (width, height) * 2, strict=True)],
+                }
+                for label, score, *box in rows.tolist()
+            ],
+        }
+
+    def _tell(self, what: str, entry: dict[str, Any], found: list[dict[str, Any]]) -> None:
+        if self.args.json:
+            return
+        shown = ", ".join(f"{one['name']} {one['score']:.2f}" for one in found) or "nothing found"
+        print(f"{what}: {shown}" + (f" -> {entry['file']}" if "file" in entry else ""), flush=True)
+
+
+def _frames(capture: Any, every: int) -> Iterator[tuple[int, np.ndarray]]:
+    number = 0
+    while capture.grab():
+        if number % every == 0:
+            good, frame = capture.retrieve()
+            if not good:
+                return
+            yield number, frame
+        number += 1
+
+
+def _writer(path: str, rate: float, frame: np.ndarray) -> Any:
+    import cv2
+
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), rate, (frame.shape[1], frame.shape[0]))
+    if not writer.isOpened():
+        raise CaffeCompatError(
+            f"cannot write the video {path}: OpenCV has no encoder for it here, or the folder is shut"
+        )
+    return writer
