@@ -12,6 +12,7 @@ from caffecompat.schema import pb
 from caffecompat.schema.detect import detect_dialect
 from caffecompat.schema.document import (
     NetDocument,
+    kind_of,
     open_net,
     open_net_binary,
     open_solver,
@@ -29,6 +30,7 @@ __all__ = [
     "Problem",
     "PrototxtError",
     "detect_dialect",
+    "kind_of",
     "open_net",
     "open_net_binary",
     "open_solver",

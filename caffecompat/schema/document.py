@@ -20,6 +20,7 @@ from caffecompat.schema.upgrade import Origin, needs_upgrade, rewrite_snapshot_p
 
 __all__ = [
     "NetDocument",
+    "kind_of",
     "open_net",
     "open_net_binary",
     "open_solver",
@@ -146,6 +147,17 @@ def open_net_binary(path: PathLike) -> NetDocument:
         what = " (it looks like text)" if _guess_binary(data) is None else ""
         raise PrototxtError([Problem(name, 0, 0, f"not a binary net{what}, or cut off")]) from None
     return NetDocument._upgraded(net, Places(name))
+
+
+def kind_of(path: PathLike) -> str:
+    """ "net" or "solver": as which of them a prototxt has fewer unknown fields (a net where both would do).
+
+    Raises:
+        PrototxtError: the file cannot be read as text.
+    """
+    text = Text(os.fspath(path), _decode(os.fspath(path), _bytes(path)))
+    as_net = read_text(text, pb.NetParameter()).unknown_at_top
+    return "solver" if as_net and len(read_text(text, pb.SolverParameter()).unknown_at_top) < len(as_net) else "net"
 
 
 def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, Places]:

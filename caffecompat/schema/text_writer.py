@@ -11,7 +11,7 @@ from caffecompat.schema import fields as f
 from caffecompat.schema.fields import Field, table_of
 from caffecompat.schema.kept import kept_texts
 
-__all__ = ["escape", "write_text"]
+__all__ = ["escape", "scalar_text", "write_text"]
 
 _FLOAT = struct.Struct("<f")
 
@@ -39,12 +39,13 @@ def _write(message: Message, indent: str, lines: list[str]) -> None:
                 _write(item, indent + "  ", lines)
                 lines.append(indent + "}")
             else:
-                lines.append(f"{indent}{entry.name}: {_scalar(entry, item)}")
+                lines.append(f"{indent}{entry.name}: {scalar_text(entry, item)}")
     for text in kept_texts(message):
         lines.extend(indent + line for line in text.split("\n"))
 
 
-def _scalar(entry: Field, value: Any) -> str:
+def scalar_text(entry: Field, value: Any) -> str:
+    """A value of a field that is no message, as the text format spells it."""
     kind = entry.kind
     if kind == f.STRING:
         return f'"{escape(value.encode())}"'

@@ -1,0 +1,99 @@
+"""A net's layers as a graph over both phases, for comparing it with another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from caffecompat.schema import pb
+from caffecompat.schema.diff_fields import layer_fields
+from caffecompat.schema.document import NetDocument
+
+__all__ = ["DiffGraph", "DiffLayer", "make_graph", "phases_of"]
+
+PHASES = (pb.TRAIN, pb.TEST)
+Maker = tuple[int, int]  # a layer, and the position of one of its tops
+
+
+@dataclass
+class DiffLayer:
+    """A layer.
+
+    Attributes:
+        phases: in which it takes part, as far as its phase rules tell (stages and levels are not looked at).
+        fields: what it says, by path, besides name, type, bottoms and tops.
+        makers: for each bottom, which layer makes it, by phase; a blob that nothing makes has none.
+        readers: the layers that read its tops, in order.
+    """
+
+    index: int
+    name: str
+    type: str
+    phases: tuple[int, ...]
+    fields: dict[str, str]
+    bottoms: list[str]
+    tops: list[str]
+    makers: list[dict[int, Maker]] = field(default_factory=list)
+    readers: list[int] = field(default_factory=list)
+
+    @cached_property
+    def sources(self) -> list[int]:
+        """The layers that make its bottoms, in the order of the bottoms."""
+        return [maker[0] for makers in self.makers for maker in dict.fromkeys(makers.values())]
+
+    @property
+    def in_place(self) -> bool:
+        return bool(self.bottoms) and self.tops[:1] == self.bottoms[:1]
+
+    @property
+    def commutes(self) -> bool:
+        """Whether the order of its bottoms does not matter."""
+        return self.type == "Eltwise" and "eltwise_param.coeff" not in self.fields
+
+
+@dataclass
+class DiffGraph:
+    """The layers of one of the nets, in the order of the file."""
+
+    layers: list[DiffLayer]
+
+
+def phases_of(layer: Any) -> tuple[int, ...]:
+    """The phases in which a LayerParameter can take part."""
+    barred = {rule.phase for rule in layer.exclude if _phase_alone(rule)}
+    wanted = {rule.phase for rule in layer.include if rule.HasField("phase")}
+    if not wanted or any(not rule.HasField("phase") for rule in layer.include):
+        wanted = set(PHASES)
+    if any(not rule.ListFields() for rule in layer.exclude):
+        return ()
+    return tuple(phase for phase in PHASES if phase in wanted and phase not in barred)
+
+
+def _phase_alone(rule: Any) -> bool:
+    return [descriptor.name for descriptor, _ in rule.ListFields()] == ["phase"]
+
+
+def make_graph(document: NetDocument, phase: int | None = None) -> DiffGraph:
+    """The graph of a net; with `phase`, of the layers that take part in it."""
+    layers: list[DiffLayer] = []
+    current: dict[tuple[int, str], Maker] = {}
+    for param in document.message.layer:
+        phases = phases_of(param)
+        if phase is not None and phase not in phases:
+            continue
+        layer = DiffLayer(
+            len(layers), param.name, param.type, phases, layer_fields(param, document.dialect),
+            list(param.bottom), list(param.top),
+        )  # fmt: skip
+        layers.append(layer)
+        if phase is not None:
+            layer.fields.pop("include", None)
+            layer.phases = (phase,)
+        for blob in layer.bottoms:
+            layer.makers.append({p: current[p, blob] for p in layer.phases if (p, blob) in current})
+        for source in dict.fromkeys(layer.sources):
+            layers[source].readers.append(layer.index)
+        for slot, blob in enumerate(layer.tops):
+            current.update({(p, blob): (layer.index, slot) for p in layer.phases})
+    return DiffGraph(layers)
