@@ -15,7 +15,16 @@ from caffecompat.layers.classes import check_labels, count_by_class, labels_fit,
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
-__all__ = ["DeephiResize", "GSTiling", "Reorg", "SegAccuracy", "SegmentPixelIOU", "SegmentationAccuracy", "Tiling"]
+__all__ = [
+    "DeephiResize",
+    "GSTiling",
+    "IOUAccuracy",
+    "Reorg",
+    "SegAccuracy",
+    "SegmentPixelIOU",
+    "SegmentationAccuracy",
+    "Tiling",
+]
 
 
 class _LabelMapScore(Layer):
@@ -95,6 +104,42 @@ class SegmentationAccuracy(_LabelMapScore):
         hits = among_best(scores, truth, 1, self.top_k, ties_count=False)
         found = torch.where(hits, truth, largest(scores, 1, 1)[1])
         return _confusion_matrix(truth, found, counted, classes).to(scores.dtype)[None, None]
+
+
+@register("IOUAccuracy")
+class IOUAccuracy(Layer):
+    """Mean IoU of the batch, top (1); and, if named, the IoU of each class, (C) (Jacinto 0.15).
+
+    Bottoms: scores (N, C, ...) along accuracy_param.axis, labels, one for each position. Labels outside 0 to C - 1
+    and ignore_label are left out. A class in neither labels nor results has IoU 0 and is not part of the mean.
+    `history_size` has no effect: the original means to carry counts from batch to batch, but clears them before each.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    tops: ClassVar[tuple[int, int | None]] = (1, 2)
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.axis = self.axis_index(param.accuracy_param.axis, bottom_shapes[0])
+        labels_fit(bottom_shapes[0], bottom_shapes[1], self.axis)
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    @torch.no_grad()
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        p, classes = self.param.accuracy_param, scores.shape[self.axis]
+        found = largest(scores, 1, self.axis)[1].flatten()
+        truth = labels.to(torch.int64).flatten()
+        counted = (truth >= 0) & (truth < classes)
+        if p.HasField("ignore_label"):
+            counted &= truth != p.ignore_label
+        counts = _confusion_matrix(truth.masked_fill(~counted, 0), found, counted, classes)
+        right = counts.diagonal()
+        union = counts.sum(1) + counts.sum(0) - right
+        iou = (right / union.clamp(min=1)).to(scores.dtype)
+        mean = (iou.sum() / (union > 0).sum().clamp(min=1)).view(1)
+        return mean if self.top_count == 1 else (mean, iou)
 
 
 @register("SegAccuracy")
@@ -177,12 +222,12 @@ def _nearest(blob: Tensor, size: Sequence[int]) -> Tensor:
         return blob
     if size[0] % height == 0 and size[1] % width == 0 and blob.is_floating_point():
         return F.interpolate(blob, tuple(size), mode="nearest")
-    rows, columns = _nearest_indices(height, size[0]), _nearest_indices(width, size[1])
+    rows, columns = nearest_indices(height, size[0]), nearest_indices(width, size[1])
     blob = blob.index_select(-2, torch.tensor(rows, device=blob.device))
     return blob.index_select(-1, torch.tensor(columns, device=blob.device))
 
 
-def _nearest_indices(length: int, wanted: int) -> list[int]:
+def nearest_indices(length: int, wanted: int) -> list[int]:
     # OpenCV inverts the ratio twice in double precision; a single division rounds otherwise for some sizes.
     step = 1.0 / (wanted / length)
     return [min(math.floor(i * step), length - 1) for i in range(wanted)]

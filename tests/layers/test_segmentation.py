@@ -123,6 +123,30 @@ def test_rearrangements() -> None:
                 assert (reorg.reshape(2, 8, 4, 6)[:, c, h, w] == theirs).all()
 
 
+TWO_MAPS = (2, 5, 6, 7), (2, 1, 6, 7)
+
+
+def test_iou_accuracy_pixel_by_pixel() -> None:
+    torch.manual_seed(3)
+    scores, labels = torch.randn(2, 5, 6, 7), torch.randint(-1, 7, (2, 1, 6, 7)).float()
+    labels[labels == 3] = 1  # class 3 occurs in neither
+    scores[:, 3] = -9
+    layer = make_layer('type: "IOUAccuracy" top: "mean" top: "each" accuracy_param { ignore_label: 0 }', *TWO_MAPS)
+    mean, each = layer(scores, labels)
+    pairs = [
+        (int(t), int(f)) for t, f in zip(labels.flatten(), scores.argmax(1).flatten(), strict=True) if 0 < int(t) < 5
+    ]
+    expected = []
+    for c in range(5):
+        union = sum(c in pair for pair in pairs)
+        expected.append(sum(pair == (c, c) for pair in pairs) / union if union else 0)
+    assert each.tolist() == pytest.approx(expected)
+    assert mean.shape == (1,) and mean.item() == pytest.approx(sum(expected) / 4)
+    alone = make_layer('type: "IOUAccuracy" accuracy_param { ignore_label: 0 }', *TWO_MAPS)
+    assert torch.equal(alone(scores, labels), mean)  # and nothing is left over from a batch before
+    assert torch.equal(alone(scores, labels), mean)
+
+
 @pytest.mark.parametrize(
     ("text", "shapes", "words"),
     [
