@@ -231,8 +231,8 @@ def _street_furniture(pen: _Pen) -> list[Thing]:
     things: list[Thing] = []
     for side in (-1, 1):
         if pen.random.random() < 0.85:
-            step = pen.random.uniform(9, 20)
-            zs = np.arange(pen.random.uniform(3.5, 10), 60, step)
+            step = pen.random.uniform(6, 14)
+            zs = np.arange(pen.random.uniform(3.5, 8), 50, step)
             things += [(z, _lamp(pen, side * (pen.road + 0.5), z, side)) for z in zs]
         if pen.random.random() < 0.45:
             step = pen.random.uniform(6, 12)
@@ -242,7 +242,7 @@ def _street_furniture(pen: _Pen) -> list[Thing]:
 
 
 def _lamp(pen: _Pen, x: float, z: float, side: int) -> Callable[[], None]:
-    height, radius = pen.random.uniform(4, 7.5), pen.random.uniform(0.09, 0.16)
+    height, radius = pen.random.uniform(4, 7.5), pen.random.uniform(0.12, 0.22)
     color = pen.pick((100, 100, 100), (150, 150, 150), (65, 75, 70))
     signpost = pen.random.random() < 0.35
     plate = pen.pick((200, 110, 40), (50, 50, 190), (60, 190, 220))
@@ -270,8 +270,8 @@ def _traffic(pen: _Pen) -> list[Thing]:
             if pen.random.random() < share:
                 things.append((z, _car(pen, x + pen.random.normal(0, 0.2), z)))
             z += pen.random.uniform(5.5, 14)
-    for _ in range(pen.random.integers(1, 9)):
-        z = pen.random.uniform(4, 24)
+    for _ in range(pen.random.integers(3, 12)):
+        z = pen.random.uniform(4, 18)
         side = pen.random.choice((-1, 1))
         on_road = pen.random.random() < 0.15
         x = pen.random.uniform(-pen.road, pen.road) if on_road else side * (pen.road + pen.random.uniform(0.4, 2.6))
