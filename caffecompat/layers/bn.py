@@ -19,7 +19,7 @@ from caffecompat.schema import pb
 
 __all__ = ["BN"]
 
-_SEGNET_EPS = 1e-9
+SEGNET_EPS = 1e-9
 
 
 @register("BN")
@@ -109,7 +109,7 @@ class BN(Layer):
     def _segnet(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.folded:
             return torch.addcmul(self.shift, bottom, self.scale)
-        top, *statistics = normalise_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), _SEGNET_EPS)
+        top, *statistics = normalise_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), SEGNET_EPS)
         if self.top_count == 1:
             return top
         return (top, *(values.view_as(self.scale) for values in statistics[: self.top_count - 1]))

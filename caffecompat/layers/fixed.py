@@ -105,7 +105,7 @@ class _FixedParameters(Layer):
             return top
         plain = dict(self._parameters)
         try:
-            self._parameters.update(self._fixed_blobs())
+            self._parameters.update(self.fixed_blobs())
             with torch.no_grad():
                 fixed = super().forward(*bottoms)
         finally:
@@ -113,7 +113,8 @@ class _FixedParameters(Layer):
         return top + (fixed - top).detach()
 
     @torch.no_grad()
-    def _fixed_blobs(self) -> dict[str, Any]:
+    def fixed_blobs(self) -> dict[str, Any]:
+        """The parameters on the grid, by name."""
         p = self.param.fixed_param
         return {
             name: to_grid(blob, find_position(blob, p.bit_width, p.fixed_method), p.bit_width)

@@ -1,0 +1,195 @@
+"""Holding an exported model against the net: both compute the same inputs, onnxruntime the one and torch the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffecompat.deploy.onnx_emission import Note
+from caffecompat.deploy.onnx_export import Export, ExportOptions, Output, export_layer
+from caffecompat.deploy.onnx_graph import need_onnx
+from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.net import Net
+
+__all__ = ["TOLERANCE", "Difference", "measure_notes", "random_inputs", "run_model", "verify"]
+
+TOLERANCE = 1e-4  # of the greatest value of an output
+_CHOICES = {"ArgMax", "Threshold"}  # rounding may decide otherwise between equals
+_FEW = 1e-4  # the share of an output of choices that may differ for that reason
+
+
+@dataclass
+class Difference:
+    """How far an output is from the net's.
+
+    Attributes:
+        output: its name.
+        absolute: the greatest difference.
+        relative: that over the greatest magnitude of the net's output.
+        differ: how many values differ by more than the tolerance, of `size`.
+        allowed: whether it is still the same output.
+    """
+
+    output: str
+    absolute: float
+    relative: float
+    differ: int
+    size: int
+    allowed: bool
+
+    def __str__(self) -> str:
+        text = f"{self.output}: largest difference {self.absolute:.3g} ({self.relative:.3g} of the largest value)"
+        return text + (f", {self.differ} of {self.size} values differ" if self.differ else "")
+
+
+def verify(path: str | os.PathLike[str], export: Export, net: Net, inputs: Mapping[str, np.ndarray],
+           options: ExportOptions) -> list[Difference]:  # fmt: skip
+    """Run a model file and the net it was made from.
+
+    Args:
+        inputs: the net's fed blobs; with baked preprocessing, pixels in the order that the net itself wants (BGR).
+
+    Returns:
+        A Difference for each output.
+    """
+    fed = {}
+    for blob, name in export.inputs.items():
+        baked = name != blob
+        fed[name] = inputs[blob][:, ::-1] if baked and options.rgb and inputs[blob].shape[1] == 3 else inputs[blob]
+    prepared = {
+        blob: _prepared(values, options) if export.inputs.get(blob, blob) != blob else values
+        for blob, values in inputs.items()
+    }
+    with torch.no_grad():
+        tops = {blob: top.numpy() for blob, top in net.forward(prepared).items()}
+    found = run_model(path, fed)
+    return [_compare(output, found[output.name], _part(output, tops[output.blob])) for output in export.outputs]
+
+
+def _prepared(values: np.ndarray, options: ExportOptions) -> np.ndarray:
+    p = options.preprocess or Preprocess()
+    mean, subtract = (np.array(part or (0,), np.float32).reshape(1, -1, 1, 1) for part in (p.mean, p.subtract))
+    return np.ascontiguousarray((values - mean) * np.float32(p.scale) - subtract, np.float32)
+
+
+def run_model(model: str | os.PathLike[str] | bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of a model by name, computed by onnxruntime on the CPU."""
+    need_onnx()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    given = model if isinstance(model, bytes) else os.fspath(model)
+    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    fed = {name: np.ascontiguousarray(values, np.float32) for name, values in inputs.items()}
+    return dict(zip(names, session.run(names, fed), strict=True))
+
+
+def _part(output: Output, blob: np.ndarray) -> np.ndarray:
+    """What of the net's blob is this output's: all, or columns of its rows."""
+    if output.columns is None:
+        return blob
+    rows = blob.reshape(-1, blob.shape[-1])
+    rows = rows[rows[:, 1] >= 0]  # no row for an image where nothing was found
+    part = rows[:, list(output.columns)]
+    return part if len(output.columns) > 1 else part[:, 0]
+
+
+def _compare(output: Output, found: np.ndarray, wanted: np.ndarray) -> Difference:
+    if found.shape != wanted.shape:
+        return Difference(output.name, np.inf, np.inf, wanted.size, wanted.size, False)
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(same, 0.0, np.abs(found.astype(np.float64) - wanted))
+    gaps[np.isnan(gaps)] = np.inf
+    finite = np.abs(wanted[np.isfinite(wanted)])
+    # Caffe's maximum of nothing, -FLT_MAX, is no measure of the others.
+    scale = float(finite[finite < 1e38].max(initial=0))
+    absolute = float(gaps.max(initial=0))
+    relative = absolute / scale if scale else absolute
+    differ = int((gaps > TOLERANCE * max(scale, 1e-30)).sum())
+    allowed = relative <= TOLERANCE or absolute <= 1e-6
+    if output.layer_type in _CHOICES:
+        allowed = differ <= max(3, _FEW * wanted.size)
+    return Difference(output.name, absolute, relative, differ, wanted.size, allowed)
+
+
+def random_inputs(net: Net, options: ExportOptions, seed: int = 0) -> dict[str, np.ndarray]:
+    """Inputs for a net's fed blobs: pixels where the preprocessing is known, else normally distributed values.
+
+    Blobs that layers read as numbers of something (Embed, BatchReindex, the indicators of recurrent layers) are such.
+    """
+    rng = np.random.default_rng(seed)
+    inputs: dict[str, np.ndarray] = {}
+    for blob in net.fed:
+        shape = net.blob_shapes[blob]
+        values = rng.standard_normal(shape, np.float32)
+        if options.preprocess is not None and len(shape) == 4 and shape[1] in (1, 3):
+            values = rng.integers(0, 256, shape).astype(np.float32)
+            values = values if options.bake else _prepared(values, options)
+        inputs[blob] = _as_numbers(net, blob, rng, values)
+    return inputs
+
+
+def _as_numbers(net: Net, blob: str, rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
+    for layer in net.layers:
+        if blob not in layer.bottoms:
+            continue
+        place = layer.bottoms.index(blob)
+        if layer.type == "Embed":
+            return rng.integers(0, layer.param.embed_param.input_dim, values.shape).astype(np.float32)
+        if layer.type == "BatchReindex" and place == 1:
+            return rng.integers(0, net.blob_shapes[layer.bottoms[0]][0], values.shape).astype(np.float32)
+        if (layer.type in ("RNN", "LSTM") and place == 1) or (layer.type == "LSTMUnit" and place == 2):
+            return (rng.random(values.shape) > 0.2).astype(np.float32)
+    return values
+
+
+def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: Mapping[str, np.ndarray]) -> None:
+    """Fill in the effect of each rewrite: its layer alone, on what really enters it, both ways."""
+    wanted = {note.layer for note in notes}
+    seen: dict[str, tuple[Any, Any]] = {}
+    hooks = []
+    for layer in net.layers:
+        if layer.module is not None and layer.name in wanted:
+
+            def keep(_: Any, bottoms: Any, tops: Any, name: str = layer.name) -> None:
+                seen[name] = ([b.detach().clone() for b in bottoms], tops if isinstance(tops, tuple) else (tops,))
+
+            hooks.append(layer.module.register_forward_hook(keep))
+    net.allow_inplace(False)
+    try:
+        with torch.no_grad():
+            net.forward(
+                {blob: _prepared(v, options) if options.bake and v.ndim == 4 else v for blob, v in inputs.items()}
+            )
+    finally:
+        net.allow_inplace(True)
+        for hook in hooks:
+            hook.remove()
+    for note in notes:
+        named = [layer for layer in net.layers if layer.name == note.layer]
+        if note.layer not in seen or named[0].type == "DetectionOutput":
+            continue
+        bottoms, tops = seen[note.layer]
+        model, names, outputs = export_layer(net, named[0].index, options)
+        made = run_model(model.SerializeToString(), dict(zip(names, (b.numpy() for b in bottoms), strict=True)))
+        note.effect = _effect(made[outputs[0]], tops[0].numpy())
+
+
+def _effect(found: np.ndarray, wanted: np.ndarray) -> str:
+    gaps = np.abs(found - wanted)
+    scale = float(np.abs(wanted).max(initial=0)) or 1.0
+    worst = float(gaps.max(initial=0)) / scale
+    if worst <= TOLERANCE:
+        return f"numbers unchanged (largest difference {worst:.2g} of the largest value)"
+    share = float((gaps > TOLERANCE * scale).mean())
+    mean = float(gaps.mean()) / scale
+    return f"{share:.1%} of the values differ, by up to {worst:.2g} of the largest value, on average {mean:.2g}"
