@@ -53,14 +53,19 @@ class Numbers(Reader):
         self.closed += 1
 
 
+def _loader_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "caffecompat loader"}
+
+
 @pytest.fixture(autouse=True)
 def no_threads_left() -> Iterator[None]:
+    before = _loader_threads()  # of nets that earlier tests of this process still hold
     yield
     gc.collect()
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and any(t.name == "caffecompat loader" for t in threading.enumerate()):
+    while time.monotonic() < deadline and _loader_threads() - before:
         time.sleep(0.01)
-    assert not [t for t in threading.enumerate() if t.name == "caffecompat loader"]
+    assert not _loader_threads() - before
 
 
 @pytest.mark.parametrize("threads", [1, 3, 8])
