@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
 from caffecompat.layers.detection_boxes import decode
 from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.detection_pixels import pixel_boxes, pixel_overlaps
@@ -75,21 +76,30 @@ class DetectionOutput(Layer):
                 raise LayerError(f"{count} priors need {count} x {each} {name}, the bottom has shape {shape}")
 
     def _make_writer(self, p: Any) -> ResultWriter | None:
-        """What writes result files; None where save_output_param does not name all that it needs, as in Caffe."""
+        """What writes result files; None where save_output_param does not name all that it needs, as in Caffe.
+
+        A published net names files of its author's machine. It runs nevertheless: a warning says what is not saved.
+        """
         if not (p.output_directory and p.label_map_file and p.name_size_file):
             return None
-        from caffecompat.formats.detections import ResultWriter
+        from caffecompat.formats.detections import FORMATS, ResultWriter
 
-        return ResultWriter(
-            p.output_directory,
-            p.output_name_prefix,
-            p.output_format,
-            p.label_map_file,
-            p.name_size_file,
-            count=p.num_test_image if p.HasField("num_test_image") else None,
-            background=self.param.detection_output_param.background_label_id,
-            beside=self.context.beside,
-        )
+        if p.output_format not in FORMATS:
+            raise LayerError(f"output_format {p.output_format!r}: expected {', '.join(FORMATS)}")
+        try:
+            return ResultWriter(
+                p.output_directory,
+                p.output_name_prefix,
+                p.output_format,
+                p.label_map_file,
+                p.name_size_file,
+                count=p.num_test_image if p.HasField("num_test_image") else None,
+                background=self.param.detection_output_param.background_label_id,
+                beside=self.context.beside,
+            )
+        except CaffeCompatError as problem:
+            glog.warning(f"layer {self.param.name!r}: boxes will not be saved to {p.output_directory}: {problem}")
+            return None
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
@@ -203,13 +213,18 @@ class DetectionEvaluate(Layer):
         for shape, columns, what in zip(bottom_shapes, (7, 8), ("detections", "objects"), strict=True):
             if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != columns:
                 raise LayerError(f"{what} of shape {tuple(shape)}: expected (1, 1, rows, {columns})")
-        self.sizes: np.ndarray | None = None
-        if p.name_size_file:
+        self._sizes: np.ndarray | None = None
+        self._next = 0
+
+    @property
+    def sizes(self) -> np.ndarray | None:
+        """(height, width) of the pictures, (M, 2), of name_size_file; read when first asked for. None without one."""
+        path = self.param.detection_evaluate_param.name_size_file
+        if path and self._sizes is None:
             from caffecompat.formats.detections import read_name_sizes
 
-            entries = read_name_sizes(p.name_size_file, self.context.beside)
-            self.sizes = np.array([size for _, *size in entries], np.int64)
-        self._next = 0
+            self._sizes = np.array([size for _, *size in read_name_sizes(path, self.context.beside)], np.int64)
+        return self._sizes
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
@@ -247,8 +262,9 @@ class DetectionEvaluate(Layer):
         found = found[found[:, 0] != -1]
         images, position = np.unique(found[:, 0], return_inverse=True)
         overlaps = self._overlaps(found, there, images, position)
-        if self.sizes is not None:
-            self._next = (self._next + len(images)) % len(self.sizes)
+        sizes = self.sizes
+        if sizes is not None:
+            self._next = (self._next + len(images)) % len(sizes)
         named = found[:, 1] != -1
         return judge(
             found[named], there, overlaps[named], p.overlap_threshold, difficult_counts=p.evaluate_difficult_gt
@@ -256,11 +272,12 @@ class DetectionEvaluate(Layer):
 
     def _overlaps(self, found: np.ndarray, there: np.ndarray, images: np.ndarray, position: np.ndarray) -> np.ndarray:
         """(detections, objects), in units of the image or in pixels."""
-        if self.sizes is None or not len(found):
+        sizes = self.sizes
+        if sizes is None or not len(found):
             return pixel_overlaps(found[:, 3:7], None, there[:, 3:7], None)
         p = self.param.detection_evaluate_param
         resize = p.resize_param if p.HasField("resize_param") else None
-        size = self.sizes[(self._next + np.arange(len(images))) % len(self.sizes)]
+        size = sizes[(self._next + np.arange(len(images))) % len(sizes)]
         # An object in an image without detections meets none, so any image's size will do for it.
         mine, theirs = size[position], size[np.searchsorted(images, there[:, 0]).clip(max=len(images) - 1)]
         return pixel_overlaps(

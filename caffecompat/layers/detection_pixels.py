@@ -55,8 +55,9 @@ def pixel_areas(corners: np.ndarray) -> np.ndarray:
 
 
 def _areas(corners: np.ndarray, more: int) -> np.ndarray:
-    width, height = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
-    return np.where((width < 0) | (height < 0), 0, (width + more) * (height + more))
+    with np.errstate(invalid="ignore"):  # an untrained net's boxes may be endless
+        width, height = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
+        return np.where((width < 0) | (height < 0), 0, (width + more) * (height + more))
 
 
 def pixel_overlaps(a: np.ndarray, a_areas: np.ndarray | None, b: np.ndarray, b_areas: np.ndarray | None) -> np.ndarray:

@@ -250,15 +250,22 @@ class TestSavedResults:
         World().run('save_output_param { output_directory: "out" output_format: "VOC" }')
         assert not Path("out").exists()
 
-    def test_mistakes(self) -> None:
-        with pytest.raises(CaffeCompatError, match="'XML': expected VOC, COCO, ILSVRC"):
+    def test_a_wrong_format(self) -> None:
+        with pytest.raises(LayerError, match="'XML': expected VOC, COCO, ILSVRC"):
             self.save("XML")
-        Path("sizes.txt").write_text("0001 50\n")
-        with pytest.raises(CaffeCompatError, match=r"sizes\.txt:1: expected 'name height width'"):
-            self.save("VOC")
-        Path("sizes.txt").write_text("0001 50 100\n")
-        with pytest.raises(CaffeCompatError, match=r"num_test_image 2: sizes\.txt has 1"):
-            self.save("VOC")
+
+    @pytest.mark.parametrize(
+        ("sizes", "complaint"),
+        [
+            ("0001 50\n", "sizes.txt:1: expected 'name height width'"),
+            ("0001 50 100\n", "num_test_image 2: sizes.txt has 1"),
+        ],
+    )
+    def test_files_of_another_machine_do_not_stop_the_net(self, capsys, sizes: str, complaint: str) -> None:
+        Path("sizes.txt").write_text(sizes)
+        assert len(self.save("VOC")) > 3
+        assert f"boxes will not be saved to out: {complaint}" in capsys.readouterr().err
+        assert not Path("out").exists()
 
 
 def resize(text: str):
@@ -331,6 +338,13 @@ def test_sizes_go_on_from_image_to_image(tmp_path: Path) -> None:
     objects = [[image, 1, 0, 0.25, 0, 1, 0.5, 0] for image in (0, 1)]
     assert evaluate(text, detections, objects)[2:, 3].tolist() == [1, 0]
     assert evaluate(text, detections, objects, times=2)[2:, 3].tolist() == [0, 1]
+
+
+def test_sizes_are_read_when_they_are_needed() -> None:
+    text = 'type: "DetectionEvaluate" detection_evaluate_param { num_classes: 3 name_size_file: "nowhere.txt" }'
+    layer = make_layer(text, (1, 1, 1, 7), (1, 1, 1, 8))
+    with pytest.raises(CaffeCompatError, match=r"cannot read the name-size file nowhere\.txt"):
+        layer(torch.ones(1, 1, 1, 7), torch.zeros(1, 1, 1, 8) - 1)
 
 
 def test_mistakes_of_detection_evaluate() -> None:
