@@ -28,9 +28,11 @@ VERBS: dict[str, tuple[str, ...]] = {
         "lmdb",
     ),
     "Files": (
+        "diff",
         "summary",
         "draw",
         "weights",
+        "export",
         "upgrade_net_proto_text",
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",

@@ -21,6 +21,7 @@ class DiffLayer:
     """A layer.
 
     Attributes:
+        index, position: in the graph, and in the net's message (the same where all phases are looked at).
         phases: in which it takes part, as far as its phase rules tell (stages and levels are not looked at).
         fields: what it says, by path, besides name, type, bottoms and tops.
         makers: for each bottom, which layer makes it, by phase; a blob that nothing makes has none.
@@ -28,6 +29,7 @@ class DiffLayer:
     """
 
     index: int
+    position: int
     name: str
     type: str
     phases: tuple[int, ...]
@@ -78,12 +80,12 @@ def make_graph(document: NetDocument, phase: int | None = None) -> DiffGraph:
     """The graph of a net; with `phase`, of the layers that take part in it."""
     layers: list[DiffLayer] = []
     current: dict[tuple[int, str], Maker] = {}
-    for param in document.message.layer:
+    for position, param in enumerate(document.message.layer):
         phases = phases_of(param)
         if phase is not None and phase not in phases:
             continue
         layer = DiffLayer(
-            len(layers), param.name, param.type, phases, layer_fields(param, document.dialect),
+            len(layers), position, param.name, param.type, phases, layer_fields(param, document.dialect),
             list(param.bottom), list(param.top),
         )  # fmt: skip
         layers.append(layer)

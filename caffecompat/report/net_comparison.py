@@ -1,0 +1,242 @@
+"""What a comparison of two prototxts leaves open: the shapes of blobs, and which weights of one load into the other.
+
+Nets are built without their data; see ``caffecompat.data.stand_in``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from caffecompat.data.stand_in import StandIns
+from caffecompat.errors import CaffeCompatError
+from caffecompat.net import Net
+from caffecompat.net.filter import filter_net, make_state
+from caffecompat.schema import NetDocument
+from caffecompat.schema.diff import NetDiff
+from caffecompat.schema.diff_graph import DiffLayer
+
+__all__ = [
+    "BlobDifference",
+    "Measured",
+    "ShapeChange",
+    "ShapeReport",
+    "WeightsReport",
+    "compare_blobs",
+    "compare_shapes",
+    "compare_weights",
+    "measure",
+    "try_measure",
+]
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Measured:
+    """A net built for one phase.
+
+    Attributes:
+        tops: shapes of each layer's tops, by the layer's position in the prototxt.
+        blobs: shapes of each layer's parameter blobs, likewise.
+    """
+
+    net: Net
+    phase: int
+    tops: dict[int, list[Shape]] = field(default_factory=dict)
+    blobs: dict[int, list[Shape]] = field(default_factory=dict)
+
+
+def measure(document: NetDocument, phase: int) -> Measured:
+    """Build a net for one phase, without its data where that is not here.
+
+    Raises:
+        CaffeCompatError: it does not build, or its prototxt does not tell the size of its pictures.
+    """
+    net = Net(document, phase, sources=StandIns(), log=False)
+    net.close()
+    _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
+    found = Measured(net, phase)
+    for position, node, layer in zip(kept, net.graph.nodes, net.layers, strict=True):
+        found.tops[position] = [net.value_shapes[value] for value in node.tops]
+        found.blobs[position] = [slot.shape for slot in layer.slots]
+    return found
+
+
+def try_measure(document: NetDocument, phase: int) -> Measured | str:
+    """The net, or why it does not build (the first line)."""
+    try:
+        return measure(document, phase)
+    except CaffeCompatError as problem:
+        return " ".join(str(problem).split())[:200]
+
+
+# ------------------------------------------------------------------------------------------------ shapes
+
+
+@dataclass(frozen=True)
+class ShapeChange:
+    """A blob whose shape differs although (for `root`) nothing that it is made of has changed its shape."""
+
+    layer: str
+    blob: str
+    a: Shape
+    b: Shape
+    root: bool
+
+
+@dataclass
+class ShapeReport:
+    """Shapes that differ in one phase; `batch` is A's and B's where the batch is all that differs anywhere."""
+
+    phases: list[int]
+    changes: list[ShapeChange] = field(default_factory=list)
+    batch: tuple[int, int] | None = None
+
+    @property
+    def roots(self) -> list[ShapeChange]:
+        return [change for change in self.changes if change.root]
+
+
+def compare_shapes(diff: NetDiff, a: Measured, b: Measured) -> ShapeReport:
+    """Shapes of the tops of layers that both nets have, in the phase that both were built for."""
+    report = ShapeReport([a.phase])
+    changed: set[int] = set()
+    for x, y in diff.pairs:
+        pairs = list(zip(a.tops.get(x.position, []), b.tops.get(y.position, []), strict=False))
+        differ = [(blob, *pair) for blob, pair in zip(y.tops, pairs, strict=False) if pair[0] != pair[1]]
+        if not differ:
+            continue
+        root = not any(source in changed for source in y.sources)
+        changed.add(y.index)
+        report.changes += [ShapeChange(y.name, blob, old, new, root) for blob, old, new in differ]
+    batches = {(change.a[:1], change.b[:1]) for change in report.changes}
+    if len(batches) == 1 and all(change.a[1:] == change.b[1:] for change in report.changes):
+        ((old, new),) = batches
+        report.batch = (old[0], new[0]) if old and new else None
+    return report
+
+
+# ------------------------------------------------------------------------------------------------ weights
+
+
+@dataclass
+class WeightsReport:
+    """Which layers of B get their weights from a caffemodel of A, by name and shape as Caffe goes by.
+
+    Attributes:
+        loaded: names of layers that do; `values` how many values these are, `total` how many B has.
+        misfits: names with what keeps them from loading (Caffe refuses such a file).
+        fresh: layers of B with blobs that A has none for.
+        ignored: layers of A with blobs that B does not have.
+        renamed: (A's name, B's name) of layers that would load had they kept their names.
+        file: what was loaded, or "" where only the prototxts tell.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    misfits: list[tuple[str, str]] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    values: int = 0
+    total: int = 0
+    file: str = ""
+
+
+def compare_weights(
+    diff: NetDiff, a: Measured, b: Measured, file: str | os.PathLike[str] | None = None
+) -> WeightsReport:
+    """What of A's weights loads into B: by the shapes that both prototxts tell, or by loading `file` into B.
+
+    Raises:
+        CaffeCompatError: the file cannot be read.
+    """
+    theirs = {layer.name: [slot.shape for slot in layer.slots] for layer in b.net.layers if layer.slots}
+    report = WeightsReport(total=sum(map(_values, theirs.values())))
+    if file is not None:
+        loading = b.net.load_weights(file, skip_mismatched=True)
+        report.file = os.fspath(file)
+        report.loaded, report.ignored = loading.loaded, loading.ignored
+        report.misfits = [(_named(text, list(theirs)), text) for text in loading.skipped]
+        broken = {name for name, _ in report.misfits}
+        report.fresh = [name for name in loading.kept if name not in broken]
+    else:
+        mine = {layer.name: [slot.shape for slot in layer.slots] for layer in a.net.layers if layer.slots}
+        for name, shapes in theirs.items():
+            if name not in mine:
+                report.fresh.append(name)
+            elif [_dense(shape) for shape in mine[name]] == [_dense(shape) for shape in shapes]:
+                report.loaded.append(name)
+            else:
+                report.misfits.append((name, f"{_shapes(mine[name])} in A, {_shapes(shapes)} in B"))
+        report.ignored = [name for name in mine if name not in theirs]
+    report.values = sum(_values(theirs[name]) for name in report.loaded)
+    report.renamed = [
+        (x.name, y.name)
+        for x, y in diff.pairs
+        if x.name != y.name and a.blobs.get(x.position) and a.blobs.get(x.position) == b.blobs.get(y.position)
+    ]
+    return report
+
+
+def _dense(shape: Shape) -> Shape:
+    """Axes of one value do not count: files of before mid-2014 have more of them."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _values(shapes: Sequence[Shape]) -> int:
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def _shapes(shapes: Sequence[Shape]) -> str:
+    return " and ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no blobs"
+
+
+def _named(text: str, names: Sequence[str]) -> str:
+    return next((name for name in names if text.startswith(f"layer {name!r}")), text)
+
+
+@dataclass(frozen=True)
+class BlobDifference:
+    """How far one parameter blob of B is from that of A.
+
+    Attributes:
+        largest: greatest absolute difference; None where the shapes differ.
+        relative: root of the mean square of the differences, by that of A's values.
+    """
+
+    layer: str
+    index: int
+    largest: float | None
+    relative: float
+
+
+def compare_blobs(diff: NetDiff, a: Measured, b: Measured, file_a: str, file_b: str) -> list[BlobDifference]:
+    """Load each net's own weights and compare the blobs of layers that both have; equal ones have a difference of 0.
+
+    Raises:
+        CaffeCompatError: a file cannot be read, or does not fit its net.
+    """
+    a.net.load_weights(file_a)
+    b.net.load_weights(file_b)
+    mine, theirs = a.net.blobs_by_layer(), b.net.blobs_by_layer()
+    found = []
+    for x, y in diff.pairs:
+        for index, (old, new) in enumerate(zip(mine.get(x.name, []), theirs.get(y.name, []), strict=False)):
+            found.append(_difference(y, index, old, new))
+    return found
+
+
+def _difference(layer: DiffLayer, index: int, old: np.ndarray, new: np.ndarray) -> BlobDifference:
+    if _dense(old.shape) != _dense(new.shape):
+        return BlobDifference(layer.name, index, None, math.inf)
+    apart = new.reshape(-1).astype(np.float64) - old.reshape(-1)
+    scale = float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))) if old.size else 0.0
+    error = float(np.sqrt(np.mean(np.square(apart)))) if apart.size else 0.0
+    return BlobDifference(
+        layer.name, index, float(np.abs(apart).max(initial=0.0)), error / scale if scale else math.inf if error else 0.0
+    )
