@@ -130,9 +130,10 @@ def _cell(layer: DiffLayer, row: LayerDiff, at: int, shapes: dict[int, list[tupl
     name = f"<mark>{escape(layer.name)}</mark>" if row.renamed else escape(layer.name)
     wires = f"{escape(', '.join(layer.bottoms))} → {escape(', '.join(layer.tops))}"
     parts = [
-        f'<span class="shape">{tops}</span><span class="name">{name}</span> <span class="type">{escape(layer.type)}</span>',
+        f'<span class="shape">{tops}</span><span class="name">{name}</span>',
+        f'<span class="type">{escape(layer.type)}</span>',
         f'<div class="wire">{f"<mark>{wires}</mark>" if row.rewired else wires}</div>',
     ]
     said = [(change.path, (change.a, change.b)[at]) for change in row.changes]
     parts += [f'<div class="say">{escape(path)}: {escape(str(value or "(not set)"))}</div>' for path, value in said]
-    return f'<div class="cell">{"".join(parts)}</div>'
+    return f'<div class="cell">{" ".join(parts)}</div>'
