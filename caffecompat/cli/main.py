@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "draw",
         "weights",
         "export",
+        "merge-bn",
         "upgrade_net_proto_text",
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",

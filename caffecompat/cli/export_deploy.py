@@ -1,0 +1,191 @@
+"""Make the net that is deployed of the one that is trained.
+
+    caffecompat export deploy --model train_val.prototxt --weights net.caffemodel out/ --softmax --merge-bn
+    caffecompat export deploy --model train_val.prototxt out/espnet --size 1024x512
+    caffecompat export deploy --model train_val.prototxt --weights net.caffemodel out/ --for vitis
+
+OUT is a folder (it ends in / or is there) or the stem of the files: OUT.prototxt and OUT.caffemodel; in a folder they
+are deploy.prototxt and deploy.caffemodel. Data layers become Input; losses, accuracies, Dropout and Silence go.
+
+--for vitis writes float.prototxt and float.caffemodel for vai_q_caffe: calibration pictures come from an ImageData
+layer, and bilinear Deconvolutions become DeephiResize. --for tidl-caffe folds batch normalization, puts what is left of
+it into BatchNorm and Scale, and adds the importer's configuration, tidl_import.txt.
+
+What is folded or rewritten is run against the net as it was, on random input; exit status 1 tells that numbers changed
+though nothing that changes numbers was asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.picture_flags import size_of
+
+if TYPE_CHECKING:
+    from caffecompat.deploy.deploy_net import Deployed
+    from caffecompat.net import Net
+
+HELP = "the deploy prototxt and caffemodel of a train_val"
+
+_TARGETS = ("vitis", "tidl-caffe")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="folder, or stem of the files to write")
+    parser.add_argument("--model", metavar="FILE", required=True, help="train_val or deploy prototxt")
+    parser.add_argument("--weights", metavar="FILE", help="its weights; without them only prototxts are written")
+    parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
+    parser.add_argument("--batch", type=int, metavar="N", help="batch of the input (default 1, or the Input's own)")
+    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
+    add_switch(parser, "softmax", "probabilities in the loss's place: Softmax, or Sigmoid where the loss has one")
+    add_switch(parser, "argmax", "the best class of each pixel in the loss's place")
+    parser.add_argument("--head-name", metavar="NAME", help="name of that layer and its top (prob, argmax)")
+    add_switch(parser, "merge-bn", "fold batch normalization and Scale into the layers before them")
+    add_switch(parser, "running-statistics", "BatchNorm with use_global_stats: false uses its stored statistics")
+    parser.add_argument("--for", dest="target", metavar="TOOL", help="vitis or tidl-caffe: the form that tool wants")
+    parser.add_argument("--calibration", metavar="LIST", default="calibration.txt",
+                        help="list of calibration pictures to name in the files (calibration.txt)")  # fmt: skip
+    parser.add_argument("--root-folder", metavar="DIR", default="", help="folder of the pictures in that list")
+    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.softmax and args.argmax:
+        raise UsageError("caffecompat export deploy: give --softmax or --argmax, not both")
+    if args.target and args.target not in _TARGETS:
+        raise UsageError(f"caffecompat export deploy: --for {args.target}: expected {' or '.join(_TARGETS)}")
+    folding = args.merge_bn or args.target == "tidl-caffe"
+    if folding and not args.weights:
+        raise UsageError("caffecompat export deploy: folding batch normalization needs --weights")
+
+    from caffecompat.deploy.deploy_net import deploy_net
+    from caffecompat.schema import open_net
+
+    document = open_net(args.model)
+    deployed = deploy_net(
+        document, size=size_of(args), batch=args.batch, channels=args.channels,
+        head="softmax" if args.softmax else "argmax" if args.argmax else None, head_name=args.head_name,
+        level=args.level, stages=split_commas(args.stage),
+    )  # fmt: skip
+    for note in deployed.notes:
+        print(note)
+    return _Writer(args, document, deployed, folding).write()
+
+
+class _Writer:
+    """Rewrites, checks and writes a deployed net."""
+
+    def __init__(self, args: argparse.Namespace, document: Any, deployed: Deployed, folding: bool) -> None:
+        self.args, self.deployed, self.folding = args, deployed, folding
+        self.dialect = document.dialect
+        self.exact = True
+        self.net = self._net(deployed.message)
+        if args.weights:
+            report = self.net.load_weights(args.weights)
+            if report.kept:
+                print(f"warning: {args.weights} has no weights for: {', '.join(report.kept)}; they stay as filled")
+            for line in (*report.converted, *report.skipped):
+                print(line)
+
+    def _net(self, message: Any) -> Net:
+        from caffecompat.net import Net
+        from caffecompat.schema import NetDocument, pb
+
+        document = NetDocument.from_message(message)
+        document.dialect = self.dialect  # what is left of a net may look like another fork's
+        return Net(document, pb.TEST, log=False)
+
+    def write(self) -> int:
+        message = type(self.net.message)()
+        message.CopyFrom(self.deployed.message)
+        blobs = self.net.blobs_by_layer()
+        if self.args.running_statistics:
+            self._use_stored(message)
+        if self.folding:
+            message, blobs = self._fold()
+        if self.args.target == "vitis":
+            from caffecompat.deploy.caffe_targets import resize_for_bilinear
+
+            notes = resize_for_bilinear(self.net, message, blobs)
+            self.exact &= not notes
+            print(*notes, sep="\n", end="\n" if notes else "")
+        elif self.args.target == "tidl-caffe":
+            from caffecompat.deploy.caffe_targets import split_norms
+
+            split = split_norms(self.net, message, blobs)
+            if split:
+                self.dialect = "B"
+                print(f"now BatchNorm and Scale: {', '.join(split)}")
+        same = self._check(message, blobs) if message != self.deployed.message else True
+        self._save(message, blobs)
+        return 0 if same else 1
+
+    def _use_stored(self, message: Any) -> None:
+        from caffecompat.deploy.fold_norm import use_running_statistics
+
+        self.exact &= not use_running_statistics(message)
+
+    def _fold(self) -> tuple[Any, dict[str, Any]]:
+        from caffecompat.cli.merge_bn import report_lines
+        from caffecompat.deploy.fold_norm import fold_norms
+
+        folded = fold_norms(self.net, running_statistics=self.args.running_statistics)
+        print(*report_lines(folded), sep="\n")
+        return folded.message, folded.blobs
+
+    def _check(self, message: Any, blobs: dict[str, Any]) -> bool:
+        from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
+
+        rewritten = self._net(message)
+        put_blobs(rewritten, blobs)
+        differences = compare_nets(self.net, rewritten)
+        for difference in differences:
+            print(f"checked on random input: {difference.line()}")
+        return not self.exact or all(difference.relative <= TOLERANCE for difference in differences)
+
+    def _paths(self) -> tuple[str, str]:
+        """Stem of the net's files, and of the others."""
+        out = self.args.out
+        if out.endswith(("/", os.sep)) or os.path.isdir(out):
+            os.makedirs(out, exist_ok=True)
+            return os.path.join(out, "float" if self.args.target == "vitis" else "deploy"), os.path.join(out, "")
+        os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
+        return out, f"{out}_"
+
+    def _save(self, message: Any, blobs: dict[str, Any]) -> None:
+        from caffecompat.deploy.caffe_targets import calibration_input, tidl_import_text
+        from caffecompat.formats import save_caffemodel
+        from caffecompat.formats.atomic import atomic_write
+        from caffecompat.schema import write_text
+
+        stem, beside = self._paths()
+        texts = {}
+        weights = f"{stem}.caffemodel"
+        if self.args.target == "vitis":
+            calibration_input(message, self.deployed, self.args.calibration, self.args.root_folder)
+        if self.args.target == "tidl-caffe":
+            listing = self.args.calibration
+            texts[f"{beside}tidl_import.txt"] = tidl_import_text(
+                self.deployed, f"{stem}.prototxt", weights, f"{beside}tidl", listing, _count_lines(listing)
+            )
+        texts[f"{stem}.prototxt"] = write_text(message)
+        for path, text in texts.items():
+            with atomic_write(path) as file:
+                file.write(text.encode())
+        if self.args.weights:
+            save_caffemodel(weights, message, blobs)
+        for path in (*texts, *([weights] if self.args.weights else [])):
+            print(f"wrote {path}")
+
+
+def _count_lines(path: str) -> int:
+    """How many pictures a list names; 1 where it is not here yet."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return max(1, sum(1 for line in file if line.strip()))
+    except OSError:
+        return 1

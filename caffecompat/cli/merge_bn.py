@@ -1,0 +1,84 @@
+"""Fold batch normalization and Scale into the convolution, deconvolution or inner product before them.
+
+    caffecompat merge-bn deploy.prototxt net.caffemodel merged.prototxt merged.caffemodel
+
+All forks' forms are known: BVLC's BatchNorm and Scale, Xilinx' and Jacinto's BatchNorm with a scale, PSPNet's BN,
+ENet's BN in its INFERENCE mode. What cannot be folded is listed with the reason. Both nets are then run on random
+input; exit status 1 tells that their outputs differ by more than 1e-5 of the largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.flags import add_switch
+from caffecompat.errors import CaffeCompatError
+
+if TYPE_CHECKING:
+    from caffecompat.deploy.fold_norm import Folded
+
+HELP = "fold batch normalization into the weights before it"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("out_model", metavar="OUT_MODEL")
+    parser.add_argument("out_weights", metavar="OUT_WEIGHTS")
+    add_switch(
+        parser, "running-statistics",
+        "fold BatchNorm with use_global_stats: false too, by its stored statistics; that changes the numbers",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    from caffecompat.deploy.fold_norm import fold_norms, use_running_statistics
+    from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
+    from caffecompat.formats import save_caffemodel
+    from caffecompat.formats.atomic import atomic_write
+    from caffecompat.net import Net
+    from caffecompat.schema import NetDocument, open_net, pb, write_text
+
+    document = open_net(args.model)
+    changed = args.running_statistics and use_running_statistics(document.message)
+    try:
+        net = Net(document, pb.TEST, log=False)
+    except CaffeCompatError as problem:
+        if "made without data sources" in str(problem):
+            raise CaffeCompatError(
+                f"{args.model} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
+            ) from None
+        raise
+    report = net.load_weights(args.weights)
+    if report.kept:
+        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(report.kept)}")
+    folded = fold_norms(net)
+    print(*report_lines(folded), sep="\n")
+    if changed:
+        print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
+    copy = NetDocument.from_message(folded.message)
+    copy.dialect = document.dialect
+    merged = Net(copy, pb.TEST, log=False)
+    put_blobs(merged, folded.blobs)
+    differences = compare_nets(net, merged)
+    for difference in differences:
+        print(f"checked on random input: {difference.line()}")
+    with atomic_write(args.out_model) as file:
+        file.write(write_text(folded.message).encode())
+    save_caffemodel(args.out_weights, folded.message, folded.blobs)
+    print(f"wrote {args.out_model} and {args.out_weights}")
+    return 0 if all(difference.relative <= TOLERANCE for difference in differences) else 1
+
+
+def report_lines(folded: Folded) -> list[str]:
+    """What was folded into what, and what was not."""
+    by_target: dict[str, list[str]] = {}
+    for name, target in folded.folded:
+        by_target.setdefault(target, []).append(name)
+    lines = [f"folded {len(folded.folded)} layers into {len(by_target)}"]
+    lines += [f"  {target} <- {', '.join(names)}" for target, names in by_target.items()]
+    if folded.left:
+        lines.append(f"{len(folded.left)} layers stay as they are:")
+        lines += [f"  {name}: {reason}" for name, reason in folded.left]
+    return lines

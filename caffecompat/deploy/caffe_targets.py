@@ -1,0 +1,169 @@
+"""The forms in which vendors' tools that read Caffe's own files want a net: Vitis AI up to 2.0, and TI's TIDL.
+
+Vitis AI (user guide 1414 up to release 2.0; the files of Xilinx' segmentation and SSD tutorials): `float.prototxt`
+begins with an ImageData layer of phase TRAIN that lists calibration pictures, and bilinear upsampling is DeephiResize.
+
+TIDL's importer (TI Deep Learning Product User Guide, "Importer") reads BVLC's and caffe-jacinto's layers, so a
+BatchNorm with a scale in Xilinx' form becomes BatchNorm and Scale; it is told by a text file of `name = value` lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from caffecompat.deploy.deploy_net import Deployed
+from caffecompat.deploy.onnx_resize import bilinear_factor
+from caffecompat.layers.bn import BN
+from caffecompat.layers.normalization import BatchNorm
+from caffecompat.net import Net
+from caffecompat.schema import pb
+
+__all__ = ["calibration_input", "resize_for_bilinear", "split_norms", "tidl_import_text"]
+
+Blobs = dict[str, list[np.ndarray]]
+
+
+def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
+    """Turn bilinear Deconvolutions into DeephiResize, in place; a note for each, with its effect on the numbers."""
+    notes = []
+    layers = {layer.name: layer for layer in message.layer}
+    for layer in net.layers:
+        param = layers.get(layer.name)
+        if param is None or param.type != "Deconvolution" or len(layer.bottoms) != 1:
+            continue
+        bottom = net.graph.nodes[layer.index].bottoms[0]
+        assert bottom is not None
+        names = ("weight", "bias")
+        own = dict(zip(names, blobs.get(layer.name, []), strict=False))
+        factor = bilinear_factor(layer.module, own, net.value_shapes[bottom]) if own else 0
+        if not factor:
+            continue
+        param.type = "DeephiResize"
+        param.ClearField("convolution_param")
+        param.ClearField("param")
+        resize = param.deephi_resize_param
+        resize.scale_h = resize.scale_w = factor
+        resize.resize_type = resize.BILINEAR
+        blobs.pop(layer.name)
+        notes.append(
+            f"{layer.name}: bilinear Deconvolution by {factor}, now DeephiResize; its top differs in the outermost "
+            f"{factor} pixels, where a deconvolution fades to 0 and a resize repeats the edge"
+        )
+    return notes
+
+
+def calibration_input(message: Any, deployed: Deployed, listing: str, folder: str) -> None:
+    """Put, in place of the Input that stands for pictures, the ImageData layer that Vitis AI calibrates from.
+
+    Args:
+        listing: file of 'picture 0' lines.
+        folder: put before each of these names; "" for none.
+    """
+    blob, shape = next((blob, shape) for blob, shape in deployed.inputs.items() if len(shape) == 4)
+    layer = next(layer for layer in message.layer if layer.type == "Input" and layer.top[0] == blob)
+    layer.type = "ImageData"
+    layer.ClearField("input_param")
+    layer.top.append("label")
+    layer.include.add(phase=pb.TRAIN)
+    source = layer.image_data_param
+    source.source, source.batch_size, source.shuffle = listing, 1, True
+    if folder:
+        source.root_folder = folder
+    source.new_height, source.new_width = shape[2:]
+    if deployed.transform is not None:
+        for name in ("mean_value", "mean_file", "scale"):
+            if name == "mean_value":
+                layer.transform_param.mean_value.extend(deployed.transform.mean_value)
+            elif deployed.transform.HasField(name):
+                setattr(layer.transform_param, name, getattr(deployed.transform, name))
+    resize = layer.transform_param.resize_param
+    resize.prob, resize.resize_mode = 1.0, resize.WARP
+    resize.height, resize.width = shape[2:]
+
+
+def split_norms(net: Net, message: Any, blobs: Blobs) -> list[str]:
+    """Turn batch normalizations with a scale of their own into BVLC's BatchNorm and Scale, in place; their names."""
+    modules = {layer.name: layer.module for layer in net.layers}
+    split: list[str] = []
+    layers: list[Any] = []
+    for layer in message.layer:
+        layers.append(layer)
+        module: Any = modules.get(layer.name)
+        parts = _parts_of(module, blobs.get(layer.name, []))
+        if parts is None:
+            continue
+        split.append(layer.name)
+        for name in ("batch_norm_param", "bn_param", "param"):
+            layer.ClearField(name)
+        layer.type = "BatchNorm"
+        layer.batch_norm_param.use_global_stats = True
+        layer.batch_norm_param.eps = module.eps
+        scale = pb.LayerParameter(name=f"{layer.name}_scale", type="Scale", bottom=[layer.top[0]], top=[layer.top[0]])
+        scale.scale_param.bias_term = True
+        layers.append(scale)
+        one = np.ones(1, np.float32)
+        blobs[layer.name] = [parts["mean"], parts["variance"], one]
+        blobs[scale.name] = [parts["scale"], parts["bias"]]
+    copies = [pb.LayerParameter.FromString(layer.SerializeToString()) for layer in layers]
+    del message.layer[:]
+    message.layer.extend(copies)
+    return split
+
+
+def _parts_of(module: Any, blobs: Sequence[np.ndarray]) -> Mapping[str, np.ndarray] | None:
+    """Statistics, scale and bias of a layer that has all of them in one."""
+    if isinstance(module, BatchNorm) and module.scale is not None:
+        return dict(zip(module.blob_names, blobs, strict=True))
+    if isinstance(module, BN) and module.keeps_statistics:
+        parts = {name: blob.reshape(-1) for name, blob in zip(module.blob_names, blobs, strict=True)}
+        return parts | {"bias": parts["shift"]}
+    return None
+
+
+def tidl_import_text(
+    deployed: Deployed, prototxt: str, caffemodel: str, stem: str, calibration: str, count: int
+) -> str:
+    """The configuration file of TIDL's importer, for `tidl_model_import.out FILE`.
+
+    Args:
+        prototxt, caffemodel, calibration: paths as the importer shall read them.
+        stem: of the files that it writes.
+        count: how many pictures `calibration` lists.
+    """
+    shape = next(shape for shape in deployed.inputs.values() if len(shape) == 4)
+    channels, height, width = shape[1:]
+    transform = deployed.transform or pb.TransformationParameter()
+    means = list(transform.mean_value) or [0.0]
+    means = means * channels if len(means) == 1 else means
+    scales = [transform.scale] * channels
+    settings: list[tuple[str, object]] = [
+        ("modelType", 0),
+        ("inputNetFile", f'"{prototxt}"'),
+        ("inputParamsFile", f'"{caffemodel}"'),
+        ("outputNetFile", f'"{stem}_net.bin"'),
+        ("outputParamsFile", f'"{stem}_io_"'),
+        ("numParamBits", 8),
+        ("numFeatureBits", 8),
+        ("inDataNorm", int(any(means) or transform.scale != 1)),
+        ("inMean", " ".join(_shortest(mean) for mean in means)),
+        ("inScale", " ".join(_shortest(scale) for scale in scales)),
+        ("inDataFormat", 0),
+        ("inWidth", width),
+        ("inHeight", height),
+        ("inNumChannels", channels),
+        ("inData", f'"{calibration}"'),
+        ("numFrames", count),
+    ]
+    comments = [
+        "# TIDL importer: tidl_model_import.out THIS_FILE",
+        "# modelType 0 is Caffe; inDataFormat 0 is BGR, plane by plane; a pixel is fed as (value - inMean) * inScale",
+    ]
+    return "\n".join([*comments, *(f"{name:<17}= {value}" for name, value in settings)]) + "\n"
+
+
+def _shortest(value: float) -> str:
+    """The shortest text of a value that protobuf keeps as a float."""
+    return f"{float(str(np.float32(value))):g}"

@@ -1,0 +1,334 @@
+"""From the net that trains to the net that is deployed: train_val.prototxt to deploy.prototxt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffecompat.data.stand_in import StandIns
+from caffecompat.errors import CaffeCompatError
+from caffecompat.layers import layer_class
+from caffecompat.net.build import DATA_TYPES, FED_TYPES
+from caffecompat.net.filter import filter_net, make_state
+from caffecompat.schema import NetDocument, pb
+
+__all__ = ["DeployError", "Deployed", "deploy_net"]
+
+# What only measures; losses are told by their class.
+_SCORES = {"Accuracy", "DetectionEvaluate", "SegAccuracy", "SegmentPixelIOU", "SegmentationAccuracy", "HDF5Output"}
+# Losses all of whose bottoms but the last are what the net computes; of the others the first is.
+_SEVERAL_PREDICTIONS = {"ContrastiveLoss", "MultiBoxLoss"}
+_HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid", "InfogainLoss": "Softmax"}
+_MADE_WITHOUT_BOTTOMS = {"Parameter"}
+_ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
+
+
+class DeployError(CaffeCompatError):
+    """A net that cannot be made ready for deployment, or not as asked."""
+
+
+@dataclass
+class Deployed:
+    """A net for deployment.
+
+    Attributes:
+        message: the NetParameter: fed by `Input` layers, without losses, scores, Dropout and Silence.
+        inputs: shape of each fed blob.
+        transform: transform_param of the data layer whose pictures the net was made for (empty if there was none).
+        data: that data layer; None where the net was fed from outside already.
+        notes: what was done, a line each.
+    """
+
+    message: Any
+    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    transform: Any = None
+    data: Any = None
+    notes: list[str] = field(default_factory=list)
+
+
+def deploy_net(
+    document: NetDocument,
+    *,
+    size: tuple[int, int] | None = None,
+    batch: int | None = None,
+    channels: int | None = None,
+    head: str | None = None,
+    head_name: str | None = None,
+    level: int | None = None,
+    stages: Sequence[str] = (),
+) -> Deployed:
+    """Turn a net with data layers and losses, or one that is deployed already, into one for deployment.
+
+    The layers are those of the TEST phase; where that has no data layer (the segmentation tutorial's nets include it
+    in TRAIN alone), the data layer of TRAIN tells the input. An auxiliary classifier, whose loss weighs less than
+    another of its type on the same labels (GoogLeNet), goes with its branch.
+
+    Args:
+        size: (height, width) of the input instead of what the prototxt and the data say.
+        batch: of the input; by default 1 for what had a data layer, and what an `Input` states.
+        channels: of pictures whose data cannot be opened (3).
+        head: "softmax" puts what the loss applies to the scores (Softmax, or Sigmoid for a cross-entropy of
+            sigmoids) in its place, "argmax" an ArgMax over the channels.
+        head_name: of these layers and their tops; "prob" and "argmax" by default.
+
+    Raises:
+        DeployError: the input's shape is not known, or there are no scores to put `head` behind.
+    """
+    state = make_state(document.message, pb.TEST, level, stages)
+    test, _, _ = filter_net(document.message, state, lambda line: None)
+    state.phase = pb.TRAIN
+    train, _, _ = filter_net(document.message, state, lambda line: None)
+    deployed = Deployed(pb.NetParameter(name=test.name) if test.name else pb.NetParameter())
+    labels = _add_inputs(deployed, test, train, document, size, batch, channels)
+    body = [layer for layer in test.layer if not _feeds(layer)]
+    ends = [layer for layer in body if _is_end(layer)]
+    losses = [layer for layer in ends if _is_loss(layer)] or [layer for layer in train.layer if _is_loss(layer)]
+    auxiliary = _auxiliary(losses)
+    dropped = {layer.name for layer in auxiliary}
+    losses = [loss for loss in losses if loss.name not in dropped]
+    body = _without_labels([layer for layer in body if not _is_end(layer)], labels)
+    wanted = _wanted(body, ends, labels | {loss.bottom[0] for loss in auxiliary})
+    kept = _leading_to(body, wanted)
+    _tell_removed(deployed.notes, test, train, kept, dropped)
+    kept, renamed = _without_passing_on(kept, deployed.notes)
+    deployed.message.layer.extend(_bare(layer) for layer in kept)
+    _drop_unread_inputs(deployed)
+    if head:
+        _add_head(deployed, head, head_name, losses, renamed)
+    if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
+        raise DeployError(f"{document.path or 'net'}: nothing is left: every layer depends on labels or only measures")
+    return deployed
+
+
+# ------------------------------------------------------------------------------------------------------- inputs
+
+
+def _feeds(layer: Any) -> bool:
+    no_bottoms = not layer.bottom and layer.type not in _MADE_WITHOUT_BOTTOMS
+    return layer.type in DATA_TYPES or layer.type in FED_TYPES or (layer.type == "Python" and no_bottoms)
+
+
+def _add_inputs(
+    deployed: Deployed,
+    test: Any,
+    train: Any,
+    document: NetDocument,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    channels: int | None,
+) -> set[str]:
+    """Put Input layers in; returns the blobs that are labels."""
+    feeding = [layer for layer in test.layer if _feeds(layer)] or [layer for layer in train.layer if _feeds(layer)]
+    labels: set[str] = set()
+    for layer in feeding:
+        if layer.type == "Input":
+            _resized_input(deployed, layer, size, batch)
+            continue
+        if layer.type not in ("DummyData", "MemoryData"):
+            labels.update(layer.top[1:])
+        else:
+            labels.update(top for top in layer.top if "label" in top)
+        if not layer.top or (layer.top[0] in labels) or "label" in layer.top[0]:
+            labels.update(layer.top)
+            continue  # a second data layer that reads label pictures
+        shape = _picture_shape(layer, document, size, channels)
+        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]))
+        if deployed.data is None:
+            deployed.data, deployed.transform = layer, layer.transform_param
+    if not deployed.inputs:
+        raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer")
+    return labels
+
+
+def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None, batch: int | None) -> None:
+    stated = [tuple(shape.dim) for shape in layer.input_param.shape]
+    for index, top in enumerate(layer.top):
+        shape = list(stated[index if len(stated) > 1 else 0]) if stated else []
+        if len(shape) == 4 and size:
+            shape[2:] = size
+        if shape and batch:
+            shape[0] = batch
+        _add_input(deployed, top, tuple(shape))
+
+
+def _picture_shape(
+    layer: Any, document: NetDocument, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, ...]:
+    if layer.type == "Python":
+        if size is None:
+            raise DeployError(
+                f"layer {layer.name!r}: a Python layer makes the input; give its size: --size WIDTHxHEIGHT"
+            )
+        return (1, channels or 3, *size)
+    try:
+        source = StandIns(size, channels)(layer, pb.TEST, document.dialect, document.path)
+    except CaffeCompatError as problem:
+        raise DeployError(f"the input's shape is not known, give --size WIDTHxHEIGHT: {problem}") from None
+    shape = tuple(source.top_shapes[0])
+    source.close()
+    return (*shape[:2], *size) if size and len(shape) == 4 else shape
+
+
+def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...]) -> None:
+    deployed.inputs[blob] = shape
+    layer = deployed.message.layer.add(name=blob, type="Input", top=[blob])
+    layer.input_param.shape.add().dim.extend(shape)
+
+
+def _drop_unread_inputs(deployed: Deployed) -> None:
+    read = {blob for layer in deployed.message.layer for blob in layer.bottom}
+    for layer in [layer for layer in deployed.message.layer if layer.type == "Input" and layer.top[0] not in read]:
+        del deployed.inputs[layer.top[0]]
+        deployed.message.layer.remove(layer)
+
+
+# --------------------------------------------------------------------------------------------------- what stays
+
+
+def _is_loss(layer: Any) -> bool:
+    cls = layer_class(layer.type)
+    return (cls is not None and cls.is_loss) or (cls is None and layer.type.endswith("Loss"))
+
+
+def _is_end(layer: Any) -> bool:
+    return layer.type == "Silence" or layer.type in _SCORES or _is_loss(layer)
+
+
+def _auxiliary(losses: Sequence[Any]) -> list[Any]:
+    """Losses that weigh less than another of their type on the same labels."""
+
+    def weight(loss: Any) -> float:
+        return float(loss.loss_weight[0]) if loss.loss_weight else 1.0
+
+    return [
+        loss
+        for loss in losses
+        if any(
+            other.type == loss.type and other.bottom[1:] == loss.bottom[1:] and weight(other) > weight(loss)
+            for other in losses
+        )
+    ]
+
+
+def _without_labels(layers: Iterable[Any], labels: set[str]) -> list[Any]:
+    """The layers that do not depend on labels; `labels` grows by what the others make."""
+    free = []
+    for layer in layers:
+        if any(blob in labels for blob in layer.bottom):
+            labels.update(layer.top)
+        else:
+            free.append(layer)
+    return free
+
+
+def _wanted(body: Sequence[Any], ends: Sequence[Any], others: set[str]) -> set[str]:
+    """The blobs for whose sake the net exists: what no layer reads, and what losses and scores judge; not `others`."""
+    read = {blob for layer in body for blob in layer.bottom if blob not in layer.top}
+    judged: dict[str, bool] = {}
+    for end in ends:
+        count = len(end.bottom) if end.type in _SEVERAL_PREDICTIONS or end.type in _SCORES else 1
+        for place, blob in enumerate(end.bottom):
+            judged[blob] = judged.get(blob, False) or (end.type != "Silence" and place < count)
+    made = [blob for layer in body for blob in layer.top]
+    return {blob for blob in made if blob not in read and judged.get(blob, True) and blob not in others}
+
+
+def _leading_to(body: Sequence[Any], wanted: set[str]) -> list[Any]:
+    needed, kept = set(wanted), []
+    for layer in reversed(body):
+        if any(blob in needed for blob in layer.top):
+            needed.update(layer.bottom)
+            kept.append(layer)
+    return kept[::-1]
+
+
+def _tell_removed(notes: list[str], test: Any, train: Any, kept: Sequence[Any], dropped: set[str]) -> None:
+    names = {layer.name for layer in kept}
+
+    def tell(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
+        found = list(dict.fromkeys(layer.name for layer in layers if holds(layer) and layer.name not in names))
+        if found:
+            notes.append(f"{what}: {', '.join(found)}")
+
+    everything = [*test.layer, *train.layer]
+    tell("data layers, now Input", lambda layer: _feeds(layer) and layer.type != "Input", everything)
+    tell("losses left out", _is_loss, everything)
+    tell("measures left out", lambda layer: layer.type in _SCORES, test.layer)
+    tell("Silence left out", lambda layer: layer.type == "Silence", test.layer)
+    if dropped:
+        notes.append(f"auxiliary classifiers left out with their branches: {', '.join(sorted(dropped))}")
+    rest = [layer.name for layer in test.layer if not (_feeds(layer) or _is_end(layer) or layer.name in names)]
+    if rest:
+        notes.append(f"only losses, measures or labels used these: {', '.join(rest)}")
+
+
+def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[Any], dict[str, str]]:
+    """Leave out Dropout, which passes its bottom on in TEST; returns also what became of the names of its tops."""
+    kept: list[Any] = []
+    renamed: dict[str, str] = {}
+    removed: list[str] = []
+    last_names = {layer.top[0] for layer in layers if layer.type == "Dropout"} - {b for x in layers for b in x.bottom}
+    for given in layers:
+        layer = type(given)()
+        layer.CopyFrom(given)
+        layer.bottom[:] = [renamed.get(blob, blob) for blob in given.bottom]
+        if layer.type != "Dropout" or layer.dropout_param.sample_weights_test or given.top[0] in last_names:
+            in_place = {new: old for old, new in zip(given.bottom, layer.bottom, strict=True)}
+            layer.top[:] = [renamed.get(b, b) if renamed.get(b) in in_place else b for b in given.top]
+            kept.append(layer)
+            continue
+        removed.append(layer.name)
+        if layer.top[0] != layer.bottom[0]:
+            renamed[given.top[0]] = layer.bottom[0]
+    if removed:
+        notes.append(f"Dropout left out: {', '.join(removed)}")
+    return kept, renamed
+
+
+def _bare(layer: Any) -> Any:
+    for name in _ONLY_TRAINING:
+        layer.ClearField(name)
+    layer.ClearField("phase")
+    layer.ClearField("blobs")
+    return layer
+
+
+# --------------------------------------------------------------------------------------------------------- head
+
+
+def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[Any], renamed: dict[str, str]) -> None:
+    message = deployed.message
+    made = {blob for layer in message.layer for blob in layer.top}
+    scores = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if loss.type in _HEADS}
+    scores = {blob: loss for blob, loss in scores.items() if blob in made}
+    if not scores and head == "argmax":
+        scores = dict.fromkeys(_outputs(message))
+        for blob in list(scores):
+            maker = next(layer for layer in reversed(message.layer) if blob in layer.top)
+            if maker.type == "Softmax" and maker.bottom[0] != blob:
+                message.layer.remove(maker)  # the greatest stays the greatest
+                del scores[blob]
+                scores[maker.bottom[0]] = None
+                deployed.notes.append(f"Softmax in front of ArgMax left out: {maker.name}")
+    if not scores:
+        raise DeployError(
+            f"--{head}: there is no loss with scores to put it behind (SoftmaxWithLoss or SigmoidCrossEntropyLoss); "
+            f"the net's outputs are {', '.join(_outputs(message))}"
+        )
+    for blob, loss in scores.items():
+        kind = _HEADS[loss.type] if head == "softmax" else "ArgMax"
+        chosen = name or ("prob" if head == "softmax" else "argmax")
+        if len(scores) > 1 or chosen in made or chosen in {layer.name for layer in message.layer}:
+            chosen = f"{blob}_{chosen}"
+        layer = message.layer.add(name=chosen, type=kind, bottom=[blob], top=[chosen])
+        if kind == "ArgMax":
+            layer.argmax_param.axis = loss.softmax_param.axis if loss is not None else 1
+        elif kind == "Softmax" and loss.softmax_param.axis != 1:
+            layer.softmax_param.axis = loss.softmax_param.axis
+        deployed.notes.append(f"{kind} {chosen!r} put behind {blob!r}")
+
+
+def _outputs(message: Any) -> list[str]:
+    read = {blob for layer in message.layer for blob in layer.bottom}
+    return [blob for layer in message.layer for blob in layer.top if blob not in read]

@@ -1,0 +1,84 @@
+"""Whether two nets compute the same: both run on one random input, outputs compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.net import Net
+
+__all__ = ["TOLERANCE", "Difference", "compare_nets", "put_blobs", "random_inputs"]
+
+TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
+
+_CHOOSING = {"ArgMax", "DetectionOutput"}  # one rounding more or less and they give quite another number
+
+
+@dataclass
+class Difference:
+    """How far an output of one net is from another's.
+
+    Attributes:
+        blob: its name.
+        largest: the largest absolute difference; for layers that choose (ArgMax, DetectionOutput) the share of
+            values that differ.
+        relative: `largest` over the largest magnitude of the first net's output, where that is over 1.
+        chosen: whether the output is a choice.
+    """
+
+    blob: str
+    largest: float
+    relative: float
+    chosen: bool
+
+    def line(self) -> str:
+        """For people."""
+        if self.chosen:
+            return f"{self.blob}: {self.largest:.2%} of the values differ"
+        return f"{self.blob}: largest difference {self.largest:.2g} ({self.relative:.2g} of the largest value)"
+
+
+def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Normally distributed values for every fed blob."""
+    generator = torch.Generator().manual_seed(seed)
+    return {blob: torch.randn(net.blob_shapes[blob], generator=generator) for blob in net.fed}
+
+
+def put_blobs(net: Net, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Give a net the parameter blobs of its layers, each in the layer's own arrangement."""
+    for layer in net.layers:
+        for slot, array in zip(layer.slots, blobs.get(layer.name, ()), strict=bool(layer.slots)):
+            slot.tensor().copy_(torch.from_numpy(np.ascontiguousarray(array)).view(slot.shape))
+
+
+@torch.no_grad()
+def compare_nets(first: Net, second: Net, seed: int = 1) -> list[Difference]:
+    """Run both on the same input and compare the outputs that have the same name.
+
+    Raises:
+        CaffeCompatError: they have no output in common, or an output's shape differs.
+    """
+    inputs = random_inputs(first, seed)
+    ours, theirs = first.forward(inputs), second.forward(inputs)
+    makers = {top: layer.type for layer in first.layers for top in layer.tops}
+    found = []
+    for blob in ours.keys() & theirs.keys():
+        a, b = ours[blob], theirs[blob]
+        chosen = makers[blob] in _CHOOSING
+        if a.shape != b.shape and not chosen:
+            raise CaffeCompatError(
+                f"output {blob!r} has shape {tuple(a.shape)} in one net, {tuple(b.shape)} in the other"
+            )
+        if chosen:
+            share = float((a != b).float().mean()) if a.shape == b.shape else 1.0
+            found.append(Difference(blob, share, share, True))
+            continue
+        largest = float((a - b).abs().max()) if a.numel() else 0.0
+        found.append(Difference(blob, largest, largest / max(1.0, float(a.abs().max())), False))
+    if not found:
+        raise CaffeCompatError(f"the nets have no output in common: {', '.join(ours)} and {', '.join(theirs)}")
+    return sorted(found, key=lambda difference: difference.blob)

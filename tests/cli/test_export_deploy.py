@@ -1,0 +1,83 @@
+"""``export deploy`` and ``merge-bn`` on the recorded segmentation set and the tutorial's trained nets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from caffecompat.formats import open_weights
+from caffecompat.schema import read_net
+
+ESPNET = "real/vitis-tutorial-05-seg/model/espnet"
+
+
+@pytest.fixture
+def espnet(shared: Path) -> list[object]:
+    folder = shared / ESPNET
+    weights = folder / "final_models/pretrained.caffemodel"
+    return ["--model", folder / "train_val.prototxt", "--weights", weights, "--size", "64x32"]
+
+
+def test_files_of_a_folder_and_their_numbers(command, espnet, tmp_path) -> None:
+    result = command("export", "deploy", *espnet, f"{tmp_path}/out/", "--softmax", "--merge-bn")
+    assert result.status == 0, result.err
+    assert "folded 4 layers into 4" in result.out and "17 layers stay as they are" in result.out
+    assert "checked on random input: prob: largest difference" in result.out
+    net = read_net(tmp_path / "out/deploy.prototxt")
+    assert list(net.layer[0].input_param.shape[0].dim) == [1, 3, 32, 64]
+    stored = {layer.name for layer in open_weights(tmp_path / "out/deploy.caffemodel").layers}
+    assert stored == {layer.name for layer in net.layer}
+
+
+def test_vitis(command, shared, tmp_path) -> None:
+    folder = shared / "real/vitis-tutorial-05-seg/model/enet"
+    words = ["--model", folder / "train_val.prototxt", "--weights", folder / "final_models/pretrained.caffemodel"]
+    words += ["--size", "64x64", "--softmax", "--for", "vitis", "--calibration", "some.txt", "--root-folder", "pics/"]
+    result = command("export", "deploy", *words, f"{tmp_path}/", "--running-statistics")
+    assert result.status == 0, result.err
+    net = read_net(tmp_path / "float.prototxt")
+    published = read_net(shared / "real/vitis-tutorial-05-seg/VAI/enet/float.prototxt")
+    data, theirs = net.layer[0], published.layer[0]
+    assert (data.type, list(data.top), data.include) == (theirs.type, list(theirs.top), theirs.include)
+    assert data.transform_param.mean_value == theirs.transform_param.mean_value
+    assert data.image_data_param.source == "some.txt" and data.image_data_param.root_folder == "pics/"
+    kinds = [layer.type for layer in net.layer]
+    assert kinds.count("DeephiResize") == 2 and kinds.count("Deconvolution") == 3
+    others = [(ours.type, ours.bottom, ours.top) for ours in net.layer if ours.type != "DeephiResize"]
+    bilinear = {layer.name for layer in net.layer if layer.type == "DeephiResize"}
+    expected = [layer for layer in published.layer if layer.name not in bilinear]
+    assert others[1:-1] == [(layer.type, layer.bottom, layer.top) for layer in expected][1:-1]
+
+
+def test_tidl_gets_bvlc_layers_and_its_configuration(command, espnet, tmp_path) -> None:
+    result = command("export", "deploy", *espnet, tmp_path / "net", "--argmax", "--for", "tidl-caffe")
+    assert result.status == 0, result.err
+    net = read_net(tmp_path / "net.prototxt")
+    norms = [layer for layer in net.layer if layer.type == "BatchNorm"]
+    assert len(norms) == 17 and all(not layer.batch_norm_param.HasField("scale_filler") for layer in norms)
+    stored = {layer.name: layer for layer in open_weights(tmp_path / "net.caffemodel").layers}
+    assert [len(stored[f"BatchNorm_4{end}"].blobs) for end in ("", "_scale")] == [3, 2]
+    lines = (tmp_path / "net_tidl_import.txt").read_text().splitlines()
+    settings = dict(line.replace(" ", "").split("=") for line in lines if not line.startswith(("#", "inMean", "inSc")))
+    assert settings["inWidth"] == "64" and settings["inHeight"] == "32" and settings["modelType"] == "0"
+    assert "inMean           = 73 82 72" in lines and "inScale          = 0.022 0.022 0.022" in lines
+
+
+def test_without_weights_only_text_is_written(command, streets) -> None:
+    assert command("export", "deploy", "--model", "train_val.prototxt", "new/net").status == 0
+    assert [path.name for path in Path("new").iterdir()] == ["net.prototxt"]
+    refused = command("export", "deploy", "--model", "train_val.prototxt", "new/net", "--merge-bn")
+    assert refused.status == 2 and "needs --weights" in refused.err
+
+
+def test_merge_bn(command, shared, tmp_path) -> None:
+    folder = shared / ESPNET
+    outputs = tmp_path / "m.prototxt", tmp_path / "m.caffemodel"
+    small = tmp_path / "deploy.prototxt"
+    small.write_text((folder / "deploy.prototxt").read_text().replace("dim: 512", "dim: 32").replace("1024", "64"))
+    weights = folder / "final_models/pretrained.caffemodel"
+    result = command("merge-bn", small, weights, *outputs)
+    assert result.status == 0, result.err
+    assert "folded 4 layers into 4" in result.out and "'Concat_1' (Concat)" in result.out
+    assert command("merge-bn", folder / "train_val.prototxt", weights, *outputs).status == 2
