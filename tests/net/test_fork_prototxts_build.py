@@ -1,7 +1,6 @@
 """Every net of the forks' own repositories and tutorials builds, in each phase that has data for it.
 
-Their data is not here: data layers get sources that tell shapes only, label maps come from those that are here, and
-lists of picture sizes are made up. `test_real_prototxts_build` has BVLC's nets.
+Their data is not here: data layers get sources that tell shapes only. `test_real_prototxts_build` has BVLC's nets.
 """
 
 from __future__ import annotations
@@ -70,30 +69,14 @@ def _shapes(param: Any, phase: int, dialect: str, beside: str | None) -> Source:
         return StandIn([(batch, *item), (batch, *label)][: len(param.top)])
 
 
-def _with_files_that_are_here(document: NetDocument, folder: Path) -> None:
-    """Give detection layers files to read and a folder to write, instead of those of their authors."""
-    sizes = folder / "sizes.txt"
-    sizes.write_text("".join(f"{name} 300 300\n" for name in range(4952)))
-    for param in document.message.layer:
-        if param.type == "DetectionOutput" and param.detection_output_param.HasField("save_output_param"):
-            save = param.detection_output_param.save_output_param
-            data = "coco/labelmap_coco.prototxt" if "coco" in save.label_map_file else "VOC0712/labelmap_voc.prototxt"
-            save.label_map_file = str(REAL / "ssd-labelmaps" / data)
-            save.name_size_file, save.num_test_image = str(sizes), 1
-            save.output_directory = str(folder)
-        if param.type == "DetectionEvaluate" and param.detection_evaluate_param.name_size_file:
-            param.detection_evaluate_param.name_size_file = str(sizes)
-
-
 def _has_data(document: NetDocument, phase: int) -> bool:
     message, _, problems = filter_net(document.message, make_state(document.message, phase, None, ()), lambda _: None)
     return not problems and any(param.top and not param.bottom for param in message.layer)
 
 
 @pytest.mark.parametrize("name", _accepted("N"))
-def test_net_builds(name: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_net_builds(name: str, record_property: Callable[[str, object], None]) -> None:
     document = open_net(REAL / name)
-    _with_files_that_are_here(document, tmp_path)
     phases = [phase for phase in (pb.TRAIN, pb.TEST) if _has_data(document, phase)]
     assert phases
     built = []
