@@ -197,3 +197,17 @@ def test_real_logs(name: str, shared: Path) -> None:
     assert not any(math.isnan(row.seconds) or math.isnan(row.rate) for row in log.train)
     ours, theirs = found_by_us(path.read_text()), found_by_public_tools(path.read_text())
     assert (ours["Train"], ours["Test"]) == (theirs["Train"], theirs["Test"])
+
+
+def test_every_real_training_log_gives_a_table(shared: Path) -> None:
+    logs = [path for path in (shared / "real").rglob("*") if path.name.endswith((".log", ".txt"))]
+    training = [path for path in logs if "Iteration " in (text := path.read_text(errors="replace")) and "lr = " in text]
+    assert len(training) >= 16
+    for path in training:
+        log = parse_log(path)
+        rows = log.table()
+        assert rows, path
+        assert {"NumIters", "Seconds", "LearningRate"} <= rows[0].keys() and len(rows[0]) > 3, path
+        for run in range(log.runs):
+            numbers = [row.iteration for row in log.train if row.run == run]
+            assert numbers == sorted(set(numbers)), path
