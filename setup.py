@@ -51,11 +51,13 @@ def version() -> str:
 
 EXTRAS = {
     "leveldb": ["plyvel>=1.5"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "plot": ["matplotlib>=3.7"],
     "proto": ["grpcio-tools>=1.60"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["leveldb"],
+    *EXTRAS["onnx"],
     *EXTRAS["plot"],
     *EXTRAS["proto"],
     "hypothesis>=6.100",

@@ -154,7 +154,7 @@ class _Exporter:
             raise NetError(problems)
         for value in wanted:
             self._add_output(names[value], value)
-        plain = [value.blob for value in names]
+        plain = [value.blob or "unnamed" for value in names]
         self.builder.finish(list(inputs.values()), [output.name for output in self.outputs], plain)
         read = {name for node in self.builder.nodes for name in node.input}
         inputs = {blob: name for blob, name in inputs.items() if name in read}
@@ -185,7 +185,8 @@ class _Exporter:
         for value in values:
             is_input = self.net.layers[value.node].module is None
             own = is_input or (last[value.blob] is value and value.blob not in fed)
-            names[value] = value.blob if own else f"{value.blob}@{self.net.graph.nodes[value.node].name}"
+            blob = value.blob or "unnamed"  # Caffe takes "" for a name, ONNX for an input left out
+            names[value] = blob if own else f"{blob}@{self.net.graph.nodes[value.node].name}"
         return names
 
     def _feed(self, needed: set[int], names: Mapping[Value, str]) -> dict[str, str]:
@@ -223,7 +224,7 @@ class _Exporter:
             raise Cannot("has no form in ONNX" + _advice(layer))
         emission = Emission(
             builder=self.builder,
-            name=layer.name,
+            name=layer.name or layer.type,
             module=layer.module,
             bottoms=bottoms,
             tops=tops,

@@ -1,0 +1,208 @@
+"""Write a net as an ONNX file, and check by onnxruntime that it computes the same.
+
+    caffecompat export onnx --model deploy.prototxt --weights net.caffemodel net.onnx
+    caffecompat export onnx --model deploy.prototxt --weights net.caffemodel --mean 104,117,123 --bake-preprocessing \\
+        --rgb net.onnx
+    caffecompat export onnx --model deploy.prototxt --weights net.caffemodel --target tidl net.onnx
+
+Blobs keep their names as value names (a blob that in-place layers change has the last value; earlier ones are called
+blob@layer), nodes those of the layers. Shapes are static. The greatest difference of each output from torch's is
+printed; above 1e-4 of the output's largest value it is an error (exit 1), and no file is left, unless --target asked
+for a rewrite that changes numbers: such are listed with what they change.
+
+A train_val prototxt works too: it loses data layers, losses and accuracies first, as with export deploy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.deploy.onnx_export import ExportOptions
+    from caffecompat.deploy.onnx_write import Exported
+    from caffecompat.net import Net
+
+HELP = "an ONNX file, verified against the net by onnxruntime"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT.onnx", help="the file to write")
+    parser.add_argument("--model", required=True, metavar="FILE", help="the net's prototxt: deploy or train_val")
+    parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
+    parser.add_argument("--opset", type=int, default=13, metavar="N", help="of ai.onnx, 13 (default) to 24")
+    parser.add_argument("--batch", type=int, metavar="N", help="size of the batch instead of the prototxt's")
+    preprocess_flags(parser)
+    add_switch(parser, "bake-preprocessing", "the graph takes pixels and applies --mean, --scale and --subtract itself")
+    add_switch(parser, "rgb", "with --bake-preprocessing: pixels come as R, G, B")
+    parser.add_argument("--labels", metavar="FILE", help="class names, one a line, for the metadata")
+    add_switch(parser, "external-data", "weights go into OUT.onnx.data (always beyond 2 GiB)")
+    add_switch(parser, "cut-detection", "stop before DetectionOutput; with --target at the heads' convolutions")
+    parser.add_argument("--target", choices=("dpu", "tidl"), help="rewrite what the target cannot do")
+    add_switch(parser, "approx", "with --target: let its nearest operator stand for one it lacks (Interp)")
+    add_switch(parser, "dpu-leaky", "with --target dpu: set the slopes of leaky ReLUs to 26/256")
+    parser.add_argument("--calibration", metavar="LIST", help="with --target dpu: pictures for the quantizer")
+    parser.add_argument("--calibration-count", type=int, default=200, metavar="N", help="how many of them (200)")
+    parser.add_argument("--image", metavar="FILE", help="compare on this picture instead of random input")
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    from caffecompat.deploy.onnx_write import DifferentNumbers, export_onnx
+
+    options = _options(args)
+    try:
+        done = export_onnx(
+            args.model,
+            args.weights,
+            args.out,
+            options,
+            batch=args.batch,
+            size=size_of(args),
+            cut=args.cut_detection,
+            external=args.external_data,
+            inputs=(lambda net: _picture(args, net, options)) if args.image else None,
+        )
+    except DifferentNumbers as problem:
+        print(problem)
+        return 1
+    _report(args.out, done)
+    for path in _side_files(args, done):
+        print(f"wrote {path}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Flags that need another one."""
+    for flag, needs, given in (
+        ("--rgb", "--bake-preprocessing", args.rgb and not args.bake_preprocessing),
+        ("--dpu-leaky", "--target dpu", args.dpu_leaky and args.target != "dpu"),
+        ("--calibration", "--target dpu", args.calibration and args.target != "dpu"),
+        ("--approx", "--target", args.approx and not args.target),
+    ):
+        if given:
+            raise UsageError(f"caffecompat export onnx: {flag} goes with {needs}")
+    if args.batch is not None and args.batch < 1:
+        raise UsageError(f"caffecompat export onnx: --batch {args.batch} must be at least 1")
+
+
+def _options(args: argparse.Namespace) -> ExportOptions:
+    from caffecompat.deploy.onnx_export import ExportOptions
+
+    stated = args.mean is not None or args.subtract is not None or args.scale != 1
+    return ExportOptions(
+        opset=args.opset,
+        target=args.target or "",
+        approx=args.approx,
+        dpu_leaky=args.dpu_leaky,
+        preprocess=preprocess_of(args, quiet=True) if stated else None,
+        bake=args.bake_preprocessing,
+        rgb=args.rgb,
+        class_names=tuple(_lines(args.labels)) if args.labels else (),
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from None
+
+
+def _picture(args: argparse.Namespace, net: Net, options: ExportOptions) -> dict[str, np.ndarray]:
+    """The net's input from --image: prepared, or pixels where the graph does that."""
+    import numpy as np
+
+    from caffecompat.evaluate import Preprocess
+    from caffecompat.formats.picture import read_picture
+
+    shape = net.blob_shapes[net.fed[0]]
+    if len(net.fed) != 1 or len(shape) != 4 or shape[1] not in (1, 3):
+        raise UsageError("caffecompat export onnx: --image needs a net with one input of 1 or 3 channels")
+    preprocess = Preprocess() if options.bake else options.preprocess or Preprocess()
+    picture = read_picture(args.image, color=shape[1] == 3)
+    if picture is None:
+        raise UsageError(f"--image {args.image}: no such picture, or in no form that can be read")
+    batch = preprocess(picture, shape[2], shape[3])
+    return {net.fed[0]: np.repeat(batch, shape[0], axis=0)}
+
+
+def _report(path: str, done: Exported) -> None:
+    graph = done.export.model.graph
+    print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
+    for value in [*graph.input, *graph.output]:
+        dims = "x".join(str(dim.dim_value or dim.dim_param) for dim in value.type.tensor_type.shape.dim)
+        print(f"  {'input ' if value.name in done.export.inputs.values() else 'output'} {value.name} {dims}")
+    if done.missing:
+        print(f"not in the weight file, left at initial values: {', '.join(done.missing)}")
+    if done.export.notes:
+        print("what was done:")
+    for note in done.export.notes:
+        print(f"  {note.layer + ': ' if note.layer else ''}{note.text}")
+        if note.effect:
+            print(f"    {note.effect}")
+    print("compared with torch by onnxruntime:")
+    for difference in done.differences:
+        print(f"  {difference}")
+    if done.export.inexact and not all(difference.allowed for difference in done.differences):
+        print(f"the rewrites of {', '.join(done.export.inexact)} change the numbers, as told above")
+
+
+def _side_files(args: argparse.Namespace, done: Exported) -> list[str]:
+    """What the target's tools want besides; returns the paths written."""
+    from caffecompat.deploy.onnx_side_files import calibration_reader, tidl_meta
+    from caffecompat.evaluate import Preprocess
+
+    stem = os.path.splitext(args.out)[0]
+    blob = next(iter(done.export.inputs))
+    shape = done.net.blob_shapes[blob]
+    if args.target == "tidl" and done.heads is not None:
+        top = done.heads.detection.top[0]
+        outputs = [f"{top}_{part}" for part in ("boxes", "labels", "scores")]
+        text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))
+        return [_write(f"{stem}_metaarch.prototxt", text)]
+    if args.target != "dpu" or len(shape) != 4 or shape[1] not in (1, 3):
+        return []
+    list_file = f"{stem}_calibration.txt"
+    reader = calibration_reader(
+        args.out,
+        done.export.inputs[blob],
+        shape,
+        done.options.preprocess or Preprocess(),
+        list_file,
+        baked=args.bake_preprocessing,
+        rgb=args.rgb,
+    )
+    written = [_write(f"{stem}_calibration.py", reader)]
+    if args.calibration:
+        written.append(_write(list_file, "".join(f"{path}\n" for path in _calibration_pictures(args))))
+    return written
+
+
+def _calibration_pictures(args: argparse.Namespace) -> list[str]:
+    """Every n-th picture of the list (its first word a line) or folder, so that they come from all of it."""
+    if os.path.isdir(args.calibration):
+        kinds = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+        names = sorted(name for name in os.listdir(args.calibration) if name.lower().endswith(kinds))
+        paths = [os.path.abspath(os.path.join(args.calibration, name)) for name in names]
+    else:
+        paths = [line.split()[0] for line in _lines(args.calibration)]
+    if not paths:
+        raise UsageError(f"--calibration {args.calibration}: there are no pictures")
+    step = max(1, len(paths) // max(1, args.calibration_count))
+    return paths[::step][: args.calibration_count]
+
+
+def _write(path: str, text: str) -> str:
+    from caffecompat.formats.atomic import atomic_write
+
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    return path

@@ -1,0 +1,169 @@
+"""The whole way from a prototxt to a verified ONNX file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from caffecompat.deploy.deploy_net import deploy_net
+from caffecompat.deploy.onnx_emission import Note
+from caffecompat.deploy.onnx_export import Export, ExportOptions, export_net
+from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
+from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, find_heads
+from caffecompat.deploy.onnx_verify import Difference, measure_notes, random_inputs, verify
+from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.formats.atomic import WriteError, atomic_path
+from caffecompat.net import Net
+from caffecompat.schema import NetDocument, open_net, pb
+
+__all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
+
+_LARGEST = 2**31 - 2**20  # a protobuf message must stay below 2 GiB
+
+
+class DifferentNumbers(OnnxError):
+    """The model computes something else than the net; it was not kept."""
+
+
+@dataclass
+class Exported:
+    """What an export did.
+
+    Attributes:
+        export: the model and its notes.
+        net: what was exported.
+        differences: of each output.
+        heads: of an SSD, before a cut.
+        missing: layers that the weight file does not have.
+        options: with the preprocessing found in the prototxt, where none was given.
+    """
+
+    export: Export
+    net: Net
+    options: ExportOptions
+    differences: list[Difference] = field(default_factory=list)
+    heads: Head | None = None
+    missing: list[str] = field(default_factory=list)
+
+
+def prepared_net(
+    document: NetDocument,
+    weights: str | None,
+    options: ExportOptions,
+    *,
+    batch: int | None = None,
+    size: tuple[int, int] | None = None,
+    cut: bool = False,
+) -> Exported:
+    """The net as it will be exported: fed from outside, without losses, cut as asked; not exported yet.
+
+    Raises:
+        CaffeCompatError: it cannot be made, or the weights do not fit.
+    """
+    deployed = deploy_net(document, batch=batch, size=size)
+    message, notes = deployed.message, [Note("", line) for line in deployed.notes]
+    heads = find_heads(message) if cut or options.target else None
+    if cut:
+        notes += cut_detection(message, at_convolutions=bool(options.target))
+    if options.target:
+        notes += drop_softmax(message)
+    if options.preprocess is None and deployed.transform is not None:
+        options = replace(options, preprocess=_stated(deployed.transform))
+    made = NetDocument.from_message(message, document.path)
+    made.dialect = document.dialect
+    net = Net(made, pb.TEST, log=False)
+    missing = net.load_weights(weights).kept if weights else []
+    return Exported(Export(None, {}, [], notes), net, options, heads=heads, missing=missing)
+
+
+def _stated(transform: Any) -> Preprocess | None:
+    """The preprocessing that a data layer's transform_param states, where it states one by values."""
+    if transform.mean_file or not (transform.mean_value or transform.HasField("scale")):
+        return None
+    return Preprocess(tuple(transform.mean_value), transform.scale)
+
+
+def export_onnx(
+    model: str | os.PathLike[str] | NetDocument,
+    weights: str | None,
+    path: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    *,
+    batch: int | None = None,
+    size: tuple[int, int] | None = None,
+    cut: bool = False,
+    external: bool = False,
+    inputs: Callable[[Net], Mapping[str, np.ndarray]] | None = None,
+) -> Exported:
+    """Write a net as an ONNX file that onnxruntime computes as torch computes the net.
+
+    Args:
+        model: a deploy or train_val prototxt.
+        weights: a weight file, or several separated by commas; None leaves initial values.
+        batch, size: the input's, instead of the prototxt's; size is (height, width).
+        cut: leave DetectionOutput out.
+        external: weights go into ``PATH.data`` beside the file.
+        inputs: makes what to compare on, by fed blob; None is random ones.
+
+    Raises:
+        DifferentNumbers: an output differs by more than TOLERANCE although no rewrite explains it; no file is left.
+        OnnxError: a layer has no form in ONNX.
+        CaffeCompatError: a file cannot be read or written.
+    """
+    need_onnx()
+    document = model if isinstance(model, NetDocument) else open_net(model)
+    done = prepared_net(document, weights, options or ExportOptions(), batch=batch, size=size, cut=cut)
+    write_onnx(done, path, external=external, inputs=inputs(done.net) if inputs else None)
+    return done
+
+
+def write_onnx(
+    done: Exported,
+    path: str | os.PathLike[str],
+    *,
+    external: bool = False,
+    inputs: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Export a prepared net, with the weights that it has now, and complete `done`; see `export_onnx`."""
+    notes = done.export.notes
+    export = done.export = export_net(done.net, done.options)
+    export.notes[:0] = notes
+    given = inputs if inputs is not None else random_inputs(done.net, done.options)
+
+    def check(file: str) -> None:
+        done.differences = verify(file, export, done.net, given, done.options)
+        wrong = [str(difference) for difference in done.differences if not difference.allowed]
+        if wrong and not export.inexact:
+            raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
+
+    _write(os.fspath(path), export, external, check)
+    measure_notes(done.net, done.options, export.notes, given)
+
+
+def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> None:
+    """Write beside, check, and only then give the file its name."""
+    if not external and sum(len(tensor.raw_data) for tensor in export.model.graph.initializer) < _LARGEST:
+        with atomic_path(path) as temporary:
+            with open(temporary, "wb") as file:
+                file.write(export.model.SerializeToString())
+            check(temporary)
+        return
+    folder, name = os.path.split(os.path.realpath(path))
+    data = f"{name}.data"
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", dir=folder) as temporary:
+            model = os.path.join(temporary, name)
+            need_onnx().save_model(
+                export.model, model, save_as_external_data=True, all_tensors_to_one_file=True, location=data
+            )
+            check(model)
+            if os.path.exists(os.path.join(temporary, data)):
+                os.replace(os.path.join(temporary, data), os.path.join(folder, data))
+            os.replace(model, os.path.join(folder, name))
+    except OSError as problem:
+        raise WriteError(f"{path}: cannot be written: {problem.strerror or problem}") from problem
