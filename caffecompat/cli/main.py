@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     ),
     "Files": (
         "diff",
+        "check",
         "summary",
         "draw",
         "weights",

@@ -1,0 +1,131 @@
+"""Hold a net against the published limits of inference hardware, before any training is spent on it.
+
+    caffecompat check train_val.prototxt --target dpu
+    caffecompat check deploy.prototxt --target dpu,tidl
+    caffecompat check deploy.prototxt --target dpu --target-version 1.4 --json
+
+Every layer runs there, is rewritten for it (how is told), falls to the CPU, or is refused. A net that trains is looked
+at as it is when deployed. The exit status is 1 where a layer is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.picture_flags import size_of
+
+if TYPE_CHECKING:
+    from caffecompat.deploy.target_check import TargetReport
+
+HELP = "every layer against the limits of a DPU or TIDL"
+
+_SAID = {
+    "runs": "runs on the target",
+    "rewritten": "rewritten for the target",
+    "cpu": "falls to the CPU",
+    "refused": "refused",
+    "left out": "left out",
+}
+_NAMES = 5
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
+    parser.add_argument("--target", required=True, metavar="T", help="dpu, tidl, or both with a comma between")
+    parser.add_argument("--target-version", metavar="V", help="of the target (default: the newest known)")
+    parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
+    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data layer cannot be opened (3)")
+    add_switch(parser, "json", "one JSON object instead of the text")
+    add_switch(parser, "all", "a line for each layer instead of one for each finding")
+
+
+def run(args: argparse.Namespace) -> int:
+    from caffecompat.deploy.target_check import check_net, normalisation_warnings
+    from caffecompat.deploy.target_table import load_table
+    from caffecompat.schema import open_net
+
+    targets = split_commas(args.target)
+    if not targets:
+        raise UsageError("caffecompat check: --target needs a target: dpu, tidl")
+    if args.target_version and len(targets) > 1:
+        raise UsageError("caffecompat check: --target-version goes with one target")
+    tables = [load_table(target.lower(), args.target_version) for target in targets]
+    document = open_net(args.model)
+    reports = [check_net(document, table, size=size_of(args), channels=args.channels) for table in tables]
+    warnings = normalisation_warnings(document)
+    if args.json:
+        print(json.dumps({"targets": [_as_json(report) for report in reports], "warnings": warnings}, indent=1))
+    else:
+        print("\n".join(line for report in reports for line in _lines(report, args.all)))
+        for warning in warnings:
+            print(f"warning: {warning}")
+    return 1 if any(report.of("refused") for report in reports) else 0
+
+
+def _lines(report: TargetReport, everything: bool) -> list[str]:
+    table = report.table
+    counts = ", ".join(f"{len(report.of(verdict))} {said}" for verdict, said in _SAID.items() if report.of(verdict))
+    lines = [f"{table.target} {table.version}: {table.title}", f"{len(report.layers)} layers: {counts}"]
+    lines += _all_lines(report) if everything else _finding_lines(report)
+    used = {source for layer in report.layers for _, source in (*layer.judgement.reasons, *layer.judgement.warned)}
+    lines += [f"  [{key}] {text}" for key, text in table.documents.items() if key in used and key != "check"]
+    return [*lines, ""]
+
+
+def _all_lines(report: TargetReport) -> list[str]:
+    width = max(len(layer.name) for layer in report.layers)
+    lines = []
+    for layer in report.layers:
+        told = "; ".join(f"{text} [{source}]" for text, source in (*layer.judgement.reasons, *layer.judgement.warned))
+        lines.append(f"  {layer.name:<{width}}  {layer.type:<16} {layer.verdict:<9} {told}")
+    return lines
+
+
+def _finding_lines(report: TargetReport) -> list[str]:
+    """The gravest first; layers of one type with one reason share a line."""
+    lines = []
+    for verdict in ("refused", "cpu", "rewritten", "runs", "left out"):
+        if not report.of(verdict):
+            continue
+        lines.append(f"{_SAID[verdict]}:")
+        found: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+        for layer in report.of(verdict):
+            reasons = tuple(layer.judgement.reasons) if verdict not in ("runs", "left out") else ()
+            found.setdefault((layer.type, reasons), []).append(layer.name)
+        for (kind, reasons), names in found.items():
+            told = "; ".join(f"{text} [{source}]" for text, source in reasons)
+            lines.append(f"  {len(names):>3} {kind}" + (f" ({_few(names)}): {told}" if told else ""))
+    warned: dict[tuple[str, str], list[str]] = {}
+    for layer in report.layers:
+        for said in layer.judgement.warned:
+            warned.setdefault(said, []).append(layer.name)
+    lines += [f"note: {text} [{source}] ({_few(names)})" for (text, source), names in warned.items()]
+    return lines
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+
+
+def _as_json(report: TargetReport) -> dict[str, Any]:
+    table = report.table
+    return {
+        "target": table.target,
+        "version": table.version,
+        "title": table.title,
+        "documents": table.documents,
+        "notes": report.notes,
+        "layers": [
+            {
+                "name": layer.name,
+                "type": layer.type,
+                "verdict": layer.verdict,
+                "reasons": [{"text": text, "source": source} for text, source in layer.judgement.reasons],
+                "notes": [{"text": text, "source": source} for text, source in layer.judgement.warned],
+            }
+            for layer in report.layers
+        ],
+    }

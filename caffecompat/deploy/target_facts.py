@@ -1,0 +1,215 @@
+"""What the limits of inference hardware are asked about: facts of each layer of a net made for deployment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from caffecompat.layers import Layer
+from caffecompat.net import Net
+from caffecompat.net.build import NetLayer
+from caffecompat.net.graph import Value
+from caffecompat.schema import pb
+
+__all__ = ["layer_facts"]
+
+Facts = dict[str, Any]
+Shape = tuple[int, ...]
+
+_HEAD = frozenset({"Concat", "Flatten", "Permute", "PriorBox", "Reshape", "Sigmoid", "Softmax"})
+_MERGED = frozenset({"BatchNorm", "BN", "Bias", "Scale"})  # a layer behind these is fused with what stands before them
+
+
+def layer_facts(net: Net, trains: bool) -> list[Facts]:
+    """Facts of each layer, in order.
+
+    Args:
+        trains: whether the prototxt is one that trains, so that it tells which weights learn; a fact of every layer.
+
+    Of all: ``type``, ``name``, ``inputs`` (how many bottoms), ``batch``, ``rank``, ``in_channels``, ``in_h``, ``in_w``,
+    ``out_channels``, ``out_h``, ``out_w`` (0 where there is no such axis), ``out_rank``, ``behind`` (type of the layer
+    that makes the first bottom), ``fused_behind`` (the same, seen through BatchNorm, Scale and Bias), ``sole_reader``
+    (nothing else reads the first bottom), ``in_detection_head``, ``readers`` (types of the layers that read the tops)
+    and ``same_shapes`` (all bottoms have one shape). More by type; see the functions below.
+    """
+    readers: dict[Value, list[int]] = {}
+    for node in net.graph.nodes:
+        for value in node.bottoms:
+            if value is not None:
+                readers.setdefault(value, []).append(node.index)
+    head = _detection_head(net, readers)
+    found: list[Facts] = []
+    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
+        bottoms = [value for value in node.bottoms if value is not None]
+        shapes = [net.value_shapes[value] for value in bottoms]
+        tops = [net.value_shapes[value] for value in node.tops]
+        maker = found[bottoms[0].node] if bottoms else None
+        facts: Facts = {
+            "trains": trains,
+            "type": layer.type,
+            "name": layer.name,
+            "inputs": len(bottoms),
+            **_sizes("in", shapes[0] if shapes else ()),
+            **_sizes("out", tops[0] if tops else ()),
+            "batch": (shapes or tops or [(1,)])[0][0] if (shapes or tops or [(1,)])[0] else 1,
+            "rank": len(shapes[0]) if shapes else 0,
+            "out_rank": len(tops[0]) if tops else 0,
+            "same_shapes": len(set(shapes)) <= 1,
+            "behind": maker["type"] if maker else "",
+            "fused_behind": "" if maker is None else maker["fused_behind"] if _merges(maker) else maker["type"],
+            "sole_reader": bool(bottoms) and len(readers[bottoms[0]]) == 1,
+            "readers": sorted({net.layers[r].type for value in node.tops for r in readers.get(value, [])}),
+            "in_detection_head": node.index in head,
+        }
+        more = _MORE.get(layer.type)
+        if more is not None and layer.module is not None:
+            facts.update(more(layer, layer.module, shapes, tops))
+        found.append(facts)
+    return found
+
+
+def _merges(maker: Facts) -> bool:
+    """Whether a layer disappears into the one before it, so that what follows is fused with that one."""
+    return maker["type"] in _MERGED and maker["fused_behind"] in ("Convolution", "Deconvolution", "InnerProduct")
+
+
+def _sizes(prefix: str, shape: Shape) -> Facts:
+    padded = [*shape[1:4], 0, 0, 0]
+    return {f"{prefix}_channels": padded[0], f"{prefix}_h": padded[1], f"{prefix}_w": padded[2]}
+
+
+def _detection_head(net: Net, readers: dict[Value, list[int]]) -> set[int]:
+    """The layers between the convolutions that predict boxes and DetectionOutput, itself included."""
+    head = {node.index for node in net.graph.nodes if node.type == "DetectionOutput"}
+    for node in reversed(net.graph.nodes):
+        after = [reader for value in node.tops for reader in readers.get(value, [])]
+        if node.type in _HEAD and after and all(reader in head for reader in after):
+            head.add(node.index)
+    return head
+
+
+# ------------------------------------------------------------------------------------------------ by type
+
+_More = Callable[[NetLayer, Any, Sequence[Shape], Sequence[Shape]], Facts]
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    """(h, w) of a window with one axis, or two."""
+    return (int(values[0]), int(values[1])) if len(values) > 1 else (1, int(values[0]))
+
+
+def _convolution(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``kernel_h``, ``kernel_w``, ``stride_*``, ``pad_*``, ``dilation_*``, ``group``, ``bias``, ``depthwise``.
+
+    For Deconvolution also ``bilinear``: the filler makes it a bilinear enlargement by the whole number ``factor``, and
+    ``frozen``: its weights do not learn.
+    """
+    facts: Facts = {"axes": len(module.kernel), "group": module.group, "bias": module.bias is not None}
+    for name, values in (
+        ("kernel", module.kernel), ("stride", module.stride), ("pad", module.pad), ("dilation", module.dilation),
+    ):  # fmt: skip
+        facts[f"{name}_h"], facts[f"{name}_w"] = _pair(values)
+    channels = shapes[0][module.axis]
+    facts["depthwise"] = module.group > 1 and module.group == channels
+    factor = facts["stride_h"]
+    param = layer.param.convolution_param
+    window = [(2 * factor - factor % 2, factor, math.ceil((factor - 1) / 2))] * 2
+    facts["factor"] = factor
+    facts["bilinear"] = (
+        param.weight_filler.type == "bilinear"
+        and facts["depthwise"]
+        and param.num_output == channels
+        and [_pair_of(facts, axis) for axis in "hw"] == window
+    )
+    facts["frozen"] = bool(layer.param.param) and layer.param.param[0].lr_mult == 0
+    return facts
+
+
+def _pair_of(facts: Facts, axis: str) -> tuple[int, int, int]:
+    return facts[f"kernel_{axis}"], facts[f"stride_{axis}"], facts[f"pad_{axis}"]
+
+
+def _pooling(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``method`` (MAX, AVE, STOCHASTIC), ``kernel_*``, ``stride_*``, ``pad_*``, ``whole_plane``, ``mask`` (two tops).
+
+    ``past_h`` and ``past_w``: how far the last window reaches past the picture and its pad, where counts of windows
+    are rounded up; ``pad_end_h`` and ``pad_end_w``: pad below and to the right with this added.
+    """
+    window = module.window
+    facts: Facts = {
+        "method": pb.PoolingParameter.PoolMethod.Name(layer.param.pooling_param.pool),
+        "whole_plane": module.whole_plane,
+        "mask": len(tops) > 1,
+    }
+    for at, axis in enumerate("hw"):
+        size = shapes[0][2 + at]
+        kernel = size if module.whole_plane else window.kernel[at]
+        stride, pad = (1, 0) if module.whole_plane else (window.stride[at], window.pad[at])
+        past = max(0, (tops[0][2 + at] - 1) * stride + kernel - size - 2 * pad)
+        facts.update(
+            {f"kernel_{axis}": kernel, f"stride_{axis}": stride, f"pad_{axis}": pad, f"past_{axis}": past,
+             f"pad_end_{axis}": pad + past}
+        )  # fmt: skip
+    return facts
+
+
+def _eltwise(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``operation`` (PROD, SUM, MAX) and ``plain``: no coefficient other than 1."""
+    param = layer.param.eltwise_param
+    return {
+        "operation": pb.EltwiseParameter.EltwiseOp.Name(param.operation),
+        "plain": all(coefficient == 1 for coefficient in param.coeff),
+    }
+
+
+def _relu(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``slope`` below 0."""
+    return {"slope": float(layer.param.relu_param.negative_slope)}
+
+
+def _axis(parameter: str) -> _More:
+    """``axis``, counted from the front."""
+
+    def facts(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+        param = getattr(layer.param, parameter)
+        old = next((name for name in ("concat_dim", "slice_dim") if name in param.DESCRIPTOR.fields_by_name), "")
+        axis = getattr(param, old) if old and param.HasField(old) else param.axis
+        return {"axis": axis % len(shapes[0])}
+
+    return facts
+
+
+def _argmax(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``axis`` (-1 where there is none), ``top_k``, ``values``: it also gives what it found."""
+    param = layer.param.argmax_param
+    axis = param.axis % len(shapes[0]) if param.HasField("axis") else -1
+    return {"axis": axis, "top_k": param.top_k, "values": param.out_max_val}
+
+
+def _resize(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``linear`` (else nearest), ``scale_h``, ``scale_w``."""
+    linear = layer.type == "Interp" or layer.param.deephi_resize_param.resize_type == 0
+    return {"linear": linear, "scale_h": tops[0][2] / shapes[0][2], "scale_w": tops[0][3] / shapes[0][3]}
+
+
+def _reorder(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``plane``: height times width of the bottom."""
+    return {"plane": math.prod(shapes[0][2:])}
+
+
+_MORE: dict[str, _More] = {
+    "ArgMax": _argmax,
+    "Concat": _axis("concat_param"),
+    "Convolution": _convolution,
+    "Deconvolution": _convolution,
+    "DeephiResize": _resize,
+    "Eltwise": _eltwise,
+    "Flatten": _reorder,
+    "Interp": _resize,
+    "Pooling": _pooling,
+    "ReLU": _relu,
+    "Reshape": _reorder,
+    "Slice": _axis("slice_param"),
+    "Softmax": _axis("softmax_param"),
+}
