@@ -38,7 +38,8 @@ def test_own_log_gives_the_table_that_was_computed(workdir: Path) -> None:
     finally:
         glog.set_sink(None)
     assert scores is not None
-    assert log.test[-1].values["accuracy"] == pytest.approx(scores["accuracy"][0], abs=0.26)  # over 8 of the 12 items, each time others
+    # Each test is over other 8 of the 12 items.
+    assert log.test[-1].values["accuracy"] == pytest.approx(scores["accuracy"][0], abs=0.26)
     assert log.losses == {"loss"}
 
 
