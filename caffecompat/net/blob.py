@@ -1,12 +1,13 @@
 """Blobs as Caffe shows them: arrays that stay the same object while the net computes new values.
 
-Caffe's ``SyncedMemory`` is the model: what Python has once seen is kept up to
-date, what it writes is what the net computes with next. Nothing is copied for a
-blob that nobody looks at.
+Caffe's ``SyncedMemory`` is the model: what Python holds is kept up to date,
+what it writes is what the net computes with next. Nothing is copied for a blob
+that nobody looks at.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,10 @@ Shape = tuple[int, ...]
 
 
 class Side:
-    """The data or the diff of a blob: the tensor that computes, and the array that Python sees once it asked.
+    """The data or the diff of a blob: the tensor that computes, and the array that Python sees while it holds it.
+
+    On the CPU there is one or the other, never both, so a blob is in memory once. An array that nobody holds any more
+    (it or a view of it) need not follow what the net computes; the values are copied again when Python asks again.
 
     `fill` is the value before anything was computed or written.
     """
@@ -31,6 +35,7 @@ class Side:
         self.fill = fill
         self._tensor: Tensor | None = None
         self._host: Tensor | None = None  # C order, on the CPU; its numpy view is what Python holds
+        self._array: weakref.ref[np.ndarray] | None = None  # that view; views of it keep it alive
         self._host_behind = False  # the tensor is newer (GPU only: on the CPU the two are kept equal)
         self._host_touched = False  # Python may have written since the tensor was made
 
@@ -40,11 +45,18 @@ class Side:
             if self._tensor is None:
                 self._host = torch.full(self.shape, self.fill)
             else:
-                self._host = self._tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                self._host = torch.empty(self.shape)
+                _copy(self._tensor.detach().cpu(), self._host)
         elif self._host_behind and self._tensor is not None:
             self._host.copy_(self._tensor)
+        if self._tensor is not None and self._tensor.device.type == "cpu":
+            self._tensor = None
         self._host_behind, self._host_touched = False, True
-        return self._host.numpy()
+        array = self._array() if self._array is not None else None
+        if array is None:
+            array = self._host.numpy()
+            self._array = weakref.ref(array)
+        return array
 
     def read(self, device: torch.device) -> Tensor:
         """The values to compute with."""
@@ -59,22 +71,48 @@ class Side:
 
     def write(self, tensor: Tensor) -> None:
         """Take new values."""
-        self._tensor = tensor
         self.shape = tuple(tensor.shape)
-        if self._host is None:
+        if self._host is not None and (self._host.shape != tensor.shape or not self._is_held()):
+            self._drop_host()
+        if self._host is not None and tensor.device.type == "cpu":
+            _copy(tensor, self._host)
             return
-        if self._host.shape != tensor.shape:
-            self._host = None
-        elif tensor.device.type == "cpu":
-            self._host.copy_(tensor)
-        else:
-            self._host_behind, self._host_touched = True, False
+        self._tensor = tensor
+        self._host_behind, self._host_touched = self._host is not None, False
+
+    def release(self) -> None:
+        """Let go of values that are about to be replaced, so that the new ones can take their memory."""
+        self._tensor = None
+        if not self._is_held():
+            self._drop_host()
+
+    def _is_held(self) -> bool:
+        return self._array is not None and self._array() is not None
+
+    def _drop_host(self) -> None:
+        self._host = self._array = None
+        self._host_behind = self._host_touched = False
 
     def reshape(self, shape: Shape) -> None:
         """Take another shape; the values are `fill` again where it differs."""
         if shape != self.shape:
             self.shape = shape
-            self._tensor = self._host = None
+            self._tensor = None
+            self._drop_host()
+
+
+def _copy(tensor: Tensor, host: Tensor) -> None:
+    """Copy values into memory of C order.
+
+    Out of channels_last torch copies large pictures three times as fast as matrices
+    (by blocks) than by four strides; with few channels or pixels it does not.
+    """
+    large = tensor.dim() == 4 and tensor.shape[1] >= 8 and tensor.shape[2] * tensor.shape[3] >= 8192
+    if large and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        for source, target in zip(tensor, host, strict=True):
+            target.flatten(1).copy_(source.flatten(1))
+    else:
+        host.copy_(tensor)
 
 
 class Blob:

@@ -39,8 +39,8 @@ class Interpreter:
 
     def __init__(self, net: Net) -> None:
         self.net = net
-        net.allow_inplace(False)
         self.steps = net.steps
+        self._inplace = self._allow_inplace()
         self.blobs: dict[str, Blob] = {}
         self._loss_blobs: dict[str, str] = {}  # blob of the net -> blob of the steps that carries its weight
         for step in self.steps:
@@ -58,6 +58,15 @@ class Interpreter:
             for name, value in _constant_tops(step):
                 self.blobs[name].data_side.fill = value
                 self._constant.add(name)
+
+    def _allow_inplace(self) -> set[Step]:
+        """Let layers write over their bottoms where the prototxt gives top and bottom one name; returns their steps."""
+        self.net.allow_inplace(False)
+        able = {id(layer): layer.module for layer in self.net.inplace_layers}
+        steps = {step for step in self.steps if id(step.layer) in able and step.bottoms == step.tops}
+        for step in steps:
+            able[id(step.layer)].inplace = True  # type: ignore[union-attr]
+        return steps
 
     # ----------------------------------------------------------------- forward
 
@@ -93,6 +102,7 @@ class Interpreter:
         """
         fresh = fresh if fresh is not None else {}
         layer = step.layer
+        self._release(step, fresh)
         if layer is None:
             tops = [self._bottom(step.bottoms[0], step, fresh)] * len(step.tops)
         elif layer.module is not None:
@@ -103,6 +113,14 @@ class Interpreter:
             return
         for name, top in zip(step.tops, tops, strict=False):
             self._set(name, top, fresh)
+
+    def _release(self, step: Step, fresh: Tops) -> None:
+        """Let go of what the step made last time."""
+        self._ran.pop(step, None)
+        if step.layer is not None and step.layer.module is not None:
+            for name in step.tops:
+                if name not in step.bottoms and name not in self._constant and name not in fresh:
+                    self.blobs[name].data_side.release()
 
     def _set(self, name: str, value: Tensor, fresh: Tops) -> None:
         """Give a blob a new value."""
@@ -117,19 +135,25 @@ class Interpreter:
         value = fresh.get(name)
         if value is not None:
             return value
-        value = self.blobs[name].data_side.read(self.net.device)
+        held = self.blobs[name].data_side.read(self.net.device)
+        value = self.net.to_device(held)  # in the net's memory format, whatever Python's array has
         # In place: the array that Python holds is about to be overwritten, and backward may want the old values.
-        return value.clone() if name in step.tops else value
+        if name in step.tops:
+            return value.clone() if value is held else value
+        fresh[name] = value
+        return value
 
     def _call(self, step: Step, module: Any, fresh: dict[str, Tensor]) -> list[Tensor]:
-        bottoms = [self._bottom(name, step, fresh).detach() for name in step.bottoms]
-        with torch.set_grad_enabled(step.needs_backward):
+        bottoms = [self._bottom(name, step, fresh) for name in step.bottoms]
+        if not step.needs_backward:
+            with torch.no_grad():
+                return _listed(step, module(*bottoms))
+        bottoms = [bottom.detach() for bottom in bottoms]
+        with torch.enable_grad():
             for bottom, need in zip(bottoms, step.bottom_needs, strict=True):
                 bottom.requires_grad_(need)
-            made = module(*bottoms)
-        tops = list(made) if isinstance(made, tuple) else [made] if step.tops else []
-        if step.needs_backward:
-            self._ran[step] = (bottoms, tops)
+            tops = _listed(step, module(*map(_Alias.apply, bottoms)) if step in self._inplace else module(*bottoms))
+        self._ran[step] = (bottoms, tops)
         return [top.detach() for top in tops]
 
     # ---------------------------------------------------------------- backward
@@ -216,6 +240,11 @@ class Interpreter:
                     blob.push()
 
 
+def _listed(step: Step, made: Any) -> list[Tensor]:
+    """What a module made, as a list of tops."""
+    return list(made) if isinstance(made, tuple) else [made] if step.tops else []
+
+
 def _constant_tops(step: Step) -> list[tuple[str, float]]:
     """The tops of a DummyData layer that are filled once, and with what."""
     if step.type != "DummyData":
@@ -225,6 +254,19 @@ def _constant_tops(step: Step) -> list[tuple[str, float]]:
         return [(name, 0.0) for name in step.tops]
     each = fillers * len(step.tops) if len(fillers) == 1 else fillers
     return [(n, f.value) for n, f in zip(step.tops, each, strict=True) if f.type == "constant"]
+
+
+class _Alias(torch.autograd.Function):
+    """The same memory as another tensor, which autograd lets a layer write over (a leaf it would not)."""
+
+    @staticmethod
+    def forward(ctx: Any, bottom: Tensor) -> Tensor:
+        place = (bottom.untyped_storage(), bottom.storage_offset(), bottom.shape, bottom.stride())
+        return torch.empty(0, dtype=bottom.dtype, device=bottom.device).set_(*place)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
 
 
 class _Objective(torch.autograd.Function):

@@ -110,7 +110,7 @@ class Net:
         self.half_precision = apply_precision(message, self.layers)
         self.module, self.fed = make_module(self.name, self.graph, self.layers, self._returned(), self._cut())
         self.execute: Callable[..., Tops] = self.module
-        self._inplace = find_inplace(self.graph, self.layers, self._returned().values())
+        self.inplace_layers = find_inplace(self.graph, self.layers, self._returned().values())
         self.allow_inplace(True)
         self._fed_from_sources = [layer for layer in self.layers if layer.source is not None]
         if log:
@@ -171,7 +171,7 @@ class Net:
 
     def allow_inplace(self, allowed: bool) -> None:
         """Let layers write over bottoms that nobody else needs; off for whoever wants to see every blob."""
-        for layer in self._inplace:
+        for layer in self.inplace_layers:
             layer.module.inplace = allowed  # type: ignore[union-attr]
 
     def close(self) -> None:
