@@ -221,7 +221,7 @@ def _frames(capture: Any, every: int) -> Iterator[tuple[int, np.ndarray]]:
 def _writer(path: str, rate: float, frame: np.ndarray) -> Any:
     import cv2
 
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), rate, (frame.shape[1], frame.shape[0]))
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), rate, (frame.shape[1], frame.shape[0]))
     if not writer.isOpened():
         raise CaffeCompatError(
             f"cannot write the video {path}: OpenCV has no encoder for it here, or the folder is shut"

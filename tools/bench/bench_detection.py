@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -186,18 +187,24 @@ def main() -> None:
         loss_layer(location.requires_grad_(), scores.requires_grad_(), priors, label).backward()
 
     output = output_layer(args.batch, priors.shape[2] // 4).to(device)
-    probable = scores.detach().view(args.batch, -1, CLASSES).softmax(2).flatten(1)
-    bottoms = {"loc": location.detach(), "conf": probable, "prior": priors}
+    by_class = scores.detach().view(args.batch, -1, CLASSES)
+    bottoms = {"loc": location.detach(), "prior": priors}
+    # A trained net is sure of the background nearly everywhere; an untrained one lets every box of every class pass.
+    sure = torch.zeros(CLASSES, device=device)
+    sure[0] = 9
+    noise = torch.randn(by_class.shape, device=device)
+    probable = {"trained": (noise + sure).softmax(2).flatten(1), "untrained": by_class.softmax(2).flatten(1)}
 
     def forward() -> None:
         with torch.no_grad():
             net.forward({"data": data, "label": label})
 
-    def detect() -> None:
+    def detect(kind: str) -> None:
         with torch.no_grad():
-            output.forward(bottoms)
+            output.forward({**bottoms, "conf": probable[kind]})
 
-    calls = {"step": step, "loss": loss, "forward": forward, "DetectionOutput": detect}
+    calls: dict[str, Callable[[], object]] = {"step": step, "loss": loss, "forward": forward}
+    calls.update({kind: partial(detect, kind) for kind in probable})
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -212,8 +219,9 @@ def main() -> None:
     print(
         f"step {median['step']:.1f} ms, loss {median['loss']:.2f} ms: {median['loss'] / median['step']:.1%} of the step"
     )
-    share = median["DetectionOutput"] / median["forward"]
-    print(f"forward {median['forward']:.1f} ms, DetectionOutput {median['DetectionOutput']:.2f} ms: {share:.1%} of it")
+    for kind in probable:
+        share = median[kind] / median["forward"]
+        print(f"forward {median['forward']:.1f} ms, DetectionOutput {kind} {median[kind]:.2f} ms: {share:.1%} of it")
 
 
 if __name__ == "__main__":
