@@ -12,6 +12,7 @@ imported when first used: what needs no torch (`io`, `net_spec`, `proto`, ...) n
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("pycaffe", "_caffe"):  # modules of pycaffe's own whose names are all here
+        return sys.modules[__name__]
     if name in _MODULES:
         return importlib.import_module(f"caffecompat.pycaffe.{name}")
     if name not in _HOME_OF:

@@ -32,7 +32,8 @@ def install() -> ModuleType:
             f"another caffe has been imported already ({getattr(present, '__file__', None) or 'of unknown origin'}); "
             "restart Python (the notebook's kernel) and call caffecompat.pycaffe.install() before 'import caffe'"
         )
-    sys.modules["caffe"] = face
+    for name in ("caffe", "caffe.pycaffe", "caffe._caffe"):  # what BVLC's two modules define is all here
+        sys.modules[name] = face
     for found in pkgutil.walk_packages(face.__path__, f"{_PACKAGE}."):
         # Under both names the same module: loaded twice, its classes would be strangers to each other.
         sys.modules[f"caffe{found.name.removeprefix(_PACKAGE)}"] = importlib.import_module(found.name)

@@ -18,13 +18,15 @@ import caffe
 import caffe.io
 import caffe.proto.caffe_pb2 as pb2
 from caffe import layers as L, params as P, to_proto
+from caffe._caffe import set_mode_cpu
 from caffe.coord_map import crop
 from caffe.proto import caffe_pb2
+from caffe.pycaffe import Net, SGDSolver
 import helper
 
 assert caffe.io is sys.modules["caffecompat.pycaffe.io"] and pb2 is caffe_pb2
 assert __name__ == "__main__" and caffe.TEST == caffe_pb2.TEST == 1 and caffe.__version__ == "1.0.0"
-assert issubclass(caffe.Classifier, caffe.Net) and P.Pooling.AVE == 1
+assert issubclass(caffe.Classifier, caffe.Net) and Net is caffe.Net and caffe.pycaffe is caffe and P.Pooling.AVE == 1
 print(sys.argv[1:], helper.VALUE, len(to_proto(L.Input()).layer))
 sys.exit(3)
 """

@@ -1,0 +1,98 @@
+"""What users rely on: the names of ``caffecompat``, pycaffe's names, and the verbs that the README tells about."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import caffecompat
+import caffecompat.pycaffe as caffe
+from caffecompat.cli.main import VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_names_are_these() -> None:
+    """Adding a name is a promise, dropping one breaks somebody's script: both change this list too."""
+    assert caffecompat.__all__ == [
+        "CaffeCompatError",
+        "Solver",
+        "load_caffemodel",
+        "load_net",
+        "open_caffemodel",
+        "pycaffe",
+        "read_net",
+        "read_solver",
+        "save_caffemodel",
+        "write_text",
+    ]
+
+
+def test_their_arguments_are_these() -> None:
+    arguments = {
+        "Solver": ["source", "path", "overrides", "device", "strict"],
+        "load_caffemodel": ["path"],
+        "load_net": ["prototxt", "weights", "phase", "skip_mismatched"],
+        "open_caffemodel": ["path"],
+        "read_net": ["path", "strict"],
+        "read_solver": ["path", "strict"],
+        "save_caffemodel": ["path", "net", "blobs", "diffs", "raw"],
+        "write_text": ["message"],
+    }
+    told = {name: list(inspect.signature(getattr(caffecompat, name)).parameters) for name in arguments}
+    assert told == arguments
+
+
+def test_every_name_is_there_and_documented() -> None:
+    for name in caffecompat.__all__:
+        assert inspect.getdoc(getattr(caffecompat, name)), name
+    with pytest.raises(AttributeError, match="nonsense"):
+        caffecompat.nonsense  # noqa: B018
+
+
+def test_what_needs_no_torch_loads_none() -> None:
+    script = (
+        "import sys, caffecompat as c; c.read_net, c.write_text, c.load_caffemodel, c.CaffeCompatError;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+def test_pycaffe_has_the_names_of_pycaffe() -> None:
+    names = (
+        "Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver get_solver NCCL Timer "
+        "init_log log set_mode_cpu set_mode_gpu set_device set_random_seed solver_count set_solver_count solver_rank "
+        "set_solver_rank set_multiprocess has_nccl Layer layer_type_list __version__ TRAIN TEST Classifier Detector io "
+        "layers params NetSpec to_proto net_spec draw coord_map proto.caffe_pb2 pycaffe _caffe classifier detector"
+    )
+    for name in names.split():
+        found: object = caffe
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert found is not None, name
+
+
+VERB_NAMES = [verb for verbs in VERBS.values() for verb in verbs]
+
+
+@pytest.mark.parametrize("verb", VERB_NAMES)
+def test_every_verb_is_a_module_of_the_same_shape(verb: str) -> None:
+    module = importlib.import_module("caffecompat.cli." + verb.replace("-", "_"))
+    assert module.HELP and "\n" not in module.HELP and callable(module.add_flags) and callable(module.run)
+
+
+def test_verbs_of_the_readme_are_there() -> None:
+    """Each row of its table begins with verbs in code quotes: ``| `train`, `eval segmentation` | ... |``."""
+    readme = (ROOT / "README.md").read_text()
+    table = re.search(r"^\| verb \|.*?\n((?:\|.*\n)*)", readme, re.MULTILINE)
+    assert table
+    told = {verb.split()[0] for row in table[1].splitlines() for verb in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    assert told <= set(VERB_NAMES)
+    if told:
+        assert set(VERB_NAMES) <= told, "verbs that the README leaves out"
