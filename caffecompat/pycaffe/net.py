@@ -13,6 +13,8 @@ import numpy as np
 from caffecompat import data, layers, net
 from caffecompat.data import MemorySource
 from caffecompat.errors import CaffeCompatError
+from caffecompat.layers.python_blob import BlobFace
+from caffecompat.layers.python_layer import PythonLayer, PythonLayerBase
 from caffecompat.net.blob import Blob as KeptBlob
 from caffecompat.net.blob import ParamBlob
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
@@ -25,7 +27,7 @@ from caffecompat.schema.names import nearest
 __all__ = ["Blob", "Layer", "Net", "layer_type_list"]
 
 
-class Blob:
+class Blob(BlobFace):
     """A blob as pycaffe shows it: `data` and `diff` are live arrays that may be written."""
 
     def __init__(self, kept: KeptBlob | ParamBlob) -> None:
@@ -43,44 +45,26 @@ class Blob:
     def shape(self) -> tuple[int, ...]:
         return self._kept.shape
 
-    @property
-    def count(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
     def reshape(self, *shape: int) -> None:
         """Take another shape; layers follow at ``net.reshape()`` or the next forward pass."""
         if isinstance(self._kept, ParamBlob):
             raise ValueError(f"a parameter blob keeps its shape {self.shape}")
         self._kept.resize(shape)
 
-    def _legacy(self, axis: int) -> int:
-        if len(self.shape) > 4:
-            raise ValueError(f"num, channels, height and width are for blobs of up to 4 axes, this one is {self.shape}")
-        return ((*self.shape, 1, 1, 1, 1)[:4])[axis]
-
-    @property
-    def num(self) -> int:
-        return self._legacy(0)
-
-    @property
-    def channels(self) -> int:
-        return self._legacy(1)
-
-    @property
-    def height(self) -> int:
-        return self._legacy(2)
-
-    @property
-    def width(self) -> int:
-        return self._legacy(3)
-
 
 class Layer:
-    """One entry of ``net.layers``."""
+    """One entry of ``net.layers``; for a Python layer the user's own object stands there."""
 
     def __init__(self, step: Step, blobs: Sequence[Blob]) -> None:
         self.type = step.type
         self.blobs = list(blobs)
+
+
+def _entry(step: Step, blobs: Sequence[Blob]) -> Layer | PythonLayerBase:
+    module = step.layer.module if step.layer is not None else None
+    if isinstance(module, PythonLayer) and module.instance is not None:
+        return module.instance
+    return Layer(step, blobs if step.layer is not None else [])
 
 
 class Net:
@@ -125,7 +109,7 @@ class Net:
         self.blobs = OrderedDict((name, Blob(kept)) for name, kept in self._interpreter.blobs.items())
         self.params = OrderedDict((n, [Blob(b) for b in blobs]) for n, blobs in self._interpreter.params.items())
         self._layer_names = [step.name for step in steps]
-        self.layers = [Layer(step, self.params.get(step.name, []) if step.layer else []) for step in steps]
+        self.layers = [_entry(step, self.params.get(step.name, [])) for step in steps]
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.top_names = OrderedDict((step.name, list(step.tops)) for step in steps)
         self.bottom_names = OrderedDict((step.name, list(step.bottoms)) for step in steps)

@@ -193,6 +193,12 @@ def test_phase(phase: int) -> None:
     assert make(python("layer", "TellsPhase", "", "phase"), phase).forward()["phase"] == phase
 
 
+def test_the_users_object_stands_among_the_layers() -> None:
+    net = make(python("rows", "Rows", "", "data label", "{'batch': 3, 'width': 2}"))
+    assert isinstance(net.layer_dict["rows"], caffe.Layer) and type(net.layer_dict["rows"]).__name__ == "Rows"
+    assert net.layer_dict["rows"].type == "Python"
+
+
 def test_data_layer() -> None:
     net = make(python("rows", "Rows", "", "data label", "{'batch': 3, 'width': 2}"))
     assert net.blobs["data"].shape == (3, 2) and net.inputs == []
