@@ -11,7 +11,7 @@ import torch
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 
-__all__ = ["TOLERANCE", "Difference", "compare_nets", "put_blobs", "random_inputs"]
+__all__ = ["TOLERANCE", "Difference", "compare_nets", "compare_outputs", "put_blobs", "random_inputs"]
 
 TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
 
@@ -63,22 +63,29 @@ def compare_nets(first: Net, second: Net, seed: int = 1) -> list[Difference]:
         CaffeCompatError: they have no output in common, or an output's shape differs.
     """
     inputs = random_inputs(first, seed)
-    ours, theirs = first.forward(inputs), second.forward(inputs)
-    makers = {top: layer.type for layer in first.layers for top in layer.tops}
+    return compare_outputs(first, first.forward(inputs), second.forward(inputs))
+
+
+def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> list[Difference]:
+    """Compare outputs of `net` with those of another that have the same name, sorted by it.
+
+    Raises:
+        CaffeCompatError: there is none in common, or an output's shape differs.
+    """
+    makers = {top: layer.type for layer in net.layers for top in layer.tops}
     found = []
-    for blob in ours.keys() & theirs.keys():
+    for blob in sorted(ours.keys() & theirs.keys()):
         a, b = ours[blob], theirs[blob]
-        chosen = makers[blob] in _CHOOSING
-        if a.shape != b.shape and not chosen:
-            raise CaffeCompatError(
-                f"output {blob!r} has shape {tuple(a.shape)} in one net, {tuple(b.shape)} in the other"
-            )
-        if chosen:
-            share = float((a != b).float().mean()) if a.shape == b.shape else 1.0
+        if makers[blob] in _CHOOSING:
+            share = 1.0
+            if a.shape == b.shape:
+                share = float((~torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)).float().mean())
             found.append(Difference(blob, share, share, True))
             continue
+        if a.shape != b.shape:
+            raise CaffeCompatError(f"output {blob!r} has shape {tuple(a.shape)} in one, {tuple(b.shape)} in the other")
         largest = float((a - b).abs().max()) if a.numel() else 0.0
         found.append(Difference(blob, largest, largest / max(1.0, float(a.abs().max())), False))
     if not found:
-        raise CaffeCompatError(f"the nets have no output in common: {', '.join(ours)} and {', '.join(theirs)}")
-    return sorted(found, key=lambda difference: difference.blob)
+        raise CaffeCompatError(f"no output in common: {', '.join(ours)} and {', '.join(theirs)}")
+    return found

@@ -81,3 +81,12 @@ def test_merge_bn(command, shared, tmp_path) -> None:
     assert result.status == 0, result.err
     assert "folded 4 layers into 4" in result.out and "'Concat_1' (Concat)" in result.out
     assert command("merge-bn", folder / "train_val.prototxt", weights, *outputs).status == 2
+
+
+def test_export_torch(command, tmp_path) -> None:
+    model = Path(__file__).resolve().parents[2] / "models/lenet/deploy.prototxt"
+    result = command("export", "torch", "--model", model, tmp_path / "lenet.py")
+    assert result.status == 0, result.err
+    assert "checked on random input: prob: largest difference" in result.out
+    assert (tmp_path / "lenet.pt").is_file()
+    assert command("export", "torch", "--model", model, tmp_path / "lenet").status == 2

@@ -1,0 +1,63 @@
+"""Write a net as one Python file that needs torch alone.
+
+    caffecompat export torch --model deploy.prototxt --weights net.caffemodel net.py
+
+net.py has an nn.Module whose modules are named after the layers and whose variables are named after the blobs; net.pt
+beside it is its state_dict. `from net import load` and `load()` give it with its weights; `python net.py` runs it once.
+What is written is loaded and run against the net on random input: a difference over 1e-5 of the largest value is an
+error (exit status 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.flags import UsageError
+from caffecompat.cli.picture_flags import size_of
+from caffecompat.errors import CaffeCompatError
+
+HELP = "a readable Python file with the net as a torch module"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT.py", help="file to write; OUT.pt is written beside it")
+    parser.add_argument("--model", metavar="FILE", required=True, help="deploy or train_val prototxt")
+    parser.add_argument("--weights", metavar="FILE", help="its weights; without them it stays as its fillers make it")
+    parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.out.endswith(".py"):
+        raise UsageError(f"caffecompat export torch: {args.out}: expected a name that ends in .py")
+
+    import torch
+
+    from caffecompat.deploy.deploy_net import deploy_net
+    from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, random_inputs
+    from caffecompat.deploy.torch_source import load_source, make_source, write_source
+    from caffecompat.net import Net
+    from caffecompat.schema import NetDocument, open_net, pb
+
+    document = open_net(args.model)
+    deployed = deploy_net(document, size=size_of(args))
+    copy = NetDocument.from_message(deployed.message, args.model)
+    copy.dialect = document.dialect
+    net = Net(copy, pb.TEST, log=False)
+    if args.weights:
+        report = net.load_weights(args.weights)
+        if report.kept:
+            print(f"warning: {args.weights} has no weights for: {', '.join(report.kept)}; they stay as filled")
+    source = make_source(net, args.model)
+    weights = write_source(source, args.out)
+    print(f"wrote {args.out} and {weights}")
+    inputs = random_inputs(net)
+    with torch.no_grad():
+        made = load_source(args.out)(*(inputs[blob] for blob in source.inputs))
+        theirs = made if isinstance(made, dict) else {source.outputs[0]: made}
+        ours = net.forward(inputs)
+    differences = compare_outputs(net, ours, theirs)
+    for difference in differences:
+        print(f"checked on random input: {difference.line()}")
+    if any(difference.relative > TOLERANCE for difference in differences):
+        raise CaffeCompatError(f"{args.out} computes something else than {args.model}; please report this net")
+    return 0
