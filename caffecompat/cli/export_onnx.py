@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--model", required=True, metavar="FILE", help="the net's prototxt: deploy or train_val")
     parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
-    parser.add_argument("--opset", type=int, default=13, metavar="N", help="of ai.onnx, 13 (default) to 24")
+    parser.add_argument("--opset", type=int, default=13, metavar="N", help="of ai.onnx, 13 (default) to 26")
     parser.add_argument("--batch", type=int, metavar="N", help="size of the batch instead of the prototxt's")
     preprocess_flags(parser)
     add_switch(parser, "bake-preprocessing", "the graph takes pixels and applies --mean, --scale and --subtract itself")
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     except DifferentNumbers as problem:
         print(problem)
         return 1
-    _report(args.out, done)
+    _report(args.out, args.weights, done)
     for path in _side_files(args, done):
         print(f"wrote {path}")
     return 0
@@ -134,12 +134,14 @@ def _picture(args: argparse.Namespace, net: Net, options: ExportOptions) -> dict
     return {net.fed[0]: np.repeat(batch, shape[0], axis=0)}
 
 
-def _report(path: str, done: Exported) -> None:
+def _report(path: str, weights: str | None, done: Exported) -> None:
     graph = done.export.model.graph
     print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
     for value in [*graph.input, *graph.output]:
         dims = "x".join(str(dim.dim_value or dim.dim_param) for dim in value.type.tensor_type.shape.dim)
         print(f"  {'input ' if value.name in done.export.inputs.values() else 'output'} {value.name} {dims}")
+    if not weights:
+        print("no --weights: these are initial values")
     if done.missing:
         print(f"not in the weight file, left at initial values: {', '.join(done.missing)}")
     if done.export.notes:
@@ -163,7 +165,7 @@ def _side_files(args: argparse.Namespace, done: Exported) -> list[str]:
     stem = os.path.splitext(args.out)[0]
     blob = next(iter(done.export.inputs))
     shape = done.net.blob_shapes[blob]
-    if args.target == "tidl" and done.heads is not None:
+    if args.target == "tidl" and done.heads is not None and not args.cut_detection:
         top = done.heads.detection.top[0]
         outputs = [f"{top}_{part}" for part in ("boxes", "labels", "scores")]
         text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))

@@ -71,8 +71,8 @@ def emit_resize_for(e: Emission, factor: int) -> bool:
         return False
     resize(e, e.bottoms[0], e.top_shapes[0], "linear", "half_pixel", e.tops[0])
     e.note(
-        f"bilinear Deconvolution became a Resize by {factor} (half_pixel): equal inside, different in the outermost "
-        f"{factor} pixels, where a deconvolution fades to 0 and a Resize repeats the edge",
+        f"bilinear Deconvolution became a Resize by {factor} (half_pixel): at the borders a deconvolution fades to 0, "
+        "a Resize repeats the edge",
         exact=False,
     )
     return True

@@ -12,7 +12,7 @@ import torch
 
 from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import Export, ExportOptions, Output, export_layer
-from caffecompat.deploy.onnx_graph import need_onnx
+from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.net import Net
 
@@ -78,7 +78,11 @@ def _prepared(values: np.ndarray, options: ExportOptions) -> np.ndarray:
 
 
 def run_model(model: str | os.PathLike[str] | bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs of a model by name, computed by onnxruntime on the CPU."""
+    """Outputs of a model by name, computed by onnxruntime on the CPU.
+
+    Raises:
+        OnnxError: onnxruntime refuses the model, for example because it is older than the opset.
+    """
     need_onnx()
     import onnxruntime
 
@@ -86,7 +90,10 @@ def run_model(model: str | os.PathLike[str] | bytes, inputs: Mapping[str, np.nda
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     given = model if isinstance(model, bytes) else os.fspath(model)
-    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # its exceptions have no common base but this
+        raise OnnxError(f"onnxruntime {onnxruntime.__version__} does not take the model: {problem}") from problem
     names = [output.name for output in session.get_outputs()]
     fed = {name: np.ascontiguousarray(values, np.float32) for name, values in inputs.items()}
     return dict(zip(names, session.run(names, fed), strict=True))
@@ -152,9 +159,14 @@ def _as_numbers(net: Net, blob: str, rng: np.random.Generator, values: np.ndarra
     return values
 
 
-def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: Mapping[str, np.ndarray]) -> None:
-    """Fill in the effect of each rewrite: its layer alone, on what really enters it, both ways."""
+def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: Mapping[str, np.ndarray]) -> list[str]:
+    """Fill in the effect of each rewrite: its layer alone, on what really enters it, both ways.
+
+    Returns:
+        What is wrong: rewrites that should not change numbers, and do.
+    """
     wanted = {note.layer for note in notes}
+    wrong: list[str] = []
     seen: dict[str, tuple[Any, Any]] = {}
     hooks = []
     for layer in net.layers:
@@ -181,15 +193,29 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
         bottoms, tops = seen[note.layer]
         model, names, outputs = export_layer(net, named[0].index, options)
         made = run_model(model.SerializeToString(), dict(zip(names, (b.numpy() for b in bottoms), strict=True)))
-        note.effect = _effect(made[outputs[0]], tops[0].numpy())
+        note.effect, changed = _effect(made[outputs[0]], tops[0].numpy())
+        if changed and note.exact:
+            wrong.append(f"layer {note.layer!r} rewritten: {note.effect}")
+    return wrong
 
 
-def _effect(found: np.ndarray, wanted: np.ndarray) -> str:
+def _effect(found: np.ndarray, wanted: np.ndarray) -> tuple[str, bool]:
+    """A rewrite's effect in words, and whether there is one."""
     gaps = np.abs(found - wanted)
     scale = float(np.abs(wanted).max(initial=0)) or 1.0
     worst = float(gaps.max(initial=0)) / scale
     if worst <= TOLERANCE:
-        return f"numbers unchanged (largest difference {worst:.2g} of the largest value)"
-    share = float((gaps > TOLERANCE * scale).mean())
-    mean = float(gaps.mean()) / scale
-    return f"{share:.1%} of the values differ, by up to {worst:.2g} of the largest value, on average {mean:.2g}"
+        return f"numbers unchanged (largest difference {worst:.2g} of the largest value)", False
+    changed = gaps > TOLERANCE * scale
+    text = f"{changed.mean():.1%} of the values differ, by up to {worst:.2g} of the largest value"
+    depth = _depth(changed) if changed.ndim == 4 else None
+    return text + (f", all within {depth} pixels of the border" if depth is not None else ""), True
+
+
+def _depth(changed: np.ndarray) -> int | None:
+    """How deep (N, C, H, W) flags lie, in pixels from the border; None where they reach the middle."""
+    rows, columns = np.nonzero(changed.any((0, 1)))
+    height, width = changed.shape[2:]
+    depths = np.minimum.reduce([rows, columns, height - 1 - rows, width - 1 - columns]) + 1
+    deepest = int(depths.max())
+    return deepest if 2 * deepest < min(height, width) else None

@@ -138,19 +138,36 @@ def write_onnx(
     def check(file: str) -> None:
         done.differences = verify(file, export, done.net, given, done.options)
         wrong = [str(difference) for difference in done.differences if not difference.allowed]
-        if wrong and not export.inexact:
+        if wrong and export.inexact:
+            wrong = _without_rewrites(done, given)
+        wrong += measure_notes(done.net, done.options, export.notes, given)
+        if wrong:
             raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
 
     _write(os.fspath(path), export, external, check)
-    measure_notes(done.net, done.options, export.notes, given)
+
+
+def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:
+    """What is wrong with the model as it would be without the target's rewrites."""
+    plain = replace(done.options, target="", approx=False, dpu_leaky=False)
+    export = export_net(done.net, plain)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "plain.onnx")
+        _save(export.model, file)
+        differences = verify(file, export, done.net, inputs, plain)
+    return [str(difference) for difference in differences if not difference.allowed]
+
+
+def _save(model: Any, path: str) -> None:
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString())
 
 
 def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> None:
     """Write beside, check, and only then give the file its name."""
     if not external and sum(len(tensor.raw_data) for tensor in export.model.graph.initializer) < _LARGEST:
         with atomic_path(path) as temporary:
-            with open(temporary, "wb") as file:
-                file.write(export.model.SerializeToString())
+            _save(export.model, temporary)
             check(temporary)
         return
     folder, name = os.path.split(os.path.realpath(path))
@@ -163,6 +180,7 @@ def _write(path: str, export: Export, external: bool, check: Callable[[str], Non
             )
             check(model)
             if os.path.exists(os.path.join(temporary, data)):
+                os.chmod(os.path.join(temporary, data), os.stat(model).st_mode)  # onnx makes it the owner's alone
                 os.replace(os.path.join(temporary, data), os.path.join(folder, data))
             os.replace(model, os.path.join(folder, name))
     except OSError as problem:

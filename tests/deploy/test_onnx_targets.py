@@ -1,0 +1,268 @@
+"""What --target changes: rewritten layers compute the same, or the report says what they change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from caffecompat.deploy.onnx_export import ExportOptions
+from caffecompat.deploy.onnx_prepare import find_heads
+from caffecompat.deploy.onnx_side_files import tidl_meta
+from caffecompat.deploy.onnx_verify import run_model
+from caffecompat.deploy.onnx_write import Exported, prepared_net, write_onnx
+from caffecompat.net import NetError
+from caffecompat.schema import NetDocument
+from tests.net.nets import INPUT, conv, layer, message
+
+
+def export(text: str, path: Path, *, seed: int = 0, cut: bool = False, **options: object) -> Exported:
+    """Export a net of the text with random weights."""
+    torch.manual_seed(seed)
+    done = prepared_net(NetDocument.from_message(message(text)), None, ExportOptions(**options), cut=cut)
+    for one in done.net.layers:
+        for slot in one.slots:
+            if slot.name in ("bias", "weight") and not slot.tensor().any():
+                slot.tensor().normal_()
+    write_onnx(done, path)
+    return done
+
+
+def operators(done: Exported) -> list[str]:
+    """The operators in order."""
+    return [node.op_type for node in done.export.model.graph.node]
+
+
+def input_of(*shape: int) -> str:
+    dims = " ".join(f"dim: {size}" for size in shape)
+    return f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}\n'
+
+
+def bilinear(factor: int, channels: int) -> str:
+    kernel, pad = 2 * factor - factor % 2, (factor - 1 + 1) // 2
+    return layer(
+        "Deconvolution",
+        "data",
+        "up",
+        f"convolution_param {{ num_output: {channels} group: {channels} bias_term: false kernel_size: {kernel} "
+        f'stride: {factor} pad: {pad} weight_filler {{ type: "bilinear" }} }}',
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "factor", "rewritten"), [("dpu", 2, True), ("dpu", 4, True), ("dpu", 8, False), ("tidl", 16, True)]
+)
+def test_bilinear_deconvolution_becomes_resize(target: str, factor: int, rewritten: bool, tmp_path: Path) -> None:
+    done = export(input_of(1, 3, 6, 7) + bilinear(factor, 3), tmp_path / "net.onnx", target=target)
+    assert operators(done) == (["Resize"] if rewritten else ["ConvTranspose"])
+    assert done.export.inexact == (["up"] if rewritten else [])
+    x = np.random.default_rng(0).random((1, 3, 6, 7), np.float32)
+    wanted = done.net.forward({"data": x})["up"].detach().numpy()
+    found = run_model(tmp_path / "net.onnx", {"data": x})["up"]
+    inside = np.s_[..., factor:-factor, factor:-factor]
+    np.testing.assert_allclose(found[inside], wanted[inside], atol=1e-5)
+    if rewritten:
+        assert "of the border" in done.export.notes[-1].effect
+
+
+def test_a_learned_deconvolution_stays(tmp_path: Path) -> None:
+    text = bilinear(2, 3).replace("bilinear", "gaussian")
+    assert operators(export(input_of(1, 3, 6, 7) + text, tmp_path / "net.onnx", target="tidl")) == ["ConvTranspose"]
+
+
+def test_groups_are_split_for_the_dpu(tmp_path: Path) -> None:
+    text = input_of(1, 8, 5, 5) + layer(
+        "Convolution",
+        "data",
+        "c",
+        "convolution_param { num_output: 12 group: 4 kernel_size: 3 pad: 1 stride: 2 "
+        'weight_filler { type: "xavier" } }',
+    )
+    done = export(text, tmp_path / "net.onnx", target="dpu")
+    assert operators(done).count("Conv") == 4
+    assert "unchanged" in done.export.notes[-1].effect
+    assert operators(export(text, tmp_path / "net.onnx", target="tidl")) == ["Conv"]
+    depthwise = text.replace("group: 4", "group: 8").replace("num_output: 12", "num_output: 8")
+    assert operators(export(depthwise, tmp_path / "net.onnx", target="dpu")) == ["Conv"]
+
+
+def test_leaky_relu_on_the_dpu(tmp_path: Path) -> None:
+    text = INPUT + layer("ReLU", "data", "r", "relu_param { negative_slope: 0.1 }")
+    kept = export(text, tmp_path / "net.onnx", target="dpu")
+    assert kept.export.inexact == []
+    assert "--dpu-leaky" in kept.export.notes[-1].text
+    changed = export(text, tmp_path / "net.onnx", target="dpu", dpu_leaky=True)
+    assert changed.export.inexact == ["r"]
+    assert changed.export.model.graph.node[0].attribute[0].f == 26 / 256
+
+
+def test_interp_needs_leave(tmp_path: Path) -> None:
+    text = INPUT + layer("Interp", "data", "big", "interp_param { zoom_factor: 2 }")
+    with pytest.raises(NetError, match=r"'big' \(Interp\).*--approx"):
+        export(text, tmp_path / "net.onnx", target="dpu")
+    assert export(text, tmp_path / "net.onnx", target="dpu", approx=True).export.inexact == ["big"]
+    assert export(text, tmp_path / "net.onnx").export.inexact == []
+
+
+def test_no_softmax_before_argmax(tmp_path: Path) -> None:
+    text = INPUT + conv("c", "data", outputs=5) + layer("Softmax", "c", "p")
+    text += layer("ArgMax", "p", "best", "argmax_param { axis: 1 }")
+    done = export(text, tmp_path / "net.onnx", target="dpu")
+    assert "Softmax" not in operators(done)
+    assert all(difference.allowed for difference in done.differences)
+    assert "Softmax" in operators(export(text, tmp_path / "net.onnx"))
+
+
+def test_a_large_global_mean_for_tidl(tmp_path: Path) -> None:
+    pooling = layer("Pooling", "data", "mean", "pooling_param { pool: AVE global_pooling: true }")
+    assert "MatMul" in operators(export(input_of(1, 2, 33, 32) + pooling, tmp_path / "n.onnx", target="tidl"))
+    assert operators(export(input_of(1, 2, 32, 32) + pooling, tmp_path / "n.onnx", target="tidl")) == [
+        "GlobalAveragePool"
+    ]
+
+
+def test_ceil_pooling_has_explicit_pads(tmp_path: Path) -> None:
+    pooling = layer("Pooling", "data", "p", "pooling_param { pool: MAX kernel_size: 3 stride: 2 }")
+    (node,) = export(input_of(1, 2, 6, 8) + pooling, tmp_path / "net.onnx").export.model.graph.node
+    attributes = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    assert attributes["pads"] == [0, 0, 1, 1]
+    assert "ceil_mode" not in attributes
+
+
+def ssd() -> str:
+    """A small SSD with two feature maps."""
+    text = input_of(1, 3, 32, 48)
+    heads: dict[str, list[str]] = {"loc": [], "conf": [], "priorbox": []}
+    below = "data"
+    for index, (small, large) in enumerate(((6, 12), (12, 20))):
+        name = f"f{index}"
+        text += (
+            f'layer {{ name: "{name}" type: "Convolution" bottom: "{below}" top: "{name}" convolution_param '
+            f'{{ num_output: 8 kernel_size: 3 pad: 1 stride: 4 weight_filler {{ type: "xavier" }} }} }}\n'
+        )
+        below = name
+        for head, outputs in (("loc", 16), ("conf", 12)):
+            base = f"{name}_{head}"
+            text += conv(base, name, outputs=outputs)
+            text += layer("Permute", base, f"{base}_perm", "permute_param { order: 0 order: 2 order: 3 order: 1 }")
+            text += layer("Flatten", f"{base}_perm", f"{base}_flat")
+            heads[head].append(f"{base}_flat")
+        text += (
+            f'layer {{ name: "{name}_prior" type: "PriorBox" bottom: "{name}" bottom: "data" top: "{name}_prior" '
+            f"prior_box_param {{ min_size: {small} max_size: {large} aspect_ratio: 2 variance: 0.1 variance: 0.1 "
+            "variance: 0.2 variance: 0.2 } }\n"
+        )
+        heads["priorbox"].append(f"{name}_prior")
+    for head, blobs in heads.items():
+        bottoms = " ".join(f'bottom: "{blob}"' for blob in blobs)
+        axis = 2 if head == "priorbox" else 1
+        text += f'layer {{ name: "{head}" type: "Concat" {bottoms} top: "{head}" concat_param {{ axis: {axis} }} }}\n'
+    text += layer("Reshape", "conf", "scores", "reshape_param { shape { dim: 0 dim: -1 dim: 3 } }")
+    text += layer("Softmax", "scores", "prob", "softmax_param { axis: 2 }") + layer("Flatten", "prob", "flat")
+    text += (
+        'layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "flat" bottom: "priorbox" top: "out" '
+        "detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 20 confidence_threshold: 0.2 "
+        "nms_param { nms_threshold: 0.45 top_k: 50 } } }\n"
+    )
+    return text
+
+
+def test_a_whole_detector(tmp_path: Path) -> None:
+    done = export(ssd(), tmp_path / "net.onnx")
+    assert "NonMaxSuppression" in operators(done)
+    assert not any(node.op_type == "PriorBox" for node in done.export.model.graph.node)
+    assert done.differences[0].size > 7  # rows were found, not the empty one
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    text = (
+        ssd()
+        .replace("confidence_threshold: 0.2", "confidence_threshold: 1.5")
+        .replace("dim: 1 dim: 3", "dim: 2 dim: 3", 1)
+    )
+    export(text, tmp_path / "net.onnx")
+    rows = run_model(tmp_path / "net.onnx", {"data": np.zeros((2, 3, 32, 48), np.float32)})["out"]
+    assert rows.reshape(-1, 7).tolist() == [[0, *[-1] * 6], [1, *[-1] * 6]]
+
+
+def test_cuts(tmp_path: Path) -> None:
+    plain = export(ssd(), tmp_path / "net.onnx", cut=True)
+    assert [output.name for output in plain.export.outputs] == ["flat", "loc", "priorbox"]
+    cut = export(ssd(), tmp_path / "net.onnx", cut=True, target="tidl")
+    assert [output.name for output in cut.export.outputs] == ["f0_conf", "f0_loc", "f1_conf", "f1_loc"]
+    assert set(operators(cut)) == {"Conv"}
+
+
+def test_tidl_gets_three_outputs(tmp_path: Path) -> None:
+    done = export(ssd(), tmp_path / "net.onnx", target="tidl")
+    outputs = {value.name: value.type.tensor_type.elem_type for value in done.export.model.graph.output}
+    assert outputs == {"out_boxes": 1, "out_labels": 7, "out_scores": 1}
+    assert all(difference.allowed for difference in done.differences)
+
+
+# Names, numbers and kinds of fields in TI's tidl_meta_arch.proto, as far as an SSD uses them.
+_TI = {
+    "TIDLNmsParam": {"nms_threshold": (1, "float"), "top_k": (2, "int32"), "eta": (3, "float")},
+    "PriorBoxParameter": {
+        "min_size": (1, "float*"), "max_size": (2, "float*"), "aspect_ratio": (3, "float*"), "flip": (4, "bool"),
+        "clip": (5, "bool"), "variance": (6, "float*"), "img_size": (7, "uint32"), "img_h": (8, "uint32"),
+        "img_w": (9, "uint32"), "step": (10, "float"), "step_h": (11, "float"), "step_w": (12, "float"),
+        "offset": (13, "float"),
+    },
+    "TIDLOdPostProc": {
+        "num_classes": (1, "uint32"), "share_location": (2, "bool"), "background_label_id": (3, "int32"),
+        "nms_param": (4, "TIDLNmsParam"), "code_type": (6, "TIDLBoxCodeType"), "keep_top_k": (7, "int32"),
+        "variance_encoded_in_target": (8, "bool"), "confidence_threshold": (9, "float"),
+    },
+    "TidlMaCaffeSsd": {
+        "box_input": (1, "string*"), "class_input": (2, "string*"), "output": (3, "string*"), "name": (4, "string"),
+        "in_width": (5, "uint32"), "in_height": (6, "uint32"), "score_converter": (7, "TIDLScoreConverter"),
+        "prior_box_param": (8, "PriorBoxParameter*"), "detection_output_param": (9, "TIDLOdPostProc"),
+    },
+    "TIDLMetaArch": {"name": (1, "string"), "caffe_ssd": (2, "TidlMaCaffeSsd*")},
+}  # fmt: skip
+_TI_ENUMS = {
+    "TIDLBoxCodeType": {"CORNER": 1, "CENTER_SIZE": 2, "CORNER_SIZE": 3},
+    "TIDLScoreConverter": {"IDENTITY": 0, "SIGMOID": 1, "SOFTMAX": 2},
+}
+
+
+def _ti_message() -> object:
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="ti.proto", package="ti", syntax="proto2")
+    for name, values in _TI_ENUMS.items():
+        enum = file.enum_type.add(name=name)
+        for value, number in values.items():
+            enum.value.add(name=value, number=number)
+    for name, fields in _TI.items():
+        made = file.message_type.add(name=name)
+        for own, (number, kind) in fields.items():
+            label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
+            kind = kind.rstrip("*")
+            one = made.field.add(name=own, number=number, label=label)
+            if kind in _TI or kind in _TI_ENUMS:
+                one.type = field.TYPE_MESSAGE if kind in _TI else field.TYPE_ENUM
+                one.type_name = f".ti.{kind}"
+            else:
+                one.type = getattr(field, f"TYPE_{kind.upper()}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ti.TIDLMetaArch"))()
+
+
+def test_the_meta_architecture_file_is_what_ti_documents() -> None:
+    heads = find_heads(message(ssd()))
+    assert heads is not None
+    text = tidl_meta("small", heads, ["boxes", "labels", "scores"], (32, 48))
+    arch = text_format.Parse(text, _ti_message())
+    (head,) = arch.caffe_ssd
+    assert list(head.box_input) == ["f0_loc", "f1_loc"]
+    assert list(head.class_input) == ["f0_conf", "f1_conf"]
+    assert list(head.output) == ["boxes", "labels", "scores"]
+    assert (head.in_width, head.in_height, head.score_converter) == (48, 32, _TI_ENUMS["TIDLScoreConverter"]["SOFTMAX"])
+    assert [prior.min_size[0] for prior in head.prior_box_param] == [6, 12]
+    assert head.detection_output_param.nms_param.top_k == 50
+    assert head.detection_output_param.code_type == 2
