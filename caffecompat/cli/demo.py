@@ -20,7 +20,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,30 +36,41 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes of a demo; pictures are width x height pixels, training crops squares of the height."""
+    """The sizes of a demo; pictures are width x height pixels, training crops squares of the height.
+
+    The full net sees two and a half times the pictures that the encoder does; in the tutorial's schedule it is 2.1.
+    """
 
     train: int
     val: int
     width: int
     height: int
     batch_size: int
-    iterations: int
+    encoder_iterations: int
+    full_iterations: int
     snapshot: int
     display: int
-    base_lr: float = 0.005
+    base_lr: float = 0.01
     seed: int = 1
 
 
-_FULL = Plan(train=400, val=50, width=256, height=128, batch_size=8, iterations=400, snapshot=200, display=40)
-_QUICK = Plan(train=12, val=4, width=128, height=64, batch_size=4, iterations=10, snapshot=5, display=2)
+_FULL = Plan(
+    train=400, val=50, width=256, height=128, batch_size=4,
+    encoder_iterations=400, full_iterations=1000, snapshot=200, display=50,
+)  # fmt: skip
+_QUICK = Plan(
+    train=12, val=4, width=128, height=64, batch_size=4,
+    encoder_iterations=10, full_iterations=10, snapshot=5, display=2,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the two trainings: its name for people, and what its files' names end in."""
+    """One of the two trainings: its name for people, what its files' names end in, and its iterations."""
 
     title: str
     suffix: str
+    iterations: int
 
     @property
     def solver(self) -> str:
@@ -77,11 +88,9 @@ class Stage:
     def scores(self) -> str:
         return f"logs/eval{self.suffix}.json"
 
-    def snapshot(self, iteration: int, kind: str = "caffemodel") -> str:
-        return f"snapshots/espnet{self.suffix}_iter_{iteration}.{kind}"
-
-
-_ENCODER, _FULL_NET = Stage("encoder", "_encoder"), Stage("full net", "")
+    @property
+    def weights(self) -> str:
+        return f"snapshots/espnet{self.suffix}_iter_{self.iterations}.caffemodel"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -104,16 +113,19 @@ class _Demo:
 
     def __init__(self, out: Path, plan: Plan) -> None:
         self.out, self.plan = out, plan
+        self.encoder = Stage("encoder", "_encoder", plan.encoder_iterations)
+        self.full = Stage("full net", "", plan.full_iterations)
+        self.stages = (self.encoder, self.full)
         self.started = time.monotonic()
 
     def run(self) -> None:
         self._claim_folder()
         self._draw_streets()
         self._write_network()
-        self._train(_ENCODER, weights=None)
-        self._score(_ENCODER)
-        self._train(_FULL_NET, weights=_ENCODER.snapshot(self.plan.iterations))
-        self._score(_FULL_NET)
+        self._train(self.encoder, weights=None)
+        self._score(self.encoder)
+        self._train(self.full, weights=self.encoder.weights)
+        self._score(self.full)
         self._draw_results()
         self._report()
 
@@ -162,7 +174,6 @@ class _Demo:
             crop=plan.height,
             batch_size=plan.batch_size,
             iter_size=1,
-            max_iter=plan.iterations,
             base_lr=plan.base_lr,
             snapshot=plan.snapshot,
             display=plan.display,
@@ -173,37 +184,41 @@ class _Demo:
             snapshot_folder="snapshots/",
             moving_average_fraction=0.97,
         )
-        for name, text in segmentation_files("espnet", config).items():
-            (self.out / "espnet" / name).write_text(text)
+        for stage in self.stages:
+            files = segmentation_files("espnet", replace(config, max_iter=stage.iterations))
+            for kind in ("solver", "train_val", "deploy"):
+                name = f"{kind}{stage.suffix}.prototxt"
+                (self.out / "espnet" / name).write_text(files[name])
         self._say(f"espnet/ has ESPNet for {len(CLASSES)} classes: solver, train_val and deploy of both stages")
 
     def _train(self, stage: Stage, weights: str | None) -> None:
-        if (self.out / stage.snapshot(self.plan.iterations)).exists():
-            self._say(f"the {stage.title} is trained: {stage.snapshot(self.plan.iterations)}")
+        if (self.out / stage.weights).exists():
+            self._say(f"the {stage.title} is trained: {stage.weights}")
             return
         command = ["train", "--solver", stage.solver]
         command += ["--weights", weights] if weights else []
         resumed = any((self.out / "snapshots").glob(f"espnet{stage.suffix}_iter_*.solverstate"))
         command += ["--resume", "auto"] if resumed else []
-        start = f"from the {_ENCODER.title}'s weights" if weights else "from scratch"
-        self._say(f"training the {stage.title} {'where it stopped' if resumed else start}")
+        start = f"from the {self.encoder.title}'s weights" if weights else "from scratch"
+        how = "where it stopped" if resumed else start
+        self._say(f"training the {stage.title} {how}: {stage.iterations} iterations of {self.plan.batch_size} pictures")
         self._command(*command, log=stage.log)
-        if not (self.out / stage.snapshot(self.plan.iterations)).exists():
+        if not (self.out / stage.weights).exists():
             raise KeyboardInterrupt  # the training took the signal, wrote its snapshot and ended
 
     def _score(self, stage: Stage) -> None:
         if (self.out / stage.scores).exists():
             return
         self._command(
-            "eval", "segmentation", "--model", stage.deploy, "--weights", stage.snapshot(self.plan.iterations),
+            "eval", "segmentation", "--model", stage.deploy, "--weights", stage.weights,
             "--db", "data/val_lmdb", "--mean", _MEAN, "--scale", _SCALE, "--json", result=stage.scores,
         )  # fmt: skip
 
     def _draw_results(self) -> None:
         pictures = [f"data/val/{number:06}.png" for number in range(min(_SHOWN, self.plan.val))]
-        for stage in (_ENCODER, _FULL_NET):
+        for stage in self.stages:
             self._command(
-                "segment", *pictures, "--model", stage.deploy, "--weights", stage.snapshot(self.plan.iterations),
+                "segment", *pictures, "--model", stage.deploy, "--weights", stage.weights,
                 "--mean", _MEAN, "--scale", _SCALE, "--palette", "data/palette.txt", "--colors",
                 "--out", f"segmented{stage.suffix}", result=f"logs/segment{stage.suffix}.txt",
             )  # fmt: skip
@@ -221,14 +236,14 @@ class _Demo:
         for picture in pictures:
             stem = Path(picture).stem
             labels = read_picture(self.out / f"data/val/{stem}_labels.png", color=False)
-            drawn = [read_picture(self.out / f"segmented{s.suffix}/{stem}_colors.png") for s in (_ENCODER, _FULL_NET)]
+            drawn = [read_picture(self.out / f"segmented{s.suffix}/{stem}_colors.png") for s in self.stages]
             shown = [
                 read_picture(self.out / picture),
                 None if labels is None else palette.paint(labels[:, :, 0]),
                 *drawn,
             ]
             rows.append(([one for one in shown if one is not None], picture))
-        titles = ("picture", "labels (pale: ignored)", *(stage.title for stage in (_ENCODER, _FULL_NET)))
+        titles = ("picture", "labels (pale: ignored)", *(stage.title for stage in self.stages))
         with atomic_write(self.out / "predictions.png") as file:
             file.write(encode_picture(comparison(rows, titles, palette, size=320), "png") or b"")
 
@@ -237,16 +252,15 @@ class _Demo:
         from caffecompat.report.plots import PlotError
         from caffecompat.report.training_curve import draw_training_curves
 
-        logs = {stage.title: parse_log(self.out / stage.log) for stage in (_ENCODER, _FULL_NET)}
+        logs = {stage.title: parse_log(self.out / stage.log) for stage in self.stages}
         try:
             draw_training_curves(self.out / "training_curve.png", logs)
         except PlotError as problem:
             self._say(f"no training_curve.png: {problem}")
 
     def _report(self) -> None:
-        results = [json.loads((self.out / stage.scores).read_text()) for stage in (_ENCODER, _FULL_NET)]
-        for line in _table(*results):
-            print(line)
+        results = {stage.title: json.loads((self.out / stage.scores).read_text()) for stage in self.stages}
+        print("\n".join(_table(results)))
         minutes, seconds = divmod(round(time.monotonic() - self.started), 60)
         curve = ", training_curve.png" if (self.out / "training_curve.png").exists() else ""
         print(f"\n{self.out}: predictions.png{curve}, logs/, snapshots/, segmented/ ({minutes} min {seconds} s)")
@@ -270,7 +284,7 @@ class _Demo:
         output = io.StringIO()
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(self.out / log, "a", encoding="utf-8")) if log else None
-            errors = _Log(file, self.plan.iterations)
+            errors = _Log(file)
             stack.enter_context(_inside(self.out))
             if result:
                 stack.enter_context(contextlib.redirect_stdout(output))
@@ -287,8 +301,8 @@ class _Demo:
 class _Log(io.TextIOBase):
     """Takes what a command writes to stderr: into a file, and what a training displays to the demo's own stdout."""
 
-    def __init__(self, file: IO[str] | None, iterations: int) -> None:
-        self._file, self._iterations = file, iterations
+    def __init__(self, file: IO[str] | None) -> None:
+        self._file = file
         self._shown, self._unfinished = sys.stdout, ""
         self._last: deque[str] = deque(maxlen=20)
 
@@ -299,7 +313,7 @@ class _Log(io.TextIOBase):
         *lines, self._unfinished = (self._unfinished + text).split("\n")
         for line in lines:
             self._last.append(line)
-            shown = _display(line, self._iterations) if self._file else None
+            shown = _display(line) if self._file else None
             if shown:
                 print(shown, file=self._shown, flush=True)
         return len(text)
@@ -321,27 +335,28 @@ def _inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _display(line: str, iterations: int) -> str | None:
+def _display(line: str) -> str | None:
     """What to show of a training's log line."""
     if found := re.search(r"\] Iteration (\d+) \(([^ ]+) iter/s, .* loss = (\S+)", line):
         speed, loss = float(found[2]), float(found[3])
-        return f"      iteration {found[1]:>4} of {iterations}   loss {loss:.4f}   {speed:.1f} a second"
+        return f"      iteration {found[1]:>4}   loss {loss:.4f}   {speed:.1f} a second"
     if found := re.search(r"Test net output #\d+: accuracy = (\S+)", line):
         return f"      test accuracy {float(found[1]):.4f}"
     return None
 
 
-def _table(encoder: dict[str, Any], full: dict[str, Any]) -> list[str]:
-    """The scores of both stages side by side."""
+def _table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """The scores of the stages side by side; `results` by the stage's title."""
 
-    def score(value: float | None) -> str:
-        return f"{'-' if value is None else f'{value:.4f}':>9}"
+    def row(name: str, values: Sequence[float | None]) -> str:
+        cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        return f"{name:<14}" + "".join(f"  {cell:>9}" for cell in cells)
 
-    width = max(len("pixel accuracy"), *(len(row["name"]) for row in full["classes"]))
-    lines = ["", f"{'IoU':<{width}}  {_ENCODER.title:>9}  {_FULL_NET.title:>9}"]
-    for one, two in zip(encoder["classes"], full["classes"], strict=True):
-        lines.append(f"{one['name']:<{width}}  {score(one['iou'])}  {score(two['iou'])}")
+    scores = list(results.values())
+    lines = ["", f"{'IoU':<14}" + "".join(f"  {title:>9}" for title in results)]
+    for classes in zip(*(score["classes"] for score in scores), strict=True):
+        lines.append(row(classes[0]["name"], [one["iou"] for one in classes]))
     lines.append("")
-    for title, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"), ("guessing, mIoU", "chance_miou")):
-        lines.append(f"{title:<{width}}  {score(encoder[key])}  {score(full[key])}")
+    for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"), ("guessing, mIoU", "chance_miou")):
+        lines.append(row(name, [score[key] for score in scores]))
     return lines

@@ -242,8 +242,8 @@ def _street_furniture(pen: _Pen) -> list[Thing]:
 
 
 def _lamp(pen: _Pen, x: float, z: float, side: int) -> Callable[[], None]:
-    height, radius = pen.random.uniform(4, 7.5), pen.random.uniform(0.12, 0.22)
-    color = pen.pick((100, 100, 100), (150, 150, 150), (65, 75, 70))
+    height, radius = pen.random.uniform(4, 7.5), pen.random.uniform(0.14, 0.26)
+    color = pen.pick((70, 70, 70), (185, 185, 185), (45, 50, 45))
     signpost = pen.random.random() < 0.35
     plate = pen.pick((200, 110, 40), (50, 50, 190), (60, 190, 220))
 

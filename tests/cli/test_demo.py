@@ -16,7 +16,9 @@ from caffecompat.cli import demo
 from caffecompat.cli.main import main
 from caffecompat.formats.picture import read_picture
 
-_PLAN = demo.Plan(train=4, val=2, width=64, height=32, batch_size=2, iterations=2, snapshot=1, display=1)
+_PLAN = demo.Plan(
+    train=4, val=2, width=64, height=32, batch_size=2, encoder_iterations=2, full_iterations=3, snapshot=1, display=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def test_everything_is_there(finished: tuple[Path, str]) -> None:
         "espnet/train_val_encoder.prototxt",
         "espnet/solver.prototxt",
         "snapshots/espnet_encoder_iter_2.caffemodel",
-        "snapshots/espnet_iter_2.solverstate",
+        "snapshots/espnet_iter_3.solverstate",
         "segmented/000001.png",
         "segmented_encoder/000000_colors.png",
         "training_curve.png",
@@ -74,7 +76,7 @@ def test_what_is_finished_is_kept(finished: tuple[Path, str], tmp_path: Path, mo
     """A stopped training goes on; the other steps are not done again."""
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
-    for file in out.glob("snapshots/espnet_iter_2.*"):
+    for file in out.glob("snapshots/espnet_iter_3.*"):
         file.unlink()
     commands: list[tuple[str, ...]] = []
 
@@ -82,7 +84,7 @@ def test_what_is_finished_is_kept(finished: tuple[Path, str], tmp_path: Path, mo
         commands.append(words)
         if words[0] == "train":
             shutil.copyfile(
-                finished[0] / "snapshots/espnet_iter_2.caffemodel", out / "snapshots/espnet_iter_2.caffemodel"
+                finished[0] / "snapshots/espnet_iter_3.caffemodel", out / "snapshots/espnet_iter_3.caffemodel"
             )
 
     monkeypatch.setattr(demo._Demo, "_command", note)
@@ -105,13 +107,13 @@ class _EnoughError(Exception):
 def test_ctrl_c_leaves_a_snapshot_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_QUICK", dataclasses.replace(_PLAN, iterations=5, snapshot=100))
+    monkeypatch.setattr(demo, "_QUICK", dataclasses.replace(_PLAN, encoder_iterations=5, snapshot=100))
     display = demo._display
 
-    def interrupt_at_one(line: str, iterations: int) -> str | None:
+    def interrupt_at_one(line: str) -> str | None:
         if "] Iteration 1 (" in line:
             signal.raise_signal(signal.SIGINT)
-        return display(line, iterations)
+        return display(line)
 
     with monkeypatch.context() as patch:
         patch.setattr(demo, "_display", interrupt_at_one)
