@@ -71,7 +71,7 @@ def check_net(
         report.layers.append(CheckedLayer(facts["name"], facts["type"], table.judge(facts)))
     judged = {layer.name for layer in report.layers}
     for layer in document.message.layer:
-        if layer.name not in judged:
+        if layer.name not in judged and layer.type != "Input":
             reason = "is for training and testing, or passes its bottom on"
             report.layers.append(CheckedLayer(layer.name, layer.type, Judgement("left out", [(reason, "check")])))
             judged.add(layer.name)

@@ -161,9 +161,11 @@ def compare_weights(
         loading = b.net.load_weights(file, skip_mismatched=True)
         report.file = os.fspath(file)
         report.loaded, report.ignored = loading.loaded, loading.ignored
-        report.misfits = [(_named(text, list(theirs)), text) for text in loading.skipped]
-        broken = {name for name, _ in report.misfits}
-        report.fresh = [name for name in loading.kept if name not in broken]
+        misfits: dict[str, list[str]] = {}
+        for text in loading.skipped:
+            misfits.setdefault(_named(text, list(theirs)), []).append(text)
+        report.misfits = [(name, "; ".join(texts)) for name, texts in misfits.items()]
+        report.fresh = [name for name in loading.kept if name not in misfits]
     else:
         mine = {layer.name: [slot.shape for slot in layer.slots] for layer in a.net.layers if layer.slots}
         for name, shapes in theirs.items():

@@ -13,6 +13,8 @@ __all__ = ["align"]
 _FAR = 3  # a layer may be found this many steps behind or before aligned ones, with layers of one net only between
 _ENOUGH, _ENOUGH_IN_PLACE = 4.5, 3.5  # scores that make a pair: elsewhere; where all bottoms are those of the other
 
+_ALIKE = 0.5  # agreement of parameters below which a name alone, or a name and a neighbour, make no pair
+
 _FAMILIES = {
     "BatchNorm": {"BatchNorm", "BN", "BatchNormFixed"},
     "ReLU": {"ReLU", "ReLU6", "PReLU", "ELU", "Clip", "Swish", "TanH", "Sigmoid"},
@@ -64,6 +66,8 @@ def _stands(x: DiffLayer, y: DiffLayer, pairs: dict[int, int]) -> bool:
     """Whether two layers of one name are one layer."""
     if x.type == y.type and x.fields == y.fields:
         return True
+    if x.type == y.type and _agreement(x, y) < _ALIKE:
+        return False  # in its place it finds its partner again
     sources, readers = set(y.sources), set(y.readers)
     return any(pairs.get(s) in sources for s in x.sources) or any(pairs.get(r) in readers for r in x.readers)
 

@@ -1,0 +1,74 @@
+"""Tables of targets' limits: well made, found, extended; conditions that can do nothing but compare."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from importlib.resources import files
+
+import pytest
+
+from caffecompat.deploy.target_table import VERDICTS, TargetError, TargetTable, evaluate, load_table, table_names
+
+ALL = [name.split("-", 1) for name in table_names()]
+
+
+def test_the_newest_stands_first() -> None:
+    assert load_table("dpu").version == "3.5" and load_table("tidl").version == "2025-05"
+    with pytest.raises(TargetError, match="there is no target 'tpu'; there are dpu, tidl"):
+        load_table("tpu")
+    with pytest.raises(TargetError, match=r"target 'dpu' has no version '9'; there are 3.5, 1.4"):
+        load_table("dpu", "9")
+
+
+@pytest.mark.parametrize(("target", "version"), ALL)
+def test_a_table_is_well_made(target: str, version: str) -> None:
+    table = load_table(target, version)
+    assert (table.target, table.version) == (target, version)
+    for kind in table.layers:
+        cases = table.cases(kind)
+        for case in cases:
+            _check_case(table, case)
+        assert any("when" not in case for case in cases[:-1]) or kind in ("Deconvolution",), (
+            f"{kind}: the last case of a listed type takes all"
+        )
+
+
+def _check_case(table: TargetTable, case: dict) -> None:
+    assert case["verdict"] in VERDICTS and case["source"] in table.documents and case["text"]
+    ast.parse(case.get("when", "True"), mode="eval")
+    for limit in case.get("limits", ()):
+        assert set(limit) <= {"need", "else", "text", "source"}
+        assert limit["else"] in (*VERDICTS, "warn")
+        assert limit.get("source", case["source"]) in table.documents
+        ast.parse(limit["need"], mode="eval")
+
+
+def test_files_are_json_and_packed() -> None:
+    names = [entry.name for entry in (files("caffecompat.deploy") / "targets").iterdir()]
+    assert sorted(name.removesuffix(".json") for name in names) == sorted(table_names())
+    for name in names:
+        json.loads((files("caffecompat.deploy") / "targets" / name).read_text())
+
+
+def test_an_extension_keeps_what_it_does_not_say() -> None:
+    old, new = load_table("dpu", "1.4"), load_table("dpu", "3.5")
+    assert old.constants["pool_kernel"] == 8 and new.constants["pool_kernel"] == 256
+    assert old.layers["Convolution"] == new.layers["Convolution"] and old.title != new.title
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [("a + 1 == 3 and not b", True), ("a in (1, 5)", False), ("ceil(a / 16) <= 1 or b", True), ("max(a, 7) % 2", 1)],
+)
+def test_conditions(condition: str, holds: object) -> None:
+    assert evaluate(condition, {"a": 2, "b": False}) == holds
+
+
+@pytest.mark.parametrize(
+    "condition", ["a.real", "open('x')", "[x for x in a]", "(lambda: 1)()", "a[0]", "a =", "c > 1"]
+)
+def test_what_is_no_condition(condition: str) -> None:
+    with pytest.raises(TargetError, match=re.escape(repr(condition))):
+        evaluate(condition, {"a": 2})
