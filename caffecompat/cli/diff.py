@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.picture_flags import size_of
 
 if TYPE_CHECKING:
     from caffecompat.report.net_comparison import BlobDifference, Measured, ShapeReport, WeightsReport
@@ -34,6 +35,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="", metavar="WA[,WB]",
                         help="weights of A: which load into B; and of B: which blobs differ, and how far")  # fmt: skip
     parser.add_argument("--phase", default="", metavar="PHASE", help="the layers of TRAIN or TEST alone")
+    parser.add_argument("--size", metavar="WxH", help="of the pictures of data layers, where neither data nor text say")
+    parser.add_argument("--channels", type=int, metavar="N", help="of these pictures (3)")
     add_switch(parser, "json", "one JSON object instead of the text")
     parser.add_argument("--html", metavar="FILE", help="also write a page with both nets side by side")
     add_switch(parser, "all", "every layer's name in the text, however many")
@@ -110,7 +113,7 @@ def _diff_nets(args: argparse.Namespace) -> int:
     a, b = open_net(args.a), open_net(args.b)
     phase = _PHASES[args.phase.upper()] if args.phase else None
     diff = diff_nets(a, b, phase)
-    found = _look_closer(a, b, diff, phase, split_commas(args.weights))
+    found = _look_closer(args, a, b, diff)
     differs = not diff.empty or any(report.changes for report in found.shapes)
     differs = differs or any(blob.largest != 0 for blob in found.blobs or ())
     if args.html:
@@ -129,16 +132,17 @@ def _diff_nets(args: argparse.Namespace) -> int:
     return 1 if differs else 0
 
 
-def _look_closer(a: NetDocument, b: NetDocument, diff: NetDiff, phase: int | None, files: list[str]) -> _Findings:
+def _look_closer(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff) -> _Findings:
     """Build both nets, in each phase in which both can be built, and compare shapes and weights."""
     from caffecompat.report.net_comparison import compare_blobs, compare_shapes, compare_weights, try_measure
 
+    files = split_commas(args.weights)
     if len(files) > 2:
         raise UsageError(f"caffecompat diff: --weights takes the weights of A, or of A and B; these are {len(files)}")
     found = _Findings()
     failures = []
-    for each in [0, 1] if phase is None else [phase]:
-        sides = [try_measure(document, each) for document in (a, b)]
+    for each in [_PHASES[args.phase.upper()]] if args.phase else [0, 1]:
+        sides = [try_measure(document, each, size_of(args), args.channels) for document in (a, b)]
         first, second = sides
         if isinstance(first, str) or isinstance(second, str):
             failures += [
@@ -188,7 +192,7 @@ def _text(
         lines += weight_lines(found.weights, args.all)
     if found.blobs is not None:
         lines += blob_lines(found.blobs, args.all)
-    return lines + [f"  note: {note}" for note in found.notes]
+    return lines + [f"  note: {note}" for note in found.notes if differs]
 
 
 def _as_json(diff: NetDiff, found: _Findings, differs: bool) -> dict[str, Any]:

@@ -51,13 +51,19 @@ class Measured:
     blobs: dict[int, list[Shape]] = field(default_factory=dict)
 
 
-def measure(document: NetDocument, phase: int) -> Measured:
+def measure(
+    document: NetDocument, phase: int, size: tuple[int, int] | None = None, channels: int | None = None
+) -> Measured:
     """Build a net for one phase, without its data where that is not here.
+
+    Args:
+        size: (height, width) of the pictures of data layers, instead of what data and prototxt say.
+        channels: of these pictures.
 
     Raises:
         CaffeCompatError: it does not build, or its prototxt does not tell the size of its pictures.
     """
-    net = Net(document, phase, sources=StandIns(), log=False)
+    net = Net(document, phase, sources=StandIns(size, channels), log=False)
     net.close()
     _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
     found = Measured(net, phase)
@@ -67,12 +73,14 @@ def measure(document: NetDocument, phase: int) -> Measured:
     return found
 
 
-def try_measure(document: NetDocument, phase: int) -> Measured | str:
-    """The net, or why it does not build (the first line)."""
+def try_measure(
+    document: NetDocument, phase: int, size: tuple[int, int] | None = None, channels: int | None = None
+) -> Measured | str:
+    """What `measure` gives, or in one line why the net does not build."""
     try:
-        return measure(document, phase)
+        return measure(document, phase, size, channels)
     except CaffeCompatError as problem:
-        return " ".join(str(problem).split())[:200]
+        return " ".join(str(problem).split())
 
 
 # ------------------------------------------------------------------------------------------------ shapes

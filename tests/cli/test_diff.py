@@ -150,6 +150,15 @@ def test_a_net_that_does_not_build_is_still_compared(nets: Path, command) -> Non
     assert result.status == 1 and "+ Nowhere added: x (behind c3)" in result.out and "B not built" in result.out
 
 
+def test_pictures_whose_size_nothing_tells(nets: Path, command) -> None:
+    data = 'layer { name: "data" type: "Data" top: "data" data_param { source: "nowhere" batch_size: %d } }'
+    for name, batch in (("x", 2), ("y", 3)):
+        Path(f"{name}.prototxt").write_text((NET % (4, "c3")).replace(HEAD, data % batch))
+    assert "give --size" in command("diff", "x.prototxt", "y.prototxt").out
+    result = command("diff", "x.prototxt", "y.prototxt", "--size", "9x9")
+    assert "TRAIN and TEST: batch 2 -> 3 in 4 blobs" in result.out and "note:" not in result.out
+
+
 def test_no_colours_in_a_file(nets: Path, command, monkeypatch) -> None:
     assert "\033" not in command("diff", "a.prototxt", "b.prototxt").out
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
