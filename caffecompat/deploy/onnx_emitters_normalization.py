@@ -41,12 +41,9 @@ def by_stored(
 
 def by_batch(e: Emission, tops: list[str], scale: np.ndarray | None, bias: np.ndarray | None, eps: float) -> None:
     """(x - mean) / sqrt(variance + eps) x scale + bias; further tops are mean and variance (1, C, 1, ...)."""
-    axes = [axis for axis in range(len(e.shape)) if axis != 1]
-    if len(e.shape) == 1:
-        axes = [0]
-    mean = e.reduce("ReduceMean", e.bottoms[0], axes, to=tops[1] if len(tops) > 1 else None)
+    mean = _mean(e, e.bottoms[0], tops[1] if len(tops) > 1 else None)
     centred = e.op("Sub", e.bottoms[0], mean)
-    variance = e.reduce("ReduceMean", e.op("Mul", centred, centred), axes, to=tops[2] if len(tops) > 2 else None)
+    variance = _mean(e, e.op("Mul", centred, centred), tops[2] if len(tops) > 2 else None)
     deviation = e.op("Sqrt", e.op("Add", variance, e.const(eps, what="eps")))
     if scale is None or bias is None:
         e.op("Div", centred, deviation, to=tops[0])
@@ -54,6 +51,14 @@ def by_batch(e: Emission, tops: list[str], scale: np.ndarray | None, bias: np.nd
     shape = (-1, *[1] * (len(e.shape) - 2))
     product = e.op("Mul", e.op("Div", centred, deviation), e.const(scale.reshape(shape), what="scale"))
     e.op("Add", product, e.const(bias.reshape(shape), what="bias"), to=tops[0])
+
+
+def _mean(e: Emission, value: str, to: str | None) -> str:
+    """Means of the channels, first along rows: of a large plane's values onnxruntime adds up too many in one float."""
+    axes = [0] if len(e.shape) == 1 else [axis for axis in range(len(e.shape)) if axis != 1]
+    if len(axes) > 1:
+        value = e.reduce("ReduceMean", value, axes[-1:])
+    return e.reduce("ReduceMean", value, axes[:-1] or axes, to=to)
 
 
 @emits("BN")
