@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cv2
 import numpy as np
+from bench_loader import encode, scene
 
 from caffecompat.data.annotated import AnnotatedDataReader
 from caffecompat.data.source import Request
@@ -25,7 +26,6 @@ from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum
 from caffecompat.schema import parse_text, pb
-from tools.bench.bench_loader import encode, scene
 
 PICTURES, ROUNDS = 16, 5
 MEAN = "mean_value: 104 mean_value: 117 mean_value: 123 "

@@ -196,9 +196,7 @@ def train(rounds: int, case: Case) -> None:
             times.append((time.perf_counter() - start) / 8)
     source.close()
     one, other = statistics.median(alone), statistics.median(reading)
-    print(
-        f"step on {case.name}: {one * 1e3:.0f} ms alone, {other * 1e3:.0f} ms while reading, x{other / one:.3f}"
-    )
+    print(f"step on {case.name}: {one * 1e3:.0f} ms alone, {other * 1e3:.0f} ms while reading, x{other / one:.3f}")
 
 
 def main() -> None:
