@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from caffecompat.deploy.deploy_net import deploy_net
+from caffecompat.deploy.fold_norm import fold_norms
 from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import Export, ExportOptions, export_net
 from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
 from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, find_heads
 from caffecompat.deploy.onnx_verify import Difference, measure_notes, random_inputs, verify
+from caffecompat.deploy.same_numbers import put_blobs
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.formats.atomic import WriteError, atomic_path
 from caffecompat.net import Net
@@ -131,7 +133,8 @@ def write_onnx(
 ) -> None:
     """Export a prepared net, with the weights that it has now, and complete `done`; see `export_onnx`."""
     notes = done.export.notes
-    export = done.export = export_net(done.net, done.options)
+    written = _folded(done.net, notes) if done.options.target else done.net
+    export = done.export = export_net(written, done.options)
     export.notes[:0] = notes
     given = inputs if inputs is not None else random_inputs(done.net, done.options)
 
@@ -140,11 +143,24 @@ def write_onnx(
         wrong = [str(difference) for difference in done.differences if not difference.allowed]
         if wrong and export.inexact:
             wrong = _without_rewrites(done, given)
-        wrong += measure_notes(done.net, done.options, export.notes, given)
+        wrong += measure_notes(written, done.options, export.notes, given)
         if wrong:
             raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
 
     _write(os.fspath(path), export, external, check)
+
+
+def _folded(net: Net, notes: list[Note]) -> Net:
+    """The net without the normalizations that the convolutions before them can take in, as the targets want it."""
+    folded = fold_norms(net)
+    if not folded.folded:
+        return net
+    document = NetDocument.from_message(folded.message)
+    document.dialect = net.dialect
+    made = Net(document, pb.TEST, log=False)
+    put_blobs(made, folded.blobs)
+    notes += [Note(name, f"folded into {into!r}") for name, into in folded.folded]
+    return made
 
 
 def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -116,6 +116,15 @@ def test_no_softmax_before_argmax(tmp_path: Path) -> None:
     assert "Softmax" in operators(export(text, tmp_path / "net.onnx"))
 
 
+def test_normalizations_are_folded_for_targets(tmp_path: Path) -> None:
+    text = INPUT + conv("c", "data", outputs=5) + layer("BatchNorm", "c", "c", name="n") + layer("ReLU", "c", "r")
+    done = export(text, tmp_path / "net.onnx", target="dpu")
+    assert operators(done) == ["Conv", "Relu"]
+    assert done.export.inexact == []
+    assert [note.text for note in done.export.notes] == ["folded into 'c'"]
+    assert operators(export(text, tmp_path / "net.onnx")) == ["Conv", "BatchNormalization", "Relu"]
+
+
 def test_a_large_global_mean_for_tidl(tmp_path: Path) -> None:
     pooling = layer("Pooling", "data", "mean", "pooling_param { pool: AVE global_pooling: true }")
     assert "MatMul" in operators(export(input_of(1, 2, 33, 32) + pooling, tmp_path / "n.onnx", target="tidl"))
