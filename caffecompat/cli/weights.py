@@ -1,27 +1,52 @@
-"""Look into files of weights: ``show`` lists the layers of a caffemodel (binary or HDF5) and their blobs."""
+"""Files of weights: look into them, compare them, bring them into another format.
+
+    caffecompat weights show net.caffemodel --stats
+    caffecompat weights stats net.safetensors
+    caffecompat weights diff snapshot_iter_1000.caffemodel snapshot_iter_2000.caffemodel
+    caffecompat weights convert net.caffemodel net.npz
+    caffecompat weights convert resnet50.pth net.caffemodel --model net.prototxt
+
+``caffecompat weights WHAT --help`` tells the flags of each.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+from types import ModuleType
 from typing import Any
 
-HELP = "look into a caffemodel: layers, shapes, statistics"
+HELP = "show, stats, diff, convert: files of weights, and torch weights into a net"
+
+_OTHERS = ("stats", "diff", "convert")
 
 _GENERATIONS = {"V2": "layer (V2)", "V1": "layers with enum types (V1)", "V0": "layers of 2013 (V0)", "HDF5": "HDF5"}
 _WRITERS = {"J": "NVCaffe or TI Jacinto (raw_data fields)", "X": "Xilinx Caffe (mask fields)"}
 
 
+def _module(action: str) -> ModuleType:
+    return importlib.import_module(f"caffecompat.cli.weights_{action}")
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The sub-verbs and their flags."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="show")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(("show", *_OTHERS)))
     show = actions.add_parser("show", help="list layers and blobs", description="List the layers and blobs of a file.")
     show.add_argument("file", metavar="FILE", help=".caffemodel or .caffemodel.h5, told apart by content")
     show.add_argument("--stats", action="store_true", help="mean, std, min, max and zeros of every blob")
     show.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    for action in _OTHERS:
+        module = _module(action)
+        module.add_flags(actions.add_parser(action, help=module.HELP, description=module.__doc__))
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run the sub-verb."""
+    return _show(args) if args.action == "show" else int(_module(args.action).run(args))
+
+
+def _show(args: argparse.Namespace) -> int:
     """Print the inventory; 1 when a blob of the file cannot be read."""
     from caffecompat.formats.inventory import inventory
     from caffecompat.formats.weights import open_weights

@@ -36,7 +36,8 @@ def test_every_verb_has_help(command, verb):
 def test_every_verb_module_is_listed():
     modules = {path.stem for path in Path(caffecompat.cli.__path__[0]).glob("*.py")}
     verbs = {name for name in modules if hasattr(importlib.import_module(f"caffecompat.cli.{name}"), "HELP")}
-    parts = {name for name in verbs if name.startswith(("eval_", "export_", "lmdb_"))}  # the second words of these
+    second_words = ("eval_", "export_", "lmdb_", "weights_")
+    parts = {name for name in verbs if name.startswith(second_words)}
     assert {name.replace("-", "_") for name in ALL} == verbs - parts
 
 

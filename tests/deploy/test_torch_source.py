@@ -23,7 +23,7 @@ FILLER = WEIGHT + ' bias_filler { type: "uniform" }'
 AFFINE = 'scale_filler { type: "constant" value: 1 } bias_filler { type: "constant" }'
 LAYERS = {
     "Convolution": f"convolution_param {{ num_output: 4 kernel_h: 3 kernel_w: 2 pad: 1 stride: 2 group: 2 {FILLER} }}",
-    "Convolution dilated": f"convolution_param {{ num_output: 4 kernel_size: 3 dilation: 2 bias_term: false {WEIGHT} }}",
+    "Convolution wide": f"convolution_param {{ num_output: 4 kernel_size: 3 dilation: 2 bias_term: false {WEIGHT} }}",
     "Deconvolution": f"convolution_param {{ num_output: 4 kernel_size: 4 pad: 1 stride: 2 group: 2 {FILLER} }}",
     "InnerProduct": f"inner_product_param {{ num_output: 4 {FILLER} }}",
     "InnerProduct transposed": f"inner_product_param {{ num_output: 4 transpose: true axis: 2 {FILLER} }}",

@@ -1,0 +1,155 @@
+"""Bring weights into another file format, or a torch model's weights into a net.
+
+    caffecompat weights convert net.caffemodel net.safetensors
+    caffecompat weights convert net.npz net.caffemodel.h5
+    caffecompat weights convert resnet50.pth net.caffemodel --model net.prototxt
+
+Formats go by the suffix: .caffemodel, .h5 (Caffe's HDF5), .safetensors, .npz; in the last two an array is named
+LAYER.INDEX. With --model the caffemodel gets the net's layers, types and order.
+
+A torch state_dict (.pt, .pth, .safetensors, .npz) needs --model: which module is which layer is guessed by names, order
+and shapes, printed, and written to OUT.map.txt (or --map). Look at it; then run again with --yes, or edit the file and
+give it with --map. Layers without a partner are left out of OUT and start as their fillers say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.flags import UsageError, add_switch
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.net import Net
+
+HELP = "caffemodel, HDF5, safetensors, npz; a torch state_dict into a net"
+
+_TORCH = (".pt", ".pth", ".bin")
+
+Blobs = dict[str, "list[np.ndarray]"]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN")
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--model", metavar="FILE", help="prototxt of the net that the weights are for")
+    parser.add_argument("--map", metavar="FILE", help="'layer <- module' lines; written if it is not there")
+    add_switch(parser, "yes", "use the guessed map without looking at it first")
+    add_switch(parser, "swap-colours", "RGB to BGR: turn the first convolution's weights over")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.out.endswith((".caffemodel", ".h5", ".safetensors", ".npz")):
+        raise UsageError(
+            f"caffecompat weights convert: {args.out}: expected a name in .caffemodel, .h5, .safetensors or .npz"
+        )
+    stored = None if args.source.endswith(_TORCH) else _stored(args.source)
+    if stored is not None:
+        if args.map or args.swap_colours:
+            raise UsageError(f"caffecompat weights convert: {args.source} has a net's layers: no --map, --swap-colours")
+        message, blobs = stored
+        if args.model:
+            message, blobs = _for_net(args.model, blobs)
+    else:
+        if not args.model:
+            raise UsageError(f"caffecompat weights convert: {args.source} has no net's layers; give --model")
+        converted = _from_torch(args)
+        if converted is None:
+            return 1
+        message, blobs = converted
+    _write(args.out, message, blobs)
+    print(f"wrote {args.out}: {len(blobs)} layers, {sum(b.size for own in blobs.values() for b in own):,} values")
+    return 0
+
+
+def _stored(path: str) -> tuple[Any, Blobs] | None:
+    """A NetParameter with the file's layers, and their blobs; None where the file names no layers."""
+    from caffecompat.formats.archives import ARCHIVES, as_layers, read_archive
+    from caffecompat.formats.weights import open_weights
+    from caffecompat.schema import pb
+
+    if path.endswith(ARCHIVES):
+        blobs = as_layers(read_archive(path))
+        if blobs is None:
+            return None
+        return pb.NetParameter(layer=[pb.LayerParameter(name=name) for name in blobs]), blobs
+    file = open_weights(path)
+    message = pb.NetParameter(name=file.name) if file.name else pb.NetParameter()
+    for layer in file.layers:
+        message.layer.add(name=layer.name, type=layer.type, bottom=layer.bottoms, top=layer.tops)
+    return message, file.load()
+
+
+def _net(path: str) -> Net:
+    from caffecompat.data.stand_in import StandIns
+    from caffecompat.net import Net
+    from caffecompat.schema import open_net, pb
+
+    net = Net(open_net(path), pb.TEST, sources=StandIns(), log=False)
+    net.close()
+    return net
+
+
+def _for_net(model: str, blobs: Blobs) -> tuple[Any, Blobs]:
+    """The net's message, and the blobs of its layers; those of others are named and left out."""
+    net = _net(model)
+    names = {layer.name for layer in net.message.layer}
+    strangers = [name for name in blobs if name not in names]
+    if strangers:
+        print(f"not in {model}, left out: {', '.join(strangers)}", file=sys.stderr)
+    blobs = {name: own for name, own in blobs.items() if name in names}
+    return _message(net, blobs), blobs
+
+
+def _from_torch(args: argparse.Namespace) -> tuple[Any, Blobs] | None:
+    """The blobs of a torch model by a map; None where the map waits to be looked at."""
+    from caffecompat.net.torch_weights import guess_map, mapped_blobs, read_map, read_state, write_map
+
+    net, state = _net(args.model), read_state(args.source)
+    if args.map and os.path.exists(args.map):
+        pairs = read_map(args.map)
+    else:
+        found = guess_map(net, state)
+        path = args.map or f"{args.out}.map.txt"
+        print(*found.lines(), sep="\n")
+        write_map(path, found)
+        if not found.pairs:
+            raise UsageError(f"caffecompat weights convert: nothing of {args.source} fits {args.model}")
+        if not args.yes:
+            print(
+                f"\nThis is a guess, written to {path}; {args.out} is not written. If it is right, run again with "
+                f"--yes; else edit that file and run with --map {path}"
+            )
+            return None
+        pairs = found.pairs
+    blobs = dict(mapped_blobs(net, state, pairs, swap_colours=args.swap_colours))
+    return _message(net, blobs), blobs
+
+
+def _message(net: Net, blobs: Blobs) -> Any:
+    """The net as files have it; a layer whose weights are not there is left out, or loading would miss its blobs."""
+    message = net.message_with_splits()
+    empty = {layer.name for layer in net.layers if layer.slots and layer.name not in blobs}
+    kept = [layer for layer in message.layer if layer.name not in empty]
+    del message.layer[:]
+    message.layer.extend(kept)
+    return message
+
+
+def _write(path: str, message: Any, blobs: Blobs) -> None:
+    if path.endswith(".h5"):
+        from caffecompat.formats.hdf5_weights import save_hdf5_weights
+
+        save_hdf5_weights(path, {layer.name: blobs.get(layer.name, []) for layer in message.layer})
+    elif path.endswith(".caffemodel"):
+        from caffecompat.formats import save_caffemodel
+
+        save_caffemodel(path, message, blobs)
+    else:
+        from caffecompat.formats.archives import as_names, write_archive
+
+        write_archive(path, as_names(blobs))

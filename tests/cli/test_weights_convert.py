@@ -1,0 +1,240 @@
+"""``weights convert``, ``diff`` and ``stats``; a torch model's weights in a net compute what they do in torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from caffecompat.formats import open_weights
+from caffecompat.formats.archives import read_archive, write_archive
+from caffecompat.formats.weights import WeightsError
+from caffecompat.net import Net
+from caffecompat.schema import pb
+
+
+@pytest.fixture
+def caffemodel(golden: Path) -> Path:
+    return golden / "solvers/sgd/_iter_5.caffemodel"
+
+
+def test_around_all_formats_and_back(command, caffemodel: Path, tmp_path: Path) -> None:
+    before = caffemodel
+    for name in ("a.safetensors", "b.npz", "c.caffemodel.h5", "d.caffemodel"):
+        result = command("weights", "convert", before, tmp_path / name)
+        assert result.status == 0, result.err
+        assert "5 layers, 583 values" in result.out
+        same = command("weights", "diff", caffemodel, tmp_path / name)
+        assert (same.status, same.out) == (0, "0 of 10 blobs differ\n")
+        before = tmp_path / name
+
+
+def test_a_caffemodel_keeps_its_layers(command, caffemodel: Path, tmp_path: Path) -> None:
+    command("weights", "convert", caffemodel, tmp_path / "again.caffemodel")
+    first, second = open_weights(caffemodel), open_weights(tmp_path / "again.caffemodel")
+    assert second.name == first.name
+    assert [(x.name, x.type, x.bottoms, x.tops) for x in second.layers] == [
+        (x.name, x.type, x.bottoms, x.tops) for x in first.layers
+    ]
+
+
+def test_safetensors_are_what_the_format_says(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    arrays = {
+        "a.0": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b.0": np.array(2.5),
+        "c.0": np.zeros((0, 3), np.int64),
+    }
+    write_archive(path, arrays)
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert (8 + length) % 8 == 0
+    assert header["a.0"] == {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+    assert header["b.0"] == {"dtype": "F64", "shape": [], "data_offsets": [24, 32]}
+    assert data[8 + length :][:24] == arrays["a.0"].tobytes()
+    for name, values in read_archive(path).items():
+        np.testing.assert_array_equal(values, arrays[name])
+
+
+def test_bfloat16_and_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    bits = torch.tensor([1.5, -2.0]).bfloat16().view(torch.int16).numpy()
+    header = b'{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bits.tobytes())
+    np.testing.assert_array_equal(read_archive(path)["w"], [1.5, -2])
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(WeightsError, match="'w' ends at 4, the file has 2 bytes"):
+        read_archive(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(WeightsError, match=r"not a \.safetensors file"):
+        read_archive(path)
+
+
+def test_diff_names_what_differs(command, caffemodel: Path, tmp_path: Path) -> None:
+    command("weights", "convert", caffemodel, tmp_path / "a.npz")
+    arrays = dict(np.load(tmp_path / "a.npz"))
+    arrays["conv1.0"] = arrays["conv1.0"] + np.float32(0.5)
+    dropped = next(name for name in arrays if name != "conv1.0" and name.endswith(".1"))
+    arrays["more.0"] = np.ones(2, np.float32)
+    arrays["conv1.1"] = arrays["conv1.1"][:-1] if "conv1.1" in arrays else arrays[dropped]
+    np.savez(tmp_path / "b.npz", **arrays)
+    result = command("weights", "diff", tmp_path / "a.npz", tmp_path / "b.npz")
+    assert result.status == 1
+    assert "conv1.0" in result.out and "5.000e-01" in result.out
+    assert f"more     ! only in {tmp_path / 'b.npz'}" in result.out and "! shapes" in result.out
+    table = json.loads(command("weights", "diff", "--json", tmp_path / "a.npz", tmp_path / "b.npz").out)
+    assert [row["name"] for row in table["blobs"]] == ["conv1.0", "conv1.1", "more"]
+
+
+def test_stats(command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"fc.0": np.array([[0, 1], [2, 3]], np.float32)})
+    result = command("weights", "stats", tmp_path / "a.npz")
+    assert result.status == 0
+    assert result.out.splitlines()[1].split() == ["fc.0", "2x2", "1.50000e+00", "1.11803e+00", "0.00000e+00",
+                                                  "3.00000e+00", "25.0%"]  # fmt: skip
+    np.savez(tmp_path / "a.npz", **{"fc.0": np.array([np.nan, 1], np.float32)})
+    assert command("weights", "stats", tmp_path / "a.npz").status == 1
+
+
+# ---------------------------------------------------------------------------------------------- from torch
+
+
+class Block(nn.Module):
+    """A residual bottleneck as torch's libraries name its parts: the shortcut comes last."""
+
+    def __init__(self, inputs: int, middle: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, middle, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(middle)
+        self.conv2 = nn.Conv2d(middle, outputs, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (y + (x if self.downsample is None else self.downsample(x))).relu()
+
+
+class ResNet(nn.Module):
+    """The shortcut's convolution has the shape of the block's last one, as in ResNet-50."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.layer1 = nn.Sequential(Block(4, 4, 8), Block(8, 4, 8))
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.layer1(self.bn1(self.conv1(x)).relu()).mean((2, 3)))
+
+
+FORMS = {
+    "bvlc": lambda x: (
+        f'layer {{ name: "bn_{x}" type: "BatchNorm" bottom: "{x}" top: "{x}" }} '
+        f'layer {{ name: "scale_{x}" type: "Scale" bottom: "{x}" top: "{x}" scale_param {{ bias_term: true }} }}'
+    ),
+    "xilinx": lambda x: (
+        f'layer {{ name: "bn_{x}" type: "BatchNorm" bottom: "{x}" top: "{x}" batch_norm_param {{ '
+        'scale_filler { type: "constant" value: 1 } bias_filler { type: "constant" } } }'
+    ),
+    "pspnet": lambda x: f'layer {{ name: "bn_{x}" type: "BN" bottom: "{x}" top: "{x}" bn_param {{ momentum: 0.9 }} }}',
+}
+
+
+def _prototxt(form: str) -> str:
+    norm = FORMS[form]
+
+    def conv(name: str, bottom: str, outputs: int, kernel: int = 1) -> str:
+        return (
+            f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" convolution_param {{ '
+            f"num_output: {outputs} kernel_size: {kernel} pad: {kernel // 2} bias_term: false }} }} {norm(name)}"
+        )
+
+    def relu(name: str) -> str:
+        return f'layer {{ name: "{name}_relu" type: "ReLU" bottom: "{name}" top: "{name}" }}'
+
+    def block(name: str, bottom: str, first: bool) -> str:
+        text, other = "", bottom
+        if first:  # Caffe's residual nets have the shortcut first
+            text, other = conv(f"{name}_branch1", bottom, 8), f"{name}_branch1"
+        text += conv(f"{name}_branch2a", bottom, 4) + relu(f"{name}_branch2a")
+        text += conv(f"{name}_branch2b", f"{name}_branch2a", 8)
+        text += f'layer {{ name: "{name}" type: "Eltwise" bottom: "{other}" bottom: "{name}_branch2b" top: "{name}" }}'
+        return text + relu(name)
+
+    text = 'name: "r" layer { name: "data" type: "Input" top: "data" '
+    text += "input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }"
+    text += conv("conv1", "data", 4, 3) + relu("conv1") + block("res2a", "conv1", True) + block("res2b", "res2a", False)
+    text += 'layer { name: "pool" type: "Pooling" bottom: "res2b" top: "pool" '
+    text += "pooling_param { pool: AVE global_pooling: true } }"
+    text += 'layer { name: "fc5" type: "InnerProduct" bottom: "pool" top: "fc5" inner_product_param { num_output: 5 } }'
+    return (
+        text
+        + 'layer { name: "new" type: "InnerProduct" bottom: "pool" top: "new" inner_product_param { num_output: 2 } }'
+    )
+
+
+@pytest.fixture
+def resnet(tmp_path: Path, monkeypatch) -> ResNet:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(3)
+    model = ResNet().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+                values.uniform_(0.3, 1.5)
+    return model
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form: str, suffix: str) -> None:
+    Path("net.prototxt").write_text(_prototxt(form))
+    state = resnet.state_dict()
+    if suffix == ".pth":
+        torch.save({"state_dict": {f"module.{name}": values for name, values in state.items()}, "epoch": 3}, "r.pth")
+    else:
+        write_archive("r.safetensors", {name: values.numpy() for name, values in state.items()})
+    words = ["weights", "convert", f"r{suffix}", "out.caffemodel", "--model", "net.prototxt"]
+    asked = command(*words)
+    assert asked.status == 1 and not Path("out.caffemodel").exists()
+    assert "res2a_branch1" in asked.out and "<- layer1.0.downsample.0" in asked.out
+    assert "# no weights for layer: new" in asked.out and "run again with --yes" in asked.out
+    result = command(*words, "--map", "out.caffemodel.map.txt")
+    assert result.status == 0, result.err
+    net = Net("net.prototxt", pb.TEST, log=False)
+    report = net.load_weights("out.caffemodel")
+    assert report.kept == ["new"]
+    picture = torch.randn(2, 3, 6, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(net.forward({"data": picture})["fc5"], resnet(picture), rtol=1e-5, atol=1e-5)
+
+
+def test_colours_and_wrong_maps(command, resnet: ResNet) -> None:
+    Path("net.prototxt").write_text(_prototxt("xilinx"))
+    torch.save(resnet.state_dict(), "r.pth")
+    words = ["weights", "convert", "r.pth", "out.caffemodel", "--model", "net.prototxt"]
+    assert command(*words, "--yes", "--swap-colours").status == 0
+    net = Net("net.prototxt", pb.TEST, log=False)
+    net.load_weights("out.caffemodel")
+    picture = torch.randn(2, 3, 6, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(net.forward({"data": picture.flip(1)})["fc5"], resnet(picture), rtol=1e-5, atol=1e-5)
+    Path("map.txt").write_text("conv1 <- fc\nnothing <- conv1\nfc5 <- gone\n")
+    wrong = command(*words, "--map", "map.txt")
+    assert wrong.status == 2
+    assert "conv1 <- fc: shapes" in wrong.err and "nothing <- conv1: the net has no such layer" in wrong.err
+    assert "fc5 <- gone: the file has no such module" in wrong.err
+    Path("map.txt").write_text("conv1 = fc\n")
+    assert "map.txt:1: expected 'layer <- module'" in command(*words, "--map", "map.txt").err
+    assert command("weights", "convert", "r.pth", "out.npz").status == 2
+    torch.save(torch.nn.Identity, "whole.pth")
+    assert "state_dict" in command("weights", "convert", "whole.pth", "o.npz", "--model", "net.prototxt").err
