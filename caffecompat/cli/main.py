@@ -35,6 +35,8 @@ VERBS: dict[str, tuple[str, ...]] = {
         "weights",
         "export",
         "merge-bn",
+        "dump-blobs",
+        "compare-blobs",
         "upgrade_net_proto_text",
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",

@@ -1,0 +1,78 @@
+"""``dump-blobs`` and ``compare-blobs``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from caffecompat.net import Net
+from caffecompat.schema import pb
+
+NET = """
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 6 } } }
+layer { name: "a/conv" type: "Convolution" bottom: "data" top: "x"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "gaussian" std: 1 } } }
+layer { name: "a_conv" type: "ReLU" bottom: "x" top: "x" }
+layer { name: "cut" type: "Slice" bottom: "x" top: "left" top: "right" slice_param { axis: 3 } }
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(NET)
+    Net("net.prototxt", pb.TEST, log=False).save("net.caffemodel")
+
+
+def test_every_layer_has_a_file_also_in_place(command, small) -> None:
+    result = command("dump-blobs", "net.prototxt", "net.caffemodel", "out", "--random", "3")
+    assert result.status == 0 and result.out == "wrote 5 blobs to out\n", result.err
+    listed = json.loads(Path("out/layers.json").read_text())
+    assert [(entry["layer"], entry["file"]) for entry in listed] == [
+        ("data", "data.npy"), ("a/conv", "a_conv.npy"), ("a_conv", "a_conv~2.npy"),
+        ("cut", "cut.left.npy"), ("cut", "cut.right.npy"),
+    ]  # fmt: skip
+    conv, relu = np.load("out/a_conv.npy"), np.load("out/a_conv~2.npy")
+    assert conv.min() < 0 and conv.flags.c_contiguous and listed[1]["shape"] == [1, 2, 4, 6]
+    np.testing.assert_array_equal(np.maximum(conv, 0), relu)
+    np.testing.assert_array_equal(np.load("out/cut.right.npy"), relu[..., 3:])
+
+
+def test_pictures_are_preprocessed_and_inputs_taken_over(command, small) -> None:
+    cv2.imwrite("p.png", np.full((4, 6, 3), (10, 20, 30), np.uint8))
+    words = ["dump-blobs", "net.prototxt", "net.caffemodel"]
+    assert command(*words, "a", "--image", "p.png", "--mean", "1,2,3", "--scale", "0.5").status == 0
+    assert np.load("a/data.npy")[0, :, 0, 0].tolist() == [4.5, 9, 13.5]
+    assert command(*words, "b", "--input", "a/data.npy").status == 0
+    same = command("compare-blobs", "a", "b", "--tolerance", "0")
+    assert same.status == 0 and "all 5 blobs within 0" in same.out
+    assert command(*words, "c", "--image", "p.png", "--size", "8x2").status == 0
+    assert np.load("c/data.npy").shape == (1, 3, 2, 8)
+    assert command(*words, "d").status == 2
+    assert "takes (1, 3, 4, 6)" in command(*words, "d", "--input", "c/data.npy").err
+
+
+def test_the_first_wrong_layer_is_named(command, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    Path("b").mkdir()
+    values = np.linspace(-4, 4, 24, dtype=np.float32).reshape(1, 2, 3, 4)
+    for name, other in (("z", values), ("y", values + np.float32(0.2)), ("w", values[:, :1])):
+        np.save(f"a/{name}.npy", values)
+        np.save(f"b/{name}.npy", other)
+    np.save("a/alone.npy", values)
+    Path("a/layers.json").write_text(json.dumps([{"file": f"{name}.npy"} for name in "zyw"]))
+    result = command("compare-blobs", "a", "b", "--tolerance", "0.04")
+    assert result.status == 1
+    lines = [line.split() for line in result.out.splitlines()]
+    assert [line[0] for line in lines[1:4]] == ["z", "y", "w"]
+    assert lines[2][1:5] == ["1x2x3x4", "2.000e-01", "2.000e-01", "5.000e-02"]
+    assert "only in a: alone" in result.out and "2 of 3 blobs over 0.04, the first is y" in result.out
+    report = json.loads(command("compare-blobs", "a", "b", "--json", "--tolerance", "0.06").out)
+    assert report["over_tolerance"] == ["w"] and report["alone"] == {"a": ["alone"], "b": []}
+    assert command("compare-blobs", "a", "nowhere").status == 2
