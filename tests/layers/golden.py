@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffecompat.data import make_source
 from caffecompat.layers import Context, Layer, layer_class
 from caffecompat.schema import parse_text, pb
 
@@ -47,7 +48,8 @@ class Replay:
     @property
     def missing(self) -> list[str]:
         """Types of the record's net that no class implements."""
-        return sorted({layer.type for layer in self.net.layer if layer.type != "Input" and not layer_class(layer.type)})
+        fed = ("Input", "DummyData")
+        return sorted({layer.type for layer in self.net.layer if layer.type not in fed and not layer_class(layer.type)})
 
     def problems(self) -> list[str]:
         """Everything in which the layers differ from the record."""
@@ -65,6 +67,10 @@ class Replay:
             self.first[name] = self.last[name] = self._input(values)
         for text in self.net.layer:
             if text.type == "Input":
+                continue
+            if text.type == "DummyData":
+                blobs = make_source(text, self.context.phase).next()
+                self.last.update(zip(text.top, map(torch.from_numpy, blobs), strict=True))
                 continue
             bottoms = [self.last[name] for name in text.bottom]
             layer = self._build(text, bottoms)
@@ -90,6 +96,9 @@ class Replay:
                 blob = layer.blobs[int(index)]
                 assert tuple(blob.shape) == values.shape, f"blob {name}: {tuple(blob.shape)}, recorded {values.shape}"
                 blob.data.copy_(torch.from_numpy(values))
+        for spec, blob in zip(text.param, layer.blobs, strict=False):
+            if spec.lr_mult == 0:
+                blob.requires_grad_(False)
         self.layers[text.name] = layer
         return layer
 
