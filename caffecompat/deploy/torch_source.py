@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -18,13 +19,16 @@ import numpy as np
 import torch
 
 from caffecompat.deploy import torch_helpers
-from caffecompat.deploy.torch_emitters import EMITTERS, CannotEmit, Emitted
+from caffecompat.deploy.torch_emission import EMITTERS, CannotEmit, Emitted
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_path, atomic_write
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
+
+for _family in ("planes", "values", "weights"):
+    import_module(f"caffecompat.deploy.torch_emitters_{_family}")
 
 _WIDTH = 110
 _RESERVED = {"self", "torch", "nn", "F", "Tensor", "load", *dir(builtins), *torch_helpers.__all__}
