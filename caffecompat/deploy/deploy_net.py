@@ -161,13 +161,16 @@ def _picture_shape(
                 f"layer {layer.name!r}: a Python layer makes the input; give its size: --size WIDTHxHEIGHT"
             )
         return (1, channels or 3, *size)
+    known_from_data = layer.type == "HDF5Data"  # arrays of any shape: --size tells nothing
+    wanted = (None, None) if known_from_data else (size, channels)
     try:
-        source = StandIns(size, channels)(layer, pb.TEST, document.dialect, document.path)
+        source = StandIns(*wanted)(layer, pb.TEST, document.dialect, document.path)
     except CaffeCompatError as problem:
-        raise DeployError(f"the input's shape is not known, give --size WIDTHxHEIGHT: {problem}") from None
+        remedy = "its data must be there, or an Input in its place" if known_from_data else "give --size WIDTHxHEIGHT"
+        raise DeployError(f"the input's shape is not known, {remedy}: {problem}") from None
     shape = tuple(source.top_shapes[0])
     source.close()
-    return (*shape[:2], *size) if size and len(shape) == 4 else shape
+    return (*shape[:2], *size) if size and len(shape) == 4 and not known_from_data else shape
 
 
 def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...]) -> None:

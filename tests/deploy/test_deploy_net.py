@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffecompat.deploy.deploy_net import DeployError, deploy_net
@@ -157,3 +158,16 @@ def test_an_input_of_unknown_shape_asks_for_it() -> None:
     with pytest.raises(DeployError, match="--size WIDTHxHEIGHT"):
         deploy_net(_net(text))
     assert deploy_net(_net(text), size=(6, 9)).inputs == {"data": (1, 3, 6, 9)}
+
+
+def test_hdf5_data_tells_its_own_shape(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((5, 4), np.float32), np.zeros(5, np.float32)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/x.h5\n")
+    text = 'layer { name: "d" type: "HDF5Data" top: "data" top: "label" '
+    text += f'hdf5_data_param {{ source: "{tmp_path}/list.txt" batch_size: 5 }} }}' + BASE.splitlines()[3]
+    assert deploy_net(_net(text + LOSS % "fc"), size=(8, 8)).inputs == {"data": (1, 4)}
+    with pytest.raises(DeployError, match="its data must be there"):
+        deploy_net(_net((text + LOSS % "fc").replace("list.txt", "gone.txt")))
