@@ -85,6 +85,7 @@ setup(
         "numpy>=1.24",
         "opencv-python-headless>=4.8",
         "protobuf>=4.25,<8",
+        "rich>=13",
         "torch>=2.1,<3",
     ],
     extras_require=EXTRAS,
