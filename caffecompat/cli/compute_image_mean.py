@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat import glog
-from caffecompat.cli.convert_imageset import OPENED
+from caffecompat.cli.caffe_build import OPENED
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "compute the mean image of a database"

@@ -14,9 +14,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
-from caffecompat.cli.convert_imageset import OPENED
+from caffecompat.cli.caffe_build import build_logged, list_flags, record_flags
 from caffecompat.cli.flags import UsageError, add_switch
-from caffecompat.cli.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
     from caffecompat.data.build import Plan
@@ -25,13 +24,7 @@ HELP = "make a database of images and annotations (SSD)"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", metavar="ROOTFOLDER", help="put before each path of the list")
-    parser.add_argument("list", metavar="LISTFILE", help="text file of lines 'image annotation-file' or 'image label'")
-    parser.add_argument("database", metavar="DB_NAME", help="folder to make; must not exist")
-    add_switch(parser, "gray", "treat images as grey ones")
-    add_switch(parser, "shuffle", "shuffle the order of the images")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffling")
-    parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
+    list_flags(parser, "'image annotation-file' or 'image label'")
     parser.add_argument("--anno-type", default="classification", choices=("classification", "detection"),
                         help="default classification")  # fmt: skip
     parser.add_argument("--label-type", default="xml", choices=("xml", "json", "txt"),
@@ -40,54 +33,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "check-label", "the label map must not give a name twice")
     parser.add_argument("--min-dim", type=int, default=0, metavar="N", help="least length of the shorter side")
     parser.add_argument("--max-dim", type=int, default=0, metavar="N", help="greatest length of the longer side")
-    parser.add_argument("--resize-width", type=int, default=0, metavar="N", help="width images are resized to")
-    parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="height images are resized to")
-    add_switch(parser, "check-size", "all records must have the same size")
-    add_switch(parser, "encoded", "keep encoded images (the files' own bytes where nothing changes them)")
-    parser.add_argument("--encode-type", default="", metavar="KIND", help="encode images as png, jpg, ...")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")
-    progress_flag(parser)
+    record_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.data.build import build_database
-
     entries, plan = _plan(args)
-    with live_line(len(entries), "images", args.progress) as update:
-        logged = [0]
-        bad: dict[int, str] = {}
 
-        def on_progress(done: int) -> None:
-            update(done, "")
-            files = done - len(bad)
-            for thousand in range(logged[-1] + 1000, files + 1, 1000):
-                glog.info(f"Processed {thousand} files.", "convert_annoset.cpp:198")
-                logged.append(thousand)
-            if done == len(entries) and files % 1000:
-                glog.info(f"Processed {files} files.", "convert_annoset.cpp:204")
+    def log_bad(index: int, why: str) -> None:
+        entry = entries[index]
+        glog.warning(f"Failed to read {entry[0]} ({args.list}:{entry.line}: {why})", "convert_annoset.cpp:171")
 
-        def on_bad(index: int, why: str) -> None:
-            bad[index] = why
-            glog.warning(f"Failed to read {entries[index][0]} ({args.list}:{entries[index].line}: {why})",
-                         "convert_annoset.cpp:171")  # fmt: skip
-
-        def on_start(done: int) -> None:
-            glog.info(f"Opened {args.backend} {args.database}", OPENED[args.backend])
-            if done:
-                glog.info(f"Continuing {args.database}.partial after {done} images")
-                logged.append(done // 1000 * 1000)
-
-        report = build_database(
-            args.database,
-            plan,
-            skip_bad=True,
-            threads=args.threads,
-            on_progress=on_progress,
-            on_bad=on_bad,
-            on_start=on_start,
-        )
-    if report.bad:
-        glog.warning(f"{len(report.bad)} of {len(entries)} images could not be read and are not in {args.database}")
+    build_logged(args, plan, len(entries), log_bad, ("convert_annoset.cpp:198", "convert_annoset.cpp:204"))
     return 0
 
 
