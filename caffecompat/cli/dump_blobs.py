@@ -42,10 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.net.trace import write_trace
     from caffecompat.schema import open_net, pb
 
-    net = Net(open_net(args.model), pb.TEST, log=False)
-    report = net.load_weights(args.weights)
-    if report.kept:
-        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(report.kept)}")
+    net = Net(open_net(args.model), pb.TEST, log=False, weights=args.weights)
+    if net.loaded and net.loaded.kept:
+        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(net.loaded.kept)}")
     size = size_of(args)
     if size:
         shape = net.blob_shapes[_input(net)]

@@ -42,18 +42,16 @@ def run(args: argparse.Namespace) -> int:
     deployed = deploy_net(document, size=size_of(args))
     copy = NetDocument.from_message(deployed.message, args.model)
     copy.dialect = document.dialect
-    net = Net(copy, pb.TEST, log=False)
-    if args.weights:
-        report = net.load_weights(args.weights)
-        if report.kept:
-            print(f"warning: {args.weights} has no weights for: {', '.join(report.kept)}; they stay as filled")
+    net = Net(copy, pb.TEST, log=False, weights=args.weights)
+    if net.loaded and net.loaded.kept:
+        print(f"warning: {args.weights} has no weights for: {', '.join(net.loaded.kept)}; they stay as filled")
     source = make_source(net, args.model)
     weights = write_source(source, args.out)
     print(f"wrote {args.out} and {weights}")
     inputs = random_inputs(net)
     with torch.no_grad():
         made = load_source(args.out)(*(inputs[blob] for blob in source.inputs))
-        theirs = made if isinstance(made, dict) else {source.outputs[0]: made}
+        theirs = source.tops(made)
         ours = net.forward(inputs)
     differences = compare_outputs(net, ours, theirs)
     for difference in differences:

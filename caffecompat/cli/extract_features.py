@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         glog.error("Using CPU", "extract_features.cpp:66")
     device, _ = choose_device(gpu, None)
-    net = Net(args.model, pb.TEST, sources=make_source)
-    net.load_weights(args.weights)
+    net = Net(args.model, pb.TEST, sources=make_source, weights=args.weights)
     net.to(device)
 
     def on_records(blob: str, count: int) -> None:

@@ -43,16 +43,15 @@ def run(args: argparse.Namespace) -> int:
     document = open_net(args.model)
     changed = args.running_statistics and use_running_statistics(document.message)
     try:
-        net = Net(document, pb.TEST, log=False)
+        net = Net(document, pb.TEST, log=False, weights=args.weights)
     except CaffeCompatError as problem:
         if "made without data sources" in str(problem):
             raise CaffeCompatError(
                 f"{args.model} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
             ) from None
         raise
-    report = net.load_weights(args.weights)
-    if report.kept:
-        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(report.kept)}")
+    if net.loaded and net.loaded.kept:
+        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(net.loaded.kept)}")
     folded = fold_norms(net)
     print(*report_lines(folded), sep="\n")
     if changed:

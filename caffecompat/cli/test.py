@@ -53,8 +53,10 @@ def run(args: argparse.Namespace) -> int:
 
     device, _ = choose_device(args.gpu, args.device)
     document = open_net(args.model, strict=args.strict)
-    net = Net(document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source)
-    net.load_weights(args.weights, skip_mismatched=args.skip_mismatched)
+    net = Net(
+        document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source,
+        weights=args.weights, skip_mismatched=args.skip_mismatched,
+    )  # fmt: skip
     net.to(device)
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:

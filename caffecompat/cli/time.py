@@ -49,9 +49,8 @@ def run(args: argparse.Namespace) -> int:
     device, _ = choose_device(args.gpu, args.device)
     document = open_net(args.model, strict=args.strict)
     phase = pb.TRAIN if args.phase == "TRAIN" else pb.TEST
-    core = Net(document, phase, level=args.level, stages=split_commas(args.stage), sources=make_source)
-    if args.weights:
-        core.load_weights(args.weights)
+    stages = split_commas(args.stage)
+    core = Net(document, phase, level=args.level, stages=stages, sources=make_source, weights=args.weights or None)
     net = pycaffe.Net._of(core.to(device))
     wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
     _benchmark(net, args.iterations, wait)

@@ -70,14 +70,12 @@ class ScoredNet:
         own_data = any(layer.type in DATA_TYPES for layer in document.message.layer)
         self.labels = self._find_labels(document) if own_data else None
         document = document.keeping(_ancestors(document.message.layer, self.scores, ends_at, self.labels))
-        self.net = Net(document, pb.TEST, level=level, stages=stages, sources=make_source, log=False)
+        self.net = Net(document, pb.TEST, level=level, stages=stages, sources=make_source, log=False, weights=weights)
         self.input_shape = None if own_data else self._input_shape(size)
         shape = self.net.blob_shapes[self.scores]
         self._check_scores(shape)
         self.classes = shape[1]
-        self.missing: list[str] = []
-        if weights is not None:
-            self.load(weights)
+        self.missing = self.net.loaded.kept if self.net.loaded else []
         self.net.to(device)
 
     def _check_scores(self, shape: tuple[int, ...]) -> None:

@@ -30,12 +30,14 @@ class Context:
     `phase` is 0 for TRAIN and 1 for TEST; `dialect` is the letter of the Caffe
     fork whose rules the net's text follows ("B" BVLC, "S" SSD, "X" Xilinx,
     "J" Jacinto/NVCaffe, "E" ENet/SegNet, "P" PSPNet/DeepLab). `beside` is the
-    path of the prototxt, None for a net made in memory.
+    path of the prototxt, None for a net made in memory. `fill` is False where a
+    weight file is about to bring the blobs' values: they hold anything until then.
     """
 
     phase: int
     dialect: str = "B"
     beside: str | None = None
+    fill: bool = True
 
 
 class Layer(nn.Module):
@@ -66,6 +68,7 @@ class Layer(nn.Module):
         self.context = context
         self.top_count = max(1, len(param.top))
         self.blob_names: list[str] = []
+        self._unfilled: dict[str, Any] = {}
         self.train(context.phase == TRAIN)
         self._check_count("bottom", len(bottom_shapes), self.bottoms)
         self._check_count("top", len(param.top), self.tops)
@@ -91,15 +94,32 @@ class Layer(nn.Module):
         Without a filler it holds zeros, as Caffe's default constant filler gives.
         `learned` False is for statistics that backward never touches.
         """
-        blob = nn.Parameter(torch.zeros(shape), requires_grad=learned)
-        if filler is not None:
-            try:
-                fill(blob.data, filler)
-            except FillerError as error:
-                raise LayerError(f"{name}: {error}") from None
+        blob = nn.Parameter(torch.empty(shape), requires_grad=learned)
         self.register_parameter(name, blob)
         self.blob_names.append(name)
+        self._unfilled[name] = filler
+        if self.context.fill:
+            self.fill_blobs()
         return blob
+
+    @torch.no_grad()
+    def fill_blobs(self) -> None:
+        """Give blobs that have none their initial values.
+
+        Raises:
+            LayerError: a filler does not suit its blob.
+        """
+        for name, filler in self._unfilled.items():
+            blob = getattr(self, name)
+            try:
+                _ = blob.zero_() if filler is None else fill(blob, filler)
+            except FillerError as error:
+                raise LayerError(f"{name}: {error}") from None
+        self._unfilled.clear()
+
+    def blob_given(self, name: str) -> None:
+        """Blob `name` has its values from elsewhere: a weight file, or the layer whose blob it shares."""
+        self._unfilled.pop(name, None)
 
     def axis_index(self, axis: int, shape: Shape, name: str = "axis") -> int:
         """The axis of a blob of that shape, counted from the front (Caffe also counts from the end, with negatives)."""

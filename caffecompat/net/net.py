@@ -47,6 +47,9 @@ class Net:
             without it only nets fed from outside (`Input`, `MemoryData`) can be made.
         log: print the lines that Caffe prints while it sets a net up.
         strict: unknown fields in a prototxt given by path are errors.
+        weights: file(s) to start from, as for :meth:`load_weights`; quicker than loading them afterwards, as only
+            blobs that they do not have are filled.
+        skip_mismatched: as for :meth:`load_weights`.
 
     Attributes:
         name, phase, message: of the net; `message` is the NetParameter filtered by its state.
@@ -57,6 +60,7 @@ class Net:
         outputs: names of the blobs that no layer reads, sorted as Caffe sorts them.
         loss_weights: weight in the objective of each top that has one.
         blob_shapes: shape of each blob (of its last value where layers work in place).
+        loaded: what loading `weights` did; None without any.
         memory_format: in which the net computes.
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
         weights_writer: letter of the fork whose blob format the loaded weights have; None where nothing tells.
@@ -64,7 +68,7 @@ class Net:
 
     Raises:
         NetError: the prototxt makes no net; all problems at once.
-        CaffeCompatError: a file cannot be read.
+        WeightsMismatch, CaffeCompatError: as for :meth:`load_weights`; a file cannot be read.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class Net:
         sources: MakeSource | None = None,
         log: bool = True,
         strict: bool = False,
+        weights: str | os.PathLike[str] | None = None,
+        skip_mismatched: bool = False,
     ) -> None:
         document = _as_document(document, strict)
         state = make_state(document.message, phase, level, stages)
@@ -92,7 +98,7 @@ class Net:
         self.weights_writer: str | None = None
         self.graph: Graph = build_graph(message, document.message)
         self.layers, shapes, made_badly = build_layers(
-            self.graph, Context(phase, document.dialect, document.path), sources, document.path
+            self.graph, Context(phase, document.dialect, document.path, weights is None), sources, document.path
         )
         found = self.graph.problems + made_badly + _check_layers(self.layers)
         self.params: list[LearnableParam]
@@ -115,6 +121,18 @@ class Net:
         self._fed_from_sources = [layer for layer in self.layers if layer.source is not None]
         if log:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
+        self.loaded = None if weights is None else self._start_from(weights, skip_mismatched)
+
+    def _start_from(self, weights: str | os.PathLike[str], skip_mismatched: bool) -> LoadReport:
+        try:
+            report = self.load_weights(weights, skip_mismatched=skip_mismatched)
+        except BaseException:
+            self.close()
+            raise
+        for layer in self.layers:
+            if layer.module is not None:
+                layer.module.fill_blobs()
+        return report
 
     # ----------------------------------------------------------------- running
 
@@ -337,10 +355,8 @@ def load_net(
         A module that takes the input blobs in order, (N, C, H, W) float32, and
         returns a dict of output blobs by name.
     """
-    net = Net(prototxt, pb.TRAIN if phase == "TRAIN" else pb.TEST, log=False)
-    if weights is not None:
-        net.load_weights(weights, skip_mismatched=skip_mismatched)
-    return net.module
+    made = pb.TRAIN if phase == "TRAIN" else pb.TEST
+    return Net(prototxt, made, log=False, weights=weights, skip_mismatched=skip_mismatched).module
 
 
 def _as_document(given: Any, strict: bool) -> NetDocument:

@@ -142,6 +142,7 @@ def _mismatch(slot: BlobSlot, known: _Named, spec: Any) -> str | None:
 def _share(slot: BlobSlot, known: _Named, spec: Any) -> None:
     param = known.param
     slot.owner = param.slot
+    slot.module.blob_given(slot.name)
     if slot.shape == param.slot.shape:
         slot.share(param.blob)
     else:

@@ -211,6 +211,8 @@ def _is_legacy_form(stored: Sequence[int], shape: Sequence[int]) -> bool:
 
 def _copy(slot: BlobSlot, array: np.ndarray) -> None:
     """Write into the parameter's own memory, whatever its memory format."""
+    owner = slot.owner or slot
+    owner.module.blob_given(owner.name)
     target = slot.tensor()
     shaped = array.reshape(slot.shape)
     if target.device.type == "cpu":

@@ -88,11 +88,10 @@ class Net:
         options = _options(args, kwargs)
         stages = list(options.get("stages") or ())
         core = net.Net(
-            network_file, options["phase"], level=options.get("level", 0), stages=stages, sources=data.make_source
-        )
+            network_file, options["phase"], level=options.get("level", 0), stages=stages, sources=data.make_source,
+            weights=options.get("weights"),
+        )  # fmt: skip
         self._take(core.to(current_device()))
-        if options.get("weights") is not None:
-            self.copy_from(options["weights"])
 
     @classmethod
     def _of(cls, core: net.Net) -> Net:

@@ -26,6 +26,22 @@ def write(path: Path, **layers: list[np.ndarray]) -> Path:
     return path
 
 
+def test_a_net_that_starts_from_a_file_fills_only_what_the_file_lacks(tmp_path: Path) -> None:
+    shared = 'param { name: "w" } param { name: "b" }'
+    text = TWO + conv("c", "a", more=shared) + conv("d", "a", more=shared)
+    d = [np.full((4, 4, 1, 1), 3.0), np.ones(4)]  # c owns what d has
+    path = write(tmp_path / "w.caffemodel", a=[np.ones((4, 3, 1, 1)), np.ones(4)], b=[np.ones(1)], d=d)
+    torch.manual_seed(5)
+    drawn = torch.randn(4, 4, 1, 1).numpy()
+    torch.manual_seed(5)
+    net = make_net(text, weights=path, skip_mismatched=True)
+    assert net.loaded is not None
+    assert (net.loaded.loaded, net.loaded.kept, len(net.loaded.skipped)) == (["a", "d"], ["b", "c"], 1)
+    assert [weight(net, name).max() for name in "acd"] == [1, 3, 3]
+    assert np.array_equal(weight(net, "b"), drawn)  # nothing was drawn for a, c and d
+    assert not weight(net, "b", 1).any()
+
+
 @pytest.mark.parametrize("suffix", ["caffemodel", "caffemodel.h5"])
 def test_round_trip(tmp_path: Path, suffix: str) -> None:
     first, second = make_net(TWO), make_net(TWO)
