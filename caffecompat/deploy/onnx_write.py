@@ -78,8 +78,8 @@ def prepared_net(
         options = replace(options, preprocess=_stated(deployed.transform))
     made = NetDocument.from_message(message, document.path)
     made.dialect = document.dialect
-    net = Net(made, pb.TEST, log=False)
-    missing = net.load_weights(weights).kept if weights else []
+    net = Net(made, pb.TEST, log=False, weights=weights)
+    missing = net.loaded.kept if net.loaded else []
     return Exported(Export(None, {}, [], notes), net, options, heads=heads, missing=missing)
 
 
