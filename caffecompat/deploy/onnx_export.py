@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.onnx_emission import Cannot, Emission, Note, emitter_of, to_array
+from caffecompat.deploy.onnx_file import complete
 from caffecompat.deploy.onnx_graph import IR_VERSION, OPSETS, GraphBuilder, OnnxError
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.net import Net, NetError
@@ -24,7 +25,7 @@ __all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
 for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "shapes", "windows"):
     import_module(f"caffecompat.deploy.onnx_emitters_{_family}")
 
-_SLIM = 4096  # initialisers above this many values are left out of the copy on which shapes are inferred
+_GREAT = 4096  # initialisers above this many values stay out of the model until it is written
 SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}
 
 
@@ -69,7 +70,8 @@ class Export:
     """A model and what was done to get it.
 
     Attributes:
-        model: the onnx.ModelProto.
+        model: the onnx.ModelProto, but for `weights`.
+        weights: the initialisers that are great, by name.
         inputs: names of the graph's inputs by fed blob.
         outputs: of the graph, in order.
         notes: what else happened to layers.
@@ -77,6 +79,7 @@ class Export:
     """
 
     model: Any
+    weights: dict[str, np.ndarray]
     inputs: dict[str, str]
     outputs: list[Output]
     notes: list[Note] = field(default_factory=list)
@@ -117,7 +120,10 @@ def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, lis
     made = [net.value_shapes[value] for value in node.tops]
     exporter.builder.finish(inputs, outputs, [])
     return (
-        exporter.assemble(dict(zip(inputs, shapes, strict=True)), dict(zip(outputs, made, strict=True))),
+        complete(
+            exporter.assemble(dict(zip(inputs, shapes, strict=True)), dict(zip(outputs, made, strict=True))),
+            exporter.weights(),
+        ),
         inputs,
         outputs,
     )
@@ -163,7 +169,7 @@ class _Exporter:
             {output.name: self.shapes[output.name] for output in self.outputs},
         )
         self._describe(model)
-        return Export(model, inputs, self.outputs, self.notes)
+        return Export(model, self.weights(), inputs, self.outputs, self.notes)
 
     def _needed(self, wanted: Sequence[Value]) -> set[int]:
         """Indices of the layers that the outputs need."""
@@ -267,7 +273,7 @@ class _Exporter:
         self.shapes[name] = shape
 
     def assemble(self, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> Any:
-        """The ModelProto, with the shapes of all values in it.
+        """The ModelProto, with the shapes of all values in it and without `weights`.
 
         Raises:
             OnnxError: the checker refuses it.
@@ -288,22 +294,25 @@ class _Exporter:
         opsets = [onnx.helper.make_opsetid("", self.options.opset)]
         ir_version = max(IR_VERSION, onnx.helper.find_min_ir_version_for(opsets))
         model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat")
-        model.graph.value_info.extend(self._infer(model))
+        weights = self.weights()
         for name, values in self.builder.constants.items():
-            model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+            if name not in weights:
+                model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        model.graph.value_info.extend(self._infer(model))
         return model
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """The great initialisers, which would be copied again and again as parts of a message."""
+        return {name: values for name, values in self.builder.constants.items() if values.size > _GREAT}
+
     def _infer(self, model: Any) -> list[Any]:
-        """Check the model and infer all shapes, on a copy whose great weights are inputs so that it is quick."""
+        """Check the model and infer all shapes, on a copy whose great weights are inputs."""
         onnx = self.builder.onnx
         slim = type(model)()
         slim.CopyFrom(model)
-        for name, values in self.builder.constants.items():
-            if values.size <= _SLIM:
-                slim.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-            else:
-                kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
-                slim.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
+        for name, values in self.weights().items():
+            kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+            slim.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
         try:
             onnx.checker.check_model(slim, full_check=True)
             return list(onnx.shape_inference.infer_shapes(slim, True, True, True).graph.value_info)

@@ -16,7 +16,7 @@ from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.net import Net
 
-__all__ = ["TOLERANCE", "Difference", "measure_notes", "random_inputs", "run_model", "verify"]
+__all__ = ["TOLERANCE", "Difference", "effect_of", "measure_notes", "prepared_inputs", "random_inputs", "run_model", "verify"]
 
 TOLERANCE = 1e-4  # of the greatest value of an output
 _CHOICES = {"ArgMax", "Threshold"}  # rounding may decide otherwise between equals
@@ -110,6 +110,11 @@ def _judge_by_double(
     difference.allowed = ours <= 10 * TOLERANCE and theirs <= max(TOLERANCE, 4 * ours)
 
 
+def prepared_inputs(inputs: Mapping[str, np.ndarray], options: ExportOptions) -> dict[str, np.ndarray]:
+    """What the net itself is fed, where the model takes pixels."""
+    return {blob: _prepared(v, options) if options.bake and v.ndim == 4 else v for blob, v in inputs.items()}
+
+
 def _prepared(values: np.ndarray, options: ExportOptions) -> np.ndarray:
     p = options.preprocess or Preprocess()
     mean, subtract = (np.array(part or (0,), np.float32).reshape(1, -1, 1, 1) for part in (p.mean, p.subtract))
@@ -128,6 +133,7 @@ def run_model(model: str | os.PathLike[str] | bytes, inputs: Mapping[str, np.nda
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_prepacking", "1")  # pays off after several runs only
     given = model if isinstance(model, bytes) else os.fspath(model)
     try:
         session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
@@ -204,7 +210,9 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
     Returns:
         What is wrong: rewrites that should not change numbers, and do.
     """
-    wanted = {note.layer for note in notes}
+    wanted = {note.layer for note in notes} & {layer.name for layer in net.layers}
+    if not wanted:
+        return []
     wrong: list[str] = []
     seen: dict[str, tuple[Any, Any]] = {}
     hooks = []
@@ -218,9 +226,7 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
     net.allow_inplace(False)
     try:
         with torch.no_grad():
-            net.forward(
-                {blob: _prepared(v, options) if options.bake and v.ndim == 4 else v for blob, v in inputs.items()}
-            )
+            net.forward(prepared_inputs(inputs, options))
     finally:
         net.allow_inplace(True)
         for hook in hooks:
@@ -232,23 +238,23 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
         bottoms, tops = seen[note.layer]
         model, names, outputs = export_layer(net, named[0].index, options)
         made = run_model(model.SerializeToString(), dict(zip(names, (b.numpy() for b in bottoms), strict=True)))
-        note.effect, changed = _effect(made[outputs[0]], tops[0].numpy())
+        note.effect, note.worst, changed = effect_of(made[outputs[0]], tops[0].numpy())
         if changed and note.exact:
             wrong.append(f"layer {note.layer!r} rewritten: {note.effect}")
     return wrong
 
 
-def _effect(found: np.ndarray, wanted: np.ndarray) -> tuple[str, bool]:
-    """A rewrite's effect in words, and whether there is one."""
+def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
+    """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters."""
     gaps = np.abs(found - wanted)
     scale = float(np.abs(wanted).max(initial=0)) or 1.0
     worst = float(gaps.max(initial=0)) / scale
     if worst <= TOLERANCE:
-        return f"numbers unchanged (largest difference {worst:.2g} of the largest value)", False
+        return f"numbers unchanged (largest difference {worst:.2g} of the largest value)", worst, False
     changed = gaps > TOLERANCE * scale
     text = f"{changed.mean():.1%} of the values differ, by up to {worst:.2g} of the largest value"
     depth = _depth(changed) if changed.ndim == 4 else None
-    return text + (f", all within {depth} pixels of the border" if depth is not None else ""), True
+    return text + (f", all within {depth} pixels of the border" if depth is not None else ""), worst, True
 
 
 def _depth(changed: np.ndarray) -> int | None:

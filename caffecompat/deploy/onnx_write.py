@@ -11,21 +11,20 @@ from typing import Any
 import numpy as np
 
 from caffecompat.deploy.deploy_net import deploy_net
-from caffecompat.deploy.fold_norm import fold_norms
 from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import Export, ExportOptions, export_net
+from caffecompat.deploy.onnx_file import LARGEST, complete, file_size, write_model
 from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
 from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, find_heads
-from caffecompat.deploy.onnx_verify import Difference, measure_notes, random_inputs, verify
-from caffecompat.deploy.same_numbers import put_blobs
+from caffecompat.deploy.onnx_target import judge_export, measure_statistics, net_for_target, use_stored_statistics
+from caffecompat.deploy.onnx_verify import Difference, measure_notes, prepared_inputs, random_inputs, verify
+from caffecompat.deploy.target_check import TargetReport
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.formats.atomic import WriteError, atomic_path
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, open_net, pb
 
 __all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
-
-_LARGEST = 2**31 - 2**20  # a protobuf message must stay below 2 GiB
 
 
 class DifferentNumbers(OnnxError):
@@ -42,6 +41,7 @@ class Exported:
         differences: of each output.
         heads: of an SSD, before a cut.
         missing: layers that the weight file does not have.
+        target: what the target makes of each layer, where there is one.
         options: with the preprocessing found in the prototxt, where none was given.
     """
 
@@ -51,6 +51,7 @@ class Exported:
     differences: list[Difference] = field(default_factory=list)
     heads: Head | None = None
     missing: list[str] = field(default_factory=list)
+    target: TargetReport | None = None
 
 
 def prepared_net(
@@ -73,14 +74,14 @@ def prepared_net(
     if cut:
         notes += cut_detection(message, at_convolutions=bool(options.target))
     if options.target:
-        notes += drop_softmax(message)
+        notes += drop_softmax(message) + use_stored_statistics(message)
     if options.preprocess is None and deployed.transform is not None:
         options = replace(options, preprocess=_stated(deployed.transform))
     made = NetDocument.from_message(message, document.path)
     made.dialect = document.dialect
     net = Net(made, pb.TEST, log=False, weights=weights)
     missing = net.loaded.kept if net.loaded else []
-    return Exported(Export(None, {}, [], notes), net, options, heads=heads, missing=missing)
+    return Exported(Export(None, {}, {}, [], notes), net, options, heads=heads, missing=missing)
 
 
 def _stated(transform: Any) -> Preprocess | None:
@@ -132,10 +133,13 @@ def write_onnx(
     inputs: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Export a prepared net, with the weights that it has now, and complete `done`; see `export_onnx`."""
-    notes = done.export.notes
-    written = _folded(done.net, notes) if done.options.target else done.net
+    notes, table = done.export.notes, done.options.table
+    made = net_for_target(done.net, done.options.target) if table else None
+    written = made.net if made else done.net
     export = done.export = export_net(written, done.options)
-    export.notes[:0] = notes
+    export.notes[:0] = [*notes, *(made.notes if made else [])]
+    if table:
+        done.target = judge_export(written, export, table)
     given = inputs if inputs is not None else random_inputs(done.net, done.options)
 
     def check(file: str) -> None:
@@ -144,46 +148,36 @@ def write_onnx(
         if wrong and export.inexact:
             wrong = _without_rewrites(done, given)
         wrong += measure_notes(written, done.options, export.notes, given)
+        if made:
+            wrong += made.measure(prepared_inputs(given, done.options))
+            measure_statistics(done.net, export.notes, prepared_inputs(given, done.options))
         if wrong:
             raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
 
     _write(os.fspath(path), export, external, check)
 
 
-def _folded(net: Net, notes: list[Note]) -> Net:
-    """The net without the normalizations that the convolutions before them can take in, as the targets want it."""
-    folded = fold_norms(net)
-    if not folded.folded:
-        return net
-    document = NetDocument.from_message(folded.message)
-    document.dialect = net.dialect
-    made = Net(document, pb.TEST, log=False)
-    put_blobs(made, folded.blobs)
-    notes += [Note(name, f"folded into {into!r}") for name, into in folded.folded]
-    return made
-
-
 def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:
     """What is wrong with the model as it would be without the target's rewrites."""
-    plain = replace(done.options, target="", approx=False, dpu_leaky=False)
+    plain = replace(done.options, target="", approx=False, dpu_leaky=False, dpu_dense=False)
     export = export_net(done.net, plain)
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "plain.onnx")
-        _save(export.model, file)
+        _save(export, file)
         differences = verify(file, export, done.net, inputs, plain)
     return [str(difference) for difference in differences if not difference.allowed]
 
 
-def _save(model: Any, path: str) -> None:
+def _save(export: Export, path: str) -> None:
     with open(path, "wb") as file:
-        file.write(model.SerializeToString())
+        write_model(file, export.model, export.weights)
 
 
 def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> None:
     """Write beside, check, and only then give the file its name."""
-    if not external and sum(len(tensor.raw_data) for tensor in export.model.graph.initializer) < _LARGEST:
+    if not external and file_size(export.model, export.weights) < LARGEST:
         with atomic_path(path) as temporary:
-            _save(export.model, temporary)
+            _save(export, temporary)
             check(temporary)
         return
     folder, name = os.path.split(os.path.realpath(path))
@@ -191,8 +185,9 @@ def _write(path: str, export: Export, external: bool, check: Callable[[str], Non
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", dir=folder) as temporary:
             model = os.path.join(temporary, name)
+            whole = complete(export.model, export.weights)
             need_onnx().save_model(
-                export.model, model, save_as_external_data=True, all_tensors_to_one_file=True, location=data
+                whole, model, save_as_external_data=True, all_tensors_to_one_file=True, location=data
             )
             check(model)
             if os.path.exists(os.path.join(temporary, data)):

@@ -11,6 +11,7 @@ import torch
 
 from caffecompat.deploy.onnx_emission import emitter_of
 from caffecompat.deploy.onnx_export import ExportOptions, export_net
+from caffecompat.deploy.onnx_file import write_model
 from caffecompat.deploy.onnx_verify import verify
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, parse_text, pb
@@ -73,6 +74,7 @@ def test_recorded_layer(path: Path, tmp_path: Path, record_property: Callable[[s
     options = ExportOptions()
     export = export_net(net, options, document)
     file = tmp_path / "layer.onnx"
-    file.write_bytes(export.model.SerializeToString())
+    with file.open("wb") as out:
+        write_model(out, export.model, export.weights)
     for difference in verify(file, export, net, inputs, options):
         assert difference.allowed, str(difference)
