@@ -4,6 +4,7 @@
 
 net.py has an nn.Module whose modules are named after the layers and whose variables are named after the blobs; net.pt
 beside it is its state_dict. `from net import load` and `load()` give it with its weights; `python net.py` runs it once.
+Every layer type that means something at inference can be written; of Python layers ENet's spatial dropout alone.
 What is written is loaded and run against the net on random input: a difference over 1e-5 of the largest value is an
 error (exit status 1).
 """
@@ -11,6 +12,7 @@ error (exit status 1).
 from __future__ import annotations
 
 import argparse
+import os
 
 from caffecompat.cli.flags import UsageError
 from caffecompat.cli.picture_flags import size_of
@@ -45,13 +47,15 @@ def run(args: argparse.Namespace) -> int:
     net = Net(copy, pb.TEST, log=False, weights=args.weights)
     if net.loaded and net.loaded.kept:
         print(f"warning: {args.weights} has no weights for: {', '.join(net.loaded.kept)}; they stay as filled")
-    source = make_source(net, args.model)
+    source = make_source(net, args.model, os.path.splitext(os.path.basename(args.out))[0])
     weights = write_source(source, args.out)
     print(f"wrote {args.out} and {weights}")
     inputs = random_inputs(net)
     with torch.no_grad():
+        torch.manual_seed(1)  # for layers that drop values at inference
         made = load_source(args.out)(*(inputs[blob] for blob in source.inputs))
         theirs = source.tops(made)
+        torch.manual_seed(1)
         ours = net.forward(inputs)
     differences = compare_outputs(net, ours, theirs)
     for difference in differences:

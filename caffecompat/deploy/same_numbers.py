@@ -43,9 +43,22 @@ class Difference:
 
 
 def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
-    """Normally distributed values for every fed blob."""
+    """Normally distributed values for every fed blob; numbers of rows or items, 0 and 1 where layers read these."""
     generator = torch.Generator().manual_seed(seed)
-    return {blob: torch.randn(net.blob_shapes[blob], generator=generator) for blob in net.fed}
+    return {blob: _random(net, blob, generator) for blob in net.fed}
+
+
+def _random(net: Net, blob: str, generator: torch.Generator) -> torch.Tensor:
+    shape = net.blob_shapes[blob]
+    for layer in net.layers:
+        place = layer.bottoms.index(blob) if blob in layer.bottoms else None
+        if layer.type == "Embed" and place == 0:
+            return torch.randint(layer.param.embed_param.input_dim, shape, generator=generator).float()
+        if layer.type == "BatchReindex" and place == 1:
+            return torch.randint(net.blob_shapes[layer.bottoms[0]][0], shape, generator=generator).float()
+        if place == {"RNN": 1, "LSTM": 1, "LSTMUnit": 2}.get(layer.type, -1):
+            return (torch.rand(shape, generator=generator) > 0.2).float()
+    return torch.randn(shape, generator=generator)
 
 
 def put_blobs(net: Net, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
@@ -79,13 +92,23 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
         if makers[blob] in _CHOOSING:
             share = 1.0
             if a.shape == b.shape:
-                share = float((~torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)).float().mean())
+                close = torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+                share = float((~close).float().mean()) if a.numel() else 0.0
             found.append(Difference(blob, share, share, True))
             continue
         if a.shape != b.shape:
             raise CaffeCompatError(f"output {blob!r} has shape {tuple(a.shape)} in one, {tuple(b.shape)} in the other")
-        largest = float((a - b).abs().max()) if a.numel() else 0.0
-        found.append(Difference(blob, largest, largest / max(1.0, float(a.abs().max())), False))
+        largest, magnitude = _largest(a, b)
+        found.append(Difference(blob, largest, largest / max(1.0, magnitude), False))
     if not found:
         raise CaffeCompatError(f"no output in common: {', '.join(ours)} and {', '.join(theirs)}")
     return found
+
+
+def _largest(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+    """The largest difference, infinite where only one is finite, and the largest finite magnitude of `a`."""
+    if not a.numel():
+        return 0.0, 0.0
+    same = (a == b) | (a.isnan() & b.isnan())
+    gap = torch.where(same, 0, (a - b).abs()).nan_to_num(nan=float("inf"), posinf=float("inf"))
+    return float(gap.max()), float(a.abs().nan_to_num(0, 0, 0).max())

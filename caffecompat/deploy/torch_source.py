@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import importlib.util
 import inspect
-import keyword
 import os
 import re
-import textwrap
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -18,20 +14,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.deploy import torch_helpers
-from caffecompat.deploy.torch_emission import EMITTERS, CannotEmit, Emitted
+from caffecompat.deploy.torch_emission import CannotEmit, Emitted, emit
+from caffecompat.deploy.torch_layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_path, atomic_write
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
+from caffecompat.net.graph import Value
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
-for _family in ("planes", "values", "weights"):
+for _family in ("combining", "neurons", "norms", "planes", "weights"):
     import_module(f"caffecompat.deploy.torch_emitters_{_family}")
 
-_WIDTH = 110
-_RESERVED = {"self", "torch", "nn", "F", "Tensor", "load", *dir(builtins), *torch_helpers.__all__}
+# What files can have above their net: class or function -> those it needs, and their text.
+_NEEDS: dict[str, tuple[str, ...]] = {}
+_HELPERS: dict[str, Any] = {}
+for _family in ("", "_planes", "_recurrent", "_detection"):
+    _module = import_module(f"caffecompat.deploy.torch_helpers{_family}")
+    _NEEDS.update(_module.NEEDS)
+    _HELPERS.update({_name: getattr(_module, _name) for _name in _module.__all__})
+
+_RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "Sequence", "math", "load", "WEIGHTS", *_HELPERS}
+# What forward() uses, and names that linters find hard to read.
+_NO_VARIABLES = {*_RESERVED, "dict", "float", "int", "tuple", "l", "I", "O"}
+_USES = {
+    "math": "import math",
+    "Sequence": "from collections.abc import Sequence",
+    "F": "import torch.nn.functional as F",
+}
 
 
 @dataclass
@@ -43,209 +54,250 @@ class TorchSource:
     inputs: list[str]
     outputs: list[str]
 
-
-class _Names:
-    """Python names for Caffe's: unique, no keyword, nothing that the file uses otherwise."""
-
-    def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set(taken)
-        self._names: dict[str, str] = {}
-
-    def __getitem__(self, caffe_name: str) -> str:
-        name = self._names.get(caffe_name)
-        if name is None:
-            name = re.sub(r"\W", "_", caffe_name, flags=re.ASCII) or "_"
-            name = f"_{name}" if name[0].isdigit() else name
-            name = f"{name}_" if keyword.iskeyword(name) else name
-            while name in self._taken:
-                name += "_"
-            self._taken.add(name)
-            self._names[caffe_name] = name
-        return name
+    def tops(self, made: Any) -> dict[str, torch.Tensor]:
+        """What the file's net gave, by blob name."""
+        return made if isinstance(made, dict) else {self.outputs[0]: made}
 
 
-@dataclass
-class _Parts:
-    """What the file is put together from."""
-
-    init: list[str] = field(default_factory=list)
-    forward: list[str] = field(default_factory=list)
-    state: dict[str, torch.Tensor] = field(default_factory=dict)
-    helpers: dict[str, None] = field(default_factory=dict)  # an ordered set
-    refused: list[str] = field(default_factory=list)
-
-
-def make_source(net: Net, origin: str = "") -> TorchSource:
+def make_source(net: Net, origin: str = "", name: str = "") -> TorchSource:
     """Write a TEST net, whose weights are loaded, as torch source.
 
-    Modules are named after the layers and variables after the blobs; sizes are those of the net as it stands.
+    Modules are named after the layers and variables after the blobs. Sizes are those that the prototxt states; what
+    it takes from the bottoms is taken from them there too. Layers that no output needs are left out.
 
     Args:
-        origin: the prototxt's name, for the file's docstring.
+        origin: path of the prototxt, whose end the file's docstring tells.
+        name: of a net that has none.
 
     Raises:
         CaffeCompatError: layers of the net have no counterpart; all of them at once.
     """
-    parts = _Parts()
-    modules, variables = _Names({*dir(torch.nn.Module), *_RESERVED}), _Names(_RESERVED)
-    blobs = net.blobs_by_layer()
-    blob_names: dict[str, tuple[str, ...]] = {}
-    for layer in net.layers:
-        if layer.module is None:
-            continue
-        node = net.graph.nodes[layer.index]
-        bottoms = [net.value_shapes[value] for value in node.bottoms if value is not None]
-        tops = [net.value_shapes[value] for value in node.tops]
-        emitter = EMITTERS.get(layer.type)
-        try:
-            if emitter is None:
-                raise CannotEmit("no counterpart in torch")
-            emitted = emitter(layer, blobs.get(layer.name, []), bottoms, tops)
-        except CannotEmit as problem:
-            parts.refused.append(f"{layer.name} ({layer.type}): {problem}")
-            continue
-        _add(parts, layer, emitted, modules, variables)
-        blob_names[layer.name] = emitted.blobs
-        _share(parts, net, layer, blob_names, modules)
-    if parts.refused:
-        listed = "\n".join(f"  {line}" for line in parts.refused)
-        raise CaffeCompatError(f"these layers cannot be written as torch source:\n{listed}")
-    return TorchSource(_file(net, parts, variables, origin), parts.state, list(net.fed), list(net.outputs))
+    return _Writer(net).write(origin, net.name or name)
 
 
-def _add(parts: _Parts, layer: NetLayer, emitted: Emitted, modules: _Names, variables: _Names) -> None:
-    name = modules[layer.name] if emitted.module else ""
-    if emitted.module.startswith("self."):  # a buffer
-        parts.init.append(emitted.module.format(name=name))
-    elif emitted.module:
-        parts.init.append(f"self.{name} = {emitted.module}")
-    for key, values in emitted.state.items():
-        parts.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
-    for helper in emitted.helpers:
-        for needed in (*torch_helpers.NEEDS.get(helper, ()), helper):
-            parts.helpers.setdefault(needed)
-    if not layer.tops:
-        return
-    given = [variables[blob] for blob in layer.bottoms]
-    call = emitted.call or f"{{self}}({', '.join(f'{{{i}}}' for i in range(len(given)))})"
-    targets = ", ".join(variables[blob] for blob in layer.tops)
-    parts.forward.append(f"{targets} = {call.format(*given, self=f'self.{name}')}")
+@dataclass
+class _Line:
+    """A layer in forward(): `target` is computed as `value`.
+
+    `around` is the value with {} in the place of its bottom, where the layer works in place on that alone.
+    """
+
+    target: str
+    value: str
+    group: object
+    around: str = ""
 
 
-def _share(parts: _Parts, net: Net, layer: NetLayer, blob_names: dict[str, tuple[str, ...]], modules: _Names) -> None:
-    """Let a layer use the parameters of the layer that owns them."""
-    for slot in layer.slots:
-        if slot.owner is None or slot.shape != slot.owner.shape:
-            continue
-        owner = next(other for other in net.layers if slot.owner in other.slots)
-        mine, theirs = blob_names.get(layer.name, ()), blob_names.get(owner.name, ())
-        if slot.index < len(mine) and slot.owner.index < len(theirs):
-            target = f"self.{modules[layer.name]}.{mine[slot.index]}"
-            parts.init.append(f"{target} = self.{modules[owner.name]}.{theirs[slot.owner.index]}")
+@dataclass
+class _Writer:
+    """Puts the file together."""
+
+    net: Net
+    modules: Names = field(default_factory=lambda: Names({*dir(torch.nn.Module), *_RESERVED}))
+    variables: Names = field(default_factory=lambda: Names(_NO_VARIABLES))
+    init: list[Statement] = field(default_factory=list)
+    lines: list[_Line] = field(default_factory=list)
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+    helpers: dict[str, None] = field(default_factory=dict)  # an ordered set
+    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of blobs by layer
+
+    def write(self, origin: str, name: str) -> TorchSource:
+        net, refused = self.net, []
+        for blob in net.fed:
+            self.variables.name(blob, "data")
+        blobs, needed = net.blobs_by_layer(), _needed(net)
+        for layer in net.layers:
+            if layer.module is None or layer.index not in needed:
+                continue
+            node = net.graph.nodes[layer.index]
+            bottoms = [net.value_shapes[value] for value in node.bottoms if value is not None]
+            tops = [net.value_shapes[value] for value in node.tops]
+            try:
+                self._add(layer, emit(layer, blobs.get(layer.name, []), bottoms, tops), _group(net, layer, tops))
+            except CannotEmit as problem:
+                refused.append(f"{layer.name} ({layer.type}): {problem}")
+        if refused:
+            listed = "\n".join(f"  {line}" for line in refused)
+            raise CaffeCompatError(f"these layers cannot be written as torch source:\n{listed}")
+        return TorchSource(self._file(origin, name), self.state, list(net.fed), list(net.outputs))
+
+    def _add(self, layer: NetLayer, emitted: Emitted, group: object) -> None:
+        name = self.modules.name(layer.name, layer.type) if emitted.module else ""
+        if emitted.module:
+            self.init.append(Statement(f"self.{name} = {emitted.module}", group))
+        for key, values in emitted.state.items():
+            self.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
+        for helper in emitted.helpers:
+            for each in (*_NEEDS.get(helper, ()), helper):
+                self.helpers.setdefault(each)
+        self.shared[layer.name] = emitted.blobs
+        self._share(layer, name, group)
+        given = [self.variables.name(blob) for blob in layer.bottoms]
+        call = emitted.call or f"{{self}}({', '.join(f'{{{i}}}' for i in range(len(given)))})"
+        target = ", ".join(self.variables.name(blob, layer.type) for blob in layer.tops)
+        alone = given == [target] and call.count("{0}") == 1
+        around = call.format("{}", self=f"self.{name}") if alone else ""
+        self.lines.append(_Line(target, call.format(*given, self=f"self.{name}"), group, around))
+
+    def _share(self, layer: NetLayer, name: str, group: object) -> None:
+        """Let a layer use the parameters of the layer that owns them, where both have them in one form."""
+        for slot in layer.slots:
+            owner = next((other for other in self.net.layers if slot.owner in other.slots), None)
+            if slot.owner is None or owner is None:
+                continue
+            mine, theirs = self.shared[layer.name], self.shared.get(owner.name, ())
+            if slot.index >= len(mine) or slot.owner.index >= len(theirs):
+                continue
+            target = _path(name, mine[slot.index])
+            source = _path(self.modules.name(owner.name), theirs[slot.owner.index])
+            if self.state[target].shape == self.state[source].shape:
+                self.init.append(Statement(f"self.{target} = self.{source}", group))
+
+    # --------------------------------------------------------------------------------------------- the file
+
+    def _file(self, origin: str, name: str) -> str:
+        net = self.net
+        inputs = {blob: self.variables.name(blob) for blob in net.fed}
+        outputs = {blob: self.variables.name(blob) for blob in net.outputs}
+        kind, returned = "Tensor", next(iter(outputs.values()))
+        if len(outputs) > 1:
+            pairs = ", ".join(f"{_quoted(blob)}: {variable}" for blob, variable in outputs.items())
+            kind, returned = "dict[str, Tensor]", f"{{{pairs}}}"
+        name = class_name(name, _RESERVED)
+        arguments = ", ".join(["self", *(f"{variable}: Tensor" for variable in inputs.values())])
+        body = [
+            f"class {name}(nn.Module):",
+            "    def __init__(self) -> None:",
+            "        super().__init__()",
+            *grouped(self.init),
+            "",
+            *laid_out(f"def forward({arguments}) -> {kind}:", 4),
+            *_channels_last(net, inputs),
+            *grouped(_statements(self.lines)),
+            *laid_out(f"return {returned}", 8),
+        ]
+        pieces = [inspect.getsource(_HELPERS[helper]).rstrip() for helper in self.helpers]
+        text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
+        return f'{_docstring(net, origin, inputs)}\n\n{_imports(text)}\n\n\n{text}\n'
 
 
-# ------------------------------------------------------------------------------------------------------- the file
+def _needed(net: Net) -> set[int]:
+    """Layers that the outputs depend on."""
+    values: set[Value | None] = set(net.graph.outputs)
+    layers = set()
+    for node in reversed(net.graph.nodes):
+        if values.intersection(node.tops):
+            layers.add(node.index)
+            values.update(node.bottoms)
+    return layers
 
 
-def _file(net: Net, parts: _Parts, variables: _Names, origin: str) -> str:
-    inputs = [variables[blob] for blob in net.fed]
-    outputs = [variables[blob] for blob in net.outputs]
-    if len(outputs) == 1:
-        returned, kind = outputs[0], "Tensor"
-    else:
-        pairs = ", ".join(f"{blob!r}: {name}" for blob, name in zip(net.outputs, outputs, strict=True))
-        returned, kind = f"{{{pairs}}}", "dict[str, Tensor]"
-    body = "\n\n\n".join(inspect.getsource(getattr(torch_helpers, helper)).rstrip() for helper in parts.helpers)
-    uses = {"F": "import torch.nn.functional as F"}
-    text = "\n".join([body, *parts.init, *parts.forward])
-    imports = ["import os", "", "import torch"]
-    imports += [line for name, line in uses.items() if re.search(rf"\b{name}\.", text)]
-    imports.append("from torch import Tensor, nn")
-    name = _class_name(net.name)
-    shapes = [f"    {v} {tuple(net.blob_shapes[b])}" for b, v in zip(net.fed, inputs, strict=True)]
-    results = [f"    {blob} {tuple(net.blob_shapes[blob])}" for blob in net.outputs]
+def _group(net: Net, layer: NetLayer, tops: list[tuple[int, ...]]) -> object:
+    """What belongs together in the file: layers of one folder in their names, and of one resolution."""
+    folder = layer.name.rpartition("/")[0]
+    is_layer = any(other.name == folder for other in net.layers)  # conv1 of conv1/bn and conv1/relu
+    return "" if is_layer else folder, tops[0][2:] if tops else ()
+
+
+def _path(module: str, key: str) -> str:
+    return f"{module}.{key}" if key else module
+
+
+def _quoted(text: str) -> str:
+    """A Python string, in double quotes where that needs no escape."""
+    written = repr(text)
+    return written if '"' in text or written[0] == '"' else f'"{written[1:-1]}"'
+
+
+def _statements(lines: list[_Line]) -> list[Statement]:
+    """One for each blob: layers that work in place stand around what they work on, as far as the width goes."""
+    merged: list[_Line] = []
+    for line in lines:
+        last = merged[-1] if merged else None
+        if last is not None and line.around and last.target == line.target and _is_call(last.value):
+            value = line.around.format(last.value)
+            if len(laid_out(f"{line.target} = {value}", 8)) == 1:
+                merged[-1] = _Line(line.target, value, last.group)
+                continue
+        merged.append(line)
+    return [Statement(f"{line.target} = {line.value}", line.group) for line in merged]
+
+
+def _is_call(value: str) -> bool:
+    """Whether another call can take the text as it stands for its argument."""
+    return value.startswith("self.") and value.endswith(")")
+
+
+def _channels_last(net: Net, inputs: dict[str, str]) -> list[str]:
+    """Bring pictures into the order in memory that the net computes in: faster, and rounded alike."""
+    if net.memory_format != torch.channels_last:
+        return []
+    pictures = [variable for blob, variable in inputs.items() if len(net.blob_shapes[blob]) == 4]
+    return [f"        {name} = {name}.contiguous(memory_format=torch.channels_last)" for name in pictures]
+
+
+def _docstring(net: Net, origin: str, inputs: dict[str, str]) -> str:
+    folder, file = os.path.split(origin)
+    source = os.path.join(os.path.basename(folder), file).replace("\\", "/")
+    lines = [f'"""{_one_line(net.name) or "A net"}{f", from {_one_line(source)}" if source else ""}.', ""]
+    lines.append("Takes what Caffe's data layers give: channels in the order blue, green, red, any batch size.")
+    lines += [f"    {variable}: {tuple(net.blob_shapes[blob])}" for blob, variable in inputs.items()]
+    lines.append("Gives:")
+    for blob in net.outputs:
+        lines.append(f"    {_one_line(blob)}: {_shape_text(net, blob)}")
+    lines.append('"""')
+    if not any(len(net.blob_shapes[blob]) == 4 and net.blob_shapes[blob][1] == 3 for blob in inputs):
+        lines[2] = "Takes:"
+    return "\n".join(lines)
+
+
+def _shape_text(net: Net, blob: str) -> str:
+    made_by_values = any(layer.type == "DetectionOutput" and layer.tops[0] == blob for layer in net.layers)
+    return "(1, 1, boxes, 7)" if made_by_values else str(tuple(net.blob_shapes[blob]))
+
+
+def _imports(text: str) -> str:
+    standard = [line for name, line in _USES.items() if name != "F" and re.search(rf"\b{name}\b", text)]
+    functional = [_USES["F"]] if re.search(r"\bF\.", text) else []
+    others = ["", "import torch", *functional, "from torch import Tensor, nn"]
+    return "\n".join([*standard, "from pathlib import Path", *others])
+
+
+def _load(name: str, net: Net) -> str:
+    last = ".to(memory_format=torch.channels_last)" if net.memory_format == torch.channels_last else ""
     lines = [
-        f'"""{_one_line(net.name or "A net")}{f", from {_one_line(origin)}" if origin else ""}: torch alone runs it.',
-        "",
-        "Takes (Caffe's order of axes, blue before green before red):",
-        "",
-        *shapes,
-        "",
-        "Gives:",
-        "",
-        *results,
-        '"""',
-        "",
-        *imports,
-        *(["", "", body] if body else []),
-        "",
-        "",
-        f"class {name}(nn.Module):",
-        "    def __init__(self) -> None:",
-        "        super().__init__()",
-        *(line for text in parts.init for line in _wrapped(text)),
-        "",
-        f"    def forward(self, {', '.join(f'{v}: Tensor' for v in inputs)}) -> {kind}:",
-        *(line for text in (*_memory_format(net, variables), *parts.forward) for line in _wrapped(text)),
-        *_wrapped(f"return {returned}"),
-        "",
-        "",
-        f'def load(path: str = os.path.splitext(__file__)[0] + ".pt") -> {name}:',
+        f"def load(path: str | Path = WEIGHTS) -> {name}:",
         '    """The net with its weights, ready for inference."""',
         f"    net = {name}()",
-        "    net.load_state_dict(torch.load(path, weights_only=True))",
-        f"    return net.eval(){'.to(memory_format=torch.channels_last)' if _channels_last(net) else ''}",
-        "",
-        "",
+        '    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))',
+        f"    return net.eval(){last}",
+    ]
+    return "\n".join(['WEIGHTS = Path(__file__).with_suffix(".pt")', "", "", *laid_out(lines[0]), *lines[1:]])
+
+
+def _demo(net: Net) -> str:
+    numbers = {layer.bottoms[i] for layer in net.layers for i in _NUMBERS.get(layer.type, ()) if i < len(layer.bottoms)}
+    shapes = {blob: ", ".join(map(str, net.blob_shapes[blob])) for blob in net.fed}
+    inputs = [f"torch.{'zeros' if blob in numbers else 'randn'}({shape})" for blob, shape in shapes.items()]
+    one = len(net.outputs) == 1
+    lines = [
         'if __name__ == "__main__":',
-        "    with torch.no_grad():",
-        f"        result = load()({', '.join(f'torch.randn{_call(net.blob_shapes[blob])}' for blob in net.fed)})",
-        f'    outputs = result if isinstance(result, dict) else {{"{_one_line(net.outputs[0])}": result}}',
-        "    for name, values in outputs.items():",
-        "        print(name, tuple(values.shape))",
+        "    net = load()",
+        "    with torch.inference_mode():",
+        *laid_out(f"{'output' if one else 'outputs'} = net({', '.join(inputs)})", 8),
     ]
-    return "\n".join(lines) + "\n"
+    if one:
+        return "\n".join([*lines, f"    print({_quoted(net.outputs[0])}, tuple(output.shape))"])
+    lines += ["    for name, output in outputs.items():", "        print(name, tuple(output.shape))"]
+    return "\n".join(lines)
 
 
-def _channels_last(net: Net) -> bool:
-    return net.memory_format == torch.channels_last
-
-
-def _memory_format(net: Net, variables: _Names) -> list[str]:
-    """Bring pictures into the order in memory that the net computes in: faster, and rounded alike."""
-    return [
-        f"{variables[blob]} = {variables[blob]}.contiguous(memory_format=torch.channels_last)"
-        for blob in net.fed
-        if _channels_last(net) and len(net.blob_shapes[blob]) == 4
-    ]
-
-
-def _class_name(name: str) -> str:
-    words = re.findall(r"[A-Za-z0-9]+", name)
-    joined = "".join(word[0].upper() + word[1:] for word in words) or "Net"
-    return f"Net{joined}" if joined[0].isdigit() or joined in _RESERVED else joined
+# Bottoms that are numbers of rows or items, which the demo cannot draw at random.
+_NUMBERS = {"Embed": (0,), "BatchReindex": (1,)}
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("\\", "/").replace('"', "'")
-
-
-def _call(shape: Sequence[int]) -> str:
-    return f"({', '.join(map(str, shape))})"
-
-
-def _wrapped(text: str, indent: int = 8) -> list[str]:
-    """A statement within the width, its arguments over several lines where it must be."""
-    pad = " " * indent
-    if len(pad) + len(text) <= _WIDTH:
-        return [pad + text]
-    opening = min(
-        (at for at in (text.find("("), text.find("[", text.find("=")), text.find("{")) if at >= 0), default=-1
-    )
-    if opening < 0 or text[-1] not in ")]}":
-        return [f"{pad}{line}" for line in [text]]
-    inner = textwrap.wrap(text[opening + 1 : -1], _WIDTH - indent - 4, break_long_words=False, break_on_hyphens=False)
-    return [pad + text[: opening + 1], *(f"{pad}    {line}" for line in inner), pad + text[-1]]
 
 
 def write_source(source: TorchSource, path: str) -> str:

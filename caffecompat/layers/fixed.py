@@ -28,6 +28,7 @@ __all__ = [
     "NormalizeFixed",
     "PReLUFixed",
     "ScaleFixed",
+    "quantised_blobs",
 ]
 
 
@@ -120,6 +121,13 @@ class _FixedParameters(Layer):
             name: to_grid(blob, find_position(blob, p.bit_width, p.fixed_method), p.bit_width)
             for name, blob in zip(self.blob_names, self.blobs, strict=True)
         }
+
+
+def quantised_blobs(module: nn.Module | None) -> list[Tensor] | None:
+    """The parameters that a fixed-point layer computes with, in Caffe's order; None where they are its blobs."""
+    if not isinstance(module, _FixedParameters) or not module.quantises:
+        return None
+    return list(module.fixed_blobs().values())
 
 
 @register("ConvolutionFixed")

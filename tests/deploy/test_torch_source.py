@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,14 @@ LAYERS = {
     "Reshape": "reshape_param { shape { dim: 0 dim: 3 dim: -1 } }",
     "Permute": "permute_param { order: 0 order: 2 order: 3 order: 1 }",
     "Tile": "tile_param { tiles: 3 axis: 2 }",
+    "SPP": "spp_param { pyramid_height: 2 pool: AVE }",
+    "Pooling STOCHASTIC": "pooling_param { pool: STOCHASTIC kernel_size: 3 stride: 2 }",
+    "ArgMax of all": "argmax_param { top_k: 3 out_max_val: true }",
+    "ArgMax values": "argmax_param { axis: 1 top_k: 2 out_max_val: true }",
+    "DeephiResize uneven": "deephi_resize_param { scale_h: 1.5 scale_w: 0.7 }",
+    "Im2col": "convolution_param { kernel_size: 3 pad: 1 dilation: 2 }",
+    "Convolution of planes": f"convolution_param {{ axis: 2 num_output: 4 kernel_size: 3 {FILLER} }}",
+    "ConvolutionFixed": f"convolution_param {{ num_output: 4 kernel_size: 3 {FILLER} }} fixed_param {{ bit_width: 8 }}",
 }
 
 
@@ -97,7 +106,7 @@ def _check(net: Net, folder: Path) -> str:
     inputs = random_inputs(net)
     with torch.no_grad():
         made = load_source(path)(*(inputs[blob] for blob in source.inputs))
-        theirs = made if isinstance(made, dict) else {source.outputs[0]: made}
+        theirs = source.tops(made)
         differences = compare_outputs(net, net.forward(inputs), theirs)
     assert {difference.blob for difference in differences} == set(net.outputs)
     assert all(difference.relative <= TOLERANCE for difference in differences), differences
@@ -139,11 +148,103 @@ def test_blobs_of_several_layers_and_shared_weights(tmp_path: Path) -> None:
 
 
 def test_what_has_no_counterpart_is_named_at_once() -> None:
-    text = INPUT + 'layer { name: "a" type: "Pooling" bottom: "data" top: "a" '
-    text += "pooling_param { pool: STOCHASTIC kernel_size: 2 } }"
-    text += 'layer { name: "b" type: "SPP" bottom: "a" top: "b" spp_param { pyramid_height: 1 } }'
-    with pytest.raises(CaffeCompatError, match=r"a \(Pooling\): STOCHASTIC pooling\n  b \(SPP\): no counterpart"):
-        make_source(_net(text))
+    text = INPUT + 'layer { name: "a" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "a" }'
+    text += 'layer { name: "b" type: "Accuracy" bottom: "data" bottom: "data" top: "b" accuracy_param { axis: -1 } }'
+    net = _net(text.replace("dim: 2 dim: 6 dim: 9 dim: 7", "dim: 2 dim: 1"))
+    with pytest.raises(CaffeCompatError, match=r"a \(EuclideanLoss\): a loss.*\n  b \(Accuracy\): a layer that scores"):
+        make_source(net)
+
+
+ODD = """
+layer { name: "conv1/7x7_s2" type: "Convolution" bottom: "data" top: "conv1/7x7_s2"
+  convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "3_relu" type: "ReLU" bottom: "conv1/7x7_s2" top: "conv1/7x7_s2" }
+layer { name: "class" type: "Convolution" bottom: "conv1/7x7_s2" top: "class"
+  convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "conv1_7x7_s2" type: "Convolution" bottom: "class" top: "conv1_7x7_s2"
+  convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "" type: "TanH" bottom: "conv1_7x7_s2" top: "" }
+layer { name: "\303\244" type: "Sigmoid" bottom: "" top: "l" }
+layer { name: "forward" type: "ReLU6" bottom: "l" top: "torch" }
+layer { name: "float" type: "ReLU" bottom: "torch" top: "a \\"quoted\\" {name}" }
+layer { name: "\303\266" type: "Sigmoid" bottom: "l" top: "\303\266" }
+"""
+
+
+def test_names_that_are_no_names_in_python(tmp_path: Path) -> None:
+    text = _check(_net(INPUT + ODD), tmp_path)
+    for line in (
+        "conv1_7x7_s2 = self._3_relu(self.conv1_7x7_s2(data))",
+        "class_ = self.class_(conv1_7x7_s2)",
+        "conv1_7x7_s2_ = self.conv1_7x7_s2_(class_)",
+        "TanH = self.TanH(conv1_7x7_s2_)",
+        "l_ = self.Sigmoid(TanH)",
+        "torch_ = self.forward_(l_)",
+        "a__quoted___name_ = self.float_(torch_)",
+        "Sigmoid = self.Sigmoid_(l_)",
+    ):
+        assert f"        {line}\n" in text
+    _lint(tmp_path / "made.py")
+
+
+def _lint(*paths: Path) -> None:
+    """What a linter with its default rules, and a formatter, say to the files."""
+    ruff = f"{os.path.dirname(sys.executable)}/ruff"
+    if not os.path.exists(ruff):
+        pytest.skip("ruff is not installed")
+    for words in (["check"], ["format", "--check", "--line-length=100"]):
+        done = subprocess.run([ruff, *words, "--isolated", *paths], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_what_a_silent_branch_computes_is_left_out(tmp_path: Path) -> None:
+    text = INPUT + 'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }'
+    text += 'layer { name: "b" type: "TanH" bottom: "a" top: "b" } layer { name: "s" type: "Silence" bottom: "b" }'
+    text += 'layer { name: "c" type: "AbsVal" bottom: "a" top: "c" }'
+    assert "self.b" not in _check(_net(text), tmp_path)
+    _lint(tmp_path / "made.py")
+
+
+SIZES = """
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "thin" type: "Pooling" bottom: "pool" top: "thin" top: "mask" pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "up" type: "Upsample" bottom: "thin" bottom: "mask" top: "up" }
+layer { name: "crop" type: "Crop" bottom: "up" bottom: "thin" top: "crop" crop_param { offset: 1 } }
+layer { name: "wide" type: "Pooling" bottom: "pool" top: "wide" pooling_param { kernel_size: 1 stride: 3 } }
+layer { name: "zoom" type: "Interp" bottom: "crop" top: "zoom" interp_param { zoom_factor: 2 } }
+layer { name: "slice" type: "Slice" bottom: "zoom" top: "s1" top: "s2" slice_param { axis: 2 slice_point: 2 } }
+layer { name: "prior" type: "PriorBox" bottom: "zoom" bottom: "data" top: "prior"
+  prior_box_param { min_size: 4 max_size: 7 aspect_ratio: 2 clip: true } }
+layer { name: "spp" type: "SPP" bottom: "data" top: "spp" spp_param { pyramid_height: 3 } }
+layer { name: "shape" type: "Reshape" bottom: "s2" top: "shape" reshape_param { shape { dim: 0 dim: 0 dim: -1 } } }
+layer { name: "weigh" type: "Pooling" bottom: "zoom" top: "weigh" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "axpy" type: "Axpy" bottom: "weigh" bottom: "zoom" bottom: "zoom" top: "axpy" }
+"""
+
+
+def test_the_file_takes_other_batches_and_sizes(tmp_path: Path) -> None:
+    """Made at one size, run at another: what Caffe computes from its bottoms the file computes too."""
+    source = make_source(_net(INPUT + SIZES))
+    write_source(source, f"{tmp_path}/made.py")
+    made = load_source(f"{tmp_path}/made.py")
+    for shape in ("3 dim: 6 dim: 14 dim: 11", "1 dim: 6 dim: 21 dim: 16"):
+        net = _net(INPUT.replace("2 dim: 6 dim: 9 dim: 7", shape) + SIZES)
+        inputs = random_inputs(net)
+        with torch.no_grad():
+            ours, theirs = net.forward(inputs), made(inputs["data"])
+        for difference in compare_outputs(net, ours, theirs):
+            assert difference.relative <= TOLERANCE, difference
+        assert all(ours[blob].shape == theirs[blob].shape for blob in net.outputs)
+
+
+def test_torch_can_trace_what_was_written(tmp_path: Path) -> None:
+    net = _net(INPUT + COMBINING[: COMBINING.index('layer { name: "first"')])
+    write_source(make_source(net), f"{tmp_path}/made.py")
+    made, data = load_source(f"{tmp_path}/made.py"), random_inputs(net)["data"]
+    with torch.no_grad():
+        wanted = made(data)
+        for other in (torch.fx.symbolic_trace(made), torch.export.export(made, (data,)).module()):
+            assert all(torch.equal(values, wanted[blob]) for blob, values in other(data).items())
 
 
 NETS = {
@@ -187,6 +288,7 @@ def test_whole_nets_where_torch_is_all_there_is(shared: Path, tmp_path: Path, re
         with torch.no_grad():
             expected[name] = net, net.forward(inputs)
     files = [str(tmp_path / f"{name}.py") for name in NETS]
+    _lint(*(tmp_path / f"{name}.py" for name in NETS))
     subprocess.run([sys.executable, "-I", "-c", RUNNER, *files], check=True, cwd=tmp_path, timeout=300)
     for name, (net, ours) in expected.items():
         made = torch.load(tmp_path / f"{name}.py.outputs", weights_only=True)

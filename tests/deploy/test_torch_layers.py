@@ -1,0 +1,76 @@
+"""Every recorded layer case, exported as torch source and computed by it on its recorded inputs."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs
+from caffecompat.deploy.torch_emission import emitter_of
+from caffecompat.deploy.torch_source import TorchSource, make_source
+from caffecompat.layers import layer_class, layer_types
+from caffecompat.net import Net
+from caffecompat.schema import pb
+from tests.deploy.test_onnx_layers import _document, _types
+from tests.layers.test_golden_layers import CASES, FOLDERS
+
+# Types that are no losses and yet mean nothing at inference: they score, or store.
+NOT_EXPORTED = {
+    "Accuracy",
+    "DetectionEvaluate",
+    "HDF5Output",
+    "IOUAccuracy",
+    "SegAccuracy",
+    "SegmentPixelIOU",
+    "SegmentationAccuracy",
+}
+EXPORTED = [path for path in CASES if all(emitter_of(kind) for kind in _types(path))]
+
+
+def test_only_training_is_left_out() -> None:
+    """Each layer type without an emitter is a loss, or is named above."""
+    left = {kind for kind in layer_types() if not emitter_of(kind) and kind.isidentifier()}
+    classes = {kind: layer_class(kind) for kind in left}
+    own = {kind for kind, cls in classes.items() if cls is not None and cls.__module__.startswith("caffecompat.")}
+    assert {kind for kind in own if not classes[kind].is_loss} == NOT_EXPORTED
+
+
+def _run(source: TorchSource, inputs: dict[str, torch.Tensor], memory_format: torch.memory_format) -> dict:
+    module = types.ModuleType("made")
+    module.__file__ = "made.py"
+    exec(compile(source.text, "made.py", "exec"), vars(module))
+    nets = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == "made"]
+    net = nets[-1]()
+    net.load_state_dict(source.state)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return source.tops(net.eval().to(memory_format=memory_format)(*(inputs[blob] for blob in source.inputs)))
+
+
+@pytest.mark.parametrize("path", EXPORTED, ids=lambda path: f"{FOLDERS[path]}/{path.stem}")
+def test_recorded_layer(path: Path, record_property: Callable[[str, object], None]) -> None:
+    record_property("case of", f"recorded layers through torch source, {FOLDERS[path]}")
+    document, record = _document(path)
+    net = Net(document, pb.TEST, log=False)
+    for name, values in record.items():
+        kind, _, rest = name.partition("/")
+        if kind == "param":
+            owner, index = rest.rsplit("/", 1)
+            layer = next(layer for layer in net.layers if layer.name == owner)
+            layer.slots[int(index)].tensor().copy_(torch.from_numpy(values))
+            layer.module.weights_loaded()
+    inputs = {name[3:]: torch.from_numpy(v.astype(np.float32)) for name, v in record.items() if name.startswith("in/")}
+    theirs = _run(make_source(net), inputs, net.memory_format)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        ours = net.forward(inputs)
+    assert set(theirs) == set(net.outputs)
+    for blob in net.outputs:
+        assert ours[blob].shape == theirs[blob].shape
+    for difference in compare_outputs(net, ours, theirs):
+        assert difference.relative <= TOLERANCE, difference.line()
