@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch.func import functional_call
 
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.layers import Context, Layer, layer_class, layer_types
 from caffecompat.net.graph import Graph, Node, Value
 from caffecompat.net.params import BlobSlot, make_slots
 from caffecompat.net.problems import Problem
+from caffecompat.net.shapes import Shape, run_on_meta
 from caffecompat.schema import dialects
 from caffecompat.schema.names import nearest
 
-__all__ = ["DATA_TYPES", "MakeSource", "NetLayer", "Source", "build_layers", "infer_shapes", "run_on_meta"]
-
-Shape = tuple[int, ...]
+__all__ = ["DATA_TYPES", "MakeSource", "NetLayer", "Source", "build_layers", "infer_shapes"]
 
 FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops; MemoryData has a source where any has
 
@@ -136,7 +132,7 @@ def _set_up(
     layer.module = cls(layer.param, known, context)
     layer.slots = make_slots(layer.module)
     layer.loss_weights = _loss_weights(layer)
-    return run_on_meta(layer, known)
+    return _top_shapes(layer, known)
 
 
 def _loss_weights(layer: NetLayer) -> list[float]:
@@ -148,18 +144,10 @@ def _loss_weights(layer: NetLayer) -> list[float]:
     return stated or [layer.module.default_loss_weight(i) for i in range(len(layer.tops))]
 
 
-def run_on_meta(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
-    """Shapes of a layer's tops for bottoms of those shapes, from its own forward on tensors without memory."""
-    module = layer.module
-    assert module is not None
-    held = chain(module.named_parameters(), module.named_buffers())
-    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in held}
-    state = dict(module.__dict__)
-    try:
-        with torch.no_grad():
-            made = functional_call(module, meta, tuple(torch.empty(shape, device="meta") for shape in bottoms))
-    finally:
-        module.__dict__.update(state)  # a layer that counts its passes has not made one
+def _top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
+    """Shapes of a layer's tops for bottoms of those shapes."""
+    assert layer.module is not None
+    made = run_on_meta(layer.module, bottoms)
     tops = made if isinstance(made, tuple) else (made,) if layer.tops else ()
     if len(tops) != len(layer.tops):
         raise CaffeCompatError(f"makes {len(tops)} tops, the prototxt names {len(layer.tops)}")
@@ -171,7 +159,7 @@ def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]
     shapes: dict[Value, Shape] = {}
     for node, layer in zip(graph.nodes, layers, strict=True):
         if layer.module is not None:
-            tops = run_on_meta(layer, [shapes[value] for value in node.bottoms if value is not None])
+            tops = _top_shapes(layer, [shapes[value] for value in node.bottoms if value is not None])
         elif layer.source is not None:
             tops = layer.source.top_shapes
         else:
