@@ -26,6 +26,10 @@ class UsageError(CaffeCompatError):
     """The command line cannot be read."""
 
 
+def _is_flag(token: str) -> bool:
+    return token.startswith("-") and token != "-" and not _NUMBER.match(token)
+
+
 def _boolean(text: str) -> bool:
     if text.lower() in _TRUE:
         return True
@@ -77,7 +81,33 @@ class FlagParser(argparse.ArgumentParser):
         return f"; did you mean {near[0]}?" if near else ""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        return super().parse_known_args(self.normalise(args or ()), namespace)
+        tokens = self.normalise(args or ())
+        return super().parse_known_args(tokens if self._subparsers else self._sorted(tokens), namespace)
+
+    def _sorted(self, tokens: Iterable[str]) -> list[str]:
+        """Bring the words together: argparse gives all of its optional ones up at the first flag behind a word."""
+        flags: list[str] = []
+        words: list[str] = []
+        rest = list(tokens)
+        while rest:
+            token = rest.pop(0)
+            if token == "--":
+                words += rest
+                break
+            (flags if _is_flag(token) else words).append(token)
+            for _ in range(self._value_count(token, rest)):
+                flags.append(rest.pop(0))
+        return [*flags, "--", *words] if any(_is_flag(word) for word in words) else [*words, *flags]
+
+    def _value_count(self, token: str, rest: Sequence[str]) -> int:
+        """How many of the tokens behind a token are its values."""
+        action = self._option_string_actions.get(token)
+        if action is None:  # not a flag, or one with its value behind "="
+            return 0
+        behind = next((at for at, word in enumerate(rest) if _is_flag(word)), len(rest))
+        if isinstance(action.nargs, int):
+            return min(action.nargs, behind)
+        return min(1, behind) if action.nargs in (None, "?") else behind
 
     def normalise(self, tokens: Iterable[str]) -> list[str]:
         """Rewrite every flag to ``--name`` or ``--name=value``, positionals untouched."""
@@ -95,7 +125,7 @@ class FlagParser(argparse.ArgumentParser):
                 return [*result, token, *rest]
             plain = _PASTED_DASHES.sub("--", token)
             pasted |= plain != token
-            if not plain.startswith("-") or plain == "-" or _NUMBER.match(plain):
+            if not _is_flag(plain):
                 result.append(token)
                 continue
             if plain in self._option_string_actions and len(plain) == 2:

@@ -76,3 +76,50 @@ def test_wrong_flags_are_explained(parser, words, message):
 
 def test_split_commas():
     assert split_commas(" a, b,,c ") == ["a", "b", "c"]
+
+
+@pytest.fixture
+def words_parser() -> FlagParser:
+    result = FlagParser(prog="tool")
+    result.add_argument("log")
+    result.add_argument("out", nargs="?")
+    result.add_argument("--delimiter", default=",")
+    result.add_argument("--pair", nargs=2)
+    result.add_argument("--many", nargs="*")
+    add_switch(result, "verbose", "tell more")
+    return result
+
+
+@pytest.mark.parametrize(
+    ("line", "log", "out"),
+    [
+        ("LOG --verbose OUT", "LOG", "OUT"),
+        ("--verbose LOG --delimiter ; OUT", "LOG", "OUT"),
+        ("LOG --delimiter=; OUT", "LOG", "OUT"),
+        ("LOG --pair a b OUT", "LOG", "OUT"),
+        ("--many a b --verbose LOG OUT", "LOG", "OUT"),
+        ("--many a b -- LOG OUT", "LOG", "OUT"),
+        ("LOG -verbose -- -OUT", "LOG", "-OUT"),
+        ("-- -LOG -OUT", "-LOG", "-OUT"),
+        ("LOG --verbose", "LOG", None),
+        ("- --verbose -1", "-", "-1"),
+    ],
+)
+def test_words_may_stand_anywhere_among_the_flags(words_parser: FlagParser, line: str, log: str, out: str) -> None:
+    args = words_parser.parse_args(line.split())
+    assert (args.log, args.out) == (log, out)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--verbose", "the following arguments are required: log"),
+        ("LOG --verbose OUT MORE", "unrecognized arguments: MORE"),
+        ("LOG --verbos OUT", "unrecognized arguments: --verbos; did you mean --verbose"),
+        ("LOG --delimiter --verbose OUT", "--delimiter: expected one argument"),
+        ("LOG OUT --pair a", "--pair: expected 2 arguments"),
+    ],
+)
+def test_words_in_excess_and_values_that_lack_are_told(words_parser: FlagParser, line: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        words_parser.parse_args(line.split())
