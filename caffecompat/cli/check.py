@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 
 HELP = "every layer against the limits of a DPU or TIDL"
 
-_SAID = {
-    "runs": "runs on the target",
-    "rewritten": "rewritten for the target",
-    "cpu": "falls to the CPU",
-    "refused": "refused",
-    "left out": "left out",
-}
-_NAMES = 5
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
     parser.add_argument("--target", required=True, metavar="T", help="dpu, tidl, or both with a comma between")
@@ -66,13 +56,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(report: TargetReport, everything: bool) -> list[str]:
+    from caffecompat.deploy.target_text import SAID, document_lines, finding_lines
+
     table = report.table
-    counts = ", ".join(f"{len(report.of(verdict))} {said}" for verdict, said in _SAID.items() if report.of(verdict))
+    counts = ", ".join(f"{len(report.of(verdict))} {said}" for verdict, said in SAID.items() if report.of(verdict))
     lines = [f"{table.target} {table.version}: {table.title}", f"{len(report.layers)} layers: {counts}"]
-    lines += _all_lines(report) if everything else _finding_lines(report)
-    used = {source for layer in report.layers for _, source in (*layer.judgement.reasons, *layer.judgement.warned)}
-    lines += [f"  [{key}] {text}" for key, text in table.documents.items() if key in used and key != "check"]
-    return [*lines, ""]
+    lines += _all_lines(report) if everything else finding_lines(report)
+    told = report.layers if everything else [x for x in report.layers if x.verdict != "runs" or x.judgement.warned]
+    return [*lines, *document_lines(report, told), ""]
 
 
 def _all_lines(report: TargetReport) -> list[str]:
@@ -82,32 +73,6 @@ def _all_lines(report: TargetReport) -> list[str]:
         told = "; ".join(f"{text} [{source}]" for text, source in (*layer.judgement.reasons, *layer.judgement.warned))
         lines.append(f"  {layer.name:<{width}}  {layer.type:<16} {layer.verdict:<9} {told}")
     return lines
-
-
-def _finding_lines(report: TargetReport) -> list[str]:
-    """The gravest first; layers of one type with one reason share a line."""
-    lines = []
-    for verdict in ("refused", "cpu", "rewritten", "runs", "left out"):
-        if not report.of(verdict):
-            continue
-        lines.append(f"{_SAID[verdict]}:")
-        found: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
-        for layer in report.of(verdict):
-            reasons = tuple(layer.judgement.reasons) if verdict not in ("runs", "left out") else ()
-            found.setdefault((layer.type, reasons), []).append(layer.name)
-        for (kind, reasons), names in found.items():
-            told = "; ".join(f"{text} [{source}]" for text, source in reasons)
-            lines.append(f"  {len(names):>3} {kind}" + (f" ({_few(names)}): {told}" if told else ""))
-    warned: dict[tuple[str, str], list[str]] = {}
-    for layer in report.layers:
-        for said in layer.judgement.warned:
-            warned.setdefault(said, []).append(layer.name)
-    lines += [f"note: {text} [{source}] ({_few(names)})" for (text, source), names in warned.items()]
-    return lines
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
 
 
 def _as_json(report: TargetReport) -> dict[str, Any]:

@@ -25,8 +25,10 @@ from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_
 if TYPE_CHECKING:
     import numpy as np
 
+    from caffecompat.deploy.onnx_emission import Note
     from caffecompat.deploy.onnx_export import ExportOptions
     from caffecompat.deploy.onnx_write import Exported
+    from caffecompat.deploy.target_check import TargetReport
     from caffecompat.net import Net
 
 HELP = "an ONNX file, verified against the net by onnxruntime"
@@ -45,8 +47,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "external-data", "weights go into OUT.onnx.data (always beyond 2 GiB)")
     add_switch(parser, "cut-detection", "stop before DetectionOutput; with --target at the heads' convolutions")
     parser.add_argument("--target", choices=("dpu", "tidl"), help="rewrite what the target cannot do")
+    parser.add_argument("--target-version", metavar="V", help="of the target (default: the newest known)")
     add_switch(parser, "approx", "with --target: let its nearest operator stand for one it lacks (Interp)")
     add_switch(parser, "dpu-leaky", "with --target dpu: set the slopes of leaky ReLUs to 26/256")
+    add_switch(parser, "dpu-dense", "with --target dpu: grouped convolutions as dense ones with zeros, not as slices")
     parser.add_argument("--calibration", metavar="LIST", help="with --target dpu: pictures for the quantizer")
     parser.add_argument("--calibration-count", type=int, default=200, metavar="N", help="how many of them (200)")
     parser.add_argument("--image", metavar="FILE", help="compare on this picture instead of random input")
@@ -83,6 +87,8 @@ def _check(args: argparse.Namespace) -> None:
     for flag, needs, given in (
         ("--rgb", "--bake-preprocessing", args.rgb and not args.bake_preprocessing),
         ("--dpu-leaky", "--target dpu", args.dpu_leaky and args.target != "dpu"),
+        ("--dpu-dense", "--target dpu", args.dpu_dense and args.target != "dpu"),
+        ("--target-version", "--target", args.target_version and not args.target),
         ("--calibration", "--target dpu", args.calibration and args.target != "dpu"),
         ("--approx", "--target", args.approx and not args.target),
     ):
@@ -99,8 +105,10 @@ def _options(args: argparse.Namespace) -> ExportOptions:
     return ExportOptions(
         opset=args.opset,
         target=args.target or "",
+        version=args.target_version,
         approx=args.approx,
         dpu_leaky=args.dpu_leaky,
+        dpu_dense=args.dpu_dense,
         preprocess=preprocess_of(args, quiet=True) if stated else None,
         bake=args.bake_preprocessing,
         rgb=args.rgb,
@@ -135,6 +143,8 @@ def _picture(args: argparse.Namespace, net: Net, options: ExportOptions) -> dict
 
 
 def _report(path: str, weights: str | None, done: Exported) -> None:
+    from caffecompat.deploy.target_text import few
+
     graph = done.export.model.graph
     print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
     for value in [*graph.input, *graph.output]:
@@ -144,17 +154,52 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
         print("no --weights: these are initial values")
     if done.missing:
         print(f"not in the weight file, left at initial values: {', '.join(done.missing)}")
-    if done.export.notes:
-        print("what was done:")
-    for note in done.export.notes:
-        print(f"  {note.layer + ': ' if note.layer else ''}{note.text}")
-        if note.effect:
-            print(f"    {note.effect}")
+    print(*_note_lines(done.export.notes), sep="\n", end="\n" if done.export.notes else "")
     print("compared with torch by onnxruntime:")
     for difference in done.differences:
         print(f"  {difference}")
-    if done.export.inexact and not all(difference.allowed for difference in done.differences):
-        print(f"the rewrites of {', '.join(done.export.inexact)} change the numbers, as told above")
+    changed = list(dict.fromkeys(done.export.inexact))
+    if changed and not all(difference.allowed for difference in done.differences):
+        print(f"the rewrites of {few(changed)} change the numbers, as told above")
+    if done.target:
+        print(*_target_lines(done.target), sep="\n")
+
+
+def _note_lines(notes: list[Note]) -> list[str]:
+    """What was done; layers to which the same happened share a line, with the greatest effect."""
+    from caffecompat.deploy.target_text import few
+
+    same: dict[tuple[str, bool], list[Note]] = {}
+    for note in notes:
+        into = note.text.startswith("folded into ")
+        same.setdefault(("folded into the layer before it" if into else note.text, note.exact), []).append(note)
+    lines = ["what was done:"] if notes else []
+    for (text, _), alike in same.items():
+        names = [note.layer for note in alike if note.layer]
+        text = alike[0].text if len(alike) == 1 else text
+        subject = f"{len(names)} layers ({few(names)}): " if len(names) > 1 else "".join(f"{name}: " for name in names)
+        lines.append(f"  {subject}{text}")
+        effect = max(alike, key=lambda note: note.worst).effect
+        lines += [f"    {'at most: ' if len({note.effect for note in alike}) > 1 else ''}{effect}"] if effect else []
+    return lines
+
+
+def _target_lines(report: TargetReport) -> list[str]:
+    """What the target makes of the file: what it does not run itself, and why."""
+    from caffecompat.deploy.target_text import document_lines, few, finding_lines
+
+    table = report.table
+    told = [layer for layer in report.layers if layer.verdict in ("cpu", "refused") or layer.judgement.replaced]
+    lines = [f"held against {table.target} {table.version}: {table.title}"]
+    replaced = [layer for layer in told if layer.judgement.replaced]
+    if not told:
+        lines.append(f"  all operators of {len(report.layers)} layers are among those it runs")
+    lines += [f"  {line}" for line in finding_lines(report, ("refused", "cpu"))]
+    if replaced:
+        lines.append(f"  replaced by the target's tools: {few([layer.name for layer in replaced])}")
+        lines += [f"    {text} [{source}]" for text, source in dict.fromkeys(x.judgement.reasons[0] for x in replaced)]
+    warned = [layer for layer in report.layers if layer.judgement.warned]
+    return lines + document_lines(report, [*told, *warned])
 
 
 def _side_files(args: argparse.Namespace, done: Exported) -> list[str]:

@@ -1,17 +1,24 @@
-"""Batch normalization and Scale folded into the convolution, deconvolution or inner product before them.
+"""Batch normalization and Scale folded into the convolutions, deconvolutions and inner products around them.
 
 At inference each of these layers is y = a x + b with constants a and b a channel, so the layer before it can have a in
-its weights and b in its bias. Arithmetic is in double precision; results are rounded once.
+its weights and b in its bias, and so can the layer behind it unless it pads with zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from caffecompat.deploy.fold_weights import (
+    Affine,
+    cannot_scale_inputs,
+    channel_affine,
+    scale_inputs,
+    scale_outputs,
+)
 from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Bias, Scale
@@ -19,12 +26,9 @@ from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value
 from caffecompat.net.net import Net
 
-__all__ = ["Folded", "channel_affine", "fold_norms", "use_running_statistics"]
+__all__ = ["Folded", "fold_norms", "norms_as_convolutions", "use_running_statistics"]
 
 _WEIGHTED = ("Convolution", "Deconvolution", "InnerProduct")
-_NORMS = ("BatchNorm", "BN")
-
-Affine = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -34,17 +38,19 @@ class Folded:
     Attributes:
         message: its NetParameter.
         blobs: parameter blobs by layer name, float32.
-        folded: (layer, the layer that took it in), in net order.
+        folded: (layer, a layer that took it in); behind a Concat, or before several layers, a pair for each.
+        ahead: those of the folded layers that stood before what took them in.
         left: layers that stay though they normalise or scale, each with the reason.
     """
 
     message: Any
     blobs: dict[str, list[np.ndarray]]
     folded: list[tuple[str, str]] = field(default_factory=list)
+    ahead: set[str] = field(default_factory=set)
     left: list[tuple[str, str]] = field(default_factory=list)
 
 
-def fold_norms(net: Net, *, running_statistics: bool = False) -> Folded:
+def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = False) -> Folded:
     """Fold what can be folded of a TEST net whose weights are loaded; the net itself stays as it is.
 
     Blobs keep their names: the weighted layer's top takes the name that the folded layer's top had.
@@ -52,10 +58,12 @@ def fold_norms(net: Net, *, running_statistics: bool = False) -> Folded:
     Args:
         running_statistics: also fold a normalization whose prototxt asks for the batch's own statistics in TEST
             (`use_global_stats: false`), by its stored ones, and let the others use theirs; that changes the numbers.
+        around: fold not only into the one layer right before, but also into all those that a Concat joins, and
+            else into the layers behind.
     """
     message = type(net.message)()
     message.CopyFrom(net.message)
-    folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics)
+    folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics, around)
     folding.run()
     gone = {name for name, _ in folding.result}
     kept = [layer for layer in message.layer if layer.name not in gone]
@@ -67,8 +75,44 @@ def fold_norms(net: Net, *, running_statistics: bool = False) -> Folded:
         message,
         {name: blobs for name, blobs in folding.blobs.items() if name not in gone},
         folding.result,
-        folding.left,
+        folding.ahead,
+        list(folding.left.items()),
     )
+
+
+def norms_as_convolutions(net: Net) -> Folded:
+    """Make each BatchNorm, BN, Scale and Bias of (N, C, H, W) a depthwise 1x1 convolution with bias.
+
+    Of several behind each other the first one, which the others can then be folded into; `folded` names those that
+    changed, each with itself.
+    """
+    message = type(net.message)()
+    message.CopyFrom(net.message)
+    made = Folded(message, net.blobs_by_layer())
+    shared, ends = _shared_layers(net), set()
+    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
+        if not isinstance(layer.module, BatchNorm | BN | Scale | Bias) or len(node.bottoms) != 1:
+            continue
+        bottom = node.bottoms[0]
+        assert bottom is not None
+        shape = net.value_shapes[bottom]
+        affine = channel_affine(layer, made.blobs, shape)
+        if isinstance(affine, str) or len(shape) != 4 or len(node.tops) != 1 or layer.name in shared:
+            continue
+        if bottom in ends:
+            ends.add(node.tops[0])
+            continue
+        ends.add(node.tops[0])
+        param = next(own for own in message.layer if own.name == layer.name)
+        kept = type(param)(name=param.name, type="Convolution", bottom=param.bottom, top=param.top)
+        settings = kept.convolution_param
+        settings.num_output = settings.group = shape[1]
+        settings.kernel_size.append(1)
+        param.CopyFrom(kept)
+        a, b = affine
+        made.blobs[layer.name] = [a.astype(np.float32).reshape(-1, 1, 1, 1), b.astype(np.float32)]
+        made.folded.append((layer.name, layer.name))
+    return made
 
 
 def use_running_statistics(message: Any) -> bool:
@@ -83,131 +127,146 @@ def use_running_statistics(message: Any) -> bool:
 
 class _Folding:
     def __init__(
-        self, net: Net, blobs: dict[str, list[np.ndarray]], params: list[Any], running_statistics: bool
+        self,
+        net: Net,
+        blobs: dict[str, list[np.ndarray]],
+        params: list[Any],
+        running_statistics: bool,
+        around: bool,
     ) -> None:
-        self.net, self.blobs, self.params, self.running_statistics = net, blobs, params, running_statistics
+        self.net, self.blobs, self.params = net, blobs, params
+        self.running_statistics, self.around = running_statistics, around
         self.result: list[tuple[str, str]] = []
-        self.left: list[tuple[str, str]] = []
+        self.ahead: set[str] = set()
+        self.left: dict[str, str] = {}
         self.readers: dict[Value, list[int]] = {}
         for node in net.graph.nodes:
             for value in node.bottoms:
                 if value is not None:
                     self.readers.setdefault(value, []).append(node.index)
         self.shared = _shared_layers(net)
-        # The value that a folded chain ends in, and the weighted layer it begins with.
-        self.ends: dict[Value, int] = {}
+        self.origin: dict[Value, Value] = {}  # the value that became what a folded layer's top was
 
     def run(self) -> None:
-        for node, layer in zip(self.net.graph.nodes, self.net.layers, strict=True):
-            if layer.type in _WEIGHTED and len(node.tops) == 1:
-                self.ends[node.tops[0]] = node.index
-                continue
-            if not isinstance(layer.module, BatchNorm | BN | Scale | Bias) or len(node.bottoms) != 1:
-                continue
-            reason = self._fold(layer)
+        norms = [
+            layer
+            for node, layer in zip(self.net.graph.nodes, self.net.layers, strict=True)
+            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(node.bottoms) == 1
+        ]
+        for layer in norms:
+            reason = self._fold_back(layer)
             if reason:
-                self.left.append((layer.name, reason))
+                self.left[layer.name] = reason
+        if self.around:
+            for layer in reversed(norms):
+                if layer.name in self.left:
+                    self._fold_ahead(layer)
 
-    def _fold(self, layer: NetLayer) -> str:
-        """Fold a layer into the one before it; returns why not, "" if done."""
-        node = self.net.graph.nodes[layer.index]
-        bottom = node.bottoms[0]
+    def _affine(self, layer: NetLayer) -> Affine | str:
+        (bottom,) = self.net.graph.nodes[layer.index].bottoms
         assert bottom is not None
-        affine = channel_affine(layer, self.blobs, self.net.value_shapes[bottom], self.running_statistics)
+        if layer.name in self.shared:
+            return f"the parameters of {layer.name!r} are shared with another layer"
+        return channel_affine(layer, self.blobs, self.net.value_shapes[bottom], self.running_statistics)
+
+    # ------------------------------------------------------------------------------ into what comes before
+
+    def _fold_back(self, layer: NetLayer) -> str:
+        """Fold a layer into what makes its bottom; returns why not, "" if done."""
+        node = self.net.graph.nodes[layer.index]
+        (bottom,) = node.bottoms
+        affine = self._affine(layer)
         if isinstance(affine, str):
             return affine
-        start = self.ends.get(bottom)
-        if start is None:
-            maker = self.net.layers[bottom.node]
+        assert bottom is not None
+        takers = self._makers(bottom, layer.index)
+        if isinstance(takers, str):
+            return takers
+        start = 0
+        for taker, count in takers:
+            part = slice(start, start + count)
+            scale_outputs(taker, self.blobs, (affine[0][part], affine[1][part]), self.params[taker.index])
+            self.result.append((layer.name, taker.name))
+            start += count
+        origin = self.origin.get(bottom, bottom)
+        self.origin[node.tops[0]] = origin
+        self.params[origin.node].top[0] = node.tops[0].blob
+        return ""
+
+    def _makers(self, value: Value, reader: int) -> list[tuple[NetLayer, int]] | str:
+        """The weighted layers whose outputs, so many each, make up a value that one layer alone reads; or why not."""
+        origin = self.origin.get(value, value)
+        maker = self.net.layers[origin.node]
+        joins = maker.type == "Concat" and self.around
+        if not joins and (maker.type not in _WEIGHTED or len(maker.tops) != 1):
             return f"stands behind {maker.name!r} ({maker.type}), which has no weights to take it"
-        target = self.net.layers[start]
-        others = [self.net.layers[i].name for i in self.readers[bottom] if i != layer.index]
+        others = list(self.readers[value])
+        others.remove(reader)
         if others:
-            return f"{', '.join(map(repr, others))} also read(s) {bottom.blob!r}, what {target.name!r} makes"
-        for name in (layer.name, target.name):
-            if name in self.shared:
-                return f"the parameters of {name!r} are shared with another layer"
-        reason = _scale_weights(target, self.blobs, affine, self.params[start])
+            names = ", ".join(dict.fromkeys(repr(self.net.layers[i].name) for i in others))
+            return f"{names} also read(s) {value.blob!r}, what {maker.name!r} makes"
+        if not joins:
+            return self._one_maker(maker, self.net.value_shapes[value])
+        if maker.module is None or maker.module.axis != 1:
+            return f"stands behind {maker.name!r} (Concat), which joins along another axis than the channels"
+        found: list[tuple[NetLayer, int]] = []
+        for bottom in self.net.graph.nodes[maker.index].bottoms:
+            assert bottom is not None
+            part = self._makers(bottom, maker.index)
+            if isinstance(part, str):
+                return f"stands behind {maker.name!r} (Concat), whose {bottom.blob!r} cannot take its part: it {part}"
+            found += part
+        return found
+
+    def _one_maker(self, maker: NetLayer, shape: tuple[int, ...]) -> list[tuple[NetLayer, int]] | str:
+        if maker.name in self.shared:
+            return f"the parameters of {maker.name!r} are shared with another layer"
+        if getattr(maker.module, "axis", 1) != 1:
+            return f"the outputs of {maker.name!r} are not on axis 1"
+        return [(maker, shape[1])]
+
+    # ----------------------------------------------------------------------------- into what comes behind
+
+    def _fold_ahead(self, layer: NetLayer) -> None:
+        """Fold a layer into all that read its top; the reason why not is added to why it could not be folded back."""
+        node = self.net.graph.nodes[layer.index]
+        (bottom,), top = node.bottoms, node.tops[0]
+        affine = self._affine(layer)
+        if isinstance(affine, str):
+            return  # that is the reason already
+        assert bottom is not None
+        readers = [self.net.layers[i] for i in dict.fromkeys(self.readers.get(top, []))]
+        reason = self._cannot_go_ahead(readers, affine, bottom, layer.index)
         if reason:
-            return reason
-        self.result.append((layer.name, target.name))
-        self.ends[node.tops[0]] = start
-        self.params[start].top[0] = node.tops[0].blob
+            self.left[layer.name] += f"; {reason}"
+            return
+        for reader in readers:
+            scale_inputs(reader, self.blobs, affine, self.params[reader.index])
+            self.result.append((layer.name, reader.name))
+            names = self.params[reader.index].bottom
+            names[:] = [bottom.blob if name == top.blob else name for name in names]
+        self.readers[bottom] = [i for i in self.readers[bottom] if i != layer.index] + [r.index for r in readers]
+        self.ahead.add(layer.name)
+        del self.left[layer.name]
+
+    def _cannot_go_ahead(self, readers: Sequence[NetLayer], affine: Affine, bottom: Value, index: int) -> str:
+        if not readers:
+            return "what it makes is an output of the net"
+        shape = self.net.value_shapes[bottom]
+        for reader in readers:
+            if reader.type not in _WEIGHTED or len(reader.bottoms) != 1:
+                return f"behind it {reader.name!r} ({reader.type}) has no weights to take it either"
+            if reader.name in self.shared:
+                return f"behind it, the parameters of {reader.name!r} are shared with another layer"
+            reason = cannot_scale_inputs(reader, affine, shape)
+            if reason:
+                return f"behind it, {reason}"
+            for node in self.net.graph.nodes[index + 1 : reader.index]:
+                if any(top.blob == bottom.blob for top in node.tops):
+                    return f"{node.name!r} changes {bottom.blob!r} in place before {reader.name!r} would read it"
         return ""
 
 
 def _shared_layers(net: Net) -> set[str]:
     owners = {id(slot.owner) for layer in net.layers for slot in layer.slots if slot.owner is not None}
     return {layer.name for layer in net.layers for slot in layer.slots if slot.owner is not None or id(slot) in owners}
-
-
-def channel_affine(
-    layer: NetLayer,
-    blobs: Mapping[str, list[np.ndarray]],
-    shape: tuple[int, ...],
-    running_statistics: bool = False,
-) -> Affine | str:
-    """a and b of y = a x + b, each (C) float64, of a BatchNorm, BN, Scale or Bias; or why it is none.
-
-    Args:
-        blobs: by layer name, in the layer's own arrangement.
-        shape: of the bottom; the channels are axis 1.
-    """
-    own = [np.asarray(blob, np.float64).reshape(-1) for blob in blobs.get(layer.name, [])]
-    module = layer.module
-    if isinstance(module, BatchNorm):
-        if module.uses_batch_statistics and not running_statistics:
-            return "use_global_stats: false makes it normalise by the batch in TEST too"
-        return _from_statistics(dict(zip(module.blob_names, own, strict=True)), module.layout == "bvlc", module.eps)
-    if isinstance(module, BN):
-        parts = dict(zip(module.blob_names, own, strict=True))
-        if module.keeps_statistics:
-            return _from_statistics(parts | {"bias": parts["shift"]}, False, module.eps)
-        if not module.folded:
-            return "ENet's BN in LEARN mode normalises by the batch and stores no statistics"
-        return parts["scale"], parts["shift"]
-    if module is None or module.axis != 1 or len(shape) < 2 or own[0].size != shape[1]:
-        return "does not scale by one value a channel (axis 1)"
-    if isinstance(module, Bias):
-        return np.ones_like(own[0]), own[0]
-    return own[0], own[1] if len(own) > 1 else np.zeros_like(own[0])
-
-
-def _from_statistics(parts: dict[str, np.ndarray], is_sum: bool, eps: float) -> Affine:
-    mean, variance = parts["mean"], parts["variance"]
-    if is_sum:
-        factor = parts["factor"][0]
-        mean, variance = (mean / factor, variance / factor) if factor else (mean * 0, variance * 0)
-    a = parts.get("scale", np.ones_like(mean)) / np.sqrt(variance + eps)
-    return a, parts.get("bias", np.zeros_like(mean)) - mean * a
-
-
-def _scale_weights(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Affine, param: Any) -> str:
-    """Put a and b into a layer's blobs and its parameters; returns why not."""
-    a, b = affine
-    weight, *rest = blobs[layer.name]
-    module: Any = layer.module
-    if module.axis != 1:
-        return f"the outputs of {layer.name!r} are not on axis 1"
-    if layer.type == "InnerProduct":
-        settings, outputs = param.inner_product_param, param.inner_product_param.num_output
-        if len(a) != outputs:
-            return f"{layer.name!r} has {outputs} outputs, this layer {len(a)} channels"
-        scaled = weight * (a if module.transpose else a[:, None])
-    else:
-        settings = param.convolution_param
-        spatial = (1,) * (weight.ndim - 2)
-        if layer.type == "Convolution":
-            scaled = weight * a.reshape(-1, 1, *spatial)
-        else:
-            # (C_in, C_out / group, k...): input channels of group g make the outputs of group g.
-            groups, inside = module.group, weight.shape[1]
-            each = np.repeat(a.reshape(groups, inside), weight.shape[0] // groups, axis=0)
-            scaled = weight * each.reshape(*each.shape, *spatial)
-    bias = b + (a * rest[0].astype(np.float64) if rest else 0)
-    if not rest and not b.any():
-        blobs[layer.name] = [scaled.astype(np.float32)]
-        return ""
-    settings.ClearField("bias_term")
-    blobs[layer.name] = [scaled.astype(np.float32), bias.astype(np.float32)]
-    return ""

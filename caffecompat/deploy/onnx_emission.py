@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +30,14 @@ class Note:
         text: what was done, and why.
         exact: whether the numbers stay what they were, but for rounding.
         effect: what was measured on the layer alone; empty until then.
+        worst: the largest difference measured, a share of the largest value.
     """
 
     layer: str
     text: str
     exact: bool = True
     effect: str = ""
+    worst: float = 0.0
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Emission:
         bottom_shapes, top_shapes: static shapes.
         parameters: the blobs by their attribute names.
         target: "dpu", "tidl" or "".
+        limits: the constants of the target's table; empty without a target.
         options: further wishes (see ExportOptions).
         notes: what to tell in the report.
     """
@@ -64,6 +67,7 @@ class Emission:
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     parameter_names: dict[str, str] = field(default_factory=dict)
     target: str = ""
+    limits: Mapping[str, Any] = field(default_factory=dict)
     options: Any = None
     notes: list[Note] = field(default_factory=list)
 

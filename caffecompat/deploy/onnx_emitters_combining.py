@@ -32,10 +32,12 @@ def eltwise(e: Emission) -> None:
     m, values = e.module, list(e.bottoms)
     op = {"SUM": "Add", "PROD": "Mul", "MAX": "Max"}[m.operation]
     if m.operation == "SUM":
-        if len(values) == 2 and m.coeffs == [1.0, -1.0]:
+        if len(values) == 2 and m.coeffs == [1.0, -1.0] and not e.target:
             op = "Sub"
         else:
             values = [e.scaled(value, coeff, 0) for value, coeff in zip(values, m.coeffs, strict=True)]
+            if e.target and any(coeff != 1 for coeff in m.coeffs):
+                e.note("coefficients other than 1 became Mul with constants")
     total = values[0]
     for at, value in enumerate(values[1:], 2):
         total = e.op(op, total, value, to=e.tops[0] if at == len(values) else None)
@@ -81,8 +83,15 @@ def _operand(e: Emission, blob: str) -> str:
 
 @emits("Softmax")
 def softmax(e: Emission) -> None:
-    """Softmax."""
-    e.op("Softmax", e.bottoms[0], to=e.tops[0], axis=e.module.axis)
+    """Softmax; for TIDL, which has it along width and height alone, with the axis in the place of the last."""
+    axis, rank = e.module.axis % len(e.shape), len(e.shape)
+    if e.target != "tidl" or axis == rank - 1 or (axis, rank) == (2, 4):
+        e.op("Softmax", e.bottoms[0], to=e.tops[0], axis=e.module.axis)
+        return
+    order = [*range(axis), *range(axis + 1, rank), axis]
+    turned = e.op("Softmax", e.op("Transpose", e.bottoms[0], perm=order), axis=rank - 1)
+    e.op("Transpose", turned, to=e.tops[0], perm=[order.index(at) for at in range(rank)])
+    e.note(f"softmax along axis {axis} of {rank} stands between two transposes: TIDL has it along width and height")
 
 
 @emits("ArgMax")

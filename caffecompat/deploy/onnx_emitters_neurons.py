@@ -8,8 +8,6 @@ import numpy as np
 
 from caffecompat.deploy.onnx_emission import Cannot, Emission, emits
 
-DPU_SLOPE = 26 / 256  # the only slope that the DPU computes (dpu_op_filter.py, filter_leaky_relu)
-
 
 @emits("ReLU")
 def relu(e: Emission) -> None:
@@ -18,10 +16,11 @@ def relu(e: Emission) -> None:
     if not slope:
         e.op("Relu", e.bottoms[0], to=e.tops[0])
         return
-    if e.target == "dpu" and slope != DPU_SLOPE:
+    known = e.limits.get("leaky_slope", slope)
+    if slope != known:
         if e.options.dpu_leaky:
-            e.note(f"slope {slope:g} became the DPU's 26/256 = {DPU_SLOPE:g}; fine-tune with it", exact=False)
-            slope = DPU_SLOPE
+            e.note(f"slope {slope:g} became the DPU's 26/256 = {known:g}; fine-tune with it", exact=False)
+            slope = known
         else:
             e.note(f"slope {slope:g} stays, so it runs on the CPU: the DPU knows 26/256 alone (--dpu-leaky sets it)")
     e.op("LeakyRelu", e.bottoms[0], to=e.tops[0], alpha=float(slope))

@@ -20,21 +20,34 @@ LOWEST = float(np.finfo(np.float32).min)
 @emits("Convolution", "ConvolutionFixed")
 def convolution(e: Emission) -> None:
     """Conv, one for each bottom."""
+    _convolve(e, "Conv")
+
+
+def _convolve(e: Emission, op: str) -> None:
+    """Conv or ConvTranspose, one for each bottom; for the DPU without groups but those of one channel."""
     m = e.module
     for bottom, top, shape, made in zip(e.bottoms, e.tops, e.bottom_shapes, e.top_shapes, strict=True):
-        channels = shape[m.axis]
-        if e.target == "dpu" and 1 < m.group < channels:
-            _split_groups(e, bottom, top, channels)
+        channels, group = shape[m.axis], m.group
+        weights = [e.parameter("weight")] if e.target != "dpu" or group in (1, channels) else []
+        if not weights and not e.options.dpu_dense:
+            _split_groups(e, op, bottom, top, channels)
             continue
-        weights = [e.parameter("weight")] + ([e.parameter("bias")] if m.bias is not None else [])
-        attributes: dict[str, Any] = {
-            "kernel_shape": list(m.kernel),
-            "strides": list(m.stride),
-            "pads": [*m.pad, *m.pad],
-            "dilations": list(m.dilation),
-            "group": m.group,
-        }
-        _batched(e, "Conv", bottom, weights, shape, made, top, attributes)
+        if not weights:
+            weights, group = [e.const(_dense(e.parameters["weight"], group, op), what="dense_weight")], 1
+            e.note(f"group {m.group} became a dense {op} with zeros: the DPU has no groups between 1 and the channels")
+        weights += [e.parameter("bias")] if m.bias is not None else []
+        _batched(e, op, bottom, weights, shape, made, top, _attributes(m, group))
+
+
+def _attributes(module: Any, group: int) -> dict[str, Any]:
+    """Of Conv and ConvTranspose."""
+    return {
+        "kernel_shape": list(module.kernel),
+        "strides": list(module.stride),
+        "pads": [*module.pad, *module.pad],
+        "dilations": list(module.dilation),
+        "group": group,
+    }
 
 
 def _batched(
@@ -56,45 +69,43 @@ def _batched(
     e.reshape(e.op(op, flat, *weights, **attributes), made, top)
 
 
-def _split_groups(e: Emission, bottom: str, top: str, channels: int) -> None:
+def _split_groups(e: Emission, op: str, bottom: str, top: str, channels: int) -> None:
+    """A convolution of each slice of the channels, joined."""
     m = e.module
     weight, parts = e.parameters["weight"], []
-    each, outputs = channels // m.group, weight.shape[0] // m.group
+    each, rows = channels // m.group, weight.shape[0] // m.group
     for group in range(m.group):
         part = e.slice(bottom, [group * each], [(group + 1) * each], [1])
-        own = slice(group * outputs, (group + 1) * outputs)
-        inputs = [e.const(weight[own], what=f"weight_{group}")]
+        inputs = [e.const(weight[group * rows : (group + 1) * rows], what=f"weight_{group}")]
         if m.bias is not None:
-            inputs.append(e.const(e.parameters["bias"][own], what=f"bias_{group}"))
-        pads = [*m.pad, *m.pad]
-        parts.append(
-            e.op(
-                "Conv", part, *inputs, kernel_shape=list(m.kernel), strides=list(m.stride), pads=pads,
-                dilations=list(m.dilation),
-            )
-        )  # fmt: skip
+            outputs = e.parameters["bias"].size // m.group
+            inputs.append(e.const(e.parameters["bias"][group * outputs : (group + 1) * outputs], what=f"bias_{group}"))
+        parts.append(e.op(op, part, *inputs, **_attributes(m, 1)))
     e.op("Concat", *parts, to=top, axis=1)
-    e.note(f"group {m.group} became {m.group} convolutions of slices: the DPU has no groups between 1 and the channels")
+    e.note(
+        f"group {m.group} became {m.group} {op}s of slices, joined: the DPU has no groups between 1 and the channels "
+        "(--dpu-dense writes one with zeros)"
+    )
+
+
+def _dense(weight: np.ndarray, groups: int, op: str) -> np.ndarray:
+    """The weights (O, I / groups, ...) of Conv or (I, O / groups, ...) of ConvTranspose without groups."""
+    rows, inside = weight.shape[0] // groups, weight.shape[1]
+    dense = np.zeros((weight.shape[0], inside * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        own = slice(group * rows, (group + 1) * rows)
+        dense[own, group * inside : (group + 1) * inside] = weight[own]
+    return dense
 
 
 @emits("Deconvolution", "DeconvolutionFixed")
 def deconvolution(e: Emission) -> None:
     """ConvTranspose, or Resize for a bilinear one where the target wants that."""
-    m = e.module
     if e.target:
-        factor = bilinear_factor(m, e.parameters, e.shape)
+        factor = bilinear_factor(e.module, e.parameters, e.shape)
         if factor and emit_resize_for(e, factor):
             return
-    weights = [e.parameter("weight")] + ([e.parameter("bias")] if m.bias is not None else [])
-    attributes: dict[str, Any] = {
-        "kernel_shape": list(m.kernel),
-        "strides": list(m.stride),
-        "pads": [*m.pad, *m.pad],
-        "dilations": list(m.dilation),
-        "group": m.group,
-    }
-    for bottom, top, shape, made in zip(e.bottoms, e.tops, e.bottom_shapes, e.top_shapes, strict=True):
-        _batched(e, "ConvTranspose", bottom, weights, shape, made, top, attributes)
+    _convolve(e, "ConvTranspose")
 
 
 @emits("Im2col")
@@ -104,14 +115,7 @@ def im2col(e: Emission) -> None:
     for bottom, top, shape, made in zip(e.bottoms, e.tops, e.bottom_shapes, e.top_shapes, strict=True):
         channels, count = shape[m.axis], math.prod(m.kernel)
         unit = np.tile(np.eye(count, dtype=np.float32), (channels, 1)).reshape(channels * count, 1, *m.kernel)
-        attributes: dict[str, Any] = {
-            "kernel_shape": list(m.kernel),
-            "strides": list(m.stride),
-            "pads": [*m.pad, *m.pad],
-            "dilations": list(m.dilation),
-            "group": channels,
-        }
-        _batched(e, "Conv", bottom, [e.const(unit, what="windows")], shape, made, top, attributes)
+        _batched(e, "Conv", bottom, [e.const(unit, what="windows")], shape, made, top, _attributes(m, channels))
 
 
 @emits("Pooling")
@@ -215,8 +219,8 @@ def _means(
 
 def _global_average(e: Emission, bottom: str, to: str | None) -> str:
     n, c, h, w = e.shape
-    if e.target == "tidl" and h * w > 1024:
-        e.note(f"a mean over {h} x {w} became a MatMul: TIDL's GlobalAveragePool takes at most 1024 values")
+    if h * w > (most := e.limits.get("mean_plane", math.inf)):
+        e.note(f"a mean over {h} x {w} became a MatMul: TIDL's GlobalAveragePool takes at most {most} values")
         sums = e.op("MatMul", e.reshape(bottom, (n, c, h * w)), e.const(np.full((h * w, 1), 1 / (h * w)), what="mean"))
         return e.reshape(sums, (n, c, 1, 1), to)
     return e.op("GlobalAveragePool", bottom, to=to)

@@ -43,6 +43,8 @@ class GraphBuilder:
         opset: whose forms of the operators to use.
         nodes: in the order of computation.
         constants: the values known now, by name; those that nodes read become initialisers.
+        layer: whose nodes are being made; "" where they only give a value its name.
+        owners: the layer of each node, by node name.
     """
 
     def __init__(self, opset: int) -> None:
@@ -50,9 +52,12 @@ class GraphBuilder:
         self.opset = opset
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
+        self.layer = ""
+        self.owners: dict[str, str] = {}
         self._values: set[str] = set()
         self._node_names: set[str] = set()
         self._aliases: dict[str, str] = {}
+        self._renamed: dict[str, str] = {}  # by `finish`
         self._pooled: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def reserve(self, names: Sequence[str]) -> None:
@@ -74,6 +79,7 @@ class GraphBuilder:
             **given,
         )
         self.nodes.append(node)
+        self.owners[node.name] = self.layer
 
     def constant(self, values: np.ndarray, wish: str) -> str:
         """The name of a known value; small ones that are equal share it."""
@@ -98,6 +104,11 @@ class GraphBuilder:
             name = self._aliases[name]
         return name
 
+    def final_name(self, name: str) -> str:
+        """What a value is called once the graph is finished."""
+        root = self.resolve(name)
+        return self._renamed.get(root, root)
+
     def known(self, name: str) -> np.ndarray | None:
         """The value, where it is known already."""
         return self.constants.get(self.resolve(name))
@@ -109,8 +120,9 @@ class GraphBuilder:
             inputs, outputs: of the graph.
             plain: blob names; an alias among them replaces a name that is none.
         """
+        self.layer = ""
         blobs = set(plain)
-        renamed: dict[str, str] = {}
+        renamed = self._renamed
         made = {output for node in self.nodes for output in node.output}
         for name in self._aliases:
             root = self.resolve(name)

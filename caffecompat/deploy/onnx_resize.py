@@ -11,9 +11,6 @@ from caffecompat.deploy.onnx_emission import Emission, Shape
 
 __all__ = ["bilinear_factor", "emit_resize_for", "resize"]
 
-# Factors at which the targets resize bilinearly with pixel centres at half.
-_FACTORS = {"dpu": (2, 4), "tidl": tuple(2**power for power in range(1, 11))}
-
 
 def resize(e: Emission, value: str, shape: Shape, mode: str, coordinates: str, to: str | None = None) -> str:
     """A value in a new size of its last two axes.
@@ -66,8 +63,9 @@ def bilinear_factor(module: Any, parameters: dict[str, np.ndarray], shape: Shape
 
 def emit_resize_for(e: Emission, factor: int) -> bool:
     """Write a bilinear Deconvolution as the target's Resize; False where the target has none for the factor."""
-    if factor not in _FACTORS[e.target] or len(e.bottoms) != 1:
-        e.note(f"upsampling by {factor} stays a ConvTranspose: {e.target.upper()} resizes by {_FACTORS[e.target]} only")
+    factors = e.limits["bilinear_factors"]
+    if factor not in factors or len(e.bottoms) != 1:
+        e.note(f"upsampling by {factor} stays a ConvTranspose: {e.target.upper()} resizes by {factors} only")
         return False
     resize(e, e.bottoms[0], e.top_shapes[0], "linear", "half_pixel", e.tops[0])
     e.note(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat.deploy.deploy_net import deploy_net
+from caffecompat.deploy.fold_norm import use_running_statistics
 from caffecompat.deploy.target_facts import layer_facts
 from caffecompat.deploy.target_table import Judgement, TargetTable
 from caffecompat.net import Net
@@ -36,11 +37,13 @@ class TargetReport:
     Attributes:
         layers: those of the deployed net in order, then those that deployment leaves out.
         notes: what was done to get from a net that trains to one that is deployed.
+        model: of an ONNX model as a whole, where there is one.
     """
 
     table: TargetTable
     layers: list[CheckedLayer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    model: Judgement | None = None
 
     def of(self, verdict: str) -> list[CheckedLayer]:
         return [layer for layer in self.layers if layer.verdict == verdict]
@@ -62,6 +65,7 @@ def check_net(
     message = pb.NetParameter()
     message.CopyFrom(deployed.message)
     _keep_learning_rates(message, document)
+    use_running_statistics(message)
     # Without its data layers a net's text may no longer tell of which fork it is.
     standing = dataclasses.replace(NetDocument.from_message(message, document.path), dialect=document.dialect)
     net = Net(standing, pb.TEST, log=False)

@@ -163,9 +163,32 @@ def _eltwise(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequ
     }
 
 
-def _relu(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+def _affine(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``channelwise``: one value a channel (axis 1); ``by_batch``: the statistics are each batch's own, in TEST too."""
+    blob = next((getattr(module, name) for name in ("scale", "bias", "mean") if hasattr(module, name)), None)
+    channels = shapes[0][1] if len(shapes[0]) > 1 else 0
+    plain = layer.type in ("BatchNorm", "BN") or (module.axis == 1 and blob is not None and blob.numel() == channels)
+    if layer.type == "BN":
+        by_batch = not module.keeps_statistics and not module.folded
+    else:
+        by_batch = bool(getattr(module, "uses_batch_statistics", False))
+    return {"channelwise": plain, "by_batch": by_batch}
+
+
+def _power(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``power``, ``scale``, ``shift``."""
+    param = layer.param.power_param
+    return {"power": param.power, "scale": param.scale, "shift": param.shift}
+
+
+def _python(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``translated``: it is one that is known here, so that it has a form in other files."""
+    return {"translated": module.own is not None and not module.own.drops}
+
+
+def _relu(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
     """``slope`` below 0."""
-    return {"slope": float(layer.param.relu_param.negative_slope)}
+    return {"slope": float(module.slope)}
 
 
 def _axis(parameter: str) -> _More:
@@ -200,6 +223,9 @@ def _reorder(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequ
 
 _MORE: dict[str, _More] = {
     "ArgMax": _argmax,
+    "BN": _affine,
+    "BatchNorm": _affine,
+    "Bias": _affine,
     "Concat": _axis("concat_param"),
     "Convolution": _convolution,
     "Deconvolution": _convolution,
@@ -208,8 +234,12 @@ _MORE: dict[str, _More] = {
     "Flatten": _reorder,
     "Interp": _resize,
     "Pooling": _pooling,
+    "Power": _power,
+    "Python": _python,
     "ReLU": _relu,
+    "ReLU6": _relu,
     "Reshape": _reorder,
+    "Scale": _affine,
     "Slice": _axis("slice_param"),
     "Softmax": _axis("softmax_param"),
 }

@@ -5,13 +5,18 @@ A table is JSON::
     {"target": "dpu", "version": "3.5", "title": ..., "extends": "dpu-3.0" (optional),
      "documents": {"A2": "title, address"},
      "constants": {"icp": 16},
-     "layers": {"Convolution": [case, ...], "BN": "BatchNorm"},
-     "otherwise": case}
+     "limits": {"dense convolution": [limit, ...]},
+     "layers": {"Convolution": [case, ...], "BN": "BatchNorm", "otherwise": [case]},
+     "operators": {"Conv": [case, ...], ..., "otherwise": [case]},
+     "model": [case]}
 
+``layers`` judges layers of a net by the facts of ``target_facts``, ``operators`` the nodes of an ONNX graph and
+``model`` the graph as a whole by those of ``target_operators``; "otherwise" stands for types that are not listed.
 A case is ``{"when": condition, "verdict": ..., "text": ..., "source": "A2", "limits": [limit, ...]}``; the first whose
-condition holds judges the layer. A limit is ``{"need": condition, "else": verdict or "warn", "text", "source"}``.
-Conditions are Python's comparisons, ``and``/``or``/``not``/``in`` and arithmetic over the facts of a layer (see
-``target_facts``) and the constants; texts name facts in braces.
+condition holds judges. A limit is ``{"need": condition, "else": verdict or "warn", "text", "source"}``, or the name of
+a list of them under ``limits``; without a source it has the case's. A case with ``"replaced": true`` is one whose
+operators the target's tools replace by their own. Conditions are Python's comparisons, ``and``/``or``/``not``/``in``
+and arithmetic over the facts and the constants; texts name facts in braces.
 """
 
 from __future__ import annotations
@@ -53,11 +58,13 @@ class Judgement:
         verdict: one of `VERDICTS`.
         reasons: (text, source), the source a key of the table's documents.
         warned: limits that do not change the verdict, likewise.
+        replaced: the target's tools put their own operators in the place of the layer's.
     """
 
     verdict: str
     reasons: list[tuple[str, str]] = field(default_factory=list)
     warned: list[tuple[str, str]] = field(default_factory=list)
+    replaced: bool = False
 
 
 @dataclass
@@ -69,15 +76,14 @@ class TargetTable:
     title: str
     documents: dict[str, str]
     constants: dict[str, Any]
+    limits: dict[str, list[dict[str, Any]]]
     layers: dict[str, Any]
-    otherwise: dict[str, Any]
+    operators: dict[str, Any]
+    model: list[dict[str, Any]]
 
     def cases(self, kind: str) -> list[dict[str, Any]]:
         """The cases of a layer type, that of the types that are not listed included."""
-        cases = self.layers.get(kind, [])
-        while isinstance(cases, str):
-            cases = self.layers[cases]
-        return [*cases, self.otherwise]
+        return _cases(self.layers, kind)
 
     def judge(self, facts: Facts) -> Judgement:
         """The verdict on a layer from its facts.
@@ -85,12 +91,28 @@ class TargetTable:
         Raises:
             TargetError: the table asks for something that is no fact of this layer.
         """
+        return self._judge(self.cases(facts["type"]), facts)
+
+    def judge_operator(self, facts: Facts) -> Judgement:
+        """The verdict on a node of an ONNX graph; errors as of `judge`."""
+        return self._judge(_cases(self.operators, facts["type"]), facts)
+
+    def judge_model(self, facts: Facts) -> Judgement:
+        """The verdict on an ONNX model as a whole; errors as of `judge`."""
+        return self._judge(self.model, facts)
+
+    def limits_of(self, case: dict[str, Any]) -> list[dict[str, Any]]:
+        """The limits of a case, those included that it names."""
+        named = case.get("limits", ())
+        return [limit for entry in named for limit in (self.limits[entry] if isinstance(entry, str) else [entry])]
+
+    def _judge(self, cases: list[dict[str, Any]], facts: Facts) -> Judgement:
         known = {**self.constants, **facts}
-        for case in self.cases(facts["type"]):
+        for case in cases:
             if evaluate(case.get("when", "True"), known):
                 break
-        judgement = Judgement(case["verdict"])
-        for limit in case.get("limits", ()):
+        judgement = Judgement(case["verdict"], replaced=case.get("replaced", False))
+        for limit in self.limits_of(case):
             if evaluate(limit["need"], known):
                 continue
             said = (limit["text"].format_map(known), limit.get("source", case.get("source", "")))
@@ -102,6 +124,13 @@ class TargetTable:
         if not judgement.reasons:
             judgement.reasons.append((case["text"].format_map(known), case.get("source", "")))
         return judgement
+
+
+def _cases(section: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    cases = section.get(kind, [])
+    while isinstance(cases, str):
+        cases = section[cases]
+    return [*cases, *section["otherwise"]]
 
 
 def evaluate(condition: str, known: Facts) -> Any:
@@ -155,6 +184,11 @@ def load_table(target: str, version: str | None = None) -> TargetTable:
     if name not in matching:
         versions = [other.partition("-")[2] for other in matching]
         raise TargetError(f"target {target!r} has no version {version!r}; there are {', '.join(versions)}")
+    return _table(name)
+
+
+@cache
+def _table(name: str) -> TargetTable:
     return TargetTable(**_read(name))
 
 
@@ -165,7 +199,7 @@ def _read(name: str) -> dict[str, Any]:
         return dict(table)
     merged = _read(base)
     for key, value in table.items():
-        merged[key] = {**merged[key], **value} if key in ("documents", "constants", "layers") else value
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
     return merged
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from importlib.resources import files
@@ -26,23 +25,36 @@ def test_the_newest_stands_first() -> None:
 def test_a_table_is_well_made(target: str, version: str) -> None:
     table = load_table(target, version)
     assert (table.target, table.version) == (target, version)
-    for kind in table.layers:
-        cases = table.cases(kind)
-        for case in cases:
-            _check_case(table, case)
-        assert any("when" not in case for case in cases[:-1]) or kind in ("Deconvolution",), (
-            f"{kind}: the last case of a listed type takes all"
-        )
+    for section in (table.layers, table.operators, {"otherwise": table.model}):
+        for kind, cases in section.items():
+            if isinstance(cases, str):
+                assert cases in section
+                continue
+            for case in cases:
+                _check_case(table, case)
+            assert "when" not in cases[-1] or "when" not in section["otherwise"][-1]
+            assert all("when" in case for case in cases[:-1]), f"{kind}: a case that nothing reaches"
+    used = {name for section in (table.layers, table.operators) for cases in section.values() if isinstance(cases, list)
+            for case in cases for name in case.get("limits", ()) if isinstance(name, str)}  # fmt: skip
+    assert used == set(table.limits)
 
 
 def _check_case(table: TargetTable, case: dict) -> None:
+    assert set(case) <= {"when", "verdict", "text", "source", "limits", "replaced"}
     assert case["verdict"] in VERDICTS and case["source"] in table.documents and case["text"]
-    ast.parse(case.get("when", "True"), mode="eval")
-    for limit in case.get("limits", ()):
+    _check_condition(case.get("when", "True"))
+    for limit in table.limits_of(case):
         assert set(limit) <= {"need", "else", "text", "source"}
         assert limit["else"] in (*VERDICTS, "warn")
         assert limit.get("source", case["source"]) in table.documents
-        ast.parse(limit["need"], mode="eval")
+        _check_condition(limit["need"])
+
+
+def _check_condition(condition: str) -> None:
+    try:
+        evaluate(condition, {})
+    except TargetError as problem:
+        assert "is no condition" not in str(problem)  # a fact that is missing here is none
 
 
 def test_files_are_json_and_packed() -> None:
