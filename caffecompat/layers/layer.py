@@ -94,12 +94,14 @@ class Layer(nn.Module):
         Without a filler it holds zeros, as Caffe's default constant filler gives.
         `learned` False is for statistics that backward never touches.
         """
-        blob = nn.Parameter(torch.empty(shape), requires_grad=learned)
+        values = torch.zeros(shape) if filler is None else torch.empty(shape)
+        blob = nn.Parameter(values, requires_grad=learned)
         self.register_parameter(name, blob)
         self.blob_names.append(name)
-        self._unfilled[name] = filler
-        if self.context.fill:
-            self.fill_blobs()
+        if filler is not None:
+            self._unfilled[name] = filler
+            if self.context.fill:
+                self.fill_blobs()
         return blob
 
     @torch.no_grad()
@@ -110,9 +112,8 @@ class Layer(nn.Module):
             LayerError: a filler does not suit its blob.
         """
         for name, filler in self._unfilled.items():
-            blob = getattr(self, name)
             try:
-                _ = blob.zero_() if filler is None else fill(blob, filler)
+                fill(getattr(self, name), filler)
             except FillerError as error:
                 raise LayerError(f"{name}: {error}") from None
         self._unfilled.clear()

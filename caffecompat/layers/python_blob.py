@@ -182,7 +182,6 @@ class BlobList:
             raise LayerError("self.blobs.add_blob belongs into setup: a net's parameters are fixed once it is made")
         name = f"blob{len(self._blobs)}"
         self._module.add_blob(name, tuple(operator.index(size) for size in shape))
-        self._module.fill_blobs()  # setup may write into it next
         self._blobs.append(ParameterBlob(self._module, name))
 
     def push(self) -> None:
