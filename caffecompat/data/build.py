@@ -25,7 +25,7 @@ from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.database import DatabaseError, DatabaseWriter, open_database
 
-__all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "build_database"]
+__all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "build_database", "publish", "workshop"]
 
 _BATCH_RECORDS = 1000
 _BATCH_BYTES = 64 << 20
@@ -98,11 +98,9 @@ def build_database(
             is not set: what could be made is kept, and the same call later makes only those anew.
         DatabaseError: writing fails (disk full, no permission); the same call later continues.
     """
-    name = os.fspath(out)
-    if os.path.lexists(name):
-        raise BuildError(f"{name} exists already; remove it or choose another name")
+    name = os.fspath(out).rstrip("/")
     started = time.monotonic()
-    with _workshop(name) as folder:
+    with workshop(name) as folder:
         journal = _Journal.load(folder, plan)
         resumed_at = journal.done
         on_start(journal.done)
@@ -114,7 +112,7 @@ def build_database(
             raise BuildError(_describe_bad(journal.bad, plan, name))
         for extra, text in plan.extras.items():
             (folder / "out" / extra).write_text(text, encoding="utf-8")
-        _publish(folder, name)
+        publish(folder, name)
     return BuildReport(len(plan.keys) - len(journal.bad), journal.bad, resumed_at, time.monotonic() - started)
 
 
@@ -217,8 +215,18 @@ class _Journal:
 
 
 @contextlib.contextmanager
-def _workshop(name: str) -> Iterator[Path]:
-    """The folder ``<out>.partial``, locked; removed when the build is done, kept when it is not."""
+def workshop(name: str, *, emptied: bool = False) -> Iterator[Path]:
+    """The folder ``<out>.partial``, locked; removed in the end, but kept where a journal tells how a build goes on.
+
+    Args:
+        name: <out>, without a slash at its end.
+        emptied: throw away what an earlier build left.
+
+    Raises:
+        BuildError: <out> exists, is being made at this moment, or the folder cannot be made.
+    """
+    if os.path.lexists(name):
+        raise BuildError(f"{name} exists already; remove it or choose another name")
     folder = Path(name + ".partial")
     try:
         folder.mkdir(exist_ok=True)
@@ -227,6 +235,9 @@ def _workshop(name: str) -> Iterator[Path]:
         raise BuildError(f"cannot make {folder}: {error.strerror}") from None
     with lock:
         _lock(lock.fileno(), name)
+        if emptied:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            (folder / "journal.json").unlink(missing_ok=True)
         try:
             yield folder
         except BaseException:
@@ -249,8 +260,8 @@ def _lock(descriptor: int, name: str) -> None:
         return  # a file system without locks
 
 
-def _publish(folder: Path, name: str) -> None:
-    """Make the finished database appear under its name, all at once and for good."""
+def publish(folder: Path, name: str) -> None:
+    """Make the finished database, ``out`` in its workshop, appear under its name, all at once and for good."""
     for directory, _, files in os.walk(folder / "out"):
         for path in (directory, *(os.path.join(directory, file) for file in files)):
             _fsync(path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
+from caffecompat.data.build import publish, workshop
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.database import DatabaseWriter, open_database
 from caffecompat.formats.datum import Datum, encode_datum
@@ -49,7 +52,7 @@ class FeatureWriter:
         self._waiting = []
         self._on_records(self.count)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write the rest; as Caffe does, the count is told again where nothing is left."""
         if self._waiting:
             self.flush()
@@ -70,6 +73,8 @@ def extract_features(
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Run a net over its data and keep blobs.
+
+    The databases appear under their names when all are whole; until then they grow in ``<database>.partial``.
 
     Args:
         net: with data layers of its own; its in-place layers are seen as in Caffe, where a blob holds its last value.
@@ -93,16 +98,24 @@ def extract_features(
             raise CaffeCompatError(f"blob {name!r} of shape {shape} does not fit into Datums (1 to 4 axes)")
     if not any(layer.source is not None for layer in net.layers):
         raise CaffeCompatError(f"the network {net.name!r} has no data layer; give one that reads its own data")
-    writers = {}
-    for name, path in datasets.items():
-        on_open(os.fspath(path))
-        writers[name] = FeatureWriter(
-            open_database(path, backend, "w"), lambda count, name=name: on_records(name, count)  # type: ignore[misc]
-        )  # fmt: skip
-    for batch in range(batches):
-        interpreter.forward()
-        for name, writer in writers.items():
-            writer.add(interpreter.blobs[name].data)
-        on_batch(batch + 1)
-    for writer in writers.values():
-        writer.close()
+    names = {blob: os.fspath(path).rstrip("/") for blob, path in datasets.items()}
+    if len(set(names.values())) < len(names):
+        raise CaffeCompatError(
+            f"each blob needs a database of its own, not twice the same: {', '.join(names.values())}"
+        )
+    with contextlib.ExitStack() as stack:
+        folders, writers = {}, {}
+        for blob, path in names.items():
+            on_open(path)
+            folders[blob] = stack.enter_context(workshop(path, emptied=True))
+            database = stack.enter_context(open_database(folders[blob] / "out", backend, "w"))
+            writers[blob] = FeatureWriter(database, functools.partial(on_records, blob))
+        for batch in range(batches):
+            interpreter.forward()
+            for blob, writer in writers.items():
+                writer.add(interpreter.blobs[blob].data)
+            on_batch(batch + 1)
+        for writer in writers.values():
+            writer.finish()
+        for blob, path in names.items():
+            publish(folders[blob], path)

@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import decode_datum
+from caffecompat.net.interpreter import Interpreter
 from caffecompat.pycaffe import TEST, Net
 
 
@@ -81,3 +82,43 @@ def test_mistakes(trained: list[str], tmp_path: Path, command, words: list[str],
     result = command("extract_features", *trained, *words)
     assert result.status == 2 and message in result.err
     assert not (tmp_path / "db").exists()
+
+
+def test_an_interrupted_run_leaves_no_database(
+    trained: list[str], tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, made = Interpreter.forward, []
+
+    def interrupted(self: Interpreter) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(sorted(path.name for path in tmp_path.iterdir()))
+        forward(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interpreter, "forward", interrupted)
+        result = command("extract_features", *trained, "conv1,ip", f"{tmp_path}/a,{tmp_path}/b", "3", "lmdb")
+    assert result.status == 130 and "Traceback" not in result.err
+    assert made == [["a.partial", "b.partial"]] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_thrown_away(trained: list[str], tmp_path: Path, command) -> None:
+    (tmp_path / "db.partial").mkdir()
+    with open_database(tmp_path / "db.partial" / "out", "lmdb", "a") as database:
+        database.put([(b"9999999999", b"stale")])
+    (tmp_path / "db.partial" / "journal.json").write_text("{}")
+    assert command("extract_features", *trained, "ip", f"{tmp_path}/db/", "1", "lmdb").status == 0
+    with open_database(tmp_path / "db") as database:
+        assert [key for key, _ in database] == [b"%010d" % i for i in range(4)]
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+@pytest.mark.parametrize(("names", "message"), [("old", "old exists already"), ("new,new", "twice the same")])
+def test_no_database_is_written_over(trained: list[str], tmp_path: Path, command, names: str, message: str) -> None:
+    (tmp_path / "old").mkdir()
+    paths = ",".join(f"{tmp_path}/{name}" for name in names.split(","))
+    blobs = ",".join(["conv1", "ip"][: names.count(",") + 1])
+    result = command("extract_features", *trained, blobs, paths, "1", "lmdb")
+    assert result.status == 2 and message in result.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]

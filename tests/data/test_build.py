@@ -178,6 +178,11 @@ def test_an_existing_database_is_never_touched(tmp_path):
     assert len(records(tmp_path / "db")) == 3
 
 
+def test_a_slash_behind_the_name_is_no_part_of_it(tmp_path):
+    build_database(f"{tmp_path}/db/", Plan(KEYS[:3], value, "x"))
+    assert os.listdir(tmp_path) == ["db"]
+
+
 def test_an_error_in_encoding_leaves_no_trace_before_the_first_transaction(tmp_path):
     encode, _ = interrupted(2, ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):
