@@ -21,12 +21,16 @@ from caffecompat.cli.picture_flags import size_of
 
 if TYPE_CHECKING:
     from caffecompat.report.net_comparison import BlobDifference, Measured, ShapeReport, WeightsReport
+    from caffecompat.report.net_diff_words import Told
     from caffecompat.schema import NetDocument
     from caffecompat.schema.diff import NetDiff
 
 HELP = "what changed between two nets, or two solvers"
 
 _PHASES = {"TRAIN": 0, "TEST": 1}
+_SCREEN = 40  # lines that a report has at most, as long as its sentences can be summed up
+_SENTENCES = (24, 16, 12, 10, 8, 6, 4)  # told of a kind, before the rest is summed up: the most that fit a screen
+_ON_A_PAGE = 40
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +48,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class _Findings:
-    """What building both nets tells besides the prototxts."""
+    """What building both nets tells besides the prototxts; `differs`: whether anything is not the same."""
 
     shapes: list[ShapeReport] = field(default_factory=list)
     weights: WeightsReport | None = None
     blobs: list[BlobDifference] | None = None
     notes: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
+    differs: bool = False
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _diff_solvers(args: argparse.Namespace) -> int:
-    from caffecompat.cli.diff_text import Painter, field_lines
+    from caffecompat.cli.diff_text import Printer
+    from caffecompat.report.net_diff_words import field_words
     from caffecompat.schema import open_solver
     from caffecompat.schema.diff import diff_solvers
 
@@ -81,14 +87,13 @@ def _diff_solvers(args: argparse.Namespace) -> int:
     nets = _nets_of(a, args.a), _nets_of(b, args.b)
     offers = [f"caffecompat diff {x} {y}" for x, y in zip(*nets, strict=False) if x != y]
     if args.json:
-        print(json.dumps({"kind": "solver", "fields": [asdict(c) for c in changes], "nets": offers}, indent=1))
+        table = {"kind": "solver", "differs": bool(changes), "fields": [asdict(c) for c in changes], "nets": offers}
+        print(json.dumps(table, indent=1))
         return 1 if changes else 0
-    paint = Painter()
-    print("\n".join([paint("head", f"solvers {args.a} and {args.b}"), *field_lines(changes, paint)]))
-    if not changes:
-        print("  no difference")
-    for offer in offers:
-        print(f"for the nets they name: {offer}")
+    printer = Printer(args.all)
+    lines = [printer.paint("head", f"A {args.a}"), printer.paint("head", f"B {args.b}"), "  two solvers"]
+    lines += printer.lines(field_words(changes)) if changes else ["  no difference"]
+    print("\n".join([*lines, *(f"for the nets they name: {offer}" for offer in offers)]))
     return 1 if changes else 0
 
 
@@ -114,35 +119,52 @@ def _diff_nets(args: argparse.Namespace) -> int:
     phase = _PHASES[args.phase.upper()] if args.phase else None
     diff = diff_nets(a, b, phase)
     found = _look_closer(args, a, b, diff)
-    differs = not diff.empty or any(report.changes for report in found.shapes)
-    differs = differs or any(blob.largest != 0 for blob in found.blobs or ())
+    found.differs = not diff.empty or any(report.changes for report in found.shapes)
+    found.differs |= any(blob.largest != 0 for blob in found.blobs or ())
+    heading = _heading(args, a, b, diff)
     if args.html:
         from caffecompat.formats.atomic import atomic_write
         from caffecompat.report.net_diff_page import diff_page
 
-        lines = _text(args, a, b, diff, found, differs, plain=True)
+        told = _told(args, a, b, diff, found, most=_ON_A_PAGE)
         with atomic_write(args.html) as file:
-            file.write(diff_page(os.fspath(args.a), os.fspath(args.b), diff, lines, found.measured).encode())
+            file.write(diff_page(os.fspath(args.a), os.fspath(args.b), diff, heading[2], told, found.measured).encode())
     if args.json:
-        print(json.dumps(_as_json(diff, found, differs), indent=1))
+        print(json.dumps(_as_json(diff, found), indent=1))
     else:
-        print("\n".join(_text(args, a, b, diff, found, differs)))
+        for most in [None] if args.all else _SENTENCES:
+            lines = _lines(heading, _told(args, a, b, diff, found, most, args.all), args.all, found.differs)
+            if len(lines) <= _SCREEN:
+                break
+        print("\n".join(lines))
         if args.html:
             print(f"wrote {args.html}")
-    return 1 if differs else 0
+    return 1 if found.differs else 0
+
+
+def _lines(heading: list[str], told: list[Told], everything: bool, differs: bool) -> list[str]:
+    """The whole report, as the terminal shows it."""
+    from caffecompat.cli.diff_text import Printer
+
+    printer = Printer(everything)
+    lines = [*(printer.paint("head", line) for line in heading[:2]), *heading[2:]]
+    lines += ([] if differs else ["  no difference"]) + printer.lines(told)
+    return lines + (["(--all shows everything)"] if printer.left_out else [])
 
 
 def _look_closer(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff) -> _Findings:
     """Build both nets, in each phase in which both can be built, and compare shapes and weights."""
-    from caffecompat.report.net_comparison import compare_blobs, compare_shapes, compare_weights, try_measure
+    from caffecompat.report import net_comparison as compare
 
     files = split_commas(args.weights)
     if len(files) > 2:
         raise UsageError(f"caffecompat diff: --weights takes the weights of A, or of A and B; these are {len(files)}")
     found = _Findings()
     failures = []
-    for each in [_PHASES[args.phase.upper()]] if args.phase else [0, 1]:
-        sides = [try_measure(document, each, size_of(args), args.channels) for document in (a, b)]
+    phases = [_PHASES[args.phase.upper()]] if args.phase else [0, 1]
+    alike = not any(map(compare.differs_by_phase, (a, b)))
+    for each in phases[:1] if alike else phases:
+        sides = [compare.try_measure(document, each, size_of(args), args.channels) for document in (a, b)]
         first, second = sides
         if isinstance(first, str) or isinstance(second, str):
             failures += [
@@ -151,51 +173,59 @@ def _look_closer(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff:
                 if isinstance(side, str)
             ]
             continue
-        report = compare_shapes(diff, first, second)
+        report = compare.compare_shapes(diff, first, second)
         if found.shapes and found.shapes[-1].changes == report.changes:
             found.shapes[-1].phases.append(each)
         else:
             found.shapes.append(report)
+            report.phases = list(phases) if alike else [each]
         if found.measured is None or len(first.blobs) > len(found.measured[0].blobs):
             found.measured = (first, second)
     if found.measured is None:
         found.notes = failures
         if files:
             raise UsageError("caffecompat diff: --weights needs nets that build:\n  " + "\n  ".join(failures))
-    else:
-        found.weights = compare_weights(diff, *found.measured, *files[:1])
-        if len(files) == 2:
-            found.blobs = compare_blobs(diff, *found.measured, files[0], files[1])
+        return found
+    phase = found.measured[0].phase
+    if files:
+        with_values = [compare.measure(d, phase, size_of(args), args.channels, weights=True) for d in (a, b)]
+        found.measured = (with_values[0], with_values[1])
+    found.weights = compare.compare_weights(diff, *found.measured, *files[:1])
+    if len(files) == 2:
+        found.blobs = compare.compare_blobs(diff, *found.measured, files[0], files[1])
     return found
 
 
-def _text(
-    args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff, found: _Findings, differs: bool,
-    plain: bool = False,
-) -> list[str]:  # fmt: skip
-    from caffecompat.cli.diff_text import Painter, blob_lines, field_lines, layer_lines, shape_lines, weight_lines
+def _told(
+    args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff, found: _Findings, most: int | None,
+    everything: bool = False,
+) -> list[Told]:  # fmt: skip
+    """What there is to say, sentence by sentence, `most` of a kind."""
+    from caffecompat.cli.diff_text import blob_words, shape_words, weight_words
+    from caffecompat.report.net_diff_words import Told, field_words, layer_words
+    from caffecompat.schema.dialects import FORKS
 
-    paint = Painter()
-    paint.on = paint.on and not plain
-    counts = f"{len(a.message.layer)} and {len(b.message.layer)} layers, {sum(1 for _ in diff.pairs)} in both"
-    lines = [paint("head", f"A {args.a}"), paint("head", f"B {args.b}"), f"  {counts}"]
-    if not differs:
-        lines.append("  no difference")
-    lines += [*field_lines(diff.fields, paint), *layer_lines(diff, paint, args.all)]
+    told = [*field_words(diff.fields), *layer_words(diff, most)]
     if a.dialect != b.dialect:
-        lines.append(f"  ! read by the rules of different forks: A {a.dialect}, B {b.dialect}")
-    if found.shapes and differs:
-        lines.append(paint("head", "shapes"))
-        lines += [line for report in found.shapes for line in shape_lines(report, args.all)]
-    if found.weights and (differs or args.weights):
-        lines.append(paint("head", "weights"))
-        lines += weight_lines(found.weights, args.all)
+        told.append(Told("", [f"! read by the rules of different forks: A {FORKS[a.dialect]}, B {FORKS[b.dialect]}"]))
+    if found.differs:
+        told += shape_words(found.shapes, everything)
+    if found.weights and (found.differs or args.weights):
+        told += weight_words(found.weights, everything)
     if found.blobs is not None:
-        lines += blob_lines(found.blobs, args.all)
-    return lines + [f"  note: {note}" for note in found.notes if differs]
+        told += blob_words(found.blobs, everything)
+    return told + [Told("", [f"note: {note}"]) for note in found.notes if found.differs]
 
 
-def _as_json(diff: NetDiff, found: _Findings, differs: bool) -> dict[str, Any]:
+def _heading(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff) -> list[str]:
+    same, both = len(diff.of_kind("same")), sum(1 for _ in diff.pairs)
+    counts = f"  {len(a.message.layer)} and {len(b.message.layer)} layers, {both} in both"
+    if diff.renamed:
+        counts += f" ({len(diff.renamed)} renamed: named here as in B)"
+    return [f"A {args.a}", f"B {args.b}", counts + (f", {same} of them the same" if same < both else "")]
+
+
+def _as_json(diff: NetDiff, found: _Findings) -> dict[str, Any]:
     layers = []
     for row in diff.layers:
         if row.kind == "same":
@@ -223,7 +253,7 @@ def _as_json(diff: NetDiff, found: _Findings, differs: bool) -> dict[str, Any]:
     phases = {0: "TRAIN", 1: "TEST"}
     return {
         "kind": "net",
-        "differs": differs,
+        "differs": found.differs,
         "fields": [asdict(change) for change in diff.fields],
         "layers": layers,
         "blocks": blocks,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from caffecompat.data.stand_in import StandIns
 from caffecompat.errors import CaffeCompatError
@@ -29,6 +30,7 @@ __all__ = [
     "compare_blobs",
     "compare_shapes",
     "compare_weights",
+    "differs_by_phase",
     "measure",
     "try_measure",
 ]
@@ -52,18 +54,25 @@ class Measured:
 
 
 def measure(
-    document: NetDocument, phase: int, size: tuple[int, int] | None = None, channels: int | None = None
+    document: NetDocument,
+    phase: int,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    weights: bool = False,
 ) -> Measured:
     """Build a net for one phase, without its data where that is not here.
 
     Args:
+        weights: make it with values in its parameters, so that it can load weights; else it has shapes alone.
         size: (height, width) of the pictures of data layers, instead of what data and prototxt say.
         channels: of these pictures.
 
     Raises:
         CaffeCompatError: it does not build, or its prototxt does not tell the size of its pictures.
     """
-    net = Net(document, phase, sources=StandIns(size, channels), log=False)
+    with torch.device("cpu" if weights else "meta"):
+        net = Net(document, phase, sources=StandIns(size, channels), log=False)
     net.close()
     _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
     found = Measured(net, phase)
@@ -74,13 +83,23 @@ def measure(
 
 
 def try_measure(
-    document: NetDocument, phase: int, size: tuple[int, int] | None = None, channels: int | None = None
+    document: NetDocument,
+    phase: int,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    weights: bool = False,
 ) -> Measured | str:
     """What `measure` gives, or in one line why the net does not build."""
     try:
-        return measure(document, phase, size, channels)
+        return measure(document, phase, size, channels, weights=weights)
     except CaffeCompatError as problem:
         return " ".join(str(problem).split())
+
+
+def differs_by_phase(document: NetDocument) -> bool:
+    """Whether any layer is for one phase alone, so that the shapes of TRAIN do not tell those of TEST."""
+    return any(layer.include or layer.exclude for layer in document.message.layer)
 
 
 # ------------------------------------------------------------------------------------------------ shapes
@@ -109,19 +128,25 @@ class ShapeReport:
     def roots(self) -> list[ShapeChange]:
         return [change for change in self.changes if change.root]
 
+    def within(self, other: ShapeReport) -> bool:
+        """Whether another phase's report tells the same but for the batch."""
+        told = {(change.layer, change.blob, change.a[1:], change.b[1:]) for change in other.changes}
+        return all((change.layer, change.blob, change.a[1:], change.b[1:]) in told for change in self.changes)
+
 
 def compare_shapes(diff: NetDiff, a: Measured, b: Measured) -> ShapeReport:
     """Shapes of the tops of layers that both nets have, in the phase that both were built for."""
     report = ShapeReport([a.phase])
     changed: set[int] = set()
-    for x, y in diff.pairs:
-        pairs = list(zip(a.tops.get(x.position, []), b.tops.get(y.position, []), strict=False))
-        differ = [(blob, *pair) for blob, pair in zip(y.tops, pairs, strict=False) if pair[0] != pair[1]]
-        if not differ:
+    for row in diff.layers:
+        if row.b is None:
             continue
-        root = not any(source in changed for source in y.sources)
-        changed.add(y.index)
-        report.changes += [ShapeChange(y.name, blob, old, new, root) for blob, old, new in differ]
+        follows = any(source in changed for source in row.b.sources)
+        mine, theirs = ([] if row.a is None else a.tops.get(row.a.position, [])), b.tops.get(row.b.position, [])
+        differ = [each for each in zip(row.b.tops, mine, theirs, strict=False) if each[1] != each[2]]
+        if differ or (follows and row.a is None):  # a layer of B alone passes on what has changed before it
+            changed.add(row.b.index)
+        report.changes += [ShapeChange(row.b.name, *each, root=not follows) for each in differ]
     batches = {(change.a[:1], change.b[:1]) for change in report.changes}
     if len(batches) == 1 and all(change.a[1:] == change.b[1:] for change in report.changes):
         ((old, new),) = batches
@@ -172,7 +197,10 @@ def compare_weights(
         misfits: dict[str, list[str]] = {}
         for text in loading.skipped:
             misfits.setdefault(_named(text, list(theirs)), []).append(text)
-        report.misfits = [(name, "; ".join(texts)) for name, texts in misfits.items()]
+        report.misfits = [
+            (name, texts[0] + (f", and {len(texts) - 1} more of its blobs" if len(texts) > 1 else ""))
+            for name, texts in misfits.items()
+        ]
         report.fresh = [name for name in loading.kept if name not in misfits]
     else:
         mine = {layer.name: [slot.shape for slot in layer.slots] for layer in a.net.layers if layer.slots}

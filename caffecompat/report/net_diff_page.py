@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from caffecompat.report.net_diff_style import SCRIPT, STYLE
+from caffecompat.report.net_diff_words import SIGNS, Named, Told
 from caffecompat.schema.diff import LayerDiff, NetDiff
 from caffecompat.schema.diff_graph import DiffLayer
 
@@ -16,124 +18,147 @@ if TYPE_CHECKING:
 __all__ = ["diff_page"]
 
 _KEPT = 2  # unchanged layers shown around a change
+_NAMES = 8  # of a list in the summary shown at once
 _KINDS = ("added", "removed", "changed", "moved", "renamed", "same")
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #d0d7de; --soft: #57606a; --page: #ffffff; --text: #1f2328;
-  --added: #dafbe1; --removed: #ffebe9; --changed: #fff8c5; --renamed: #ddf4ff; --moved: #fbefff; --gap: #f6f8fa; }
-@media (prefers-color-scheme: dark) { :root { --line: #30363d; --soft: #8b949e; --page: #0d1117; --text: #e6edf3;
-  --added: #12361f; --removed: #4a1a1d; --changed: #3b2f0a; --renamed: #0c2d48; --moved: #32194a; --gap: #161b22; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1500px; padding: 16px; background: var(--page); color: var(--text);
-  font: 14px/1.4 system-ui, sans-serif; }
-h1 { font-size: 20px; margin: 0 0 8px; }
-pre { background: var(--gap); border: 1px solid var(--line); border-radius: 6px; padding: 10px; overflow-x: auto;
-  font: 12px/1.45 ui-monospace, monospace; white-space: pre-wrap; }
-nav { position: sticky; top: 0; background: var(--page); padding: 8px 0; display: flex; gap: 14px; flex-wrap: wrap;
-  z-index: 1; }
-nav label { padding: 1px 8px; border-radius: 10px; border: 1px solid var(--line); cursor: pointer; }
-.row, .head { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; margin-bottom: 3px; }
-.head { font-weight: 600; overflow-wrap: anywhere; margin: 8px 0; }
-.cell { border: 1px solid var(--line); border-radius: 6px; padding: 3px 8px; min-width: 0; overflow-wrap: anywhere; }
-.cell.none { border-style: dashed; opacity: .45; }
-.name { font-weight: 600; } .type, .shape, .wire { color: var(--soft); }
-.shape { float: right; font: 12px ui-monospace, monospace; }
-.wire, .say { font-size: 12px; } .say { font-family: ui-monospace, monospace; }
-.row.added .cell:not(.none) { background: var(--added); }
-.row.removed .cell:not(.none) { background: var(--removed); }
-.row.changed .cell { background: var(--changed); } .row.renamed .cell { background: var(--renamed); }
-.row.moved .cell { background: var(--moved); }
-nav .added { background: var(--added); } nav .removed { background: var(--removed); }
-nav .changed { background: var(--changed); } nav .renamed { background: var(--renamed); }
-nav .moved { background: var(--moved); }
-mark { background: none; color: inherit; text-decoration: underline; text-decoration-thickness: 2px; }
-details > summary { cursor: pointer; color: var(--soft); background: var(--gap); border-radius: 6px;
-  padding: 2px 8px; margin-bottom: 3px; }
-"""
-
-# A check box a kind: rows of a kind that is off are hidden.
-_SCRIPT = """
-for (const box of document.querySelectorAll('nav input')) box.addEventListener('change', () => {
-  for (const row of document.querySelectorAll('.row.' + box.value)) row.style.display = box.checked ? '' : 'none';
-  if (box.value === 'same')
-    for (const fold of document.querySelectorAll('details')) fold.style.display = box.checked ? '' : 'none';
-});
-"""
+Shapes = dict[int, list[tuple[int, ...]]]
 
 
 def diff_page(
-    name_a: str, name_b: str, diff: NetDiff, summary: Sequence[str], measured: tuple[Measured, Measured] | None = None
+    name_a: str,
+    name_b: str,
+    diff: NetDiff,
+    counts: str,
+    summary: Sequence[Told],
+    measured: tuple[Measured, Measured] | None = None,
 ) -> str:
     """The page's HTML, without anything from elsewhere.
 
     Args:
-        summary: lines of the text report, shown above the layers.
+        counts: how many layers there are, in a line.
+        summary: what changed, shown above the layers; the layers it names are links to theirs.
         measured: both nets, built, for the shapes of the tops.
     """
-    counts = Counter(row.kind for row in diff.layers)
+    kinds = Counter(row.kind for row in diff.layers)
     boxes = "".join(
-        f'<label class="{kind}"><input type="checkbox" value="{kind}" checked> {counts[kind]} {kind}</label>'
+        f'<label class="{kind}"><input type="checkbox" value="{kind}" checked> {kinds[kind]} {kind}</label>'
         for kind in _KINDS
-        if counts[kind]
+        if kinds[kind]
     )
+    changes = sum(kinds.values()) - kinds["same"]
+    steps = (
+        '<span class="steps"><button id="back" title="previous change (key p)">&#8593;</button>'
+        f'<span id="at">{changes} changes</span>'
+        '<button id="on" title="next change (key n)">&#8595;</button></span>'
+    )
+    short = _short(name_a, name_b)
     shapes = [one.tops for one in measured] if measured else [{}, {}]
-    title = f"{escape(name_a)} and {escape(name_b)}"
     return "\n".join([
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        "<h1>Two nets compared</h1>",
-        f"<pre>{escape(chr(10).join(summary))}</pre>",
-        f"<nav>{boxes}</nav>",
-        f'<div class="head"><div>A: {escape(name_a)}</div><div>B: {escape(name_b)}</div></div>',
+        f"<title>{escape(short[0])} and {escape(short[1])}</title>",
+        f"<style>{STYLE}</style></head><body>",
+        f"<h1>Two nets compared</h1><p>{escape(counts.strip())}</p>",
+        *(_summary(summary) if summary else ["<p>There is no difference.</p>"]),
+        f'<nav><div class="bar">{boxes}{steps if changes else ""}</div>',
+        f'<div class="head">{_head("A", name_a, short[0])}{_head("B", name_b, short[1])}</div></nav>',
         "<main>",
         *_rows(diff.layers, shapes),
-        f"</main><script>{_SCRIPT}</script></body></html>",
+        f"</main><script>{SCRIPT}</script></body></html>",
         "",
     ])  # fmt: skip
 
 
-def _rows(layers: Sequence[LayerDiff], shapes: Sequence[dict[int, list[tuple[int, ...]]]]) -> Iterable[str]:
+def _short(name_a: str, name_b: str) -> tuple[str, str]:
+    """Both names without the folders that they share."""
+    a, b = name_a.split("/"), name_b.split("/")
+    while len(a) > 1 and len(b) > 1 and a[0] == b[0]:
+        a, b = a[1:], b[1:]
+    return "/".join(a), "/".join(b)
+
+
+def _head(letter: str, name: str, short: str) -> str:
+    folder, slash, last = short.rpartition("/")
+    return f'<div title="{escape(name)}"><b>{letter}</b> <span>{escape(folder + slash)}</span>{escape(last)}</div>'
+
+
+# ------------------------------------------------------------------------------------------------ the summary
+
+
+def _summary(summary: Sequence[Told]) -> Iterable[str]:
+    """Sentences in sections; the names of layers lead to them."""
+    section = ""
+    for told in summary:
+        if told.section != section:
+            yield ("</ul>" if section else "") + f'<h2>{escape(told.section)}</h2><ul class="told">'
+            section = told.section
+        text = "".join(_link(piece) for piece in told.pieces)
+        names = [_link(name) for name in told.names]
+        shown = f": {', '.join(names[:_NAMES])}" if names else ""
+        if len(names) > _NAMES + 1:
+            rest = f"<summary>and {len(names) - _NAMES} more</summary>{', '.join(names[_NAMES:])}"
+            shown += f" <details>{rest}</details>"
+        elif len(names) > _NAMES:
+            shown += f", {names[_NAMES]}"
+        yield f'<li class="{told.kind or "plain"}"><b>{SIGNS[told.kind].strip()}</b><div>{text}{shown}</div></li>'
+    yield "</ul>"
+
+
+def _link(piece: str | Named) -> str:
+    return escape(piece) if isinstance(piece, str) else f'<a href="#r{piece.row}">{escape(piece.text)}</a>'
+
+
+# ------------------------------------------------------------------------------------------------ the layers
+
+
+def _rows(layers: Sequence[LayerDiff], shapes: Sequence[Shapes]) -> Iterable[str]:
     """Every row; long runs of unchanged layers are folded, all but the ends that give a change its surroundings."""
-    run: list[LayerDiff] = []
-    for row in [*layers, None]:
+    run: list[tuple[int, LayerDiff]] = []
+    for at, row in enumerate([*layers, None]):
         if row is not None and row.kind == "same":
-            run.append(row)
+            run.append((at, row))
             continue
-        before = _KEPT if len(run) < len(layers) else 0
-        folded = run[before : len(run) - _KEPT]
-        shown = len(folded) > 1
-        if shown:
-            yield from (_row(each, shapes) for each in run[:before])
-            yield f"<details><summary>{len(folded)} layers the same</summary>"
-            yield from (_row(each, shapes) for each in folded)
+        before = _KEPT if len(run) < at else 0
+        behind = _KEPT if row is not None else 0
+        folded = run[before : len(run) - behind] if len(run) < len(layers) else []
+        if len(folded) > 1:
+            yield from (_row(*each, shapes) for each in run[:before])
+            yield f'<details class="fold"><summary>{len(folded)} layers the same</summary>'
+            yield from (_row(*each, shapes) for each in folded)
             yield "</details>"
-            yield from (_row(each, shapes) for each in run[len(run) - _KEPT :])
+            yield from (_row(*each, shapes) for each in run[len(run) - behind :])
         else:
-            yield from (_row(each, shapes) for each in run)
+            yield from (_row(*each, shapes) for each in run)
         run = []
         if row is not None:
-            yield _row(row, shapes)
+            yield _row(at, row, shapes)
 
 
-def _row(row: LayerDiff, shapes: Sequence[dict[int, list[tuple[int, ...]]]]) -> str:
+def _row(at: int, row: LayerDiff, shapes: Sequence[Shapes]) -> str:
     sides = [
-        _cell(layer, row, at, shapes[at]) if layer is not None else '<div class="cell none"></div>'
-        for at, layer in enumerate((row.a, row.b))
+        _cell(layer, row, side, shapes[side]) if layer is not None else '<div class="cell none"></div>'
+        for side, layer in enumerate((row.a, row.b))
     ]
-    return f'<div class="row {row.kind}">{"".join(sides)}</div>'
+    return f'<div class="row {row.kind}" id="r{at}">{"".join(sides)}</div>'
 
 
-def _cell(layer: DiffLayer, row: LayerDiff, at: int, shapes: dict[int, list[tuple[int, ...]]]) -> str:
-    tops = "  ".join("×".join(map(str, shape)) for shape in shapes.get(layer.position, []))
-    name = f"<mark>{escape(layer.name)}</mark>" if row.renamed else escape(layer.name)
-    wires = f"{escape(', '.join(layer.bottoms))} → {escape(', '.join(layer.tops))}"
+def _cell(layer: DiffLayer, row: LayerDiff, side: int, shapes: Shapes) -> str:
+    tops = ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes.get(layer.position, []))
+    name = escape(layer.name) or "(no name)"
+    name = f"<mark>{name}</mark>" if row.renamed else name
+    wires = f"{escape(', '.join(layer.bottoms))} → {escape(', '.join(layer.tops))}".strip()
     parts = [
-        f'<span class="shape">{tops}</span><span class="name">{name}</span>',
-        f'<span class="type">{escape(layer.type)}</span>',
+        f'<div class="first"><span class="name">{name}</span> <span class="type">{escape(layer.type)}</span>'
+        f'<span class="shape">{tops}</span></div>',
         f'<div class="wire">{f"<mark>{wires}</mark>" if row.rewired else wires}</div>',
     ]
-    said = [(change.path, (change.a, change.b)[at]) for change in row.changes]
-    parts += [f'<div class="say">{escape(path)}: {escape(str(value or "(not set)"))}</div>' for path, value in said]
-    return f'<div class="cell">{" ".join(parts)}</div>'
+    said = [(change.path, (change.a, change.b)[side]) for change in row.changes]
+    parts += [f'<div class="say">{_path(path)}: <mark>{escape(value or "(not set)")}</mark></div>'
+              for path, value in said]  # fmt: skip
+    return f'<div class="cell">{"".join(parts)}</div>'
+
+
+def _path(path: str) -> str:
+    """A field, with places to break its line."""
+    return escape(path).replace("_", "_<wbr>").replace(".", ".<wbr>")

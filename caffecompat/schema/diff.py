@@ -14,7 +14,7 @@ from typing import Any
 from caffecompat.schema import pb
 from caffecompat.schema.diff_align import align
 from caffecompat.schema.diff_fields import FieldChange, changed_fields, said
-from caffecompat.schema.diff_graph import DiffGraph, DiffLayer, Maker, make_graph
+from caffecompat.schema.diff_graph import DiffGraph, DiffLayer, Maker, groups_outside, make_graph
 from caffecompat.schema.document import NetDocument
 
 __all__ = ["Block", "LayerDiff", "NetDiff", "diff_nets", "diff_solvers"]
@@ -31,6 +31,7 @@ class LayerDiff:
     Attributes:
         changes: fields, tops and type whose values differ.
         rewired: bottoms of A and of B where layers that both nets have feed it differently.
+        fed_before: those of A, by the names that their layers' tops have in B.
         moved: all that feeds it and all that reads it is different, and is in both nets.
     """
 
@@ -38,6 +39,7 @@ class LayerDiff:
     b: DiffLayer | None
     changes: list[FieldChange] = field(default_factory=list)
     rewired: tuple[list[str], list[str]] | None = None
+    fed_before: list[str] = field(default_factory=list)
     moved: bool = False
 
     @property
@@ -64,13 +66,23 @@ class Block:
 
     Attributes:
         added: whether B has them; else A has.
-        behind, before: names of the layers around them.
+        sources, readers: the layers around them.
     """
 
     added: bool
     layers: list[DiffLayer]
-    behind: list[str]
-    before: list[str]
+    sources: list[DiffLayer]
+    readers: list[DiffLayer]
+
+    @property
+    def behind(self) -> list[str]:
+        """Names of the layers that feed it."""
+        return list(dict.fromkeys(layer.name for layer in self.sources))
+
+    @property
+    def before(self) -> list[str]:
+        """Names of the layers that it feeds."""
+        return list(dict.fromkeys(layer.name for layer in self.readers))
 
     @property
     def types(self) -> list[tuple[str, int]]:
@@ -109,6 +121,18 @@ class NetDiff:
     def renamed(self) -> list[LayerDiff]:
         """Every renamed layer, also those where more has changed."""
         return [row for row in self.layers if row.renamed]
+
+    @property
+    def swapped(self) -> list[tuple[LayerDiff, LayerDiff]]:
+        """Layers that have changed places: in B the first feeds the second, in A the second the first."""
+        found = []
+        by_a = {row.a.index: row for row in self.layers if row.a is not None and row.b is not None}
+        for row in by_a.values():
+            assert row.a is not None and row.b is not None
+            for other in map(by_a.get, row.a.readers) if row.rewired else ():
+                if other is not None and other.b is not None and other.b.index in row.b.sources:
+                    found.append((other, row))
+        return found
 
     @property
     def empty(self) -> bool:
@@ -158,6 +182,7 @@ def _compare(x: DiffLayer, y: DiffLayer, a: DiffGraph, b: DiffGraph, pairs: dict
     if old != new and all(maker is not None and maker in both for maker, _ in [*old, *new]):
         # Where a bottom comes from a layer of one net only, that layer's coming or going tells it.
         row.rewired = (x.bottoms, y.bottoms)
+        row.fed_before = [_name_in(b, maker, pairs, blob) for blob, maker in zip(x.bottoms, x.makers, strict=True)]
         row.moved = _is_moved(x, y, pairs)
     return row
 
@@ -192,6 +217,15 @@ def _wires(layer: DiffLayer, pairs: dict[int, int] | None) -> list[Wire]:
     return sorted(wires, key=str) if layer.commutes else wires
 
 
+def _name_in(b: DiffGraph, makers: dict[int, Maker], pairs: dict[int, int], blob: str) -> str:
+    """What the layer of B that is the maker of a blob of A calls that top."""
+    for index, slot in makers.values():
+        tops = b.layers[pairs[index]].tops if index in pairs else []
+        if slot < len(tops):
+            return tops[slot]
+    return blob
+
+
 def _is_moved(x: DiffLayer, y: DiffLayer, pairs: dict[int, int]) -> bool:
     sources, readers = [pairs.get(s) for s in x.sources], [pairs.get(r) for r in x.readers]
     known = None not in sources and None not in readers and readers and y.readers
@@ -220,31 +254,15 @@ def _rows(count_a: int, count_b: int, pairs: dict[int, int]) -> list[tuple[int |
 
 def _blocks(graph: DiffGraph, shared: set[int], added: bool) -> Iterator[Block]:
     """Layers outside `shared`, those that feed each other in one block."""
-    own = [layer for layer in graph.layers if layer.index not in shared]
-    root = {layer.index: layer.index for layer in own}
-
-    def find(index: int) -> int:
-        while root[index] != index:
-            index = root[index]
-        return index
-
-    for layer in own:
-        for source in layer.sources:
-            if source in root:
-                first, second = sorted((find(source), find(layer.index)))
-                root[second] = first
-    groups: dict[int, list[DiffLayer]] = {}
-    for layer in own:
-        groups.setdefault(find(layer.index), []).append(layer)
-    for layers in groups.values():
+    for layers in groups_outside(graph, shared):
         inside = {layer.index for layer in layers}
         yield Block(
             added,
             layers,
-            _names(graph, (s for layer in layers for s in layer.sources if s not in inside)),
-            _names(graph, (r for layer in layers for r in layer.readers if r not in inside)),
+            _layers(graph, (s for layer in layers for s in layer.sources if s not in inside)),
+            _layers(graph, (r for layer in layers for r in layer.readers if r not in inside)),
         )
 
 
-def _names(graph: DiffGraph, indices: Iterator[int]) -> list[str]:
-    return list(dict.fromkeys(graph.layers[index].name for index in indices))
+def _layers(graph: DiffGraph, indices: Iterator[int]) -> list[DiffLayer]:
+    return [graph.layers[index] for index in dict.fromkeys(indices)]

@@ -6,28 +6,17 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 
+from caffecompat.schema.diff_gaps import fill_gaps
 from caffecompat.schema.diff_graph import DiffGraph, DiffLayer
+from caffecompat.schema.diff_likeness import agreement, family, outlooks
 
 __all__ = ["align"]
 
 _FAR = 3  # a layer may be found this many steps behind or before aligned ones, with layers of one net only between
 _ENOUGH, _ENOUGH_IN_PLACE = 4.5, 3.5  # scores that make a pair: elsewhere; where all bottoms are those of the other
 
+_OUTLOOK = 0.2  # for each step ahead that looks alike: which of two like branches is which
 _ALIKE = 0.5  # agreement of parameters below which a name alone, or a name and a neighbour, make no pair
-
-_FAMILIES = {
-    "BatchNorm": {"BatchNorm", "BN", "BatchNormFixed"},
-    "ReLU": {"ReLU", "ReLU6", "PReLU", "ELU", "Clip", "Swish", "TanH", "Sigmoid"},
-    "up": {"Deconvolution", "DeephiResize", "Interp", "Resize", "Upsample"},
-}
-_FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
-
-
-def _family(kind: str) -> str:
-    for ending in ("Data", "Loss", "Accuracy"):
-        if kind.endswith(ending):
-            return ending
-    return _FAMILY.get(kind, "Data" if kind == "Input" else kind)
 
 
 def align(a: DiffGraph, b: DiffGraph) -> dict[int, int]:
@@ -35,11 +24,13 @@ def align(a: DiffGraph, b: DiffGraph) -> dict[int, int]:
 
     Layers of one name and a like type are one, unless neither their parameters nor anything around them agrees
     (generated names that count: a layer more, and every later name is another's). From these pairs the others grow
-    along the graph, the likeliest first; what stays is paired by name once more.
+    along the graph, the likeliest first; then what lies between the same pairs in both is paired in its order, and
+    what stays by name once more.
     """
     grown = _Growth(a, b)
     grown.take(_by_name(a, b))
     grown.grow()
+    grown.take(fill_gaps(a, b, grown.pairs))
     grown.take_leftovers()
     return grown.pairs
 
@@ -50,7 +41,7 @@ def _by_name(a: DiffGraph, b: DiffGraph) -> dict[int, int]:
         named[layer.name].append(layer)
     pairs: dict[int, int] = {}
     for mine in a.layers:
-        like = [other for other in named[mine.name] if _family(other.type) == _family(mine.type)]
+        like = [other for other in named[mine.name] if family(other.type) == family(mine.type)]
         if like:
             best = max(like, key=lambda other: _likeness(mine, other))
             pairs[mine.index] = best.index
@@ -66,19 +57,10 @@ def _stands(x: DiffLayer, y: DiffLayer, pairs: dict[int, int]) -> bool:
     """Whether two layers of one name are one layer."""
     if x.type == y.type and x.fields == y.fields:
         return True
-    if x.type == y.type and _agreement(x, y) < _ALIKE:
+    if x.type == y.type and agreement(x, y) < _ALIKE:
         return False  # in its place it finds its partner again
     sources, readers = set(y.sources), set(y.readers)
     return any(pairs.get(s) in sources for s in x.sources) or any(pairs.get(r) in readers for r in x.readers)
-
-
-def _agreement(x: DiffLayer, y: DiffLayer) -> float:
-    """How much of what two layers of one type say is the same, 0 to 1; fillers and learning rates count little."""
-    paths = {*x.fields, *y.fields}
-    weights = {path: 0.1 if "filler" in path or path.startswith("param[") else 1.0 for path in paths}
-    total = sum(weights.values())
-    same = sum(weight for path, weight in weights.items() if x.fields.get(path) == y.fields.get(path))
-    return same / total if total else 1.0
 
 
 class _Growth:
@@ -88,6 +70,7 @@ class _Growth:
         self.a, self.b = a.layers, b.layers
         self.pairs: dict[int, int] = {}
         self.taken: set[int] = set()
+        self._outlooks = outlooks(a, b)
         self._queue: list[tuple[float, int, int, int]] = []
 
     def take(self, pairs: dict[int, int]) -> None:
@@ -118,10 +101,10 @@ class _Growth:
 
     def _push_sources(self) -> None:
         """Where nets begin there is no place to go by: what comes from outside is told by the names of its tops."""
+        starts = [y for y in self.b if not y.bottoms and y.index not in self.taken]
         for x in self.a:
-            for y in self.b:
-                begins = not x.bottoms and not y.bottoms and _family(x.type) == _family(y.type)
-                if begins and x.index not in self.pairs and y.index not in self.taken and x.tops[:1] == y.tops[:1]:
+            for y in starts if not x.bottoms and x.index not in self.pairs else ():
+                if family(x.type) == family(y.type) and x.tops[:1] == y.tops[:1]:
                     self._push(x, y, _ENOUGH + (x.phases == y.phases), 0)
 
     def _push_around(self, x: int, y: int) -> None:
@@ -146,9 +129,9 @@ class _Growth:
                     yield index, far
 
     def _judge(self, x: DiffLayer, y: DiffLayer, far: int) -> None:
-        if _family(x.type) != _family(y.type) or bool(x.bottoms) != bool(y.bottoms):
+        if family(x.type) != family(y.type) or bool(x.bottoms) != bool(y.bottoms):
             return
-        score = 2 + 2 * _agreement(x, y) if x.type == y.type else 1.5
+        score = 2 + 2 * agreement(x, y) if x.type == y.type else 1.5
         shared = self._shared_sources(x, y)
         score += 2 * shared - 0.5 * far
         if far and not shared:
@@ -158,7 +141,9 @@ class _Growth:
             if shared and self.pairs.get(x.sources[0]) == y.sources[0]:
                 score += 1  # it stands between the same two
         if score >= (_ENOUGH_IN_PLACE if shared == 1 else _ENOUGH):
-            self._push(x, y, score, far)
+            mine, theirs = self._outlooks[0][x.index], self._outlooks[1][y.index]
+            same = sum(left == right for left, right in zip(mine, theirs, strict=True))
+            self._push(x, y, score + _OUTLOOK * same, far)
 
     def _shared_sources(self, x: DiffLayer, y: DiffLayer) -> float:
         """The share of bottoms that come from layers that are one."""

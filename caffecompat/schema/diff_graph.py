@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from caffecompat.schema import pb
 from caffecompat.schema.diff_fields import layer_fields
 from caffecompat.schema.document import NetDocument
 
-__all__ = ["DiffGraph", "DiffLayer", "make_graph", "phases_of"]
+__all__ = ["DiffGraph", "DiffLayer", "groups_outside", "make_graph", "phases_of"]
 
 PHASES = (pb.TRAIN, pb.TEST)
 Maker = tuple[int, int]  # a layer, and the position of one of its tops
@@ -99,3 +100,25 @@ def make_graph(document: NetDocument, phase: int | None = None) -> DiffGraph:
         for slot, blob in enumerate(layer.tops):
             current.update({(p, blob): (layer.index, slot) for p in layer.phases})
     return DiffGraph(layers)
+
+
+def groups_outside(graph: DiffGraph, shared: Collection[int]) -> list[list[DiffLayer]]:
+    """The layers whose index is not in `shared`, those that feed each other in one group, in the order of the file."""
+    own = [layer for layer in graph.layers if layer.index not in shared]
+    root = {layer.index: layer.index for layer in own}
+
+    def find(index: int) -> int:
+        while root[index] != index:
+            root[index] = root[root[index]]
+            index = root[index]
+        return index
+
+    for layer in own:
+        for source in layer.sources:
+            if source in root:
+                first, second = sorted((find(source), find(layer.index)))
+                root[second] = first
+    groups: dict[int, list[DiffLayer]] = {}
+    for layer in own:
+        groups.setdefault(find(layer.index), []).append(layer)
+    return list(groups.values())

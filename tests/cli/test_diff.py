@@ -88,11 +88,15 @@ class _Page(HTMLParser):
         self.open: list[str] = []
         self.rows: list[str] = []
         self.outside: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        self.outside += [given[name] or "" for name in ("src", "href") if name in given]
-        if tag not in ("meta", "input"):
+        self.outside += [given[name] or "" for name in ("src", "href") if name in given and given[name][:1] != "#"]
+        self.links += [given["href"][1:]] if tag == "a" else []
+        self.ids += [given["id"]] if "id" in given else []
+        if tag not in ("meta", "input", "wbr"):
             self.open.append(tag)
         if (given.get("class") or "").startswith("row "):
             self.rows.append((given["class"] or "").split()[1])
@@ -108,7 +112,8 @@ def test_the_page(nets: Path, command) -> None:
     page.feed(text)
     assert page.open == [] and page.outside == [] and "url(" not in text
     assert page.rows == ["same", "same", "changed", "same"]
-    assert "convolution_param.num_output: 5" in text and "1×5×6×6" in text
+    assert page.links == ["r2"] and set(page.links) <= set(page.ids)
+    assert "num_<wbr>output: <mark>5</mark>" in text and "1×5×6×6" in text
 
 
 def test_long_runs_fold_on_the_page(shared: Path, tmp_path: Path, command) -> None:
@@ -119,10 +124,85 @@ def test_long_runs_fold_on_the_page(shared: Path, tmp_path: Path, command) -> No
     page = _Page()
     page.feed(out.read_text(encoding="utf-8"))
     assert page.rows.count("removed") == 62 and page.rows.count("added") == 1
-    assert re.search(r"<details><summary>\d\d\d layers the same", out.read_text(encoding="utf-8"))
+    assert set(page.links) <= set(page.ids) and {"on", "back"} <= set(page.ids)
+    assert re.search(r"<details class=\"fold\"><summary>\d\d\d layers the same", out.read_text(encoding="utf-8"))
     assert (
         "TRAIN: batch 7 -> 5" in result.out and "decoder removed: 62 layers from ConvNd_74 to ConvNd_91" in result.out
     )
+
+
+def test_two_people_s_enet_on_one_screen(shared: Path, command) -> None:
+    theirs = shared / "real/timosaemann-enet/prototxts/enet_train_encoder_decoder.prototxt"
+    words = ["diff", shared / "real/vitis-tutorial-05-seg/model/enet/train_val.prototxt", theirs]
+    lines = command(*words).out.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines[2:])) <= 100
+    text = "\n".join(lines)
+    assert "- 27 ReLU removed, each between BatchNorm and Eltwise: Threshold_4" in text
+    assert '+ 27 Python "SpatialDropoutLayer" added, each between BN and Eltwise' in text
+    assert "~ upsample4_0_4 rewired: also reads pool2_0_4_mask" in text and lines[-1] == "(--all shows everything)"
+    everything = command(*words, "--all").out
+    assert "Threshold_108" in everything and "Threshold_108" not in text and "--all" not in everything
+
+
+def test_neighbours_that_change_places(shared: Path, command) -> None:
+    alexnet, caffenet = (
+        shared / f"real/bvlc/models/{name}/train_val.prototxt" for name in ("bvlc_alexnet", "bvlc_reference_caffenet")
+    )
+    out = command("diff", alexnet, caffenet).out
+    assert "> pool1 now comes before norm1, not behind it" in out and "> pool2 now comes before norm2" in out
+    assert "moved" not in out and "rewired" not in out
+    assert "TRAIN: norm1 256x96x55x55 -> 256x96x27x27" in out and "TEST: the same, but for the batch" in out
+
+
+def test_what_a_deploy_net_leaves_out_is_told_in_a_line(shared: Path, command) -> None:
+    folder = shared / "real/bvlc/models/bvlc_alexnet"
+    out = command("diff", folder / "train_val.prototxt", folder / "deploy.prototxt").out
+    assert "~ fillers: set -> (not set)  in 8 layers: conv1" in out and "filler:" not in out
+    assert "~ data: type: Data -> Input, phases: TRAIN -> TRAIN and TEST, top[1]: label -> (not set)" in out
+
+
+def test_layers_of_one_name_are_told_by_phase(nets: Path, command) -> None:
+    data = 'layer { name: "data" type: "DummyData" top: "data" include { phase: %s } dummy_data_param { '
+    data += "shape { dim: %d dim: 3 dim: 8 dim: 8 } } }\n"
+    for name, size in (("x", 2), ("y", 3)):
+        feeds = data % ("TRAIN", size) + data % ("TEST", 1)
+        Path(f"{name}.prototxt").write_text((NET % (4, "c3")).replace(HEAD, feeds))
+    assert "in data (TRAIN)" in command("diff", "x.prototxt", "y.prototxt").out
+
+
+def test_the_keys_of_the_json(nets: Path, command) -> None:
+    """Programs read it: a key that goes or changes its meaning breaks them."""
+    table = json.loads(command("diff", "a.prototxt", "renamed.prototxt", "--json").out)
+    assert {*table} == {"kind", "differs", "fields", "layers", "blocks", "shapes", "weights", "blobs", "notes"}
+    assert table["layers"] == [
+        {"kind": "renamed", "a": "c3", "b": "last", "type": "Convolution", "renamed": True, "changes": [],
+         "rewired": None}
+    ]  # fmt: skip
+    assert {*table["weights"]} == {"loaded", "misfits", "fresh", "ignored", "renamed", "values", "total", "file"}
+    Path("short.prototxt").write_text("\n".join((NET % (4, "c3")).strip().splitlines()[:-1]))
+    assert json.loads(command("diff", "a.prototxt", "short.prototxt", "--json").out)["blocks"] == [
+        {"kind": "removed", "layers": ["c3"], "types": {"Convolution": 1}, "behind": ["c2"], "before": [],
+         "decoder": False}
+    ]  # fmt: skip
+
+
+def test_a_caffemodel_cut_short(nets: Path, command) -> None:
+    weights("a.prototxt", "a.caffemodel")
+    whole = Path("a.caffemodel").read_bytes()
+    Path("cut.caffemodel").write_bytes(whole[: len(whole) // 2])
+    result = command("diff", "a.prototxt", "b.prototxt", "--weights", "cut.caffemodel")
+    assert result.status == 2 and "the file ends inside layer" in result.err
+
+
+def test_names_too_long_for_a_line(nets: Path, command) -> None:
+    other = Path("a.prototxt").read_text()
+    for name in ("c1", "c2", "c3"):
+        other = other.replace(f'name: "{name}"', f'name: "{name}_{"x" * 90}"')
+    Path("long.prototxt").write_text(other)
+    lines = command("diff", "a.prototxt", "long.prototxt").out.splitlines()
+    at = lines.index("  = renamed 3 layers:")
+    assert lines[at + 1].startswith("      c1 -> c1_xxx") and lines[at + 1].endswith("x, and 2 more")
+    assert len(lines) < 40
 
 
 def test_solvers(nets: Path, command) -> None:
