@@ -50,11 +50,10 @@ def run(args: argparse.Namespace) -> int:
     source = make_source(net, args.model, os.path.splitext(os.path.basename(args.out))[0])
     weights = write_source(source, args.out)
     print(f"wrote {args.out} and {weights}")
-    inputs = random_inputs(net)
+    inputs, written = random_inputs(net), load_source(args.out)
     with torch.no_grad():
         torch.manual_seed(1)  # for layers that drop values at inference
-        made = load_source(args.out)(*(inputs[blob] for blob in source.inputs))
-        theirs = source.tops(made)
+        theirs = source.tops(written(*(inputs[blob] for blob in source.inputs)))
         torch.manual_seed(1)
         ours = net.forward(inputs)
     differences = compare_outputs(net, ours, theirs)

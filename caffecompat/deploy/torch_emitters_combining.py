@@ -77,7 +77,7 @@ def slice_(c: Case) -> Emitted:
 
 @emits("Split")
 def split(c: Case) -> Emitted:
-    return Emitted(call=", ".join(["{0}"] * len(c.tops)))
+    return Emitted(call="{0}")  # for each top
 
 
 @emits("Silence")

@@ -54,6 +54,9 @@ def bn(c: Case) -> Emitted:
     affine = {"weight": c.blobs[0].reshape(-1), "bias": c.blobs[1].reshape(-1)}
     if m.keeps_statistics:
         return _norm(c, affine | {"running_mean": c.blobs[2], "running_var": c.blobs[3]}, m.eps)
+    if not m.folded and len(c.tops) == 1 and math.prod(c.shape) > channels:  # torch refuses to norm a single value
+        text = make("nn.BatchNorm2d", channels, eps=(SEGNET_EPS, 1e-5), track_running_stats=(False, True))
+        return Emitted(text, "", affine)
     if not m.folded:
         return _by_batch(c, affine, SEGNET_EPS, channels)
     shape = (channels, 1, 1)

@@ -134,7 +134,11 @@ class _Writer:
         self._share(layer, name, group)
         given = [self.variables.name(blob) for blob in layer.bottoms]
         call = emitted.call or f"{{self}}({', '.join(f'{{{i}}}' for i in range(len(given)))})"
-        target = ", ".join(self.variables.name(blob, layer.type) for blob in layer.tops)
+        targets = [self.variables.name(blob, layer.type) for blob in layer.tops]
+        if layer.type == "Split":
+            self.lines += [_Line(target, given[0], group) for target in targets]
+            return
+        target = ", ".join(targets)
         alone = given == [target] and call.count("{0}") == 1
         around = call.format("{}", self=f"self.{name}") if alone else ""
         self.lines.append(_Line(target, call.format(*given, self=f"self.{name}"), group, around))
