@@ -2,7 +2,9 @@
 
     caffecompat compare-blobs desktop/ board/ --tolerance 0.02
 
-Files of the same name are compared. Exit status 1 when a blob's largest difference exceeds --tolerance times the
+Files of the same name are compared. A folder may also have TIDL's float traces (tidl_trace_*_float.bin, from
+debug_level 4) with the *.layer_info.txt of the compiled model: they are held against the blobs that the exported
+model's values come from. Exit status 1 when a blob's largest difference exceeds --tolerance times the
 largest magnitude of A's blob, or when its values are not as many; the first such layer is named. A file that only one
 folder has is named and does not count.
 """
@@ -27,22 +29,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import numpy as np
-
-    from caffecompat.net.trace import read_trace
+    from caffecompat.net.trace import read_traces
     from caffecompat.report.blob_differences import compare_blobs, table_lines
 
-    first, second = read_trace(args.first), read_trace(args.second)
+    first, second = read_traces(args.first, args.second)
     common = [name for name in first if name in second]
     if not common:
         raise CaffeCompatError(f"{args.first} and {args.second} have no file name in common")
-    rows = []
-    for name in common:
-        try:
-            a, b = (np.load(folder[name], allow_pickle=False) for folder in (first, second))
-        except (OSError, ValueError) as problem:
-            raise CaffeCompatError(f"{name}.npy cannot be read: {problem}") from None
-        rows.append(compare_blobs(name, a, b))
+    rows = [compare_blobs(name, first[name].read(), second[name].read()) for name in common]
     bad = [row["name"] for row in rows if "problem" in row or not row["relative"] <= args.tolerance]
     alone = {
         folder: [name for name in files if name not in other]

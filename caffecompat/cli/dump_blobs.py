@@ -6,7 +6,7 @@
 
 OUT_DIR gets LAYER.npy for each layer (LAYER.TOP.npy where it has several tops), float32 in (N, C, H, W) order, and
 layers.json with their names, types, blobs and shapes in order. A layer that works in place has a file of its own.
-``caffecompat compare-blobs`` compares two such folders.
+``caffecompat compare-blobs`` compares two such folders, or one with the traces of a TIDL board.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="PICTURE", help="what the net is given, with the flags below")
     parser.add_argument("--input", metavar="FILE.npy", help="the input blob itself")
     parser.add_argument("--random", type=int, nargs="?", const=1, metavar="SEED", help="normally distributed values")
+    parser.add_argument("--layout", choices=("npy", "tidl"), default="npy",
+                        help="npy (default), or the names and raw float32 of TIDL's layer traces")  # fmt: skip
     preprocess_flags(parser)
 
 
@@ -47,16 +49,16 @@ def run(args: argparse.Namespace) -> int:
         raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(net.loaded.kept)}")
     size = size_of(args)
     if size:
-        shape = net.blob_shapes[_input(net)]
+        shape = net.fed_shapes[_input(net)]
         net.reshape({_input(net): (*shape[:2], *size)})
-    count = write_trace(net, _inputs(args, net), args.out)
+    count = write_trace(net, _inputs(args, net), args.out, tidl=args.layout == "tidl")
     print(f"wrote {count} blobs to {args.out}")
     return 0
 
 
 def _input(net: Net) -> str:
     """The blob that takes a picture."""
-    pictures = [blob for blob in net.fed if len(net.blob_shapes[blob]) == 4]
+    pictures = [blob for blob in net.fed if len(net.fed_shapes[blob]) == 4]
     if len(pictures) != 1 or len(net.fed) != 1:
         raise CaffeCompatError(
             f"--image, --input and --size are for nets with one input; this has {', '.join(net.fed)}; --random does"
@@ -70,9 +72,9 @@ def _inputs(args: argparse.Namespace, net: Net) -> dict[str, Any]:
 
     if args.random is not None:
         generator = torch.Generator().manual_seed(args.random)
-        return {blob: torch.randn(net.blob_shapes[blob], generator=generator) for blob in net.fed}
+        return {blob: torch.randn(net.fed_shapes[blob], generator=generator) for blob in net.fed}
     blob = _input(net)
-    shape = net.blob_shapes[blob]
+    shape = net.fed_shapes[blob]
     if args.input:
         try:
             values = np.load(args.input, allow_pickle=False)

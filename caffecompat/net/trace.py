@@ -17,8 +17,9 @@ from caffecompat.formats.atomic import atomic_write
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value
 from caffecompat.net.net import Net
+from caffecompat.net.tidl_trace import TidlTrace, find_traces, write_tidl_trace
 
-__all__ = ["MANIFEST", "read_trace", "trace", "write_trace"]
+__all__ = ["MANIFEST", "NpyFile", "Trace", "read_traces", "trace", "write_trace"]
 
 MANIFEST = "layers.json"
 
@@ -48,24 +49,48 @@ def trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray]) -> Iterator[tuple
     net.allow_inplace(True)
 
 
-def write_trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray], folder: str | os.PathLike[str]) -> int:
+def write_trace(
+    net: Net, inputs: Mapping[str, Tensor | np.ndarray], folder: str | os.PathLike[str], *, tidl: bool = False
+) -> int:
     """Write LAYER.npy for every layer, LAYER.TOP.npy where it has several tops, and a list of them; how many.
 
-    What cannot stand in a file's name becomes "_"; the list, ``layers.json``, has the names as they are.
+    What cannot stand in a file's name becomes "_"; the list, ``layers.json``, has the names as they are, and as
+    "value" what an exported ONNX model calls the same.
+
+    Args:
+        tidl: write the files as TIDL does instead (see ``tidl_trace``), under those names of values.
     """
+    names = _value_names(net)
+    if tidl:
+        made = trace(net, inputs)
+        pairs = ((names[value], array) for layer, tops in made
+                 for value, array in zip(net.graph.nodes[layer.index].tops, tops, strict=True))  # fmt: skip
+        return write_tidl_trace(folder, pairs)
     os.makedirs(folder, exist_ok=True)
     listed: list[dict[str, object]] = []
     taken: set[str] = set()
     for layer, tops in trace(net, inputs):
-        for blob, values in zip(layer.tops, tops, strict=True):
-            stem = _safe(layer.name if len(tops) == 1 else f"{layer.name}.{blob}", taken)
+        for value, array in zip(net.graph.nodes[layer.index].tops, tops, strict=True):
+            stem = _safe(layer.name if len(tops) == 1 else f"{layer.name}.{value.blob}", taken)
             with atomic_write(os.path.join(folder, f"{stem}.npy")) as file:
-                np.save(file, values, allow_pickle=False)
-            entry = {"file": f"{stem}.npy", "layer": layer.name, "type": layer.type, "blob": blob}
-            listed.append(entry | {"shape": list(values.shape)})
+                np.save(file, array, allow_pickle=False)
+            entry = {"file": f"{stem}.npy", "layer": layer.name, "type": layer.type, "blob": value.blob}
+            listed.append(entry | {"value": names[value], "shape": list(array.shape)})
     with atomic_write(os.path.join(folder, MANIFEST)) as file:
         file.write((json.dumps(listed, indent=1) + "\n").encode())
     return len(listed)
+
+
+def _value_names(net: Net) -> dict[Value, str]:
+    """What an exported model calls each value: as the blob, but ``blob@layer`` where a later layer changes the blob."""
+    values = [value for node in net.graph.nodes for value in node.tops]
+    fed = {value.blob for value in values if net.layers[value.node].module is None}
+    last = {value.blob: value for value in values}
+    names = {}
+    for value in values:
+        plain = net.layers[value.node].module is None or (last[value.blob] is value and value.blob not in fed)
+        names[value] = value.blob if plain else f"{value.blob}@{net.graph.nodes[value.node].name}"
+    return names
 
 
 def _safe(name: str, taken: set[str]) -> str:
@@ -79,20 +104,72 @@ def _safe(name: str, taken: set[str]) -> str:
     return unique
 
 
-def read_trace(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """The .npy files of a folder by stem, in the order of its list if it has one, else of their names.
+class NpyFile:
+    """A blob in a .npy file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> np.ndarray:
+        """The values.
+
+        Raises:
+            CaffeCompatError: the file cannot be read.
+        """
+        try:
+            values: np.ndarray = np.load(self.path, allow_pickle=False)
+        except (OSError, ValueError) as problem:
+            raise CaffeCompatError(f"{self.path} cannot be read: {problem}") from None
+        return values
+
+
+Trace = Mapping[str, NpyFile | TidlTrace]
+
+
+def read_traces(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> tuple[Trace, Trace]:
+    """The blobs of two folders by name, in the order of the folders' lists; a board's are named as the other's.
+
+    Each folder has .npy files, as `write_trace` leaves them, or TIDL's traces.
 
     Raises:
         CaffeCompatError: there is no such folder, or nothing in it.
     """
+    found = [_read(first), _read(second)]
+    for board, desktop, folder in ((found[0], found[1], second), (found[1], found[0], first)):
+        if any(isinstance(file, TidlTrace) for file in board.values()) and any(
+            isinstance(file, NpyFile) for file in desktop.values()
+        ):
+            stems = _stems_by_value(folder)
+            renamed = {stems.get(name, name): file for name, file in board.items()}
+            board.clear()
+            board.update(renamed)
+    return found[0], found[1]
+
+
+def _read(folder: str | os.PathLike[str]) -> dict[str, NpyFile | TidlTrace]:
     if not os.path.isdir(folder):
         raise CaffeCompatError(f"{os.fspath(folder)}: no such folder")
-    found = {path.stem: path for path in sorted(Path(folder).glob("*.npy"))}
+    found = {path.stem: NpyFile(path) for path in sorted(Path(folder).glob("*.npy"))}
     if not found:
-        raise CaffeCompatError(f"{os.fspath(folder)}: no .npy files in it")
+        traces = find_traces(folder)
+        if not traces:
+            raise CaffeCompatError(f"{os.fspath(folder)}: no .npy files in it, and no traces of TIDL")
+        return dict(traces)
+    order = [os.path.splitext(str(entry.get("file")))[0] for entry in _listed(folder)]
+    return {stem: found[stem] for stem in [*(s for s in order if s in found), *(s for s in found if s not in order)]}
+
+
+def _listed(folder: str | os.PathLike[str]) -> list[dict[str, object]]:
+    """The entries of a folder's list; none where it has no good one."""
     try:
         listed = json.loads((Path(folder) / MANIFEST).read_text())
-        order = [os.path.splitext(str(entry["file"]))[0] for entry in listed]
-    except (OSError, ValueError, KeyError, TypeError):
-        order = []
-    return {stem: found[stem] for stem in [*(s for s in order if s in found), *(s for s in found if s not in order)]}
+    except (OSError, ValueError):
+        return []
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
+def _stems_by_value(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """File stems by the names that an exported model has for the values, and for their layers."""
+    entries = [(os.path.splitext(str(entry.get("file")))[0], entry) for entry in _listed(folder)]
+    stems = {str(entry.get("layer")): stem for stem, entry in entries}
+    return stems | {str(entry.get("value")): stem for stem, entry in entries}

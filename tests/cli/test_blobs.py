@@ -76,3 +76,37 @@ def test_the_first_wrong_layer_is_named(command, tmp_path: Path, monkeypatch) ->
     report = json.loads(command("compare-blobs", "a", "b", "--json", "--tolerance", "0.06").out)
     assert report["over_tolerance"] == ["w"] and report["alone"] == {"a": ["alone"], "b": []}
     assert command("compare-blobs", "a", "nowhere").status == 2
+
+
+def test_the_trace_of_a_tidl_board(command, small) -> None:
+    words = ["dump-blobs", "net.prototxt", "net.caffemodel"]
+    assert command(*words, "desktop", "--random", "3").status == 0
+    assert command(*words, "board", "--random", "3", "--layout", "tidl").out == "wrote 5 blobs to board\n"
+    names = sorted(path.name for path in Path("board").iterdir())
+    assert names[0] == "subgraph_0_tidl_net.bin.layer_info.txt"
+    assert names[2] == "tidl_trace_subgraph_0_0001_0001_0001_00001_00002_000006x00004_float.bin"
+    assert Path("board", names[0]).read_text().splitlines() == [
+        "0 0 data", "1 1 x@a/conv", "2 2 x", "3 3 left", "4 4 right"
+    ]  # fmt: skip
+    same = command("compare-blobs", "desktop", "board", "--tolerance", "0")
+    assert same.status == 0 and "all 5 blobs within 0" in same.out and "a_conv~2 " in same.out
+    # A board merges the convolution with its ReLU, numbers its layers anew, and is wrong in the last.
+    Path("board", names[2]).unlink()
+    right = Path("board", names[5])
+    (np.fromfile(right, "<f4") + 1).tofile(right)
+    found = command("compare-blobs", "desktop", "board")
+    assert found.status == 1 and "only in desktop: a_conv\n" in found.out
+    assert "1 of 4 blobs over 0.0001, the first is cut.right" in found.out
+    Path("board", names[0]).unlink()
+    assert "no *.layer_info.txt" in command("compare-blobs", "desktop", "board").err
+
+
+def test_traces_without_numbers_that_mean_something(command, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("fixed", "short"):
+        Path(folder).mkdir()
+    Path("fixed/tidl_trace_subgraph_0_0001_0001_0001_00001_00002_000006x00004.y").write_bytes(bytes(48))
+    assert "fixed-point traces alone" in command("compare-blobs", "fixed", "fixed").err
+    Path("short/tidl_trace0007_00001_00002_00006x00004_float.bin").write_bytes(bytes(8))
+    Path("short/1_tidl_net.bin.layer_info.txt").write_text("3 7 fc\n")
+    assert "2 values, its name says (1, 2, 4, 6)" in command("compare-blobs", "short", "short").err
