@@ -1,10 +1,11 @@
-"""Fold batch normalization and Scale into the convolution, deconvolution or inner product before them.
+"""Fold batch normalization and Scale into the convolutions, deconvolutions and inner products around them.
 
     caffecompat merge-bn deploy.prototxt net.caffemodel merged.prototxt merged.caffemodel
 
 All forks' forms are known: BVLC's BatchNorm and Scale, Xilinx' and Jacinto's BatchNorm with a scale, PSPNet's BN,
-ENet's BN in its INFERENCE mode. What cannot be folded is listed with the reason. Both nets are then run on random
-input; exit status 1 tells that their outputs differ by more than 1e-5 of the largest value.
+ENet's BN in its INFERENCE mode. They go into the layer before them; behind a Concat into all that it joins; else into
+the layers behind them, if those do not pad. What cannot be folded is listed with the reason. Both nets are then run on
+random input; exit status 1 tells that their outputs differ by more than 1e-5 of the largest value.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from caffecompat.errors import CaffeCompatError
 if TYPE_CHECKING:
     from caffecompat.deploy.fold_norm import Folded
 
-HELP = "fold batch normalization into the weights before it"
+HELP = "fold batch normalization into the weights around it"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     if net.loaded and net.loaded.kept:
         raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(net.loaded.kept)}")
-    folded = fold_norms(net)
+    folded = fold_norms(net, around=True)
     print(*report_lines(folded), sep="\n")
     if changed:
         print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
@@ -74,8 +75,8 @@ def report_lines(folded: Folded) -> list[str]:
     """What was folded into what, and what was not."""
     by_target: dict[str, list[str]] = {}
     for name, target in folded.folded:
-        by_target.setdefault(target, []).append(name)
-    lines = [f"folded {len(folded.folded)} layers into {len(by_target)}"]
+        by_target.setdefault(target, []).append(f"{name} (before it)" if name in folded.ahead else name)
+    lines = [f"folded {len({name for name, _ in folded.folded})} layers into {len(by_target)}"]
     lines += [f"  {target} <- {', '.join(names)}" for target, names in by_target.items()]
     if folded.left:
         lines.append(f"{len(folded.left)} layers stay as they are:")

@@ -199,7 +199,8 @@ class _Folding:
         maker = self.net.layers[origin.node]
         joins = maker.type == "Concat" and self.around
         if not joins and (maker.type not in _WEIGHTED or len(maker.tops) != 1):
-            return f"stands behind {maker.name!r} ({maker.type}), which has no weights to take it"
+            stays = " stays, too" if maker.name in self.left else " has no weights to take it"
+            return f"{maker.name!r} ({maker.type}) before it{stays}"
         others = list(self.readers[value])
         others.remove(reader)
         if others:
@@ -208,13 +209,13 @@ class _Folding:
         if not joins:
             return self._one_maker(maker, self.net.value_shapes[value])
         if maker.module is None or maker.module.axis != 1:
-            return f"stands behind {maker.name!r} (Concat), which joins along another axis than the channels"
+            return f"{maker.name!r} (Concat) before it joins along another axis than the channels"
         found: list[tuple[NetLayer, int]] = []
         for bottom in self.net.graph.nodes[maker.index].bottoms:
             assert bottom is not None
             part = self._makers(bottom, maker.index)
             if isinstance(part, str):
-                return f"stands behind {maker.name!r} (Concat), whose {bottom.blob!r} cannot take its part: it {part}"
+                return f"{maker.name!r} (Concat) before it joins {bottom.blob!r}, which cannot take its part: {part}"
             found += part
         return found
 
@@ -254,15 +255,17 @@ class _Folding:
             return "what it makes is an output of the net"
         shape = self.net.value_shapes[bottom]
         for reader in readers:
+            if reader.name in self.left:
+                return f"{reader.name!r} behind it stays, too"
             if reader.type not in _WEIGHTED or len(reader.bottoms) != 1:
-                return f"behind it {reader.name!r} ({reader.type}) has no weights to take it either"
+                return f"{reader.name!r} ({reader.type}) behind it has none, either"
             if reader.name in self.shared:
-                return f"behind it, the parameters of {reader.name!r} are shared with another layer"
+                return f"the parameters of {reader.name!r} behind it are shared with another layer"
             reason = cannot_scale_inputs(reader, affine, shape)
             if reason:
-                return f"behind it, {reason}"
+                return reason
             for node in self.net.graph.nodes[index + 1 : reader.index]:
-                if any(top.blob == bottom.blob for top in node.tops):
+                if node.name not in self.ahead and any(top.blob == bottom.blob for top in node.tops):
                     return f"{node.name!r} changes {bottom.blob!r} in place before {reader.name!r} would read it"
         return ""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from caffecompat.formats import open_weights
-from caffecompat.schema import read_net
+from caffecompat.net import Net
+from caffecompat.schema import pb, read_net
 
 ESPNET = "real/vitis-tutorial-05-seg/model/espnet"
 
@@ -22,7 +24,7 @@ def espnet(shared: Path) -> list[object]:
 def test_files_of_a_folder_and_their_numbers(command, espnet, tmp_path) -> None:
     result = command("export", "deploy", *espnet, f"{tmp_path}/out/", "--softmax", "--merge-bn")
     assert result.status == 0, result.err
-    assert "folded 4 layers into 4" in result.out and "17 layers stay as they are" in result.out
+    assert "folded 5 layers into 6" in result.out and "16 layers stay as they are" in result.out
     assert "checked on random input: prob: largest difference" in result.out
     net = read_net(tmp_path / "out/deploy.prototxt")
     assert list(net.layer[0].input_param.shape[0].dim) == [1, 3, 32, 64]
@@ -55,7 +57,7 @@ def test_tidl_gets_bvlc_layers_and_its_configuration(command, espnet, tmp_path) 
     assert result.status == 0, result.err
     net = read_net(tmp_path / "net.prototxt")
     norms = [layer for layer in net.layer if layer.type == "BatchNorm"]
-    assert len(norms) == 17 and all(not layer.batch_norm_param.HasField("scale_filler") for layer in norms)
+    assert len(norms) == 16 and all(not layer.batch_norm_param.HasField("scale_filler") for layer in norms)
     stored = {layer.name: layer for layer in open_weights(tmp_path / "net.caffemodel").layers}
     assert [len(stored[f"BatchNorm_4{end}"].blobs) for end in ("", "_scale")] == [3, 2]
     lines = (tmp_path / "net_tidl_import.txt").read_text().splitlines()
@@ -79,8 +81,62 @@ def test_merge_bn(command, shared, tmp_path) -> None:
     weights = folder / "final_models/pretrained.caffemodel"
     result = command("merge-bn", small, weights, *outputs)
     assert result.status == 0, result.err
-    assert "folded 4 layers into 4" in result.out and "'Concat_1' (Concat)" in result.out
+    assert "folded 5 layers into 6" in result.out and "ConvNd_20 <- BatchNorm_18" in result.out
+    assert "'Concat_1' (Concat) before it joins 'BatchNorm_1', which cannot take its part: 'Threshold_1'" in result.out
     assert command("merge-bn", folder / "train_val.prototxt", weights, *outputs).status == 2
+
+
+SEPARABLE = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 12 dim: 12 } } }
+layer { name: "mean" type: "BatchNorm" bottom: "data" top: "mean" }
+layer { name: "conv0" type: "Convolution" bottom: "mean" top: "conv0"
+  convolution_param { num_output: 8 kernel_size: 2 bias_term: false weight_filler { type: "xavier" } } }
+layer { name: "conv1/dw" type: "Convolution" bottom: "conv0" top: "conv1/dw"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 group: 8 weight_filler { type: "xavier" } } }
+layer { name: "conv1/dw/bn" type: "BatchNorm" bottom: "conv1/dw" top: "conv1/dw" }
+layer { name: "conv1/dw/scale" type: "Scale" bottom: "conv1/dw" top: "conv1/dw" scale_param { bias_term: true } }
+layer { name: "relu" type: "ReLU" bottom: "conv1/dw" top: "conv1/dw" }
+layer { name: "conv1/sep" type: "Convolution" bottom: "conv1/dw" top: "conv1/sep"
+  convolution_param { num_output: 6 kernel_size: 1 bias_term: false weight_filler { type: "xavier" } } }
+layer { name: "other" type: "Convolution" bottom: "conv0" top: "other"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "cat" type: "Concat" bottom: "conv1/sep" bottom: "other" top: "cat" }
+layer { name: "cat/bn" type: "BatchNorm" bottom: "cat" top: "cat/bn" }
+layer { name: "cat/relu" type: "ReLU" bottom: "cat/bn" top: "cat/bn" }
+layer { name: "last/bn" type: "BatchNorm" bottom: "cat/bn" top: "last" }
+"""
+
+
+def test_what_merge_bn_tells(command, tmp_path) -> None:
+    """In place, behind a Concat, in front of a layer; and what stays, with the reason."""
+    model, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    model.write_text(SEPARABLE)
+    net = Net(model, pb.TEST, log=False)
+    torch.manual_seed(1)
+    for layer in net.layers:
+        for slot in layer.slots:
+            if layer.type in ("BatchNorm", "Scale"):
+                slot.tensor().uniform_(0.3, 1.7)
+    net.save(weights)
+    outputs = tmp_path / "m.prototxt", tmp_path / "m.caffemodel"
+    result = command("merge-bn", model, weights, *outputs)
+    assert result.status == 0, result.err
+    told = result.out.splitlines()
+    assert told[:8] == [
+        "folded 4 layers into 4",
+        "  conv1/dw <- conv1/dw/bn, conv1/dw/scale",
+        "  conv1/sep <- cat/bn",
+        "  other <- cat/bn",
+        "  conv0 <- mean (before it)",
+        "1 layers stay as they are:",
+        "  last/bn: 'cat/relu' (ReLU) before it has no weights to take it; what it makes is an output of the net",
+        told[7],
+    ]
+    assert told[7].startswith("checked on random input: last: largest difference")
+    merged = read_net(outputs[0])
+    assert [layer.name for layer in merged.layer if layer.type == "BatchNorm"] == ["last/bn"]
+    stored = {layer.name: layer.blobs for layer in open_weights(outputs[1]).layers}
+    assert [len(stored[name]) for name in ("conv0", "conv1/dw", "conv1/sep", "other")] == [2, 2, 2, 2]
 
 
 def test_export_torch(command, tmp_path) -> None:

@@ -88,7 +88,7 @@ BY_BATCH = BVLC.replace('top: "y" }', 'top: "y" batch_norm_param { use_global_st
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (BVLC.replace('"x"', '"data"'), "stands behind 'data' \\(Input\\), which has no weights"),
+        (BVLC.replace('"x"', '"data"'), "'data' \\(Input\\) before it has no weights"),
         (CONV + BVLC + 'layer { name: "r" type: "ReLU" bottom: "x" top: "r" }', "'r' also read"),
         (CONV + BY_BATCH, "by the batch"),
         (CONV + 'layer { name: "norm" type: "BN" bottom: "x" top: "y" }', "stores no statistics"),
@@ -100,6 +100,120 @@ def test_what_cannot_be_folded_is_named_and_stays(text: str, reason: str) -> Non
     folded = fold_norms(net)
     assert folded.left and re.search(reason, folded.left[0][1])
     _check(net, folded)
+
+
+def _scaled_input(behind: str) -> str:
+    """BatchNorm and Scale of the input, in front of a layer."""
+    return INPUT + BVLC.replace('"x"', '"data"') + behind
+
+
+AHEAD = {
+    "convolution": "Convolution convolution_param { num_output: 6 kernel_size: 3 %s }",
+    "without bias": "Convolution convolution_param { num_output: 6 kernel_size: 3 bias_term: false stride: 2 %s }",
+    "grouped": "Convolution convolution_param { num_output: 6 kernel_size: 3 group: 2 %s }",
+    "depthwise": "Convolution convolution_param { num_output: 4 kernel_size: 3 group: 4 bias_term: false %s }",
+    "deconvolution 1x1": "Deconvolution convolution_param { num_output: 6 kernel_size: 1 group: 2 %s }",
+    "inner product": "InnerProduct inner_product_param { num_output: 6 %s }",
+    "transposed": "InnerProduct inner_product_param { num_output: 6 transpose: true bias_term: false %s }",
+}
+
+
+@pytest.mark.parametrize("case", AHEAD)
+def test_what_has_nothing_before_it_folds_into_what_comes_behind(case: str) -> None:
+    kind, settings = (AHEAD[case] % FILLER).split(" ", 1)
+    net = _net(_scaled_input(f'layer {{ name: "w" type: "{kind}" bottom: "y" top: "z" {settings} }}'))
+    folded = fold_norms(net, around=True)
+    assert [layer.name for layer in folded.message.layer] == ["data", "w"]
+    assert folded.ahead == {"norm", "scale"} and not folded.left
+    _check(net, folded)
+    assert [layer.name for layer in fold_norms(net).message.layer] == ["data", "norm", "scale", "w"]
+
+
+def test_a_factor_alone_passes_the_pad() -> None:
+    conv = CONV.replace('"data"', '"s"').replace("kernel_size: 1", "kernel_size: 3 pad: 1")
+    net = _net(INPUT + 'layer { name: "s" type: "Scale" bottom: "data" top: "s" }' + conv)
+    folded = fold_norms(net, around=True)
+    assert [layer.name for layer in folded.message.layer] == ["data", "w"]
+    _check(net, folded)
+
+
+def test_in_place_in_front_and_several_readers() -> None:
+    text = INPUT + BVLC.replace('"x"', '"data"').replace('"y"', '"data"')
+    text += CONV + CONV.replace('"w"', '"v"').replace('"x"', '"z"')
+    net = _net(text)
+    folded = fold_norms(net, around=True)
+    assert [layer.name for layer in folded.message.layer] == ["data", "w", "v"]
+    assert folded.folded == [("scale", "w"), ("scale", "v"), ("norm", "w"), ("norm", "v")]
+    _check(net, folded)
+
+
+OTHER = CONV.replace('"w"', '"v"').replace('"x"', '"z"').replace("num_output: 4", "num_output: 3")
+JOINED = CONV + OTHER + 'layer { name: "cat" type: "Concat" bottom: "x" bottom: "z" top: "c" }'
+BEHIND = BVLC.replace('bottom: "x"', 'bottom: "c"')
+
+
+@pytest.mark.parametrize("top", ["y", "c"], ids=["", "in place"])
+def test_statistics_are_shared_out_among_what_a_concat_joins(top: str) -> None:
+    inner = 'layer { name: "more" type: "Concat" bottom: "c" bottom: "d" top: "e" }'
+    third = OTHER.replace('"v"', '"u"').replace('"z"', '"d"')
+    text = INPUT + JOINED + third + inner + BVLC.replace('bottom: "x"', 'bottom: "e"').replace('"y"', f'"{top}2"')
+    net = _net(text + f'layer {{ name: "relu" type: "ReLU" bottom: "{top}2" top: "out" }}')
+    folded = fold_norms(net, around=True)
+    assert [layer.name for layer in folded.message.layer] == ["data", "w", "v", "cat", "u", "more", "relu"]
+    assert folded.folded == [(norm, taker) for norm in ("norm", "scale") for taker in ("w", "v", "u")]
+    _check(net, folded)
+    assert [name for name, _ in fold_norms(net).left] == ["norm", "scale"]
+
+
+def test_in_place_behind_a_concat() -> None:
+    net = _net(INPUT + JOINED + BEHIND.replace('"y"', '"c"') + 'layer { name: "t" type: "TanH" bottom: "c" top: "t" }')
+    folded = fold_norms(net, around=True)
+    assert [layer.name for layer in folded.message.layer] == ["data", "w", "v", "cat", "t"]
+    _check(net, folded)
+
+
+def test_what_makes_the_bottom_may_be_read_by_others_behind_the_normalization() -> None:
+    text = INPUT + CONV + BVLC + 'layer { name: "r" type: "ReLU" bottom: "y" top: "r" }'
+    net = _net(text + 'layer { name: "sum" type: "Eltwise" bottom: "y" bottom: "r" top: "sum" }')
+    folded = fold_norms(net)
+    assert [layer.name for layer in folded.message.layer] == ["data", "w", "r", "sum"]
+    _check(net, folded)
+
+
+RELU = 'layer { name: "r" type: "ReLU" bottom: "x" top: "r" }'
+PADDED = CONV.replace('"data"', '"y"').replace("kernel_size: 1", "kernel_size: 3 pad: 1")
+UP = PADDED.replace("Convolution", "Deconvolution").replace("pad: 1", "stride: 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BVLC.replace('"x"', '"data"') + PADDED, "'w' behind it pads with zeros \\(pad 1\\).*border"),
+        (BVLC.replace('"x"', '"data"') + UP, "'w' behind it is a Deconvolution"),
+        (BVLC.replace('"x"', '"data"'), "before it stays, too; what it makes is an output of the net"),
+        (BVLC.replace('"x"', '"data"') + RELU.replace('"x"', '"y"'), "'r' \\(ReLU\\) behind it has none"),
+        (JOINED + BEHIND + RELU, "'cat' \\(Concat\\) before it joins 'x', which cannot.* part: 'r' also read"),
+        (JOINED.replace('bottom: "z"', 'bottom: "data"') + BEHIND, "joins 'data', which .*: 'data' \\(Input\\)"),
+        (JOINED.replace('bottom: "z"', 'bottom: "x"') + BEHIND, "also read"),
+        (
+            JOINED.replace("num_output: 3", "num_output: 4").replace('top: "c"', 'top: "c" concat_param { axis: 2 }')
+            + BEHIND,
+            "'cat' \\(Concat\\) before it joins along another axis",
+        ),
+    ],
+)  # fmt: skip
+def test_what_stands_in_the_way_is_named(text: str, reason: str) -> None:
+    net = _net(INPUT + text)
+    folded = fold_norms(net, around=True)
+    assert any(re.search(reason, text) for _, text in folded.left), folded.left
+    _check(net, folded)
+
+
+def test_shared_weights_behind_stay() -> None:
+    conv = CONV.replace('"data"', '"y"').replace("convolution_param", 'param { name: "both" } convolution_param')
+    text = _scaled_input(conv + conv.replace('"w"', '"v"').replace('"x"', '"z"').replace('bottom: "y"', 'bottom: "x"'))
+    folded = fold_norms(_net(text), around=True)
+    assert not folded.folded and "parameters of 'w' behind it are shared" in dict(folded.left)["scale"]
 
 
 def test_shared_weights_stay() -> None:
