@@ -133,7 +133,7 @@ class _Writer:
         from caffecompat.cli.merge_bn import report_lines
         from caffecompat.deploy.fold_norm import fold_norms
 
-        folded = fold_norms(self.net, running_statistics=self.args.running_statistics)
+        folded = fold_norms(self.net, running_statistics=self.args.running_statistics, around=True)
         print(*report_lines(folded), sep="\n")
         return folded.message, folded.blobs
 
