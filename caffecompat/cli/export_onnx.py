@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import UsageError, add_switch
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from caffecompat.deploy.onnx_export import ExportOptions
     from caffecompat.deploy.onnx_write import Exported
     from caffecompat.deploy.target_check import TargetReport
-    from caffecompat.net import Net
 
 HELP = "an ONNX file, verified against the net by onnxruntime"
 
@@ -40,8 +40,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
     parser.add_argument("--opset", type=int, default=13, metavar="N", help="of ai.onnx, 13 (default) to 26")
     parser.add_argument("--batch", type=int, metavar="N", help="size of the batch instead of the prototxt's")
+    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
     preprocess_flags(parser)
-    add_switch(parser, "bake-preprocessing", "the graph takes pixels and applies --mean, --scale and --subtract itself")
+    parser.add_argument("--mean-file", metavar="FILE", help="a mean picture (binaryproto) instead of --mean")
+    add_switch(parser, "bake-preprocessing", "the graph takes pixels and prepares them itself")
     add_switch(parser, "rgb", "with --bake-preprocessing: pixels come as R, G, B")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line, for the metadata")
     add_switch(parser, "external-data", "weights go into OUT.onnx.data (always beyond 2 GiB)")
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.onnx_write import DifferentNumbers, export_onnx
 
     options = _options(args)
+    pictures = _calibration_pictures(args) if args.calibration else []
     try:
         done = export_onnx(
             args.model,
@@ -69,15 +72,16 @@ def run(args: argparse.Namespace) -> int:
             options,
             batch=args.batch,
             size=size_of(args),
+            channels=args.channels,
             cut=args.cut_detection,
             external=args.external_data,
-            inputs=(lambda net: _picture(args, net, options)) if args.image else None,
+            inputs=(lambda done: _picture(args, done)) if args.image else None,
         )
     except DifferentNumbers as problem:
         print(problem)
         return 1
     _report(args.out, args.weights, done)
-    for path in _side_files(args, done):
+    for path in _side_files(args, done, pictures):
         print(f"wrote {path}")
     return 0
 
@@ -94,14 +98,18 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if given:
             raise UsageError(f"caffecompat export onnx: {flag} goes with {needs}")
-    if args.batch is not None and args.batch < 1:
-        raise UsageError(f"caffecompat export onnx: --batch {args.batch} must be at least 1")
+    if args.mean and args.mean_file:
+        raise UsageError("caffecompat export onnx: take one of --mean and --mean-file")
+    for flag, number in (("--batch", args.batch), ("--channels", args.channels)):
+        if number is not None and number < 1:
+            raise UsageError(f"caffecompat export onnx: {flag} {number} must be at least 1")
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:
     from caffecompat.deploy.onnx_export import ExportOptions
+    from caffecompat.formats.mean import read_mean
 
-    stated = args.mean is not None or args.subtract is not None or args.scale != 1
+    stated = args.mean is not None or args.mean_file or args.subtract is not None or args.scale != 1
     return ExportOptions(
         opset=args.opset,
         target=args.target or "",
@@ -110,6 +118,7 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         dpu_leaky=args.dpu_leaky,
         dpu_dense=args.dpu_dense,
         preprocess=preprocess_of(args, quiet=True) if stated else None,
+        mean_picture=read_mean(args.mean_file) if args.mean_file else None,
         bake=args.bake_preprocessing,
         rgb=args.rgb,
         class_names=tuple(_lines(args.labels)) if args.labels else (),
@@ -124,22 +133,23 @@ def _lines(path: str) -> list[str]:
         raise UsageError(f"{path}: cannot be read: {problem}") from None
 
 
-def _picture(args: argparse.Namespace, net: Net, options: ExportOptions) -> dict[str, np.ndarray]:
+def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
     """The net's input from --image: prepared, or pixels where the graph does that."""
     import numpy as np
 
+    from caffecompat.deploy.onnx_pictures import is_picture, prepare
     from caffecompat.evaluate import Preprocess
     from caffecompat.formats.picture import read_picture
 
-    shape = net.blob_shapes[net.fed[0]]
-    if len(net.fed) != 1 or len(shape) != 4 or shape[1] not in (1, 3):
+    net = done.net
+    shape = net.fed_shapes[net.fed[0]]
+    if len(net.fed) != 1 or not is_picture(shape):
         raise UsageError("caffecompat export onnx: --image needs a net with one input of 1 or 3 channels")
-    preprocess = Preprocess() if options.bake else options.preprocess or Preprocess()
     picture = read_picture(args.image, color=shape[1] == 3)
     if picture is None:
         raise UsageError(f"--image {args.image}: no such picture, or in no form that can be read")
-    batch = preprocess(picture, shape[2], shape[3])
-    return {net.fed[0]: np.repeat(batch, shape[0], axis=0)}
+    batch = np.repeat(Preprocess()(picture, shape[2], shape[3]), shape[0], axis=0)
+    return {net.fed[0]: batch if done.options.bake else prepare(batch, done.options)}
 
 
 def _report(path: str, weights: str | None, done: Exported) -> None:
@@ -202,15 +212,20 @@ def _target_lines(report: TargetReport) -> list[str]:
     return lines + document_lines(report, [*told, *warned])
 
 
-def _side_files(args: argparse.Namespace, done: Exported) -> list[str]:
+def _side_files(args: argparse.Namespace, done: Exported, pictures: Sequence[str]) -> list[str]:
     """What the target's tools want besides; returns the paths written."""
     from caffecompat.deploy.onnx_side_files import calibration_reader, tidl_meta
     from caffecompat.evaluate import Preprocess
 
     stem = os.path.splitext(args.out)[0]
     blob = next(iter(done.export.inputs))
-    shape = done.net.blob_shapes[blob]
-    if args.target == "tidl" and done.heads is not None and not args.cut_detection:
+    shape = done.net.fed_shapes[blob]
+    if args.target == "tidl" and done.heads is not None:
+        if args.cut_detection:
+            print(
+                "TI documents its meta-architecture file for models with three outputs, as without --cut-detection; "
+                "beside this model it tells what is left to compute"
+            )
         top = done.heads.detection.top[0]
         outputs = [f"{top}_{part}" for part in ("boxes", "labels", "scores")]
         text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))
@@ -228,8 +243,8 @@ def _side_files(args: argparse.Namespace, done: Exported) -> list[str]:
         rgb=args.rgb,
     )
     written = [_write(f"{stem}_calibration.py", reader)]
-    if args.calibration:
-        written.append(_write(list_file, "".join(f"{path}\n" for path in _calibration_pictures(args))))
+    if pictures:
+        written.append(_write(list_file, "".join(f"{path}\n" for path in pictures)))
     return written
 
 

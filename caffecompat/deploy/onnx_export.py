@@ -14,13 +14,16 @@ import torch
 from caffecompat.deploy.onnx_emission import Cannot, Emission, Note, emitter_of, to_array
 from caffecompat.deploy.onnx_file import complete
 from caffecompat.deploy.onnx_graph import IR_VERSION, OPSETS, GraphBuilder, OnnxError
+from caffecompat.deploy.onnx_parts import activate_parts
+from caffecompat.deploy.onnx_pictures import is_picture
+from caffecompat.deploy.target_table import TargetTable, load_table
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.net import Net, NetError
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Node, Value
 from caffecompat.schema import NetDocument
 
-__all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
+__all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net", "value_names"]
 
 for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "shapes", "windows"):
     import_module(f"caffecompat.deploy.onnx_emitters_{_family}")
@@ -36,9 +39,12 @@ class ExportOptions:
     Attributes:
         opset: of ai.onnx.
         target: "dpu" or "tidl": write what it takes, as the report tells; "" changes nothing.
+        version: of the target's table; None is the newest.
         approx: let a target's nearest operator stand for one it lacks.
         dpu_leaky: set slopes of leaky ReLUs to the DPU's 26/256.
+        dpu_dense: write grouped convolutions as dense ones with zeros instead of as slices.
         preprocess: of the pictures that the net was trained on; None where nobody said.
+        mean_picture: (C, H, W) taken off instead of `preprocess.mean`, which has the means of its channels; in B, G, R.
         bake: put `preprocess` into the graph, so that its input are pixels.
         rgb: the pixels come as R, G, B; only with `bake`.
         class_names: for the metadata.
@@ -46,12 +52,20 @@ class ExportOptions:
 
     opset: int = 13
     target: str = ""
+    version: str | None = None
     approx: bool = False
     dpu_leaky: bool = False
+    dpu_dense: bool = False
     preprocess: Preprocess | None = None
+    mean_picture: np.ndarray | None = field(default=None, compare=False)
     bake: bool = False
     rgb: bool = False
     class_names: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> TargetTable | None:
+        """The target's limits; None without a target."""
+        return load_table(self.target, self.version) if self.target else None
 
 
 @dataclass
@@ -75,6 +89,8 @@ class Export:
         inputs: names of the graph's inputs by fed blob.
         outputs: of the graph, in order.
         notes: what else happened to layers.
+        layers: the layer that each node stands for, by node name.
+        values: what the net's values (see `value_names`) are called in the model.
         inexact: names of the layers whose numbers are other ones now.
     """
 
@@ -83,6 +99,8 @@ class Export:
     inputs: dict[str, str]
     outputs: list[Output]
     notes: list[Note] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
 
     @property
     def inexact(self) -> list[str]:
@@ -129,10 +147,37 @@ def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, lis
     )
 
 
+def value_names(net: Net) -> dict[Value, str]:
+    """What each value that the net's outputs need is called: a blob's last value as the blob, others ``blob@layer``."""
+    needed = _needed_layers(net)
+    values = [value for node in net.graph.nodes if node.index in needed for value in node.tops]
+    fed = {value.blob for value in values if net.layers[value.node].module is None}
+    last = {value.blob: value for value in values}
+    names = {}
+    for value in values:
+        is_input = net.layers[value.node].module is None
+        own = is_input or (last[value.blob] is value and value.blob not in fed)
+        blob = value.blob or "unnamed"  # Caffe takes "" for a name, ONNX for an input left out
+        names[value] = blob if own else f"{blob}@{net.graph.nodes[value.node].name}"
+    return names
+
+
+def _needed_layers(net: Net) -> set[int]:
+    """Indices of the layers that the outputs need."""
+    needed: set[int] = set()
+    waiting = [value.node for value in net.graph.outputs if net.layers[value.node].module is not None]
+    while waiting:
+        index = waiting.pop()
+        if index not in needed:
+            needed.add(index)
+            waiting += [value.node for value in net.graph.nodes[index].bottoms if value is not None]
+    return needed
+
+
 class _Exporter:
     def __init__(self, net: Net, options: ExportOptions, document: NetDocument | None) -> None:
         self.net, self.options, self.document = net, options, document
-        self.builder = GraphBuilder(options.opset)
+        self.builder = GraphBuilder(options.opset, shares=not options.target)
         self.notes: list[Note] = []
         self.outputs: list[Output] = []
         self.shapes: dict[str, tuple[int | str, ...]] = {}
@@ -142,8 +187,8 @@ class _Exporter:
         wanted = [value for value in graph.outputs if self.net.layers[value.node].module is not None]
         if not wanted:
             raise OnnxError(f"net {self.net.name!r} computes no output")
-        needed = self._needed(wanted)
-        names = self._names(needed)
+        needed = _needed_layers(self.net)
+        names = value_names(self.net)
         self.builder.reserve(list(names.values()))
         inputs = self._feed(needed, names)
         problems = []
@@ -160,40 +205,19 @@ class _Exporter:
             raise NetError(problems)
         for value in wanted:
             self._add_output(names[value], value)
+        if self.options.target == "dpu":
+            activate_parts(self.builder, {self.builder.resolve(output.name) for output in self.outputs})
         plain = [value.blob or "unnamed" for value in names]
         self.builder.finish(list(inputs.values()), [output.name for output in self.outputs], plain)
         read = {name for node in self.builder.nodes for name in node.input}
         inputs = {blob: name for blob, name in inputs.items() if name in read}
         model = self.assemble(
-            {name: self.net.blob_shapes[blob] for blob, name in inputs.items()},
+            {name: self.net.fed_shapes[blob] for blob, name in inputs.items()},
             {output.name: self.shapes[output.name] for output in self.outputs},
         )
         self._describe(model)
-        return Export(model, self.weights(), inputs, self.outputs, self.notes)
-
-    def _needed(self, wanted: Sequence[Value]) -> set[int]:
-        """Indices of the layers that the outputs need."""
-        needed: set[int] = set()
-        waiting = [value.node for value in wanted]
-        while waiting:
-            index = waiting.pop()
-            if index not in needed:
-                needed.add(index)
-                waiting += [value.node for value in self.net.graph.nodes[index].bottoms if value is not None]
-        return needed
-
-    def _names(self, needed: set[int]) -> dict[Value, str]:
-        """A name for each value: a blob's last value has the blob's name, those before it ``blob@layer``."""
-        values = [value for node in self.net.graph.nodes if node.index in needed for value in node.tops]
-        fed = {value.blob for value in values if self.net.layers[value.node].module is None}
-        last = {value.blob: value for value in values}
-        names = {}
-        for value in values:
-            is_input = self.net.layers[value.node].module is None
-            own = is_input or (last[value.blob] is value and value.blob not in fed)
-            blob = value.blob or "unnamed"  # Caffe takes "" for a name, ONNX for an input left out
-            names[value] = blob if own else f"{blob}@{self.net.graph.nodes[value.node].name}"
-        return names
+        values = {name: self.builder.final_name(name) for name in names.values()}
+        return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
 
     def _feed(self, needed: set[int], names: Mapping[Value, str]) -> dict[str, str]:
         """The graph's inputs by fed blob; with preprocessing, the nodes between the two."""
@@ -202,19 +226,22 @@ class _Exporter:
             if self.net.layers[value.node].module is not None or value.node not in needed:
                 continue
             shape = self.net.value_shapes[value]
-            picture = self.options.bake and len(shape) == 4 and shape[1] in (1, 3)
-            inputs[value.blob] = self._bake(name, shape) if picture else name
+            baked = self.options.bake and is_picture(shape)
+            inputs[value.blob] = self._bake(name, shape) if baked else name
         return inputs
 
     def _bake(self, blob: str, shape: tuple[int, ...]) -> str:
         """(pixels - mean) x scale - subtract in front of an input; returns the name of the pixels."""
         picture = self.builder.value_name(f"{blob}_pixels")
+        self.builder.layer = "preprocessing"
         e = Emission(self.builder, "preprocessing", None, [picture], [blob], [shape], [shape])
         value, p = picture, self.options.preprocess or Preprocess()
         if self.options.rgb and shape[1] == 3:
             value = e.op("Gather", value, e.ints([2, 1, 0], "order"), axis=1)
         if p.mean:
-            value = e.op("Sub", value, e.const(_per_channel(p.mean), what="mean"))
+            picture_mean = self.options.mean_picture
+            mean = _per_channel(p.mean) if picture_mean is None else picture_mean[None]
+            value = e.op("Sub", value, e.const(mean, what="mean"))
         value = e.scaled(value, p.scale, 0)
         if p.subtract:
             value = e.op("Sub", value, e.const(_per_channel(p.subtract), what="subtract"))
@@ -228,6 +255,8 @@ class _Exporter:
         emitter = emitter_of(layer.type)
         if emitter is None:
             raise Cannot("has no form in ONNX" + _advice(layer))
+        table = self.options.table
+        self.builder.layer = layer.name or layer.type
         emission = Emission(
             builder=self.builder,
             name=layer.name or layer.type,
@@ -237,6 +266,7 @@ class _Exporter:
             bottom_shapes=[self.net.value_shapes[value] for value in node.bottoms if value is not None],
             top_shapes=[self.net.value_shapes[value] for value in node.tops],
             target=self.options.target,
+            limits=table.constants if table else {},
             options=self.options,
         )
         emission.parameters, emission.parameter_names = _parameters(layer)
@@ -327,6 +357,8 @@ class _Exporter:
         told: dict[str, str] = {"net": self.net.name}
         if p is not None and not options.bake:
             told |= {"mean": _text(p.mean), "scale": repr(p.scale), "subtract": _text(p.subtract)}
+            if options.mean_picture is not None:
+                told["mean_of"] = "a mean picture's channels; training took the picture off pixel by pixel"
         told["color_order"] = "RGB" if options.rgb else "BGR"
         if options.bake:
             told["preprocessing"] = "in the graph; the input is pixels, 0 to 255"

@@ -41,15 +41,16 @@ class GraphBuilder:
 
     Attributes:
         opset: whose forms of the operators to use.
+        shares: whether constants that are equal become one; quantizers that scale weights want each node's its own.
         nodes: in the order of computation.
         constants: the values known now, by name; those that nodes read become initialisers.
         layer: whose nodes are being made; "" where they only give a value its name.
         owners: the layer of each node, by node name.
     """
 
-    def __init__(self, opset: int) -> None:
+    def __init__(self, opset: int, shares: bool = True) -> None:
         self.onnx = need_onnx()
-        self.opset = opset
+        self.opset, self.shares = opset, shares
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.layer = ""
@@ -82,9 +83,9 @@ class GraphBuilder:
         self.owners[node.name] = self.layer
 
     def constant(self, values: np.ndarray, wish: str) -> str:
-        """The name of a known value; small ones that are equal share it."""
+        """The name of a known value; small ones that are equal share it, where that is wanted."""
         values = np.asarray(values)
-        if values.size > 64:
+        if values.size > 64 or not self.shares:
             name = self.value_name(wish)
         else:
             key = (values.dtype.str, values.shape, values.tobytes())

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,11 +14,11 @@ from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import Export, ExportOptions, export_net
 from caffecompat.deploy.onnx_file import LARGEST, complete, file_size, write_model
 from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
+from caffecompat.deploy.onnx_pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, find_heads
 from caffecompat.deploy.onnx_target import judge_export, measure_statistics, net_for_target, use_stored_statistics
-from caffecompat.deploy.onnx_verify import Difference, measure_notes, prepared_inputs, random_inputs, verify
+from caffecompat.deploy.onnx_verify import Difference, measure_notes, verify
 from caffecompat.deploy.target_check import TargetReport
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.formats.atomic import WriteError, atomic_path
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, open_net, pb
@@ -61,6 +60,7 @@ def prepared_net(
     *,
     batch: int | None = None,
     size: tuple[int, int] | None = None,
+    channels: int | None = None,
     cut: bool = False,
 ) -> Exported:
     """The net as it will be exported: fed from outside, without losses, cut as asked; not exported yet.
@@ -68,27 +68,20 @@ def prepared_net(
     Raises:
         CaffeCompatError: it cannot be made, or the weights do not fit.
     """
-    deployed = deploy_net(document, batch=batch, size=size)
+    deployed = deploy_net(document, batch=batch, size=size, channels=channels)
     message, notes = deployed.message, [Note("", line) for line in deployed.notes]
     heads = find_heads(message) if cut or options.target else None
     if cut:
         notes += cut_detection(message, at_convolutions=bool(options.target))
     if options.target:
         notes += drop_softmax(message) + use_stored_statistics(message)
-    if options.preprocess is None and deployed.transform is not None:
-        options = replace(options, preprocess=_stated(deployed.transform))
     made = NetDocument.from_message(message, document.path)
     made.dialect = document.dialect
     net = Net(made, pb.TEST, log=False, weights=weights)
     missing = net.loaded.kept if net.loaded else []
+    options, told = with_preprocessing(options, deployed, net, document.path)
+    notes += told
     return Exported(Export(None, {}, {}, [], notes), net, options, heads=heads, missing=missing)
-
-
-def _stated(transform: Any) -> Preprocess | None:
-    """The preprocessing that a data layer's transform_param states, where it states one by values."""
-    if transform.mean_file or not (transform.mean_value or transform.HasField("scale")):
-        return None
-    return Preprocess(tuple(transform.mean_value), transform.scale)
 
 
 def export_onnx(
@@ -99,9 +92,10 @@ def export_onnx(
     *,
     batch: int | None = None,
     size: tuple[int, int] | None = None,
+    channels: int | None = None,
     cut: bool = False,
     external: bool = False,
-    inputs: Callable[[Net], Mapping[str, np.ndarray]] | None = None,
+    inputs: Callable[[Exported], Mapping[str, np.ndarray]] | None = None,
 ) -> Exported:
     """Write a net as an ONNX file that onnxruntime computes as torch computes the net.
 
@@ -109,6 +103,7 @@ def export_onnx(
         model: a deploy or train_val prototxt.
         weights: a weight file, or several separated by commas; None leaves initial values.
         batch, size: the input's, instead of the prototxt's; size is (height, width).
+        channels: of pictures whose data cannot be opened (3).
         cut: leave DetectionOutput out.
         external: weights go into ``PATH.data`` beside the file.
         inputs: makes what to compare on, by fed blob; None is random ones.
@@ -120,8 +115,10 @@ def export_onnx(
     """
     need_onnx()
     document = model if isinstance(model, NetDocument) else open_net(model)
-    done = prepared_net(document, weights, options or ExportOptions(), batch=batch, size=size, cut=cut)
-    write_onnx(done, path, external=external, inputs=inputs(done.net) if inputs else None)
+    done = prepared_net(
+        document, weights, options or ExportOptions(), batch=batch, size=size, channels=channels, cut=cut
+    )
+    write_onnx(done, path, external=external, inputs=inputs(done) if inputs else None)
     return done
 
 

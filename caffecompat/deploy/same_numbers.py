@@ -49,7 +49,7 @@ def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
 
 
 def _random(net: Net, blob: str, generator: torch.Generator) -> torch.Tensor:
-    shape = net.blob_shapes[blob]
+    shape = net.fed_shapes[blob]
     for layer in net.layers:
         place = layer.bottoms.index(blob) if blob in layer.bottoms else None
         if layer.type == "Embed" and place == 0:

@@ -87,9 +87,9 @@ class ScoredNet:
         self.missing = self.net.load_weights(weights).kept
 
     def _input_shape(self, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
-        shape = self.net.blob_shapes[self.net.fed[0]] if self.net.fed else ()
+        shape = self.net.fed_shapes[self.net.fed[0]] if self.net.fed else ()
         if len(self.net.fed) != 1 or len(shape) != 4 or shape[1] not in (1, 3):
-            fed = ", ".join(f"{name} {self.net.blob_shapes[name]}" for name in self.net.fed) or "nothing"
+            fed = ", ".join(f"{name} {self.net.fed_shapes[name]}" for name in self.net.fed) or "nothing"
             raise CaffeCompatError(
                 f"{self.path}: a picture goes into one input of 1 or 3 channels; this net takes {fed}"
             )

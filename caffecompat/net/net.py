@@ -134,6 +134,12 @@ class Net:
                 layer.module.fill_blobs()
         return report
 
+    @property
+    def fed_shapes(self) -> dict[str, Shape]:
+        """Shapes of the fed blobs as they come in, before layers work on them in place (DeephiResize, for one)."""
+        first = {value.blob: shape for value, shape in self.value_shapes.items() if value.version == 0}
+        return {blob: first[blob] for blob in self.fed}
+
     # ----------------------------------------------------------------- running
 
     def forward(self, inputs: Mapping[str, Tensor | np.ndarray] | None = None) -> Tops:
