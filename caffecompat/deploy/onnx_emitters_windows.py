@@ -124,6 +124,8 @@ def pooling(e: Emission) -> None:
     m = e.module
     window = Window((e.shape[2], e.shape[3])) if m.whole_plane else m.window
     mask = e.tops[1] if len(e.tops) > 1 else None
+    if e.target and any(end > pad for end, pad in zip(_margins(e, window), window.pad, strict=True)):
+        e.note("the last windows reach past the edge, as Caffe rounds up: explicit pad below and to the right")
     pool(e, m.method, e.bottoms[0], window, e.tops[0], mask)
 
 

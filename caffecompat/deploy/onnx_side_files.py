@@ -38,6 +38,7 @@ def tidl_meta(name: str, head: Head, outputs: Sequence[str], size: tuple[int, in
         outputs: names of the model's boxes, labels and scores.
         size: (height, width) of the input.
     """
+    # Channels of Caffe's heads go prior by prior; the other layout has all of a coordinate's together.
     lines = [f'name: "{name}"', "caffe_ssd {"]
     lines += [f'  box_input: "{blob}"' for blob in head.boxes]
     lines += [f'  class_input: "{blob}"' for blob in head.classes]
@@ -50,7 +51,7 @@ def tidl_meta(name: str, head: Head, outputs: Sequence[str], size: tuple[int, in
     for field, _ in kept.ListFields():
         if field.name not in _DETECTION_FIELDS:
             kept.ClearField(field.name)
-    lines += _block("detection_output_param", kept)
+    lines += [*_block("detection_output_param", kept), "  data_layout: SEPARATED"]
     return "\n".join([*lines, "}", ""])
 
 
@@ -60,8 +61,16 @@ def _block(name: str, message: Any) -> list[str]:
 
 _READER = '''"""Calibration pictures for the DPU's quantizer, prepared as the net was trained.
 
-    import vai_q_onnx
+With AMD Quark (power-of-two scales, as the DPU has them):
+
+    from quark.onnx import ModelQuantizer
+    from quark.onnx.quantization.config import Config, get_default_config
     from {module} import CalibrationReader
+
+    config = Config(global_quant_config=get_default_config("XINT8"))
+    ModelQuantizer(config).quantize_model("{model}", "quantized.onnx", CalibrationReader())
+
+With Vitis AI 3.5's vai_q_onnx:
 
     vai_q_onnx.quantize_static("{model}", "quantized.onnx", CalibrationReader(), quant_format=...)
 """

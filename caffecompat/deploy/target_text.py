@@ -48,8 +48,8 @@ def _notes(report: TargetReport) -> list[str]:
 
 def document_lines(report: TargetReport, layers: Sequence[CheckedLayer]) -> list[str]:
     """The documents that the verdicts on these layers cite."""
-    judged = [layer.judgement for layer in layers] + ([report.model] if report.model else [])
-    used = {source for judgement in judged for _, source in (*judgement.reasons, *judgement.warned)}
+    used = {source for layer in layers for _, source in (*layer.judgement.reasons, *layer.judgement.warned)}
+    used.update(source for _, source in (report.model.warned if report.model else ()))
     return [f"  [{key}] {text}" for key, text in report.table.documents.items() if key in used and key != "check"]
 
 

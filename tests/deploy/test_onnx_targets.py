@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+from caffecompat.cli.main import main
 from caffecompat.deploy.onnx_export import ExportOptions
 from caffecompat.deploy.onnx_prepare import find_heads
 from caffecompat.deploy.onnx_side_files import tidl_meta
@@ -230,12 +232,14 @@ _TI = {
         "box_input": (1, "string*"), "class_input": (2, "string*"), "output": (3, "string*"), "name": (4, "string"),
         "in_width": (5, "uint32"), "in_height": (6, "uint32"), "score_converter": (7, "TIDLScoreConverter"),
         "prior_box_param": (8, "PriorBoxParameter*"), "detection_output_param": (9, "TIDLOdPostProc"),
+        "data_layout": (10, "TIDLAnchorDataLayout"), "framework": (11, "string"),
     },
     "TIDLMetaArch": {"name": (1, "string"), "caffe_ssd": (2, "TidlMaCaffeSsd*")},
 }  # fmt: skip
 _TI_ENUMS = {
     "TIDLBoxCodeType": {"CORNER": 1, "CENTER_SIZE": 2, "CORNER_SIZE": 3},
     "TIDLScoreConverter": {"IDENTITY": 0, "SIGMOID": 1, "SOFTMAX": 2},
+    "TIDLAnchorDataLayout": {"SEPARATED": 0, "INTERLEAVED": 1},
 }
 
 
@@ -275,3 +279,24 @@ def test_the_meta_architecture_file_is_what_ti_documents() -> None:
     assert [prior.min_size[0] for prior in head.prior_box_param] == [6, 12]
     assert head.detection_output_param.nms_param.top_k == 50
     assert head.detection_output_param.code_type == 2
+    assert head.data_layout == _TI_ENUMS["TIDLAnchorDataLayout"]["SEPARATED"]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_meta_architecture_file_names_values_of_the_model(
+    cut: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.prototxt").write_text(ssd())
+    flags = ["--cut-detection"] if cut else []
+    paths = [str(tmp_path / name) for name in ("net.prototxt", "net.onnx")]
+    assert main(["export", "onnx", "--model", paths[0], "--target", "tidl", *flags, paths[1]]) == 0
+    told = capsys.readouterr().out
+    assert ("models with three outputs" in told) == cut
+    (head,) = text_format.Parse((tmp_path / "net_metaarch.prototxt").read_text(), _ti_message()).caffe_ssd
+    model = onnx.load(paths[1])
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    assert {makers[name] for name in (*head.box_input, *head.class_input)} == {"Conv"}
+    assert list(head.output) == ["out_boxes", "out_labels", "out_scores"]
+    outputs = [value.name for value in model.graph.output]
+    assert set(outputs) == ({*head.box_input, *head.class_input} if cut else set(head.output))
+    assert ("replaced by the target's tools: " in told) == (not cut)
