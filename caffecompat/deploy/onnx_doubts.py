@@ -19,7 +19,7 @@ import torch
 from caffecompat.deploy.onnx_compare import TOLERANCE, Difference, compare
 from caffecompat.deploy.onnx_export import Export, ExportOptions, Output, export_layer, value_names
 from caffecompat.deploy.onnx_graph import need_onnx
-from caffecompat.deploy.onnx_run import run_model
+from caffecompat.deploy.onnx_run import forget_states, run_model, run_net
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value
@@ -114,6 +114,7 @@ def settle(
 
 def _in_double(net: Net, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     """The net's outputs in float64, None where a layer computes in float32 only."""
+    forget_states(net)
     net.module.double()
     try:
         with torch.no_grad():
@@ -204,8 +205,7 @@ def _tops_of(net: Net, nodes: set[int], prepared: Mapping[str, np.ndarray]) -> d
             hooks.append(layer.module.register_forward_hook(keep))
     net.allow_inplace(False)
     try:
-        with torch.no_grad():
-            net.forward(prepared)
+        run_net(net, prepared)
     finally:
         net.allow_inplace(True)
         for hook in hooks:

@@ -7,21 +7,22 @@ The rows come as the layer makes them: ordered by image, class and falling score
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from caffecompat.deploy.onnx_emission import Cannot, Emission, emits
 
 _LOWEST = float(np.finfo(np.float32).min)
+_TINY = float(np.finfo(np.float32).tiny)
+_MOST_PAIRS = 2**26
 
 
 @emits("DetectionOutput")
 def detection_output(e: Emission) -> None:
-    """See the module. `eta` below 1 changes the threshold from box to box, which NonMaxSuppression cannot."""
+    """See the module."""
     m = e.module
     p = m.param.detection_output_param
-    if p.nms_param.eta != 1 and p.nms_param.nms_threshold > 0.5:
-        raise Cannot(f"NonMaxSuppression has no eta ({p.nms_param.eta:g}); set it to 1, or use --cut-detection")
     if m.passes_map:
         e.alias(1, e.bottoms[3])
     images, priors = e.shape[0], e.bottom_shapes[2][2] // 4
@@ -31,7 +32,8 @@ def detection_output(e: Emission) -> None:
     count = min(m.top_k, priors) if m.top_k >= 0 else priors
     scores, places = _candidates(e, images, priors, classes, count)
     found = e.op("Gather", boxes, _box_index(e, places, images, priors, classes), axis=0)  # (lists, count, 4)
-    kept = _suppress(e, found, scores, lists, count)
+    adapts = p.nms_param.eta != 1 and p.nms_param.nms_threshold > 0.5
+    kept = (_suppress_adaptively if adapts else _suppress)(e, found, scores, lists, count)
     _rows(e, kept, found, scores, images, classes, count)
 
 
@@ -90,15 +92,106 @@ def _suppress(e: Emission, boxes: str, scores: str, lists: int, count: int) -> s
         # Codes of corners can turn a box inside out: Caffe gives it no area, ONNX would turn it back.
         low, high = e.slice(boxes, [0], [2], [-1]), e.slice(boxes, [2], [4], [-1])
         boxes = e.op("Concat", low, e.op("Max", low, high), axis=-1)
-    threshold = m.threshold if math.isfinite(m.threshold) else _LOWEST
     selected = e.op(
         "NonMaxSuppression", boxes, e.reshape(scores, (lists, 1, count)), e.ints([count], "most"),
-        e.const([nms.nms_threshold], what="overlap"), e.const([threshold], what="threshold"),
+        e.const([nms.nms_threshold], what="overlap"), e.const([_least_score(e)], what="threshold"),
     )  # fmt: skip
     where = e.op("Gather", selected, e.ints([0, 2], "list_and_place"), axis=1)
     ones = e.op("Expand", e.ints([1], "one"), e.slice(e.op("Shape", where), [0], [1], [0]))
     marked = e.op("ScatterND", e.ints(np.zeros((lists, count)), "none"), where, ones)
     return e.op("Equal", marked, e.ints(1, "yes"))
+
+
+def _least_score(e: Emission) -> float:
+    return float(e.module.threshold) if math.isfinite(e.module.threshold) else _LOWEST
+
+
+def _suppress_adaptively(e: Emission, boxes: str, scores: str, lists: int, count: int) -> str:
+    """As `_suppress`, with `eta` below 1, which lowers the threshold after every box that stays while it is above 0.5.
+
+    NonMaxSuppression has one threshold for all, so a Scan goes through the candidates of all lists at once.
+    """
+    nms = e.module.param.detection_output_param.nms_param
+    if e.target:
+        raise Cannot(f"{e.target.upper()} has no eta ({nms.eta:g}); set it to 1, or use --cut-detection")
+    if lists * count**2 > _MOST_PAIRS:
+        raise Cannot(
+            f"eta {nms.eta:g} needs each of {count} candidates compared with each other, {lists} times; set "
+            "nms_param's top_k (400, say), or eta to 1, or use --cut-detection"
+        )
+    overlaps = _overlaps(e, boxes)
+    valid = e.op("Greater", e.reshape(scores, (lists, count, 1)), e.const(_least_score(e), what="threshold"))
+    none = e.const(np.zeros((lists, count)), bool, "none_kept")
+    limit = e.const(np.full((lists, 1), nms.nms_threshold), what="overlap")
+    kept, last = (e.builder.value_name(f"{e.name}/{part}") for part in ("kept", "last_overlap"))
+    e.builder.add(
+        "Scan", [none, limit, overlaps, e.const(np.eye(count), bool, "places"), valid], [kept, last], f"{e.name}/Scan",
+        body=_step(e, lists, count, nms.eta), num_scan_inputs=3, scan_input_axes=[1, 0, 1],
+    )  # fmt: skip
+    return kept
+
+
+def _overlaps(e: Emission, boxes: str) -> str:
+    """Intersection over union of each box with each of its list: (lists, count, count)."""
+    zero = e.const(0.0, what="nothing")
+
+    def sides(low: str, high: str) -> list[str]:
+        """Width and height, none below 0."""
+        size = e.op("Max", e.op("Sub", high, low), zero)
+        return [e.slice(size, [axis], [axis + 1], [-1]) for axis in (0, 1)]
+
+    low, high = e.slice(boxes, [0], [2], [-1]), e.slice(boxes, [2], [4], [-1])
+    area = e.op("Mul", *sides(low, high))  # (lists, count, 1)
+    one, other = e.ints([2], "other_axis"), e.ints([1], "own_axis")
+    lows = e.op("Max", e.op("Unsqueeze", low, one), e.op("Unsqueeze", low, other))
+    highs = e.op("Min", e.op("Unsqueeze", high, one), e.op("Unsqueeze", high, other))
+    shared = e.op("Mul", *sides(lows, highs))
+    union = e.op("Sub", e.op("Add", e.op("Unsqueeze", area, one), e.op("Unsqueeze", area, other)), shared)
+    ratio = e.op("Div", shared, e.op("Max", union, e.const(_TINY, what="tiny")))
+    return e.op("Squeeze", ratio, e.ints([3], "last_axis"))
+
+
+def _step(e: Emission, lists: int, count: int, eta: float) -> Any:
+    """One candidate of each list: it stays where no box that stays overlaps it above the limit."""
+    onnx = e.builder.onnx
+    names: dict[str, str] = {}
+
+    def name(wish: str) -> str:
+        return names.setdefault(wish, e.builder.value_name(f"{e.name}/step/{wish}"))
+
+    def info(wish: str, dtype: Any, *shape: int) -> Any:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return onnx.helper.make_tensor_value_info(name(wish), kind, shape)
+
+    nodes = [
+        onnx.helper.make_node(op, [name(wish) for wish in inputs], [name(output)], name=name(output), **attributes)
+        for op, inputs, output, attributes in (
+            ("Greater", ["overlap", "limit"], "above", {}),
+            ("And", ["above", "kept"], "hits", {}),
+            ("Cast", ["hits"], "hit_values", {"to": onnx.TensorProto.FLOAT}),
+            ("ReduceSum", ["hit_values", "axis"], "count", {"keepdims": 1}),
+            ("Greater", ["count", "zero"], "hit", {}),
+            ("Not", ["hit"], "free", {}),
+            ("And", ["valid", "free"], "stays", {}),
+            ("And", ["stays", "place"], "added", {}),
+            ("Or", ["kept", "added"], "kept_now", {}),
+            ("Greater", ["limit", "half"], "falls", {}),
+            ("And", ["stays", "falls"], "lower", {}),
+            ("Mul", ["limit", "eta"], "lowered", {}),
+            ("Where", ["lower", "lowered", "limit"], "limit_now", {}),
+        )
+    ]
+    constants = {"axis": np.array([1]), "zero": np.float32(0), "half": np.float32(0.5), "eta": np.float32(eta)}
+    return onnx.helper.make_graph(
+        nodes,
+        name("body"),
+        [
+            info("kept", bool, lists, count), info("limit", np.float32, lists, 1),
+            info("overlap", np.float32, lists, count), info("place", bool, count), info("valid", bool, lists, 1),
+        ],
+        [info("kept_now", bool, lists, count), info("limit_now", np.float32, lists, 1)],
+        [onnx.numpy_helper.from_array(np.asarray(values), name(wish)) for wish, values in constants.items()],
+    )  # fmt: skip
 
 
 def _rows(e: Emission, kept: str, boxes: str, scores: str, images: int, classes: list[int], count: int) -> None:

@@ -25,10 +25,14 @@ def _at(e: Emission, value: str, step: int) -> str:
 
 
 def _states(e: Emission) -> list[str]:
-    """The state before the first step, (N, H) each: bottoms, or the zeros that a fresh net has."""
+    """The state before the first step, (N, H) each: bottoms, or the zeros that a fresh net has.
+
+    Between runs a model keeps nothing, where Caffe's next pass goes on from the last one's state as `cont` says.
+    """
     m, streams = e.module, e.shape[1]
     if m.exposed:
         return [e.reshape(bottom, (streams, m.num_output)) for bottom in e.bottoms[-m.exposed :]]
+    e.note("each run begins from zeros; expose_hidden: true makes the state an input and an output that can go on")
     return [e.const(np.zeros((streams, m.num_output)), what="state") for _ in m.states]
 
 

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from caffecompat.deploy.onnx_compare import TOLERANCE, Difference
 from caffecompat.deploy.onnx_doubts import compare_output, settle
 from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import Export, ExportOptions, export_layer
 from caffecompat.deploy.onnx_pictures import prepared_inputs, random_inputs
-from caffecompat.deploy.onnx_run import run_model
+from caffecompat.deploy.onnx_run import run_model, run_net
 from caffecompat.net import Net
 
 __all__ = [
@@ -48,8 +47,7 @@ def verify(path: str | os.PathLike[str], export: Export, net: Net, inputs: Mappi
         swap = name != blob and options.rgb and inputs[blob].shape[1] == 3
         fed[name] = inputs[blob][:, ::-1] if swap else inputs[blob]
     prepared = prepared_inputs(inputs, options)
-    with torch.no_grad():
-        tops = {blob: top.numpy() for blob, top in net.forward(prepared).items()}
+    tops = run_net(net, prepared)
     found = run_model(path, fed)
     makers = {value.blob: (net.layers[value.node], value.slot) for value in net.graph.outputs}
     differences = [
@@ -81,8 +79,7 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
             hooks.append(layer.module.register_forward_hook(keep))
     net.allow_inplace(False)
     try:
-        with torch.no_grad():
-            net.forward(prepared_inputs(inputs, options))
+        run_net(net, prepared_inputs(inputs, options))
     finally:
         net.allow_inplace(True)
         for hook in hooks:

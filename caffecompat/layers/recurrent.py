@@ -106,6 +106,11 @@ class Recurrent(Layer):
             setattr(self, f"last_{name}", part)
         return top
 
+    def forget(self) -> None:
+        """Let the next forward pass begin from zeros, as in a fresh net."""
+        for name in self.states:
+            getattr(self, f"last_{name}").zero_()
+
     def _last(self, name: str, streams: int) -> Tensor:
         last = getattr(self, f"last_{name}")
         return last if last.shape[1] == streams else last.new_zeros(1, streams, self.num_output)
