@@ -8,7 +8,8 @@ OUT is a folder (it ends in / or is there) or the stem of the files: OUT.prototx
 are deploy.prototxt and deploy.caffemodel. Data layers become Input; losses, accuracies, Dropout and Silence go.
 
 --for vitis writes float.prototxt and float.caffemodel for vai_q_caffe: calibration pictures come from an ImageData
-layer, and bilinear Deconvolutions become DeephiResize. --for tidl-caffe folds batch normalization, puts what is left of
+layer. With --resize-bilinear, bilinear Deconvolutions become DeephiResize, which computes other values along the
+border; the report says how far. --for tidl-caffe folds batch normalization, puts what is left of
 it into BatchNorm and Scale, and adds the importer's configuration, tidl_import.txt.
 
 What is folded or rewritten is run against the net as it was, on random input; exit status 1 tells that numbers changed
@@ -46,6 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "merge-bn", "fold batch normalization and Scale into the layers before them")
     add_switch(parser, "running-statistics", "BatchNorm with use_global_stats: false uses its stored statistics")
     parser.add_argument("--for", dest="target", metavar="TOOL", help="vitis or tidl-caffe: the form that tool wants")
+    add_switch(parser, "resize-bilinear", "with --for vitis, bilinear Deconvolutions become DeephiResize")
     parser.add_argument("--calibration", metavar="LIST", default="calibration.txt",
                         help="list of calibration pictures to name in the files (calibration.txt)")  # fmt: skip
     parser.add_argument("--root-folder", metavar="DIR", default="", help="folder of the pictures in that list")
@@ -56,6 +58,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.softmax and args.argmax:
         raise UsageError("caffecompat export deploy: give --softmax or --argmax, not both")
+    if args.resize_bilinear and args.target != "vitis":
+        raise UsageError("caffecompat export deploy: DeephiResize is for --for vitis; leave out --resize-bilinear")
     if args.target and args.target not in _TARGETS:
         raise UsageError(f"caffecompat export deploy: --for {args.target}: expected {' or '.join(_TARGETS)}")
     folding = args.merge_bn or args.target == "tidl-caffe"
@@ -84,6 +88,7 @@ class _Writer:
         self.dialect = document.dialect
         self.exact = True
         self.net = self._net(deployed.message)
+        self.base = deployed.message  # what `net` computes
         if args.weights:
             report = self.net.load_weights(args.weights)
             if report.kept:
@@ -103,11 +108,11 @@ class _Writer:
         message = type(self.net.message)()
         message.CopyFrom(self.deployed.message)
         blobs = self.net.blobs_by_layer()
-        if self.args.running_statistics:
-            self._use_stored(message)
+        if self.args.running_statistics and self._use_stored(message):
+            self._go_on_from(message, blobs)
         if self.folding:
             message, blobs = self._fold()
-        if self.args.target == "vitis":
+        if self.args.target == "vitis" and self.args.resize_bilinear:
             from caffecompat.deploy.caffe_targets import resize_for_bilinear
 
             notes = resize_for_bilinear(self.net, message, blobs)
@@ -120,14 +125,25 @@ class _Writer:
             if split:
                 self.dialect = "B"
                 print(f"now BatchNorm and Scale: {', '.join(split)}")
-        same = self._check(message, blobs) if message != self.deployed.message else True
+        same = self._check(message, blobs) if message != self.base else True
         self._save(message, blobs)
         return 0 if same else 1
 
-    def _use_stored(self, message: Any) -> None:
+    def _use_stored(self, message: Any) -> bool:
         from caffecompat.deploy.fold_norm import use_running_statistics
 
-        self.exact &= not use_running_statistics(message)
+        return bool(use_running_statistics(message))
+
+    def _go_on_from(self, message: Any, blobs: dict[str, Any]) -> None:
+        """Tell what was asked for and changes numbers by itself; what comes then is held against the result of it."""
+        from caffecompat.deploy.same_numbers import compare_nets, put_blobs
+
+        changed = self._net(message)
+        put_blobs(changed, blobs)
+        for difference in compare_nets(self.net, changed):
+            print(f"stored statistics instead of each batch's, on random input: {difference.line()}")
+        self.net, self.base = changed, type(message)()
+        self.base.CopyFrom(message)
 
     def _fold(self) -> tuple[Any, dict[str, Any]]:
         from caffecompat.cli.merge_bn import report_lines

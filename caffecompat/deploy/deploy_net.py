@@ -22,6 +22,8 @@ _SEVERAL_PREDICTIONS = {"ContrastiveLoss", "MultiBoxLoss"}
 _HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid", "InfogainLoss": "Softmax"}
 _MADE_WITHOUT_BOTTOMS = {"Parameter"}
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
+# What a net says as a whole that inference follows too (types of caffe-jacinto's and NVCaffe's forward pass).
+_OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize", "net_quantization_param")
 
 
 class DeployError(CaffeCompatError):
@@ -79,26 +81,40 @@ def deploy_net(
     test, _, _ = filter_net(document.message, state, lambda line: None)
     state.phase = pb.TRAIN
     train, _, _ = filter_net(document.message, state, lambda line: None)
-    deployed = Deployed(pb.NetParameter(name=test.name) if test.name else pb.NetParameter())
+    deployed = Deployed(_with_settings_of(test))
     labels = _add_inputs(deployed, test, train, document, size, batch, channels)
     body = [layer for layer in test.layer if not _feeds(layer)]
-    ends = [layer for layer in body if _is_end(layer)]
-    losses = [layer for layer in ends if _is_loss(layer)] or [layer for layer in train.layer if _is_loss(layer)]
+    losses = _losses(test.layer)
+    ends = [layer for layer in body if _only_judges(layer) or layer in losses]
+    losses = losses or _losses(train.layer)
     auxiliary = _auxiliary(losses)
     dropped = {layer.name for layer in auxiliary}
     losses = [loss for loss in losses if loss.name not in dropped]
-    body = _without_labels([layer for layer in body if not _is_end(layer)], labels)
+    body = _without_labels([layer for layer in body if layer not in ends], labels)
     wanted = _wanted(body, ends, labels | {loss.bottom[0] for loss in auxiliary})
     kept = _leading_to(body, wanted)
-    _tell_removed(deployed.notes, test, train, kept, dropped)
+    _tell_removed(deployed.notes, test, [*_losses(test.layer), *_losses(train.layer)], ends, train, kept, dropped)
     kept, renamed = _without_passing_on(kept, deployed.notes)
     deployed.message.layer.extend(_bare(layer) for layer in kept)
+    _stop_dropping(deployed)
     _drop_unread_inputs(deployed)
     if head:
         _add_head(deployed, head, head_name, losses, renamed)
     if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
         raise DeployError(f"{document.path or 'net'}: nothing is left: every layer depends on labels or only measures")
     return deployed
+
+
+def _with_settings_of(net: Any) -> Any:
+    """A NetParameter without layers that says what inference takes from the net as a whole."""
+    message = pb.NetParameter()
+    for descriptor, value in net.ListFields():
+        if descriptor.name in _OF_THE_NET:
+            if descriptor.message_type is None:
+                setattr(message, descriptor.name, value)
+            else:
+                getattr(message, descriptor.name).CopyFrom(value)
+    return message
 
 
 # ------------------------------------------------------------------------------------------------------- inputs
@@ -194,8 +210,18 @@ def _is_loss(layer: Any) -> bool:
     return (cls is not None and cls.is_loss) or (cls is None and layer.type.endswith("Loss"))
 
 
-def _is_end(layer: Any) -> bool:
-    return layer.type == "Silence" or layer.type in _SCORES or _is_loss(layer)
+def _losses(layers: Sequence[Any]) -> list[Any]:
+    """The layers that are losses: by their type, or because their tops weigh something and nothing reads them."""
+    read = {blob for layer in layers for blob in layer.bottom if blob not in layer.top}
+    return [
+        layer
+        for layer in layers
+        if _is_loss(layer) or (any(layer.loss_weight) and not any(blob in read for blob in layer.top))
+    ]
+
+
+def _only_judges(layer: Any) -> bool:
+    return layer.type == "Silence" or layer.type in _SCORES
 
 
 def _auxiliary(losses: Sequence[Any]) -> list[Any]:
@@ -246,7 +272,15 @@ def _leading_to(body: Sequence[Any], wanted: set[str]) -> list[Any]:
     return kept[::-1]
 
 
-def _tell_removed(notes: list[str], test: Any, train: Any, kept: Sequence[Any], dropped: set[str]) -> None:
+def _tell_removed(
+    notes: list[str],
+    test: Any,
+    losses: Sequence[Any],
+    ends: Sequence[Any],
+    train: Any,
+    kept: Sequence[Any],
+    dropped: set[str],
+) -> None:
     names = {layer.name for layer in kept}
 
     def tell(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
@@ -256,12 +290,12 @@ def _tell_removed(notes: list[str], test: Any, train: Any, kept: Sequence[Any], 
 
     everything = [*test.layer, *train.layer]
     tell("data layers, now Input", lambda layer: _feeds(layer) and layer.type != "Input", everything)
-    tell("losses left out", _is_loss, everything)
+    tell("losses left out", lambda layer: True, losses)
     tell("measures left out", lambda layer: layer.type in _SCORES, test.layer)
     tell("Silence left out", lambda layer: layer.type == "Silence", test.layer)
     if dropped:
         notes.append(f"auxiliary classifiers left out with their branches: {', '.join(sorted(dropped))}")
-    rest = [layer.name for layer in test.layer if not (_feeds(layer) or _is_end(layer) or layer.name in names)]
+    rest = [layer.name for layer in test.layer if not (_feeds(layer) or layer in ends or layer.name in names)]
     if rest:
         notes.append(f"only losses, measures or labels used these: {', '.join(rest)}")
 
@@ -287,6 +321,18 @@ def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[A
     if removed:
         notes.append(f"Dropout left out: {', '.join(removed)}")
     return kept, renamed
+
+
+def _stop_dropping(deployed: Deployed) -> None:
+    """ENet's Python dropout is told its phase in words; what its published deploy nets say is TEST."""
+    found = []
+    for layer in deployed.message.layer:
+        param = layer.python_param
+        if layer.type == "Python" and param.layer == "SpatialDropoutLayer" and "'TRAIN'" in param.param_str:
+            param.param_str = param.param_str.replace("'TRAIN'", "'TEST'")
+            found.append(layer.name)
+    if found:
+        deployed.notes.append(f"SpatialDropoutLayer, now in phase TEST, drops nothing: {', '.join(found)}")
 
 
 def _bare(layer: Any) -> Any:

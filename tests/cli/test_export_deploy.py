@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,31 @@ def test_vitis(command, shared, tmp_path) -> None:
     assert (data.type, list(data.top), data.include) == (theirs.type, list(theirs.top), theirs.include)
     assert data.transform_param.mean_value == theirs.transform_param.mean_value
     assert data.image_data_param.source == "some.txt" and data.image_data_param.root_folder == "pics/"
-    kinds = [layer.type for layer in net.layer]
-    assert kinds.count("DeephiResize") == 2 and kinds.count("Deconvolution") == 3
-    others = [(ours.type, ours.bottom, ours.top) for ours in net.layer if ours.type != "DeephiResize"]
-    bilinear = {layer.name for layer in net.layer if layer.type == "DeephiResize"}
-    expected = [layer for layer in published.layer if layer.name not in bilinear]
-    assert others[1:-1] == [(layer.type, layer.bottom, layer.top) for layer in expected][1:-1]
+    assert [(ours.type, ours.bottom, ours.top) for ours in net.layer][1:-1] == [
+        (layer.type, layer.bottom, layer.top) for layer in published.layer
+    ][1:-1]
+    assert "stored statistics instead of each batch's, on random input: prob:" in result.out
+    assert "checked on random input" not in result.out  # nothing else was changed
+
+
+def test_vitis_with_resizes(command, shared, tmp_path) -> None:
+    """DeephiResize in place of bilinear Deconvolutions: other numbers at the border, and the report says how far."""
+    folder = shared / "real/vitis-tutorial-05-seg/model/enet"
+    words = ["--model", folder / "train_val.prototxt", "--weights", folder / "final_models/pretrained.caffemodel"]
+    words += ["--size", "64x64", f"{tmp_path}/", "--resize-bilinear"]
+    refused = command("export", "deploy", *words)
+    assert refused.status == 2 and "--for vitis" in refused.err
+    result = command("export", "deploy", *words, "--for", "vitis")
+    assert result.status == 0, result.err
+    net = read_net(tmp_path / "float.prototxt")
+    assert [layer.name for layer in net.layer if layer.type == "DeephiResize"] == [
+        "UpsamplingBilinear2d_1", "UpsamplingBilinear2d_2"
+    ]  # fmt: skip
+    assert sum(layer.type == "Deconvolution" for layer in net.layer) == 3
+    note = next(line for line in result.out.splitlines() if line.startswith("UpsamplingBilinear2d_1: "))
+    border = re.search(r"outermost 2 pixels, .* by up to (\d+)% of the bottom's range .*, inside by (\S+)$", note)
+    assert border is not None and 30 < int(border[1]) < 50 and float(border[2]) < 1e-5
+    assert "checked on random input: ConvNd_91: largest difference" in result.out
 
 
 def test_tidl_gets_bvlc_layers_and_its_configuration(command, espnet, tmp_path) -> None:
