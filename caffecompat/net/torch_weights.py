@@ -35,20 +35,29 @@ class NameMap:
 
     Attributes:
         pairs: layer -> module, in net order.
+        shapes: of what a layer gets, for people.
         without: layers with parameters that got none.
         unused: modules that no layer took.
+        doubts: where the order of the modules was all there was to go by, and they are not as many as the layers.
     """
 
     pairs: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, str] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """As the map's file has it, and for people."""
         width = max((len(layer) for layer in self.pairs), default=0)
-        lines = [f"{layer.ljust(width)} <- {module}" for layer, module in self.pairs.items()]
+        second = max((len(module) for module in self.pairs.values()), default=0)
+        lines = [
+            f"{layer.ljust(width)} <- {module.ljust(second)}  # {self.shapes[layer]}"
+            for layer, module in self.pairs.items()
+        ]
         lines += [f"# no weights for layer: {layer}" for layer in self.without]
-        return [*lines, *(f"# not used: {module}" for module in self.unused)]
+        lines += [f"# not used: {module}" for module in self.unused]
+        return [*lines, *(f"# look here: {doubt}" for doubt in self.doubts)]
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -152,10 +161,47 @@ def guess_map(net: Net, state: State) -> NameMap:
             chosen[layer.name] = chosen[before.name]
         if layer.name in chosen:
             found.pairs[layer.name] = chosen[layer.name]
+            found.shapes[layer.name] = _shapes_text(modules[chosen[layer.name]])
         elif layer.slots and any(slot.owner is None for slot in layer.slots):
             found.without.append(layer.name)
     found.unused = [name for name in modules if name not in chosen.values()]
+    found.doubts = _doubts(found, layers, modules)
     return found
+
+
+def _shapes_text(tensors: Mapping[str, np.ndarray]) -> str:
+    if _is_norm(tensors):
+        return f"normalization of {tensors['running_mean'].size}"
+    return ", ".join("x".join(map(str, values.shape)) or "scalar" for values in tensors.values())
+
+
+def _doubts(found: NameMap, layers: Sequence[NetLayer], modules: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
+    """Where order decided between modules or layers of one shape, of which some are left over."""
+    doubts = []
+    for module in found.unused:
+        fitting = [
+            layer.name
+            for layer in layers
+            if layer.name in found.pairs
+            and _suits(layer, module, modules[module], False)
+            and _plain(found.pairs[layer.name]) != _plain(layer.name)
+        ]
+        if fitting:
+            doubts.append(f"{module} is left over, but its shapes fit {_some(fitting)}, too")
+    for name in found.without:
+        layer = next((layer for layer in layers if layer.name == name), None)
+        taken = [
+            module
+            for other, module in found.pairs.items()
+            if layer is not None and _plain(other) != _plain(module) and _suits(layer, module, modules[module], False)
+        ]
+        if taken:
+            doubts.append(f"{name} got nothing, but the shapes of {_some(taken)} fit it, too")
+    return doubts
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _plain(name: str) -> str:
@@ -298,7 +344,7 @@ def _norm_blobs(layer: NetLayer, parts: Mapping[str, np.ndarray]) -> list[np.nda
 
 
 def write_map(path: str | os.PathLike[str], found: NameMap) -> None:
-    """Write the map as text to edit: a line 'layer <- module' for each pair, comments after '#'."""
+    """Write the map as text to edit: a line 'layer <- module' for each pair, comments after ' #'."""
     from caffecompat.formats.atomic import atomic_write
 
     with atomic_write(path) as file:
@@ -321,6 +367,7 @@ def read_map(path: str | os.PathLike[str]) -> dict[str, str]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         layer, arrow, module = line.partition("<-")
+        module = module.partition(" #")[0]
         if not arrow or not layer.strip() or not module.strip():
             raise CaffeCompatError(f"{os.fspath(path)}:{number}: expected 'layer <- module', read {line.strip()!r}")
         pairs[layer.strip()] = module.strip()
