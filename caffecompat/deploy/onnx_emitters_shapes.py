@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.deploy.onnx_emission import Cannot, Emission, emits
 from caffecompat.deploy.onnx_resize import resize
-from caffecompat.layers.segmentation import nearest_indices
+from caffecompat.layers.resampling import nearest_indices
 
 
 @emits("Concat")

@@ -21,16 +21,20 @@ _FAMILIES = (
     "loss",
     "multibox_loss",
     "normalization",
+    "normalize",
     "parameter",
     "pooling",
     "prior_box",
     "python_layer",
     "recurrent",
+    "reduction",
     "regression_loss",
     "resampling",
     "scale",
     "segmentation",
     "shape",
+    "softmax",
+    "tiling",
 )
 
 for _family in _FAMILIES:

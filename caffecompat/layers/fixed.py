@@ -15,7 +15,7 @@ from caffecompat.layers.convolution import Convolution, Deconvolution
 from caffecompat.layers.fixed_point import find_position, to_grid
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
-from caffecompat.layers.prior_box import Normalize
+from caffecompat.layers.normalize import Normalize
 from caffecompat.layers.registry import register
 from caffecompat.layers.scale import Scale
 from caffecompat.schema import pb

@@ -1,4 +1,4 @@
-"""Layers that change a map's size outside of pooling and deconvolution: Upsample and Interp."""
+"""Layers that change a map's size outside of pooling and deconvolution: Upsample, Interp, DeephiResize."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
-__all__ = ["Interp", "Upsample"]
+__all__ = ["DeephiResize", "Interp", "Upsample", "nearest_indices", "resize_nearest"]
 
 
 @register("Upsample")
@@ -125,3 +126,61 @@ class Interp(Layer):
         if tuple(cropped.shape[2:]) == size:
             return cropped
         return F.interpolate(cropped, size, mode="bilinear", align_corners=True)
+
+
+@register("DeephiResize")
+class DeephiResize(Layer):
+    """Resizes (N, C, H, W) to new_height x new_width, or by scale_h, scale_w (sizes cut to integers) (Xilinx).
+
+    resize_type BILINEAR (pixel centres at half, edges repeated) or NEAREST, the
+    default: floor(i * in / out). Gradients flow back, which the original lacks.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.deephi_resize_param
+        if len(bottom_shapes[0]) != 4:
+            raise LayerError(f"DeephiResize needs a bottom (N, C, H, W), it has shape {tuple(bottom_shapes[0])}")
+        if p.HasField("new_height") != p.HasField("new_width"):
+            raise LayerError("new_height and new_width must be given together")
+        self.bilinear = p.resize_type == p.BILINEAR
+        self._size(bottom_shapes[0])
+
+    def _size(self, shape: Shape) -> tuple[int, int]:
+        p = self.param.deephi_resize_param
+        if p.HasField("new_height"):
+            size = p.new_height, p.new_width
+        else:
+            size = int(shape[2] * p.scale_h), int(shape[3] * p.scale_w)
+        if min(size) < 1:
+            raise LayerError(f"a bottom of shape {tuple(shape)} would be resized to {size[0]} x {size[1]}")
+        return size
+
+    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
+        """Four weighted values for each of the bilinear top."""
+        return 4 * math.prod(top_shapes[0]) if self.bilinear else 0
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        size = self._size(bottom.shape)
+        if self.bilinear:
+            return F.interpolate(bottom, size, mode="bilinear", align_corners=False)
+        return resize_nearest(bottom, size)
+
+
+def resize_nearest(blob: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize the last two axes by taking value floor(i * in / out), rounded as OpenCV's INTER_NEAREST does."""
+    height, width = blob.shape[-2:]
+    if tuple(size) == (height, width):
+        return blob
+    if size[0] % height == 0 and size[1] % width == 0 and blob.is_floating_point():
+        return F.interpolate(blob, tuple(size), mode="nearest")
+    rows, columns = nearest_indices(height, size[0]), nearest_indices(width, size[1])
+    blob = blob.index_select(-2, torch.tensor(rows, device=blob.device))
+    return blob.index_select(-1, torch.tensor(columns, device=blob.device))
+
+
+def nearest_indices(length: int, wanted: int) -> list[int]:
+    """Which of `length` values each of the `wanted` takes."""
+    # OpenCV inverts the ratio twice in double precision; a single division rounds otherwise for some sizes.
+    step = 1.0 / (wanted / length)
+    return [min(math.floor(i * step), length - 1) for i in range(wanted)]

@@ -1,29 +1,24 @@
-"""Layers of segmentation nets: scores of label maps, resizing, and exchanging channels for resolution."""
+"""Scores of label maps: what segmentation nets are measured by."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.accuracy import among_best
 from caffecompat.layers.classes import check_labels, count_by_class, labels_fit, largest
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.layers.resampling import resize_nearest
 
 __all__ = [
-    "DeephiResize",
-    "GSTiling",
     "IOUAccuracy",
-    "Reorg",
     "SegAccuracy",
     "SegmentPixelIOU",
     "SegmentationAccuracy",
-    "Tiling",
 ]
 
 
@@ -65,7 +60,7 @@ class SegmentPixelIOU(_LabelMapScore):
         ignored = truth == self.IGNORED
         truth = truth.masked_fill(ignored, 0)
         check_labels(self.param, truth, labels, classes)
-        found = _nearest(scores.max(1, keepdim=True).indices, labels.shape[2:])
+        found = resize_nearest(scores.max(1, keepdim=True).indices, labels.shape[2:])
         right = (found == truth) & ~ignored
         wrong = (found != truth) & ~ignored
         pairs = ((truth, right), (found, wrong), (truth, wrong))
@@ -174,144 +169,3 @@ class SegAccuracy(_LabelMapScore):
         recall = (right / labelled.clamp(min=1)).sum() / (labelled > 0).sum().clamp(min=1)
         iou = torch.where(union > 0, right / union.clamp(min=1), 1.0).mean()
         return torch.stack([right.sum() / labelled.sum().clamp(min=1), recall, iou]).view(1, 1, 1, 3)
-
-
-@register("DeephiResize")
-class DeephiResize(Layer):
-    """Resizes (N, C, H, W) to new_height x new_width, or by scale_h, scale_w (sizes cut to integers) (Xilinx).
-
-    resize_type BILINEAR (pixel centres at half, edges repeated) or NEAREST, the
-    default: floor(i * in / out). Gradients flow back, which the original lacks.
-    """
-
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
-        super().__init__(param, bottom_shapes, context)
-        p = param.deephi_resize_param
-        if len(bottom_shapes[0]) != 4:
-            raise LayerError(f"DeephiResize needs a bottom (N, C, H, W), it has shape {tuple(bottom_shapes[0])}")
-        if p.HasField("new_height") != p.HasField("new_width"):
-            raise LayerError("new_height and new_width must be given together")
-        self.bilinear = p.resize_type == p.BILINEAR
-        self._size(bottom_shapes[0])
-
-    def _size(self, shape: Shape) -> tuple[int, int]:
-        p = self.param.deephi_resize_param
-        if p.HasField("new_height"):
-            size = p.new_height, p.new_width
-        else:
-            size = int(shape[2] * p.scale_h), int(shape[3] * p.scale_w)
-        if min(size) < 1:
-            raise LayerError(f"a bottom of shape {tuple(shape)} would be resized to {size[0]} x {size[1]}")
-        return size
-
-    def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
-        """Four weighted values for each of the bilinear top."""
-        return 4 * math.prod(top_shapes[0]) if self.bilinear else 0
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        size = self._size(bottom.shape)
-        if self.bilinear:
-            return F.interpolate(bottom, size, mode="bilinear", align_corners=False)
-        return _nearest(bottom, size)
-
-
-def _nearest(blob: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize the last two axes by taking value floor(i * in / out), rounded as OpenCV's INTER_NEAREST does."""
-    height, width = blob.shape[-2:]
-    if tuple(size) == (height, width):
-        return blob
-    if size[0] % height == 0 and size[1] % width == 0 and blob.is_floating_point():
-        return F.interpolate(blob, tuple(size), mode="nearest")
-    rows, columns = nearest_indices(height, size[0]), nearest_indices(width, size[1])
-    blob = blob.index_select(-2, torch.tensor(rows, device=blob.device))
-    return blob.index_select(-1, torch.tensor(columns, device=blob.device))
-
-
-def nearest_indices(length: int, wanted: int) -> list[int]:
-    # OpenCV inverts the ratio twice in double precision; a single division rounds otherwise for some sizes.
-    step = 1.0 / (wanted / length)
-    return [min(math.floor(i * step), length - 1) for i in range(wanted)]
-
-
-def _blocks_to_pixels(bottom: Tensor, side: int) -> Tensor:
-    """(N, side * side * C, H, W), the place in the block being the outer channel index, to (N, C, side H, side W)."""
-    n, c, h, w = bottom.shape
-    parts = bottom.reshape(n, side, side, c // side**2, h, w)
-    return parts.permute(0, 3, 4, 1, 5, 2).reshape(n, c // side**2, h * side, w * side)
-
-
-def _pixels_to_blocks(bottom: Tensor, side: int) -> Tensor:
-    """The inverse of _blocks_to_pixels."""
-    n, c, h, w = bottom.shape
-    parts = bottom.reshape(n, c, h // side, side, w // side, side)
-    return parts.permute(0, 3, 5, 1, 2, 4).reshape(n, c * side**2, h // side, w // side)
-
-
-class _Rearrangement(Layer):
-    """Exchanges channels for resolution in blocks of `side` x `side`."""
-
-    side: int
-
-    def _check(self, name: str, shape: Shape, *, channels: bool, pixels: bool) -> None:
-        """Check the side and that it divides what is exchanged."""
-        if len(shape) != 4:
-            raise LayerError(f"{self.type} needs a bottom (N, C, H, W), it has shape {tuple(shape)}")
-        if self.side < 1:
-            raise LayerError(f"{name} must be at least 1, it is {self.side}")
-        if channels and shape[1] % self.side**2:
-            raise LayerError(f"{shape[1]} channels are no multiple of {name} squared, {self.side**2}")
-        if pixels and (shape[2] % self.side or shape[3] % self.side):
-            raise LayerError(f"height and width of {tuple(shape)} must be multiples of {name} {self.side}")
-
-
-@register("Tiling")
-class Tiling(_Rearrangement):
-    """(N, C, H, W) to (N, C / d^2, d H, d W), d = tile_dim: channel c d^2 + y d + x is pixel (y, x) of c (Xilinx)."""
-
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
-        super().__init__(param, bottom_shapes, context)
-        self.side = param.tiling_param.tile_dim
-        self._check("tile_dim", bottom_shapes[0], channels=True, pixels=False)
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        return F.pixel_shuffle(bottom, self.side)
-
-
-@register("GSTiling")
-class GSTiling(_Rearrangement):
-    """(N, C, H, W) to (N, s^2 C, H / s, W / s), channel (y s + x) C + c holding pixel (y, x) of a block (Xilinx).
-
-    `reverse: true` is the inverse.
-    """
-
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
-        super().__init__(param, bottom_shapes, context)
-        p = param.gs_tiling_param
-        self.side, self.reverse = p.stride, p.reverse
-        self._check("stride", bottom_shapes[0], channels=p.reverse, pixels=not p.reverse)
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        return _blocks_to_pixels(bottom, self.side) if self.reverse else _pixels_to_blocks(bottom, self.side)
-
-
-@register("Reorg")
-class Reorg(_Rearrangement):
-    """YOLO's reorg with stride s, as darknet and Xilinx compute it.
-
-    `reverse: true` brings (N, C, H, W) to (N, C / s^2, s H, s W), channel (y s + x) C' + c holding
-    pixel (y, x) of a block. Forward the top has the shape (N, s^2 C, H / s, W / s), but the values
-    are those of the bottom read as (C / s^2, s H, s W) in memory: no plain space to depth.
-    """
-
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
-        super().__init__(param, bottom_shapes, context)
-        p = param.reorg_param
-        self.side, self.reverse = p.stride, p.reverse
-        self._check("stride", bottom_shapes[0], channels=True, pixels=not p.reverse)
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        if self.reverse:
-            return _blocks_to_pixels(bottom, self.side)
-        n, c, h, w = bottom.shape
-        read = bottom.reshape(n, c // self.side**2, h * self.side, w * self.side)
-        return _pixels_to_blocks(read, self.side).reshape(n, c * self.side**2, h // self.side, w // self.side)

@@ -1,12 +1,18 @@
-"""Upsample undoes max pooling; Interp keeps corners; both refuse what cannot be."""
+"""Upsample undoes max pooling; Interp keeps corners; DeephiResize is OpenCV's; all refuse what cannot be."""
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caffecompat.layers import LayerError
 from tests.layers.make import make_layer
+
+SIZES = st.integers(1, 40)
 
 
 def test_upsample_puts_maxima_back():
@@ -75,3 +81,50 @@ def test_interp_sizes_and_corners(text, size):
 def test_interp_refusals(text, message):
     with pytest.raises(LayerError, match=message):
         make_layer(text, (1, 2, 5, 7))
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=SIZES, width=SIZES, new_height=SIZES, new_width=SIZES, bilinear=st.booleans())
+def test_resize_is_opencvs(height: int, width: int, new_height: int, new_width: int, bilinear: bool) -> None:
+    x = np.random.default_rng(0).normal(0, 1, (1, 2, height, width)).astype(np.float32)
+    method = "BILINEAR" if bilinear else "NEAREST"
+    text = f"resize_type: {method} new_height: {new_height} new_width: {new_width}"
+    top = make_layer(f'type: "DeephiResize" deephi_resize_param {{ {text} }}', x.shape)(torch.from_numpy(x))
+    flag = cv2.INTER_LINEAR if bilinear else cv2.INTER_NEAREST
+    for plane, ours in zip(x[0], top[0].numpy(), strict=True):
+        theirs = cv2.resize(plane, (new_width, new_height), interpolation=flag)
+        np.testing.assert_allclose(ours, theirs, atol=3e-5 if bilinear else 0)
+
+
+def test_nearest_where_torchs_rounding_differs_from_opencvs() -> None:
+    x = np.arange(300, dtype=np.float32).reshape(1, 1, 1, 300)
+    layer = make_layer('type: "DeephiResize" deephi_resize_param { new_height: 1 new_width: 78 }', x.shape)
+    theirs = cv2.resize(x[0, 0], (78, 1), interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(layer(torch.from_numpy(x))[0, 0], theirs)
+
+
+@pytest.mark.parametrize(
+    "text", ["scale_h: 2 scale_w: 1.5", "resize_type: BILINEAR scale_h: 0.7 scale_w: 2", "new_height: 2 new_width: 9"]
+)
+def test_resize_has_a_gradient_and_keeps_the_memory_format(text: str) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.double).contiguous(memory_format=torch.channels_last).requires_grad_()
+    layer = make_layer(f'type: "DeephiResize" deephi_resize_param {{ {text} }}', x.shape)
+    assert torch.autograd.gradcheck(layer, x)
+    torch.testing.assert_close(layer(x), layer(x.contiguous()))
+
+
+def test_resize_cuts_scaled_sizes() -> None:
+    layer = make_layer('type: "DeephiResize" deephi_resize_param { scale_h: 0.99 scale_w: 1.5 }', (1, 1, 3, 3))
+    assert layer(torch.zeros(1, 1, 3, 3)).shape == (1, 1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "words"),
+    [
+        ('type: "DeephiResize" deephi_resize_param { new_height: 3 }', [(1, 1, 2, 2)], "together"),
+        ('type: "DeephiResize" deephi_resize_param { scale_h: 0.1 }', [(1, 1, 2, 2)], "0 x 2"),
+    ],
+)
+def test_resize_refusals(text: str, shapes: list[tuple[int, ...]], words: str) -> None:
+    with pytest.raises(LayerError, match=words):
+        make_layer(text, *shapes)

@@ -1,0 +1,40 @@
+"""Normalize: SSD's L2 norm over channels with a learned scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+from caffecompat.schema import pb
+
+__all__ = ["Normalize"]
+
+
+@register("Normalize")
+class Normalize(Layer):
+    """x / sqrt(sum of x^2 + eps) times a learned scale (SSD).
+
+    The sum is over channels, for each pixel, or with across_spatial (the default) over the whole item. Blob: scale,
+    of shape () with channel_shared (the default), else (C). Bottom (N, C, ...).
+    """
+
+    scale: nn.Parameter
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        shape, p = bottom_shapes[0], param.norm_param
+        if len(shape) < 2:
+            raise LayerError(f"the bottom of shape {tuple(shape)} has no channels (axis 1)")
+        filler = p.scale_filler if p.HasField("scale_filler") else pb.FillerParameter(type="constant", value=1)
+        self.add_blob("scale", () if p.channel_shared else (shape[1],), filler)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        p = self.param.norm_param
+        axes = tuple(range(1, bottom.dim())) if p.across_spatial else (1,)
+        norm = (bottom.square().sum(axes, keepdim=True) + p.eps).sqrt()
+        scale = self.scale if p.channel_shared else self.scale.reshape(-1, *[1] * (bottom.dim() - 2))
+        return bottom / norm * scale

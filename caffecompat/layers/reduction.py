@@ -1,0 +1,70 @@
+"""Reduction and ArgMax: layers that leave few values of an axis, or one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caffecompat.layers.classes import largest
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["ArgMax", "Reduction"]
+
+
+@register("ArgMax")
+class ArgMax(Layer):
+    """Indices (as floats) of the top_k greatest values, greatest first; of equal values the last comes first (BVLC).
+
+    With `axis`: along that axis, which becomes top_k long; out_max_val gives the values instead.
+    Without: over all but the first axis, top (N, 1, top_k), with out_max_val (N, 2, top_k) of
+    indices and values; a 1 is appended for each axis of the bottom beyond three. Nothing flows back.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p, shape = param.argmax_param, bottom_shapes[0]
+        self.top_k, self.with_values = p.top_k, p.out_max_val
+        self.axis = self.axis_index(p.axis, shape) if p.HasField("axis") else None
+        size = torch.Size(shape[1:]).numel() if self.axis is None else shape[self.axis]
+        if not 1 <= self.top_k <= size:
+            raise LayerError(f"top_k {self.top_k} must be 1 to {size}, the number of values to choose from")
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        bottom = bottom.detach()
+        if self.axis is not None:
+            values, indices = largest(bottom, self.top_k, self.axis)
+            return values if self.with_values else indices.to(bottom.dtype)
+        values, indices = largest(bottom.reshape(bottom.shape[0], -1), self.top_k, 1)
+        numbers = indices.to(bottom.dtype)
+        pairs = torch.stack([numbers, values] if self.with_values else [numbers], dim=1)
+        return pairs.reshape(pairs.shape + (1,) * (bottom.dim() - 3))
+
+
+@register("Reduction")
+class Reduction(Layer):
+    """coeff times the SUM, ASUM (of magnitudes), SUMSQ (of squares) or MEAN over `axis` and all behind it (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.reduction_param
+        self.axis = self.axis_index(p.axis, bottom_shapes[0])
+        self.operation, self.coeff = p.ReductionOp.Name(p.operation), p.coeff
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        axes = list(range(self.axis, bottom.dim()))
+        if self.operation == "MEAN":
+            top = bottom.mean(axes)
+        elif self.operation == "ASUM":
+            top = bottom.abs().sum(axes)
+        elif self.operation == "SUMSQ":
+            top = bottom.square().sum(axes)
+        else:
+            top = bottom.sum(axes)
+        return top if self.coeff == 1 else top * self.coeff

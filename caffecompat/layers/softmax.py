@@ -1,0 +1,26 @@
+"""Softmax; the losses behind one have it built in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from caffecompat.layers.classes import softmax
+from caffecompat.layers.layer import Context, Layer, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["Softmax"]
+
+
+@register("Softmax")
+class Softmax(Layer):
+    """Softmax along softmax_param.axis, by default the channels (BVLC)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.axis = self.axis_index(param.softmax_param.axis, bottom_shapes[0])
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return softmax(bottom, self.axis)

@@ -1,0 +1,98 @@
+"""Tiling, GSTiling, Reorg: layers that exchange channels for resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.registry import register
+
+__all__ = ["GSTiling", "Reorg", "Tiling"]
+
+
+def _blocks_to_pixels(bottom: Tensor, side: int) -> Tensor:
+    """(N, side * side * C, H, W), the place in the block being the outer channel index, to (N, C, side H, side W)."""
+    n, c, h, w = bottom.shape
+    parts = bottom.reshape(n, side, side, c // side**2, h, w)
+    return parts.permute(0, 3, 4, 1, 5, 2).reshape(n, c // side**2, h * side, w * side)
+
+
+def _pixels_to_blocks(bottom: Tensor, side: int) -> Tensor:
+    """The inverse of _blocks_to_pixels."""
+    n, c, h, w = bottom.shape
+    parts = bottom.reshape(n, c, h // side, side, w // side, side)
+    return parts.permute(0, 3, 5, 1, 2, 4).reshape(n, c * side**2, h // side, w // side)
+
+
+class _Rearrangement(Layer):
+    """Exchanges channels for resolution in blocks of `side` x `side`."""
+
+    side: int
+
+    def _check(self, name: str, shape: Shape, *, channels: bool, pixels: bool) -> None:
+        """Check the side and that it divides what is exchanged."""
+        if len(shape) != 4:
+            raise LayerError(f"{self.type} needs a bottom (N, C, H, W), it has shape {tuple(shape)}")
+        if self.side < 1:
+            raise LayerError(f"{name} must be at least 1, it is {self.side}")
+        if channels and shape[1] % self.side**2:
+            raise LayerError(f"{shape[1]} channels are no multiple of {name} squared, {self.side**2}")
+        if pixels and (shape[2] % self.side or shape[3] % self.side):
+            raise LayerError(f"height and width of {tuple(shape)} must be multiples of {name} {self.side}")
+
+
+@register("Tiling")
+class Tiling(_Rearrangement):
+    """(N, C, H, W) to (N, C / d^2, d H, d W), d = tile_dim: channel c d^2 + y d + x is pixel (y, x) of c (Xilinx)."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.side = param.tiling_param.tile_dim
+        self._check("tile_dim", bottom_shapes[0], channels=True, pixels=False)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.pixel_shuffle(bottom, self.side)
+
+
+@register("GSTiling")
+class GSTiling(_Rearrangement):
+    """(N, C, H, W) to (N, s^2 C, H / s, W / s), channel (y s + x) C + c holding pixel (y, x) of a block (Xilinx).
+
+    `reverse: true` is the inverse.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.gs_tiling_param
+        self.side, self.reverse = p.stride, p.reverse
+        self._check("stride", bottom_shapes[0], channels=p.reverse, pixels=not p.reverse)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return _blocks_to_pixels(bottom, self.side) if self.reverse else _pixels_to_blocks(bottom, self.side)
+
+
+@register("Reorg")
+class Reorg(_Rearrangement):
+    """YOLO's reorg with stride s, as darknet and Xilinx compute it.
+
+    `reverse: true` brings (N, C, H, W) to (N, C / s^2, s H, s W), channel (y s + x) C' + c holding
+    pixel (y, x) of a block. Forward the top has the shape (N, s^2 C, H / s, W / s), but the values
+    are those of the bottom read as (C / s^2, s H, s W) in memory: no plain space to depth.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.reorg_param
+        self.side, self.reverse = p.stride, p.reverse
+        self._check("stride", bottom_shapes[0], channels=True, pixels=not p.reverse)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        if self.reverse:
+            return _blocks_to_pixels(bottom, self.side)
+        n, c, h, w = bottom.shape
+        read = bottom.reshape(n, c // self.side**2, h * self.side, w * self.side)
+        return _pixels_to_blocks(read, self.side).reshape(n, c * self.side**2, h // self.side, w // self.side)
