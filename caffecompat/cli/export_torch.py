@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from caffecompat.deploy.deploy_net import deploy_net
-    from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, random_inputs
+    from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, in_single_precision, random_inputs
     from caffecompat.deploy.torch_source import load_source, make_source, write_source
     from caffecompat.net import Net
     from caffecompat.schema import NetDocument, open_net, pb
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         torch.manual_seed(1)  # for layers that drop values at inference
         theirs = source.tops(written(*(inputs[blob] for blob in source.inputs)))
         torch.manual_seed(1)
-        ours = net.forward(inputs)
+        ours = in_single_precision(net).forward(inputs)
     differences = compare_outputs(net, ours, theirs)
     for difference in differences:
         print(f"checked on random input: {difference.line()}")

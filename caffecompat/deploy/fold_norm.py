@@ -53,7 +53,8 @@ class Folded:
 def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = False) -> Folded:
     """Fold what can be folded of a TEST net whose weights are loaded; the net itself stays as it is.
 
-    Blobs keep their names: the weighted layer's top takes the name that the folded layer's top had.
+    Blobs keep their names: the weighted layer's top takes the name that the folded layer's top had. Behind a Concat it
+    is the Concat's top that does; what it joins has other numbers from then on.
 
     Args:
         running_statistics: also fold a normalization whose prototxt asks for the batch's own statistics in TEST

@@ -227,3 +227,29 @@ def test_statistics_of_the_batch_fold_when_asked() -> None:
     text = INPUT + CONV + BY_BATCH
     folded = fold_norms(_net(text), running_statistics=True)
     assert [layer.name for layer in folded.message.layer] == ["data", "w"]
+
+
+ARGMAX = 'layer { name: "best" type: "ArgMax" bottom: "x" top: "best" argmax_param { axis: 1 } }'
+
+
+def test_a_choice_between_equals_is_no_difference() -> None:
+    """Two channels of one weight: which is the greater, rounding decides."""
+    first, second = _net(INPUT + CONV + ARGMAX), _net(INPUT + CONV + ARGMAX)
+    blobs = {name: [blob.copy() for blob in own] for name, own in first.blobs_by_layer().items()}
+    blobs["w"][0][1:] = blobs["w"][0][:1]
+    blobs["w"][1][:] = 0
+    put_blobs(first, blobs)
+    blobs["w"][1][0] = 1e-6
+    put_blobs(second, blobs)
+    read, choice = compare_nets(first, second)
+    assert (read.blob, read.chosen, choice.blob) == ("x, read by best", False, "best")
+    assert choice.excused and choice.largest > 0.5 and choice.relative == 0
+    blobs["w"][1][0] = 0.1
+    put_blobs(second, blobs)
+    assert min(difference.relative for difference in compare_nets(first, second)) > TOLERANCE
+
+
+def test_a_net_of_16_bits_is_compared_in_32() -> None:
+    net = _net(INPUT + "default_forward_type: FLOAT16 " + CONV + BVLC)
+    assert net.half_precision
+    _check(net, fold_norms(net))
