@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,11 +12,17 @@ import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from caffecompat.cli.main import main
+from caffecompat.deploy import fold_norm
+from caffecompat.deploy.onnx_compare import TOLERANCE
+from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import ExportOptions
+from caffecompat.deploy.onnx_pictures import random_inputs
 from caffecompat.deploy.onnx_prepare import find_heads
+from caffecompat.deploy.onnx_run import run_model
 from caffecompat.deploy.onnx_side_files import tidl_meta
-from caffecompat.deploy.onnx_verify import run_model
-from caffecompat.deploy.onnx_write import Exported, prepared_net, write_onnx
+from caffecompat.deploy.onnx_verify import effect_of
+from caffecompat.deploy.onnx_write import DifferentNumbers, Exported, prepared_net, write_onnx
+from caffecompat.deploy.same_numbers import put_blobs
 from caffecompat.net import NetError
 from caffecompat.schema import NetDocument
 from tests.net.nets import INPUT, conv, layer, message
@@ -141,6 +148,193 @@ def test_ceil_pooling_has_explicit_pads(tmp_path: Path) -> None:
     attributes = {attribute.name: list(attribute.ints) for attribute in node.attribute}
     assert attributes["pads"] == [0, 0, 1, 1]
     assert "ceil_mode" not in attributes
+
+
+# ------------------------------------------------------------------------------------------------ what reports tell
+
+
+def notes_of(done: Exported, layer: str) -> list[Note]:
+    return [note for note in done.export.notes if note.layer == layer]
+
+
+def test_the_told_effect_of_a_resize_is_the_effect(tmp_path: Path) -> None:
+    done = export(input_of(1, 2, 6, 7) + bilinear(2, 2), tmp_path / "net.onnx", target="tidl")
+    (note,) = notes_of(done, "up")
+    x = random_inputs(done.net, done.options)["data"]
+    wanted = done.net.forward({"data": x})["up"].detach().numpy()
+    gaps = np.abs(run_model(tmp_path / "net.onnx", {"data": x})["up"] - wanted) / np.abs(wanted).max()
+    assert note.worst == pytest.approx(gaps.max(), rel=1e-5)
+    share = (gaps > TOLERANCE).mean()
+    assert note.effect == (
+        f"{share:.1%} of the values differ, by up to {gaps.max():.2g} of the largest value, all within 1 pixels of the "
+        "border"
+    )
+
+
+def test_the_told_effect_of_a_leaky_relu_is_the_effect(tmp_path: Path) -> None:
+    text = INPUT + layer("ReLU", "data", "r", "relu_param { negative_slope: 0.05 }")
+    done = export(text, tmp_path / "net.onnx", target="dpu", dpu_leaky=True)
+    x = random_inputs(done.net, done.options)["data"]
+    worst = (26 / 256 - 0.05) * -x.min() / max(x.max(), -0.05 * x.min())
+    assert notes_of(done, "r")[0].worst == pytest.approx(worst, rel=1e-4)
+
+
+def test_of_equal_scores_tidl_takes_the_first(tmp_path: Path) -> None:
+    text = input_of(1, 4, 2, 2) + layer("Power", "data", "flat", "power_param { scale: 0 }")
+    done = export(text + layer("ArgMax", "flat", "a", "argmax_param { axis: 1 }"), tmp_path / "n.onnx", target="tidl")
+    (note,) = notes_of(done, "a")
+    assert not note.exact and note.worst == 1 and note.effect.startswith("100.0% of the values differ")
+
+
+def test_folding_is_measured_layer_by_layer(tmp_path: Path) -> None:
+    text = INPUT + conv("c", "data", outputs=5) + layer("BatchNorm", "c", "c", name="n")
+    text += layer("Scale", "c", "s", "scale_param { bias_term: true filler { value: 3 } bias_filler { value: 2 } }")
+    done = export(text, tmp_path / "net.onnx", target="tidl")
+    assert operators(done) == ["Conv"]
+    assert [(note.layer, note.text) for note in done.export.notes] == [
+        ("n", "folded into 'c'"),
+        ("s", "folded into 'c'"),
+    ]
+    assert all("numbers unchanged" in note.effect and note.worst < 1e-5 for note in done.export.notes)
+
+
+def test_a_fold_that_changes_numbers_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = fold_norm.channel_affine
+
+    def wrong(*args: Any) -> Any:
+        a, b = right(*args)
+        return a * 1.01, b
+
+    monkeypatch.setattr(fold_norm, "channel_affine", wrong)
+    text = INPUT + conv("c", "data", outputs=5) + layer("BatchNorm", "c", "n")
+    with pytest.raises(DifferentNumbers, match=r"layer 'c' rewritten: 9\d.\d% of the values differ, by up to 0.01"):
+        export(text, tmp_path / "net.onnx", target="tidl")
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_normalizations_become_convolutions_for_the_dpu(tmp_path: Path) -> None:
+    text = input_of(1, 3, 6, 6) + layer("BatchNorm", "data", "n")
+    text += layer("Scale", "n", "s", "scale_param { bias_term: true filler { value: 3 } bias_filler { value: 2 } }")
+    text += layer("ReLU", "s", "r") + conv("c", "n", outputs=2)
+    done = export(text, tmp_path / "net.onnx", target="dpu")
+    # "n" feeds two layers, so the Scale behind it stays and becomes one too.
+    assert operators(done) == ["Conv", "Conv", "Relu", "Conv"]
+    groups = [next(a.i for a in node.attribute if a.name == "group") for node in done.export.model.graph.node
+              if node.op_type == "Conv"]  # fmt: skip
+    assert sorted(groups) == [1, 3, 3]
+    assert {note.layer for note in done.export.notes} == {"n", "s"} and done.export.inexact == []
+    assert done.target is not None and done.target.of("cpu") == []
+    alone = text.replace('bottom: "n" top: "c"', 'bottom: "s" top: "c"')
+    done = export(alone, tmp_path / "net.onnx", target="dpu")
+    assert [(note.layer, note.text[:12]) for note in done.export.notes] == [
+        ("n", "became a dep"),
+        ("s", "folded into "),
+    ]
+    assert "BatchNormalization" in operators(export(alone, tmp_path / "net.onnx", target="tidl"))
+
+
+def test_stored_statistics_are_told(tmp_path: Path) -> None:
+    text = INPUT + conv("c", "data", outputs=5)
+    text += layer("BatchNorm", "c", "n", "batch_norm_param { use_global_stats: false }")
+    torch.manual_seed(0)
+    done = prepared_net(NetDocument.from_message(message(text)), None, ExportOptions(target="tidl"))
+    norm = next(one for one in done.net.layers if one.name == "n")
+    for slot, value in zip(norm.slots, (0.5, 4.0, 1.0), strict=True):
+        slot.tensor().fill_(value)
+    write_onnx(done, tmp_path / "net.onnx")
+    told, folded = notes_of(done, "n")
+    assert not told.exact and "use_global_stats: false" in told.text and folded.exact
+    plain = prepared_net(NetDocument.from_message(message(text)), None, ExportOptions()).net
+    put_blobs(plain, done.net.blobs_by_layer())
+    x = random_inputs(done.net, done.options)
+    before, after = (net.forward(x)["n"].detach().numpy() for net in (plain, done.net))
+    assert told.effect == f"output 'n': {effect_of(after, before)[0]}" and "values differ" in told.effect
+
+
+def test_softmax_of_channels_for_tidl(tmp_path: Path) -> None:
+    text = input_of(1, 5, 4, 3)
+    done = export(text + layer("Softmax", "data", "p"), tmp_path / "net.onnx", target="tidl")
+    assert operators(done) == ["Transpose", "Softmax", "Transpose"]
+    assert "numbers unchanged" in notes_of(done, "p")[0].effect
+    rows = layer("Softmax", "data", "p", "softmax_param { axis: 2 }")
+    assert operators(export(text + rows, tmp_path / "net.onnx", target="tidl")) == ["Softmax"]
+    assert operators(export(text + layer("Softmax", "data", "p"), tmp_path / "net.onnx", target="dpu")) == ["Softmax"]
+
+
+@pytest.mark.parametrize("target", ["dpu", "tidl"])
+def test_differences_are_sums_for_targets(target: str, tmp_path: Path) -> None:
+    text = input_of(1, 3, 4, 4) + conv("a", "data") + conv("b", "data")
+    text += (
+        'layer { name: "d" type: "Eltwise" bottom: "a" bottom: "b" top: "d" eltwise_param { coeff: 1 coeff: -1 } }\n'
+    )
+    done = export(text, tmp_path / "net.onnx", target=target)
+    assert operators(done)[-2:] == ["Mul", "Add"] and done.target is not None and done.target.of("cpu") == []
+    assert notes_of(done, "d")[0].text == "coefficients other than 1 became Mul with constants"
+    assert "Sub" in operators(export(text, tmp_path / "net.onnx"))
+
+
+def test_slices_of_channels(tmp_path: Path) -> None:
+    cut = 'layer { name: "s" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }\n'
+    text = input_of(1, 3, 4, 4) + cut
+    assert operators(export(text, tmp_path / "net.onnx", target="dpu")) == ["Slice", "Slice"]
+    assert operators(export(text, tmp_path / "net.onnx", target="tidl")) == ["Split"]
+
+
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
+def test_groups_for_the_dpu(kind: str, tmp_path: Path) -> None:
+    grouped = layer(
+        kind, "data", "c",
+        "convolution_param { num_output: 12 group: 4 kernel_size: 3 pad: 1 stride: 2 "
+        'weight_filler { type: "xavier" } bias_filler { type: "gaussian" std: 1 } }',
+    )  # fmt: skip
+    text = input_of(1, 8, 5, 5) + grouped + layer("ReLU", "c", "r")
+    op = "Conv" if kind == "Convolution" else "ConvTranspose"
+    split = export(text, tmp_path / "net.onnx", target="dpu")
+    # The activation stands in front of the Concat, where the DPU fuses it.
+    assert sorted(operators(split)) == sorted([*["Slice", op, "Relu"] * 4, "Concat"])
+    assert operators(split)[-1] == "Concat" and split.export.outputs[0].name == "r"
+    assert split.target is not None and split.target.of("cpu") == []
+    dense = export(text, tmp_path / "net.onnx", target="dpu", dpu_dense=True)
+    assert operators(dense) == [op, "Relu"]
+    for done, words in ((split, "of slices, joined"), (dense, "with zeros")):
+        (note,) = notes_of(done, "c")
+        assert words in note.text and "numbers unchanged" in note.effect
+    assert any("slices of the channels" in told for one in split.target.layers for told, _ in one.judgement.warned)
+
+
+def test_normalize_by_operators_that_tidl_has(tmp_path: Path) -> None:
+    text = input_of(1, 3, 4, 4) + layer("Normalize", "data", "n", "norm_param { across_spatial: false }")
+    done = export(text, tmp_path / "net.onnx", target="tidl")
+    assert "ReduceSum" in operators(done) and "ReduceSumSquare" not in operators(done)
+    assert done.target is not None and done.target.of("cpu") == []
+
+
+def test_ceil_pooling_is_told(tmp_path: Path) -> None:
+    pooling = layer("Pooling", "data", "p", "pooling_param { pool: AVE kernel_size: 3 stride: 2 }")
+    (note,) = export(input_of(1, 2, 6, 8) + pooling, tmp_path / "net.onnx", target="tidl").export.notes
+    assert "explicit pad below and to the right" in note.text and "numbers unchanged" in note.effect
+    assert export(input_of(1, 2, 7, 9) + pooling, tmp_path / "net.onnx", target="tidl").export.notes == []
+
+
+def test_what_is_not_needed_is_told(tmp_path: Path) -> None:
+    text = input_of(1, 3, 4, 4) + conv("c", "data") + layer("Dropout", "c", "c", name="d")
+    text += 'layer { name: "q" type: "Silence" bottom: "data" }\n'
+    done = export(text, tmp_path / "net.onnx", target="dpu")
+    assert operators(done) == ["Conv"]
+    assert any("Dropout left out: d" in note.text for note in done.export.notes)
+
+
+def test_targets_versions(tmp_path: Path) -> None:
+    pooling = layer("Pooling", "data", "p", "pooling_param { pool: MAX kernel_size: 9 stride: 1 }")
+    found = {}
+    for version in ("3.5", "1.4"):
+        done = export(input_of(1, 2, 12, 12) + pooling, tmp_path / "net.onnx", target="dpu", version=version)
+        assert done.target is not None
+        found[version] = [one.name for one in done.target.of("cpu")]
+    assert found == {"3.5": [], "1.4": ["p"]}
+
+
+# ------------------------------------------------------------------------------------------------ detection
 
 
 def ssd() -> str:
