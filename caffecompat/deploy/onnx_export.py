@@ -13,7 +13,7 @@ import torch
 
 from caffecompat.deploy.onnx_emission import Cannot, Emission, Note, emitter_of, to_array
 from caffecompat.deploy.onnx_file import complete
-from caffecompat.deploy.onnx_graph import IR_VERSION, OPSETS, GraphBuilder, OnnxError
+from caffecompat.deploy.onnx_graph import IR_VERSION, OPSETS, GraphBuilder, OnnxError, need_onnx
 from caffecompat.deploy.onnx_parts import activate_parts
 from caffecompat.deploy.onnx_pictures import is_picture
 from caffecompat.deploy.target_table import TargetTable, load_table
@@ -116,11 +116,13 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
         document: where its layers stand, for errors.
 
     Raises:
-        OnnxError: the opset is not one of OPSETS, or layers have no form in ONNX (all of them are named).
+        OnnxError: the opset is not one of OPSETS, or newer than the installed onnx.
+        NetError: layers have no form in ONNX; all of them are named.
     """
     options = options or ExportOptions()
-    if not OPSETS[0] <= options.opset <= OPSETS[1]:
-        raise OnnxError(f"opset {options.opset} is not one of {OPSETS[0]} to {OPSETS[1]}")
+    newest = min(OPSETS[1], need_onnx().defs.onnx_opset_version())
+    if not OPSETS[0] <= options.opset <= newest:
+        raise OnnxError(f"opset {options.opset} is not one of {OPSETS[0]} to {newest}")
     if options.rgb and not options.bake:
         raise OnnxError("R, G, B input needs the change of order in the graph: ask for --bake-preprocessing too")
     return _Exporter(net, options, document).run()

@@ -12,7 +12,7 @@ from caffecompat.errors import CaffeCompatError
 __all__ = ["IR_VERSION", "OPSETS", "GraphBuilder", "OnnxError", "need_onnx"]
 
 IR_VERSION = 8  # the oldest that newer opsets do not force up; what the vendors' importers read
-OPSETS = (13, 26)  # least and greatest that the emitters know
+OPSETS = (13, 28)  # least and greatest that the emitters know
 
 
 class OnnxError(CaffeCompatError):

@@ -16,6 +16,7 @@ from caffecompat.deploy.onnx_file import LARGEST, complete, file_size, write_mod
 from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
 from caffecompat.deploy.onnx_pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, find_heads
+from caffecompat.deploy.onnx_run import LAST_CHANGE, runs_opset
 from caffecompat.deploy.onnx_target import judge_export, measure_statistics, net_for_target, use_stored_statistics
 from caffecompat.deploy.onnx_verify import Difference, measure_notes, verify
 from caffecompat.deploy.target_check import TargetReport
@@ -138,6 +139,9 @@ def write_onnx(
     if table:
         done.target = judge_export(written, export, table)
     given = inputs if inputs is not None else random_inputs(done.net, done.options)
+    if not runs_opset(done.options.opset):
+        text = f"compared as opset {LAST_CHANGE}, whose nodes mean the same: onnxruntime does not take a newer one"
+        export.notes.append(Note("", text))
 
     def check(file: str) -> None:
         done.differences = verify(file, export, done.net, given, done.options)

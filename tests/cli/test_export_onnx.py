@@ -123,7 +123,7 @@ def test_layers_without_a_form_are_all_named(files: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--opset", "12"], "13 to 26"),
+        (["--opset", "12"], "13 to 28"),
         (["--rgb"], "--bake-preprocessing"),
         (["--dpu-leaky"], "--target dpu"),
         (["--cut-detection"], "no DetectionOutput"),

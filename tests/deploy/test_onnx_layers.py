@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -61,6 +62,23 @@ def test_only_training_is_left_out() -> None:
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: f"{FOLDERS[path]}/{path.stem}")
 def test_recorded_layer(path: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     record_property("case of", f"recorded layers through ONNX, {FOLDERS[path]}")
+    _check(path, tmp_path / "layer.onnx", ExportOptions())
+
+
+@pytest.mark.parametrize("opset", [15, 18, 20, 22, 24, 26, 28])
+def test_a_case_of_each_type_at_newer_opsets(
+    opset: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    if opset > onnx.defs.onnx_opset_version():
+        pytest.skip(f"the installed onnx knows opset {onnx.defs.onnx_opset_version()}")
+    cases = {tuple(sorted(_types(path))): path for path in reversed(EXPORTED)}
+    for path in cases.values():
+        _check(path, tmp_path / "layer.onnx", ExportOptions(opset=opset))
+    record_property("measured", f"a case of each of {len(cases)} layer types through ONNX, opset {opset}")
+
+
+def _check(path: Path, file: Path, options: ExportOptions) -> None:
+    """Export a recorded case and compare on its recorded inputs."""
     document, record = _document(path)
     net = Net(document, pb.TEST, log=False)
     for name, values in record.items():
@@ -71,10 +89,8 @@ def test_recorded_layer(path: Path, tmp_path: Path, record_property: Callable[[s
             layer.slots[int(index)].tensor().copy_(torch.from_numpy(values))
             layer.module.weights_loaded()
     inputs = {name[3:]: values.astype(np.float32) for name, values in record.items() if name.startswith("in/")}
-    options = ExportOptions()
     export = export_net(net, options, document)
-    file = tmp_path / "layer.onnx"
     with file.open("wb") as out:
         write_model(out, export.model, export.weights)
     for difference in verify(file, export, net, inputs, options):
-        assert difference.allowed, str(difference)
+        assert difference.allowed, f"{path.stem}, opset {options.opset}: {difference}"
