@@ -7,7 +7,7 @@ so that few edges cross, and then its nodes move towards what they are joined wi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,8 +17,12 @@ Point = tuple[float, float]
 Size = tuple[float, float]
 
 _GAP, _RANK_GAP = 18.0, 34.0  # between nodes of a rank; between ranks
+_ARROW = 10.0  # of an edge beside its label
 _SWEEPS = 6
 _STRAIGHT = 8.0  # how much more a piece of a long edge insists on its place than a node
+_LONG = 0.3  # of the ranks: an edge that long (a label's, say) passes the net by
+_FAST = 100.0  # how much more a node on the axis does
+_AT_END = 0.05  # how much less a node with nothing behind it does: an in-place ReLU pushes nothing aside
 
 
 @dataclass
@@ -30,11 +34,12 @@ class Layout:
     size: Size
 
 
-def lay_out(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]) -> Layout:
+def lay_out(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]], labels: Sequence[float] = ()) -> Layout:
     """Place nodes of sizes (along, across).
 
     Args:
         sizes: by key, in an order in which edges mostly lead forward; those that do not are turned for the layout.
+        labels: room along that each edge's label needs behind the edge's start; none where there are no labels.
     """
     order = {key: index for index, key in enumerate(sizes)}
     forward = [(a, b) if order[a] <= order[b] else (b, a) for a, b in edges]
@@ -51,18 +56,26 @@ def lay_out(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]) -> Layo
             below[a].append(b)
             above[b].append(a)
     _order_rows(rows, above, below)
-    across = _place_rows(rows, extents, above, below)
-    along, at = [], 0.0
-    for row in rows:
-        depth = max(extents[key][0] for key in row)
-        along.append(at + depth / 2)
-        at += depth + _RANK_GAP
+    passing = {key for chain in chains if len(chain) > _LONG * len(rows) for key in chain[1:-1]}
+    across = _place_rows(rows, extents, above, below, passing)
+    gaps = [_RANK_GAP] * len(rows)
+    for (a, _), room in zip(forward, labels, strict=bool(labels)):
+        gaps[ranks[a]] = max(gaps[ranks[a]], room + _ARROW)
+    along, depths, at = [], [], 0.0
+    for row, gap in zip(rows, gaps, strict=True):
+        depths.append(max(extents[key][0] for key in row))
+        along.append(at + depths[-1] / 2)
+        at += depths[-1] + gap
     least = min((across[key] - extents[key][1] / 2 for key in across), default=0.0)
     most = max((across[key] + extents[key][1] / 2 for key in across), default=0.0)
     places = {key: (along[ranks[key]], across[key] - least) for key in across}
-    bends = [[places[key] for key in chain[1:-1]] for chain in chains]
+    # An edge runs straight past the nodes of a rank, and turns between the ranks alone.
+    bends = [
+        [(places[key][0] + side * depths[ranks[key]] / 2, places[key][1]) for key in chain[1:-1] for side in (-1, 1)]
+        for chain in chains
+    ]
     turned = [list(reversed(bend)) if order[a] > order[b] else bend for bend, (a, b) in zip(bends, edges, strict=True)]
-    return Layout({key: places[key] for key in sizes}, turned, (max(at - _RANK_GAP, 0.0), most - least))
+    return Layout({key: places[key] for key in sizes}, turned, (max(at - gaps[-1], 0.0) if gaps else 0.0, most - least))
 
 
 def _rank(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -104,15 +117,29 @@ def _order_rows(rows: list[list[str]], above: Mapping[str, list[str]], below: Ma
 
 
 def _place_rows(
-    rows: list[list[str]], extents: Mapping[str, Size], above: Mapping[str, list[str]], below: Mapping[str, list[str]]
+    rows: list[list[str]],
+    extents: Mapping[str, Size],
+    above: Mapping[str, list[str]],
+    below: Mapping[str, list[str]],
+    passing: Collection[str],
 ) -> dict[str, float]:
-    """Centres across: every node as near to its neighbours' mean as the order of its row allows."""
+    """Centres across: every node as near to its neighbours' mean as the order of its row allows.
+
+    Where all of the net passes through one node, that node is on the axis; blocks that lean to one side would
+    otherwise lead the net away, the further the deeper it is.
+
+    Args:
+        passing: pieces of edges that do not count as part of the net there.
+    """
     places = {key: 0.0 for row in rows for key in row}
+    inner = [[key for key in row if below[key] and key not in passing] for row in rows]
+    axis = {nodes[0] for nodes in inner if len(nodes) == 1}
     for sweep in range(_SWEEPS):
         neighbours = above if sweep % 2 == 0 else below
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            wanted = [_mean([places[n] for n in neighbours[key]], places[key]) for key in row]
-            weights = [_STRAIGHT if key.startswith("\0") else 1.0 for key in row]
+            wanted = [0.0 if key in axis else _mean([places[n] for n in neighbours[key]], places[key]) for key in row]
+            weights = [_STRAIGHT if key[0] == "\0" else 1.0 if below[key] else _AT_END for key in row]
+            weights = [_FAST if key in axis else weight for key, weight in zip(row, weights, strict=True)]
             widths = [extents[key][1] for key in row]
             for key, place in zip(row, _spread(wanted, weights, widths), strict=True):
                 places[key] = place

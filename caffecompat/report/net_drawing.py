@@ -123,7 +123,8 @@ def _scene(graph: NetGraph) -> _Scene:
         elif edge.tail != edge.head:
             kept.setdefault((edge.tail, edge.head), edge.label)
     flow = {key: size if sideways else size[::-1] for key, size in sizes.items()}
-    layout = lay_out(flow, list(kept))
+    labels = [_CHARACTER * len(label) if sideways else 0.0 for label in kept.values()]
+    layout = lay_out(flow, list(kept), labels)
     along_most = layout.size[0]
 
     def place(point: Point) -> Point:
@@ -172,7 +173,9 @@ def to_svg(graph: NetGraph) -> str:
         lines.append(f'<polyline points="{_svg_points(arrow.points)}" fill="none" stroke="#404040" {ends}/>')
         if arrow.label:
             x, y = _label_place(arrow)
-            lines.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" fill="#404040">{escape(arrow.label)}</text>')
+            # White around the letters keeps an arrow beneath from striking them out.
+            around = 'paint-order="stroke" stroke="white" stroke-width="4"'
+            lines.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" fill="#404040" {around}>{escape(arrow.label)}</text>')
     for box in scene.boxes:
         lines.append(f'<polygon points="{_svg_points(box.outline())}" fill="{box.node.fill}" stroke="black"/>')
         lines += [f'<text x="{x:.1f}" y="{y + 4:.1f}">{escape(line)}</text>' for line, (x, y) in _line_places(box)]

@@ -131,4 +131,4 @@ def test_nodes_of_a_rank_do_not_overlap() -> None:
     for (a, wide), (b, other) in pairwise(middle):
         assert b - a >= (wide + other) / 2
     assert len({layout.centres[f"n{i}"][0] for i in range(1, 11)}) == 1
-    assert [len(bends) for bends in layout.bends] == [0] * 20 + [1]
+    assert [len(bends) for bends in layout.bends] == [0] * 20 + [2]

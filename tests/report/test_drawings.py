@@ -1,14 +1,16 @@
-"""Overlays, legends, comparison sheets and score curves."""
+"""Overlays, legends, comparison sheets, score curves, and where the boxes of a net's picture stand."""
 
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from caffecompat.report.comparison import comparison
+from caffecompat.report.layered_layout import lay_out
 from caffecompat.report.overlay import legend, overlay
 from caffecompat.report.palette import load_palette
 from caffecompat.report.plots import PlotError, score_curve
@@ -56,3 +58,48 @@ def test_no_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_an_unknown_kind_of_file(tmp_path: Path) -> None:
     with pytest.raises(PlotError, match=r"ends in \.png, \.svg or \.pdf"):
         score_curve(tmp_path / "a.txt", {"mIoU": [(1.0, 0.5)]})
+
+
+def _residual_net(blocks: int) -> tuple[dict[str, tuple[float, float]], list[tuple[str, str]]]:
+    """Blocks that lean to one side: a branch of three wide layers, each with a layer in place, beside nothing."""
+    sizes, edges = {"in": (30.0, 40.0)}, []
+    last = "in"
+    for block in range(blocks):
+        at = last
+        for layer in range(3):
+            name, inplace = f"{block}c{layer}", f"{block}r{layer}"
+            sizes |= {name: (30.0, 200.0), inplace: (30.0, 100.0)}
+            edges += [(at, name), (name, inplace)]
+            at = name
+        add = f"{block}add"
+        sizes[add] = (30.0, 60.0)
+        edges += [(last, add), (at, add)]
+        last = add
+    return sizes, edges
+
+
+def test_a_deep_net_stays_on_its_axis() -> None:
+    sizes, edges = _residual_net(12)
+    layout = lay_out(sizes, edges)
+    joints = [layout.centres[f"{block}add"][1] for block in range(12)]
+    assert max(joints) - min(joints) < 40
+    assert layout.size[1] < 1000
+
+
+def test_edges_pass_beside_the_nodes() -> None:
+    sizes, edges = _residual_net(3)
+    layout = lay_out(sizes, edges)
+    for (start, end), bends in zip(edges, layout.bends, strict=True):
+        points = [layout.centres[start], *bends, layout.centres[end]]
+        for (x0, y0), (x1, y1) in pairwise(points):
+            for share in np.linspace(0, 1, 41):
+                x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+                for key, (along, across) in layout.centres.items():
+                    depth, width = sizes[key]
+                    inside = abs(x - along) < depth / 2 - 1e-6 and abs(y - across) < width / 2 - 1e-6
+                    assert not inside or key in (start, end), (start, end, key)
+
+
+def test_labels_have_room_beside_the_nodes() -> None:
+    layout = lay_out({"a": (30.0, 30.0), "b": (30.0, 30.0)}, [("a", "b")], [120.0])
+    assert layout.centres["b"][0] - layout.centres["a"][0] >= 150
