@@ -35,6 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.target_check import check_net, normalisation_warnings
     from caffecompat.deploy.target_table import load_table
+    from caffecompat.deploy.target_text import fitted
     from caffecompat.schema import open_net
 
     targets = split_commas(args.target)
@@ -49,9 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"targets": [_as_json(report) for report in reports], "warnings": warnings}, indent=1))
     else:
-        print("\n".join(line for report in reports for line in _lines(report, args.all)))
-        for warning in warnings:
-            print(f"warning: {warning}")
+        lines = [line for report in reports for line in _lines(report, args.all)]
+        print(*fitted([*lines, *(f"warning: {warning}" for warning in warnings)]), sep="\n")
     return 1 if any(report.of("refused") for report in reports) else 0
 
 

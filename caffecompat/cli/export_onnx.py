@@ -153,7 +153,7 @@ def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
 
 
 def _report(path: str, weights: str | None, done: Exported) -> None:
-    from caffecompat.deploy.target_text import few
+    from caffecompat.deploy.target_text import few, fitted
 
     graph = done.export.model.graph
     print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
@@ -164,7 +164,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
         print("no --weights: these are initial values")
     if done.missing:
         print(f"not in the weight file, left at initial values: {', '.join(done.missing)}")
-    print(*_note_lines(done.export.notes), sep="\n", end="\n" if done.export.notes else "")
+    print(*fitted(_note_lines(done.export.notes)), sep="\n", end="\n" if done.export.notes else "")
     print("compared with torch by onnxruntime:")
     for difference in done.differences:
         print(f"  {difference}")
@@ -172,7 +172,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
     if changed and not all(difference.allowed for difference in done.differences):
         print(f"the rewrites of {few(changed)} change the numbers, as told above")
     if done.target:
-        print(*_target_lines(done.target), sep="\n")
+        print(*fitted(_target_lines(done.target)), sep="\n")
 
 
 def _note_lines(notes: list[Note]) -> list[str]:

@@ -107,7 +107,8 @@ def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
     changed = gaps > TOLERANCE * scale
     text = f"{changed.mean():.1%} of the values differ, by up to {worst:.2g} of the largest value"
     depth = _depth(changed) if changed.ndim == 4 else None
-    return text + (f", all within {depth} pixels of the border" if depth is not None else ""), worst, True
+    within = f", all within {depth} pixel{'s' * (depth > 1)} of the border" if depth is not None else ""
+    return text + within, worst, True
 
 
 def _depth(changed: np.ndarray) -> int | None:

@@ -102,8 +102,8 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 def _convolution(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
     """``kernel_h``, ``kernel_w``, ``stride_*``, ``pad_*``, ``dilation_*``, ``group``, ``bias``, ``depthwise``.
 
-    For Deconvolution also ``bilinear``: the filler makes it a bilinear enlargement by the whole number ``factor``, and
-    ``frozen``: its weights do not learn.
+    For Deconvolution also ``bilinear``: the filler makes it a bilinear enlargement by the whole number ``factor``,
+    ``border``: how many of its values a side depend on what lies outside, and ``frozen``: its weights do not learn.
     """
     facts: Facts = {"axes": len(module.kernel), "group": module.group, "bias": module.bias is not None}
     for name, values in (
@@ -115,7 +115,7 @@ def _convolution(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Se
     factor = facts["stride_h"]
     param = layer.param.convolution_param
     window = [(2 * factor - factor % 2, factor, math.ceil((factor - 1) / 2))] * 2
-    facts["factor"] = factor
+    facts["factor"], facts["border"] = factor, factor // 2
     facts["bilinear"] = (
         param.weight_filler.type == "bilinear"
         and facts["depthwise"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from caffecompat.deploy.target_check import CheckedLayer, TargetReport
 
-__all__ = ["SAID", "document_lines", "few", "finding_lines"]
+__all__ = ["SAID", "document_lines", "few", "finding_lines", "fitted"]
 
 SAID = {
     "refused": "refused",
-    "cpu": "falls to the CPU",
+    "cpu": "fall to the CPU",
     "rewritten": "rewritten for the target",
-    "runs": "runs on the target",
+    "runs": "run on the target",
     "left out": "left out",
 }
 _NAMES = 5
@@ -22,19 +26,25 @@ def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(SAID)) -
     """The layers of each verdict with the reasons, where there is something to tell; then what is to be noted."""
     lines = []
     for verdict in verdicts:
-        found: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
-        for layer in report.of(verdict):
-            reasons = tuple(layer.judgement.reasons) if verdict not in ("runs", "left out") else ()
-            found.setdefault((layer.type, reasons), []).append(layer.name)
-        if found:
+        layers = report.of(verdict)
+        if layers:
             lines.append(f"{SAID[verdict]}:")
         if verdict in ("runs", "left out"):
-            lines += [f"  {line}" for line in _wrapped([f"{len(names)} {kind}" for (kind, _), names in found.items()])]
+            lines += [f"  {line}" for line in _wrapped([f"{count} {kind}" for kind, count in _kinds(layers).items()])]
             continue
-        for (kind, reasons), names in sorted(found.items(), key=lambda item: -len(item[1])):
+        same: dict[tuple[tuple[str, str], ...], list[CheckedLayer]] = {}
+        for layer in layers:
+            same.setdefault(tuple(layer.judgement.reasons), []).append(layer)
+        for reasons, alike in sorted(same.items(), key=lambda item: -len(item[1])):
             told = "; ".join(f"{text} [{source}]" for text, source in reasons)
-            lines.append(f"  {len(names):>3} {kind} ({few(names)}): {told}")
+            kinds = ", ".join(_kinds(alike))
+            lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike])}): {told}")
     return lines + _notes(report)
+
+
+def _kinds(layers: Sequence[CheckedLayer]) -> Counter[str]:
+    """How many of each type, the most first."""
+    return Counter(dict(Counter(layer.type for layer in layers).most_common()))
 
 
 def _notes(report: TargetReport) -> list[str]:
@@ -53,13 +63,25 @@ def document_lines(report: TargetReport, layers: Sequence[CheckedLayer]) -> list
     return [f"  [{key}] {text}" for key, text in report.table.documents.items() if key in used and key != "check"]
 
 
+def fitted(lines: Sequence[str]) -> list[str]:
+    """Lines no wider than the terminal, what is left of one standing further in; as they are where nobody looks."""
+    if not sys.stdout.isatty():
+        return list(lines)
+    width = min(shutil.get_terminal_size().columns, 130)
+    made = []
+    for line in lines:
+        margin = " " * (len(line) - len(line.lstrip()) + 6)
+        made += textwrap.wrap(line, width, subsequent_indent=margin, break_on_hyphens=False) or [line]
+    return made
+
+
 def few(names: Sequence[str]) -> str:
     """The first names."""
     return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
 
 
 def _wrapped(parts: Sequence[str], width: int = 110) -> list[str]:
-    lines = [""]
+    lines = [""] if parts else []
     for part in parts:
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
