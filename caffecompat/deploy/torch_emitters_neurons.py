@@ -23,7 +23,8 @@ def relu6(c: Case) -> Emitted:
 def prelu(c: Case) -> Emitted:
     # A blob of one value has the shape () in Caffe, (1) in torch: no two layers can share it by name.
     names = ("weight",) if c.blobs[0].ndim else ()
-    return Emitted(make("nn.PReLU", num_parameters=(c.blobs[0].size, 1)), "", {"weight": c.blobs[0].reshape(-1)}, names)
+    slopes = c.blobs[0].reshape(-1)
+    return Emitted(make("nn.PReLU", *([slopes.size] if slopes.size > 1 else [])), "", {"weight": slopes}, names)
 
 
 @emits("ELU")

@@ -167,7 +167,7 @@ class _Writer:
         if len(outputs) > 1:
             pairs = ", ".join(f"{_quoted(blob)}: {variable}" for blob, variable in outputs.items())
             kind, returned = "dict[str, Tensor]", f"{{{pairs}}}"
-        name = class_name(name, _RESERVED)
+        title, name = name, class_name(name, _RESERVED)
         arguments = ", ".join(["self", *(f"{variable}: Tensor" for variable in inputs.values())])
         body = [
             f"class {name}(nn.Module):",
@@ -182,7 +182,7 @@ class _Writer:
         ]
         pieces = [inspect.getsource(_HELPERS[helper]).rstrip() for helper in self.helpers]
         text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
-        return f'{_docstring(net, origin, inputs)}\n\n{_imports(text)}\n\n\n{text}\n'
+        return f'{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n'
 
 
 def _needed(net: Net) -> set[int]:
@@ -240,10 +240,10 @@ def _channels_last(net: Net, inputs: dict[str, str]) -> list[str]:
     return [f"        {name} = {name}.contiguous(memory_format=torch.channels_last)" for name in pictures]
 
 
-def _docstring(net: Net, origin: str, inputs: dict[str, str]) -> str:
+def _docstring(net: Net, origin: str, title: str, inputs: dict[str, str]) -> str:
     folder, file = os.path.split(origin)
     source = os.path.join(os.path.basename(folder), file).replace("\\", "/")
-    lines = [f'"""{_one_line(net.name) or "A net"}{f", from {_one_line(source)}" if source else ""}.', ""]
+    lines = [f'"""{_one_line(title) or "A net"}{f", from {_one_line(source)}" if source else ""}.', ""]
     lines.append("Takes what Caffe's data layers give: channels in the order blue, green, red, any batch size.")
     lines += [f"    {variable}: {tuple(net.blob_shapes[blob])}" for blob, variable in inputs.items()]
     lines.append("Gives:")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import fold_norms
 from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
 from caffecompat.net import Net
-from caffecompat.schema import NetDocument, parse_text, pb
+from caffecompat.schema import NetDocument, open_net, parse_text, pb
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 4 dim: 7 dim: 6 } } }'
 WEIGHTED = {
@@ -253,3 +256,41 @@ def test_a_net_of_16_bits_is_compared_in_32() -> None:
     net = _net(INPUT + "default_forward_type: FLOAT16 " + CONV + BVLC)
     assert net.half_precision
     _check(net, fold_norms(net))
+
+
+REAL = {
+    "JSegNet21": (
+        "jacinto-models/image_segmentation/cityscapes5_jsegnet21v2/test/deploy",
+        16,
+        r"'conv1a' behind it pads with zeros \(pad 2\)",
+    ),
+    "ENet": (
+        "vitis-tutorial-05-seg/model/enet/deploy",
+        0,
+        "use_global_stats: false makes it normalise by the batch in TEST too",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_published_nets(name: str, shared: Path, record_property: Callable[[str, object], None]) -> None:
+    stem, count, reason = REAL[name]
+    document = open_net(shared / "real" / f"{stem}.prototxt")
+    copy = NetDocument.from_message(deploy_net(document, size=(64, 64), batch=1).message)
+    copy.dialect = document.dialect
+    torch.manual_seed(1)
+    net = Net(copy, pb.TEST, log=False)
+    for layer in net.layers:
+        for slot in layer.slots:
+            if layer.type == "BatchNorm":
+                slot.tensor().uniform_(0.8, 1.2)
+    folded = fold_norms(net, around=True)
+    assert len({layer for layer, _ in folded.folded}) == count
+    assert folded.left and all(re.search(reason, text) for _, text in folded.left)
+    merged = NetDocument.from_message(folded.message)
+    merged.dialect = document.dialect
+    other = Net(merged, pb.TEST, log=False)
+    put_blobs(other, folded.blobs)
+    for difference in compare_nets(net, other):
+        record_property("line of", ("merge-bn, random weights and input", f"{name}: {difference.line()}"))
+        assert difference.relative <= TOLERANCE
