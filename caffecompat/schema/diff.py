@@ -177,7 +177,8 @@ def _compare(x: DiffLayer, y: DiffLayer, a: DiffGraph, b: DiffGraph, pairs: dict
     if x.phases != y.phases and not any(change.path in ("include", "exclude") for change in row.changes):
         row.changes.append(FieldChange("phases", _phases(x), _phases(y)))
     row.changes += _tops(x, y)
-    old, new = _wires(x, pairs), _wires(y, None)
+    shared = set(x.phases) & set(y.phases)  # a phase that one layer is not for is told as such
+    old, new = _wires(x, pairs, shared), _wires(y, None, shared)
     both = set(pairs.values())
     if old != new and all(maker is not None and maker in both for maker, _ in [*old, *new]):
         # Where a bottom comes from a layer of one net only, that layer's coming or going tells it.
@@ -207,13 +208,14 @@ def _tops(x: DiffLayer, y: DiffLayer) -> list[FieldChange]:
 Wire = tuple[int | None, int]
 
 
-def _wires(layer: DiffLayer, pairs: dict[int, int] | None) -> list[Wire]:
-    """What feeds each bottom, by the layers of B; None is a layer that B lacks."""
+def _wires(layer: DiffLayer, pairs: dict[int, int] | None, phases: set[int]) -> list[Wire]:
+    """What feeds each bottom in these phases, by the layers of B; None is a layer that B lacks."""
 
     def wire(maker: Maker) -> Wire:
         return (maker[0] if pairs is None else pairs.get(maker[0])), maker[1]
 
-    wires = [wire(maker) for makers in layer.makers for maker in list(dict.fromkeys(makers.values()))]
+    made = [[maker for phase, maker in makers.items() if phase in phases] for makers in layer.makers]
+    wires = [wire(maker) for makers in made for maker in dict.fromkeys(makers)]
     return sorted(wires, key=str) if layer.commutes else wires
 
 

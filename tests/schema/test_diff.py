@@ -134,6 +134,14 @@ def test_phases_apart() -> None:
     assert changes(diff_nets(a, b, pb.TEST)) == [("d", "dummy_data_param.shape", "4", "2")]
 
 
+def test_a_phase_more_is_no_rewiring() -> None:
+    data = 'layer {{ name: "{0}" type: "DummyData" top: "d" include {{ phase: {0} }} dummy_data_param {{ num: 1 }} }}'
+    both = data.format("TRAIN") + data.format("TEST")
+    relu = 'layer { name: "r" type: "ReLU" bottom: "d" top: "r" %s }'
+    diff = diff_nets(net(both + relu % "include { phase: TRAIN }"), net(both + relu % ""))
+    assert changes(diff) == [("r", "include", "{ phase: TRAIN }", None)] and not any(row.rewired for row in diff.layers)
+
+
 def test_fields_that_no_schema_knows() -> None:
     layer = 'layer {{ name: "x" type: "Mine" bottom: "data" top: "x" mine_param {{ depth: {} }} }}'
     a, b = net(INPUT + layer.format(1)), net(INPUT + layer.format(2))
