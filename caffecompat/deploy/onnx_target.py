@@ -161,8 +161,8 @@ def net_for_target(net: Net, target: str) -> TargetNet:
 def judge_export(net: Net, export: Export, table: TargetTable) -> TargetReport:
     """What the target makes of each layer that the model has nodes of.
 
-    The table's word on the layer counts; where that is good, every node must be among the target's operators, or the
-    layer falls to the CPU for the reason that its node does.
+    The table's word on the layer counts, unless it was changed on purpose; where that is good, every node must be among
+    the target's operators, or the layer falls to the CPU for the reason that its node does.
     """
     judged = judge_model(export.model, table, export.layers, export.weights)
     nodes: dict[str, list[JudgedNode]] = {}
@@ -172,15 +172,20 @@ def judge_export(net: Net, export: Export, table: TargetTable) -> TargetReport:
     for facts in layer_facts(net, trains=False):
         own = nodes.pop(facts["name"] or facts["type"], [])
         if own:
-            report.layers.append(CheckedLayer(facts["name"], facts["type"], _joined(table.judge(facts), own)))
+            layer = _joined(table.judge(facts), own, changed=facts["name"] in export.inexact)
+            report.layers.append(CheckedLayer(facts["name"], facts["type"], layer))
     for layer, rest in nodes.items():
         for node in rest:
             report.layers.append(CheckedLayer(layer or node.name, node.operator, node.judgement))
     return report
 
 
-def _joined(layer: Judgement, nodes: list[JudgedNode]) -> Judgement:
-    """The verdict on a layer and on its nodes in one."""
+def _joined(layer: Judgement, nodes: list[JudgedNode], changed: bool) -> Judgement:
+    """The verdict on a layer and on its nodes in one.
+
+    Args:
+        changed: the nodes compute something else than the layer, which was asked for.
+    """
     if layer.replaced:
         return layer
     warned = [*layer.warned, *(said for node in nodes for said in node.judgement.warned)]
@@ -188,6 +193,6 @@ def _joined(layer: Judgement, nodes: list[JudgedNode]) -> Judgement:
     verdict, reasons = layer.verdict, layer.reasons
     if outside and verdict != "cpu":
         verdict, reasons = "cpu", [said for judgement in outside for said in judgement.reasons]
-    elif verdict == "refused":
-        verdict = "rewritten"  # by something near it, which was asked for
+    elif changed and not outside:
+        verdict = "rewritten"
     return Judgement(verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)))

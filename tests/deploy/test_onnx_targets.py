@@ -106,6 +106,8 @@ def test_leaky_relu_on_the_dpu(tmp_path: Path) -> None:
     assert "--dpu-leaky" in kept.export.notes[-1].text
     changed = export(text, tmp_path / "net.onnx", target="dpu", dpu_leaky=True)
     assert changed.export.inexact == ["r"]
+    assert kept.target is not None and [one.name for one in kept.target.of("cpu")] == ["r"]
+    assert changed.target is not None and changed.target.of("cpu") == []
     assert changed.export.model.graph.node[0].attribute[0].f == 26 / 256
 
 
@@ -113,7 +115,12 @@ def test_interp_needs_leave(tmp_path: Path) -> None:
     text = INPUT + layer("Interp", "data", "big", "interp_param { zoom_factor: 2 }")
     with pytest.raises(NetError, match=r"'big' \(Interp\).*--approx"):
         export(text, tmp_path / "net.onnx", target="dpu")
-    assert export(text, tmp_path / "net.onnx", target="dpu", approx=True).export.inexact == ["big"]
+    done = export(text, tmp_path / "net.onnx", target="dpu", approx=True)
+    assert done.export.inexact == ["big"] and done.target is not None
+    assert [one.name for one in done.target.of("cpu")] == ["big"]  # 6 to 11 is no whole number
+    double = text.replace("zoom_factor: 2", "height: 12 width: 12")
+    done = export(double, tmp_path / "net.onnx", target="dpu", approx=True)
+    assert done.target is not None and [one.name for one in done.target.of("rewritten")] == ["big"]
     assert export(text, tmp_path / "net.onnx").export.inexact == []
 
 
@@ -272,6 +279,13 @@ def test_differences_are_sums_for_targets(target: str, tmp_path: Path) -> None:
     assert operators(done)[-2:] == ["Mul", "Add"] and done.target is not None and done.target.of("cpu") == []
     assert notes_of(done, "d")[0].text == "coefficients other than 1 became Mul with constants"
     assert "Sub" in operators(export(text, tmp_path / "net.onnx"))
+
+
+def test_sums_of_three_are_two_of_two(tmp_path: Path) -> None:
+    text = input_of(1, 3, 4, 4) + conv("a", "data") + conv("b", "data") + conv("c", "data")
+    text += 'layer { name: "d" type: "Eltwise" bottom: "a" bottom: "b" bottom: "c" top: "d" }\n'
+    done = export(text, tmp_path / "net.onnx", target="tidl")
+    assert operators(done)[-2:] == ["Add", "Add"] and done.target is not None and done.target.of("cpu") == []
 
 
 def test_slices_of_channels(tmp_path: Path) -> None:
