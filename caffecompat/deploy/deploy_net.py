@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from caffecompat.data.stand_in import StandIns
-from caffecompat.errors import CaffeCompatError
-from caffecompat.layers import layer_class
-from caffecompat.net.build import DATA_TYPES, FED_TYPES
+from caffecompat.deploy.deploy_inputs import (
+    SCORES,
+    Deployed,
+    DeployError,
+    add_inputs,
+    drop_unread_inputs,
+    feeds,
+    is_loss,
+    only_judges,
+)
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, pb
 
 __all__ = ["DeployError", "Deployed", "deploy_net"]
 
-# What only measures; losses are told by their class.
-_SCORES = {"Accuracy", "DetectionEvaluate", "SegAccuracy", "SegmentPixelIOU", "SegmentationAccuracy", "HDF5Output"}
 # Losses all of whose bottoms but the last are what the net computes; of the others the first is.
 _SEVERAL_PREDICTIONS = {"ContrastiveLoss", "MultiBoxLoss"}
 _HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid", "InfogainLoss": "Softmax"}
-_MADE_WITHOUT_BOTTOMS = {"Parameter"}
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
 # What a net says as a whole that inference follows too (types of caffe-jacinto's and NVCaffe's forward pass).
 _OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize", "net_quantization_param")
-
-
-class DeployError(CaffeCompatError):
-    """A net that cannot be made ready for deployment, or not as asked."""
-
-
-@dataclass
-class Deployed:
-    """A net for deployment.
-
-    Attributes:
-        message: the NetParameter: fed by `Input` layers, without losses, scores, Dropout and Silence.
-        inputs: shape of each fed blob.
-        transform: transform_param of the data layer whose pictures the net was made for (empty if there was none).
-        data: that data layer; None where the net was fed from outside already.
-        notes: what was done, a line each.
-    """
-
-    message: Any
-    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    transform: Any = None
-    data: Any = None
-    notes: list[str] = field(default_factory=list)
 
 
 def deploy_net(
@@ -82,10 +61,10 @@ def deploy_net(
     state.phase = pb.TRAIN
     train, _, _ = filter_net(document.message, state, lambda line: None)
     deployed = Deployed(_with_settings_of(test))
-    labels = _add_inputs(deployed, test, train, document, size, batch, channels)
-    body = [layer for layer in test.layer if not _feeds(layer)]
+    labels = add_inputs(deployed, test, train, document, size, batch, channels)
+    body = [layer for layer in test.layer if not feeds(layer)]
     losses = _losses(test.layer)
-    ends = [layer for layer in body if _only_judges(layer) or layer in losses]
+    ends = [layer for layer in body if only_judges(layer) or layer in losses]
     losses = losses or _losses(train.layer)
     auxiliary = _auxiliary(losses)
     dropped = {layer.name for layer in auxiliary}
@@ -97,7 +76,7 @@ def deploy_net(
     kept, renamed = _without_passing_on(kept, deployed.notes)
     deployed.message.layer.extend(_bare(layer) for layer in kept)
     _stop_dropping(deployed)
-    _drop_unread_inputs(deployed)
+    drop_unread_inputs(deployed)
     if head:
         _add_head(deployed, head, head_name, losses, renamed)
     if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
@@ -117,97 +96,7 @@ def _with_settings_of(net: Any) -> Any:
     return message
 
 
-# ------------------------------------------------------------------------------------------------------- inputs
-
-
-def _feeds(layer: Any) -> bool:
-    no_bottoms = not layer.bottom and layer.type not in _MADE_WITHOUT_BOTTOMS
-    return layer.type in DATA_TYPES or layer.type in FED_TYPES or (layer.type == "Python" and no_bottoms)
-
-
-def _add_inputs(
-    deployed: Deployed,
-    test: Any,
-    train: Any,
-    document: NetDocument,
-    size: tuple[int, int] | None,
-    batch: int | None,
-    channels: int | None,
-) -> set[str]:
-    """Put Input layers in; returns the blobs that are labels."""
-    feeding = [layer for layer in test.layer if _feeds(layer)] or [layer for layer in train.layer if _feeds(layer)]
-    labels: set[str] = set()
-    for layer in feeding:
-        if layer.type == "Input":
-            _resized_input(deployed, layer, size, batch)
-            continue
-        if layer.type not in ("DummyData", "MemoryData"):
-            labels.update(layer.top[1:])
-        else:
-            labels.update(top for top in layer.top if "label" in top)
-        if not layer.top or (layer.top[0] in labels) or "label" in layer.top[0]:
-            labels.update(layer.top)
-            continue  # a second data layer that reads label pictures
-        shape = _picture_shape(layer, document, size, channels)
-        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]))
-        if deployed.data is None:
-            deployed.data, deployed.transform = layer, layer.transform_param
-    if not deployed.inputs:
-        raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer")
-    return labels
-
-
-def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None, batch: int | None) -> None:
-    stated = [tuple(shape.dim) for shape in layer.input_param.shape]
-    for index, top in enumerate(layer.top):
-        shape = list(stated[index if len(stated) > 1 else 0]) if stated else []
-        if len(shape) == 4 and size:
-            shape[2:] = size
-        if shape and batch:
-            shape[0] = batch
-        _add_input(deployed, top, tuple(shape))
-
-
-def _picture_shape(
-    layer: Any, document: NetDocument, size: tuple[int, int] | None, channels: int | None
-) -> tuple[int, ...]:
-    if layer.type == "Python":
-        if size is None:
-            raise DeployError(
-                f"layer {layer.name!r}: a Python layer makes the input; give its size: --size WIDTHxHEIGHT"
-            )
-        return (1, channels or 3, *size)
-    known_from_data = layer.type == "HDF5Data"  # arrays of any shape: --size tells nothing
-    wanted = (None, None) if known_from_data else (size, channels)
-    try:
-        source = StandIns(*wanted)(layer, pb.TEST, document.dialect, document.path)
-    except CaffeCompatError as problem:
-        remedy = "its data must be there, or an Input in its place" if known_from_data else "give --size WIDTHxHEIGHT"
-        raise DeployError(f"the input's shape is not known, {remedy}: {problem}") from None
-    shape = tuple(source.top_shapes[0])
-    source.close()
-    return (*shape[:2], *size) if size and len(shape) == 4 and not known_from_data else shape
-
-
-def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...]) -> None:
-    deployed.inputs[blob] = shape
-    layer = deployed.message.layer.add(name=blob, type="Input", top=[blob])
-    layer.input_param.shape.add().dim.extend(shape)
-
-
-def _drop_unread_inputs(deployed: Deployed) -> None:
-    read = {blob for layer in deployed.message.layer for blob in layer.bottom}
-    for layer in [layer for layer in deployed.message.layer if layer.type == "Input" and layer.top[0] not in read]:
-        del deployed.inputs[layer.top[0]]
-        deployed.message.layer.remove(layer)
-
-
 # --------------------------------------------------------------------------------------------------- what stays
-
-
-def _is_loss(layer: Any) -> bool:
-    cls = layer_class(layer.type)
-    return (cls is not None and cls.is_loss) or (cls is None and layer.type.endswith("Loss"))
 
 
 def _losses(layers: Sequence[Any]) -> list[Any]:
@@ -216,12 +105,8 @@ def _losses(layers: Sequence[Any]) -> list[Any]:
     return [
         layer
         for layer in layers
-        if _is_loss(layer) or (any(layer.loss_weight) and not any(blob in read for blob in layer.top))
+        if is_loss(layer) or (any(layer.loss_weight) and not any(blob in read for blob in layer.top))
     ]
-
-
-def _only_judges(layer: Any) -> bool:
-    return layer.type == "Silence" or layer.type in _SCORES
 
 
 def _auxiliary(losses: Sequence[Any]) -> list[Any]:
@@ -256,7 +141,7 @@ def _wanted(body: Sequence[Any], ends: Sequence[Any], others: set[str]) -> set[s
     read = {blob for layer in body for blob in layer.bottom if blob not in layer.top}
     judged: dict[str, bool] = {}
     for end in ends:
-        count = len(end.bottom) if end.type in _SEVERAL_PREDICTIONS or end.type in _SCORES else 1
+        count = len(end.bottom) if end.type in _SEVERAL_PREDICTIONS or end.type in SCORES else 1
         for place, blob in enumerate(end.bottom):
             judged[blob] = judged.get(blob, False) or (end.type != "Silence" and place < count)
     made = [blob for layer in body for blob in layer.top]
@@ -289,13 +174,13 @@ def _tell_removed(
             notes.append(f"{what}: {', '.join(found)}")
 
     everything = [*test.layer, *train.layer]
-    tell("data layers, now Input", lambda layer: _feeds(layer) and layer.type != "Input", everything)
+    tell("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
     tell("losses left out", lambda layer: True, losses)
-    tell("measures left out", lambda layer: layer.type in _SCORES, test.layer)
+    tell("measures left out", lambda layer: layer.type in SCORES, test.layer)
     tell("Silence left out", lambda layer: layer.type == "Silence", test.layer)
     if dropped:
         notes.append(f"auxiliary classifiers left out with their branches: {', '.join(sorted(dropped))}")
-    rest = [layer.name for layer in test.layer if not (_feeds(layer) or layer in ends or layer.name in names)]
+    rest = [layer.name for layer in test.layer if not (feeds(layer) or layer in ends or layer.name in names)]
     if rest:
         notes.append(f"only losses, measures or labels used these: {', '.join(rest)}")
 

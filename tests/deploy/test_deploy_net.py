@@ -203,6 +203,26 @@ def test_hdf5_data_tells_its_own_shape(tmp_path: Path) -> None:
         deploy_net(_net((text + LOSS % "fc").replace("list.txt", "gone.txt")))
 
 
+def test_hdf5_data_may_feed_several_inputs(tmp_path: Path) -> None:
+    """A language model's HDF5Data: words and their markers go in, targets are what the loss alone reads."""
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["cont"], file["words"], file["target"] = (np.zeros((7, 3), np.float32) for _ in range(3))
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/x.h5\n")
+    text = 'layer { name: "d" type: "HDF5Data" top: "cont" top: "words" top: "target" '
+    text += f'hdf5_data_param {{ source: "{tmp_path}/list.txt" batch_size: 7 }} }}'
+    text += 'layer { name: "e" type: "Embed" bottom: "words" top: "e" embed_param { num_output: 4 input_dim: 9 } }'
+    text += 'layer { name: "h" type: "LSTM" bottom: "e" bottom: "cont" top: "h" recurrent_param { num_output: 5 } }'
+    text += (
+        'layer { name: "l" type: "SoftmaxWithLoss" bottom: "h" bottom: "target" top: "l" softmax_param { axis: 2 } }'
+    )
+    made = deploy_net(_net(text), batch=7, head="softmax")
+    assert made.inputs == {"cont": (7, 3), "words": (7, 3)}
+    assert [layer.type for layer in made.message.layer] == ["Input", "Input", "Embed", "LSTM", "Softmax"]
+    Net(NetDocument.from_message(made.message), pb.TEST, log=False)
+
+
 def test_a_python_loss_is_a_loss() -> None:
     text = BASE + 'layer { name: "l" type: "Python" bottom: "fc" bottom: "label" top: "l" loss_weight: 1 '
     text += 'python_param { module: "mine" layer: "MyLoss" } }'

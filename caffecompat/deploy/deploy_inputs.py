@@ -1,0 +1,159 @@
+"""What feeds a deployed net: Input layers in place of data layers, and which blobs are labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffecompat.data.stand_in import StandIns
+from caffecompat.errors import CaffeCompatError
+from caffecompat.layers import layer_class
+from caffecompat.net.build import DATA_TYPES, FED_TYPES
+from caffecompat.schema import NetDocument, pb
+
+__all__ = [
+    "SCORES", "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges"
+]  # fmt: skip
+
+# What only measures; losses are told by their class.
+SCORES = {"Accuracy", "DetectionEvaluate", "SegAccuracy", "SegmentPixelIOU", "SegmentationAccuracy", "HDF5Output"}
+_MADE_WITHOUT_BOTTOMS = {"Parameter"}
+
+
+class DeployError(CaffeCompatError):
+    """A net that cannot be made ready for deployment, or not as asked."""
+
+
+@dataclass
+class Deployed:
+    """A net for deployment.
+
+    Attributes:
+        message: the NetParameter: fed by `Input` layers, without losses, scores, Dropout and Silence.
+        inputs: shape of each fed blob.
+        transform: transform_param of the data layer whose pictures the net was made for (empty if there was none).
+        data: that data layer; None where the net was fed from outside already.
+        notes: what was done, a line each.
+    """
+
+    message: Any
+    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    transform: Any = None
+    data: Any = None
+    notes: list[str] = field(default_factory=list)
+
+
+def is_loss(layer: Any) -> bool:
+    """Whether a layer's type is that of a loss."""
+    cls = layer_class(layer.type)
+    return (cls is not None and cls.is_loss) or (cls is None and layer.type.endswith("Loss"))
+
+
+def only_judges(layer: Any) -> bool:
+    """Whether a layer measures, or silences, and computes nothing that others need."""
+    return layer.type == "Silence" or layer.type in SCORES
+
+
+def feeds(layer: Any) -> bool:
+    """Whether a layer gives a net what comes from outside."""
+    no_bottoms = not layer.bottom and layer.type not in _MADE_WITHOUT_BOTTOMS
+    return layer.type in DATA_TYPES or layer.type in FED_TYPES or (layer.type == "Python" and no_bottoms)
+
+
+def add_inputs(
+    deployed: Deployed,
+    test: Any,
+    train: Any,
+    document: NetDocument,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    channels: int | None,
+) -> set[str]:
+    """Put Input layers in; returns the blobs that are labels."""
+    feeding = [layer for layer in test.layer if feeds(layer)] or [layer for layer in train.layer if feeds(layer)]
+    labels: set[str] = set()
+    for layer in feeding:
+        if layer.type == "Input":
+            _resized_input(deployed, layer, size, batch)
+            continue
+        if layer.type == "HDF5Data":
+            labels |= _add_arrays(deployed, layer, test, document, batch)
+            continue
+        if layer.type not in ("DummyData", "MemoryData"):
+            labels.update(layer.top[1:])
+        else:
+            labels.update(top for top in layer.top if "label" in top)
+        if not layer.top or (layer.top[0] in labels) or "label" in layer.top[0]:
+            labels.update(layer.top)
+            continue  # a second data layer that reads label pictures
+        shape = _picture_shape(layer, document, size, channels)
+        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]))
+        if deployed.data is None:
+            deployed.data, deployed.transform = layer, layer.transform_param
+    if not deployed.inputs:
+        raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer")
+    return labels
+
+
+def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None, batch: int | None) -> None:
+    stated = [tuple(shape.dim) for shape in layer.input_param.shape]
+    for index, top in enumerate(layer.top):
+        shape = list(stated[index if len(stated) > 1 else 0]) if stated else []
+        if len(shape) == 4 and size:
+            shape[2:] = size
+        if shape and batch:
+            shape[0] = batch
+        _add_input(deployed, top, tuple(shape))
+
+
+def _picture_shape(
+    layer: Any, document: NetDocument, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, ...]:
+    if layer.type == "Python":
+        if size is None:
+            raise DeployError(
+                f"layer {layer.name!r}: a Python layer makes the input; give its size: --size WIDTHxHEIGHT"
+            )
+        return (1, channels or 3, *size)
+    shape = _shapes(layer, document, StandIns(size, channels), "give --size WIDTHxHEIGHT")[0]
+    return (*shape[:2], *size) if size and len(shape) == 4 else shape
+
+
+def _shapes(layer: Any, document: NetDocument, sources: StandIns, remedy: str) -> list[tuple[int, ...]]:
+    try:
+        source = sources(layer, pb.TEST, document.dialect, document.path)
+    except CaffeCompatError as problem:
+        raise DeployError(f"the input's shape is not known, {remedy}: {problem}") from None
+    shapes = [tuple(shape) for shape in source.top_shapes]
+    source.close()
+    return shapes
+
+
+def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument, batch: int | None) -> set[str]:
+    """Inputs for the arrays of HDF5Data, whose tops have no order; those that only losses and measures read are labels.
+
+    --size tells nothing of them.
+    """
+    shapes = _shapes(layer, document, StandIns(), "its data must be there, or an Input in its place")
+    labels = {
+        top for top in layer.top if all(only_judges(reader) or is_loss(reader) for reader in net.layer
+                                        if top in reader.bottom)
+    }  # fmt: skip
+    for top, shape in zip(layer.top, shapes, strict=True):
+        if top not in labels:
+            _add_input(deployed, top, (batch or 1, *shape[1:]))
+    return labels
+
+
+def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...]) -> None:
+    deployed.inputs[blob] = shape
+    layer = deployed.message.layer.add(name=blob, type="Input", top=[blob])
+    layer.input_param.shape.add().dim.extend(shape)
+
+
+def drop_unread_inputs(deployed: Deployed) -> None:
+    """Take out Input layers whose blob no layer reads."""
+    read = {blob for layer in deployed.message.layer for blob in layer.bottom}
+    for layer in [layer for layer in deployed.message.layer if layer.type == "Input" and layer.top[0] not in read]:
+        del deployed.inputs[layer.top[0]]
+        deployed.message.layer.remove(layer)
