@@ -26,9 +26,10 @@ def _norm(c: Case, parts: dict[str, np.ndarray], eps: float) -> Emitted:
 
 
 def _by_batch(c: Case, affine: dict[str, np.ndarray], eps: float, channels: int) -> Emitted:
+    axes = (0, *range(2, len(c.shape)))
     text = make(
         "BatchStatisticsNorm", channels, eps=(float(eps), 1e-5), affine=(bool(affine), True),
-        statistics=(len(c.tops) - 1, 0),
+        axes=(axes, (0, 2, 3)), statistics=(len(c.tops) - 1, 0),
     )  # fmt: skip
     call = "{self}({0}[:, None])[:, 0]" if len(c.shape) == 1 else ""
     return Emitted(text, call, affine, helpers=("BatchStatisticsNorm",))

@@ -40,22 +40,27 @@ class ChannelAffine(nn.Module):
 class BatchStatisticsNorm(nn.Module):
     """Batch normalization of (N, C, ...) by the batch's own statistics, at inference too.
 
-    With statistics 1 or 2 it also returns the mean, or mean and variance, each (1, C, 1, ...).
+    The axes are all but the channels. With statistics 1 or 2 it also returns the mean, or mean and
+    variance, each (1, C, 1, ...).
     """
 
     def __init__(
-        self, channels: int, eps: float = 1e-5, affine: bool = True, statistics: int = 0
+        self,
+        channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        axes: tuple[int, ...] = (0, 2, 3),
+        statistics: int = 0,
     ) -> None:
         super().__init__()
-        self.eps, self.statistics = eps, statistics
+        self.eps, self.axes, self.statistics = eps, axes, statistics
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        mean = x.mean(axes, keepdim=True)
+        mean = x.mean(self.axes, keepdim=True)
         x = x - mean
-        variance = x.square().mean(axes, keepdim=True)
+        variance = x.square().mean(self.axes, keepdim=True)
         x = x * (variance + self.eps).rsqrt()
         if self.weight is not None and self.bias is not None:
             x = torch.addcmul(self.bias.view_as(mean), x, self.weight.view_as(mean))
