@@ -58,6 +58,10 @@ def with_preprocessing(
                 notes.append(Note("", f"{problem}: the metadata has no mean"))
                 options = replace(options, preprocess=None)
     pictures = [shape for shape in net.fed_shapes.values() if is_picture(shape)]
+    for name in ("mean", "subtract"):
+        count = len(getattr(options.preprocess, name, ()))
+        if count > 1 and any(shape[1] != count for shape in pictures):
+            raise OnnxError(f"{name} has {count} values, the input {pictures[0][1]} channel(s); give as many, or one")
     if options.mean_picture is None or not pictures:
         return replace(options, mean_picture=None), notes
     options, told = _with_mean(options, pictures[0])
