@@ -82,7 +82,12 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         tokens = self.normalise(args or ())
-        return super().parse_known_args(tokens if self._subparsers else self._sorted(tokens), namespace)
+        if self._subparsers:
+            return super().parse_known_args(tokens, namespace)
+        result, unknown = super().parse_known_args(self._sorted(tokens), namespace)
+        if unknown:  # told here, where the flags are known, and not by the verb above
+            self.error(f"unrecognized arguments: {' '.join(sorted(unknown, key=_is_flag, reverse=True))}")
+        return result, unknown
 
     def _sorted(self, tokens: Iterable[str]) -> list[str]:
         """Bring the words together: argparse gives all of its optional ones up at the first flag behind a word."""

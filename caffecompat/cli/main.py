@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 from caffecompat.cli.flags import FlagParser, UsageError
 from caffecompat.errors import CaffeCompatError, notes
@@ -123,7 +127,38 @@ def _extend(protos: Sequence[str], layer_files: Sequence[str]) -> None:
 
 
 def _print_error(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr on a full disk
+        print(f"error: {message}", file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """What stdout still holds goes nowhere: its reader has left, or its disk is full."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Give the place of a stdout or stderr that was closed (``>&-``) to nothing, before a file opened next takes it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 -- for the rest of the process
+
+
+@contextlib.contextmanager
+def _interrupts_come_through() -> Iterator[None]:
+    """Send Ctrl-C again where Python drops it: it does so in callbacks of its own, and imports are full of these."""
+
+    def again(dropped: Any) -> None:
+        if dropped.exc_type is KeyboardInterrupt:
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(dropped)
+
+    before, sys.unraisablehook = sys.unraisablehook, again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _parse(verb: str, rest: list[str]) -> tuple[ModuleType, argparse.Namespace]:
@@ -143,46 +178,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is done, 1 is "the data says no" (a difference, a violation, a failed
     verification), 2 a wrong command or unreadable input, 130 interrupted.
     """
-    tokens, passed_on = _split_script(list(sys.argv[1:] if argv is None else argv))
-    debug = "--debug" in tokens or "-debug" in tokens
-    tokens = [token for token in tokens if token not in ("--debug", "-debug")]
+    _open_closed_streams()
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    own, _ = _split_script(tokens)
+    debug = "--debug" in own or "-debug" in own
     try:
-        tokens, protos = _take(tokens, "proto")
-        tokens, layer_files = _take(tokens, "layers")
-        if tokens[:1] in (["--version"], ["-version"]):
-            from caffecompat import __version__
-
-            print(f"caffecompat {__version__}")
-            return 0
-        if not tokens or tokens[0] in ("-h", "-help", "--help", "help"):
-            print(_usage())
-            return 0 if tokens else 2
-        verb, rest = _split_verb(tokens)
-        if protos or layer_files:
-            _extend(protos, layer_files)
-        module, args = _parse(verb, rest)
-        args.debug, args.passed_on = debug, passed_on
-        return int(module.run(args))
-    except CaffeCompatError as problem:
-        if debug:
-            raise
-        _print_error(str(problem))
-        return 2
+        with _interrupts_come_through():
+            try:
+                status = _dispatch(tokens, debug)
+            except SystemExit:  # of --help
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _drop_output()  # the reader of our stdout (head, less) has left; nothing is wrong
+        return 0
     except KeyboardInterrupt as stop:
         if debug:
             raise
         print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our stdout (head, less) has left; nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as problem:
-        if debug or not notes(problem):
+        if debug or not (isinstance(problem, (CaffeCompatError, OSError)) or notes(problem)):
             raise
-        # The user's own code (a Python layer) failed; the note says where.
-        _print_error(f"{'; '.join(notes(problem))}: {type(problem).__name__}: {problem}")
+        _print_error(_described(problem))
+        if isinstance(problem, OSError) and problem.filename is None:
+            _drop_output()
         return 2
+
+
+def _described(problem: Exception) -> str:
+    if isinstance(problem, CaffeCompatError):
+        return str(problem)
+    if notes(problem):  # the user's own code (a Python layer) failed; the note says where
+        return f"{'; '.join(notes(problem))}: {type(problem).__name__}: {problem}"
+    assert isinstance(problem, OSError)
+    what = f"{problem.filename}: " if problem.filename is not None else ""
+    return f"{what}{problem.strerror or problem}"
+
+
+def _dispatch(argv: list[str], debug: bool) -> int:
+    """Find the verb and run it."""
+    tokens, passed_on = _split_script(argv)
+    tokens = [token for token in tokens if token not in ("--debug", "-debug")]
+    tokens, protos = _take(tokens, "proto")
+    tokens, layer_files = _take(tokens, "layers")
+    if tokens[:1] in (["--version"], ["-version"]):
+        from caffecompat import __version__
+
+        print(f"caffecompat {__version__}")
+        return 0
+    if not tokens or tokens[0] in ("-h", "-help", "--help", "help"):
+        print(_usage())
+        return 0 if tokens else 2
+    verb, rest = _split_verb(tokens)
+    if protos or layer_files:
+        _extend(protos, layer_files)
+    module, args = _parse(verb, rest)
+    args.debug, args.passed_on = debug, passed_on
+    return int(module.run(args))
 
 
 if __name__ == "__main__":

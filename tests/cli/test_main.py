@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,58 @@ def test_a_closed_pipe_is_no_error(tmp_path):
     command = f"{sys.executable} -m caffecompat --help | head -1"
     result = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert result.stderr == ""
+
+
+class DropsInterrupts:
+    """Ctrl-C while Python is in a callback of its own."""
+
+    def __del__(self) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_python_drops_comes_again(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(args: object) -> int:
+        DropsInterrupts()
+        for _ in range(500):
+            time.sleep(0.02)
+        return 0
+
+    monkeypatch.setattr("caffecompat.cli.device_query.run", run)
+    before = sys.unraisablehook
+    result = command("device_query")
+    assert (result.status, result.err) == (130, "interrupted\n")
+    assert sys.unraisablehook is before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "caffecompat", "--help"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_closed_streams_are_no_error(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "net.prototxt").write_text('layer { name: "i" type: "Input" top: "i" }')
+    command = f'"{sys.executable}" -m caffecompat upgrade_net_proto_text net.prototxt new.prototxt {closed}'
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "new.prototxt").read_text().startswith("layer {")
+
+
+def test_what_the_system_refuses_is_one_line(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(args: object) -> int:
+        raise PermissionError(13, "Permission denied", "secret.prototxt")
+
+    monkeypatch.setattr("caffecompat.cli.device_query.run", run)
+    result = command("device_query")
+    assert (result.status, result.err) == (2, "error: secret.prototxt: Permission denied\n")
+    with pytest.raises(PermissionError):
+        command("device_query", "--debug")
+
+
+def test_a_flag_that_a_second_word_does_not_know_is_told_in_its_name(command) -> None:
+    result = command("lmdb", "build", "list.txt", "db", "--resize-hight", "3")
+    assert result.status == 2
+    assert "caffecompat lmdb build: unrecognized arguments: --resize-hight" in result.err
+    assert "did you mean --resize-height?" in result.err
