@@ -108,8 +108,14 @@ class _Writer:
         message = type(self.net.message)()
         message.CopyFrom(self.deployed.message)
         blobs = self.net.blobs_by_layer()
-        if self.args.running_statistics and self._use_stored(message):
-            self._go_on_from(message, blobs)
+        if self.args.running_statistics:
+            if self._use_stored(message):
+                self._go_on_from(message, blobs)
+        elif self.args.target == "tidl-caffe" and any(_goes_by_batch(layer) for layer in message.layer):
+            raise UsageError(
+                "caffecompat export deploy: BatchNorm of this net normalises by each batch (use_global_stats: false), "
+                "which TIDL cannot; --running-statistics uses the stored statistics, and the report says what changes"
+            )
         if self.folding:
             message, blobs = self._fold()
         if self.args.target == "vitis" and self.args.resize_bilinear:
@@ -125,9 +131,17 @@ class _Writer:
             if split:
                 self.dialect = "B"
                 print(f"now BatchNorm and Scale: {', '.join(split)}")
+        self._warn_of_unknown(message)
         same = self._check(message, blobs) if message != self.base else True
         self._save(message, blobs)
         return 0 if same else 1
+
+    def _warn_of_unknown(self, message: Any) -> None:
+        from caffecompat.deploy.caffe_targets import unknown_layers
+
+        for kind, names in unknown_layers(message, self.args.target).items() if self.args.target else ():
+            few = ", ".join(names[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+            print(f"warning: --for {self.args.target}: that tool has no layer {kind}: {few}")
 
     def _use_stored(self, message: Any) -> bool:
         from caffecompat.deploy.fold_norm import use_running_statistics
@@ -196,6 +210,11 @@ class _Writer:
             save_caffemodel(weights, message, blobs)
         for path in (*texts, *([weights] if self.args.weights else [])):
             print(f"wrote {path}")
+
+
+def _goes_by_batch(layer: Any) -> bool:
+    settings = layer.batch_norm_param
+    return layer.type == "BatchNorm" and settings.HasField("use_global_stats") and not settings.use_global_stats
 
 
 def _count_lines(path: str) -> int:

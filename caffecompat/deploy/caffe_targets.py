@@ -23,10 +23,22 @@ from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.net import Net
 from caffecompat.schema import pb
+from caffecompat.schema.dialects import layer_forks
 
-__all__ = ["calibration_input", "resize_for_bilinear", "split_norms", "tidl_import_text"]
+__all__ = ["calibration_input", "resize_for_bilinear", "split_norms", "tidl_import_text", "unknown_layers"]
+
+_FORKS = {"vitis": {"X"}, "tidl-caffe": {"B", "J", "J16", "J15"}}  # whose layers each tool's reader is built on
 
 Blobs = dict[str, list[np.ndarray]]
+
+
+def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
+    """Names of the layers that a tool cannot know, by type: those of other forks, and Python code."""
+    found: dict[str, list[str]] = {}
+    for layer in message.layer:
+        if layer.type == "Python" or not _FORKS[target] & set(layer_forks(layer.type)):
+            found.setdefault(layer.type, []).append(layer.name)
+    return found
 
 
 def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:

@@ -86,6 +86,20 @@ def test_tidl_gets_bvlc_layers_and_its_configuration(command, espnet, tmp_path) 
     assert "inMean           = 73 82 72" in lines and "inScale          = 0.022 0.022 0.022" in lines
 
 
+def test_what_a_tool_cannot_do_is_told(command, shared, tmp_path) -> None:
+    folder = shared / "real/vitis-tutorial-05-seg/model/enet"
+    words = ["--model", folder / "train_val.prototxt", "--weights", folder / "final_models/pretrained.caffemodel"]
+    result = command("export", "deploy", *words, f"{tmp_path}/out/", "--size", "64x64", "--for", "tidl-caffe")
+    assert result.status == 2 and "normalises by each batch" in result.err and "--running-statistics" in result.err
+    theirs = shared / "real/timosaemann-enet/prototxts/enet_train_encoder_decoder.prototxt"
+    result = command("export", "deploy", "--model", theirs, f"{tmp_path}/out/", "--size", "64x64", "--for", "vitis")
+    assert result.status == 0
+    warnings = [line.split(": ", 2)[2] for line in result.out.splitlines() if line.startswith("warning: --for vitis")]
+    assert sorted(line.split(":")[0] for line in warnings) == [
+        f"that tool has no layer {kind}" for kind in ("BN", "Python", "Upsample")
+    ]
+
+
 def test_without_weights_only_text_is_written(command, streets) -> None:
     assert command("export", "deploy", "--model", "train_val.prototxt", "new/net").status == 0
     assert [path.name for path in Path("new").iterdir()] == ["net.prototxt"]
