@@ -98,9 +98,14 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
 
 
 def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
-    """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters."""
-    gaps = np.abs(found - wanted)
-    scale = float(np.abs(wanted).max(initial=0)) or 1.0
+    """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters.
+
+    Where the layer's own values are beyond a float there is nothing to compare.
+    """
+    finite = np.isfinite(wanted)
+    gaps = np.where(finite, np.abs(found.astype(np.float64) - np.where(finite, wanted, 0)), 0)
+    gaps[np.isnan(gaps)] = np.inf
+    scale = float(np.abs(wanted[finite]).max(initial=0)) or 1.0
     worst = float(gaps.max(initial=0)) / scale
     if worst <= TOLERANCE:
         return f"numbers unchanged (largest difference {worst:.2g} of the largest value)", worst, False

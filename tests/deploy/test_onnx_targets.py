@@ -187,6 +187,13 @@ def test_the_told_effect_of_a_leaky_relu_is_the_effect(tmp_path: Path) -> None:
     assert notes_of(done, "r")[0].worst == pytest.approx(worst, rel=1e-4)
 
 
+def test_effects_beyond_a_float() -> None:
+    wanted = np.array([1, -2, np.inf, np.nan], np.float32)
+    assert effect_of(np.array([1, -2, 3, np.inf], np.float32), wanted)[1:] == (0, False)
+    text, worst, changed = effect_of(np.array([1, np.nan, 3, 4], np.float32), wanted)
+    assert (worst, changed) == (np.inf, True) and text == "25.0% of the values differ, by up to inf of the largest value"
+
+
 def test_of_equal_scores_tidl_takes_the_first(tmp_path: Path) -> None:
     text = input_of(1, 4, 2, 2) + layer("Power", "data", "flat", "power_param { scale: 0 }")
     done = export(text + layer("ArgMax", "flat", "a", "argmax_param { axis: 1 }"), tmp_path / "n.onnx", target="tidl")
