@@ -70,9 +70,9 @@ def cover_windows(
 def pool_windows(
     x: Tensor,
     method: str,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    pad: Sequence[int] = (0, 0),
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    pad: tuple[int, ...] = (0, 0),
     ceil: bool = True,
 ) -> Tensor:
     """Pool (N, C, H, W) over Caffe's windows.
@@ -97,9 +97,9 @@ def pool_windows(
 
 def max_pool_with_places(
     x: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    pad: Sequence[int] = (0, 0),
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    pad: tuple[int, ...] = (0, 0),
     ceil: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Maxima over Caffe's windows and where they are, as y W + x in the plane; -1 where a window sees nothing."""
@@ -115,8 +115,8 @@ def pyramid_pool(x: Tensor, method: str, levels: int) -> Tensor:
     """Pool into 1 x 1, 2 x 2, 4 x 4, ... bins, one level behind the other: (N, C * (1 + 4 + 16 + ...))."""
     pooled = []
     for bins in (2**level for level in range(levels)):
-        kernel = [math.ceil(size / bins) for size in x.shape[2:]]
-        pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, x.shape[2:], strict=True)]
+        kernel = tuple(math.ceil(size / bins) for size in x.shape[2:])
+        pad = tuple((k * bins - size + 1) // 2 for k, size in zip(kernel, x.shape[2:], strict=True))
         pooled.append(pool_windows(x, method, kernel, kernel, pad))
     return pooled[0] if levels == 1 else torch.cat([level.flatten(1) for level in pooled], 1)
 
