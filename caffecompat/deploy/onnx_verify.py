@@ -97,12 +97,15 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
     return wrong
 
 
+_OVERFLOWING = 1e30
+
+
 def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
     """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters.
 
-    Where the layer's own values are beyond a float there is nothing to compare.
+    Where the layer's own values are about to leave what a float holds there is nothing to compare.
     """
-    finite = np.isfinite(wanted)
+    finite = np.abs(wanted) < _OVERFLOWING
     gaps = np.where(finite, np.abs(found.astype(np.float64) - np.where(finite, wanted, 0)), 0)
     gaps[np.isnan(gaps)] = np.inf
     scale = float(np.abs(wanted[finite]).max(initial=0)) or 1.0
