@@ -71,8 +71,8 @@ def measure(
     Raises:
         CaffeCompatError: it does not build, or its prototxt does not tell the size of its pictures.
     """
-    with torch.device("cpu" if weights else "meta"):
-        net = Net(document, phase, sources=StandIns(size, channels), log=False)
+    net = None if weights else _without_values(document, phase, StandIns(size, channels))
+    net = net or Net(document, phase, sources=StandIns(size, channels), log=False)
     net.close()
     _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
     found = Measured(net, phase)
@@ -80,6 +80,15 @@ def measure(
         found.tops[position] = [net.value_shapes[value] for value in node.tops]
         found.blobs[position] = [slot.shape for slot in layer.slots]
     return found
+
+
+def _without_values(document: NetDocument, phase: int, sources: StandIns) -> Net | None:
+    """The net without its values, which costs less; None where that fails, be it that a layer's code needs them."""
+    try:
+        with torch.device("meta"):
+            return Net(document, phase, sources=sources, log=False)
+    except CaffeCompatError:
+        return None
 
 
 def try_measure(
