@@ -101,14 +101,12 @@ _OVERFLOWING = 1e30
 
 
 def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
-    """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters.
-
-    Where the layer's own values are about to leave what a float holds there is nothing to compare.
-    """
-    finite = np.abs(wanted) < _OVERFLOWING
-    gaps = np.where(finite, np.abs(found.astype(np.float64) - np.where(finite, wanted, 0)), 0)
+    """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters."""
+    if not (np.abs(wanted) < _OVERFLOWING).all():
+        return "not compared: the layer's values leave what a float holds", 0.0, False
+    gaps = np.abs(found.astype(np.float64) - wanted)
     gaps[np.isnan(gaps)] = np.inf
-    scale = float(np.abs(wanted[finite]).max(initial=0)) or 1.0
+    scale = float(np.abs(wanted).max(initial=0)) or 1.0
     worst = float(gaps.max(initial=0)) / scale
     if worst <= TOLERANCE:
         return f"numbers unchanged (largest difference {worst:.2g} of the largest value)", worst, False
