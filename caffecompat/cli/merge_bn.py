@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HELP = "fold batch normalization into the weights around it"
 
+_NAMED = 5  # of the layers that stay for one reason; the reason tells which kind they are
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
@@ -76,9 +78,16 @@ def report_lines(folded: Folded) -> list[str]:
     by_target: dict[str, list[str]] = {}
     for name, target in folded.folded:
         by_target.setdefault(target, []).append(f"{name} (before it)" if name in folded.ahead else name)
-    lines = [f"folded {len({name for name, _ in folded.folded})} layers into {len(by_target)}"]
+    merged = len({name for name, _ in folded.folded})
+    lines = [f"folded {merged} layer{'s' * (merged != 1)} into {len(by_target)}"]
     lines += [f"  {target} <- {', '.join(names)}" for target, names in by_target.items()]
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in folded.left:
+        by_reason.setdefault(reason, []).append(name)
     if folded.left:
-        lines.append(f"{len(folded.left)} layers stay as they are:")
-        lines += [f"  {name}: {reason}" for name, reason in folded.left]
+        many = len(folded.left) > 1
+        lines.append(f"{len(folded.left)} layers stay as they are:" if many else "1 layer stays as it is:")
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"  {', '.join(names[:_NAMED])}{more}: {reason}")
     return lines

@@ -162,7 +162,7 @@ def test_what_merge_bn_tells(command, tmp_path) -> None:
         "  conv1/sep <- cat/bn",
         "  other <- cat/bn",
         "  conv0 <- mean (before it)",
-        "1 layers stay as they are:",
+        "1 layer stays as it is:",
         "  last/bn: 'cat/relu' (ReLU) before it has no weights to take it; what it makes is an output of the net",
         told[7],
     ]
