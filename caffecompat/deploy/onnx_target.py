@@ -172,8 +172,8 @@ def judge_export(net: Net, export: Export, table: TargetTable) -> TargetReport:
     for facts in layer_facts(net, trains=False):
         own = nodes.pop(facts["name"] or facts["type"], [])
         if own:
-            layer = _joined(table.judge(facts), own, changed=facts["name"] in export.inexact)
-            report.layers.append(CheckedLayer(facts["name"], facts["type"], layer))
+            verdict = _joined(table.judge(facts), own, changed=facts["name"] in export.inexact)
+            report.layers.append(CheckedLayer(facts["name"], facts["type"], verdict))
     for layer, rest in nodes.items():
         for node in rest:
             report.layers.append(CheckedLayer(layer or node.name, node.operator, node.judgement))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.deploy import onnx_emission
+from caffecompat.deploy import onnx_emission, onnx_write
 from caffecompat.deploy.onnx_verify import run_model
 from caffecompat.net import Net
 from caffecompat.schema import pb
@@ -95,6 +96,38 @@ def test_batch_size_opset_and_external_data(files: Path) -> None:
     ]
 
 
+def test_weights_beyond_a_message_go_outside(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A protobuf message must stay below 2 GiB."""
+    monkeypatch.setattr(onnx_write, "LARGEST", 1000)
+    assert run() == 0
+    assert "wrote net.onnx.data: its weights, 23,040 bytes" in capsys.readouterr().out
+    onnx.checker.check_model("net.onnx", full_check=True)
+    assert (files / "net.onnx.data").stat().st_size == 4 * 4 * 40 * 36
+    assert run_model("net.onnx", {"data": np.zeros((2, 3, 6, 6))})["fc"].shape == (2, 4)
+
+
+@pytest.mark.parametrize("external", [[], ["--external-data"]])
+@pytest.mark.parametrize("ending", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_ends_early_leaves_nothing(
+    files: Path, monkeypatch: pytest.MonkeyPatch, ending: BaseException, external: list[str]
+) -> None:
+    def end(*_: object) -> None:
+        assert len(list(files.iterdir())) == 3  # something is there already, under another name
+        raise ending
+
+    monkeypatch.setattr(onnx_write, "verify", end)
+    assert run(*external) == (130 if isinstance(ending, KeyboardInterrupt) else 2)
+    assert sorted(path.name for path in files.iterdir()) == ["net.caffemodel", "net.prototxt"]
+
+
+def test_weights_of_another_net(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "net.prototxt").write_text(INPUT + conv("other", "data"))
+    assert run() == 2
+    assert "none of its layers is in this net" in capsys.readouterr().err
+
+
 def test_a_wrong_model_is_not_kept(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,9 +159,16 @@ def test_layers_without_a_form_are_all_named(files: Path, capsys: pytest.Capture
         (["--opset", "12"], "13 to 28"),
         (["--rgb"], "--bake-preprocessing"),
         (["--dpu-leaky"], "--target dpu"),
+        (["--dpu-dense", "--target", "tidl"], "--dpu-dense goes with --target dpu"),
+        (["--target-version", "1.4"], "--target-version goes with --target"),
+        (["--target", "dpu", "--target-version", "9"], "target 'dpu' has no version '9'; there are 3.5, 1.4"),
+        (["--target", "dpu", "--calibration", "nowhere"], "nowhere: cannot be read"),
         (["--cut-detection"], "no DetectionOutput"),
         (["--image", "nowhere.png"], "no such picture"),
         (["--batch", "0"], "at least 1"),
+        (["--channels", "0"], "at least 1"),
+        (["--mean", "1", "--mean-file", "m"], "one of --mean and --mean-file"),
+        (["--mean-file", "nowhere"], "cannot read the mean file"),
     ],
 )
 def test_mistakes(files: Path, capsys: pytest.CaptureFixture[str], flags: list[str], told: str) -> None:
