@@ -8,7 +8,14 @@
 Blobs keep their names as value names (a blob that in-place layers change has the last value; earlier ones are called
 blob@layer), nodes those of the layers. Shapes are static. The greatest difference of each output from torch's is
 printed; above 1e-4 of the output's largest value it is an error (exit 1), and no file is left, unless --target asked
-for a rewrite that changes numbers: such are listed with what they change.
+for a rewrite that changes numbers: such are listed with what they change. Indices, labels and masks must be equal. Two
+things are looked into before it is called an error, and told: a choice between near equals (ArgMax, DetectionOutput)
+may differ where what it is made from is within 1e-4 and torch chooses the same from onnxruntime's values; and an output
+may be more than 1e-4 from torch's float32 where it is within 1e-4 of the net in float64. An error names the layer at
+which the difference begins.
+
+What prepares the pictures comes from --mean, --mean-file, --scale and --subtract, else from the data layer of a
+train_val, and goes into the metadata; or into the graph (--bake-preprocessing), a mean picture pixel by pixel.
 
 A train_val prototxt works too: it loses data layers, losses and accuracies first, as with export deploy.
 """
@@ -157,6 +164,8 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
 
     graph = done.export.model.graph
     print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
+    if done.data:
+        print(f"wrote {done.data}: its weights, {os.path.getsize(done.data):,} bytes")
     for value in [*graph.input, *graph.output]:
         dims = "x".join(str(dim.dim_value or dim.dim_param) for dim in value.type.tensor_type.shape.dim)
         print(f"  {'input ' if value.name in done.export.inputs.values() else 'output'} {value.name} {dims}")

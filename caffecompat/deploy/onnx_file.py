@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -10,9 +11,10 @@ import numpy as np
 from caffecompat.deploy.onnx_graph import need_onnx
 from caffecompat.formats.wire import bytes_header
 
-__all__ = ["LARGEST", "complete", "file_size", "write_model"]
+__all__ = ["LARGEST", "complete", "file_size", "write_external", "write_model"]
 
 LARGEST = 2**31 - 2**20  # a protobuf message must stay below 2 GiB
+_PAGE = 4096  # where a tensor must begin to be mapped into memory (external_data in onnx.proto)
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of ModelProto, GraphProto and TensorProto in onnx.proto
 
 
@@ -46,6 +48,32 @@ def write_model(file: BinaryIO, model: Any, weights: Mapping[str, np.ndarray]) -
         file.write(bytes_header(_INITIALIZER, tensor))
         file.write(head)
         file.write(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
+
+
+def write_external(path: str, data: str, model: Any, weights: Mapping[str, np.ndarray]) -> None:
+    """Write the model, and its weights into a file of their own in the same folder.
+
+    Args:
+        data: the name of that file.
+    """
+    onnx = need_onnx()
+    whole = type(model)()
+    whole.CopyFrom(model)
+    with open(os.path.join(os.path.dirname(path), data), "wb") as file:
+        for name, values in weights.items():
+            file.write(bytes(-file.tell() % _PAGE))
+            kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+            tensor = whole.graph.initializer.add(name=name, dims=values.shape, data_type=kind)
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in (("location", data), ("offset", file.tell()), ("length", values.nbytes)):
+                tensor.external_data.add(key=key, value=str(value))
+            file.write(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
+        file.flush()
+        os.fsync(file.fileno())
+    with open(path, "wb") as file:
+        file.write(whole.SerializeToString())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _head(name: str, values: np.ndarray) -> bytes:

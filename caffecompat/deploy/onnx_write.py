@@ -12,7 +12,7 @@ import numpy as np
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_export import Export, ExportOptions, export_net
-from caffecompat.deploy.onnx_file import LARGEST, complete, file_size, write_model
+from caffecompat.deploy.onnx_file import LARGEST, file_size, write_external, write_model
 from caffecompat.deploy.onnx_graph import OnnxError, need_onnx
 from caffecompat.deploy.onnx_pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, find_heads
@@ -41,6 +41,7 @@ class Exported:
         differences: of each output.
         heads: of an SSD, before a cut.
         missing: layers that the weight file does not have.
+        data: the file with the weights, where they are outside of the model.
         target: what the target makes of each layer, where there is one.
         options: with the preprocessing found in the prototxt, where none was given.
     """
@@ -51,6 +52,7 @@ class Exported:
     differences: list[Difference] = field(default_factory=list)
     heads: Head | None = None
     missing: list[str] = field(default_factory=list)
+    data: str = ""
     target: TargetReport | None = None
 
 
@@ -80,6 +82,8 @@ def prepared_net(
     made.dialect = document.dialect
     net = Net(made, pb.TEST, log=False, weights=weights)
     missing = net.loaded.kept if net.loaded else []
+    if missing and set(missing) == {layer.name for layer in net.layers if layer.slots}:
+        raise OnnxError(f"{weights}: none of its layers is in this net; are these the weights of another one?")
     options, told = with_preprocessing(options, deployed, net, document.path)
     notes += told
     return Exported(Export(None, {}, {}, [], notes), net, options, heads=heads, missing=missing)
@@ -155,7 +159,7 @@ def write_onnx(
         if wrong:
             raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
 
-    _write(os.fspath(path), export, external, check)
+    done.data = _write(os.fspath(path), export, external, check)
 
 
 def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:
@@ -174,26 +178,22 @@ def _save(export: Export, path: str) -> None:
         write_model(file, export.model, export.weights)
 
 
-def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> None:
-    """Write beside, check, and only then give the file its name."""
+def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> str:
+    """Write beside, check, and only then give the file its name; returns the path of the weights' own file, if any."""
     if not external and file_size(export.model, export.weights) < LARGEST:
         with atomic_path(path) as temporary:
             _save(export, temporary)
             check(temporary)
-        return
+        return ""
     folder, name = os.path.split(os.path.realpath(path))
     data = f"{name}.data"
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", dir=folder) as temporary:
             model = os.path.join(temporary, name)
-            whole = complete(export.model, export.weights)
-            need_onnx().save_model(
-                whole, model, save_as_external_data=True, all_tensors_to_one_file=True, location=data
-            )
+            write_external(model, data, export.model, export.weights)
             check(model)
-            if os.path.exists(os.path.join(temporary, data)):
-                os.chmod(os.path.join(temporary, data), os.stat(model).st_mode)  # onnx makes it the owner's alone
-                os.replace(os.path.join(temporary, data), os.path.join(folder, data))
+            os.replace(os.path.join(temporary, data), os.path.join(folder, data))
             os.replace(model, os.path.join(folder, name))
+        return f"{path}.data" if not os.path.islink(path) else os.path.join(folder, data)
     except OSError as problem:
         raise WriteError(f"{path}: cannot be written: {problem.strerror or problem}") from problem
