@@ -88,7 +88,7 @@ def test_no_operator_that_the_report_does_not_name(
     assert {layer.name for layer in (*checked.of("cpu"), *checked.of("refused"))} & present == fallen
     holds_what_importers_want(export, has_head=bool(replaced))
     told = f"{name}, {target}: {len(export.model.graph.node)} nodes of {len(report.layers)} layers"
-    told += f", {len(fallen)} fall to the CPU" if fallen else ", none falls to the CPU"
+    told += f", {len(fallen)} on the CPU" if fallen else ""
     told += f", {len(replaced)} replaced by the target's tools" if replaced else ""
     record_property("line of", ("operators of target files against the target's list", told))
 
