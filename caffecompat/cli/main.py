@@ -8,16 +8,19 @@ import contextlib
 import difflib
 import importlib
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from types import ModuleType
-from typing import Any
+from types import FrameType, ModuleType
 
 from caffecompat.cli.flags import FlagParser, UsageError
 from caffecompat.errors import CaffeCompatError, notes
 
 __all__ = ["VERBS", "main"]
+
+_LONGEST_IMPORT = 5.0  # seconds that Ctrl-C may wait
 
 # In the order of the help page.
 VERBS: dict[str, tuple[str, ...]] = {
@@ -145,20 +148,43 @@ def _open_closed_streams() -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_come_through() -> Iterator[None]:
-    """Send Ctrl-C again where Python drops it: it does so in callbacks of its own, and imports are full of these."""
+def _interrupts_after_imports() -> Iterator[None]:
+    """Hold Ctrl-C back while a module is imported, a few seconds at most.
 
-    def again(dropped: Any) -> None:
-        if dropped.exc_type is KeyboardInterrupt:
-            threading.Timer(0.05, _thread.interrupt_main).start()
-        else:
-            before(dropped)
+    Importing torch is most of a command's first second. There Python drops an interrupt (in callbacks of its own, in
+    others' "except:"), and the command would go on; or it stops for good, at the lock of a module that is half there.
+    """
+    since = 0.0
 
-    before, sys.unraisablehook = sys.unraisablehook, again
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        since = since or time.monotonic()
+        if _is_importing(frame) and time.monotonic() - since < _LONGEST_IMPORT:
+            again = threading.Timer(0.05, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+            return
+        since = 0.0
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield  # another's handler stays
+        return
+    signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _parse(verb: str, rest: list[str]) -> tuple[ModuleType, argparse.Namespace]:
@@ -183,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, _ = _split_script(tokens)
     debug = "--debug" in own or "-debug" in own
     try:
-        with _interrupts_come_through():
+        with _interrupts_after_imports():
             try:
                 status = _dispatch(tokens, debug)
             except SystemExit:  # of --help

@@ -85,6 +85,8 @@ class Net:
         skip_mismatched: bool = False,
     ) -> None:
         document = _as_document(document, strict)
+        if document.path and not document.message.layer:
+            raise NetError([f"{document.path}: has no layers; an empty or cut-off file, or not a net"])
         state = make_state(document.message, phase, level, stages)
         say = _net_log if log else _silent
         message, kept, problems = filter_net(document.message, state, lambda line: say(line, "net.cpp:296"))

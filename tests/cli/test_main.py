@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
 import time
@@ -80,25 +81,37 @@ def test_a_closed_pipe_is_no_error(tmp_path):
     assert result.stderr == ""
 
 
-class DropsInterrupts:
-    """Ctrl-C while Python is in a callback of its own."""
+def test_an_interrupt_waits_for_the_import(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "slow_module.py").write_text(
+        "import signal, time\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    time.sleep(0.3)\n"
+        "except BaseException:\n"
+        "    pass  # as some libraries do\n"
+        "print('imported')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
 
-    def __del__(self) -> None:
-        raise KeyboardInterrupt
-
-
-def test_an_interrupt_that_python_drops_comes_again(command, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(args: object) -> int:
-        DropsInterrupts()
-        for _ in range(500):
-            time.sleep(0.02)
+        importlib.import_module("slow_module")
+        time.sleep(10)
         return 0
 
     monkeypatch.setattr("caffecompat.cli.device_query.run", run)
-    before = sys.unraisablehook
     result = command("device_query")
-    assert (result.status, result.err) == (130, "interrupted\n")
-    assert sys.unraisablehook is before
+    assert (result.status, result.out, result.err) == (130, "imported\n", "interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_does_not_wait_for_ever(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "endless_module.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(20)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("caffecompat.cli.main._LONGEST_IMPORT", 0.2)
+    monkeypatch.setattr("caffecompat.cli.device_query.run", lambda args: importlib.import_module("endless_module"))
+    assert command("device_query").status == 130
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

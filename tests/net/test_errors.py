@@ -108,3 +108,9 @@ def test_missing_file() -> None:
 def test_running_without_an_input_names_it() -> None:
     with pytest.raises(CaffeCompatError, match="needs inputs for 'data'"):
         make_net(INPUT).forward()
+
+
+def test_a_file_without_layers_is_no_net(tmp_path: Path) -> None:
+    (tmp_path / "empty.prototxt").write_text("")
+    with pytest.raises(NetError, match=r"empty\.prototxt: has no layers"):
+        Net(tmp_path / "empty.prototxt", pb.TEST)
