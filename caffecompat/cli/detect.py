@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 HELP = "find objects in pictures, folders or videos: boxes, classes, scores"
 
 _VERB = "caffecompat detect"
-_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.cli.devices import choose_device
     from caffecompat.cli.picture_files import PICTURES, find_pictures
+    from caffecompat.cli.videos import VIDEOS, is_video
     from caffecompat.evaluate.detector import Detector
 
-    files = find_pictures(args.pictures, (*PICTURES, *_VIDEOS))
+    files = find_pictures(args.pictures, (*PICTURES, *VIDEOS))
     device, _ = choose_device(args.gpu, args.device)
     detector = Detector(
         args.model, args.weights, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage)
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     with live_line(len(files), "files", args.progress) as update:
         for count, (path, name) in enumerate(files, 1):
             try:
-                done.append(work.video(path, name) if _is_video(path) else work.picture(path, name))
+                done.append(work.video(path, name) if is_video(path) else work.picture(path, name))
             except CaffeCompatError as problem:
                 failed.append({"picture": path, "error": str(problem)})
                 glog.error(str(problem))
@@ -111,10 +110,6 @@ def _names(path: str) -> LabelMap:
     return LabelMap(names, names)
 
 
-def _is_video(path: str) -> bool:
-    return path.lower().endswith(_VIDEOS)
-
-
 class _Work:
     """What is done with each file."""
 
@@ -136,31 +131,20 @@ class _Work:
 
     def video(self, path: str, name: str) -> dict[str, Any]:
         """The same for the frames of a video; the written one keeps its speed."""
-        import cv2
+        from caffecompat.cli.videos import Video, VideoOut
 
-        capture = cv2.VideoCapture(path)
-        if not capture.isOpened():
-            raise CaffeCompatError(f"cannot open the video {path}: OpenCV knows no way to read it")
-        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        video = Video(path, self.args.frames_every)
         entry: dict[str, Any] = {"picture": path, "frames": []}
-        writer = None
-        try:
-            for number, frame in _frames(capture, self.args.frames_every):
+        if self.args.out:
+            entry["file"] = self._target(name, ".mp4")
+        with VideoOut(entry.get("file", ""), video.rate) as out:
+            for number, frame in video:
                 rows = self._find(frame)
                 entry["frames"].append({"frame": number, **self._as_json(frame, rows)})
                 if self.args.out:
-                    if writer is None:
-                        entry["file"] = self._target(name, ".mp4")
-                        writer = _writer(entry["file"], rate / self.args.frames_every, frame)
-                    writer.write(self._drawn(frame, rows))
+                    out.write(self._drawn(frame, rows))
                 self._tell(f"{path}, frame {number}", {}, entry["frames"][-1]["detections"])
-        finally:
-            capture.release()
-            if writer is not None:
-                writer.release()
-        if not entry["frames"]:
-            raise CaffeCompatError(f"the video {path} has no frame that can be decoded")
-        if writer is not None and not self.args.json:
+        if self.args.out and not self.args.json:
             print(f"{path}: {len(entry['frames'])} frames -> {entry['file']}", flush=True)
         return entry
 
@@ -205,25 +189,3 @@ class _Work:
             return
         shown = ", ".join(f"{one['name']} {one['score']:.2f}" for one in found) or "nothing found"
         print(f"{what}: {shown}" + (f" -> {entry['file']}" if "file" in entry else ""), flush=True)
-
-
-def _frames(capture: Any, every: int) -> Iterator[tuple[int, np.ndarray]]:
-    number = 0
-    while capture.grab():
-        if number % every == 0:
-            good, frame = capture.retrieve()
-            if not good:
-                return
-            yield number, frame
-        number += 1
-
-
-def _writer(path: str, rate: float, frame: np.ndarray) -> Any:
-    import cv2
-
-    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), rate, (frame.shape[1], frame.shape[0]))
-    if not writer.isOpened():
-        raise CaffeCompatError(
-            f"cannot write the video {path}: OpenCV has no encoder for it here, or the folder is shut"
-        )
-    return writer

@@ -1,10 +1,12 @@
-"""Run a segmentation net on pictures: overlays, label pictures, the share of each class.
+"""Run a segmentation net on pictures, folders and videos: overlays, label pictures, the share of each class.
 
     caffecompat segment --model deploy.prototxt --weights net.caffemodel photos/ --out segmented \\
         --mean 73,82,72 --scale 0.022 --palette cityscapes
 
 Each picture gives OUT/<name>.png: the class colours over the picture, with a legend below. --raw adds
 <name>_classes.png (the number of each pixel's class), --colors adds <name>_colors.png (the colours alone).
+A video gives OUT/<name>.mp4, of whose frames --frames-every takes each Nth, and with --raw or --colors
+OUT/<name>/<frame>_classes.png and so on; its legend has all classes.
 A picture that cannot be read is named at the end (exit status 2); the others are done.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
@@ -23,13 +26,14 @@ from caffecompat.errors import CaffeCompatError
 if TYPE_CHECKING:
     import numpy as np
 
+    from caffecompat.evaluate import Preprocess, Segmenter
     from caffecompat.report.palette import Palette
 
-HELP = "run a segmentation net on pictures or folders: overlays, classes"
+HELP = "run a segmentation net on pictures, folders or videos: overlays, classes"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER", help="pictures, and folders of them")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER|VIDEO", help="pictures, videos, folders of them")
     parser.add_argument("--model", metavar="FILE", help="deploy prototxt (required)")
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
     parser.add_argument("--out", metavar="DIR", help="folder to write to (required); made if absent")
@@ -44,6 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--at", default="picture", metavar="SIZE", help="write in the size of: picture (default) or net"
     )
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
+    parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
     parser.add_argument("--level", type=int, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -54,14 +59,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    import os
-
     from caffecompat.cli.devices import choose_device
-    from caffecompat.cli.picture_files import find_pictures, grey, read_picture_file
+    from caffecompat.cli.picture_files import PICTURES, find_pictures
+    from caffecompat.cli.videos import VIDEOS, is_video
     from caffecompat.evaluate import Segmenter
     from caffecompat.report.palette import load_palette, read_names
 
-    files = find_pictures(args.pictures)
+    files = find_pictures(args.pictures, (*PICTURES, *VIDEOS))
     device, _ = choose_device(args.gpu, args.device)
     segmenter = Segmenter(
         args.model, args.weights, blob=args.blob, device=device, size=size_of(args),
@@ -72,28 +76,22 @@ def run(args: argparse.Namespace) -> int:
     if segmenter.missing:
         glog.warning(f"{args.weights} has no weights for: {', '.join(segmenter.missing)}; they stay at initial values")
     palette = load_palette(args.palette, read_names(args.classes) if args.classes else (), segmenter.classes)
-    preprocess = preprocess_of(args)
+    work = _Work(args, segmenter, palette, preprocess_of(args))
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with live_line(len(files), "pictures", args.progress) as update:
+    with live_line(len(files), "files", args.progress) as update:
         for count, (path, name) in enumerate(files, 1):
             try:
-                picture = read_picture_file(path)
-                classes = segmenter.classify(picture if segmenter.color else grey(picture), preprocess)
+                done.append(work.video(path, name) if is_video(path) else work.picture(path, name))
             except CaffeCompatError as problem:
                 failed.append({"picture": path, "error": str(problem)})
                 glog.error(str(problem))
-            else:
-                written = _write(args, os.path.join(args.out, name), picture, classes, palette)
-                done.append({"picture": path, **_shares(classes, palette), "files": written})
-                if not args.json:
-                    print(_line(done[-1]), flush=True)
             update(count, "")
     if args.json:
         print(json.dumps({"model": args.model, "weights": args.weights, "pictures": done, "failed": failed}, indent=1))
     if failed:
         names = "\n".join(f"  {entry['picture']}" for entry in failed)
-        raise CaffeCompatError(f"{len(failed)} of {len(files)} pictures could not be done:\n{names}")
+        raise CaffeCompatError(f"{len(failed)} of {len(files)} files could not be done:\n{names}")
     return 0
 
 
@@ -105,36 +103,93 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"caffecompat segment: --alpha {args.alpha}: 0 to 1")
     if args.at not in ("picture", "net"):
         raise UsageError(f"caffecompat segment: --at {args.at}: expected picture or net")
+    if args.frames_every < 1:
+        raise UsageError(f"caffecompat segment: --frames-every {args.frames_every}: at least 1")
 
 
-def _write(
-    args: argparse.Namespace, stem: str, picture: np.ndarray, classes: np.ndarray, palette: Palette
-) -> list[str]:
-    """Write what the flags ask for; returns the paths."""
-    import os
+class _Work:
+    """What is done with each file."""
 
-    import numpy as np
+    def __init__(
+        self, args: argparse.Namespace, segmenter: Segmenter, palette: Palette, preprocess: Preprocess
+    ) -> None:
+        self.args, self.segmenter, self.palette, self.preprocess = args, segmenter, palette, preprocess
 
-    from caffecompat.cli.picture_files import save_png
-    from caffecompat.formats.picture import resize_picture
-    from caffecompat.report.overlay import legend, overlay
+    def picture(self, path: str, name: str) -> dict[str, Any]:
+        """Classify, draw and tell."""
+        import os
 
-    if args.at == "net":
-        picture = resize_picture(picture, *classes.shape)
-    else:
-        classes = resize_picture(classes[:, :, None], *picture.shape[:2], nearest=True)[:, :, 0]
-    drawn = overlay(picture, classes, palette, args.alpha)
-    if args.legend:
-        drawn = np.vstack([drawn, legend(palette, np.unique(classes).tolist(), drawn.shape[1])])
-    outputs = {f"{stem}.png": drawn}
-    if args.raw:
-        outputs[f"{stem}_classes.png"] = classes
-    if args.colors:
-        outputs[f"{stem}_colors.png"] = palette.paint(classes)
-    os.makedirs(os.path.dirname(stem), exist_ok=True)
-    for path, content in outputs.items():
-        save_png(path, content)
-    return list(outputs)
+        from caffecompat.cli.picture_files import read_picture_file
+
+        picture = read_picture_file(path)
+        classes = self._classes(picture)
+        overlay, more = self._drawn(picture, classes, sorted(set(classes.ravel().tolist())))
+        files = self._save(os.path.join(self.args.out, name), {"": overlay, **more})
+        entry = {"picture": path, **_shares(classes, self.palette), "files": files}
+        if not self.args.json:
+            print(f"{path}: {_line(entry)} -> {files[0]}", flush=True)
+        return entry
+
+    def video(self, path: str, name: str) -> dict[str, Any]:
+        """The same for the frames of a video; the written one keeps its speed."""
+        import os
+
+        from caffecompat.cli.videos import Video, VideoOut
+
+        video = Video(path, self.args.frames_every)
+        stem = os.path.join(self.args.out, name)
+        entry: dict[str, Any] = {"picture": path, "frames": [], "files": [f"{stem}.mp4"]}
+        with VideoOut(entry["files"][0], video.rate) as out:
+            for number, frame in video:
+                classes = self._classes(frame)
+                overlay, more = self._drawn(frame, classes, range(self.segmenter.classes))
+                out.write(overlay)
+                entry["files"] += self._save(os.path.join(stem, f"{number:06d}"), more)
+                entry["frames"].append({"frame": number, **_shares(classes, self.palette)})
+                if not self.args.json:
+                    print(f"{path}, frame {number}: {_line(entry['frames'][-1])}", flush=True)
+        if not self.args.json:
+            print(f"{path}: {len(entry['frames'])} frames -> {entry['files'][0]}", flush=True)
+        return entry
+
+    def _classes(self, picture: np.ndarray) -> np.ndarray:
+        from caffecompat.cli.picture_files import grey
+
+        return self.segmenter.classify(picture if self.segmenter.color else grey(picture), self.preprocess)
+
+    def _drawn(
+        self, picture: np.ndarray, classes: np.ndarray, named: Sequence[int]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The overlay with a legend of the classes `named`, and what else the flags ask for, by the end of its name."""
+        import numpy as np
+
+        from caffecompat.formats.picture import resize_picture
+        from caffecompat.report.overlay import legend, overlay
+
+        if self.args.at == "net":
+            picture = resize_picture(picture, *classes.shape)
+        else:
+            classes = resize_picture(classes[:, :, None], *picture.shape[:2], nearest=True)[:, :, 0]
+        drawn = overlay(picture, classes, self.palette, self.args.alpha)
+        if self.args.legend:
+            drawn = np.vstack([drawn, legend(self.palette, list(named), drawn.shape[1])])
+        more = {}
+        if self.args.raw:
+            more["_classes"] = classes
+        if self.args.colors:
+            more["_colors"] = self.palette.paint(classes)
+        return drawn, more
+
+    def _save(self, stem: str, pictures: Mapping[str, np.ndarray]) -> list[str]:
+        import os
+
+        from caffecompat.cli.picture_files import save_png
+
+        if pictures:
+            os.makedirs(os.path.dirname(stem), exist_ok=True)
+        for end, picture in pictures.items():
+            save_png(f"{stem}{end}.png", picture)
+        return [f"{stem}{end}.png" for end in pictures]
 
 
 def _shares(classes: np.ndarray, palette: Palette) -> dict[str, Any]:
@@ -148,5 +203,4 @@ def _shares(classes: np.ndarray, palette: Palette) -> dict[str, Any]:
 
 
 def _line(entry: dict[str, Any]) -> str:
-    shares = ", ".join(f"{name} {value:.1f}%" for name, value in entry["percent"].items() if value >= 0.05)
-    return f"{entry['picture']}: {shares} -> {entry['files'][0]}"
+    return ", ".join(f"{name} {value:.1f}%" for name, value in entry["percent"].items() if value >= 0.05)

@@ -51,11 +51,32 @@ def test_bad_pictures_do_not_stop_the_others(world: World, capsys: pytest.Captur
     assert main([*_FLAGS, "absent.png", "cut.png", "0.png", "text.png", "1.png"]) == 2
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-4:] == [
-        "error: 3 of 5 pictures could not be done:", "  absent.png", "  cut.png", "  text.png"
+        "error: 3 of 5 files could not be done:", "  absent.png", "  cut.png", "  text.png"
     ]  # fmt: skip
     assert "cannot read absent.png: No such file" in captured.err
     assert [line.split(":")[0] for line in captured.out.splitlines()] == ["0.png", "1.png"]
     assert (world.folder / "out/1.png").exists()
+
+
+def test_a_video(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    writer = cv2.VideoWriter("v.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 32))
+    for number in (0, 1, 0, 1, 0):
+        writer.write(cv2.resize(cv2.imread(f"{number}.png"), (64, 32), interpolation=cv2.INTER_NEAREST))
+    writer.release()
+    (world.folder / "broken.mp4").write_bytes(b"no video")
+    assert main([*_FLAGS, "v.avi", "--frames-every", "2", "--raw", "--json", "broken.mp4"]) == 2
+    captured = capsys.readouterr()
+    assert "1 of 2 files could not be done:\n  broken.mp4" in captured.err
+    (entry,) = json.loads(captured.out)["pictures"]
+    assert [frame["frame"] for frame in entry["frames"]] == [0, 2, 4]
+    assert entry["files"] == ["out/v.mp4", *(f"out/v/{number:06d}_classes.png" for number in (0, 2, 4))]
+    expected = world.predictions[0].repeat(4, 0).repeat(4, 1)
+    assert (cv2.imread("out/v/000004_classes.png", cv2.IMREAD_UNCHANGED) == expected).mean() > 0.8  # JPEG's losses
+    written = cv2.VideoCapture("out/v.mp4")
+    assert (written.get(cv2.CAP_PROP_FRAME_COUNT), written.get(cv2.CAP_PROP_FPS)) == (3, 5)
+    assert written.get(cv2.CAP_PROP_FRAME_HEIGHT) > 32  # the legend
+    assert main([*_FLAGS, "v.avi", "--nolegend"]) == 0
+    assert "v.avi: 5 frames -> out/v.mp4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -63,6 +84,7 @@ def test_bad_pictures_do_not_stop_the_others(world: World, capsys: pytest.Captur
     [
         (["--palette", "nothing"], "no palette 'nothing': expected cityscapes"),
         (["--mean", "a,b"], "--mean a,b: expected one number"),
+        (["--frames-every", "0"], "at least 1"),
         (["--alpha", "2"], "--alpha 2.0: 0 to 1"),
         (["--size", "16"], "expected WIDTHxHEIGHT"),
         (["--model", "train_val.prototxt"], "reads its own data"),
