@@ -136,7 +136,7 @@ NETS: dict[str, tuple[str, str, tuple[int, int] | None]] = {
 
 # Nets that are built like none of these, and why they are not among them; part of the path.
 ELSEWHERE = {
-    "pycaffe/linreg": "its loss is a Python layer of a module that is not there",
+    "pycaffe/linreg": "an inner product and a loss in Python",
     "siamese/mnist_siamese_train_test": "pairs of pictures in the channels of one input: the siamese net twice",
     "VGGNet/coco/SSD_300x300/train": "SSD 300 before its detections",
     "JDetNet/ssd768x320_ds_PSP_dsFac_32_hdDS8_0": "JDetNet before its detections",
