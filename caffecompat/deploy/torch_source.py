@@ -236,7 +236,7 @@ def _channels_last(net: Net, inputs: dict[str, str]) -> list[str]:
     """Bring pictures into the order in memory that the net computes in: faster, and rounded alike."""
     if net.memory_format != torch.channels_last:
         return []
-    pictures = [variable for blob, variable in inputs.items() if len(net.blob_shapes[blob]) == 4]
+    pictures = [variable for blob, variable in inputs.items() if len(net.fed_shapes[blob]) == 4]
     return [f"        {name} = {name}.contiguous(memory_format=torch.channels_last)" for name in pictures]
 
 
@@ -245,12 +245,12 @@ def _docstring(net: Net, origin: str, title: str, inputs: dict[str, str]) -> str
     source = os.path.join(os.path.basename(folder), file).replace("\\", "/")
     lines = [f'"""{_one_line(title) or "A net"}{f", from {_one_line(source)}" if source else ""}.', ""]
     lines.append("Takes what Caffe's data layers give: channels in the order blue, green, red, any batch size.")
-    lines += [f"    {variable}: {tuple(net.blob_shapes[blob])}" for blob, variable in inputs.items()]
+    lines += [f"    {variable}: {tuple(net.fed_shapes[blob])}" for blob, variable in inputs.items()]
     lines.append("Gives:")
     for blob in net.outputs:
         lines.append(f"    {_one_line(blob)}: {_shape_text(net, blob)}")
     lines.append('"""')
-    if not any(len(net.blob_shapes[blob]) == 4 and net.blob_shapes[blob][1] == 3 for blob in inputs):
+    if not any(len(net.fed_shapes[blob]) == 4 and net.fed_shapes[blob][1] == 3 for blob in inputs):
         lines[2] = "Takes:"
     return "\n".join(lines)
 
@@ -281,7 +281,7 @@ def _load(name: str, net: Net) -> str:
 
 def _demo(net: Net) -> str:
     numbers = {layer.bottoms[i] for layer in net.layers for i in _NUMBERS.get(layer.type, ()) if i < len(layer.bottoms)}
-    shapes = {blob: ", ".join(map(str, net.blob_shapes[blob])) for blob in net.fed}
+    shapes = {blob: ", ".join(map(str, net.fed_shapes[blob])) for blob in net.fed}
     inputs = [f"torch.{'zeros' if blob in numbers else 'randn'}({shape})" for blob, shape in shapes.items()]
     one = len(net.outputs) == 1
     lines = [

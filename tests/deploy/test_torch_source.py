@@ -147,6 +147,13 @@ def test_blobs_of_several_layers_and_shared_weights(tmp_path: Path) -> None:
     assert "self.second.weight = self.first.weight" in text and "axpy = self.relu(axpy)" in text
 
 
+def test_an_input_that_is_resized_in_place_comes_in_its_own_size(tmp_path: Path) -> None:
+    resize = "deephi_resize_param { scale_h: 2 scale_w: 3 }"
+    net = _net(f'{INPUT} layer {{ name: "up" type: "DeephiResize" bottom: "data" top: "data" {resize} }}')
+    assert f"data: {net.fed_shapes['data']}" in _check(net, tmp_path)
+    assert net.fed_shapes["data"] != net.blob_shapes["data"]
+
+
 def test_what_has_no_counterpart_is_named_at_once() -> None:
     text = INPUT + 'layer { name: "a" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "a" }'
     text += 'layer { name: "b" type: "Accuracy" bottom: "data" bottom: "data" top: "b" accuracy_param { axis: -1 } }'
