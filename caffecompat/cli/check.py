@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HELP = "every layer against the limits of a DPU or TIDL"
 
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
     parser.add_argument("--target", required=True, metavar="T", help="dpu, tidl, or both with a comma between")

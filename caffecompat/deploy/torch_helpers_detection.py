@@ -47,13 +47,9 @@ class PriorBox(nn.Module):
         centres = torch.stack(torch.meshgrid(x.double(), y.double(), indexing="xy"), -1)[:, :, None]
         half = torch.tensor(self.sizes, dtype=torch.float64, device=features.device) / 2
         image = torch.tensor([width, height], dtype=torch.float64, device=features.device)
-        boxes = torch.cat([(centres - half) / image, (centres + half) / image], -1).to(
-            features.dtype
-        )
+        boxes = torch.cat([(centres - half) / image, (centres + half) / image], -1).to(features.dtype)
         boxes = boxes.clamp(0, 1) if self.clip else boxes
-        variances = torch.tensor(self.variances, dtype=boxes.dtype, device=boxes.device).expand_as(
-            boxes
-        )
+        variances = torch.tensor(self.variances, dtype=boxes.dtype, device=boxes.device).expand_as(boxes)
         return torch.stack([boxes.flatten(), variances.flatten()])[None]
 
 
@@ -72,9 +68,7 @@ def decode_boxes(code: str, priors: Tensor, codes: Tensor) -> Tensor:
 def jaccard(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of boxes, broadcast; 0 where they do not meet."""
     width = (torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
-    height = (torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])).clamp(
-        min=0
-    )
+    height = (torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])).clamp(min=0)
     shared = width * height
     size_a = (a[..., 2] - a[..., 0]).clamp(min=0) * (a[..., 3] - a[..., 1]).clamp(min=0)
     size_b = (b[..., 2] - b[..., 0]).clamp(min=0) * (b[..., 3] - b[..., 1]).clamp(min=0)

@@ -34,9 +34,7 @@ NEEDS = {
 }
 
 
-def count_windows(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], ceil: bool
-) -> list[int]:
+def count_windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], ceil: bool) -> list[int]:
     """How many windows Caffe puts along height and width.
 
     With a pad the last one starts inside the plane or the pad before it; without, it may hang off the edge altogether.

@@ -20,9 +20,7 @@ class Recurrent(nn.Module):
     Without, the state is kept from call to call, as far as cont lets it through; zeros at first.
     """
 
-    def __init__(
-        self, inputs: int, size: int, gates: int, states: int, static: int, exposed: bool
-    ) -> None:
+    def __init__(self, inputs: int, size: int, gates: int, states: int, static: int, exposed: bool) -> None:
         super().__init__()
         self.size, self.states, self.exposed = size, states, exposed
         self.input = nn.Linear(inputs, gates * size)

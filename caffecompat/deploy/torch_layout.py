@@ -10,7 +10,7 @@ from itertools import groupby
 
 __all__ = ["WIDTH", "Names", "Statement", "class_name", "grouped", "laid_out"]
 
-WIDTH = 100
+WIDTH = 120
 _LEAST_GROUP = 3
 
 

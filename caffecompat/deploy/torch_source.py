@@ -182,7 +182,7 @@ class _Writer:
         ]
         pieces = [inspect.getsource(_HELPERS[helper]).rstrip() for helper in self.helpers]
         text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
-        return f'{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n'
+        return f"{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n"
 
 
 def _needed(net: Net) -> set[int]:

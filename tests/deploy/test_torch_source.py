@@ -199,7 +199,7 @@ def _lint(*paths: Path) -> None:
     ruff = f"{os.path.dirname(sys.executable)}/ruff"
     if not os.path.exists(ruff):
         pytest.skip("ruff is not installed")
-    for words in (["check"], ["format", "--check", "--line-length=100"]):
+    for words in (["check"], ["format", "--check", "--line-length=120"]):
         done = subprocess.run([ruff, *words, "--isolated", *paths], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
 

@@ -150,7 +150,5 @@ def test_what_order_alone_decided_is_doubted_where_something_is_left_over() -> N
     del state["layer1.1.conv2.weight"]
     found = guess_map(_net("ResNet-50"), state)
     assert found.without == ["res2c_branch2b"]
-    assert found.doubts == [
-        "res2c_branch2b got nothing, but the shapes of layer1.0.conv2, layer1.2.conv2 fit it, too"
-    ]
+    assert found.doubts == ["res2c_branch2b got nothing, but the shapes of layer1.0.conv2, layer1.2.conv2 fit it, too"]
     assert "# look here: " + found.doubts[0] in found.lines()
