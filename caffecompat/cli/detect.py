@@ -11,14 +11,11 @@ A picture that cannot be read is named at the end (exit status 2); the others ar
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from caffecompat import glog
-from caffecompat.cli.flags import UsageError, device_flags, split_commas
-from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
-from caffecompat.cli.progress import live_line, progress_flag
-from caffecompat.errors import CaffeCompatError
+from caffecompat.cli.flags import UsageError
+from caffecompat.cli.picture_flags import preprocess_of
+from caffecompat.cli.scored_net import fed_net, net_flags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,46 +37,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labelmap", metavar="FILE", help="label map of the classes' names, or names, one a line")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="least score that counts (0.5)")
     parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    preprocess_flags(parser)
-    device_flags(parser)
-    progress_flag(parser)
+    net_flags(parser, "lines")
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.cli.devices import choose_device
-    from caffecompat.cli.picture_files import PICTURES, find_pictures
-    from caffecompat.cli.videos import VIDEOS, is_video
+    from caffecompat.cli.file_loop import do_files, find_files
     from caffecompat.evaluate.detector import Detector
 
-    files = find_pictures(args.pictures, (*PICTURES, *VIDEOS))
-    device, _ = choose_device(args.gpu, args.device)
-    detector = Detector(
-        args.model, args.weights, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage)
-    )
-    if detector.input_shape is None:
-        raise UsageError(f"{_VERB}: {args.model} reads its own data; give a deploy prototxt")
-    if detector.missing:
-        glog.warning(f"{args.weights} has no weights for: {', '.join(detector.missing)}; they stay at initial values")
-    work = _Work(args, detector, _names(args.labelmap or detector.label_map_file), preprocess_of(args))
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with live_line(len(files), "files", args.progress) as update:
-        for count, (path, name) in enumerate(files, 1):
-            try:
-                done.append(work.video(path, name) if is_video(path) else work.picture(path, name))
-            except CaffeCompatError as problem:
-                failed.append({"picture": path, "error": str(problem)})
-                glog.error(str(problem))
-            update(count, "")
-    if args.json:
-        print(json.dumps({"model": args.model, "weights": args.weights, "pictures": done, "failed": failed}, indent=1))
-    if failed:
-        names = "\n".join(f"  {entry['picture']}" for entry in failed)
-        raise CaffeCompatError(f"{len(failed)} of {len(files)} files could not be done:\n{names}")
+    files = find_files(args.pictures)
+    detector = fed_net(Detector, args, _VERB)
+    names = _names(args.labelmap or detector.label_map_file)
+    do_files(args, files, _Work(args, detector, names, preprocess_of(args)))
     return 0
 
 

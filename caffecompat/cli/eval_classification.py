@@ -12,13 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat import glog
-from caffecompat.cli.flags import UsageError, device_flags, split_commas
-from caffecompat.cli.picture_flags import parse_size, preprocess_flags, preprocess_of, size_of
-from caffecompat.cli.progress import live_line, progress_flag
+from caffecompat.cli.flags import UsageError, split_commas
+from caffecompat.cli.picture_flags import parse_size, preprocess_of
+from caffecompat.cli.progress import live_line
+from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
+from caffecompat.cli.snapshot_scores import (
+    check_weights,
+    find_snapshots,
+    plain,
+    score_snapshots,
+    score_text,
+    weights_flags,
+)
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.classification import Classifier, TopK
@@ -34,9 +42,7 @@ Scorer = Callable[["Classifier"], "TopK"]
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", metavar="FILE", help="deploy or train_val prototxt (required)")
-    parser.add_argument("--weights", metavar="FILE", help="its weights (this or --snapshots)")
-    parser.add_argument("--snapshots", metavar="PREFIX", help="score every PREFIX_iter_N.caffemodel and draw the curve")
-    parser.add_argument("--plot", metavar="FILE", help="where the curve goes: .png, .svg (default PREFIX_top1.png)")
+    weights_flags(parser, "top1")
     parser.add_argument("--list", metavar="FILE", help="lines 'path label'")
     parser.add_argument("--root-folder", default="", metavar="DIR", help="put before the list's paths as it is")
     parser.add_argument("--db", metavar="DB", help="LMDB or LevelDB of labelled pictures")
@@ -48,32 +54,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line (synset_words.txt)")
     parser.add_argument("--confusion", metavar="FILE", help="write the confusion matrix as CSV, rows are labels")
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    preprocess_flags(parser)
-    device_flags(parser)
-    progress_flag(parser)
+    net_flags(parser, "the table")
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.cli.devices import choose_device
     from caffecompat.evaluate.classification import Classifier
     from caffecompat.report.palette import read_names
-    from caffecompat.report.plots import require_matplotlib
 
     names = read_names(args.classes) if args.classes else ()
-    if args.plot:
-        require_matplotlib(args.plot)
-    device, _ = choose_device(args.gpu, args.device)
-    classifier = Classifier(
-        args.model, blob=args.blob, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage)
-    )
+    snapshots = find_snapshots(args)
+    classifier = scored_net(Classifier, args, blob=args.blob)
     scorer = _scorer(args, classifier)
-    if args.snapshots:
-        return _score_snapshots(args, classifier, scorer)
-    _load(classifier, args.weights)
+    if snapshots:
+        _score_snapshots(args, classifier, snapshots, scorer)
+        return 0
+    load_weights(classifier, args.weights)
     result = scorer(classifier)
     if args.confusion:
         _write_confusion(args.confusion, result)
@@ -88,15 +84,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if not args.model:
         raise UsageError(f"{_VERB}: needs --model")
-    if bool(args.weights) == bool(args.snapshots):
-        raise UsageError(f"{_VERB}: needs --weights FILE, or --snapshots PREFIX to score all of a training's")
+    check_weights(args, _VERB)
     if args.list and args.db:
         raise UsageError(f"{_VERB}: take one of --list and --db")
     for name in ("iterations", "batch"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UsageError(f"{_VERB}: --{name} {getattr(args, name)}: at least 1")
-    if args.plot and not args.snapshots:
-        raise UsageError(f"{_VERB}: --plot draws the curve of --snapshots")
     _ks(args)
 
 
@@ -147,12 +140,6 @@ def _live(args: argparse.Namespace, total: int, work: Callable[[Any, Any], TopK]
     return score
 
 
-def _load(classifier: Classifier, weights: str) -> None:
-    classifier.load(weights)
-    if classifier.missing:
-        glog.warning(f"{weights} has no weights for: {', '.join(classifier.missing)}; they stay at initial values")
-
-
 def _database_names(database: str | None) -> tuple[str, ...]:
     from caffecompat.data.dataset import class_names
 
@@ -163,13 +150,8 @@ def _name(names: tuple[str, ...], index: int) -> str:
     return names[index] if index < len(names) else str(index)
 
 
-def _plain(value: float) -> float | None:
-    """JSON knows no nan."""
-    return None if value != value else float(value)
-
-
 def _accuracies(result: TopK) -> dict[str, float | None]:
-    return {f"top{k}": _plain(result.accuracy(k)) for k in result.ks}
+    return {f"top{k}": plain(result.accuracy(k)) for k in result.ks}
 
 
 def _as_json(result: TopK, names: tuple[str, ...]) -> dict[str, Any]:
@@ -178,8 +160,8 @@ def _as_json(result: TopK, names: tuple[str, ...]) -> dict[str, Any]:
         "pictures": result.total,
         **_accuracies(result),
         "classes": [
-            {"class": i, "name": _name(names, i), "pictures": int(labelled), "recall": _plain(recall),
-             "predicted": int(predicted), "precision": _plain(precision)}
+            {"class": i, "name": _name(names, i), "pictures": int(labelled), "recall": plain(recall),
+             "predicted": int(predicted), "precision": plain(precision)}
             for i, (labelled, recall, predicted, precision) in enumerate(rows)
         ],
         "confusion": result.counts.tolist(),
@@ -194,8 +176,8 @@ def _table(result: TopK, names: tuple[str, ...]) -> str:
         rows = zip(result.counts.sum(1), result.recall(), result.counts.sum(0), result.precision(), strict=True)
         for index, (labelled, recall, predicted, precision) in enumerate(rows):
             lines.append(
-                f"{_name(names, index):<{width}}  {labelled:>9,}  {_share(recall):>7}  {predicted:>9,}  "
-                f"{_share(precision):>9}"
+                f"{_name(names, index):<{width}}  {labelled:>9,}  {score_text(plain(recall)):>7}  {predicted:>9,}  "
+                f"{score_text(plain(precision)):>9}"
             )
         lines.append("")
     if result.classes <= _WIDE_MATRIX:
@@ -221,10 +203,6 @@ def _matrix(result: TopK) -> list[str]:
     ]
 
 
-def _share(value: float) -> str:
-    return "-" if value != value else f"{value:.4f}"
-
-
 def _write_confusion(path: str, result: TopK) -> None:
     from caffecompat.formats.atomic import atomic_write
 
@@ -232,35 +210,18 @@ def _write_confusion(path: str, result: TopK) -> None:
         file.write("".join(",".join(map(str, row)) + "\n" for row in result.counts.tolist()).encode())
 
 
-def _score_snapshots(args: argparse.Namespace, classifier: Classifier, scorer: Scorer) -> int:
-    from caffecompat.report.plots import PlotError, score_curve
-    from caffecompat.solver.snapshot import weight_snapshots
+def _score_snapshots(
+    args: argparse.Namespace, classifier: Classifier, snapshots: Sequence[tuple[int, str]], scorer: Scorer
+) -> None:
+    ks = _ks(args)
 
-    snapshots = weight_snapshots(args.snapshots)
-    if not snapshots:
-        raise UsageError(f"--snapshots {args.snapshots}: there is no {args.snapshots}_iter_N.caffemodel")
-    rows: list[dict[str, Any]] = []
-    for iteration, path in snapshots:
-        _load(classifier, path)
-        result = scorer(classifier)
-        rows.append({"iteration": iteration, "weights": path, **_accuracies(result), "pictures": result.total})
-        if not args.json:
-            shown = "  ".join(f"top-{k} {result.accuracy(k):.4f}" for k in result.ks)
-            print(f"iteration {iteration:>8}  {shown}", flush=True)
-    best = max(rows, key=lambda row: row["top1"] or 0)
-    out = args.plot or f"{args.snapshots}_top1.png"
-    try:
-        curves = {f"top-{k}": [(row["iteration"], row[f"top{k}"]) for row in rows] for k in _ks(args)}
-        score_curve(out, curves, f"{args.model}, {best['pictures']:,} pictures")
-    except PlotError as problem:
-        if args.plot:
-            raise
-        glog.warning(f"no curve drawn: {problem}")
-        out = None
-    if args.json:
-        print(json.dumps({"model": args.model, "snapshots": rows, "best": best, "plot": out}, indent=1))
-    else:
-        print(f"best: {best['top1']:.4f} at iteration {best['iteration']} ({best['weights']})")
-        if out:
-            print(f"wrote {out}")
-    return 0
+    def score(net: Classifier) -> dict[str, Any]:
+        result = scorer(net)
+        return {**_accuracies(result), "pictures": result.total}
+
+    def line(row: dict[str, Any]) -> str:
+        shown = "  ".join(f"top-{k} {score_text(row[f'top{k}'])}" for k in ks)
+        return f"iteration {row['iteration']:>8}  {shown}"
+
+    curves = {f"top-{k}": f"top{k}" for k in ks}
+    score_snapshots(args, classifier, snapshots, score, line, curves=curves, file="top1", counted="pictures")

@@ -14,13 +14,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat import glog
-from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
-from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
-from caffecompat.cli.progress import live_line, progress_flag
+from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.picture_flags import preprocess_of
+from caffecompat.cli.progress import live_line
+from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
+from caffecompat.cli.snapshot_scores import (
+    check_weights,
+    find_snapshots,
+    plain,
+    score_snapshots,
+    score_text,
+    weights_flags,
+)
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.detection import DetectionTally
@@ -43,9 +51,7 @@ Scorer = Callable[["Detector"], "DetectionTally"]
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", metavar="FILE", help="deploy or test prototxt (or give --results)")
-    parser.add_argument("--weights", metavar="FILE", help="its weights (this or --snapshots)")
-    parser.add_argument("--snapshots", metavar="PREFIX", help="score every PREFIX_iter_N.caffemodel and draw the curve")
-    parser.add_argument("--plot", metavar="FILE", help="where the curve goes: .png, .svg (default PREFIX_map.png)")
+    weights_flags(parser, "map")
     parser.add_argument("--results", metavar="FILE|DIR", help="saved results to score instead of a net")
     parser.add_argument("--list", metavar="SOURCE", help="list of pictures and annotations, VOC folder, COCO .json")
     parser.add_argument("--set", default="test", metavar="NAME", help="which list of a VOC folder (default test)")
@@ -58,21 +64,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "difficult", "difficult objects have to be found too")
     parser.add_argument("--iterations", type=int, metavar="N", help="pictures (or batches of a test net) to score")
     parser.add_argument("--save", metavar="PATH", help="write the results: FILE.json as COCO's, or a folder as VOC's")
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    preprocess_flags(parser)
-    device_flags(parser)
-    progress_flag(parser)
+    net_flags(parser, "the table")
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.formats.label_map import LabelMap, read_label_map
-    from caffecompat.report.plots import require_matplotlib
 
-    if args.plot:
-        require_matplotlib(args.plot)
+    snapshots = find_snapshots(args)
     pictures = _pictures(args)
     names = pictures.label_map if pictures is not None else LabelMap()
     if args.labelmap:
@@ -86,9 +85,10 @@ def run(args: argparse.Namespace) -> int:
     detector, scorer = _detector(args, pictures)
     if not names.names and detector.label_map_file:
         names = read_label_map(detector.label_map_file)
-    if args.snapshots:
-        return _score_snapshots(args, detector, scorer)
-    _load(detector, args.weights)
+    if snapshots:
+        _score_snapshots(args, detector, snapshots, scorer)
+        return 0
+    load_weights(detector, args.weights)
     return _report(args, scorer(detector), names, pictures)
 
 
@@ -97,8 +97,8 @@ def _check(args: argparse.Namespace) -> None:
 
     if bool(args.model) == bool(args.results):
         raise UsageError(f"{_VERB}: needs --model, or --results to score what was saved")
-    if args.model and bool(args.weights) == bool(args.snapshots):
-        raise UsageError(f"{_VERB}: needs --weights FILE, or --snapshots PREFIX to score all of a training's")
+    if args.model:
+        check_weights(args, _VERB)
     if args.list and args.db:
         raise UsageError(f"{_VERB}: take one of --list and --db")
     if args.results and not (args.list or args.db):
@@ -109,8 +109,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: --overlap {args.overlap:g}: above 0, at most 1")
     if args.iterations is not None and args.iterations < 1:
         raise UsageError(f"{_VERB}: --iterations {args.iterations}: at least 1")
-    if args.plot and not args.snapshots:
-        raise UsageError(f"{_VERB}: --plot draws the curve of --snapshots")
 
 
 def _pictures(args: argparse.Namespace) -> LabelledPictures | None:
@@ -124,15 +122,11 @@ def _pictures(args: argparse.Namespace) -> LabelledPictures | None:
 
 
 def _detector(args: argparse.Namespace, pictures: LabelledPictures | None) -> tuple[Detector, Scorer]:
-    from caffecompat.cli.devices import choose_device
     from caffecompat.evaluate.detection import score_detector, score_own_detections
     from caffecompat.evaluate.detector import Detector
     from caffecompat.evaluate.scored_net import own_records
 
-    device, _ = choose_device(args.gpu, args.device)
-    detector = Detector(
-        args.model, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage)
-    )
+    detector = scored_net(Detector, args)
     if detector.input_shape is None:
         if pictures is not None:
             raise UsageError(f"{_VERB}: {args.model} reads its own data; leave out --list and --db")
@@ -162,12 +156,6 @@ def _live(args: argparse.Namespace, total: int, work: Callable[[Any, Any], Detec
     return score
 
 
-def _load(detector: Detector, weights: str) -> None:
-    detector.load(weights)
-    if detector.missing:
-        glog.warning(f"{weights} has no weights for: {', '.join(detector.missing)}; they stay at initial values")
-
-
 def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
     """All scores; average precision of a class without objects is None."""
     overlap = 0.5 if args.overlap is None else args.overlap
@@ -182,8 +170,8 @@ def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
             rule: sum(values[label] or 0.0 for label in present) / len(present) if present else None
             for rule, values in by_rule.items()
         },
-        "mAP_all_classes": {rule: _plain(scores.mean(rule)) for rule in by_rule},
-        "coco": {"AP": _plain(coco.ap), "AP50": _plain(coco.ap50), "AP75": _plain(coco.ap75)},
+        "mAP_all_classes": {rule: plain(scores.mean(rule)) for rule in by_rule},
+        "coco": {"AP": plain(coco.ap), "AP50": plain(coco.ap50), "AP75": plain(coco.ap75)},
         "classes": [
             {
                 "class": label,
@@ -194,11 +182,6 @@ def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
             for label in scores.objects
         ],
     }
-
-
-def _plain(value: float) -> float | None:
-    """JSON knows no nan."""
-    return None if value != value else float(value)
 
 
 def _report(args: argparse.Namespace, tally: DetectionTally, names: LabelMap, pictures: LabelledPictures | None) -> int:
@@ -237,60 +220,36 @@ def _picture_name(pictures: LabelledPictures | None, number: int) -> str:
     return next(pictures.names(number)) if pictures is not None else str(number)
 
 
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def _table(result: dict[str, Any], rule: str) -> str:
     rows = result["classes"]
     width = max(len("class"), *(len(row["name"]) for row in rows))
     lines = [f"{'class':<{width}}  {'AP':>7}  {'objects':>8}  {'detections':>10}"]
-    lines += [f"{r['name']:<{width}}  {_score(r[rule]):>7}  {r['objects']:>8,}  {r['detections']:>10,}" for r in rows]
+    lines += [
+        f"{r['name']:<{width}}  {score_text(r[rule]):>7}  {r['objects']:>8,}  {r['detections']:>10,}" for r in rows
+    ]
     counted = sum(row["objects"] > 0 for row in rows)
     lines.append("")
     for name, whose in _RULES:
-        lines.append(f"mAP, {name:<11}  {_score(result['mAP'][name])}  ({whose})")
+        lines.append(f"mAP, {name:<11}  {score_text(result['mAP'][name])}  ({whose})")
     if counted < len(rows):
         lines.append(
-            f"SSD's mean        {_score(result['mAP_all_classes'][rule])}  ({rule}, over all {len(rows)} classes)"
+            f"SSD's mean        {score_text(result['mAP_all_classes'][rule])}  ({rule}, over all {len(rows)} classes)"
         )
-    coco = result["coco"]
-    lines.append(f"COCO's AP         {_score(coco['AP'])}  (AP50 {_score(coco['AP50'])}, AP75 {_score(coco['AP75'])})")
+    ap, ap50, ap75 = (score_text(result["coco"][name]) for name in ("AP", "AP50", "AP75"))
+    lines.append(f"COCO's AP         {ap}  (AP50 {ap50}, AP75 {ap75})")
     lines.append(f"{counted} classes with objects, {result['pictures']:,} pictures, overlap {result['overlap']:g}")
     return "\n".join([*lines, *(f"wrote {path}" for path in result.get("saved", []))])
 
 
-def _score_snapshots(args: argparse.Namespace, detector: Detector, scorer: Scorer) -> int:
-    from caffecompat.report.plots import PlotError, score_curve
-    from caffecompat.solver.snapshot import weight_snapshots
+def _score_snapshots(
+    args: argparse.Namespace, detector: Detector, snapshots: Sequence[tuple[int, str]], scorer: Scorer
+) -> None:
+    def score(net: Detector) -> dict[str, Any]:
+        result = _result(args, scorer(net))
+        return {"mAP": result["mAP"][args.ap_version], "coco": result["coco"]}
 
-    snapshots = weight_snapshots(args.snapshots)
-    if not snapshots:
-        raise UsageError(f"--snapshots {args.snapshots}: there is no {args.snapshots}_iter_N.caffemodel")
-    rows: list[dict[str, Any]] = []
-    for iteration, path in snapshots:
-        _load(detector, path)
-        result = _result(args, scorer(detector))
-        row = {"iteration": iteration, "weights": path, "mAP": result["mAP"][args.ap_version], "coco": result["coco"]}
-        rows.append(row)
-        if not args.json:
-            print(
-                f"iteration {iteration:>8}  mAP {_score(row['mAP'])}  COCO's AP {_score(row['coco']['AP'])}", flush=True
-            )
-    best = max(rows, key=lambda row: row["mAP"] or 0)
-    out = args.plot or f"{args.snapshots}_map.png"
-    try:
-        points = [(row["iteration"], row["mAP"] or 0) for row in rows]
-        score_curve(out, {f"mAP, {args.ap_version}": points}, args.model)
-    except PlotError as problem:
-        if args.plot:
-            raise
-        glog.warning(f"no curve drawn: {problem}")
-        out = None
-    if args.json:
-        print(json.dumps({"model": args.model, "snapshots": rows, "best": best, "plot": out}, indent=1))
-    else:
-        print(f"best: {_score(best['mAP'])} at iteration {best['iteration']} ({best['weights']})")
-        if out:
-            print(f"wrote {out}")
-    return 0
+    def line(row: dict[str, Any]) -> str:
+        scores = f"mAP {score_text(row['mAP'])}  COCO's AP {score_text(row['coco']['AP'])}"
+        return f"iteration {row['iteration']:>8}  {scores}"
+
+    score_snapshots(args, detector, snapshots, score, line, curves={f"mAP, {args.ap_version}": "mAP"}, file="map")

@@ -13,15 +13,12 @@ A picture that cannot be read is named at the end (exit status 2); the others ar
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat import glog
-from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
-from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
-from caffecompat.cli.progress import live_line, progress_flag
-from caffecompat.errors import CaffeCompatError
+from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.picture_flags import preprocess_of
+from caffecompat.cli.scored_net import fed_net, net_flags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +27,8 @@ if TYPE_CHECKING:
     from caffecompat.report.palette import Palette
 
 HELP = "run a segmentation net on pictures, folders or videos: overlays, classes"
+
+_VERB = "caffecompat segment"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -49,62 +48,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    preprocess_flags(parser)
-    device_flags(parser)
-    progress_flag(parser)
+    net_flags(parser, "lines")
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.cli.devices import choose_device
-    from caffecompat.cli.picture_files import PICTURES, find_pictures
-    from caffecompat.cli.videos import VIDEOS, is_video
+    from caffecompat.cli.file_loop import do_files, find_files
     from caffecompat.evaluate import Segmenter
     from caffecompat.report.palette import load_palette, read_names
 
-    files = find_pictures(args.pictures, (*PICTURES, *VIDEOS))
-    device, _ = choose_device(args.gpu, args.device)
-    segmenter = Segmenter(
-        args.model, args.weights, blob=args.blob, device=device, size=size_of(args),
-        level=args.level, stages=split_commas(args.stage),
-    )  # fmt: skip
-    if segmenter.input_shape is None:
-        raise UsageError(f"caffecompat segment: {args.model} reads its own data; give a deploy prototxt")
-    if segmenter.missing:
-        glog.warning(f"{args.weights} has no weights for: {', '.join(segmenter.missing)}; they stay at initial values")
+    files = find_files(args.pictures)
+    segmenter = fed_net(Segmenter, args, _VERB, blob=args.blob)
     palette = load_palette(args.palette, read_names(args.classes) if args.classes else (), segmenter.classes)
-    work = _Work(args, segmenter, palette, preprocess_of(args))
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with live_line(len(files), "files", args.progress) as update:
-        for count, (path, name) in enumerate(files, 1):
-            try:
-                done.append(work.video(path, name) if is_video(path) else work.picture(path, name))
-            except CaffeCompatError as problem:
-                failed.append({"picture": path, "error": str(problem)})
-                glog.error(str(problem))
-            update(count, "")
-    if args.json:
-        print(json.dumps({"model": args.model, "weights": args.weights, "pictures": done, "failed": failed}, indent=1))
-    if failed:
-        names = "\n".join(f"  {entry['picture']}" for entry in failed)
-        raise CaffeCompatError(f"{len(failed)} of {len(files)} files could not be done:\n{names}")
+    do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args)))
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     for name in ("model", "weights", "out"):
         if not getattr(args, name):
-            raise UsageError(f"caffecompat segment: needs --{name}")
+            raise UsageError(f"{_VERB}: needs --{name}")
     if not 0 <= args.alpha <= 1:
-        raise UsageError(f"caffecompat segment: --alpha {args.alpha}: 0 to 1")
+        raise UsageError(f"{_VERB}: --alpha {args.alpha}: 0 to 1")
     if args.at not in ("picture", "net"):
-        raise UsageError(f"caffecompat segment: --at {args.at}: expected picture or net")
+        raise UsageError(f"{_VERB}: --at {args.at}: expected picture or net")
     if args.frames_every < 1:
-        raise UsageError(f"caffecompat segment: --frames-every {args.frames_every}: at least 1")
+        raise UsageError(f"{_VERB}: --frames-every {args.frames_every}: at least 1")
 
 
 class _Work:
