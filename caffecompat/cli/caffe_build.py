@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import add_switch
@@ -13,7 +14,7 @@ from caffecompat.cli.progress import live_line, progress_flag
 if TYPE_CHECKING:
     from caffecompat.data.build import Plan
 
-__all__ = ["OPENED", "build_logged", "list_flags", "record_flags"]
+__all__ = ["OPENED", "build_logged", "list_flags", "ready_list", "record_flags"]
 
 OPENED = {"lmdb": "db_lmdb.cpp:35", "leveldb": "db_leveldb.cpp:18"}
 
@@ -40,6 +41,21 @@ def record_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encode-type", default="", metavar="KIND", help="encode images as png, jpg, ...")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")
     progress_flag(parser)
+
+
+def ready_list(args: argparse.Namespace, entries: list[Any], tool: str, lines: Sequence[int]) -> None:
+    """Shuffle the list's entries where the flags say so, and log what Caffe's tool logs about the list.
+
+    Args:
+        tool: its source file.
+        lines: where in it the three messages stand.
+    """
+    if args.shuffle:
+        glog.info("Shuffling data", f"{tool}:{lines[0]}")
+        random.Random(args.seed).shuffle(entries)
+    glog.info(f"A total of {len(entries)} images.", f"{tool}:{lines[1]}")
+    if args.encode_type and not args.encoded:
+        glog.info("encode_type specified, assuming encoded=true.", f"{tool}:{lines[2]}")
 
 
 def build_logged(

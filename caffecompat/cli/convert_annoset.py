@@ -14,7 +14,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
-from caffecompat.cli.caffe_build import build_logged, list_flags, record_flags
+from caffecompat.cli.caffe_build import build_logged, list_flags, ready_list, record_flags
 from caffecompat.cli.flags import UsageError, add_switch
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> tuple[list[Any], Plan]:
-    import random
-
     from caffecompat.data.annotated_recipes import annoset_plan
     from caffecompat.formats.image_list import read_image_list, read_pair_list
     from caffecompat.formats.label_map import read_class_numbers
@@ -59,12 +57,7 @@ def _plan(args: argparse.Namespace) -> tuple[list[Any], Plan]:
         raise UsageError("convert_annoset --anno_type=detection needs --label_map_file (create_label_map makes one)")
     numbers = read_class_numbers(args.label_map_file, unique=args.check_label) if args.label_map_file else {}
     entries: list[Any] = read_pair_list(args.list) if detection else read_image_list(args.list)
-    if args.shuffle:
-        glog.info("Shuffling data", "convert_annoset.cpp:119")
-        random.Random(args.seed).shuffle(entries)
-    glog.info(f"A total of {len(entries)} images.", "convert_annoset.cpp:122")
-    if args.encode_type and not args.encoded:
-        glog.info("encode_type specified, assuming encoded=true.", "convert_annoset.cpp:125")
+    ready_list(args, entries, "convert_annoset.cpp", (119, 122, 125))
     plan = annoset_plan(
         args.root,
         entries,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat import glog
-from caffecompat.cli.caffe_build import build_logged, list_flags, record_flags
+from caffecompat.cli.caffe_build import build_logged, list_flags, ready_list, record_flags
 
 HELP = "make a database of the images in a list"
 
@@ -23,18 +23,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import random
-
     from caffecompat.data.recipes import caffe_plan
     from caffecompat.formats.image_list import read_image_list
 
     entries = read_image_list(args.list)
-    if args.shuffle:
-        glog.info("Shuffling data", "convert_imageset.cpp:86")
-        random.Random(args.seed).shuffle(entries)
-    glog.info(f"A total of {len(entries)} images.", "convert_imageset.cpp:89")
-    if args.encode_type and not args.encoded:
-        glog.info("encode_type specified, assuming encoded=true.", "convert_imageset.cpp:92")
+    ready_list(args, entries, "convert_imageset.cpp", (86, 89, 92))
     plan = caffe_plan(
         args.root,
         entries,

@@ -12,6 +12,7 @@ import argparse
 import re
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.files import read_text
 
 HELP = "make a label map of a list of class names (SSD)"
 
@@ -27,12 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.formats.atomic import atomic_write
     from caffecompat.schema import pb, write_text
 
-    try:
-        with open(args.map, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise UsageError(f"cannot read the class names {args.map}: {reason}") from None
+    lines = read_text(args.map, "the class names", UsageError).splitlines()
     label_map = pb.LabelMap()
     label = 0
     if args.include_background:

@@ -11,6 +11,7 @@ import numpy as np
 
 from caffecompat.cli.flags import UsageError
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_bytes
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.picture import decode_picture, encode_picture, is_cut_off
 
@@ -59,11 +60,7 @@ def read_picture_file(path: str) -> np.ndarray:
     Raises:
         CaffeCompatError: it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise CaffeCompatError(f"cannot read {path}: {error.strerror}") from None
+    data = read_bytes(path)
     picture = decode_picture(data)
     if picture is None:
         raise CaffeCompatError(f"{path} is not a picture that OpenCV can decode ({len(data)} bytes)")

@@ -13,6 +13,7 @@ import numpy as np
 
 from caffecompat.data.build import BadRecord, BuildError, Plan
 from caffecompat.data.label_picture import LabelError, decode_labels
+from caffecompat.files import read_bytes
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.formats.image_list import ListedImage, ListedPair
 from caffecompat.formats.picture import decode_picture, encode_picture, is_cut_off, resize_picture
@@ -230,20 +231,12 @@ def load_picture(path: str, color: bool) -> tuple[bytes, np.ndarray]:
     Raises:
         BadRecord: it cannot be read or decoded.
     """
-    file = _read(path)
+    file = read_bytes(path, BadRecord)
     picture = decode_picture(file, color)
     if picture is None:
         why = "is cut off" if is_cut_off(file) else "is not a picture that OpenCV can decode"
         raise BadRecord(f"{path} {why} ({len(file)} bytes)")
     return file, picture
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as handle:
-            return handle.read()
-    except OSError as error:
-        raise BadRecord(f"cannot read {path}: {error.strerror}") from None
 
 
 def has_type(path: str, kind: str) -> bool:
@@ -302,7 +295,7 @@ def _plain_png(file: bytes, color_type: int) -> bool:
 
 def _encode_pair(image_path: str, label_path: str, options: ImageOptions) -> tuple[bytes, bytes]:
     file, picture = load_whole_picture(image_path, options.color)
-    label_file = _read(label_path)
+    label_file = read_bytes(label_path, BadRecord)
     if is_cut_off(label_file):
         raise BadRecord(f"{label_path} is cut off ({len(label_file)} bytes)")
     try:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffecompat.deploy.emitters import Emitters
 from caffecompat.deploy.onnx_graph import GraphBuilder, OnnxError
 
 __all__ = ["Cannot", "Emission", "Emitter", "Note", "emits", "emitter_of"]
@@ -164,25 +165,8 @@ class Emission:
 
 
 Emitter = Callable[[Emission], None]
-_emitters: dict[str, Emitter] = {}
-
-
-def emits(*types: str) -> Callable[[Emitter], Emitter]:
-    """Decorator: the function writes layers of these types."""
-
-    def add(emitter: Emitter) -> Emitter:
-        for name in types:
-            if name in _emitters:
-                raise ValueError(f"layer type {name!r} has an emitter already")
-            _emitters[name] = emitter
-        return emitter
-
-    return add
-
-
-def emitter_of(layer_type: str) -> Emitter | None:
-    """What writes a layer type; None where nothing does."""
-    return _emitters.get(layer_type)
+_emitters: Emitters[Emitter] = Emitters()
+emits, emitter_of = _emitters.emits, _emitters.of
 
 
 def to_array(tensor: Tensor) -> np.ndarray:

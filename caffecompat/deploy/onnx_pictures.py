@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffecompat.deploy.number_inputs import numbers_for
 from caffecompat.deploy.onnx_emission import Note
 from caffecompat.deploy.onnx_graph import OnnxError
 from caffecompat.evaluate.preprocess import Preprocess
@@ -140,7 +141,8 @@ def random_inputs(net: Net, options: ExportOptions, seed: int = 0) -> dict[str, 
         if options.preprocess is not None and is_picture(shape):
             values = np.clip(np.round(values * 60 + 110), 0, 255)
             values = values if options.bake else prepare(values, options)
-        inputs[blob] = _as_numbers(net, blob, rng, values)
+        numbers = numbers_for(net, blob, rng)
+        inputs[blob] = values if numbers is None else numbers
     return inputs
 
 
@@ -158,17 +160,3 @@ def _scene(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
         roughness[place] = rng.uniform(0.05, 0.2)  # in a plane of one colour only rounding would tell the maximum
     scene = colour + roughness * rng.standard_normal(shape, np.float32)
     return (scene - scene.mean()) / (scene.std() or 1)
-
-
-def _as_numbers(net: Net, blob: str, rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    for layer in net.layers:
-        if blob not in layer.bottoms:
-            continue
-        place = layer.bottoms.index(blob)
-        if layer.type == "Embed":
-            return rng.integers(0, layer.param.embed_param.input_dim, values.shape).astype(np.float32)
-        if layer.type == "BatchReindex" and place == 1:
-            return rng.integers(0, net.blob_shapes[layer.bottoms[0]][0], values.shape).astype(np.float32)
-        if (layer.type in ("RNN", "LSTM") and place == 1) or (layer.type == "LSTMUnit" and place == 2):
-            return (rng.random(values.shape) > 0.2).astype(np.float32)
-    return values

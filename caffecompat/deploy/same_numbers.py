@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from caffecompat.deploy.number_inputs import numbers_for
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument
@@ -56,21 +57,12 @@ class Difference:
 
 def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
     """Normally distributed values for every fed blob; numbers of rows or items, 0 and 1 where layers read these."""
-    generator = torch.Generator().manual_seed(seed)
-    return {blob: _random(net, blob, generator) for blob in net.fed}
-
-
-def _random(net: Net, blob: str, generator: torch.Generator) -> torch.Tensor:
-    shape = net.fed_shapes[blob]
-    for layer in net.layers:
-        place = layer.bottoms.index(blob) if blob in layer.bottoms else None
-        if layer.type == "Embed" and place == 0:
-            return torch.randint(layer.param.embed_param.input_dim, shape, generator=generator).float()
-        if layer.type == "BatchReindex" and place == 1:
-            return torch.randint(net.blob_shapes[layer.bottoms[0]][0], shape, generator=generator).float()
-        if place == {"RNN": 1, "LSTM": 1, "LSTMUnit": 2}.get(layer.type, -1):
-            return (torch.rand(shape, generator=generator) > 0.2).float()
-    return torch.randn(shape, generator=generator)
+    rng = np.random.default_rng(seed)
+    inputs = {}
+    for blob in net.fed:
+        numbers = numbers_for(net, blob, rng)
+        inputs[blob] = rng.standard_normal(net.fed_shapes[blob], np.float32) if numbers is None else numbers
+    return {blob: torch.from_numpy(np.asarray(values)) for blob, values in inputs.items()}
 
 
 def put_blobs(net: Net, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:

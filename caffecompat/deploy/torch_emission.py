@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.deploy.emitters import Emitters
 from caffecompat.layers import layer_class
 from caffecompat.layers.fixed import quantised_blobs
 from caffecompat.net.build import NetLayer
@@ -85,25 +86,8 @@ class Emitted:
 
 
 Emitter = Callable[[Case], Emitted]
-_emitters: dict[str, Emitter] = {}
-
-
-def emits(*types: str) -> Callable[[Emitter], Emitter]:
-    """Decorator: the function writes layers of these types."""
-
-    def register(emitter: Emitter) -> Emitter:
-        for name in types:
-            if name in _emitters:
-                raise ValueError(f"layer type {name!r} has an emitter already")
-            _emitters[name] = emitter
-        return emitter
-
-    return register
-
-
-def emitter_of(layer_type: str) -> Emitter | None:
-    """What writes a layer type; None where nothing does."""
-    return _emitters.get(layer_type)
+_emitters: Emitters[Emitter] = Emitters()
+emits, emitter_of = _emitters.emits, _emitters.of
 
 
 def emit(layer: NetLayer, blobs: list[np.ndarray], bottoms: list[Shape], tops: list[Shape]) -> Emitted:

@@ -13,6 +13,7 @@ import numpy as np
 from caffecompat.data.annotated_recipes import DetectionSet, coco_set, is_voc_folder, listed_set, voc_set
 from caffecompat.data.inspection import datum_shape
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_bytes
 from caffecompat.formats.annotated_datum import decode_annotated_datum, is_annotated_datum
 from caffecompat.formats.annotations import read_coco
 from caffecompat.formats.database import open_database
@@ -133,7 +134,7 @@ class _Listed(LabelledPictures):
     def _size(self, index: int) -> tuple[int, int]:
         """(height, width) from the picture's first bytes, where its kind has it there."""
         path = self._path(index)
-        shape = picture_header(_read(path))[1]
+        shape = picture_header(read_bytes(path, DetectionSetError))[1]
         if shape is None:
             shape = (0, *_decode(path, True).shape[:2])
         return shape[1], shape[2]
@@ -187,16 +188,8 @@ class _Database(LabelledPictures):
         return LabelledPicture(name, (height, width), made.objects[:, :7], pixels)
 
 
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise DetectionSetError(f"cannot read {path}: {error.strerror}") from None
-
-
 def _decode(path: str, color: bool) -> np.ndarray:
-    file = _read(path)
+    file = read_bytes(path, DetectionSetError)
     picture = decode_picture(file, color)
     if picture is None or is_cut_off(file):
         raise DetectionSetError(f"{path} is not a picture, or cut off ({len(file)} bytes)")

@@ -16,6 +16,7 @@ from caffecompat.evaluate.confusion import ConfusionMatrix, LabelValueError
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.evaluate.scored_net import own_records
 from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
+from caffecompat.files import read_bytes
 from caffecompat.formats.database import DatabaseError, open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.image_list import read_pair_list
@@ -87,12 +88,12 @@ class ListPairs(Pairs):
 
     def load(self, index: int, color: bool) -> tuple[np.ndarray, np.ndarray]:
         image, label, _ = self._pairs[index]
-        file = _read(image)
+        file = read_bytes(image, EvaluationError)
         picture = decode_picture(file, color)
         if picture is None or is_cut_off(file):
             raise EvaluationError(f"{image} is not a picture, or cut off ({len(file)} bytes)")
         try:
-            return picture, decode_labels(_read(label))[:, :, 0]
+            return picture, decode_labels(read_bytes(label, EvaluationError))[:, :, 0]
         except LabelError as error:
             raise EvaluationError(f"{label}: {error}") from None
 
@@ -233,14 +234,6 @@ def _label_record(datum: Datum) -> np.ndarray:
     if len(values) != 1 or values.dtype != np.uint8:
         raise DatumError(f"the label record is {values.dtype} of shape {values.shape}; expected one channel of bytes")
     return values[0]
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise EvaluationError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _beside(path: str, list_path: str) -> str:

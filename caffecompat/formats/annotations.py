@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 from caffecompat.formats.annotated_datum import no_objects
 
 __all__ = [
@@ -112,12 +113,7 @@ def _text(box: _Box) -> str:
 
 
 def _read_text(name: str) -> str:
-    try:
-        with open(name, encoding="utf-8-sig") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise AnnotationError(f"cannot read the annotations {name}: {reason}") from None
+    return read_text(name, "the annotations", AnnotationError)
 
 
 def _read_xml(name: str) -> tuple[tuple[int, int] | None, list[_Box]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.label_map import LabelMap, read_label_map
 from caffecompat.paths import find_file
@@ -249,9 +250,5 @@ def _read_text(path: str, form: str | None) -> list[Detection]:
 
 
 def _lines(path: str, what: str) -> list[tuple[int, str]]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return [(number, line.strip()) for number, line in enumerate(file, 1) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise DetectionFileError(f"cannot read {what} {path}: {reason}") from None
+    lines = read_text(path, what, DetectionFileError).split("\n")
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 from caffecompat.schema import parse_text, pb
 
 __all__ = ["LabelMap", "LabelMapError", "parse_label_map", "read_class_numbers", "read_label_map"]
@@ -89,12 +90,7 @@ def read_class_numbers(path: str | os.PathLike[str], *, unique: bool = False) ->
 
 
 def _text(path: str | os.PathLike[str]) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise LabelMapError(f"cannot read the label map {os.fspath(path)}: {reason}") from None
+    return read_text(path, "the label map", LabelMapError)
 
 
 def _items(text: str, name: str) -> Sequence[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from caffecompat.data.contact_sheet import class_colors
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 from caffecompat.formats.picture import decode_picture
 
 __all__ = ["PALETTES", "Palette", "load_palette", "read_names"]
@@ -87,14 +88,8 @@ def read_names(path: str) -> tuple[str, ...]:
     """
     if path in PALETTES:
         return PALETTES[path]().names
-    try:
-        with open(path, encoding="utf-8") as file:
-            return tuple(line.strip() for line in file if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise CaffeCompatError(
-            f"cannot read the class names {path}: {reason} (or one of {', '.join(PALETTES)})"
-        ) from None
+    text = read_text(path, "the class names", more=f" (or one of {', '.join(PALETTES)})")
+    return tuple(line.strip() for line in text.split("\n") if line.strip())
 
 
 def _from_file(path: str) -> Palette:

@@ -28,7 +28,7 @@ def emitting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets layer types be written in another way."""
 
     def use(**emitters: Emit) -> None:
-        monkeypatch.setattr(onnx_emission, "_emitters", dict(onnx_emission._emitters) | emitters)
+        monkeypatch.setattr(onnx_emission._emitters, "by_type", onnx_emission._emitters.by_type | emitters)
 
     return use
 
