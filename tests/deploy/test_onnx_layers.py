@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-import torch
 
 from caffecompat.deploy.onnx_emission import emitter_of
 from caffecompat.deploy.onnx_export import ExportOptions, export_net
 from caffecompat.deploy.onnx_file import write_model
 from caffecompat.deploy.onnx_verify import verify
-from caffecompat.net import Net
-from caffecompat.schema import NetDocument, parse_text, pb
-from tests.layers.test_golden_layers import CASES, DIALECTS, FOLDERS
+from tests.deploy.recorded import recorded_net, recorded_types
+from tests.layers.test_golden_layers import CASES, FOLDERS
 
 # Types that have no meaning at inference, or none that a file can hold.
 NOT_EXPORTED = {
@@ -29,22 +26,8 @@ NOT_EXPORTED = {
 }
 
 
-def _document(path: Path) -> tuple[NetDocument, dict[str, np.ndarray]]:
-    with np.load(path, allow_pickle=False) as file:
-        record = {name: file[name] for name in file.files}
-    document = NetDocument.from_message(parse_text(str(record["prototxt"]), pb.NetParameter()))
-    document.dialect = DIALECTS[FOLDERS[path]]
-    return document, record
-
-
-def _types(path: Path) -> set[str]:
-    with np.load(path, allow_pickle=False) as file:
-        message = parse_text(str(file["prototxt"]), pb.NetParameter())
-    return {layer.type for layer in message.layer} - {"Input", "Silence"}
-
-
 def _exportable(path: Path) -> bool:
-    return all(emitter_of(kind) or kind in ("PriorBox",) for kind in _types(path))
+    return all(emitter_of(kind) or kind in ("PriorBox",) for kind in recorded_types(path))
 
 
 EXPORTED = [path for path in CASES if _exportable(path)]
@@ -54,7 +37,7 @@ def test_only_training_is_left_out() -> None:
     """Each recorded type without an emitter feeds data, is a loss, or is named above."""
     from caffecompat.layers import layer_class
 
-    left = {kind for path in CASES for kind in _types(path) if not emitter_of(kind)}
+    left = {kind for path in CASES for kind in recorded_types(path) if not emitter_of(kind)}
     classes = {kind: layer_class(kind) for kind in left}
     assert {kind for kind, cls in classes.items() if cls and not cls.is_loss} <= NOT_EXPORTED | {"PriorBox"}
 
@@ -71,7 +54,7 @@ def test_a_case_of_each_type_at_newer_opsets(
 ) -> None:
     if opset > onnx.defs.onnx_opset_version():
         pytest.skip(f"the installed onnx knows opset {onnx.defs.onnx_opset_version()}")
-    cases = {tuple(sorted(_types(path))): path for path in reversed(EXPORTED)}
+    cases = {tuple(sorted(recorded_types(path))): path for path in reversed(EXPORTED)}
     for path in cases.values():
         _check(path, tmp_path / "layer.onnx", ExportOptions(opset=opset))
     record_property("measured", f"a case of each of {len(cases)} layer types through ONNX, opset {opset}")
@@ -79,16 +62,7 @@ def test_a_case_of_each_type_at_newer_opsets(
 
 def _check(path: Path, file: Path, options: ExportOptions) -> None:
     """Export a recorded case and compare on its recorded inputs."""
-    document, record = _document(path)
-    net = Net(document, pb.TEST, log=False)
-    for name, values in record.items():
-        kind, _, rest = name.partition("/")
-        if kind == "param":
-            owner, index = rest.rsplit("/", 1)
-            layer = next(layer for layer in net.layers if layer.name == owner)
-            layer.slots[int(index)].tensor().copy_(torch.from_numpy(values))
-            layer.module.weights_loaded()
-    inputs = {name[3:]: values.astype(np.float32) for name, values in record.items() if name.startswith("in/")}
+    document, net, inputs = recorded_net(path)
     export = export_net(net, options, document)
     with file.open("wb") as out:
         write_model(out, export.model, export.weights)

@@ -6,7 +6,6 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,9 +13,7 @@ from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs
 from caffecompat.deploy.torch_emission import emitter_of
 from caffecompat.deploy.torch_source import TorchSource, make_source
 from caffecompat.layers import layer_class, layer_types
-from caffecompat.net import Net
-from caffecompat.schema import pb
-from tests.deploy.test_onnx_layers import _document, _types
+from tests.deploy.recorded import recorded_net, recorded_types
 from tests.layers.test_golden_layers import CASES, FOLDERS
 
 # Types that are no losses and yet mean nothing at inference: they score, or store.
@@ -29,7 +26,7 @@ NOT_EXPORTED = {
     "SegmentPixelIOU",
     "SegmentationAccuracy",
 }
-EXPORTED = [path for path in CASES if all(emitter_of(kind) for kind in _types(path))]
+EXPORTED = [path for path in CASES if all(emitter_of(kind) for kind in recorded_types(path))]
 
 
 def test_only_training_is_left_out() -> None:
@@ -55,16 +52,8 @@ def _run(source: TorchSource, inputs: dict[str, torch.Tensor], memory_format: to
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: f"{FOLDERS[path]}/{path.stem}")
 def test_recorded_layer(path: Path, record_property: Callable[[str, object], None]) -> None:
     record_property("case of", f"recorded layers through torch source, {FOLDERS[path]}")
-    document, record = _document(path)
-    net = Net(document, pb.TEST, log=False)
-    for name, values in record.items():
-        kind, _, rest = name.partition("/")
-        if kind == "param":
-            owner, index = rest.rsplit("/", 1)
-            layer = next(layer for layer in net.layers if layer.name == owner)
-            layer.slots[int(index)].tensor().copy_(torch.from_numpy(values))
-            layer.module.weights_loaded()
-    inputs = {name[3:]: torch.from_numpy(v.astype(np.float32)) for name, v in record.items() if name.startswith("in/")}
+    _, net, given = recorded_net(path)
+    inputs = {blob: torch.from_numpy(values) for blob, values in given.items()}
     theirs = _run(make_source(net), inputs, net.memory_format)
     torch.manual_seed(1)
     with torch.no_grad():

@@ -13,11 +13,10 @@ from caffecompat.errors import notes
 from caffecompat.layers import Context, Layer, LayerError, layer_class
 from caffecompat.layers.python_layer import PythonLayerBase
 from caffecompat.schema import parse_text, pb
+from tests.layers.python_loss import EUCLIDEAN, IMPORTS
 
-CODE = '''
+TIMES = '''
 import json
-import caffe
-import numpy as np
 
 class Times(caffe.Layer):
     """Multiplies by the number in param_str, and counts what it is asked."""
@@ -33,27 +32,8 @@ class Times(caffe.Layer):
     def backward(self, top, propagate_down, bottom):
         self.calls.append(list(propagate_down))
         bottom[0].diff[...] = self.factor * top[0].diff
-
-class Euclidean(caffe.Layer):
-    """As BVLC's example of a loss in Python: the gradient is kept from the forward pass."""
-    def setup(self, bottom, top):
-        if len(bottom) != 2:
-            raise Exception("Need two inputs to compute distance.")
-    def reshape(self, bottom, top):
-        if bottom[0].count != bottom[1].count:
-            raise Exception("Inputs must have the same dimension.")
-        self.diff = np.zeros_like(bottom[0].data, dtype=np.float32)
-        top[0].reshape(1)
-    def forward(self, bottom, top):
-        self.diff[...] = bottom[0].data - bottom[1].data
-        top[0].data[...] = np.sum(self.diff**2) / bottom[0].num / 2.
-    def backward(self, top, propagate_down, bottom):
-        for i in range(2):
-            if not propagate_down[i]:
-                continue
-            sign = 1 if i == 0 else -1
-            bottom[i].diff[...] = sign * self.diff / bottom[i].num
-
+'''
+MORE = '''
 class Weighted(caffe.Layer):
     """A learned factor for each column."""
     def setup(self, bottom, top):
@@ -136,6 +116,7 @@ class NotALayer:
 
 number = 5
 '''
+CODE = IMPORTS + TIMES + EUCLIDEAN + MORE
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from caffecompat.data import DataError, Source
 from caffecompat.data.stand_in import StandIn, stand_in
 from caffecompat.net import Net, NetError
 from caffecompat.schema import NetDocument, open_net, pb, read_solver
+from tests.layers.python_loss import EUCLIDEAN, IMPORTS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 FOLDERS = ("bvlc", "bvlc-legacy", "bvlc-pr2033-lrcn", "bvlc-testnets", "lenet-v2", "mtcnn", "squeezenet")
@@ -45,15 +46,7 @@ NO_NETS = {
 State = tuple[int, tuple[str, ...]]
 
 # BVLC's example of a loss in Python; the module that the prototxt names is not among the files.
-PYLOSS = """
-import caffe
-
-class EuclideanLossLayer(caffe.Layer):
-    def reshape(self, bottom, top):
-        top[0].reshape(1)
-    def forward(self, bottom, top):
-        top[0].data[...] = ((bottom[0].data - bottom[1].data) ** 2).sum() / bottom[0].num / 2
-"""
+PYLOSS = IMPORTS + EUCLIDEAN.replace("class Euclidean(", "class EuclideanLossLayer(")
 
 
 def _is_solver(path: Path) -> bool:

@@ -10,12 +10,9 @@ import numpy as np
 import pytest
 
 import caffecompat.pycaffe as caffe
+from tests.layers.python_loss import EUCLIDEAN, IMPORTS
 
-MODULE = '''
-import caffe
-import numpy as np
-
-
+LAYERS = '''
 class TimesTen(caffe.Layer):
     def setup(self, bottom, top):
         pass
@@ -93,37 +90,12 @@ class Rows(caffe.Layer):
 
     def backward(self, top, propagate_down, bottom):
         pass
-
-
-class Distance(caffe.Layer):
-    """Half the mean squared distance, as the loss of the pycaffe example."""
-
-    def setup(self, bottom, top):
-        if len(bottom) != 2:
-            raise Exception("Need two inputs to compute distance.")
-
-    def reshape(self, bottom, top):
-        if bottom[0].count != bottom[1].count:
-            raise Exception("Inputs must have the same dimension.")
-        self.diff = np.zeros_like(bottom[0].data, dtype=np.float32)
-        top[0].reshape(1)
-
-    def forward(self, bottom, top):
-        self.diff[...] = bottom[0].data - bottom[1].data
-        top[0].data[...] = np.sum(self.diff**2) / bottom[0].num / 2.0
-
-    def backward(self, top, propagate_down, bottom):
-        for i in range(2):
-            if not propagate_down[i]:
-                continue
-            sign = 1 if i == 0 else -1
-            bottom[i].diff[...] = sign * self.diff / bottom[i].num
 '''
 
 
 @pytest.fixture(autouse=True)
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "user_layers.py").write_text(MODULE)
+    (tmp_path / "user_layers.py").write_text(IMPORTS + LAYERS + EUCLIDEAN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield
@@ -217,7 +189,7 @@ def test_loss_layer_trains() -> None:
         + 'weight_filler { type: "xavier" } } }\n'
         + 'layer { name: "ipy" type: "InnerProduct" bottom: "y" top: "ipy" inner_product_param { num_output: 5\n'
         + 'weight_filler { type: "xavier" } } }\n'
-        + python("loss", "Distance", "ipx ipy", "loss", more="loss_weight: 1")
+        + python("loss", "Euclidean", "ipx ipy", "loss", more="loss_weight: 1")
         + 'layer { name: "s" type: "Silence" bottom: "data" bottom: "label" }'
     )
     Path("net.prototxt").write_text(text)

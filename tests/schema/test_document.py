@@ -8,7 +8,6 @@ import sys
 import pytest
 
 import caffecompat
-from caffecompat import glog
 from caffecompat.schema import (
     NetDocument,
     PrototxtError,
@@ -22,13 +21,7 @@ from caffecompat.schema import (
     write_text,
 )
 
-
-@pytest.fixture(autouse=True)
-def log():
-    lines: list[str] = []
-    glog.set_sink(lines.append)
-    yield lines
-    glog.set_sink(None)
+pytestmark = pytest.mark.usefixtures("log")
 
 
 def refusal(read, path) -> str:

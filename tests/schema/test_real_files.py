@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
-from caffecompat import glog
 from caffecompat.schema import open_net, parse_text, pb, read_message, write_text
 
 # Of 2014, in no Caffe any more: the only unknown fields of all these files.
 _UNKNOWN = {"stepearly", "norm_region"}
-
-
-@pytest.fixture
-def log():
-    lines: list[str] = []
-    glog.set_sink(lines.append)
-    yield lines
-    glog.set_sink(None)
 
 
 def _kinds(shared):

@@ -7,19 +7,10 @@ import time
 
 import pytest
 
-from caffecompat import glog
 from caffecompat.schema import PrototxtError, parse_text, pb, write_text
 from caffecompat.schema.kept import kept_texts
 from caffecompat.schema.problems import Text
 from caffecompat.schema.text_reader import read_text
-
-
-@pytest.fixture
-def log():
-    lines: list[str] = []
-    glog.set_sink(lines.append)
-    yield lines
-    glog.set_sink(None)
 
 
 def layer(text: str):

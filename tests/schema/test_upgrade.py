@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from caffecompat import glog
 from caffecompat.schema import (
     NetDocument,
     PrototxtError,
@@ -16,13 +15,7 @@ from caffecompat.schema import (
     read_solver,
 )
 
-
-@pytest.fixture(autouse=True)
-def log():
-    lines: list[str] = []
-    glog.set_sink(lines.append)
-    yield lines
-    glog.set_sink(None)
+pytestmark = pytest.mark.usefixtures("log")
 
 
 def upgraded(text: str):

@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from caffecompat import glog
+
 NET = """
 name: "small"
 layer { name: "data" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "data.txt" batch_size: 4 } }
@@ -33,3 +35,12 @@ def workdir(tmp_path, monkeypatch):
     (tmp_path / "solver.prototxt").write_text(SOLVER)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def log():
+    """What is logged during the test, without the lines' heads."""
+    lines: list[str] = []
+    glog.set_sink(lambda line: lines.append(line.split("] ", 1)[1]))
+    yield lines
+    glog.set_sink(None)

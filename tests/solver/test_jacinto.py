@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat import glog
 from caffecompat.schema import pb
 from caffecompat.solver import Solver, jacinto
 from caffecompat.solver.lr_policy import RateState, learning_rate
@@ -23,14 +22,6 @@ SPARSE = sorted(path.parent.name for path in (GOLDEN / "train_jacinto").glob("*/
 def _statistics(key: str) -> bool:
     """Running statistics: Jacinto's CPU build copies them twice and stores the variance with eps added."""
     return re.search(r"/bn\w+/[012]$", key) is not None
-
-
-@pytest.fixture
-def log():
-    lines: list[str] = []
-    glog.set_sink(lambda line: lines.append(line.split("] ", 1)[1]))
-    yield lines
-    glog.set_sink(None)
 
 
 @pytest.mark.parametrize("name", SPARSE)

@@ -9,19 +9,10 @@ import signal
 import numpy as np
 import pytest
 
-from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import open_caffemodel
 from caffecompat.solver import Solver
 from caffecompat.solver.snapshot import newest_solverstate
-
-
-@pytest.fixture
-def log():
-    lines: list[str] = []
-    glog.set_sink(lambda line: lines.append(line.split("] ", 1)[1]))
-    yield lines
-    glog.set_sink(None)
 
 
 def test_training_logs_caffes_lines_in_order(workdir, log):

@@ -21,6 +21,7 @@ from caffecompat.formats.mean import write_mean
 from caffecompat.pycaffe import layers as L
 from caffecompat.pycaffe import params as P
 from caffecompat.solver import Solver
+from tests.layers.python_loss import EUCLIDEAN, IMPORTS
 
 Records = Sequence[tuple[np.ndarray, int]]
 
@@ -307,26 +308,4 @@ def test_linear_regression_with_a_python_loss(root: Path, monkeypatch: pytest.Mo
     assert resumed.iter == 60
 
 
-PYLOSS = """
-import caffe
-import numpy as np
-
-
-class EuclideanLossLayer(caffe.Layer):
-    def setup(self, bottom, top):
-        if len(bottom) != 2:
-            raise Exception("two inputs are compared")
-
-    def reshape(self, bottom, top):
-        self.diff = np.zeros_like(bottom[0].data, dtype=np.float32)
-        top[0].reshape(1)
-
-    def forward(self, bottom, top):
-        self.diff[...] = bottom[0].data - bottom[1].data
-        top[0].data[...] = np.sum(self.diff**2) / bottom[0].num / 2.0
-
-    def backward(self, top, propagate_down, bottom):
-        for i, sign in enumerate((1, -1)):
-            if propagate_down[i]:
-                bottom[i].diff[...] = sign * self.diff / bottom[i].num
-"""
+PYLOSS = IMPORTS + EUCLIDEAN.replace("class Euclidean(", "class EuclideanLossLayer(")
