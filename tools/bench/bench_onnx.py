@@ -48,6 +48,8 @@ def session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     """onnxruntime's, with as many threads as torch has."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Its threads would wait for work by spinning, on the cores that the other variants compute on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
