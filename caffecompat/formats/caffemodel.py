@@ -5,8 +5,8 @@ any fork and any size opens in milliseconds: LayerParameter numbers that forks u
 passed over, and protobuf's limit of 2 GiB does not apply.
 
 Field numbers (BVLC caffe.proto): NetParameter 1 name, 2 layers (V1 and V0), 100 layer;
-LayerParameter 1 name, 2 type, 3 bottom, 4 top, 7 blobs; V1LayerParameter 1 layer (V0), 2 bottom, 3 top, 4 name,
-5 type (enum), 6 blobs;
+LayerParameter 1 name, 2 type, 3 bottom, 4 top, 7 blobs, in ENet's and SegNet's fork 45 bn_param;
+V1LayerParameter 1 layer (V0), 2 bottom, 3 top, 4 name, 5 type (enum), 6 blobs;
 V0LayerParameter 1 name, 2 type, 50 blobs.
 """
 
@@ -42,6 +42,7 @@ _NET_FIELDS = {*range(1, 9), _V2_LAYER, 200, 201}  # 200 and 201: Jacinto's quan
 # By generation: field numbers of name, type and blobs, and the wire type of the type.
 _DATA_BLOBS = {"V2": (3, 4), "V1": (2, 3), "V0": (0, 0)}  # field numbers of bottom and top
 _LAYOUT = {"V2": (1, 2, 7, BYTES), "V1": (4, 5, 6, VARINT), "V0": (1, 2, 50, BYTES)}
+_BN_PARAM, _BN_MODE = 45, 3  # of a V2 layer, and in it: 0 LEARN, 1 INFERENCE
 
 
 def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
@@ -112,6 +113,7 @@ class _NetReader:
         bottom_number, top_number = _DATA_BLOBS[generation]
         bottoms: list[str] = []
         tops: list[str] = []
+        bn_param = (0, 0)
         self.inside = f"layer {len(self.net.layers)}"
         while at < end:
             number, wire, value, stop = read_field(data, at, end)
@@ -134,9 +136,24 @@ class _NetReader:
                 self.inside = layer
             elif number in (bottom_number, top_number) and wire == BYTES:
                 (bottoms if number == bottom_number else tops).append(self._text(value, stop))
+            elif number == _BN_PARAM and wire == BYTES and generation == "V2":
+                bn_param = value, stop
             at = stop
         self.generations[generation] = None
-        self.net.layers.append(LayerWeights(name, kind, list(blobs), bottoms, tops))
+        mode = self._bn_mode(*bn_param) if kind == "BN" and len(blobs) == 2 else ""
+        self.net.layers.append(LayerWeights(name, kind, list(blobs), bottoms, tops, mode))
+
+    def _bn_mode(self, at: int, end: int) -> str:
+        """The mode in a bn_param; "" where it is not what ENet's fork writes."""
+        mode = 0
+        while at < end:
+            try:
+                number, wire, value, at = read_field(self.file.data, at, end)
+            except WireError:
+                return ""
+            if number == _BN_MODE:
+                mode = value if wire == VARINT else -1
+        return {0: "LEARN", 1: "INFERENCE"}.get(mode, "")
 
     def _type(self, generation: str, value: int, stop: int) -> str:
         if generation == "V2":

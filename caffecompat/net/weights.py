@@ -11,6 +11,7 @@ import torch
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import LayerWeights, WeightFile, open_weights
+from caffecompat.net.bn_modes import mode_doubts
 from caffecompat.net.build import NetLayer
 from caffecompat.net.norm_pairs import Pairs, match_pairs
 from caffecompat.net.params import BlobSlot
@@ -19,6 +20,7 @@ __all__ = ["LoadReport", "WeightsMismatch", "copy_weights"]
 
 _Plan = list[tuple[BlobSlot, np.ndarray]]
 
+_WARNED = "doubtful"
 _SAID_BY_CAFFE = "only in the weight file, ignored: "  # its log has a line for each such layer
 
 
@@ -50,6 +52,7 @@ class LoadReport:
         skipped: mismatches that were left out by `skip_mismatched`, one text each.
         converted: batch normalizations that the file has in the form of another fork, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
+        doubts: layers that fit and yet mean something else in the file, one text a kind; each was a warning, too.
         writer: letter of the fork that the (last) file's blob format gives away, if any.
     """
 
@@ -59,6 +62,7 @@ class LoadReport:
     skipped: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     writer: str | None = None
 
     def lines(self) -> list[str]:
@@ -74,6 +78,7 @@ class LoadReport:
             ("skipped", self.skipped),
             ("converted", self.converted),
             ("reshaped", self.reshaped),
+            (_WARNED, self.doubts),
         ):
             said += [f"{what}: {text}" for text in texts]
         return said
@@ -103,6 +108,10 @@ def copy_weights(
         if mismatches and not skip_mismatched:
             raise WeightsMismatch(path, mismatches)
         report.skipped += mismatches
+        doubts = mode_doubts((stored, by_name[stored.name]) for stored in file.layers if stored.name in plan)
+        for text in doubts:
+            glog.warning(f"{path}: {text}")
+        report.doubts += doubts
         for name, blobs in plan.items():
             for slot, array in blobs:
                 _copy(slot, array)
@@ -114,7 +123,7 @@ def copy_weights(
     report.kept = [name for name, layer in by_name.items() if name not in touched and layer.slots]
     if log:
         for line in report.lines()[1:]:
-            if not line.startswith(_SAID_BY_CAFFE):
+            if not line.startswith((_SAID_BY_CAFFE, f"{_WARNED}: ")):
                 glog.info(line)
     return report
 

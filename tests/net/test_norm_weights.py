@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat.formats import open_caffemodel
 from caffecompat.net import Net, WeightsMismatch
 from caffecompat.schema import pb
 from tests.net.nets import conv, make_net
@@ -140,12 +142,14 @@ def test_hdf5_that_does_not_tell_the_scale_is_an_error(tmp_path: Path) -> None:
         net_of("xilinx").load_weights(tmp_path / "w.caffemodel.h5")
 
 
-def _enet(mode: str) -> Net:
-    return make_net(
-        "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 4 dim: 3 dim: 3 } } }"
-        + conv("c", "x")
-        + f"layer {{ name: 'bn' type: 'BN' bottom: 'c' top: 'bn' bn_param {{ bn_mode: {mode} }} }}"
-    )
+def _enet(mode: str, names: Sequence[str] = ("bn",), tops: str = "") -> Net:
+    text = "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 4 dim: 3 dim: 3 } } }"
+    text += conv("c", "x")
+    mode = f"bn_mode: {mode}" if mode else "scale_filler {}"
+    for name in names:
+        more = tops.replace("*", name)
+        text += f"layer {{ name: '{name}' type: 'BN' bottom: 'c' top: '{name}' {more} bn_param {{ {mode} }} }}"
+    return make_net(text)
 
 
 @pytest.mark.parametrize("source", FUSED)
@@ -182,3 +186,44 @@ def test_training_goes_on_from_converted_statistics(tmp_path: Path) -> None:
     loaded = net.blobs_by_layer()["bn"][2].copy()
     net.forward({"x": torch.randn(2, 4, 3, 3)})
     assert np.abs(net.blobs_by_layer()["bn"][2] - loaded).max() < 0.01  # a thousandth of the way, not anew
+
+
+SCRIPTS_TOPS = "top: '*-mean' top: '*-var'"
+
+
+@pytest.mark.parametrize(
+    ("stored", "tops", "mode", "doubt"),
+    [
+        ("LEARN", "", "LEARN", ""),
+        ("INFERENCE", "", "INFERENCE", ""),
+        ("", "", "LEARN", ""),
+        ("LEARN", SCRIPTS_TOPS, "INFERENCE", ""),  # as compute_bn_statistics.py saves what it has folded
+        ("LEARN", "", "INFERENCE", "normalise by the batch"),
+        ("", "", "INFERENCE", "normalise by the batch"),
+        ("LEARN", "top: 'mean' top: '*-var'", "INFERENCE", "normalise by the batch"),
+        ("INFERENCE", "", "LEARN", "folded in the file"),
+        ("LEARN", SCRIPTS_TOPS, "", "folded in the file"),
+    ],
+)
+def test_enets_modes_that_contradict_the_file_are_told(
+    stored: str, tops: str, mode: str, doubt: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "w.caffemodel"
+    names = ("bn_1", "bn_2") if not tops or "*-mean" in tops else ("bn_1",)
+    _enet(stored, names, tops).save(path)
+    capsys.readouterr()
+    report = _enet(mode, names).load_weights(path)
+    assert report.loaded == ["c", *names]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W")]
+    assert len(warnings) == len(report.doubts) == bool(doubt)
+    for line in warnings + [line for line in report.lines() if line.startswith("doubtful")] if doubt else ():
+        assert doubt in line and line.endswith(": " + ", ".join(names))
+
+
+def test_other_batch_normalizations_have_no_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source in FUSED:
+        randomise(net_of(source)).save(tmp_path / f"{source}.caffemodel")
+        assert {layer.bn_mode for layer in open_caffemodel(tmp_path / f"{source}.caffemodel").layers} == {""}
+        assert not _enet("LEARN").load_weights(tmp_path / f"{source}.caffemodel").doubts
+    _enet("INFERENCE").save(tmp_path / "w.caffemodel.h5")  # HDF5 does not tell
+    assert not _enet("LEARN").load_weights(tmp_path / "w.caffemodel.h5").doubts
