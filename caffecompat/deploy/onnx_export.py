@@ -13,7 +13,8 @@ import torch
 
 from caffecompat.deploy.onnx_emission import Cannot, Emission, Note, emitter_of, to_array
 from caffecompat.deploy.onnx_file import complete
-from caffecompat.deploy.onnx_graph import IR_VERSION, OPSETS, GraphBuilder, OnnxError, need_onnx
+from caffecompat.deploy.onnx_graph import OPSETS, GraphBuilder, OnnxError, need_onnx
+from caffecompat.deploy.onnx_message import add_metadata, assemble_model, great_weights
 from caffecompat.deploy.onnx_parts import activate_parts
 from caffecompat.deploy.onnx_pictures import is_picture
 from caffecompat.deploy.target_table import TargetTable, load_table
@@ -28,7 +29,6 @@ __all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net", "v
 for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "shapes", "windows"):
     import_module(f"caffecompat.deploy.onnx_emitters_{_family}")
 
-_GREAT = 4096  # initialisers above this many values stay out of the model until it is written
 SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}
 
 
@@ -217,7 +217,7 @@ class _Exporter:
             {name: self.net.fed_shapes[blob] for blob, name in inputs.items()},
             {output.name: self.shapes[output.name] for output in self.outputs},
         )
-        self._describe(model)
+        add_metadata(model, self._metadata())
         values = {name: self.builder.final_name(name) for name in names.values()}
         return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
 
@@ -305,56 +305,20 @@ class _Exporter:
         self.shapes[name] = shape
 
     def assemble(self, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> Any:
-        """The ModelProto, with the shapes of all values in it and without `weights`.
+        """The ModelProto without `weights`, from the shapes of its inputs and outputs.
 
         Raises:
             OnnxError: the checker refuses it.
         """
-        onnx = self.builder.onnx
         dtypes = {output.name: output.dtype for output in self.outputs}
-
-        def info(name: str, shape: Sequence[Any]) -> Any:
-            kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtypes.get(name, np.float32)))
-            return onnx.helper.make_tensor_value_info(name, kind, list(shape))
-
-        graph = onnx.helper.make_graph(
-            self.builder.nodes,
-            self.net.name or "net",
-            [info(name, shape) for name, shape in inputs.items()],
-            [info(name, shape) for name, shape in outputs.items()],
-        )
-        opsets = [onnx.helper.make_opsetid("", self.options.opset)]
-        ir_version = max(IR_VERSION, onnx.helper.find_min_ir_version_for(opsets))
-        model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat")
-        weights = self.weights()
-        for name, values in self.builder.constants.items():
-            if name not in weights:
-                model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-        model.graph.value_info.extend(self._infer(model))
-        return model
+        return assemble_model(self.builder, self.net.name or "net", self.options.opset, inputs, outputs, dtypes)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The great initialisers, which would be copied again and again as parts of a message."""
-        return {name: values for name, values in self.builder.constants.items() if values.size > _GREAT}
+        """The great initialisers."""
+        return great_weights(self.builder)
 
-    def _infer(self, model: Any) -> list[Any]:
-        """Check the model and infer all shapes, on a copy whose great weights are inputs."""
-        onnx = self.builder.onnx
-        slim = type(model)()
-        slim.CopyFrom(model)
-        for name, values in self.weights().items():
-            kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
-            slim.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
-        try:
-            onnx.checker.check_model(slim, full_check=True)
-            return list(onnx.shape_inference.infer_shapes(slim, True, True, True).graph.value_info)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
-            raise OnnxError(
-                f"the model does not pass onnx's checker, which is a mistake of ours: {problem}"
-            ) from problem
-
-    def _describe(self, model: Any) -> None:
-        """Metadata: what an application must do to pictures, and what the classes are called."""
+    def _metadata(self) -> dict[str, str]:
+        """What an application must do to pictures, and what the classes are called."""
         p, options = self.options.preprocess, self.options
         told: dict[str, str] = {"net": self.net.name}
         if p is not None and not options.bake:
@@ -368,10 +332,7 @@ class _Exporter:
             told["class_names"] = json.dumps(list(options.class_names), ensure_ascii=False)
         if options.target:
             told["target"] = options.target
-        for key, value in told.items():
-            if value:
-                entry = model.metadata_props.add()
-                entry.key, entry.value = key, value
+        return told
 
 
 def _text(values: Sequence[float]) -> str:

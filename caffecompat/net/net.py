@@ -24,9 +24,10 @@ from caffecompat.net.module import make_module
 from caffecompat.net.params import LearnableParam, collect_params
 from caffecompat.net.precision import apply_precision
 from caffecompat.net.problems import NetError, Problem
+from caffecompat.net.sharing import share_weights
 from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
-from caffecompat.net.stored import diffs_by_layer, owned_blobs
+from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
 from caffecompat.net.weights import LoadReport, copy_weights
 from caffecompat.schema import NetDocument, open_net, pb, write_text
 
@@ -234,11 +235,7 @@ class Net:
 
     def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
         """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""
-        return {
-            layer.name: [np.asarray(slot.tensor().cpu().numpy(), order="C") for slot in layer.slots]
-            for layer in self.layers
-            if layer.slots
-        }
+        return blobs_by_layer(self.layers)
 
     def save(
         self,
@@ -258,16 +255,11 @@ class Net:
         Raises:
             CaffeCompatError: the file cannot be written; an old one stays whole.
         """
-        blobs = self.blobs_by_layer()
         stored_diffs = diffs_by_layer(self.layers, self.params, diffs) if diffs is not None else None
         if hdf5 or os.fspath(path).endswith(".h5"):
-            from caffecompat.formats.hdf5_weights import save_hdf5_weights
-
-            names = [step.name for step in self.steps]
-            owned_diffs = owned_blobs(self.layers, names, stored_diffs) if stored_diffs is not None else None
-            save_hdf5_weights(path, owned_blobs(self.layers, names, blobs), owned_diffs)
+            save_hdf5(path, self.layers, [step.name for step in self.steps], stored_diffs)
         else:
-            save_caffemodel(path, self.message_with_splits(), blobs, stored_diffs, raw=raw)
+            save_caffemodel(path, self.message_with_splits(), self.blobs_by_layer(), stored_diffs, raw=raw)
 
     def share_from(self, other: Net) -> None:
         """Use the parameters of `other` in layers of the same name (BVLC ``ShareTrainedLayersWith``).
@@ -275,25 +267,7 @@ class Net:
         Raises:
             NetError: counts or shapes differ; every difference at once.
         """
-        mine: dict[str, NetLayer] = {}
-        for layer in self.layers:
-            mine.setdefault(layer.name, layer)
-        problems = []
-        for theirs in other.layers:
-            own = mine.get(theirs.name)
-            if own is None:
-                continue
-            shapes, their_shapes = [s.shape for s in own.slots], [s.shape for s in theirs.slots]
-            if shapes != their_shapes:
-                problems.append(f"layer {own.name!r} cannot share its blobs: {shapes} here, {their_shapes} there")
-                continue
-            for slot, their_slot in zip(own.slots, theirs.slots, strict=True):
-                if slot.owner is None or slot.owner.shape == slot.shape:
-                    slot.share(their_slot.parameter)
-            if own.module is not None:
-                own.module.weights_loaded()  # their statistics are not this net's to start anew
-        if problems:
-            raise NetError(problems)
+        share_weights(self.layers, other.layers)
 
     def message_with_splits(self) -> Any:
         """The NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights."""

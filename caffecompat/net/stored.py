@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,10 +11,36 @@ from torch import Tensor
 from caffecompat.net.build import NetLayer, Shape
 from caffecompat.net.params import LearnableParam
 
-__all__ = ["diffs_by_layer", "owned_blobs"]
+__all__ = ["blobs_by_layer", "diffs_by_layer", "save_hdf5"]
 
 
-def owned_blobs(
+def blobs_by_layer(layers: Sequence[NetLayer]) -> dict[str, list[np.ndarray]]:
+    """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""
+    return {
+        layer.name: [np.asarray(slot.tensor().cpu().numpy(), order="C") for slot in layer.slots]
+        for layer in layers
+        if layer.slots
+    }
+
+
+def save_hdf5(
+    path: str | os.PathLike[str],
+    layers: Sequence[NetLayer],
+    names: Sequence[str],
+    diffs: Mapping[str, list[np.ndarray]] | None,
+) -> None:
+    """Write Caffe's HDF5 form: a group for each layer in `names`, those without blobs included.
+
+    Raises:
+        CaffeCompatError: the file cannot be written; an old one stays whole.
+    """
+    from caffecompat.formats.hdf5_weights import save_hdf5_weights
+
+    own_diffs = _owned_blobs(layers, names, diffs) if diffs is not None else None
+    save_hdf5_weights(path, _owned_blobs(layers, names, blobs_by_layer(layers)), own_diffs)
+
+
+def _owned_blobs(
     layers: Sequence[NetLayer], names: Sequence[str], blobs: Mapping[str, list[np.ndarray]]
 ) -> dict[str, list[np.ndarray | None]]:
     """As HDF5 files have blobs: an entry for every layer in `names`, None for what another layer owns."""
