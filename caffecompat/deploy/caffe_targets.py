@@ -44,10 +44,10 @@ def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
 def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
     """Turn bilinear Deconvolutions into DeephiResize, in place; a note for each, with its effect on the numbers."""
     notes = []
-    layers = {layer.name: layer for layer in message.layer}
+    layers = {layer.name: layer for layer in message.layer if layer.type == "Deconvolution"}
     for layer in net.layers:
         param = layers.get(layer.name)
-        if param is None or param.type != "Deconvolution" or len(layer.bottoms) != 1:
+        if param is None or layer.type != "Deconvolution" or len(layer.bottoms) != 1:
             continue
         bottom = net.graph.nodes[layer.index].bottoms[0]
         assert bottom is not None
@@ -118,12 +118,12 @@ def calibration_input(message: Any, deployed: Deployed, listing: str, folder: st
 
 def split_norms(net: Net, message: Any, blobs: Blobs) -> list[str]:
     """Turn batch normalizations with a scale of their own into BVLC's BatchNorm and Scale, in place; their names."""
-    modules = {layer.name: layer.module for layer in net.layers}
+    modules = {(layer.name, layer.type): layer.module for layer in net.layers}
     split: list[str] = []
     layers: list[Any] = []
     for layer in message.layer:
         layers.append(layer)
-        module: Any = modules.get(layer.name)
+        module: Any = modules.get((layer.name, layer.type))
         parts = _parts_of(module, blobs.get(layer.name, []))
         if parts is None:
             continue

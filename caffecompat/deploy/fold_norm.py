@@ -66,8 +66,8 @@ def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = Fal
     message.CopyFrom(net.message)
     folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics, around)
     folding.run()
+    kept = [layer for index, layer in enumerate(message.layer) if index not in folding.gone]
     gone = {name for name, _ in folding.result}
-    kept = [layer for layer in message.layer if layer.name not in gone]
     del message.layer[:]
     message.layer.extend(kept)
     if running_statistics:
@@ -104,7 +104,7 @@ def norms_as_convolutions(net: Net) -> Folded:
             ends.add(node.tops[0])
             continue
         ends.add(node.tops[0])
-        param = next(own for own in message.layer if own.name == layer.name)
+        param = message.layer[layer.index]
         kept = type(param)(name=param.name, type="Convolution", bottom=param.bottom, top=param.top)
         settings = kept.convolution_param
         settings.num_output = settings.group = shape[1]
@@ -138,6 +138,7 @@ class _Folding:
         self.net, self.blobs, self.params = net, blobs, params
         self.running_statistics, self.around = running_statistics, around
         self.result: list[tuple[str, str]] = []
+        self.gone: set[int] = set()  # by index: layers without parameters may have a folded layer's name
         self.ahead: set[str] = set()
         self.left: dict[str, str] = {}
         self.readers: dict[Value, list[int]] = {}
@@ -189,6 +190,7 @@ class _Folding:
             scale_outputs(taker, self.blobs, (affine[0][part], affine[1][part]), self.params[taker.index])
             self.result.append((layer.name, taker.name))
             start += count
+        self.gone.add(layer.index)
         origin = self.origin.get(bottom, bottom)
         self.origin[node.tops[0]] = origin
         self.params[origin.node].top[0] = node.tops[0].blob
@@ -248,6 +250,7 @@ class _Folding:
             names = self.params[reader.index].bottom
             names[:] = [bottom.blob if name == top.blob else name for name in names]
         self.readers[bottom] = [i for i in self.readers[bottom] if i != layer.index] + [r.index for r in readers]
+        self.gone.add(layer.index)
         self.ahead.add(layer.name)
         del self.left[layer.name]
 
@@ -266,7 +269,7 @@ class _Folding:
             if reason:
                 return reason
             for node in self.net.graph.nodes[index + 1 : reader.index]:
-                if node.name not in self.ahead and any(top.blob == bottom.blob for top in node.tops):
+                if node.index not in self.gone and any(top.blob == bottom.blob for top in node.tops):
                     return f"{node.name!r} changes {bottom.blob!r} in place before {reader.name!r} would read it"
         return ""
 

@@ -32,11 +32,16 @@ class Names:
 
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = set(taken)
-        self._names: dict[str, str] = {}
+        self._names: dict[tuple[str, int], str] = {}
 
-    def name(self, caffe_name: str, fallback: str = "layer") -> str:
-        """The name for a layer or blob; `fallback` is what it becomes when nothing in it can be part of a name."""
-        name = self._names.get(caffe_name)
+    def name(self, caffe_name: str, fallback: str = "layer", index: int = 0) -> str:
+        """The name for a layer or blob.
+
+        Args:
+            fallback: what it becomes when nothing in it can be part of a name.
+            index: of a layer; layers without parameters may share a name.
+        """
+        name = self._names.get((caffe_name, index))
         if name is None:
             stem = re.sub(r"\W", "_", caffe_name, flags=re.ASCII)
             stem = stem if stem.strip("_") else fallback
@@ -46,7 +51,7 @@ class Names:
             while name in self._taken:
                 name, count = f"{stem}_{count}", count + 1
             self._taken.add(name)
-            self._names[caffe_name] = name
+            self._names[caffe_name, index] = name
         return name
 
 

@@ -99,7 +99,7 @@ class _Writer:
     lines: list[_Line] = field(default_factory=list)
     state: dict[str, torch.Tensor] = field(default_factory=dict)
     helpers: dict[str, None] = field(default_factory=dict)  # an ordered set
-    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of blobs by layer
+    shared: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names of blobs by index of the layer
 
     def write(self, origin: str, name: str) -> TorchSource:
         net, refused = self.net, []
@@ -122,7 +122,7 @@ class _Writer:
         return TorchSource(self._file(origin, name), self.state, list(net.fed), list(net.outputs))
 
     def _add(self, layer: NetLayer, emitted: Emitted, group: object) -> None:
-        name = self.modules.name(layer.name, layer.type) if emitted.module else ""
+        name = self.modules.name(layer.name, layer.type, layer.index) if emitted.module else ""
         if emitted.module:
             self.init.append(Statement(f"self.{name} = {emitted.module}", group))
         for key, values in emitted.state.items():
@@ -130,7 +130,7 @@ class _Writer:
         for helper in emitted.helpers:
             for each in (*_NEEDS.get(helper, ()), helper):
                 self.helpers.setdefault(each)
-        self.shared[layer.name] = emitted.blobs
+        self.shared[layer.index] = emitted.blobs
         self._share(layer, name, group)
         given = [self.variables.name(blob) for blob in layer.bottoms]
         call = emitted.call or f"{{self}}({', '.join(f'{{{i}}}' for i in range(len(given)))})"
@@ -149,11 +149,11 @@ class _Writer:
             owner = next((other for other in self.net.layers if slot.owner in other.slots), None)
             if slot.owner is None or owner is None:
                 continue
-            mine, theirs = self.shared[layer.name], self.shared.get(owner.name, ())
+            mine, theirs = self.shared[layer.index], self.shared.get(owner.index, ())
             if slot.index >= len(mine) or slot.owner.index >= len(theirs):
                 continue
             target = _path(name, mine[slot.index])
-            source = _path(self.modules.name(owner.name), theirs[slot.owner.index])
+            source = _path(self.modules.name(owner.name, owner.type, owner.index), theirs[slot.owner.index])
             if self.state[target].shape == self.state[source].shape:
                 self.init.append(Statement(f"self.{target} = self.{source}", group))
 

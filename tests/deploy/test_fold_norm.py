@@ -45,6 +45,9 @@ NORMS = {
 }
 
 
+CONVOLUTION = f"convolution_param {{ num_output: 6 kernel_size: 3 {FILLER} }}"
+
+
 def _net(text: str) -> Net:
     message = pb.NetParameter()
     parse_text(text, message)
@@ -64,6 +67,15 @@ def _check(net: Net, folded) -> None:
     other = Net(NetDocument.from_message(folded.message), pb.TEST, log=False)
     put_blobs(other, folded.blobs)
     assert all(difference.relative <= TOLERANCE for difference in compare_nets(net, other))
+
+
+def test_layers_of_a_folded_layers_name_stay() -> None:
+    """Caffe lets layers without parameters have any other's name."""
+    text = f'{INPUT} layer {{ name: "w" type: "Convolution" bottom: "data" top: "x" {CONVOLUTION} }} {BVLC}'
+    net = _net(f'{text} layer {{ name: "scale" type: "ReLU" bottom: "y" top: "y" }}')
+    folded = fold_norms(net)
+    assert [(layer.name, layer.type) for layer in folded.message.layer][-1] == ("scale", "ReLU")
+    _check(net, folded)
 
 
 @pytest.mark.parametrize("weighted", WEIGHTED)

@@ -113,6 +113,13 @@ def _check(net: Net, folder: Path) -> str:
     return source.text
 
 
+def test_layers_of_one_name_are_modules_of_two(tmp_path: Path) -> None:
+    text = f'{INPUT} layer {{ name: "x" type: "PReLU" bottom: "data" top: "y" }}'
+    text += ' layer { name: "x" type: "ReLU" bottom: "y" top: "z" }'
+    text += ' layer { name: "x" type: "Pooling" bottom: "z" top: "p" pooling_param { kernel_size: 3 stride: 2 } }'
+    assert "self.x_2 = nn.MaxPool2d" in _check(_net(text), tmp_path)
+
+
 @pytest.mark.parametrize("case", LAYERS)
 def test_a_layer_computes_the_same(case: str, tmp_path: Path) -> None:
     kind = case.split()[0]
