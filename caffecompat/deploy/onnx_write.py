@@ -19,6 +19,7 @@ from caffecompat.deploy.onnx_prepare import Head, cut_detection, drop_softmax, f
 from caffecompat.deploy.onnx_run import LAST_CHANGE, runs_opset
 from caffecompat.deploy.onnx_target import judge_export, measure_statistics, net_for_target, use_stored_statistics
 from caffecompat.deploy.onnx_verify import Difference, measure_notes, verify
+from caffecompat.deploy.same_numbers import in_single_precision
 from caffecompat.deploy.target_check import TargetReport
 from caffecompat.formats.atomic import WriteError, atomic_path
 from caffecompat.net import Net
@@ -84,9 +85,23 @@ def prepared_net(
     missing = net.loaded.kept if net.loaded else []
     if missing and set(missing) == {layer.name for layer in net.layers if layer.slots}:
         raise OnnxError(f"{weights}: none of its layers is in this net; are these the weights of another one?")
+    if net.half_precision:
+        net = in_single_precision(net)
+        notes.append(Note("", "computes in 32 bits throughout; the prototxt's FLOAT16 is NVCaffe's own"))
+    _tell_names_apart(net)
     options, told = with_preprocessing(options, deployed, net, document.path)
     notes += told
     return Exported(Export(None, {}, {}, [], notes), net, options, heads=heads, missing=missing)
+
+
+def _tell_names_apart(net: Net) -> None:
+    """Rename layers that have another's name, as layers without parameters may: the report goes by names."""
+    taken = {layer.name for layer in net.layers if layer.slots}
+    for layer in net.layers:
+        name, count = layer.name, 2
+        while not layer.slots and layer.name in taken:
+            layer.param.name, count = f"{name}_{count}", count + 1
+        taken.add(layer.name)
 
 
 def export_onnx(

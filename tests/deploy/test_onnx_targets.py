@@ -45,6 +45,17 @@ def operators(done: Exported) -> list[str]:
     return [node.op_type for node in done.export.model.graph.node]
 
 
+@pytest.mark.parametrize("target", ["", "tidl", "dpu"])
+def test_layers_of_one_name_and_half_precision(target: str, tmp_path: Path) -> None:
+    """Neither a second layer of a folded one's name nor NVCaffe's FLOAT16 gets in the way."""
+    text = "default_forward_type: FLOAT16\n" + INPUT + conv("conv", "data")
+    text += layer("Scale", "conv", "conv", name="twice") + layer("ReLU", "conv", "conv", name="twice")
+    text += layer("Pooling", "conv", "pool", "pooling_param { kernel_size: 2 stride: 2 }", name="twice")
+    done = export(text, tmp_path / "net.onnx", target=target)
+    assert operators(done)[-2:] == ["Relu", "MaxPool"]
+    assert any("32 bits" in note.text for note in done.export.notes)
+
+
 def input_of(*shape: int) -> str:
     dims = " ".join(f"dim: {size}" for size in shape)
     return f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}\n'
