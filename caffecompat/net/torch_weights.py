@@ -262,26 +262,40 @@ def mapped_blobs(net: Net, state: State, pairs: Mapping[str, str], *, swap_colou
         CaffeCompatError: a layer or module does not exist, or does not fit; all of them at once.
     """
     modules = _modules(state)
-    layers = {layer.name: layer for layer in net.layers}
+    layers = {layer.name: layer for layer in net.layers if layer.slots}
     blobs: dict[str, list[np.ndarray]] = {}
     problems = []
     for name, module in pairs.items():
         layer, tensors = layers.get(name), modules.get(module)
         if layer is None or tensors is None:
-            problems.append(
-                f"{name} <- {module}: the {'net has no such layer' if layer is None else 'file has no such module'}"
-            )
+            lacks = "net has no such layer with weights" if layer is None else "file has no such module"
+            problems.append(f"{name} <- {module}: the {lacks}")
             continue
         made = _as_blobs(layer, tensors)
-        if isinstance(made, str):
-            problems.append(f"{name} <- {module}: {made}")
-        else:
+        if not isinstance(made, str):
             blobs[name] = made
+            made = _lost(layer, tensors, any(pairs.get(own) == module for own in layers if layers[own].type == "Scale"))
+        if made and isinstance(made, str):
+            problems.append(f"{name} <- {module}: {made}")
     if problems:
         raise CaffeCompatError("the map does not fit:\n" + "\n".join(f"  {problem}" for problem in problems))
     if swap_colours:
         _swap(net, blobs)
     return blobs
+
+
+def _lost(layer: NetLayer, tensors: Mapping[str, np.ndarray], has_scale: bool) -> str:
+    """What of a batch normalization the layer would leave out, changing the numbers; "" where nothing."""
+    if not _is_norm(tensors):
+        return ""
+    scaled, shifted = np.any(tensors.get("weight", 1) != 1), np.any(tensors.get("bias", 0) != 0)
+    if isinstance(layer.module, BN) and not layer.module.keeps_statistics and layer.module.folded:
+        return "it has statistics, bn_mode INFERENCE is scale and shift alone; use bn_mode LEARN"
+    if isinstance(layer.module, BatchNorm) and layer.module.scale is None and not has_scale and (scaled or shifted):
+        return "it has a weight and bias, for which a Scale layer behind this one is missing (bias_term: true)"
+    if layer.type == "Scale" and len(layer.slots) == 1 and shifted:
+        return "it has a bias, for which this Scale needs bias_term: true"
+    return ""
 
 
 def _swap(net: Net, blobs: dict[str, list[np.ndarray]]) -> None:

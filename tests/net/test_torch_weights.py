@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.net.torch_weights import guess_map, mapped_blobs, read_map, write_map
 from caffecompat.schema import NetDocument, parse_text, pb
@@ -152,3 +154,27 @@ def test_what_order_alone_decided_is_doubted_where_something_is_left_over() -> N
     assert found.without == ["res2c_branch2b"]
     assert found.doubts == ["res2c_branch2b got nothing, but the shapes of layer1.0.conv2, layer1.2.conv2 fit it, too"]
     assert "# look here: " + found.doubts[0] in found.lines()
+
+
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 2 dim: 3 dim: 3 } } }'
+NORMS = {
+    "a Scale layer behind this one is missing": 'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }',
+    "this Scale needs bias_term: true": (
+        'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }'
+        'layer { name: "scale" type: "Scale" bottom: "bn" top: "bn" }'
+    ),
+    "use bn_mode LEARN": 'layer { name: "bn" type: "BN" bottom: "data" top: "bn" bn_param { bn_mode: INFERENCE } }',
+}
+
+
+@pytest.mark.parametrize("remedy", NORMS)
+def test_what_a_normalization_has_no_place_for_is_an_error(remedy: str) -> None:
+    message = parse_text(INPUT + NORMS[remedy], pb.NetParameter())
+    net = Net(NetDocument.from_message(message), pb.TEST, log=False)
+    ones = np.ones(2, np.float32)
+    state = {"bn.weight": ones, "bn.bias": 3 * ones, "bn.running_mean": ones, "bn.running_var": ones}
+    with pytest.raises(CaffeCompatError, match=remedy):
+        mapped_blobs(net, state, guess_map(net, state).pairs)
+    if "Scale" in remedy:
+        plain = state | {"bn.bias": 0 * ones}
+        assert "bn" in mapped_blobs(net, plain, guess_map(net, plain).pairs)
