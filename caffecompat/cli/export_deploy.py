@@ -22,7 +22,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts, split_commas
 from caffecompat.cli.picture_flags import size_of
 
 if TYPE_CHECKING:
@@ -56,12 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.softmax and args.argmax:
-        raise UsageError("caffecompat export deploy: give --softmax or --argmax, not both")
-    if args.resize_bilinear and args.target != "vitis":
-        raise UsageError("caffecompat export deploy: DeephiResize is for --for vitis; leave out --resize-bilinear")
-    if args.target and args.target not in _TARGETS:
-        raise UsageError(f"caffecompat export deploy: --for {args.target}: expected {' or '.join(_TARGETS)}")
+    _check(args)
     folding = args.merge_bn or args.target == "tidl-caffe"
     if folding and not args.weights:
         raise UsageError("caffecompat export deploy: folding batch normalization needs --weights")
@@ -78,6 +73,21 @@ def run(args: argparse.Namespace) -> int:
     for note in deployed.notes:
         print(note)
     return _Writer(args, document, deployed, folding).write()
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Flags that contradict each other, or need another one."""
+    if args.softmax and args.argmax:
+        raise UsageError("caffecompat export deploy: give --softmax or --argmax, not both")
+    if args.target and args.target not in _TARGETS:
+        raise UsageError(f"caffecompat export deploy: --for {args.target}: expected {' or '.join(_TARGETS)}")
+    rows = (
+        ("--head-name", "--softmax or --argmax", args.head_name and not (args.softmax or args.argmax)),
+        ("--resize-bilinear", "--for vitis", args.resize_bilinear and args.target != "vitis"),
+        ("--root-folder", "--for vitis", args.root_folder and args.target != "vitis"),
+    )
+    check_companions("export deploy", rows)
+    check_counts("export deploy", args, "batch", "channels")
 
 
 class _Writer:
@@ -187,7 +197,7 @@ class _Writer:
         return out, f"{out}_"
 
     def _save(self, message: Any, blobs: dict[str, Any]) -> None:
-        from caffecompat.deploy.caffe_targets import calibration_input, tidl_import_text
+        from caffecompat.deploy.caffe_targets import calibration_input, channel_means, tidl_import_text
         from caffecompat.formats import save_caffemodel
         from caffecompat.formats.atomic import atomic_write
         from caffecompat.schema import write_text
@@ -199,8 +209,11 @@ class _Writer:
             calibration_input(message, self.deployed, self.args.calibration, self.args.root_folder)
         if self.args.target == "tidl-caffe":
             listing = self.args.calibration
+            means, told = channel_means(self.deployed, self.args.model)
+            if told:
+                print(told)
             texts[f"{beside}tidl_import.txt"] = tidl_import_text(
-                self.deployed, f"{stem}.prototxt", weights, f"{beside}tidl", listing, _count_lines(listing)
+                self.deployed, means, f"{stem}.prototxt", weights, f"{beside}tidl", listing, _count_lines(listing)
             )
         texts[f"{stem}.prototxt"] = write_text(message)
         for path, text in texts.items():

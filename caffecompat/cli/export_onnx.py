@@ -27,7 +27,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts
 from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
 
 if TYPE_CHECKING:
@@ -95,21 +95,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Flags that need another one."""
-    for flag, needs, given in (
+    rows = (
         ("--rgb", "--bake-preprocessing", args.rgb and not args.bake_preprocessing),
         ("--dpu-leaky", "--target dpu", args.dpu_leaky and args.target != "dpu"),
         ("--dpu-dense", "--target dpu", args.dpu_dense and args.target != "dpu"),
         ("--target-version", "--target", args.target_version and not args.target),
         ("--calibration", "--target dpu", args.calibration and args.target != "dpu"),
         ("--approx", "--target", args.approx and not args.target),
-    ):
-        if given:
-            raise UsageError(f"caffecompat export onnx: {flag} goes with {needs}")
+    )
+    check_companions("export onnx", rows)
+    check_counts("export onnx", args, "batch", "channels", "calibration-count")
     if args.mean and args.mean_file:
         raise UsageError("caffecompat export onnx: take one of --mean and --mean-file")
-    for flag, number in (("--batch", args.batch), ("--channels", args.channels)):
-        if number is not None and number < 1:
-            raise UsageError(f"caffecompat export onnx: {flag} {number} must be at least 1")
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:
@@ -267,7 +264,7 @@ def _calibration_pictures(args: argparse.Namespace) -> list[str]:
         paths = [line.split()[0] for line in _lines(args.calibration)]
     if not paths:
         raise UsageError(f"--calibration {args.calibration}: there are no pictures")
-    step = max(1, len(paths) // max(1, args.calibration_count))
+    step = max(1, len(paths) // args.calibration_count)
     return paths[::step][: args.calibration_count]
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["FlagParser", "UsageError", "add_switch", "device_flags", "split_commas"]
+__all__ = ["FlagParser", "UsageError", "add_switch", "check_companions", "check_counts", "device_flags", "split_commas"]
 
 _PASTED_DASHES = re.compile(r"^[\u2010-\u2015\u2212]+-?|^-[\u2010-\u2015\u2212]")
 _NUMBER = re.compile(r"^-\.?\d")
@@ -50,6 +50,33 @@ def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default
 def split_commas(text: str) -> list[str]:
     """``a, b`` as ``["a", "b"]``; empty parts are dropped."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def check_companions(verb: str, rows: Iterable[tuple[str, str, object]]) -> None:
+    """Refuse flags without those that give them a sense.
+
+    Args:
+        verb: for the message.
+        rows: a flag, what it goes with, and whether it was given without.
+
+    Raises:
+        UsageError: one was.
+    """
+    for flag, needs, alone in rows:
+        if alone:
+            raise UsageError(f"caffecompat {verb}: {flag} goes with {needs}")
+
+
+def check_counts(verb: str, args: argparse.Namespace, *names: str) -> None:
+    """Refuse counts below 1; a flag that was not given may be None.
+
+    Raises:
+        UsageError: one is.
+    """
+    for name in names:
+        number = getattr(args, name.replace("-", "_"))
+        if number is not None and number < 1:
+            raise UsageError(f"caffecompat {verb}: --{name} {number} must be at least 1")
 
 
 def device_flags(parser: argparse.ArgumentParser) -> None:

@@ -16,20 +16,56 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.deploy.deploy_net import Deployed
+from caffecompat.deploy.deploy_net import Deployed, DeployError
 from caffecompat.deploy.onnx_resize import bilinear_factor
+from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.layers import Context, layer_class
 from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.net import Net
+from caffecompat.paths import find_file
 from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_forks
 
-__all__ = ["calibration_input", "resize_for_bilinear", "split_norms", "tidl_import_text", "unknown_layers"]
+__all__ = [
+    "calibration_input", "channel_means", "picture_input", "resize_for_bilinear", "split_norms", "tidl_import_text",
+    "unknown_layers",
+]  # fmt: skip
 
 _FORKS = {"vitis": {"X"}, "tidl-caffe": {"B", "J", "J16", "J15"}}  # whose layers each tool's reader is built on
 
 Blobs = dict[str, list[np.ndarray]]
+
+
+def picture_input(deployed: Deployed) -> tuple[str, tuple[int, ...]]:
+    """The blob that pictures are fed to, and its shape (N, C, H, W).
+
+    Raises:
+        DeployError: there is none.
+    """
+    for blob, shape in deployed.inputs.items():
+        if len(shape) == 4:
+            return blob, shape
+    shapes = ", ".join(f"{blob} {shape}" for blob, shape in deployed.inputs.items())
+    raise DeployError(f"--for needs a net of pictures, with an input (N, C, H, W); its inputs are {shapes}")
+
+
+def channel_means(deployed: Deployed, beside: str | None) -> tuple[list[float], str]:
+    """What is taken off each channel of a picture, and what to tell about it ("" for nothing).
+
+    Args:
+        beside: the prototxt, next to which a mean file may be.
+    """
+    transform, channels = deployed.transform, picture_input(deployed)[1][1]
+    if transform is not None and transform.mean_file:
+        try:
+            picture = read_mean(find_file(transform.mean_file, beside))
+        except MeanError as problem:
+            return [0.0] * channels, f"warning: {problem}: inMean is 0; put the means of its channels there"
+        means = [float(mean) for mean in picture.mean((1, 2), dtype=np.float64)]
+        return means, f"{transform.mean_file}: inMean has the means of its channels, TIDL takes no mean picture"
+    means = list(transform.mean_value) if transform is not None else []
+    return (means if len(means) > 1 else (means or [0.0]) * channels), ""
 
 
 def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
@@ -94,7 +130,7 @@ def calibration_input(message: Any, deployed: Deployed, listing: str, folder: st
         listing: file of 'picture 0' lines.
         folder: put before each of these names; "" for none.
     """
-    blob, shape = next((blob, shape) for blob, shape in deployed.inputs.items() if len(shape) == 4)
+    blob, shape = picture_input(deployed)
     layer = next(layer for layer in message.layer if layer.type == "Input" and layer.top[0] == blob)
     layer.type = "ImageData"
     layer.ClearField("input_param")
@@ -156,20 +192,18 @@ def _parts_of(module: Any, blobs: Sequence[np.ndarray]) -> Mapping[str, np.ndarr
 
 
 def tidl_import_text(
-    deployed: Deployed, prototxt: str, caffemodel: str, stem: str, calibration: str, count: int
+    deployed: Deployed, means: Sequence[float], prototxt: str, caffemodel: str, stem: str, calibration: str, count: int
 ) -> str:
     """The configuration file of TIDL's importer, for `tidl_model_import.out FILE`.
 
     Args:
+        means: of the channels.
         prototxt, caffemodel, calibration: paths as the importer shall read them.
         stem: of the files that it writes.
         count: how many pictures `calibration` lists.
     """
-    shape = next(shape for shape in deployed.inputs.values() if len(shape) == 4)
-    channels, height, width = shape[1:]
+    channels, height, width = picture_input(deployed)[1][1:]
     transform = deployed.transform or pb.TransformationParameter()
-    means = list(transform.mean_value) or [0.0]
-    means = means * channels if len(means) == 1 else means
     scales = [transform.scale] * channels
     settings: list[tuple[str, object]] = [
         ("modelType", 0),

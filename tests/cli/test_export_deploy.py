@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from caffecompat.formats import open_weights
+from caffecompat.formats.mean import write_mean
 from caffecompat.net import Net
 from caffecompat.schema import pb, read_net
 
@@ -98,6 +100,51 @@ def test_what_a_tool_cannot_do_is_told(command, shared, tmp_path) -> None:
     assert sorted(line.split(":")[0] for line in warnings) == [
         f"that tool has no layer {kind}" for kind in ("BN", "Python", "Upsample")
     ]
+
+
+def test_tidl_takes_the_channels_of_a_mean_picture(command, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    net, size = tmp_path / "train_val.prototxt", ["--size", "6x4"]
+    net.write_text(
+        'layer { name: "data" type: "Data" top: "data" top: "label" transform_param { mean_file: "mean.binaryproto" } '
+        'data_param { source: "none" batch_size: 2 backend: LMDB } } layer { name: "conv" type: "Convolution" '
+        'bottom: "data" top: "conv" convolution_param { num_output: 2 kernel_size: 1 } }'
+    )
+    assert command("export", "deploy", "--model", net, "plain", *size).status == 0
+    Net("plain.prototxt", pb.TEST, log=False).save("net.caffemodel")
+    words = ["--model", net, "--weights", "net.caffemodel", "tidl", "--for", "tidl-caffe", *size]
+    result = command("export", "deploy", *words)
+    assert result.status == 0 and "inMean is 0" in result.out
+    write_mean("mean.binaryproto", np.arange(3, dtype=np.float32).reshape(3, 1, 1) * np.full((1, 4, 6), 10, np.float32))
+    result = command("export", "deploy", *words)
+    assert result.status == 0 and "takes no mean picture" in result.out
+    assert "inMean           = 0 10 20\n" in Path("tidl_tidl_import.txt").read_text()
+
+
+@pytest.mark.parametrize("target", ["vitis", "tidl-caffe"])
+def test_tools_want_pictures(target: str, command, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 30 } } }'
+        'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 4 } }'
+    )
+    Net("net.prototxt", pb.TEST, log=False).save("net.caffemodel")
+    words = ["--model", "net.prototxt", "--weights", "net.caffemodel", "out/", "--for", target]
+    result = command("export", "deploy", *words)
+    assert result.status == 2 and "its inputs are data (2, 30)" in result.err
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        (["--head-name", "best"], "--head-name goes with --softmax or --argmax"),
+        (["--root-folder", "pics/"], "--root-folder goes with --for vitis"),
+        (["--batch", "0"], "--batch 0 must be at least 1"),
+    ],
+)
+def test_flags_without_a_sense(words: list[str], problem: str, command) -> None:
+    result = command("export", "deploy", "--model", "net.prototxt", "out/", *words)
+    assert result.status == 2 and problem in result.err
 
 
 def test_without_weights_only_text_is_written(command, streets) -> None:
