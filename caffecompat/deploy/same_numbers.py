@@ -25,6 +25,7 @@ __all__ = [
 
 TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
 
+_SHARES = {"Sigmoid", "Softmax"}  # what they make is held to 1: a small probability is as near as a great one
 _CHOOSING = {"ArgMax", "DetectionOutput"}  # one rounding more or less and they give quite another number
 
 
@@ -36,7 +37,7 @@ class Difference:
         blob: its name.
         largest: the largest absolute difference; for layers that choose (ArgMax, DetectionOutput) the share of
             values that differ.
-        relative: `largest` over the largest magnitude of the first net's output, where that is over 1.
+        relative: `largest` over the largest magnitude of the first net's output, or over 1 for probabilities.
         chosen: whether the output is a choice.
         excused: a choice that came out otherwise between equals: what was chosen from is the same.
     """
@@ -149,7 +150,8 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
         if a.shape != b.shape:
             raise CaffeCompatError(f"output {blob!r} has shape {tuple(a.shape)} in one, {tuple(b.shape)} in the other")
         largest, magnitude = _largest(a, b)
-        found.append(Difference(blob, largest, largest / max(1.0, magnitude), False))
+        scale = 1.0 if makers.get(blob) in _SHARES or not magnitude else magnitude
+        found.append(Difference(blob, largest, largest / scale, False))
     if not found:
         raise CaffeCompatError(f"no output in common: {', '.join(ours)} and {', '.join(theirs)}")
     return found

@@ -244,6 +244,15 @@ def test_statistics_of_the_batch_fold_when_asked() -> None:
     assert [layer.name for layer in folded.message.layer] == ["data", "w"]
 
 
+def test_small_outputs_are_compared_by_their_own_size() -> None:
+    first, second = _net(INPUT + CONV), _net(INPUT + CONV)
+    tiny = [blob * 1e-6 for blob in first.blobs_by_layer()["w"]]
+    put_blobs(first, {"w": tiny})
+    put_blobs(second, {"w": [blob * 1.01 for blob in tiny]})
+    (difference,) = compare_nets(first, second)
+    assert 0.005 < difference.relative < 0.02
+
+
 ARGMAX = 'layer { name: "best" type: "ArgMax" bottom: "x" top: "best" argmax_param { axis: 1 } }'
 
 
