@@ -161,7 +161,8 @@ class Net:
         missing = [blob for blob in self.fed if blob not in batch]
         if missing:
             raise CaffeCompatError(f"net {self.name!r} needs inputs for {', '.join(map(repr, missing))}")
-        return self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
+        tops = self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
+        return {blob: top.float() for blob, top in tops.items()} if self.half_precision else tops
 
     def next_batch(self) -> dict[str, np.ndarray]:
         """One batch from every source, by blob name."""

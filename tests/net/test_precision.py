@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from caffecompat.net import Net
+from caffecompat.net.trace import trace
 from caffecompat.schema import parse_text, pb
 
 NET = """
@@ -37,6 +39,16 @@ def test_default_type_halves_all_but_the_loss():
     assert types == {"conv": torch.bfloat16, "ip": torch.bfloat16, "loss": torch.float32}
     assert net.half_precision
     assert all(p.blob.dtype == p.blob.grad.dtype == torch.float32 for p in net.params)
+
+
+def test_what_comes_out_is_single_precision():
+    """Whoever takes outputs and traces to numpy, which knows no bfloat16, need not care."""
+    text = "default_forward_type: FLOAT16" + NET.format(first="", second="").rsplit("layer {", 1)[0]
+    net = Net(parse_text(text, pb.NetParameter()), pb.TEST, log=False)
+    inputs = {"data": torch.randn(2, 3, 8, 8), "label": torch.zeros(2)}
+    with torch.no_grad():
+        assert net.forward(inputs)["ip"].dtype == torch.float32
+    assert {array.dtype for _, tops in trace(net, inputs) for array in tops} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize(
