@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.onnx_compare import TOLERANCE, Difference, compare
-from caffecompat.deploy.onnx_export import Export, ExportOptions, Output, export_layer, value_names
+from caffecompat.deploy.onnx_export import Export, ExportOptions, Output, export_layer
 from caffecompat.deploy.onnx_graph import need_onnx
 from caffecompat.deploy.onnx_run import forget_states, run_model, run_net
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value
+from caffecompat.net.trace import value_names
 
 __all__ = ["compare_output", "settle"]
 
@@ -172,8 +173,8 @@ def _run_for(
     """What onnxruntime computes for values of the net; those that are no values of the model are left out."""
     onnx = need_onnx()
     model = onnx.load(os.fspath(path), load_external_data=False)
-    names = value_names(net)
-    places = {value: export.values[names[value]] for value in wanted if names[value] in export.values}
+    names = value_names(net, needed_alone=True)
+    places = {value: export.values[names[value]] for value in wanted if names.get(value) in export.values}
     known = {info.name: info for info in model.graph.value_info}
     outputs = {info.name for info in model.graph.output}
     model.graph.output.extend(known[name] for name in dict.fromkeys(places.values()) if name in known)

@@ -21,10 +21,11 @@ from caffecompat.deploy.target_table import TargetTable, load_table
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.net import Net, NetError
 from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Node, Value
+from caffecompat.net.graph import Node, Value, needed_nodes
+from caffecompat.net.trace import computed_outputs, value_names
 from caffecompat.schema import NetDocument
 
-__all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net", "value_names"]
+__all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
 
 for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "shapes", "windows"):
     import_module(f"caffecompat.deploy.onnx_emitters_{_family}")
@@ -90,7 +91,7 @@ class Export:
         outputs: of the graph, in order.
         notes: what else happened to layers.
         layers: the layer that each node stands for, by node name.
-        values: what the net's values (see `value_names`) are called in the model.
+        values: what the net's values (see `caffecompat.net.trace.value_names`) are called in the model.
         inexact: names of the layers whose numbers are other ones now.
     """
 
@@ -149,33 +150,6 @@ def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, lis
     )
 
 
-def value_names(net: Net) -> dict[Value, str]:
-    """What each value that the net's outputs need is called: a blob's last value as the blob, others ``blob@layer``."""
-    needed = _needed_layers(net)
-    values = [value for node in net.graph.nodes if node.index in needed for value in node.tops]
-    fed = {value.blob for value in values if net.layers[value.node].module is None}
-    last = {value.blob: value for value in values}
-    names = {}
-    for value in values:
-        is_input = net.layers[value.node].module is None
-        own = is_input or (last[value.blob] is value and value.blob not in fed)
-        blob = value.blob or "unnamed"  # Caffe takes "" for a name, ONNX for an input left out
-        names[value] = blob if own else f"{blob}@{net.graph.nodes[value.node].name}"
-    return names
-
-
-def _needed_layers(net: Net) -> set[int]:
-    """Indices of the layers that the outputs need."""
-    needed: set[int] = set()
-    waiting = [value.node for value in net.graph.outputs if net.layers[value.node].module is not None]
-    while waiting:
-        index = waiting.pop()
-        if index not in needed:
-            needed.add(index)
-            waiting += [value.node for value in net.graph.nodes[index].bottoms if value is not None]
-    return needed
-
-
 class _Exporter:
     def __init__(self, net: Net, options: ExportOptions, document: NetDocument | None) -> None:
         self.net, self.options, self.document = net, options, document
@@ -186,11 +160,11 @@ class _Exporter:
 
     def run(self) -> Export:
         graph = self.net.graph
-        wanted = [value for value in graph.outputs if self.net.layers[value.node].module is not None]
+        wanted = computed_outputs(self.net)
         if not wanted:
             raise OnnxError(f"net {self.net.name!r} computes no output")
-        needed = _needed_layers(self.net)
-        names = value_names(self.net)
+        needed = needed_nodes(graph, wanted)
+        names = value_names(self.net, needed_alone=True)
         self.builder.reserve(list(names.values()))
         inputs = self._feed(needed, names)
         problems = []

@@ -20,7 +20,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_path, atomic_write
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.graph import needed_nodes
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
@@ -105,7 +105,7 @@ class _Writer:
         net, refused = self.net, []
         for blob in net.fed:
             self.variables.name(blob, "data")
-        blobs, needed = net.blobs_by_layer(), _needed(net)
+        blobs, needed = net.blobs_by_layer(), needed_nodes(net.graph, net.graph.outputs)
         for layer in net.layers:
             if layer.module is None or layer.index not in needed:
                 continue
@@ -183,17 +183,6 @@ class _Writer:
         pieces = [inspect.getsource(_HELPERS[helper]).rstrip() for helper in self.helpers]
         text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
         return f"{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n"
-
-
-def _needed(net: Net) -> set[int]:
-    """Layers that the outputs depend on."""
-    values: set[Value | None] = set(net.graph.outputs)
-    layers = set()
-    for node in reversed(net.graph.nodes):
-        if values.intersection(node.tops):
-            layers.add(node.index)
-            values.update(node.bottoms)
-    return layers
 
 
 def _group(net: Net, layer: NetLayer, tops: list[tuple[int, ...]]) -> object:

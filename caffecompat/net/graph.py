@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from caffecompat.layers import layer_class
 from caffecompat.net.problems import Problem
 from caffecompat.schema.names import nearest
 
-__all__ = ["AUTOMATIC", "Graph", "Node", "Value", "build_graph", "with_automatic_tops"]
+__all__ = ["AUTOMATIC", "Graph", "Node", "Value", "build_graph", "needed_nodes", "with_automatic_tops"]
 
 AUTOMATIC = "(automatic)"  # what Caffe's log calls the top of a loss layer that names none
 
@@ -109,6 +109,18 @@ def build_graph(message: Any, whole: Any = None) -> Graph:
     # An unnamed top is no output of the net (it never enters Caffe's available blobs), only part of the loss.
     outputs = [unread[blob] for blob in sorted(unread) if not blob.startswith(AUTOMATIC)]
     return Graph(nodes, outputs, problems)
+
+
+def needed_nodes(graph: Graph, values: Iterable[Value]) -> set[int]:
+    """Indices of the nodes that make `values`, and of all that these depend on."""
+    needed: set[int] = set()
+    waiting = [value.node for value in values]
+    while waiting:
+        index = waiting.pop()
+        if index not in needed:
+            needed.add(index)
+            waiting += [value.node for value in graph.nodes[index].bottoms if value is not None]
+    return needed
 
 
 def _explain_missing(blob: str, index: int, message: Any, whole: Any, known: Sequence[str]) -> str:

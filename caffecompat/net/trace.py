@@ -15,11 +15,11 @@ from torch import Tensor
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.graph import Value, needed_nodes
 from caffecompat.net.net import Net
 from caffecompat.net.tidl_trace import TidlTrace, find_traces, write_tidl_trace
 
-__all__ = ["MANIFEST", "NpyFile", "Trace", "read_traces", "trace", "write_trace"]
+__all__ = ["MANIFEST", "NpyFile", "Trace", "computed_outputs", "read_traces", "trace", "value_names", "write_trace"]
 
 MANIFEST = "layers.json"
 
@@ -45,8 +45,13 @@ def trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray]) -> Iterator[tuple
             made = layer.module(*[values[value] for value in node.bottoms if value is not None])
             tops = list(made) if isinstance(made, tuple) else [made]
         values.update(zip(node.tops, tops, strict=False))
-        yield layer, [np.ascontiguousarray(top.cpu().numpy()) for top in tops[: len(node.tops)]]
+        yield layer, [np.ascontiguousarray(_single(top).cpu().numpy()) for top in tops[: len(node.tops)]]
     net.allow_inplace(True)
+
+
+def _single(blob: Tensor) -> Tensor:
+    """A blob in float32, which layers of NVCaffe's FLOAT16 do not make."""
+    return blob.float() if blob.is_floating_point() else blob
 
 
 def write_trace(
@@ -60,7 +65,7 @@ def write_trace(
     Args:
         tidl: write the files as TIDL does instead (see ``tidl_trace``), under those names of values.
     """
-    names = _value_names(net)
+    names = value_names(net)
     if tidl:
         made = trace(net, inputs)
         pairs = ((names[value], array) for layer, tops in made
@@ -81,15 +86,28 @@ def write_trace(
     return len(listed)
 
 
-def _value_names(net: Net) -> dict[Value, str]:
-    """What an exported model calls each value: as the blob, but ``blob@layer`` where a later layer changes the blob."""
-    values = [value for node in net.graph.nodes for value in node.tops]
+def computed_outputs(net: Net) -> list[Value]:
+    """The outputs that are no inputs which nothing reads."""
+    return [value for value in net.graph.outputs if net.layers[value.node].module is not None]
+
+
+def value_names(net: Net, *, needed_alone: bool = False) -> dict[Value, str]:
+    """What an exported model calls each value: as the blob, but ``blob@layer`` where a later layer changes the blob.
+
+    Args:
+        needed_alone: leave out layers that no output needs, as exported models do.
+    """
+    nodes = net.graph.nodes
+    if needed_alone:
+        nodes = [nodes[index] for index in sorted(needed_nodes(net.graph, computed_outputs(net)))]
+    values = [value for node in nodes for value in node.tops]
     fed = {value.blob for value in values if net.layers[value.node].module is None}
     last = {value.blob: value for value in values}
     names = {}
     for value in values:
         plain = net.layers[value.node].module is None or (last[value.blob] is value and value.blob not in fed)
-        names[value] = value.blob if plain else f"{value.blob}@{net.graph.nodes[value.node].name}"
+        blob = value.blob or "unnamed"  # Caffe takes "" for a name, ONNX for an input left out
+        names[value] = blob if plain else f"{blob}@{net.graph.nodes[value.node].name}"
     return names
 
 

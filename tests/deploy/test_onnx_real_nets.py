@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caffecompat.deploy.deploy_net import deploy_net
-from caffecompat.deploy.onnx_export import ExportOptions, value_names
+from caffecompat.deploy.onnx_export import ExportOptions
 from caffecompat.deploy.onnx_verify import run_model
 from caffecompat.deploy.onnx_write import Exported, prepared_net, write_onnx
 from caffecompat.errors import CaffeCompatError
@@ -19,6 +19,7 @@ from caffecompat.evaluate import Preprocess
 from caffecompat.evaluate.segmenter import scores_to_classes
 from caffecompat.formats.picture import read_picture
 from caffecompat.net import Net
+from caffecompat.net.trace import value_names
 from caffecompat.report.palette import load_palette
 from caffecompat.schema import open_net
 
@@ -200,7 +201,7 @@ def _check_names(done: Exported) -> None:
     graph = done.export.model.graph
     values = {info.name for info in [*graph.input, *graph.output, *graph.value_info]}
     known = {layer.name for layer in done.net.layers if layer.type == "PriorBox"}
-    for value, name in value_names(done.net).items():
+    for value, name in value_names(done.net, needed_alone=True).items():
         if done.net.layers[value.node].name in known:
             known.update(reader.name for reader in done.net.layers if value.blob in reader.bottoms)
         else:
