@@ -264,5 +264,5 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
 
 
 def _outputs(message: Any) -> list[str]:
-    read = {blob for layer in message.layer for blob in layer.bottom}
-    return [blob for layer in message.layer for blob in layer.top if blob not in read]
+    read = {blob for layer in message.layer for blob in layer.bottom if blob not in layer.top}
+    return list(dict.fromkeys(blob for layer in message.layer for blob in layer.top if blob not in read))

@@ -89,7 +89,7 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
         notes.append(Note(layer.name, "left out: the outputs are what it read"))
         ends = set(layer.bottom[:3])
         while at_convolutions and ends:
-            read = {blob for other in message.layer for blob in other.bottom}
+            read = {blob for other in message.layer for blob in other.bottom if blob not in other.top}
             loose = [
                 other
                 for other in message.layer

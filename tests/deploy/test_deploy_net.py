@@ -182,6 +182,11 @@ def test_heads() -> None:
         deploy_net(_net(BASE), head="softmax")
 
 
+def test_argmax_behind_a_layer_in_place() -> None:
+    text = BASE + 'layer { name: "relu" type: "ReLU" bottom: "fc" top: "fc" }'
+    assert deploy_net(_net(text), head="argmax").message.layer[-1].bottom == ["fc"]
+
+
 def test_an_input_of_unknown_shape_asks_for_it() -> None:
     text = 'layer { name: "d" type: "ImageData" top: "data" top: "label" image_data_param { source: "none.txt" } }'
     text += 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }'

@@ -435,6 +435,8 @@ def test_cuts(tmp_path: Path) -> None:
     cut = export(ssd(), tmp_path / "net.onnx", cut=True, target="tidl")
     assert [output.name for output in cut.export.outputs] == ["f0_conf", "f0_loc", "f1_conf", "f1_loc"]
     assert set(operators(cut)) == {"Conv"}
+    in_place = ssd().replace('top: "prob" softmax_param', 'top: "scores" softmax_param').replace('"prob"', '"scores"')
+    assert operators(export(in_place, tmp_path / "net.onnx", cut=True, target="tidl")) == operators(cut)
 
 
 def test_tidl_gets_three_outputs(tmp_path: Path) -> None:
