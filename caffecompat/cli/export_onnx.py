@@ -125,16 +125,14 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         mean_picture=read_mean(args.mean_file) if args.mean_file else None,
         bake=args.bake_preprocessing,
         rgb=args.rgb,
-        class_names=tuple(_lines(args.labels)) if args.labels else (),
+        class_names=_class_names(args.labels) if args.labels else (),
     )
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {problem}") from None
+def _class_names(path: str) -> tuple[str, ...]:
+    from caffecompat.files import read_text
+
+    return tuple(line.strip() for line in read_text(path, "the class names").splitlines() if line.strip())
 
 
 def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
@@ -255,17 +253,19 @@ def _side_files(args: argparse.Namespace, done: Exported, pictures: Sequence[str
 
 
 def _calibration_pictures(args: argparse.Namespace) -> list[str]:
-    """Every n-th picture of the list (its first word a line) or folder, so that they come from all of it."""
+    """Pictures from all over the list (the first column of its lines) or folder."""
+    from caffecompat.formats.image_list import read_pair_list
+
     if os.path.isdir(args.calibration):
         kinds = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
         names = sorted(name for name in os.listdir(args.calibration) if name.lower().endswith(kinds))
         paths = [os.path.abspath(os.path.join(args.calibration, name)) for name in names]
     else:
-        paths = [line.split()[0] for line in _lines(args.calibration)]
+        paths = [entry.image for entry in read_pair_list(args.calibration, labels=False)]
     if not paths:
         raise UsageError(f"--calibration {args.calibration}: there are no pictures")
-    step = max(1, len(paths) // args.calibration_count)
-    return paths[::step][: args.calibration_count]
+    count = min(len(paths), args.calibration_count)
+    return [paths[at * len(paths) // count] for at in range(count)]
 
 
 def _write(path: str, text: str) -> str:

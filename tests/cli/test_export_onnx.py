@@ -162,7 +162,7 @@ def test_layers_without_a_form_are_all_named(files: Path, capsys: pytest.Capture
         (["--dpu-dense", "--target", "tidl"], "--dpu-dense goes with --target dpu"),
         (["--target-version", "1.4"], "--target-version goes with --target"),
         (["--target", "dpu", "--target-version", "9"], "target 'dpu' has no version '9'; there are 3.5, 1.4"),
-        (["--target", "dpu", "--calibration", "nowhere"], "nowhere: cannot be read"),
+        (["--target", "dpu", "--calibration", "nowhere"], "cannot read the list nowhere"),
         (["--cut-detection"], "no DetectionOutput"),
         (["--image", "nowhere.png"], "no such picture"),
         (["--batch", "0"], "at least 1"),
@@ -192,6 +192,10 @@ def test_calibration_files_for_the_dpu(files: Path, monkeypatch: pytest.MonkeyPa
     assert run(*flags, "--calibration", "pictures", "--calibration-count", "2") == 0
     listed = (files / "net_calibration.txt").read_text().splitlines()
     assert [Path(path).name for path in listed] == ["0.png", "2.png"]
+    Path("list.txt").write_text("".join(f"{index}.png {index}\n" for index in range(7)))
+    assert run(*flags, "--calibration", "list.txt", "--calibration-count", "4") == 0
+    assert (files / "net_calibration.txt").read_text().split() == ["0.png", "1.png", "3.png", "5.png"]
+    assert run(*flags, "--calibration", "pictures", "--calibration-count", "2") == 0
     scope: dict[str, object] = {"__file__": str(files / "net_calibration.py")}
     exec((files / "net_calibration.py").read_text(), scope)
     reader = scope["CalibrationReader"]()  # type: ignore[operator]
