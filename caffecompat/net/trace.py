@@ -36,17 +36,19 @@ def trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray]) -> Iterator[tuple
     missing = [blob for blob in net.fed if blob not in inputs]
     if missing:
         raise CaffeCompatError(f"net {net.name!r} needs inputs for {', '.join(map(repr, missing))}")
-    net.allow_inplace(False)
     values: dict[Value, Tensor] = {}
-    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
-        if layer.module is None:
-            tops = [net.to_device(inputs[value.blob]) for value in node.tops]
-        else:
-            made = layer.module(*[values[value] for value in node.bottoms if value is not None])
-            tops = list(made) if isinstance(made, tuple) else [made]
-        values.update(zip(node.tops, tops, strict=False))
-        yield layer, [np.ascontiguousarray(_single(top).cpu().numpy()) for top in tops[: len(node.tops)]]
-    net.allow_inplace(True)
+    net.allow_inplace(False)
+    try:
+        for node, layer in zip(net.graph.nodes, net.layers, strict=True):
+            if layer.module is None:
+                tops = [net.to_device(inputs[value.blob]) for value in node.tops]
+            else:
+                made = layer.module(*[values[value] for value in node.bottoms if value is not None])
+                tops = list(made) if isinstance(made, tuple) else [made]
+            values.update(zip(node.tops, tops, strict=False))
+            yield layer, [np.ascontiguousarray(_single(top).cpu().numpy()) for top in tops[: len(node.tops)]]
+    finally:
+        net.allow_inplace(True)
 
 
 def _single(blob: Tensor) -> Tensor:
