@@ -164,7 +164,8 @@ def test_merge_bn(command, shared, tmp_path) -> None:
     assert result.status == 0, result.err
     assert "folded 5 layers into 6" in result.out and "ConvNd_20 <- BatchNorm_18" in result.out
     assert "'Concat_1' (Concat) before it joins 'BatchNorm_1', which cannot take its part: 'Threshold_1'" in result.out
-    assert command("merge-bn", folder / "train_val.prototxt", weights, *outputs).status == 2
+    refused = command("merge-bn", folder / "train_val.prototxt", weights, *outputs)
+    assert refused.status == 2 and "export deploy --merge-bn" in refused.err
 
 
 SEPARABLE = """
