@@ -40,15 +40,16 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
     from caffecompat.formats import save_caffemodel
     from caffecompat.formats.atomic import atomic_write
-    from caffecompat.net import Net
+    from caffecompat.net import Net, NetError
+    from caffecompat.net.build import DATA_TYPES
     from caffecompat.schema import NetDocument, open_net, pb, write_text
 
     document = open_net(args.model)
     changed = args.running_statistics and use_running_statistics(document.message)
     try:
         net = Net(document, pb.TEST, log=False, weights=args.weights)
-    except CaffeCompatError as problem:
-        if "made without data sources" in str(problem):
+    except NetError:
+        if any(layer.type in DATA_TYPES for layer in document.message.layer):
             raise CaffeCompatError(
                 f"{args.model} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
             ) from None
