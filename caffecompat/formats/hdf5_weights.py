@@ -8,6 +8,7 @@ is left out. A ``/`` in a layer's name makes nested groups.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.formats.atomic import WriteError, atomic_path
+from caffecompat.formats.atomic import atomic_path
 from caffecompat.formats.weights import LayerWeights, StoredBlob, WeightFile, WeightsError
 
 __all__ = [
@@ -218,6 +219,35 @@ def write_string(group: Any, name: str, text: str) -> None:
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(payload + b"\0", f"S{len(payload) + 1}"), kind)
 
 
+class _Sink(io.FileIO):
+    """A file for the HDF5 library that remembers a write that failed, and lets the library go on.
+
+    The library keeps parts of a file that it could not write, and ends the process when they fail again as it closes.
+
+    Attributes:
+        problem: the first failure; nothing is written after it.
+    """
+
+    problem: OSError | None = None
+
+    def write(self, values: Any) -> int:
+        left = memoryview(values).cast("B")
+        size = len(left)
+        while len(left) and self.problem is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as problem:
+                self.problem = problem
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as problem:
+            self.problem = self.problem or problem
+            return size or 0
+
+
 @contextlib.contextmanager
 def create_hdf5(path: str | os.PathLike[str]) -> Iterator[Any]:
     """An h5py.File to fill, which becomes `path` when the block ends without an exception.
@@ -226,13 +256,8 @@ def create_hdf5(path: str | os.PathLike[str]) -> Iterator[Any]:
         WriteError: it could not be written.
     """
     h5py = _h5py()
-    with atomic_path(path) as temporary:
-        try:
-            with h5py.File(temporary, "w", locking=False) as file:
-                yield file
-        except (OSError, RuntimeError) as problem:  # h5py reports a full disk as either
-            if isinstance(problem, OSError) and problem.errno:
-                raise
-            raise WriteError(
-                f"{os.fspath(path)}: cannot be written: {problem}; the old file, if any, is unchanged"
-            ) from problem
+    with atomic_path(path) as temporary, _Sink(temporary, "r+") as sink:
+        with h5py.File(sink, "w") as file:
+            yield file
+        if sink.problem:
+            raise sink.problem
