@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import io
 import os
 import re
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import torch
 from caffecompat.deploy.torch_emission import CannotEmit, Emitted, emit
 from caffecompat.deploy.torch_layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.atomic import atomic_path, atomic_write
+from caffecompat.formats.atomic import atomic_write
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import needed_nodes
@@ -294,12 +295,18 @@ def _one_line(text: str) -> str:
 
 
 def write_source(source: TorchSource, path: str) -> str:
-    """Write the file, and the state_dict beside it; returns the latter's path."""
+    """Write the file, and the state_dict beside it; returns the latter's path.
+
+    Raises:
+        WriteError: either could not be written; then no file is left, or the old file stays.
+    """
     weights = f"{os.path.splitext(path)[0]}.pt"
+    archive = io.BytesIO()  # of a file that it cannot write to the end, torch says something else
+    torch.save(source.state, archive)
     with atomic_write(path) as file:
         file.write(source.text.encode())
-    with atomic_path(weights) as temporary:
-        torch.save(source.state, temporary)
+        with atomic_write(weights) as beside:
+            beside.write(archive.getbuffer())
     return weights
 
 

@@ -113,6 +113,14 @@ def _check(net: Net, folder: Path) -> str:
     return source.text
 
 
+def test_weights_that_cannot_be_written_leave_no_file(tmp_path: Path) -> None:
+    source = make_source(_net(f'{INPUT} layer {{ name: "x" type: "PReLU" bottom: "data" top: "y" }}'), "net.prototxt")
+    (tmp_path / "net.pt").mkdir()
+    with pytest.raises(CaffeCompatError, match=r"net.pt: cannot be written"):
+        write_source(source, str(tmp_path / "net.py"))
+    assert os.listdir(tmp_path) == ["net.pt"]
+
+
 def test_layers_of_one_name_are_modules_of_two(tmp_path: Path) -> None:
     text = f'{INPUT} layer {{ name: "x" type: "PReLU" bottom: "data" top: "y" }}'
     text += ' layer { name: "x" type: "ReLU" bottom: "y" top: "z" }'
