@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     net = Net(open_net(args.model), pb.TEST, log=False, weights=args.weights)
     if net.loaded and net.loaded.kept:
-        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(net.loaded.kept)}")
+        raise CaffeCompatError(net.loaded.missing(args.weights))
     size = size_of(args)
     if size:
         shape = net.fed_shapes[_input(net)]

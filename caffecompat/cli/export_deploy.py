@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     for note in deployed.notes:
         print(note)
+    prepared = "" if args.target else _preparing_flags(deployed.transform)
+    if prepared:
+        print(f"a deploy prototxt does not tell how pictures are prepared; give verbs that run it {prepared}")
     return _Writer(args, document, deployed, folding).write()
 
 
@@ -101,8 +104,9 @@ class _Writer:
         self.base = deployed.message  # what `net` computes
         if args.weights:
             report = self.net.load_weights(args.weights)
-            if report.kept:
-                print(f"warning: {args.weights} has no weights for: {', '.join(report.kept)}; they stay as filled")
+            missing = report.missing(args.weights)
+            if missing:
+                print(f"warning: {missing}; they stay as filled")
             for line in (*report.converted, *report.skipped):
                 print(line)
 
@@ -175,6 +179,7 @@ class _Writer:
 
         folded = fold_norms(self.net, running_statistics=self.args.running_statistics, around=True)
         print(*report_lines(folded), sep="\n")
+        folded.message.ClearField("state")  # that of the folded net's phase; a deployed net is of none
         return folded.message, folded.blobs
 
     def _check(self, message: Any, blobs: dict[str, Any]) -> bool:
@@ -216,13 +221,26 @@ class _Writer:
                 self.deployed, means, f"{stem}.prototxt", weights, f"{beside}tidl", listing, _count_lines(listing)
             )
         texts[f"{stem}.prototxt"] = write_text(message)
+        if self.args.weights:
+            save_caffemodel(weights, message, blobs)  # first: on a full disk no text is left that says another net
         for path, text in texts.items():
             with atomic_write(path) as file:
                 file.write(text.encode())
-        if self.args.weights:
-            save_caffemodel(weights, message, blobs)
         for path in (*texts, *([weights] if self.args.weights else [])):
             print(f"wrote {path}")
+
+
+def _preparing_flags(transform: Any) -> str:
+    """The flags of other verbs that do to a picture what a data layer did; "" where it did nothing."""
+    if transform is None:
+        return ""
+    means = ",".join(f"{mean:g}" for mean in transform.mean_value)
+    flags = [
+        f"--mean-file {transform.mean_file}" if transform.mean_file else "",
+        f"--mean {means}" if any(transform.mean_value) else "",
+        f"--scale {transform.scale:g}" if transform.scale != 1 else "",
+    ]
+    return " ".join(flag for flag in flags if flag)
 
 
 def _goes_by_batch(layer: Any) -> bool:

@@ -167,7 +167,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
     if not weights:
         print("no --weights: these are initial values")
     if done.missing:
-        print(f"not in the weight file, left at initial values: {', '.join(done.missing)}")
+        print(f"warning: {done.missing}; they stay as filled")
     print(*fitted(_note_lines(done.export.notes)), sep="\n", end="\n" if done.export.notes else "")
     print("compared with torch by onnxruntime:")
     for difference in done.differences:

@@ -45,8 +45,13 @@ def run(args: argparse.Namespace) -> int:
     copy = NetDocument.from_message(deployed.message, args.model)
     copy.dialect = document.dialect
     net = Net(copy, pb.TEST, log=False, weights=args.weights)
-    if net.loaded and net.loaded.kept:
-        print(f"warning: {args.weights} has no weights for: {', '.join(net.loaded.kept)}; they stay as filled")
+    for note in deployed.notes:
+        print(note)
+    missing = net.loaded.missing(args.weights) if net.loaded else ""
+    if missing:
+        print(f"warning: {missing}; they stay as filled")
+    if not args.weights:
+        print("no --weights: these are initial values")
     source = make_source(net, args.model, os.path.splitext(os.path.basename(args.out))[0])
     weights = write_source(source, args.out)
     print(f"wrote {args.out} and {weights}")

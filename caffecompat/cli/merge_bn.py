@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HELP = "fold batch normalization into the weights around it"
 
 _NAMED = 5  # of the layers that stay for one reason; the reason tells which kind they are
+_OWN_LINES, _WIDTH = 15, 110  # folded layers beyond so many share lines of this width
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
             ) from None
         raise
     if net.loaded and net.loaded.kept:
-        raise CaffeCompatError(f"{args.weights} has no weights for: {', '.join(net.loaded.kept)}")
+        raise CaffeCompatError(net.loaded.missing(args.weights))
     folded = fold_norms(net, around=True)
     print(*report_lines(folded), sep="\n")
+    if not document.message.HasField("state"):
+        folded.message.ClearField("state")  # the phase that it was folded in
     if changed:
         print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
     copy = NetDocument.from_message(folded.message)
@@ -67,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
     differences = compare_nets(net, merged)
     for difference in differences:
         print(f"checked on random input: {difference.line()}")
+    save_caffemodel(args.out_weights, folded.message, folded.blobs)
     with atomic_write(args.out_model) as file:
         file.write(write_text(folded.message).encode())
-    save_caffemodel(args.out_weights, folded.message, folded.blobs)
     print(f"wrote {args.out_model} and {args.out_weights}")
     return 0 if all(difference.relative <= TOLERANCE for difference in differences) else 1
 
@@ -81,7 +84,7 @@ def report_lines(folded: Folded) -> list[str]:
         by_target.setdefault(target, []).append(f"{name} (before it)" if name in folded.ahead else name)
     merged = len({name for name, _ in folded.folded})
     lines = [f"folded {merged} layer{'s' * (merged != 1)} into {len(by_target)}"]
-    lines += [f"  {target} <- {', '.join(names)}" for target, names in by_target.items()]
+    lines += _packed([f"{target} <- {', '.join(names)}" for target, names in by_target.items()])
     by_reason: dict[str, list[str]] = {}
     for name, reason in folded.left:
         by_reason.setdefault(reason, []).append(name)
@@ -92,3 +95,15 @@ def report_lines(folded: Folded) -> list[str]:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         lines.append(f"  {', '.join(names[:_NAMED])}{more}: {reason}")
     return lines
+
+
+def _packed(texts: list[str]) -> list[str]:
+    """A line for each text, or several to a line where they would fill a screen."""
+    if len(texts) <= _OWN_LINES:
+        return [f"  {text}" for text in texts]
+    lines = [""]
+    for text in texts:
+        if lines[-1] and len(lines[-1]) + len(text) + 2 > _WIDTH:
+            lines.append("")
+        lines[-1] += f"; {text}" if lines[-1] else text
+    return [f"  {line}" for line in lines]

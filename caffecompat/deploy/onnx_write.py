@@ -41,7 +41,7 @@ class Exported:
         net: what was exported.
         differences: of each output.
         heads: of an SSD, before a cut.
-        missing: layers that the weight file does not have.
+        missing: what to tell of layers that the weight file does not have; "" where it has all.
         data: the file with the weights, where they are outside of the model.
         target: what the target makes of each layer, where there is one.
         options: with the preprocessing found in the prototxt, where none was given.
@@ -52,7 +52,7 @@ class Exported:
     options: ExportOptions
     differences: list[Difference] = field(default_factory=list)
     heads: Head | None = None
-    missing: list[str] = field(default_factory=list)
+    missing: str = ""
     data: str = ""
     target: TargetReport | None = None
 
@@ -82,9 +82,7 @@ def prepared_net(
     made = NetDocument.from_message(message, document.path)
     made.dialect = document.dialect
     net = Net(made, pb.TEST, log=False, weights=weights)
-    missing = net.loaded.kept if net.loaded else []
-    if missing and set(missing) == {layer.name for layer in net.layers if layer.slots}:
-        raise OnnxError(f"{weights}: none of its layers is in this net; are these the weights of another one?")
+    missing = net.loaded.missing(str(weights)) if net.loaded else ""
     if net.half_precision:
         net = in_single_precision(net)
         notes.append(Note("", "computes in 32 bits throughout; the prototxt's FLOAT16 is NVCaffe's own"))

@@ -21,6 +21,7 @@ __all__ = ["LoadReport", "WeightsMismatch", "copy_weights"]
 _Plan = list[tuple[BlobSlot, np.ndarray]]
 
 _WARNED = "doubtful"
+_SHOWN = 12  # mismatches and layers in a message; more of them tell no more
 _SAID_BY_CAFFE = "only in the weight file, ignored: "  # its log has a line for each such layer
 
 
@@ -33,7 +34,9 @@ class WeightsMismatch(CaffeCompatError):
 
     def __init__(self, path: str, mismatches: Sequence[str]) -> None:
         self.mismatches = list(mismatches)
-        places = "\n".join(f"  {text}" for text in mismatches)
+        places = "\n".join(f"  {text}" for text in mismatches[:_SHOWN])
+        if len(mismatches) > _SHOWN:
+            places += f"\n  ... and {len(mismatches) - _SHOWN} more; are these the weights of another net?"
         super().__init__(
             f"{path} does not fit this net in {len(mismatches)} place{'s' if len(mismatches) > 1 else ''}:\n{places}\n"
             "Either rename these layers in the prototxt, so that they start fresh, or pass --skip-mismatched "
@@ -64,6 +67,17 @@ class LoadReport:
     reshaped: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     writer: str | None = None
+
+    def missing(self, path: str) -> str:
+        """What to tell of layers that a file has no weights for; "" where it has all.
+
+        Raises:
+            CaffeCompatError: it has none for any layer.
+        """
+        if self.kept and not self.loaded:
+            raise CaffeCompatError(f"{path}: none of its layers is in this net; are these the weights of another one?")
+        more = f" and {len(self.kept) - _SHOWN} more" if len(self.kept) > _SHOWN else ""
+        return f"{path} has no weights for: {', '.join(self.kept[:_SHOWN])}{more}" if self.kept else ""
 
     def lines(self) -> list[str]:
         """The report for people, a line for each thing worth saying."""

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat import formats
 from caffecompat.formats import open_weights
+from caffecompat.formats.atomic import WriteError
 from caffecompat.formats.mean import write_mean
 from caffecompat.net import Net
 from caffecompat.schema import pb, read_net
@@ -33,6 +35,36 @@ def test_files_of_a_folder_and_their_numbers(command, espnet, tmp_path) -> None:
     assert list(net.layer[0].input_param.shape[0].dim) == [1, 3, 32, 64]
     stored = {layer.name for layer in open_weights(tmp_path / "out/deploy.caffemodel").layers}
     assert stored == {layer.name for layer in net.layer}
+    assert not net.HasField("state")
+    assert "give verbs that run it --mean 73,82,72 --scale 0.022\n" in result.out
+
+
+def test_weights_of_another_net_make_no_file(command, espnet, shared, tmp_path) -> None:
+    strangers = shared / "real/lenet-v2/lenet_iter_10000.caffemodel"
+    for form, out in (("deploy", f"{tmp_path}/out/"), ("torch", tmp_path / "net.py")):
+        result = command("export", form, *espnet, "--weights", strangers, out)
+        assert result.status == 2 and "none of its layers is in this net" in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_text_without_weights(command, espnet, tmp_path, monkeypatch) -> None:
+    def full(*args: object) -> None:
+        raise WriteError("no space")
+
+    monkeypatch.setattr(formats, "save_caffemodel", full)
+    assert command("export", "deploy", *espnet, f"{tmp_path}/out/").status == 2
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_many_folded_layers_share_lines(command, shared, tmp_path) -> None:
+    folder = shared / "real/vitis-tutorial-05-seg/model/enet"
+    words = ["--model", folder / "train_val.prototxt", "--weights", folder / "final_models/pretrained.caffemodel"]
+    result = command(
+        "export", "deploy", *words, f"{tmp_path}/", "--size", "64x64", "--merge-bn", "--running-statistics"
+    )
+    assert result.status == 0, result.err
+    assert "ConvNd_3 <- BatchNorm_2; ConvNd_4 <- BatchNorm_3; " in result.out
+    assert len(result.out.splitlines()) < 40 and max(map(len, result.out.splitlines()[:25])) < 120
 
 
 def test_vitis(command, shared, tmp_path) -> None:
@@ -226,5 +258,5 @@ def test_export_torch(command, tmp_path) -> None:
     result = command("export", "torch", "--model", model, tmp_path / "lenet.py")
     assert result.status == 0, result.err
     assert "checked on random input: prob: largest difference" in result.out
-    assert (tmp_path / "lenet.pt").is_file()
+    assert (tmp_path / "lenet.pt").is_file() and "no --weights: these are initial values" in result.out
     assert command("export", "torch", "--model", model, tmp_path / "lenet").status == 2

@@ -63,6 +63,20 @@ def test_parameters_stay_the_same_objects_in_their_format(tmp_path: Path) -> Non
     assert net.params[0].blob.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_message_does_not_list_mismatches_without_end(tmp_path: Path) -> None:
+    names = [f"conv{i}" for i in range(20)]
+    text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 3, 4, 4] } } }'
+    for name in names:
+        text += f' layer {{ name: "{name}" type: "Convolution" bottom: "data" top: "{name}"'
+        text += " convolution_param { num_output: 2 kernel_size: 1 bias_term: false } }"
+    path = write(tmp_path / "w.caffemodel", **{name: [np.zeros((9, 3, 1, 1))] for name in names})
+    with pytest.raises(WeightsMismatch, match="in 20 places") as caught:
+        make_net(text).load_weights(path)
+    assert len(caught.value.mismatches) == 20
+    assert "'conv11'" in str(caught.value) and "'conv12'" not in str(caught.value)
+    assert "... and 8 more; are these the weights of another net?" in str(caught.value)
+
+
 def test_every_mismatch_at_once_and_the_two_ways_out(tmp_path: Path) -> None:
     path = write(tmp_path / "w.caffemodel", a=[np.zeros((9, 3, 1, 1)), np.zeros(9)], b=[np.zeros((4, 4, 1, 1))])
     net = make_net(TWO)
