@@ -265,7 +265,15 @@ def _calibration_pictures(args: argparse.Namespace) -> list[str]:
     if not paths:
         raise UsageError(f"--calibration {args.calibration}: there are no pictures")
     count = min(len(paths), args.calibration_count)
-    return [paths[at * len(paths) // count] for at in range(count)]
+    return [_from_anywhere(paths[at * len(paths) // count], args.calibration) for at in range(count)]
+
+
+def _from_anywhere(path: str, list_file: str) -> str:
+    """A picture that is here, as a path that can be opened from any folder; others as the list has them."""
+    for candidate in (path, os.path.join(os.path.dirname(list_file), path)):
+        if os.path.isfile(candidate):
+            return os.path.abspath(candidate)
+    return path
 
 
 def _write(path: str, text: str) -> str:

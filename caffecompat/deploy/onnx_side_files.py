@@ -81,7 +81,8 @@ import cv2
 import numpy as np
 
 INPUT, HEIGHT, WIDTH, CHANNELS = {input!r}, {height}, {width}, {channels}
-MEAN, SCALE, SUBTRACT = {mean}, {scale!r}, {subtract}  # (pixel - MEAN) * SCALE - SUBTRACT; channels are {order}
+# (pixel - MEAN) * SCALE - SUBTRACT; channels are {order}
+MEAN, SCALE, SUBTRACT = {mean}, {scale:.8g}, {subtract}
 
 
 def prepare(path):

@@ -194,7 +194,11 @@ def test_calibration_files_for_the_dpu(files: Path, monkeypatch: pytest.MonkeyPa
     assert [Path(path).name for path in listed] == ["0.png", "2.png"]
     Path("list.txt").write_text("".join(f"{index}.png {index}\n" for index in range(7)))
     assert run(*flags, "--calibration", "list.txt", "--calibration-count", "4") == 0
-    assert (files / "net_calibration.txt").read_text().split() == ["0.png", "1.png", "3.png", "5.png"]
+    assert (files / "net_calibration.txt").read_text().split() == ["0.png", "1.png", "3.png", "5.png"]  # not here
+    Path("pictures/list.txt").write_text("pictures/1.png\n2.png\n")
+    assert run(*flags, "--calibration", "pictures/list.txt") == 0
+    absolute = [str(files / f"pictures/{index}.png") for index in (1, 2)]
+    assert (files / "net_calibration.txt").read_text().split() == absolute
     assert run(*flags, "--calibration", "pictures", "--calibration-count", "2") == 0
     scope: dict[str, object] = {"__file__": str(files / "net_calibration.py")}
     exec((files / "net_calibration.py").read_text(), scope)
