@@ -2,11 +2,12 @@
 
     caffecompat compare-blobs desktop/ board/ --tolerance 0.02
 
-Files of the same name are compared. A folder may also have TIDL's float traces (tidl_trace_*_float.bin, from
-debug_level 4) with the *.layer_info.txt of the compiled model: they are held against the blobs that the exported
-model's values come from. Exit status 1 when a blob's largest difference exceeds --tolerance times the
-largest magnitude of A's blob, or when its values are not as many; the first such layer is named. A file that only one
-folder has is named and does not count.
+Files of the same name are compared; of a net whose normalizations were folded, what holds the same blob then (a layer
+whose result was scaled beforehand, to be joined with others, still differs). A folder may also have TIDL's float traces
+(tidl_trace_*_float.bin, from debug_level 4) with the *.layer_info.txt of the compiled model: they are held against the
+blobs that the exported model's values come from. Exit status 1 when a blob's largest difference exceeds --tolerance
+times the largest magnitude of A's blob, or when its values are not as many; the first such layer is named. A file that
+only one folder has is named and does not count.
 """
 
 from __future__ import annotations

@@ -163,7 +163,9 @@ def read_traces(first: str | os.PathLike[str], second: str | os.PathLike[str]) -
             renamed = {stems.get(name, name): file for name, file in board.items()}
             board.clear()
             board.update(renamed)
-    return found[0], found[1]
+    stands = _stand_ins(_listed(first), _listed(second))
+    named = {stands[stem]: file for stem, file in found[1].items() if stem in stands}
+    return found[0], {stem: file for stem, file in found[1].items() if stem not in stands} | named
 
 
 def _read(folder: str | os.PathLike[str]) -> dict[str, NpyFile | TidlTrace]:
@@ -186,6 +188,29 @@ def _listed(folder: str | os.PathLike[str]) -> list[dict[str, object]]:
     except (OSError, ValueError):
         return []
     return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
+def _stand_ins(first: list[dict[str, object]], second: list[dict[str, object]]) -> dict[str, str]:
+    """Stems of the second list's files whose values are those of another file in the first, and that file's stem.
+
+    Where normalizations were folded, a blob has fewer layers that write it, or one of another name: each layer of both
+    nets, with those behind it that one net alone has, ends with the same values, and so do the layers before them.
+    """
+    ends = [_last_writers(first, second), _last_writers(second, first)]
+    return {ends[1][key]: stem for key, stem in ends[0].items() if ends[1].get(key, stem) != stem}
+
+
+def _last_writers(own: list[dict[str, object]], other: list[dict[str, object]]) -> dict[tuple[str, str], str]:
+    """By blob and layer of both lists ("" before the first such): the last file until the next one."""
+    both = {(entry.get("blob"), entry.get("file")) for entry in other}
+    shared: dict[str, str] = {}
+    last = {}
+    for entry in own:
+        blob, stem = str(entry.get("blob")), os.path.splitext(str(entry.get("file")))[0]
+        if (entry.get("blob"), entry.get("file")) in both:
+            shared[blob] = stem
+        last[blob, shared.get(blob, "")] = stem
+    return last
 
 
 def _stems_by_value(folder: str | os.PathLike[str]) -> dict[str, str]:

@@ -110,3 +110,35 @@ def test_traces_without_numbers_that_mean_something(command, tmp_path: Path, mon
     Path("short/tidl_trace0007_00001_00002_00006x00004_float.bin").write_bytes(bytes(8))
     Path("short/1_tidl_net.bin.layer_info.txt").write_text("3 7 fc\n")
     assert "2 values, its name says (1, 2, 4, 6)" in command("compare-blobs", "short", "short").err
+
+
+FOLDABLE = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 6 } } }
+layer { name: "one" type: "Convolution" bottom: "data" top: "x"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "gaussian" std: 1 } } }
+layer { name: "one/bn" type: "BatchNorm" bottom: "x" top: "x" }
+layer { name: "one/scale" type: "Scale" bottom: "x" top: "x" scale_param {
+  bias_term: true filler { type: "gaussian" std: 2 } bias_filler { type: "gaussian" std: 1 } } }
+layer { name: "one/relu" type: "ReLU" bottom: "x" top: "x" }
+layer { name: "two" type: "Convolution" bottom: "x" top: "two"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "gaussian" std: 1 } } }
+layer { name: "two/scale" type: "Scale" bottom: "two" top: "y" scale_param { filler { type: "gaussian" std: 2 } } }
+layer { name: "two/relu" type: "ReLU" bottom: "y" top: "y" }
+"""
+
+
+def test_folded_layers_are_compared_by_what_they_hold(command, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(FOLDABLE)
+    Net("net.prototxt", pb.TEST, log=False).save("net.caffemodel")
+    assert command("merge-bn", "net.prototxt", "net.caffemodel", "folded.prototxt", "folded.caffemodel").status == 0
+    assert command("dump-blobs", "net.prototxt", "net.caffemodel", "whole", "--random", "3").status == 0
+    assert command("dump-blobs", "folded.prototxt", "folded.caffemodel", "folded", "--random", "3").status == 0
+    result = command("compare-blobs", "whole", "folded")
+    assert result.status == 0 and "all 5 blobs within" in result.out, result.out
+    assert "only in whole: one, one_bn, two\n" in result.out and "only in folded" not in result.out
+    result = command("compare-blobs", "folded", "whole")
+    assert result.status == 0 and "all 5 blobs within" in result.out, result.out
+    wrong = np.load("folded/one.npy")
+    np.save("folded/one.npy", wrong + 1)
+    assert "1 of 5 blobs over 0.0001, the first is one_scale" in command("compare-blobs", "whole", "folded").out
