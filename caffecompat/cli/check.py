@@ -18,7 +18,7 @@ from caffecompat.cli.flags import UsageError, add_switch, split_commas
 from caffecompat.cli.picture_flags import size_of
 
 if TYPE_CHECKING:
-    from caffecompat.deploy.target_check import TargetReport
+    from caffecompat.deploy.targets.check import TargetReport
 
 HELP = "every layer against the limits of a DPU or TIDL"
 
@@ -34,9 +34,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.deploy.target_check import check_net, normalisation_warnings
-    from caffecompat.deploy.target_table import load_table
-    from caffecompat.deploy.target_text import fitted
+    from caffecompat.deploy.targets.check import check_net, normalisation_warnings
+    from caffecompat.deploy.targets.table import load_table
+    from caffecompat.deploy.targets.text import fitted
     from caffecompat.schema import open_net
 
     targets = split_commas(args.target)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(report: TargetReport, everything: bool) -> list[str]:
-    from caffecompat.deploy.target_text import SAID, document_lines, finding_lines
+    from caffecompat.deploy.targets.text import SAID, document_lines, finding_lines
 
     table = report.table
     counts = ", ".join(f"{len(report.of(verdict))} {said}" for verdict, said in SAID.items() if report.of(verdict))

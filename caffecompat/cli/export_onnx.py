@@ -33,10 +33,10 @@ from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_
 if TYPE_CHECKING:
     import numpy as np
 
-    from caffecompat.deploy.onnx_emission import Note
-    from caffecompat.deploy.onnx_export import ExportOptions
-    from caffecompat.deploy.onnx_write import Exported
-    from caffecompat.deploy.target_check import TargetReport
+    from caffecompat.deploy.onnx.emission import Note
+    from caffecompat.deploy.onnx.export import ExportOptions
+    from caffecompat.deploy.onnx.write import Exported
+    from caffecompat.deploy.targets.check import TargetReport
 
 HELP = "an ONNX file, verified against the net by onnxruntime"
 
@@ -67,7 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.deploy.onnx_write import DifferentNumbers, export_onnx
+    from caffecompat.deploy.onnx.write import DifferentNumbers, export_onnx
 
     options = _options(args)
     pictures = _calibration_pictures(args) if args.calibration else []
@@ -110,7 +110,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:
-    from caffecompat.deploy.onnx_export import ExportOptions
+    from caffecompat.deploy.onnx.export import ExportOptions
     from caffecompat.formats.mean import read_mean
 
     stated = args.mean is not None or args.mean_file or args.subtract is not None or args.scale != 1
@@ -139,7 +139,7 @@ def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
     """The net's input from --image: prepared, or pixels where the graph does that."""
     import numpy as np
 
-    from caffecompat.deploy.onnx_pictures import is_picture, prepare
+    from caffecompat.deploy.onnx.pictures import is_picture, prepare
     from caffecompat.evaluate import Preprocess
     from caffecompat.formats.picture import read_picture
 
@@ -155,7 +155,7 @@ def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
 
 
 def _report(path: str, weights: str | None, done: Exported) -> None:
-    from caffecompat.deploy.target_text import few, fitted
+    from caffecompat.deploy.targets.text import few, fitted
 
     graph = done.export.model.graph
     print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
@@ -181,7 +181,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
 
 def _note_lines(notes: list[Note]) -> list[str]:
     """What was done; layers to which the same happened share a line, with the greatest effect."""
-    from caffecompat.deploy.target_text import few
+    from caffecompat.deploy.targets.text import few
 
     same: dict[tuple[str, bool], list[Note]] = {}
     for note in notes:
@@ -200,7 +200,7 @@ def _note_lines(notes: list[Note]) -> list[str]:
 
 def _target_lines(report: TargetReport) -> list[str]:
     """What the target makes of the file: what it does not run itself, and why."""
-    from caffecompat.deploy.target_text import document_lines, few, finding_lines
+    from caffecompat.deploy.targets.text import document_lines, few, finding_lines
 
     table = report.table
     told = [layer for layer in report.layers if layer.verdict in ("cpu", "refused") or layer.judgement.replaced]
@@ -218,7 +218,7 @@ def _target_lines(report: TargetReport) -> list[str]:
 
 def _side_files(args: argparse.Namespace, done: Exported, pictures: Sequence[str]) -> list[str]:
     """What the target's tools want besides; returns the paths written."""
-    from caffecompat.deploy.onnx_side_files import calibration_reader, tidl_meta
+    from caffecompat.deploy.onnx.side_files import calibration_reader, tidl_meta
     from caffecompat.evaluate import Preprocess
 
     stem = os.path.splitext(args.out)[0]

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, in_single_precision, random_inputs
-    from caffecompat.deploy.torch_source import load_source, make_source, write_source
+    from caffecompat.deploy.torch_source.source import load_source, make_source, write_source
     from caffecompat.net import Net
     from caffecompat.schema import NetDocument, open_net, pb
 

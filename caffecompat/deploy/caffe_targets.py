@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.deploy_net import Deployed, DeployError
-from caffecompat.deploy.onnx_resize import bilinear_factor
+from caffecompat.deploy.onnx.resize import bilinear_factor
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.layers import Context, layer_class
 from caffecompat.layers.bn import BN

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.deploy import onnx_emission, onnx_write
-from caffecompat.deploy.onnx_verify import run_model
+from caffecompat.deploy.onnx import emission, write
+from caffecompat.deploy.onnx.verify import run_model
 from caffecompat.net import Net
 from caffecompat.schema import pb
 from tests.net.nets import INPUT, conv, layer
@@ -100,7 +100,7 @@ def test_weights_beyond_a_message_go_outside(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A protobuf message must stay below 2 GiB."""
-    monkeypatch.setattr(onnx_write, "LARGEST", 1000)
+    monkeypatch.setattr(write, "LARGEST", 1000)
     assert run() == 0
     assert "wrote net.onnx.data: its weights, 23,040 bytes" in capsys.readouterr().out
     onnx.checker.check_model("net.onnx", full_check=True)
@@ -117,7 +117,7 @@ def test_what_ends_early_leaves_nothing(
         assert len(list(files.iterdir())) == 3  # something is there already, under another name
         raise ending
 
-    monkeypatch.setattr(onnx_write, "verify", end)
+    monkeypatch.setattr(write, "verify", end)
     assert run(*external) == (130 if isinstance(ending, KeyboardInterrupt) else 2)
     assert sorted(path.name for path in files.iterdir()) == ["net.caffemodel", "net.prototxt"]
 
@@ -133,7 +133,7 @@ def test_a_wrong_model_is_not_kept(
 ) -> None:
     (files / "net.onnx").write_bytes(b"old")
     wrong = {"ReLU": lambda e: e.op("Sigmoid", e.bottoms[0], to=e.tops[0])}
-    monkeypatch.setattr(onnx_emission._emitters, "by_type", onnx_emission._emitters.by_type | wrong)
+    monkeypatch.setattr(emission._emitters, "by_type", emission._emitters.by_type | wrong)
     assert run() == 1
     assert "it computes something else: fc: largest difference" in capsys.readouterr().out
     assert (files / "net.onnx").read_bytes() == b"old"

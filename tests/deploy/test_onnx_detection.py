@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.deploy.onnx_export import ExportOptions, export_net
-from caffecompat.deploy.onnx_file import write_model
-from caffecompat.deploy.onnx_run import run_model, run_net
+from caffecompat.deploy.onnx.export import ExportOptions, export_net
+from caffecompat.deploy.onnx.file import write_model
+from caffecompat.deploy.onnx.run import run_model, run_net
 from caffecompat.net import NetError
 from tests.net.nets import make_net
 

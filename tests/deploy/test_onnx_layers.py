@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-from caffecompat.deploy.onnx_emission import emitter_of
-from caffecompat.deploy.onnx_export import ExportOptions, export_net
-from caffecompat.deploy.onnx_file import write_model
-from caffecompat.deploy.onnx_verify import verify
+from caffecompat.deploy.onnx.emission import emitter_of
+from caffecompat.deploy.onnx.export import ExportOptions, export_net
+from caffecompat.deploy.onnx.file import write_model
+from caffecompat.deploy.onnx.verify import verify
 from tests.deploy.recorded import recorded_net, recorded_types
 from tests.layers.test_golden_layers import CASES, FOLDERS
 

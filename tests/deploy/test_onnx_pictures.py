@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.deploy.onnx_export import ExportOptions
-from caffecompat.deploy.onnx_pictures import random_inputs
-from caffecompat.deploy.onnx_run import run_model
+from caffecompat.deploy.onnx.export import ExportOptions
+from caffecompat.deploy.onnx.pictures import random_inputs
+from caffecompat.deploy.onnx.run import run_model
 from caffecompat.formats.mean import write_mean
 from tests.net.nets import conv, make_net
 

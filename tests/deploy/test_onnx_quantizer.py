@@ -13,7 +13,7 @@ import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from caffecompat.cli.main import main
-from caffecompat.deploy.onnx_run import run_model
+from caffecompat.deploy.onnx.run import run_model
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import decode_datum
 

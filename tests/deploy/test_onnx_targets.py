@@ -13,15 +13,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from caffecompat.cli.main import main
 from caffecompat.deploy import fold_norm
-from caffecompat.deploy.onnx_compare import TOLERANCE
-from caffecompat.deploy.onnx_emission import Note
-from caffecompat.deploy.onnx_export import ExportOptions
-from caffecompat.deploy.onnx_pictures import random_inputs
-from caffecompat.deploy.onnx_prepare import find_heads
-from caffecompat.deploy.onnx_run import run_model
-from caffecompat.deploy.onnx_side_files import tidl_meta
-from caffecompat.deploy.onnx_verify import effect_of
-from caffecompat.deploy.onnx_write import DifferentNumbers, Exported, prepared_net, write_onnx
+from caffecompat.deploy.onnx.compare import TOLERANCE
+from caffecompat.deploy.onnx.emission import Note
+from caffecompat.deploy.onnx.export import ExportOptions
+from caffecompat.deploy.onnx.pictures import random_inputs
+from caffecompat.deploy.onnx.prepare import find_heads
+from caffecompat.deploy.onnx.run import run_model
+from caffecompat.deploy.onnx.side_files import tidl_meta
+from caffecompat.deploy.onnx.verify import effect_of
+from caffecompat.deploy.onnx.write import DifferentNumbers, Exported, prepared_net, write_onnx
 from caffecompat.deploy.same_numbers import put_blobs
 from caffecompat.net import NetError
 from caffecompat.schema import NetDocument

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.deploy import onnx_emission, onnx_verify
-from caffecompat.deploy.onnx_compare import Difference, compare
-from caffecompat.deploy.onnx_emission import Emission
-from caffecompat.deploy.onnx_export import ExportOptions, export_net
-from caffecompat.deploy.onnx_file import write_model
-from caffecompat.deploy.onnx_pictures import random_inputs
-from caffecompat.deploy.onnx_verify import verify
+from caffecompat.deploy.onnx import emission
+from caffecompat.deploy.onnx import verify as verifying
+from caffecompat.deploy.onnx.compare import Difference, compare
+from caffecompat.deploy.onnx.emission import Emission
+from caffecompat.deploy.onnx.export import ExportOptions, export_net
+from caffecompat.deploy.onnx.file import write_model
+from caffecompat.deploy.onnx.pictures import random_inputs
+from caffecompat.deploy.onnx.verify import verify
 from caffecompat.net import Net
 from tests.net.nets import INPUT, conv, layer, make_net
 
@@ -28,7 +29,7 @@ def emitting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets layer types be written in another way."""
 
     def use(**emitters: Emit) -> None:
-        monkeypatch.setattr(onnx_emission._emitters, "by_type", onnx_emission._emitters.by_type | emitters)
+        monkeypatch.setattr(emission._emitters, "by_type", emission._emitters.by_type | emitters)
 
     return use
 
@@ -108,7 +109,7 @@ def test_rounding_of_torchs_own_is_told_by_float64(tmp_path: Path, monkeypatch: 
     def rounds(net: Net, inputs: Any) -> dict[str, np.ndarray]:
         return {blob: top.detach().numpy() * np.float32(1 + 1.5e-4) for blob, top in net.forward(inputs).items()}
 
-    monkeypatch.setattr(onnx_verify, "run_net", rounds)
+    monkeypatch.setattr(verifying, "run_net", rounds)
     (found,) = differences(make_net(INPUT + conv("c", "data")), tmp_path)
     assert found.allowed and found.relative == pytest.approx(1.5e-4, rel=0.01)
     assert "from the net in float64, torch itself rounds" in str(found)

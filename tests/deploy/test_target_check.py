@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.deploy.target_check import TargetReport, check_net, normalisation_warnings
-from caffecompat.deploy.target_table import load_table
+from caffecompat.deploy.targets.check import TargetReport, check_net, normalisation_warnings
+from caffecompat.deploy.targets.table import load_table
 from caffecompat.schema import NetDocument, open_net, parse_text, pb
 
 TUTORIAL = "real/vitis-tutorial-05-seg/model"

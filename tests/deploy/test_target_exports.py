@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from caffecompat.cli.export_onnx import _target_lines
-from caffecompat.deploy.onnx_export import Export, ExportOptions, export_net
-from caffecompat.deploy.onnx_file import complete
-from caffecompat.deploy.onnx_target import judge_export, net_for_target
-from caffecompat.deploy.onnx_write import prepared_net
-from caffecompat.deploy.target_check import TargetReport, check_net
-from caffecompat.deploy.target_operators import judge_model
-from caffecompat.deploy.target_table import load_table
+from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
+from caffecompat.deploy.onnx.file import complete
+from caffecompat.deploy.onnx.target import judge_export, net_for_target
+from caffecompat.deploy.onnx.write import prepared_net
+from caffecompat.deploy.targets.check import TargetReport, check_net
+from caffecompat.deploy.targets.operators import judge_model
+from caffecompat.deploy.targets.table import load_table
 from caffecompat.schema import open_net
 from tests.deploy.test_target_check import NETS as CHECKED
 

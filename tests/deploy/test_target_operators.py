@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from caffecompat.deploy.target_operators import JudgedModel, judge_model
-from caffecompat.deploy.target_table import load_table
+from caffecompat.deploy.targets.operators import JudgedModel, judge_model
+from caffecompat.deploy.targets.table import load_table
 
 PLANE = (1, 16, 32, 32)
 

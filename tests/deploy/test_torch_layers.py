@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs
-from caffecompat.deploy.torch_emission import emitter_of
-from caffecompat.deploy.torch_source import TorchSource, make_source
+from caffecompat.deploy.torch_source.emission import emitter_of
+from caffecompat.deploy.torch_source.source import TorchSource, make_source
 from caffecompat.layers import layer_class, layer_types
 from tests.deploy.recorded import recorded_net, recorded_types
 from tests.layers.test_golden_layers import CASES, FOLDERS

@@ -13,7 +13,7 @@ import torch
 
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, random_inputs
-from caffecompat.deploy.torch_source import load_source, make_source, write_source
+from caffecompat.deploy.torch_source.source import load_source, make_source, write_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, open_net, parse_text, pb

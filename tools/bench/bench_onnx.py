@@ -24,8 +24,8 @@ import onnxruntime
 import torch
 from deploy_nets import espnet, googlenet, lenet, vgg16
 
-from caffecompat.deploy.onnx_export import ExportOptions
-from caffecompat.deploy.onnx_write import prepared_net, write_onnx
+from caffecompat.deploy.onnx.export import ExportOptions
+from caffecompat.deploy.onnx.write import prepared_net, write_onnx
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, parse_text, pb
 

@@ -1,0 +1,165 @@
+"""ONNX of the layers that treat every value by itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from caffecompat.deploy.onnx.emission import Cannot, Emission, emits
+
+
+@emits("ReLU")
+def relu(e: Emission) -> None:
+    """Relu, or LeakyRelu with a slope."""
+    slope = e.module.slope
+    if not slope:
+        e.op("Relu", e.bottoms[0], to=e.tops[0])
+        return
+    known = e.limits.get("leaky_slope", slope)
+    if slope != known:
+        if e.options.dpu_leaky:
+            e.note(f"slope {slope:g} became the DPU's 26/256 = {known:g}; fine-tune with it", exact=False)
+            slope = known
+        else:
+            e.note(f"slope {slope:g} stays, so it runs on the CPU: the DPU knows 26/256 alone (--dpu-leaky sets it)")
+    e.op("LeakyRelu", e.bottoms[0], to=e.tops[0], alpha=float(slope))
+
+
+@emits("ReLU6")
+def relu6(e: Emission) -> None:
+    """Clip to 0 ... 6; a slope adds slope min(x, 0)."""
+    slope = e.module.slope
+    clipped = _clip(e, e.bottoms[0], 0, 6, None if slope else e.tops[0])
+    if slope:
+        below = _clip(e, e.bottoms[0], None, 0, None)
+        e.op("Add", clipped, e.scaled(below, slope, 0), to=e.tops[0])
+
+
+@emits("Clip")
+def clip(e: Emission) -> None:
+    """Clip."""
+    _clip(e, e.bottoms[0], e.module.least, e.module.most, e.tops[0])
+
+
+def _clip(e: Emission, value: str, least: float | None, most: float | None, to: str | None) -> str:
+    low = "" if least is None else e.const(least, what="min")
+    high = "" if most is None else e.const(most, what="max")
+    return e.op("Clip", value, low, high, to=to)
+
+
+@emits("PReLU", "PReLUFixed")
+def prelu(e: Emission) -> None:
+    """PRelu with the slopes along the channels."""
+    behind = (1,) * (len(e.shape) - 2)
+    slope = e.parameter("slope", lambda s: s.reshape(-1, *behind) if s.size > 1 else s.reshape(1))
+    e.op("PRelu", e.bottoms[0], slope, to=e.tops[0])
+
+
+@emits("ELU")
+def elu(e: Emission) -> None:
+    """Elu; with Jacinto's lambda lambda max(x, 0) + Elu(min(x, 0))."""
+    if e.module.scale == 1:
+        e.op("Elu", e.bottoms[0], to=e.tops[0], alpha=float(e.module.alpha))
+        return
+    above = e.scaled(e.op("Relu", e.bottoms[0]), e.module.scale, 0)
+    below = e.op("Elu", _clip(e, e.bottoms[0], None, 0, None), alpha=float(e.module.alpha))
+    e.op("Add", above, below, to=e.tops[0])
+
+
+_PLAIN = {"Sigmoid": "Sigmoid", "TanH": "Tanh", "BNLL": "Softplus", "AbsVal": "Abs"}
+
+
+@emits(*_PLAIN)
+def plain(e: Emission) -> None:
+    """The operator of the same meaning."""
+    e.op(_PLAIN[e.module.type], e.bottoms[0], to=e.tops[0])
+
+
+@emits("Swish")
+def swish(e: Emission) -> None:
+    """x Sigmoid(beta x)."""
+    gate = e.op("Sigmoid", e.scaled(e.bottoms[0], e.module.beta, 0))
+    e.op("Mul", e.bottoms[0], gate, to=e.tops[0])
+
+
+@emits("Threshold")
+def threshold(e: Emission) -> None:
+    """x > threshold as a float."""
+    above = e.op("Greater", e.bottoms[0], e.const(e.module.param.threshold_param.threshold))
+    e.cast(above, np.float32, to=e.tops[0])
+
+
+@emits("Power")
+def power(e: Emission) -> None:
+    """(shift + scale x) ^ power."""
+    m = e.module
+    if m.power == 1:
+        e.scaled(e.bottoms[0], m.scale, m.shift, e.tops[0])
+        return
+    inner = e.scaled(e.bottoms[0], m.scale, m.shift)
+    if m.power == 2:
+        e.op("Mul", inner, inner, to=e.tops[0])
+    elif m.power == 0.5:
+        e.op("Sqrt", inner, to=e.tops[0])
+    else:
+        e.op("Pow", inner, e.const(m.power, what="power"), to=e.tops[0])
+
+
+@emits("Exp")
+def exp(e: Emission) -> None:
+    """base ^ (shift + scale x)."""
+    e.op("Exp", e.scaled(e.bottoms[0], e.module.scale, e.module.shift), to=e.tops[0])
+
+
+@emits("Log")
+def log(e: Emission) -> None:
+    """log_base(shift + scale x)."""
+    inner = e.scaled(e.bottoms[0], e.module.scale, e.module.shift)
+    if e.module.factor == 1:
+        e.op("Log", inner, to=e.tops[0])
+    else:
+        e.scaled(e.op("Log", inner), e.module.factor, 0, e.tops[0])
+
+
+@emits("Dropout")
+def dropout(e: Emission) -> None:
+    """Nothing: the value passes."""
+    if e.module.always:
+        raise Cannot("sample_weights_test drops values at inference too; an ONNX file cannot be random. Remove it")
+    e.alias(0, e.bottoms[0])
+
+
+@emits("Python")
+def python(e: Emission) -> None:
+    """ENet's spatial dropout in its TEST form; other Python layers compute what nobody can translate."""
+    own = e.module.own
+    if own is None:
+        where = e.module.param.python_param
+        raise Cannot(f"the Python layer {where.module}.{where.layer} is code, which cannot become ONNX")
+    if own.drops:
+        raise Cannot("its param_str says phase TRAIN, which drops at random; write 'TEST' there for deployment")
+    e.scaled(e.bottoms[0], 1 / (1 - own.p), 0, e.tops[0])
+
+
+@emits("FixedNeuron")
+def fixed_neuron(e: Emission) -> None:
+    """Rounding to steps of 2^-position, in plain arithmetic."""
+    p = e.module.param.fixed_param
+    if not p.enable:
+        e.alias(0, e.bottoms[0])
+        return
+    position = math.floor(float(e.parameters["position"].reshape(-1)[0]))
+    if position >= 32767:
+        e.op("Mul", e.bottoms[0], e.const(0.0), to=e.tops[0])
+        return
+    steps = e.scaled(e.bottoms[0], math.ldexp(1.0, position), 0)
+    if p.follow_data_layer:
+        whole = e.op("Mul", e.op("Sign", steps), e.op("Floor", e.op("Abs", steps)))
+    else:
+        floor = e.op("Floor", steps)
+        rest = e.op("Sub", steps, floor)
+        above = e.cast(e.op("Not", e.op("Less", rest, e.const(0.5))), np.float32)
+        half = 2.0 ** (p.bit_width - 1)
+        whole = _clip(e, e.op("Add", floor, above), -half, half - 1, None)
+    e.scaled(whole, math.ldexp(1.0, -position), 0, e.tops[0])

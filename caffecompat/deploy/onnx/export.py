@@ -1,0 +1,337 @@
+"""From a Net to an ONNX model: each layer by its emitter, blobs keeping their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffecompat.deploy.onnx.emission import Cannot, Emission, Note, emitter_of, to_array
+from caffecompat.deploy.onnx.file import complete
+from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, need_onnx
+from caffecompat.deploy.onnx.message import add_metadata, assemble_model, great_weights
+from caffecompat.deploy.onnx.parts import activate_parts
+from caffecompat.deploy.onnx.pictures import is_picture
+from caffecompat.deploy.targets.table import TargetTable, load_table
+from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.net import Net, NetError
+from caffecompat.net.build import NetLayer
+from caffecompat.net.graph import Node, Value, needed_nodes
+from caffecompat.net.trace import computed_outputs, value_names
+from caffecompat.schema import NetDocument
+
+__all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
+
+for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "shapes", "windows"):
+    import_module(f"caffecompat.deploy.onnx.emitters_{_family}")
+
+SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write.
+
+    Attributes:
+        opset: of ai.onnx.
+        target: "dpu" or "tidl": write what it takes, as the report tells; "" changes nothing.
+        version: of the target's table; None is the newest.
+        approx: let a target's nearest operator stand for one it lacks.
+        dpu_leaky: set slopes of leaky ReLUs to the DPU's 26/256.
+        dpu_dense: write grouped convolutions as dense ones with zeros instead of as slices.
+        preprocess: of the pictures that the net was trained on; None where nobody said.
+        mean_picture: (C, H, W) taken off instead of `preprocess.mean`, which has the means of its channels; in B, G, R.
+        bake: put `preprocess` into the graph, so that its input are pixels.
+        rgb: the pixels come as R, G, B; only with `bake`.
+        class_names: for the metadata.
+    """
+
+    opset: int = 13
+    target: str = ""
+    version: str | None = None
+    approx: bool = False
+    dpu_leaky: bool = False
+    dpu_dense: bool = False
+    preprocess: Preprocess | None = None
+    mean_picture: np.ndarray | None = field(default=None, compare=False)
+    bake: bool = False
+    rgb: bool = False
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> TargetTable | None:
+        """The target's limits; None without a target."""
+        return load_table(self.target, self.version) if self.target else None
+
+
+@dataclass
+class Output:
+    """An output of the model: the blob it is of, and which columns, where a blob of rows became several outputs."""
+
+    name: str
+    blob: str
+    layer_type: str
+    columns: tuple[int, ...] | None = None
+    dtype: Any = np.float32
+
+
+@dataclass
+class Export:
+    """A model and what was done to get it.
+
+    Attributes:
+        model: the onnx.ModelProto, but for `weights`.
+        weights: the initialisers that are great, by name.
+        inputs: names of the graph's inputs by fed blob.
+        outputs: of the graph, in order.
+        notes: what else happened to layers.
+        layers: the layer that each node stands for, by node name.
+        values: what the net's values (see `caffecompat.net.trace.value_names`) are called in the model.
+        inexact: names of the layers whose numbers are other ones now.
+    """
+
+    model: Any
+    weights: dict[str, np.ndarray]
+    inputs: dict[str, str]
+    outputs: list[Output]
+    notes: list[Note] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def inexact(self) -> list[str]:
+        """Layers whose numbers were changed on purpose."""
+        return [note.layer for note in self.notes if not note.exact]
+
+
+def export_net(net: Net, options: ExportOptions | None = None, document: NetDocument | None = None) -> Export:
+    """Write a net of phase TEST as an ONNX model.
+
+    Args:
+        net: made from outside inputs; its shapes become the model's static shapes.
+        document: where its layers stand, for errors.
+
+    Raises:
+        OnnxError: the opset is not one of OPSETS, or newer than the installed onnx.
+        NetError: layers have no form in ONNX; all of them are named.
+    """
+    options = options or ExportOptions()
+    newest = min(OPSETS[1], need_onnx().defs.onnx_opset_version())
+    if not OPSETS[0] <= options.opset <= newest:
+        raise OnnxError(f"opset {options.opset} is not one of {OPSETS[0]} to {newest}")
+    if options.rgb and not options.bake:
+        raise OnnxError("R, G, B input needs the change of order in the graph: ask for --bake-preprocessing too")
+    return _Exporter(net, options, document).run()
+
+
+def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, list[str], list[str]]:
+    """One layer of a net as a model of its own; returns it with its input and output names."""
+    exporter = _Exporter(net, options, None)
+    node, layer = net.graph.nodes[index], net.layers[index]
+    inputs = [f"bottom_{at}" for at in range(len(node.bottoms))]
+    outputs = [f"top_{at}" for at in range(len(node.tops))]
+    exporter.builder.reserve([*inputs, *outputs])
+    exporter.emit(node, layer, inputs, outputs)
+    shapes = [net.value_shapes[value] for value in node.bottoms if value is not None]
+    made = [net.value_shapes[value] for value in node.tops]
+    exporter.builder.finish(inputs, outputs, [])
+    return (
+        complete(
+            exporter.assemble(dict(zip(inputs, shapes, strict=True)), dict(zip(outputs, made, strict=True))),
+            exporter.weights(),
+        ),
+        inputs,
+        outputs,
+    )
+
+
+class _Exporter:
+    def __init__(self, net: Net, options: ExportOptions, document: NetDocument | None) -> None:
+        self.net, self.options, self.document = net, options, document
+        self.builder = GraphBuilder(options.opset, shares=not options.target)
+        self.notes: list[Note] = []
+        self.outputs: list[Output] = []
+        self.shapes: dict[str, tuple[int | str, ...]] = {}
+
+    def run(self) -> Export:
+        graph = self.net.graph
+        wanted = computed_outputs(self.net)
+        if not wanted:
+            raise OnnxError(f"net {self.net.name!r} computes no output")
+        needed = needed_nodes(graph, wanted)
+        names = value_names(self.net, needed_alone=True)
+        self.builder.reserve(list(names.values()))
+        inputs = self._feed(needed, names)
+        problems = []
+        for node, layer in zip(graph.nodes, self.net.layers, strict=True):
+            if node.index in needed and layer.module is not None:
+                try:
+                    self.emit(
+                        node, layer, [names[value] for value in node.bottoms if value], [names[v] for v in node.tops]
+                    )
+                except Cannot as problem:
+                    where = f"{self.document.where(node.index)}: " if self.document else ""
+                    problems.append(f"{where}layer {node.name!r} ({node.type}): {problem}")
+        if problems:
+            raise NetError(problems)
+        for value in wanted:
+            self._add_output(names[value], value)
+        if self.options.target == "dpu":
+            activate_parts(self.builder, {self.builder.resolve(output.name) for output in self.outputs})
+        plain = [value.blob or "unnamed" for value in names]
+        self.builder.finish(list(inputs.values()), [output.name for output in self.outputs], plain)
+        read = {name for node in self.builder.nodes for name in node.input}
+        inputs = {blob: name for blob, name in inputs.items() if name in read}
+        model = self.assemble(
+            {name: self.net.fed_shapes[blob] for blob, name in inputs.items()},
+            {output.name: self.shapes[output.name] for output in self.outputs},
+        )
+        add_metadata(model, self._metadata())
+        values = {name: self.builder.final_name(name) for name in names.values()}
+        return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
+
+    def _feed(self, needed: set[int], names: Mapping[Value, str]) -> dict[str, str]:
+        """The graph's inputs by fed blob; with preprocessing, the nodes between the two."""
+        inputs = {}
+        for value, name in names.items():
+            if self.net.layers[value.node].module is not None or value.node not in needed:
+                continue
+            shape = self.net.value_shapes[value]
+            baked = self.options.bake and is_picture(shape)
+            inputs[value.blob] = self._bake(name, shape) if baked else name
+        return inputs
+
+    def _bake(self, blob: str, shape: tuple[int, ...]) -> str:
+        """(pixels - mean) x scale - subtract in front of an input; returns the name of the pixels."""
+        picture = self.builder.value_name(f"{blob}_pixels")
+        self.builder.layer = "preprocessing"
+        e = Emission(self.builder, "preprocessing", None, [picture], [blob], [shape], [shape])
+        value, p = picture, self.options.preprocess or Preprocess()
+        if self.options.rgb and shape[1] == 3:
+            value = e.op("Gather", value, e.ints([2, 1, 0], "order"), axis=1)
+        if p.mean:
+            picture_mean = self.options.mean_picture
+            mean = _per_channel(p.mean) if picture_mean is None else picture_mean[None]
+            value = e.op("Sub", value, e.const(mean, what="mean"))
+        value = e.scaled(value, p.scale, 0)
+        if p.subtract:
+            value = e.op("Sub", value, e.const(_per_channel(p.subtract), what="subtract"))
+        e.op("Identity", value, to=blob) if value == picture else self.builder.alias(blob, value)
+        return picture
+
+    def emit(self, node: Node, layer: NetLayer, bottoms: list[str], tops: list[str]) -> None:
+        """The nodes of one layer; its value, where all that it depends on is known."""
+        if layer.module is None or self._folded(node, layer, bottoms, tops):
+            return
+        emitter = emitter_of(layer.type)
+        if emitter is None:
+            raise Cannot("has no form in ONNX" + _advice(layer))
+        table = self.options.table
+        self.builder.layer = layer.name or layer.type
+        emission = Emission(
+            builder=self.builder,
+            name=layer.name or layer.type,
+            module=layer.module,
+            bottoms=bottoms,
+            tops=tops,
+            bottom_shapes=[self.net.value_shapes[value] for value in node.bottoms if value is not None],
+            top_shapes=[self.net.value_shapes[value] for value in node.tops],
+            target=self.options.target,
+            limits=table.constants if table else {},
+            options=self.options,
+        )
+        emission.parameters, emission.parameter_names = _parameters(layer)
+        emitter(emission)
+        self.notes += emission.notes
+
+    def _folded(self, node: Node, layer: NetLayer, bottoms: list[str], tops: list[str]) -> bool:
+        """Whether the tops were computed here: those of PriorBox, which reads shapes alone, and of constants."""
+        known: list[np.ndarray | None] = [self.builder.known(bottom) for bottom in bottoms]
+        if layer.type == "PriorBox":
+            known = [np.zeros(self.net.value_shapes[value], np.float32) for value in node.bottoms if value is not None]
+        if not known or any(value is None for value in known):
+            return False
+        assert layer.module is not None
+        with torch.no_grad():
+            made = layer.module(*(torch.from_numpy(np.array(value)) for value in known))
+        for top, value in zip(tops, made if isinstance(made, tuple) else (made,), strict=True):
+            self.builder.constants[top] = to_array(value)
+        return True
+
+    def _add_output(self, name: str, value: Value) -> None:
+        kind = self.net.graph.nodes[value.node].type
+        shape: tuple[int | str, ...] = self.net.value_shapes[value]
+        if kind == "DetectionOutput" and value.slot == 0:
+            shape = (1, 1, "detections", 7)
+            if self.options.target == "tidl":
+                for part, columns, dtype in (("boxes", (3, 4, 5, 6), np.float32), ("labels", (1,), np.int64),
+                                             ("scores", (2,), np.float32)):  # fmt: skip
+                    own = f"{name}_{part}"
+                    self.outputs.append(Output(own, value.blob, kind, columns, dtype))
+                    self.shapes[own] = ("detections", 4) if part == "boxes" else ("detections",)
+                return
+        self.outputs.append(Output(name, value.blob, kind))
+        self.shapes[name] = shape
+
+    def assemble(self, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> Any:
+        """The ModelProto without `weights`, from the shapes of its inputs and outputs.
+
+        Raises:
+            OnnxError: the checker refuses it.
+        """
+        dtypes = {output.name: output.dtype for output in self.outputs}
+        return assemble_model(self.builder, self.net.name or "net", self.options.opset, inputs, outputs, dtypes)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The great initialisers."""
+        return great_weights(self.builder)
+
+    def _metadata(self) -> dict[str, str]:
+        """What an application must do to pictures, and what the classes are called."""
+        p, options = self.options.preprocess, self.options
+        told: dict[str, str] = {"net": self.net.name}
+        if p is not None and not options.bake:
+            told |= {"mean": _text(p.mean), "scale": repr(p.scale), "subtract": _text(p.subtract)}
+            if options.mean_picture is not None:
+                told["mean_of"] = "a mean picture's channels; training took the picture off pixel by pixel"
+        told["color_order"] = "RGB" if options.rgb else "BGR"
+        if options.bake:
+            told["preprocessing"] = "in the graph; the input is pixels, 0 to 255"
+        if options.class_names:
+            told["class_names"] = json.dumps(list(options.class_names), ensure_ascii=False)
+        if options.target:
+            told["target"] = options.target
+        return told
+
+
+def _text(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _per_channel(values: Sequence[float]) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, -1, 1, 1)
+
+
+def _parameters(layer: NetLayer) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A layer's blobs by attribute name, and the initialiser of each: ``layer.blob``, of the layer that owns it."""
+    module = layer.module
+    values = {slot.name: to_array(slot.tensor()) for slot in layer.slots}
+    names = {}
+    for slot in layer.slots:
+        owner = slot.owner or slot
+        names[slot.name] = f"{owner.module.param.name}.{owner.name}"
+    if getattr(module, "quantises", False):
+        fixed: dict[str, Any] = module.fixed_blobs()  # type: ignore[union-attr, operator]
+        values = {name: to_array(blob) for name, blob in fixed.items()}
+    return values, names
+
+
+def _advice(layer: NetLayer) -> str:
+    if layer.module is not None and layer.module.is_loss:
+        return ": it is a loss; make a deploy prototxt first (caffecompat export deploy)"
+    return ""

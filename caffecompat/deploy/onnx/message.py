@@ -1,0 +1,81 @@
+"""The ModelProto of a finished graph: assembled, checked, its shapes inferred; great weights stay beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from caffecompat.deploy.onnx.graph import IR_VERSION, GraphBuilder, OnnxError
+
+__all__ = ["add_metadata", "assemble_model", "great_weights"]
+
+_GREAT = 4096  # initialisers above this many values stay out of the model until it is written
+
+
+def great_weights(builder: GraphBuilder) -> dict[str, np.ndarray]:
+    """The great initialisers, which would be copied again and again as parts of a message."""
+    return {name: values for name, values in builder.constants.items() if values.size > _GREAT}
+
+
+def assemble_model(
+    builder: GraphBuilder,
+    name: str,
+    opset: int,
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, Sequence[Any]],
+    dtypes: Mapping[str, Any],
+) -> Any:
+    """The ModelProto, with the shapes of all values in it and without `great_weights`.
+
+    Args:
+        inputs: shapes by name, in order; `outputs` alike.
+        dtypes: of those that are not float32.
+
+    Raises:
+        OnnxError: the checker refuses it.
+    """
+    onnx = builder.onnx
+
+    def info(value: str, shape: Sequence[Any]) -> Any:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtypes.get(value, np.float32)))
+        return onnx.helper.make_tensor_value_info(value, kind, list(shape))
+
+    graph = onnx.helper.make_graph(
+        builder.nodes,
+        name,
+        [info(value, shape) for value, shape in inputs.items()],
+        [info(value, shape) for value, shape in outputs.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    ir_version = max(IR_VERSION, onnx.helper.find_min_ir_version_for(opsets))
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat")
+    great = great_weights(builder)
+    for value, numbers in builder.constants.items():
+        if value not in great:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(numbers, value))
+    model.graph.value_info.extend(_inferred(onnx, model, great))
+    return model
+
+
+def _inferred(onnx: Any, model: Any, great: Mapping[str, np.ndarray]) -> list[Any]:
+    """Check the model and infer all shapes, on a copy whose great weights are inputs."""
+    slim = type(model)()
+    slim.CopyFrom(model)
+    for name, values in great.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+        slim.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
+    try:
+        onnx.checker.check_model(slim, full_check=True)
+        return list(onnx.shape_inference.infer_shapes(slim, True, True, True).graph.value_info)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
+        raise OnnxError(f"the model does not pass onnx's checker, which is a mistake of ours: {problem}") from problem
+
+
+def add_metadata(model: Any, told: Mapping[str, str]) -> None:
+    """Add what is not empty of `told` to the model's properties."""
+    for key, value in told.items():
+        if value:
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value

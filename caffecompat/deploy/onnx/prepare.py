@@ -1,0 +1,128 @@
+"""What happens to a net before it is written as ONNX: where detection nets are cut, what a target need not compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from caffecompat.deploy.onnx.emission import Note
+from caffecompat.deploy.onnx.graph import OnnxError
+
+__all__ = ["Head", "cut_detection", "drop_softmax", "find_heads"]
+
+# Between the convolutions of SSD's heads and DetectionOutput there are only these.
+_BETWEEN = {"Concat", "Flatten", "Permute", "Reshape", "Sigmoid", "Softmax", "PriorBox", "Dropout"}
+
+
+@dataclass
+class Head:
+    """SSD's heads.
+
+    Attributes:
+        detection: the DetectionOutput layer.
+        boxes, classes: blobs of the convolutions that predict, in the order of the priors.
+        priors: the PriorBox layers, in the same order.
+        converter: what turns predictions into scores: "SOFTMAX", "SIGMOID" or "IDENTITY".
+    """
+
+    detection: Any
+    boxes: list[str]
+    classes: list[str]
+    priors: list[Any]
+    converter: str
+
+
+def find_heads(message: Any) -> Head | None:
+    """The heads of a net with DetectionOutput; None of one without.
+
+    Raises:
+        OnnxError: something else than SSD's layers lies between its heads and its DetectionOutput.
+    """
+    found = [index for index, layer in enumerate(message.layer) if layer.type == "DetectionOutput"]
+    if not found:
+        return None
+    layers, at = message.layer, found[-1]
+    locations, scores, priors = layers[at].bottom[:3]
+    passed: list[Any] = []
+    head = Head(
+        layers[at],
+        _sources(layers, at, locations, []),
+        _sources(layers, at, scores, passed),
+        [_maker(layers, at, blob) for blob in _sources(layers, at, priors, [], stop="PriorBox")],
+        "IDENTITY",
+    )
+    for kind in ("Softmax", "Sigmoid"):
+        if any(layer.type == kind for layer in passed):
+            head.converter = kind.upper()
+    if len(head.boxes) != len(head.classes) or any(p is None or p.type != "PriorBox" for p in head.priors):
+        raise OnnxError(
+            f"layer {head.detection.name!r}: {len(head.boxes)} box and {len(head.classes)} class predictions lead to "
+            "it; expected a pair for each PriorBox"
+        )
+    return head
+
+
+def _maker(layers: Sequence[Any], before: int, blob: str) -> Any:
+    """The last layer before `before` that has the blob as a top."""
+    return next((layer for layer in reversed(list(layers)[:before]) if blob in layer.top), None)
+
+
+def _sources(layers: Sequence[Any], before: int, blob: str, passed: list[Any], stop: str = "") -> list[str]:
+    """The blobs from which `blob` is only rearranged, in order; the layers on the way are added to `passed`."""
+    index = next((i for i in reversed(range(before)) if blob in layers[i].top), None)
+    if index is None or layers[index].type not in _BETWEEN or layers[index].type == stop:
+        return [blob]
+    passed.append(layers[index])
+    return [source for bottom in layers[index].bottom for source in _sources(layers, index, bottom, passed, stop)]
+
+
+def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
+    """Take DetectionOutput away, so that what it read are the outputs; changes `message`.
+
+    Args:
+        at_convolutions: also what lies between it and the convolutions of the heads, and the priors.
+    """
+    notes = []
+    for layer in [layer for layer in message.layer if layer.type == "DetectionOutput"]:
+        message.layer.remove(layer)
+        notes.append(Note(layer.name, "left out: the outputs are what it read"))
+        ends = set(layer.bottom[:3])
+        while at_convolutions and ends:
+            read = {blob for other in message.layer for blob in other.bottom if blob not in other.top}
+            loose = [
+                other
+                for other in message.layer
+                if other.type in _BETWEEN and ends.issuperset(other.top) and not read.intersection(other.top)
+            ]
+            ends = {blob for other in loose for blob in other.bottom}
+            for other in loose:
+                message.layer.remove(other)
+        if at_convolutions:
+            notes[-1].text = "left out with the layers behind the heads' convolutions, whose tops are the outputs"
+    if not notes:
+        raise OnnxError("there is no DetectionOutput layer to cut; leave --cut-detection out")
+    _drop_unread(message)
+    return notes
+
+
+def _drop_unread(message: Any) -> None:
+    """Remove inputs that nothing reads any more."""
+    read = {blob for layer in message.layer for blob in layer.bottom}
+    for layer in [layer for layer in message.layer if layer.type == "Input" and not read.intersection(layer.top)]:
+        message.layer.remove(layer)
+
+
+def drop_softmax(message: Any) -> list[Note]:
+    """Take the Softmax in front of an ArgMax away: the greatest stays the greatest; changes `message`."""
+    notes = []
+    for layer in [layer for layer in message.layer if layer.type == "ArgMax" and not layer.argmax_param.out_max_val]:
+        blob = layer.bottom[0]
+        readers = [other for other in message.layer if blob in other.bottom]
+        before = _maker(message.layer, list(message.layer).index(layer), blob)
+        if before is None or before.type != "Softmax" or readers != [layer] or before.bottom[0] == blob:
+            continue
+        layer.bottom[0] = before.bottom[0]
+        message.layer.remove(before)
+        notes.append(Note(before.name, f"left out: {layer.name!r} finds the same maximum without it"))
+    return notes

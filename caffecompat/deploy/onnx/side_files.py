@@ -1,0 +1,137 @@
+"""Files that a target's tools want beside the ONNX model.
+
+TIDL: the meta-architecture file of an SSD (``tidl_meta_arch.proto``, message TidlMaCaffeSsd; edgeai-tidl-tools
+``docs/tidl_fsg_od_meta_arch.md``), for the compile option ``object_detection:meta_layers_names_list`` with
+``meta_arch_type`` 3. Its prior_box_param and detection_output_param are Caffe-SSD's.
+
+DPU: the list of calibration pictures, and a reader that prepares them for the quantizer (vai_q_onnx, Quark).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from caffecompat.deploy.onnx.prepare import Head
+from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.schema import pb, write_text
+
+__all__ = ["calibration_reader", "tidl_meta"]
+
+_DETECTION_FIELDS = {
+    "num_classes",
+    "share_location",
+    "background_label_id",
+    "nms_param",
+    "code_type",
+    "keep_top_k",
+    "confidence_threshold",
+    "variance_encoded_in_target",
+}
+
+
+def tidl_meta(name: str, head: Head, outputs: Sequence[str], size: tuple[int, int]) -> str:
+    """The meta-architecture file.
+
+    Args:
+        outputs: names of the model's boxes, labels and scores.
+        size: (height, width) of the input.
+    """
+    # Channels of Caffe's heads go prior by prior; the other layout has all of a coordinate's together.
+    lines = [f'name: "{name}"', "caffe_ssd {"]
+    lines += [f'  box_input: "{blob}"' for blob in head.boxes]
+    lines += [f'  class_input: "{blob}"' for blob in head.classes]
+    lines += [f'  output: "{blob}"' for blob in outputs]
+    lines += [f"  in_width: {size[1]}", f"  in_height: {size[0]}", f"  score_converter: {head.converter}"]
+    for prior in head.priors:
+        lines += _block("prior_box_param", prior.prior_box_param)
+    kept = pb.DetectionOutputParameter()
+    kept.CopyFrom(head.detection.detection_output_param)
+    for field, _ in kept.ListFields():
+        if field.name not in _DETECTION_FIELDS:
+            kept.ClearField(field.name)
+    lines += [*_block("detection_output_param", kept), "  data_layout: SEPARATED"]
+    return "\n".join([*lines, "}", ""])
+
+
+def _block(name: str, message: Any) -> list[str]:
+    return [f"  {name} {{", *(f"    {line}" for line in write_text(message).splitlines()), "  }"]
+
+
+_READER = '''"""Calibration pictures for the DPU's quantizer, prepared as the net was trained.
+
+With AMD Quark (power-of-two scales, as the DPU has them):
+
+    from quark.onnx import ModelQuantizer
+    from quark.onnx.quantization.config import Config, get_default_config
+    from {module} import CalibrationReader
+
+    config = Config(global_quant_config=get_default_config("XINT8"))
+    ModelQuantizer(config).quantize_model("{model}", "quantized.onnx", CalibrationReader())
+
+With Vitis AI 3.5's vai_q_onnx:
+
+    vai_q_onnx.quantize_static("{model}", "quantized.onnx", CalibrationReader(), quant_format=...)
+"""
+
+import os
+
+import cv2
+import numpy as np
+
+INPUT, HEIGHT, WIDTH, CHANNELS = {input!r}, {height}, {width}, {channels}
+# (pixel - MEAN) * SCALE - SUBTRACT; channels are {order}
+MEAN, SCALE, SUBTRACT = {mean}, {scale:.8g}, {subtract}
+
+
+def prepare(path):
+    """One picture as the model's input, (1, CHANNELS, HEIGHT, WIDTH) float32."""
+    picture = cv2.imread(path, cv2.IMREAD_COLOR if CHANNELS == 3 else cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise FileNotFoundError(path)
+    pixels = cv2.resize(picture.astype(np.float32), (WIDTH, HEIGHT)).reshape(HEIGHT, WIDTH, CHANNELS){swap}
+    pixels = (pixels - np.float32(MEAN)) * np.float32(SCALE) - np.float32(SUBTRACT)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
+
+
+class CalibrationReader:
+    """What quantizers of onnxruntime's kind ask for one input after another."""
+
+    def __init__(self, list_file=os.path.join(os.path.dirname(os.path.abspath(__file__)), {list_file!r})):
+        with open(list_file, encoding="utf-8") as lines:
+            self.paths = iter([line.strip() for line in lines if line.strip()])
+
+    def get_next(self):
+        """The next input, or None behind the last."""
+        path = next(self.paths, None)
+        return None if path is None else {{INPUT: prepare(path)}}
+'''
+
+
+def calibration_reader(
+    model: str, blob: str, shape: Sequence[int], preprocess: Preprocess, list_file: str, *, baked: bool, rgb: bool
+) -> str:
+    """Source of the reader: a Python file that needs numpy and OpenCV alone.
+
+    Args:
+        model: the ONNX file.
+        blob: the model's input, of `shape` (N, C, H, W).
+        baked: the graph prepares the pixels itself.
+    """
+    p = Preprocess() if baked else preprocess
+    stem = os.path.splitext(os.path.basename(model))[0]
+    return _READER.format(
+        module=f"{stem}_calibration",
+        model=os.path.basename(model),
+        input=blob,
+        channels=shape[1],
+        height=shape[2],
+        width=shape[3],
+        mean=list(p.mean) or [0.0],
+        scale=p.scale,
+        subtract=list(p.subtract) or [0.0],
+        order="R, G, B" if rgb else "B, G, R",
+        swap="[:, :, ::-1]" if rgb else "",
+        list_file=os.path.basename(list_file),
+    )

@@ -1,0 +1,198 @@
+"""A net as a target wants it before it becomes ONNX, and what the target makes of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffecompat.deploy.fold_norm import Folded, fold_norms, norms_as_convolutions, use_running_statistics
+from caffecompat.deploy.onnx.emission import Note
+from caffecompat.deploy.onnx.export import Export
+from caffecompat.deploy.onnx.verify import effect_of
+from caffecompat.deploy.same_numbers import put_blobs
+from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
+from caffecompat.deploy.targets.facts import layer_facts
+from caffecompat.deploy.targets.operators import JudgedNode, judge_model
+from caffecompat.deploy.targets.table import Judgement, TargetTable
+from caffecompat.net import Net
+from caffecompat.schema import NetDocument, pb
+
+__all__ = ["TargetNet", "judge_export", "measure_statistics", "net_for_target", "use_stored_statistics"]
+
+_STORED = (
+    "normalises by its stored statistics, as every deployed net does; its prototxt asks for those of each batch "
+    "(use_global_stats: false)"
+)
+
+
+def use_stored_statistics(message: Any) -> list[Note]:
+    """Let normalizations that would use each batch's own statistics use the stored ones; changes `message`."""
+    asking = [
+        layer.name
+        for layer in message.layer
+        if layer.type == "BatchNorm"
+        and layer.batch_norm_param.HasField("use_global_stats")
+        and not layer.batch_norm_param.use_global_stats
+    ]
+    use_running_statistics(message)
+    return [Note(name, _STORED, exact=False) for name in asking]
+
+
+@torch.no_grad()
+def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndarray]) -> None:
+    """Fill in the effect of `use_stored_statistics` on the net's outputs.
+
+    Args:
+        net: the one that uses them.
+        inputs: its fed blobs.
+    """
+    told = [note for note in notes if note.text == _STORED]
+    if not told:
+        return
+    names = {note.layer for note in told}
+    message = type(net.message)()
+    message.CopyFrom(net.message)
+    for layer in message.layer:
+        if layer.name in names:
+            layer.batch_norm_param.use_global_stats = False
+    document = NetDocument.from_message(message)
+    document.dialect = net.dialect
+    asked = Net(document, pb.TEST, log=False)
+    put_blobs(asked, net.blobs_by_layer())
+    before, after = asked.forward(dict(inputs)), net.forward(dict(inputs))
+    effects = {blob: effect_of(after[blob].numpy(), before[blob].numpy()) for blob in net.outputs}
+    for note in told:
+        note.effect = "; ".join(f"output {blob!r}: {effect[0]}" for blob, effect in effects.items())
+
+
+class TargetNet:
+    """A net without the normalizations that its convolutions can take in.
+
+    Attributes:
+        net: what is exported.
+        notes: a line for each layer that went or changed.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.net = self._given = net
+        self.notes: list[Note] = []
+        self._into: dict[str, str] = {}
+
+    def fold(self) -> bool:
+        """Fold what can be folded."""
+        folded = fold_norms(self.net)
+        for name, into in folded.folded:
+            self._into[name] = into
+            self.notes.append(Note(name, f"folded into {into!r}"))
+        return self._take(folded)
+
+    def convolve(self) -> bool:
+        """Make depthwise convolutions of normalizations that stay, the first of those that follow each other."""
+        made = norms_as_convolutions(self.net)
+        for name, _ in made.folded:
+            self._into[name] = name
+            self.notes.append(Note(name, "became a depthwise 1x1 convolution: nothing before it can take it in"))
+        return self._take(made)
+
+    def _take(self, changed: Folded) -> bool:
+        if changed.folded:
+            document = NetDocument.from_message(changed.message)
+            document.dialect = self.net.dialect
+            self.net = Net(document, pb.TEST, log=False)
+            put_blobs(self.net, changed.blobs)
+        return bool(changed.folded)
+
+    @torch.no_grad()
+    def measure(self, inputs: Mapping[str, np.ndarray]) -> list[str]:
+        """Fill in the notes' effects: each convolution on what really enters it, before and after.
+
+        Args:
+            inputs: the net's fed blobs.
+
+        Returns:
+            What is wrong: layers whose numbers change although they should not.
+        """
+        last = {into: name for name, into in self._into.items()}  # the last that each took in
+        modules = {layer.name: layer.module for layer in self.net.layers if layer.module is not None}
+        made: dict[str, np.ndarray] = {}
+        effects: dict[str, tuple[str, float, bool]] = {}
+
+        def begin(_: Any, bottoms: Any, __: Any, name: str) -> None:
+            made[name] = modules[name](*bottoms).numpy()
+
+        def end(_: Any, __: Any, top: Any, name: str) -> None:
+            effects[name] = effect_of(made.pop(name), top.numpy())
+
+        hooks = []
+        for layer in self._given.layers:
+            for name, hook in ((layer.name, begin), (self._into.get(layer.name, ""), end)):
+                if layer.module is not None and name in last and (hook is begin or last[name] == layer.name):
+                    hooks.append(layer.module.register_forward_hook(_named(hook, name)))
+        self._given.allow_inplace(False)
+        self.net.allow_inplace(False)
+        try:
+            self._given.forward(dict(inputs))
+        finally:
+            self._given.allow_inplace(True)
+            self.net.allow_inplace(True)
+            for handle in hooks:
+                handle.remove()
+        for note in self.notes:
+            note.effect, note.worst, _ = effects[self._into[note.layer]]
+        return [f"layer {name!r} rewritten: {effect}" for name, (effect, _, changed) in effects.items() if changed]
+
+
+def _named(hook: Any, name: str) -> Any:
+    return lambda module, bottoms, top: hook(module, bottoms, top, name)
+
+
+def net_for_target(net: Net, target: str) -> TargetNet:
+    """Fold normalizations; for the DPU, whose quantizer has none, make convolutions of those that stay."""
+    made = TargetNet(net)
+    made.fold()
+    while target == "dpu" and made.convolve():
+        made.fold()
+    return made
+
+
+def judge_export(net: Net, export: Export, table: TargetTable) -> TargetReport:
+    """What the target makes of each layer that the model has nodes of.
+
+    The table's word on the layer counts, unless it was changed on purpose; where that is good, every node must be among
+    the target's operators, or the layer falls to the CPU for the reason that its node does.
+    """
+    judged = judge_model(export.model, table, export.layers, export.weights)
+    nodes: dict[str, list[JudgedNode]] = {}
+    for node in judged.nodes:
+        nodes.setdefault(node.layer, []).append(node)
+    report = TargetReport(table, model=judged.whole)
+    for facts in layer_facts(net, trains=False):
+        own = nodes.pop(facts["name"] or facts["type"], [])
+        if own:
+            verdict = _joined(table.judge(facts), own, changed=facts["name"] in export.inexact)
+            report.layers.append(CheckedLayer(facts["name"], facts["type"], verdict))
+    for layer, rest in nodes.items():
+        for node in rest:
+            report.layers.append(CheckedLayer(layer or node.name, node.operator, node.judgement))
+    return report
+
+
+def _joined(layer: Judgement, nodes: list[JudgedNode], changed: bool) -> Judgement:
+    """The verdict on a layer and on its nodes in one.
+
+    Args:
+        changed: the nodes compute something else than the layer, which was asked for.
+    """
+    if layer.replaced:
+        return layer
+    warned = [*layer.warned, *(said for node in nodes for said in node.judgement.warned)]
+    outside = [node.judgement for node in nodes if node.judgement.verdict in ("cpu", "refused")]
+    verdict, reasons = layer.verdict, layer.reasons
+    if outside and verdict != "cpu":
+        verdict, reasons = "cpu", [said for judgement in outside for said in judgement.reasons]
+    elif changed and not outside:
+        verdict = "rewritten"
+    return Judgement(verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)))

@@ -1,0 +1,212 @@
+"""The whole way from a prototxt to a verified ONNX file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from caffecompat.deploy.deploy_net import deploy_net
+from caffecompat.deploy.onnx.emission import Note
+from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
+from caffecompat.deploy.onnx.file import LARGEST, file_size, write_external, write_model
+from caffecompat.deploy.onnx.graph import OnnxError, need_onnx
+from caffecompat.deploy.onnx.pictures import prepared_inputs, random_inputs, with_preprocessing
+from caffecompat.deploy.onnx.prepare import Head, cut_detection, drop_softmax, find_heads
+from caffecompat.deploy.onnx.run import LAST_CHANGE, runs_opset
+from caffecompat.deploy.onnx.target import judge_export, measure_statistics, net_for_target, use_stored_statistics
+from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
+from caffecompat.deploy.same_numbers import in_single_precision
+from caffecompat.deploy.targets.check import TargetReport
+from caffecompat.formats.atomic import WriteError, atomic_path
+from caffecompat.net import Net
+from caffecompat.schema import NetDocument, open_net, pb
+
+__all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
+
+
+class DifferentNumbers(OnnxError):
+    """The model computes something else than the net; it was not kept."""
+
+
+@dataclass
+class Exported:
+    """What an export did.
+
+    Attributes:
+        export: the model and its notes.
+        net: what was exported.
+        differences: of each output.
+        heads: of an SSD, before a cut.
+        missing: what to tell of layers that the weight file does not have; "" where it has all.
+        data: the file with the weights, where they are outside of the model.
+        target: what the target makes of each layer, where there is one.
+        options: with the preprocessing found in the prototxt, where none was given.
+    """
+
+    export: Export
+    net: Net
+    options: ExportOptions
+    differences: list[Difference] = field(default_factory=list)
+    heads: Head | None = None
+    missing: str = ""
+    data: str = ""
+    target: TargetReport | None = None
+
+
+def prepared_net(
+    document: NetDocument,
+    weights: str | None,
+    options: ExportOptions,
+    *,
+    batch: int | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    cut: bool = False,
+) -> Exported:
+    """The net as it will be exported: fed from outside, without losses, cut as asked; not exported yet.
+
+    Raises:
+        CaffeCompatError: it cannot be made, or the weights do not fit.
+    """
+    deployed = deploy_net(document, batch=batch, size=size, channels=channels)
+    message, notes = deployed.message, [Note("", line) for line in deployed.notes]
+    heads = find_heads(message) if cut or options.target else None
+    if cut:
+        notes += cut_detection(message, at_convolutions=bool(options.target))
+    if options.target:
+        notes += drop_softmax(message) + use_stored_statistics(message)
+    made = NetDocument.from_message(message, document.path)
+    made.dialect = document.dialect
+    net = Net(made, pb.TEST, log=False, weights=weights)
+    missing = net.loaded.missing(str(weights)) if net.loaded else ""
+    if net.half_precision:
+        net = in_single_precision(net)
+        notes.append(Note("", "computes in 32 bits throughout; the prototxt's FLOAT16 is NVCaffe's own"))
+    _tell_names_apart(net)
+    options, told = with_preprocessing(options, deployed, net, document.path)
+    notes += told
+    return Exported(Export(None, {}, {}, [], notes), net, options, heads=heads, missing=missing)
+
+
+def _tell_names_apart(net: Net) -> None:
+    """Rename layers that have another's name, as layers without parameters may: the report goes by names."""
+    taken = {layer.name for layer in net.layers if layer.slots}
+    for layer in net.layers:
+        name, count = layer.name, 2
+        while not layer.slots and layer.name in taken:
+            layer.param.name, count = f"{name}_{count}", count + 1
+        taken.add(layer.name)
+
+
+def export_onnx(
+    model: str | os.PathLike[str] | NetDocument,
+    weights: str | None,
+    path: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    *,
+    batch: int | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    cut: bool = False,
+    external: bool = False,
+    inputs: Callable[[Exported], Mapping[str, np.ndarray]] | None = None,
+) -> Exported:
+    """Write a net as an ONNX file that onnxruntime computes as torch computes the net.
+
+    Args:
+        model: a deploy or train_val prototxt.
+        weights: a weight file, or several separated by commas; None leaves initial values.
+        batch, size: the input's, instead of the prototxt's; size is (height, width).
+        channels: of pictures whose data cannot be opened (3).
+        cut: leave DetectionOutput out.
+        external: weights go into ``PATH.data`` beside the file.
+        inputs: makes what to compare on, by fed blob; None is random ones.
+
+    Raises:
+        DifferentNumbers: an output differs by more than TOLERANCE although no rewrite explains it; no file is left.
+        OnnxError: a layer has no form in ONNX.
+        CaffeCompatError: a file cannot be read or written.
+    """
+    need_onnx()
+    document = model if isinstance(model, NetDocument) else open_net(model)
+    done = prepared_net(
+        document, weights, options or ExportOptions(), batch=batch, size=size, channels=channels, cut=cut
+    )
+    write_onnx(done, path, external=external, inputs=inputs(done) if inputs else None)
+    return done
+
+
+def write_onnx(
+    done: Exported,
+    path: str | os.PathLike[str],
+    *,
+    external: bool = False,
+    inputs: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Export a prepared net, with the weights that it has now, and complete `done`; see `export_onnx`."""
+    notes, table = done.export.notes, done.options.table
+    made = net_for_target(done.net, done.options.target) if table else None
+    written = made.net if made else done.net
+    export = done.export = export_net(written, done.options)
+    export.notes[:0] = [*notes, *(made.notes if made else [])]
+    if table:
+        done.target = judge_export(written, export, table)
+    given = inputs if inputs is not None else random_inputs(done.net, done.options)
+    if not runs_opset(done.options.opset):
+        text = f"compared as opset {LAST_CHANGE}, whose nodes mean the same: onnxruntime does not take a newer one"
+        export.notes.append(Note("", text))
+
+    def check(file: str) -> None:
+        done.differences = verify(file, export, done.net, given, done.options)
+        wrong = [str(difference) for difference in done.differences if not difference.allowed]
+        if wrong and export.inexact:
+            wrong = _without_rewrites(done, given)
+        wrong += measure_notes(written, done.options, export.notes, given)
+        if made:
+            wrong += made.measure(prepared_inputs(given, done.options))
+            measure_statistics(done.net, export.notes, prepared_inputs(given, done.options))
+        if wrong:
+            raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
+
+    done.data = _write(os.fspath(path), export, external, check)
+
+
+def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:
+    """What is wrong with the model as it would be without the target's rewrites."""
+    plain = replace(done.options, target="", approx=False, dpu_leaky=False, dpu_dense=False)
+    export = export_net(done.net, plain)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "plain.onnx")
+        _save(export, file)
+        differences = verify(file, export, done.net, inputs, plain)
+    return [str(difference) for difference in differences if not difference.allowed]
+
+
+def _save(export: Export, path: str) -> None:
+    with open(path, "wb") as file:
+        write_model(file, export.model, export.weights)
+
+
+def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> str:
+    """Write beside, check, and only then give the file its name; returns the path of the weights' own file, if any."""
+    if not external and file_size(export.model, export.weights) < LARGEST:
+        with atomic_path(path) as temporary:
+            _save(export, temporary)
+            check(temporary)
+        return ""
+    folder, name = os.path.split(os.path.realpath(path))
+    data = f"{name}.data"
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", dir=folder) as temporary:
+            model = os.path.join(temporary, name)
+            write_external(model, data, export.model, export.weights)
+            check(model)
+            os.replace(os.path.join(temporary, data), os.path.join(folder, data))
+            os.replace(model, os.path.join(folder, name))
+        return f"{path}.data" if not os.path.islink(path) else os.path.join(folder, data)
+    except OSError as problem:
+        raise WriteError(f"{path}: cannot be written: {problem.strerror or problem}") from problem

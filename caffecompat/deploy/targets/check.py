@@ -1,0 +1,125 @@
+"""Every layer of a net against the limits of a target; and where a net trains one way and is tested another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffecompat.deploy.deploy_net import deploy_net
+from caffecompat.deploy.fold_norm import use_running_statistics
+from caffecompat.deploy.targets.facts import layer_facts
+from caffecompat.deploy.targets.table import Judgement, TargetTable
+from caffecompat.net import Net
+from caffecompat.schema import NetDocument, pb
+
+__all__ = ["CheckedLayer", "TargetReport", "check_net", "normalisation_warnings"]
+
+
+@dataclass
+class CheckedLayer:
+    """A layer and what the target makes of it."""
+
+    name: str
+    type: str
+    judgement: Judgement
+
+    @property
+    def verdict(self) -> str:
+        return self.judgement.verdict
+
+
+@dataclass
+class TargetReport:
+    """A net against one target.
+
+    Attributes:
+        layers: those of the deployed net in order, then those that deployment leaves out.
+        notes: what was done to get from a net that trains to one that is deployed.
+        model: of an ONNX model as a whole, where there is one.
+    """
+
+    table: TargetTable
+    layers: list[CheckedLayer] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    model: Judgement | None = None
+
+    def of(self, verdict: str) -> list[CheckedLayer]:
+        return [layer for layer in self.layers if layer.verdict == verdict]
+
+
+def check_net(
+    document: NetDocument, table: TargetTable, *, size: tuple[int, int] | None = None, channels: int | None = None
+) -> TargetReport:
+    """Judge every layer of a net, of one that trains as it is when deployed.
+
+    Args:
+        size: (height, width) of the input where the prototxt does not tell it, or instead.
+        channels: of pictures whose data cannot be opened.
+
+    Raises:
+        CaffeCompatError: the net does not build, or nothing tells the size of its pictures.
+    """
+    deployed = deploy_net(document, size=size, channels=channels)
+    message = pb.NetParameter()
+    message.CopyFrom(deployed.message)
+    _keep_learning_rates(message, document)
+    use_running_statistics(message)
+    # Without its data layers a net's text may no longer tell of which fork it is.
+    standing = dataclasses.replace(NetDocument.from_message(message, document.path), dialect=document.dialect)
+    net = Net(standing, pb.TEST, log=False)
+    report = TargetReport(table, notes=deployed.notes)
+    trains = any(layer.type.endswith("Loss") for layer in document.message.layer)
+    for facts in layer_facts(net, trains):
+        report.layers.append(CheckedLayer(facts["name"], facts["type"], table.judge(facts)))
+    judged = {layer.name for layer in report.layers}
+    for layer in document.message.layer:
+        if layer.name not in judged and layer.type != "Input":
+            reason = "is for training and testing, or passes its bottom on"
+            report.layers.append(CheckedLayer(layer.name, layer.type, Judgement("left out", [(reason, "check")])))
+            judged.add(layer.name)
+    return report
+
+
+def _keep_learning_rates(message: Any, document: NetDocument) -> None:
+    """Whether a layer's weights learn is known from the net that trains."""
+    stated = {layer.name: layer.param for layer in document.message.layer if layer.param}
+    for layer in message.layer:
+        if not layer.param and layer.name in stated:
+            layer.param.extend(stated[layer.name])
+
+
+def normalisation_warnings(document: NetDocument) -> list[str]:
+    """Where BatchNorm's `use_global_stats` makes testing, training and deployment differ, a line for each way.
+
+    B and its like obey the flag in both phases. X trains by the statistics of the batch whatever it says, and J goes by
+    the phase alone; in TEST X obeys a flag that is there. What is deployed always has the running statistics.
+    """
+    ways: dict[str, list[str]] = defaultdict(list)
+    for layer in document.message.layer:
+        if layer.type != "BatchNorm" or not layer.batch_norm_param.HasField("use_global_stats"):
+            continue
+        running = layer.batch_norm_param.use_global_stats
+        if document.dialect == "J":
+            continue
+        if not running:
+            ways[
+                "use_global_stats: false holds in TEST too: test scores and pictures come from each batch's own "
+                "statistics, the deployed net has the running ones and gives others; remove the field"
+            ].append(layer.name)
+        elif document.dialect == "X":
+            ways[
+                "use_global_stats: true is not obeyed in TRAIN by Xilinx's Caffe (nor here): training goes by the "
+                "batch's statistics and moves the running ones; BVLC's would keep them as they are"
+            ].append(layer.name)
+        else:
+            ways[
+                "use_global_stats: true holds in TRAIN too: the statistics stay as they were loaded "
+                "(mean 0, variance 0 in a fresh net)"
+            ].append(layer.name)
+    return [f"{len(names)} BatchNorm layers ({_few(names)}): {text}" for text, names in ways.items()]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,89 @@
+"""A target's verdicts in words: the gravest first, layers of one type with one reason on a line."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
+
+__all__ = ["SAID", "document_lines", "few", "finding_lines", "fitted"]
+
+SAID = {
+    "refused": "refused",
+    "cpu": "fall to the CPU",
+    "rewritten": "rewritten for the target",
+    "runs": "run on the target",
+    "left out": "left out",
+}
+_NAMES = 5
+
+
+def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(SAID)) -> list[str]:
+    """The layers of each verdict with the reasons, where there is something to tell; then what is to be noted."""
+    lines = []
+    for verdict in verdicts:
+        layers = report.of(verdict)
+        if layers:
+            lines.append(f"{SAID[verdict]}:")
+        if verdict in ("runs", "left out"):
+            lines += [f"  {line}" for line in _wrapped([f"{count} {kind}" for kind, count in _kinds(layers).items()])]
+            continue
+        same: dict[tuple[tuple[str, str], ...], list[CheckedLayer]] = {}
+        for layer in layers:
+            same.setdefault(tuple(layer.judgement.reasons), []).append(layer)
+        for reasons, alike in sorted(same.items(), key=lambda item: -len(item[1])):
+            told = "; ".join(f"{text} [{source}]" for text, source in reasons)
+            kinds = ", ".join(_kinds(alike))
+            lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike])}): {told}")
+    return lines + _notes(report)
+
+
+def _kinds(layers: Sequence[CheckedLayer]) -> Counter[str]:
+    """How many of each type, the most first."""
+    return Counter(dict(Counter(layer.type for layer in layers).most_common()))
+
+
+def _notes(report: TargetReport) -> list[str]:
+    noted: dict[tuple[str, str], list[str]] = {}
+    for layer in report.layers:
+        for said in layer.judgement.warned:
+            noted.setdefault(said, []).append(layer.name)
+    lines = [f"note: {text} [{source}]" for text, source in (report.model.warned if report.model else ())]
+    return lines + [f"note: {text} [{source}] ({few(names)})" for (text, source), names in noted.items()]
+
+
+def document_lines(report: TargetReport, layers: Sequence[CheckedLayer]) -> list[str]:
+    """The documents that the verdicts on these layers cite."""
+    used = {source for layer in layers for _, source in (*layer.judgement.reasons, *layer.judgement.warned)}
+    used.update(source for _, source in (report.model.warned if report.model else ()))
+    return [f"  [{key}] {text}" for key, text in report.table.documents.items() if key in used and key != "check"]
+
+
+def fitted(lines: Sequence[str]) -> list[str]:
+    """Lines no wider than the terminal, what is left of one standing further in; as they are where nobody looks."""
+    if not sys.stdout.isatty():
+        return list(lines)
+    width = min(shutil.get_terminal_size().columns, 130)
+    made = []
+    for line in lines:
+        margin = " " * (len(line) - len(line.lstrip()) + 6)
+        made += textwrap.wrap(line, width, subsequent_indent=margin, break_on_hyphens=False) or [line]
+    return made
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names."""
+    return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+
+
+def _wrapped(parts: Sequence[str], width: int = 110) -> list[str]:
+    lines = [""] if parts else []
+    for part in parts:
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += f", {part}" if lines[-1] else part
+    return lines

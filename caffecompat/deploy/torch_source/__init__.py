@@ -1,0 +1,1 @@
+"""A net as one Python file that needs torch alone."""

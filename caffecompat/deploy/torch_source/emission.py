@@ -1,0 +1,143 @@
+"""What a layer is in an exported torch file, and the register of the emitters that say so for each type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from caffecompat.deploy.emitters import Emitters
+from caffecompat.layers import layer_class
+from caffecompat.layers.fixed import quantised_blobs
+from caffecompat.net.build import NetLayer
+
+__all__ = [
+    "CannotEmit",
+    "Case",
+    "Emitted",
+    "Shape",
+    "emit",
+    "emits",
+    "emitter_of",
+    "make",
+    "number",
+    "square",
+    "text_of",
+]
+
+Shape = tuple[int, ...]
+
+
+class CannotEmit(Exception):
+    """A layer has no counterpart; says why."""
+
+
+@dataclass
+class Case:
+    """The layer that an emitter has before it.
+
+    Attributes:
+        layer, module: the net's layer, and what computes it.
+        blobs: its parameters in Caffe's order, float32; of Xilinx' fixed-point layers the numbers it computes with.
+        bottoms, tops: shapes.
+    """
+
+    layer: NetLayer
+    blobs: list[np.ndarray]
+    bottoms: list[Shape]
+    tops: list[Shape]
+
+    @property
+    def module(self) -> Any:
+        return self.layer.module
+
+    @property
+    def param(self) -> Any:
+        return self.layer.param
+
+    @property
+    def shape(self) -> Shape:
+        """Of the first bottom."""
+        return self.bottoms[0]
+
+
+@dataclass
+class Emitted:
+    """What a layer is in the file.
+
+    Attributes:
+        module: the expression that makes its module or parameter ("" for none), such as ``nn.ReLU()``.
+        call: how its tops come about, with {0}, {1}, ... for the bottoms and {self} for the module; "" calls the
+            module with all of them.
+        state: what the module's state_dict has under it ("" for a bare parameter).
+        blobs: names in `state` of the layer's blobs, in Caffe's order, where they are the same values in the same
+            shape, so that layers can share them.
+        helpers: functions and classes of the helpers files that it names.
+    """
+
+    module: str = ""
+    call: str = ""
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    blobs: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+
+
+Emitter = Callable[[Case], Emitted]
+_emitters: Emitters[Emitter] = Emitters()
+emits, emitter_of = _emitters.emits, _emitters.of
+
+
+def emit(layer: NetLayer, blobs: list[np.ndarray], bottoms: list[Shape], tops: list[Shape]) -> Emitted:
+    """What a layer of a net is in the file.
+
+    Raises:
+        CannotEmit: it cannot be written.
+    """
+    emitter = emitter_of(layer.type)
+    if emitter is None:
+        cls = layer_class(layer.type)
+        what = "a loss" if cls is not None and cls.is_loss else "a layer that scores or stores"
+        raise CannotEmit(f"{what}, which has no meaning at inference")
+    fixed = quantised_blobs(layer.module)
+    return emitter(Case(layer, blobs if fixed is None else [blob.numpy() for blob in fixed], bottoms, tops))
+
+
+def make(name: str, *values: object, **settings: tuple[object, object]) -> str:
+    """A constructor call; each setting is (value, default) and is left out at its default."""
+    words = [text_of(value) for value in values]
+    words += [f"{key}={text_of(value)}" for key, (value, default) in settings.items() if not _equal(value, default)]
+    return f"{name}({', '.join(words)})"
+
+
+def _equal(value: object, default: object) -> bool:
+    if isinstance(value, float) and isinstance(default, float):
+        return bool(np.float32(value) == np.float32(default))
+    return value == default
+
+
+def text_of(value: object) -> str:
+    """Python text of a value: floats that protobuf keeps in 32 bits as short as they were written."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return f'float("{value}")'
+        short = float(str(np.float32(value)))
+        return repr(short if np.float32(short) == np.float32(value) else value)
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list | tuple):
+        inside = ", ".join(text_of(item) for item in value)
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    return repr(value)
+
+
+def number(value: float) -> str:
+    """As `text_of`, whole numbers without a point."""
+    return text_of(value).removesuffix(".0")
+
+
+def square(values: Sequence[int]) -> object:
+    """One number where all are the same."""
+    return values[0] if len(set(values)) == 1 else tuple(values)

@@ -1,0 +1,128 @@
+"""Emitters of layers that treat every value by itself."""
+
+from __future__ import annotations
+
+import math
+
+from caffecompat.deploy.torch_source.emission import CannotEmit, Case, Emitted, emits, make, number
+
+
+@emits("ReLU")
+def relu(c: Case) -> Emitted:
+    return Emitted(make("nn.LeakyReLU", c.module.slope) if c.module.slope else "nn.ReLU()")
+
+
+@emits("ReLU6")
+def relu6(c: Case) -> Emitted:
+    if not c.module.slope:
+        return Emitted("nn.ReLU6()")
+    return Emitted(call=f"F.relu6({{0}}) + {number(c.module.slope)} * {{0}}.clamp(max=0)")
+
+
+@emits("PReLU", "PReLUFixed")
+def prelu(c: Case) -> Emitted:
+    # A blob of one value has the shape () in Caffe, (1) in torch: no two layers can share it by name.
+    names = ("weight",) if c.blobs[0].ndim else ()
+    slopes = c.blobs[0].reshape(-1)
+    return Emitted(make("nn.PReLU", *([slopes.size] if slopes.size > 1 else [])), "", {"weight": slopes}, names)
+
+
+@emits("ELU")
+def elu(c: Case) -> Emitted:
+    if c.module.scale == 1:
+        return Emitted(make("nn.ELU", alpha=(c.module.alpha, 1.0)))
+    above, below = number(c.module.scale), number(c.module.alpha)
+    return Emitted(call=f"{above} * {{0}}.clamp(min=0) + {below} * torch.expm1({{0}}.clamp(max=0))")
+
+
+_PLAIN = {
+    "Sigmoid": Emitted("nn.Sigmoid()"),
+    "TanH": Emitted("nn.Tanh()"),
+    "BNLL": Emitted("nn.Softplus(threshold=50)"),
+    "AbsVal": Emitted(call="{0}.abs()"),
+}
+
+
+@emits(*_PLAIN)
+def plain(c: Case) -> Emitted:
+    return _PLAIN[c.layer.type]
+
+
+@emits("Softmax")
+def softmax(c: Case) -> Emitted:
+    return Emitted(f"nn.Softmax(dim={c.module.axis})")
+
+
+@emits("Dropout")
+def dropout(c: Case) -> Emitted:
+    if c.module.always:  # ENet's sample_weights_test: dropping at inference too
+        return Emitted(call=f"F.dropout({{0}}, {number(c.module.ratio)}, training=True)")
+    return Emitted(make("nn.Dropout", c.module.ratio))
+
+
+@emits("Python")
+def python(c: Case) -> Emitted:
+    """ENet's spatial dropout alone: what other Python layers compute is code of their own."""
+    own = c.module.own
+    if own is None:
+        where = c.param.python_param
+        raise CannotEmit(f"the Python layer {where.module}.{where.layer} is code that stays outside")
+    if own.drops:
+        return Emitted(call=f"F.dropout2d({{0}}, {number(own.p)}, training=True)")
+    return Emitted(call=f"{{0}} * {number(1 / (1 - own.p))}")
+
+
+@emits("Swish")
+def swish(c: Case) -> Emitted:
+    if c.module.beta == 1:
+        return Emitted("nn.SiLU()")
+    return Emitted(call=f"{{0}} * torch.sigmoid({number(c.module.beta)} * {{0}})")
+
+
+@emits("Clip")
+def clip(c: Case) -> Emitted:
+    return Emitted(call=f"{{0}}.clamp({number(c.module.least)}, {number(c.module.most)})")
+
+
+@emits("Threshold")
+def threshold(c: Case) -> Emitted:
+    return Emitted(call=f"({{0}} > {number(c.param.threshold_param.threshold)}).to({{0}}.dtype)")
+
+
+def _scaled(c: Case) -> str:
+    text = "{0}" if c.module.scale == 1 else f"{number(c.module.scale)} * {{0}}"
+    if not c.module.shift:
+        return text
+    return f"{text} {'-' if c.module.shift < 0 else '+'} {number(abs(c.module.shift))}"
+
+
+@emits("Power")
+def power(c: Case) -> Emitted:
+    inner = _scaled(c)
+    if c.module.power == 1:
+        return Emitted(call=inner)
+    inner = inner if inner == "{0}" else f"({inner})"
+    return Emitted(call=f"{inner}.pow({number(c.module.power)})")
+
+
+@emits("Exp")
+def exp(c: Case) -> Emitted:
+    return Emitted(call=f"torch.exp({_scaled(c)})")
+
+
+@emits("Log")
+def log(c: Case) -> Emitted:
+    factor = f"{number(c.module.factor)} * " if c.module.factor != 1 else ""
+    return Emitted(call=f"{factor}torch.log({_scaled(c)})")
+
+
+@emits("FixedNeuron")
+def fixed_neuron(c: Case) -> Emitted:
+    """Values on a grid of steps of 2^-position."""
+    p = c.param.fixed_param
+    if not p.enable:
+        return Emitted(call="{0}")
+    position = math.floor(c.blobs[0].item())
+    if p.follow_data_layer:
+        return Emitted(call=f"({{0}} * 2.0**{position}).trunc() * 2.0**{-position}")
+    return Emitted(call=f"to_fixed_point({{0}}, {position}, {p.bit_width})", helpers=("to_fixed_point",))

@@ -1,0 +1,319 @@
+"""A net as one readable Python file that needs torch alone, and its weights as a state_dict."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import io
+import os
+import re
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffecompat.deploy.torch_source.emission import CannotEmit, Emitted, emit
+from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.atomic import atomic_write
+from caffecompat.net import Net
+from caffecompat.net.build import NetLayer
+from caffecompat.net.graph import needed_nodes
+
+__all__ = ["TorchSource", "load_source", "make_source", "write_source"]
+
+for _family in ("combining", "neurons", "norms", "planes", "weights"):
+    import_module(f"caffecompat.deploy.torch_source.emitters_{_family}")
+
+# What files can have above their net: class or function -> those it needs, and their text.
+_NEEDS: dict[str, tuple[str, ...]] = {}
+_HELPERS: dict[str, Any] = {}
+for _family in ("", "_planes", "_recurrent", "_detection"):
+    _module = import_module(f"caffecompat.deploy.torch_source.helpers{_family}")
+    _NEEDS.update(_module.NEEDS)
+    _HELPERS.update({_name: getattr(_module, _name) for _name in _module.__all__})
+
+_RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "Sequence", "math", "load", "WEIGHTS", *_HELPERS}
+# What forward() uses, and names that linters find hard to read.
+_NO_VARIABLES = {*_RESERVED, "dict", "float", "int", "tuple", "l", "I", "O"}
+_USES = {
+    "math": "import math",
+    "Sequence": "from collections.abc import Sequence",
+    "F": "import torch.nn.functional as F",
+}
+
+
+@dataclass
+class TorchSource:
+    """The text of the file and its state_dict; `inputs` and `outputs` are blob names in order."""
+
+    text: str
+    state: dict[str, torch.Tensor]
+    inputs: list[str]
+    outputs: list[str]
+
+    def tops(self, made: Any) -> dict[str, torch.Tensor]:
+        """What the file's net gave, by blob name."""
+        return made if isinstance(made, dict) else {self.outputs[0]: made}
+
+
+def make_source(net: Net, origin: str = "", name: str = "") -> TorchSource:
+    """Write a TEST net, whose weights are loaded, as torch source.
+
+    Modules are named after the layers and variables after the blobs. Sizes are those that the prototxt states; what
+    it takes from the bottoms is taken from them there too. Layers that no output needs are left out.
+
+    Args:
+        origin: path of the prototxt, whose end the file's docstring tells.
+        name: of a net that has none.
+
+    Raises:
+        CaffeCompatError: layers of the net have no counterpart; all of them at once.
+    """
+    return _Writer(net).write(origin, net.name or name)
+
+
+@dataclass
+class _Line:
+    """A layer in forward(): `target` is computed as `value`.
+
+    `around` is the value with {} in the place of its bottom, where the layer works in place on that alone.
+    """
+
+    target: str
+    value: str
+    group: object
+    around: str = ""
+
+
+@dataclass
+class _Writer:
+    """Puts the file together."""
+
+    net: Net
+    modules: Names = field(default_factory=lambda: Names({*dir(torch.nn.Module), *_RESERVED}))
+    variables: Names = field(default_factory=lambda: Names(_NO_VARIABLES))
+    init: list[Statement] = field(default_factory=list)
+    lines: list[_Line] = field(default_factory=list)
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+    helpers: dict[str, None] = field(default_factory=dict)  # an ordered set
+    shared: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names of blobs by index of the layer
+
+    def write(self, origin: str, name: str) -> TorchSource:
+        net, refused = self.net, []
+        for blob in net.fed:
+            self.variables.name(blob, "data")
+        blobs, needed = net.blobs_by_layer(), needed_nodes(net.graph, net.graph.outputs)
+        for layer in net.layers:
+            if layer.module is None or layer.index not in needed:
+                continue
+            node = net.graph.nodes[layer.index]
+            bottoms = [net.value_shapes[value] for value in node.bottoms if value is not None]
+            tops = [net.value_shapes[value] for value in node.tops]
+            try:
+                self._add(layer, emit(layer, blobs.get(layer.name, []), bottoms, tops), _group(net, layer, tops))
+            except CannotEmit as problem:
+                refused.append(f"{layer.name} ({layer.type}): {problem}")
+        if refused:
+            listed = "\n".join(f"  {line}" for line in refused)
+            raise CaffeCompatError(f"these layers cannot be written as torch source:\n{listed}")
+        return TorchSource(self._file(origin, name), self.state, list(net.fed), list(net.outputs))
+
+    def _add(self, layer: NetLayer, emitted: Emitted, group: object) -> None:
+        name = self.modules.name(layer.name, layer.type, layer.index) if emitted.module else ""
+        if emitted.module:
+            self.init.append(Statement(f"self.{name} = {emitted.module}", group))
+        for key, values in emitted.state.items():
+            self.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
+        for helper in emitted.helpers:
+            for each in (*_NEEDS.get(helper, ()), helper):
+                self.helpers.setdefault(each)
+        self.shared[layer.index] = emitted.blobs
+        self._share(layer, name, group)
+        given = [self.variables.name(blob) for blob in layer.bottoms]
+        call = emitted.call or f"{{self}}({', '.join(f'{{{i}}}' for i in range(len(given)))})"
+        targets = [self.variables.name(blob, layer.type) for blob in layer.tops]
+        if layer.type == "Split":
+            self.lines += [_Line(target, given[0], group) for target in targets]
+            return
+        target = ", ".join(targets)
+        alone = given == [target] and call.count("{0}") == 1
+        around = call.format("{}", self=f"self.{name}") if alone else ""
+        self.lines.append(_Line(target, call.format(*given, self=f"self.{name}"), group, around))
+
+    def _share(self, layer: NetLayer, name: str, group: object) -> None:
+        """Let a layer use the parameters of the layer that owns them, where both have them in one form."""
+        for slot in layer.slots:
+            owner = next((other for other in self.net.layers if slot.owner in other.slots), None)
+            if slot.owner is None or owner is None:
+                continue
+            mine, theirs = self.shared[layer.index], self.shared.get(owner.index, ())
+            if slot.index >= len(mine) or slot.owner.index >= len(theirs):
+                continue
+            target = _path(name, mine[slot.index])
+            source = _path(self.modules.name(owner.name, owner.type, owner.index), theirs[slot.owner.index])
+            if self.state[target].shape == self.state[source].shape:
+                self.init.append(Statement(f"self.{target} = self.{source}", group))
+
+    # --------------------------------------------------------------------------------------------- the file
+
+    def _file(self, origin: str, name: str) -> str:
+        net = self.net
+        inputs = {blob: self.variables.name(blob) for blob in net.fed}
+        outputs = {blob: self.variables.name(blob) for blob in net.outputs}
+        kind, returned = "Tensor", next(iter(outputs.values()))
+        if len(outputs) > 1:
+            pairs = ", ".join(f"{_quoted(blob)}: {variable}" for blob, variable in outputs.items())
+            kind, returned = "dict[str, Tensor]", f"{{{pairs}}}"
+        title, name = name, class_name(name, _RESERVED)
+        arguments = ", ".join(["self", *(f"{variable}: Tensor" for variable in inputs.values())])
+        body = [
+            f"class {name}(nn.Module):",
+            "    def __init__(self) -> None:",
+            "        super().__init__()",
+            *grouped(self.init),
+            "",
+            *laid_out(f"def forward({arguments}) -> {kind}:", 4),
+            *_channels_last(net, inputs),
+            *grouped(_statements(self.lines)),
+            *laid_out(f"return {returned}", 8),
+        ]
+        pieces = [inspect.getsource(_HELPERS[helper]).rstrip() for helper in self.helpers]
+        text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
+        return f"{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n"
+
+
+def _group(net: Net, layer: NetLayer, tops: list[tuple[int, ...]]) -> object:
+    """What belongs together in the file: layers of one folder in their names, and of one resolution."""
+    folder = layer.name.rpartition("/")[0]
+    is_layer = any(other.name == folder for other in net.layers)  # conv1 of conv1/bn and conv1/relu
+    return "" if is_layer else folder, tops[0][2:] if tops else ()
+
+
+def _path(module: str, key: str) -> str:
+    return f"{module}.{key}" if key else module
+
+
+def _quoted(text: str) -> str:
+    """A Python string, in double quotes where that needs no escape."""
+    written = repr(text)
+    return written if '"' in text or written[0] == '"' else f'"{written[1:-1]}"'
+
+
+def _statements(lines: list[_Line]) -> list[Statement]:
+    """One for each blob: layers that work in place stand around what they work on, as far as the width goes."""
+    merged: list[_Line] = []
+    for line in lines:
+        last = merged[-1] if merged else None
+        if last is not None and line.around and last.target == line.target and _is_call(last.value):
+            value = line.around.format(last.value)
+            if len(laid_out(f"{line.target} = {value}", 8)) == 1:
+                merged[-1] = _Line(line.target, value, last.group)
+                continue
+        merged.append(line)
+    return [Statement(f"{line.target} = {line.value}", line.group) for line in merged]
+
+
+def _is_call(value: str) -> bool:
+    """Whether another call can take the text as it stands for its argument."""
+    return value.startswith("self.") and value.endswith(")")
+
+
+def _channels_last(net: Net, inputs: dict[str, str]) -> list[str]:
+    """Bring pictures into the order in memory that the net computes in: faster, and rounded alike."""
+    if net.memory_format != torch.channels_last:
+        return []
+    pictures = [variable for blob, variable in inputs.items() if len(net.fed_shapes[blob]) == 4]
+    return [f"        {name} = {name}.contiguous(memory_format=torch.channels_last)" for name in pictures]
+
+
+def _docstring(net: Net, origin: str, title: str, inputs: dict[str, str]) -> str:
+    folder, file = os.path.split(origin)
+    source = os.path.join(os.path.basename(folder), file).replace("\\", "/")
+    lines = [f'"""{_one_line(title) or "A net"}{f", from {_one_line(source)}" if source else ""}.', ""]
+    lines.append("Takes what Caffe's data layers give: channels in the order blue, green, red, any batch size.")
+    lines += [f"    {variable}: {tuple(net.fed_shapes[blob])}" for blob, variable in inputs.items()]
+    lines.append("Gives:")
+    for blob in net.outputs:
+        lines.append(f"    {_one_line(blob)}: {_shape_text(net, blob)}")
+    lines.append('"""')
+    if not any(len(net.fed_shapes[blob]) == 4 and net.fed_shapes[blob][1] == 3 for blob in inputs):
+        lines[2] = "Takes:"
+    return "\n".join(lines)
+
+
+def _shape_text(net: Net, blob: str) -> str:
+    made_by_values = any(layer.type == "DetectionOutput" and layer.tops[0] == blob for layer in net.layers)
+    return "(1, 1, boxes, 7)" if made_by_values else str(tuple(net.blob_shapes[blob]))
+
+
+def _imports(text: str) -> str:
+    standard = [line for name, line in _USES.items() if name != "F" and re.search(rf"\b{name}\b", text)]
+    functional = [_USES["F"]] if re.search(r"\bF\.", text) else []
+    others = ["", "import torch", *functional, "from torch import Tensor, nn"]
+    return "\n".join([*standard, "from pathlib import Path", *others])
+
+
+def _load(name: str, net: Net) -> str:
+    last = ".to(memory_format=torch.channels_last)" if net.memory_format == torch.channels_last else ""
+    lines = [
+        f"def load(path: str | Path = WEIGHTS) -> {name}:",
+        '    """The net with its weights, ready for inference."""',
+        f"    net = {name}()",
+        '    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))',
+        f"    return net.eval(){last}",
+    ]
+    return "\n".join(['WEIGHTS = Path(__file__).with_suffix(".pt")', "", "", *laid_out(lines[0]), *lines[1:]])
+
+
+def _demo(net: Net) -> str:
+    numbers = {layer.bottoms[i] for layer in net.layers for i in _NUMBERS.get(layer.type, ()) if i < len(layer.bottoms)}
+    shapes = {blob: ", ".join(map(str, net.fed_shapes[blob])) for blob in net.fed}
+    inputs = [f"torch.{'zeros' if blob in numbers else 'randn'}({shape})" for blob, shape in shapes.items()]
+    one = len(net.outputs) == 1
+    lines = [
+        'if __name__ == "__main__":',
+        "    net = load()",
+        "    with torch.inference_mode():",
+        *laid_out(f"{'output' if one else 'outputs'} = net({', '.join(inputs)})", 8),
+    ]
+    if one:
+        return "\n".join([*lines, f"    print({_quoted(net.outputs[0])}, tuple(output.shape))"])
+    lines += ["    for name, output in outputs.items():", "        print(name, tuple(output.shape))"]
+    return "\n".join(lines)
+
+
+# Bottoms that are numbers of rows or items, which the demo cannot draw at random.
+_NUMBERS = {"Embed": (0,), "BatchReindex": (1,)}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "/").replace('"', "'")
+
+
+def write_source(source: TorchSource, path: str) -> str:
+    """Write the file, and the state_dict beside it; returns the latter's path.
+
+    Raises:
+        WriteError: either could not be written; then no file is left, or the old file stays.
+    """
+    weights = f"{os.path.splitext(path)[0]}.pt"
+    archive = io.BytesIO()  # of a file that it cannot write to the end, torch says something else
+    torch.save(source.state, archive)
+    with atomic_write(path) as file:
+        file.write(source.text.encode())
+        with atomic_write(weights) as beside:
+            beside.write(archive.getbuffer())
+    return weights
+
+
+def load_source(path: str) -> Any:
+    """The net of a written file, with its weights: what ``load()`` of the file gives."""
+    spec = importlib.util.spec_from_file_location("exported_net", path)
+    assert spec is not None and spec.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load()
