@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.deploy.targets.check import check_net, normalisation_warnings
+    from caffecompat.deploy.targets.check import check_net, detection_warnings, normalisation_warnings
     from caffecompat.deploy.targets.table import load_table
     from caffecompat.deploy.targets.text import fitted
     from caffecompat.schema import open_net
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     tables = [load_table(target.lower(), args.target_version) for target in targets]
     document = open_net(args.model)
     reports = [check_net(document, table, size=size_of(args), channels=args.channels) for table in tables]
-    warnings = normalisation_warnings(document)
+    warnings = [*detection_warnings(document), *normalisation_warnings(document)]
     if args.json:
         print(json.dumps({"targets": [_as_json(report) for report in reports], "warnings": warnings}, indent=1))
     else:

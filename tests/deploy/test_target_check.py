@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.deploy.targets.check import TargetReport, check_net, normalisation_warnings
+from caffecompat.deploy.targets.check import TargetReport, check_net, detection_warnings, normalisation_warnings
 from caffecompat.deploy.targets.table import load_table
 from caffecompat.schema import NetDocument, open_net, parse_text, pb
 
@@ -291,3 +291,10 @@ def test_trained_one_way_tested_another(shared: Path) -> None:
     frozen = document(layer("BatchNorm", "batch_norm_param { use_global_stats: true }"))
     assert "stay as they were loaded" in normalisation_warnings(frozen)[0]
     assert normalisation_warnings(document(layer("BatchNorm"))) == []
+
+
+def test_a_detector_without_its_last_layer_is_told() -> None:
+    loss = 'layer { name: "loss" type: "MultiBoxLoss" bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "loss" }'
+    (warning,) = detection_warnings(document(loss))
+    assert "no DetectionOutput" in warning and "check the deploy prototxt" in warning
+    assert detection_warnings(document(loss + layer("DetectionOutput"))) == []

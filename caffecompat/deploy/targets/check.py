@@ -14,7 +14,7 @@ from caffecompat.deploy.targets.table import Judgement, TargetTable
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, pb
 
-__all__ = ["CheckedLayer", "TargetReport", "check_net", "normalisation_warnings"]
+__all__ = ["CheckedLayer", "TargetReport", "check_net", "detection_warnings", "normalisation_warnings"]
 
 
 @dataclass
@@ -118,7 +118,20 @@ def normalisation_warnings(document: NetDocument) -> list[str]:
                 "use_global_stats: true holds in TRAIN too: the statistics stay as they were loaded "
                 "(mean 0, variance 0 in a fresh net)"
             ].append(layer.name)
-    return [f"{len(names)} BatchNorm layers ({_few(names)}): {text}" for text, names in ways.items()]
+    return [
+        f"{len(names)} BatchNorm layer{'s' * (len(names) > 1)} ({_few(names)}): {text}" for text, names in ways.items()
+    ]
+
+
+def detection_warnings(document: NetDocument) -> list[str]:
+    """Where nothing tells which layers a detector's target replaces by its own: that is read off DetectionOutput."""
+    types = {layer.type for layer in document.message.layer}
+    if "MultiBoxLoss" not in types or "DetectionOutput" in types:
+        return []
+    return [
+        "MultiBoxLoss, but no DetectionOutput: the layers of the detection head are judged one by one here, while the "
+        "target cuts the head off or replaces it; check the deploy prototxt, or the one for testing"
+    ]
 
 
 def _few(names: list[str]) -> str:

@@ -14,9 +14,9 @@ __all__ = ["SAID", "document_lines", "few", "finding_lines", "fitted"]
 
 SAID = {
     "refused": "refused",
-    "cpu": "fall to the CPU",
+    "cpu": "falling to the CPU",
     "rewritten": "rewritten for the target",
-    "runs": "run on the target",
+    "runs": "running on the target",
     "left out": "left out",
 }
 _NAMES = 5
