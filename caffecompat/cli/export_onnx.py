@@ -165,7 +165,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
         dims = "x".join(str(dim.dim_value or dim.dim_param) for dim in value.type.tensor_type.shape.dim)
         print(f"  {'input ' if value.name in done.export.inputs.values() else 'output'} {value.name} {dims}")
     if not weights:
-        print("no --weights: these are initial values; of zeros, where the prototxt has no fillers, no comparison tells much")
+        print("no --weights: these are initial values; zeros, without fillers, make the comparison empty")
     if done.missing:
         print(f"warning: {done.missing}; they stay as filled")
     print(*fitted(_note_lines(done.export.notes)), sep="\n", end="\n" if done.export.notes else "")

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if missing:
         print(f"warning: {missing}; they stay as filled")
     if not args.weights:
-        print("no --weights: these are initial values; of zeros, where the prototxt has no fillers, no comparison tells much")
+        print("no --weights: these are initial values; zeros, without fillers, make the comparison empty")
     source = make_source(net, args.model, os.path.splitext(os.path.basename(args.out))[0])
     weights = write_source(source, args.out)
     print(f"wrote {args.out} and {weights}")
