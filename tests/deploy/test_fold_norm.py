@@ -13,7 +13,8 @@ from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import fold_norms
 from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
 from caffecompat.net import Net
-from caffecompat.schema import NetDocument, open_net, parse_text, pb
+from caffecompat.schema import NetDocument, open_net, pb
+from tests.net.nets import make_net
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 4 dim: 7 dim: 6 } } }'
 WEIGHTED = {
@@ -49,9 +50,7 @@ CONVOLUTION = f"convolution_param {{ num_output: 6 kernel_size: 3 {FILLER} }}"
 
 
 def _net(text: str) -> Net:
-    message = pb.NetParameter()
-    parse_text(text, message)
-    net = Net(NetDocument.from_message(message), pb.TEST, log=False)
+    net = make_net(text)
     torch.manual_seed(1)
     for layer in net.layers:
         for slot in layer.slots:

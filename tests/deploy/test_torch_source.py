@@ -16,7 +16,8 @@ from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, random_i
 from caffecompat.deploy.torch_source.source import load_source, make_source, write_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
-from caffecompat.schema import NetDocument, open_net, parse_text, pb
+from caffecompat.schema import NetDocument, open_net, pb
+from tests.net.nets import make_net
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 6 dim: 9 dim: 7 } } }'
 WEIGHT = 'weight_filler { type: "gaussian" std: 0.2 }'
@@ -88,9 +89,7 @@ LAYERS = {
 
 
 def _net(text: str) -> Net:
-    message = pb.NetParameter()
-    parse_text(text, message)
-    net = Net(NetDocument.from_message(message), pb.TEST, log=False)
+    net = make_net(text)
     torch.manual_seed(1)
     for layer in net.layers:
         for slot in layer.slots:
