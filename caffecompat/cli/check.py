@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
-from caffecompat.cli.picture_flags import size_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
     from caffecompat.deploy.targets.check import TargetReport
@@ -33,6 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "all", "a line for each layer instead of one for each finding")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.targets.check import check_net, detection_warnings, normalisation_warnings
     from caffecompat.deploy.targets.table import load_table

@@ -14,7 +14,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError
-from caffecompat.cli.picture_flags import preprocess_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.scored_net import fed_net, net_flags
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     net_flags(parser, "lines")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.cli.file_loop import do_files, find_files

@@ -15,7 +15,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError
-from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     preprocess_flags(parser)
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     if sum(given is not None for given in (args.image, args.input, args.random)) != 1:
         raise UsageError("caffecompat dump-blobs: give one of --image, --input and --random")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, split_commas
-from caffecompat.cli.picture_flags import parse_size, preprocess_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, parse_size, preprocess_of
 from caffecompat.cli.progress import live_line
 from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
 from caffecompat.cli.snapshot_scores import (
@@ -57,6 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     net_flags(parser, "the table")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.evaluate.classification import Classifier

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
-from caffecompat.cli.picture_flags import preprocess_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.progress import live_line
 from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
 from caffecompat.cli.snapshot_scores import (
@@ -67,6 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     net_flags(parser, "the table")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.formats.label_map import LabelMap, read_label_map

@@ -23,7 +23,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts, split_commas
-from caffecompat.cli.picture_flags import size_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
     from caffecompat.deploy.deploy_net import Deployed
@@ -55,6 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
     folding = args.merge_bn or args.target == "tidl-caffe"

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts
-from caffecompat.cli.picture_flags import preprocess_flags, preprocess_of, size_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", help="compare on this picture instead of random input")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.deploy.onnx.write import DifferentNumbers, export_onnx

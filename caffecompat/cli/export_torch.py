@@ -15,7 +15,7 @@ import argparse
 import os
 
 from caffecompat.cli.flags import UsageError
-from caffecompat.cli.picture_flags import size_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 from caffecompat.errors import CaffeCompatError
 
 HELP = "a readable Python file with the net as a torch module"
@@ -28,6 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     if not args.out.endswith(".py"):
         raise UsageError(f"caffecompat export torch: {args.out}: expected a name that ends in .py")

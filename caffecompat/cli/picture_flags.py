@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.flags import UsageError
+from caffecompat.cli.flags import UsageError, split_commas
+from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
     from caffecompat.evaluate import Preprocess
 
-__all__ = ["parse_size", "preprocess_flags", "preprocess_of", "size_of"]
+__all__ = ["names_fitting_sizes", "parse_size", "preprocess_flags", "preprocess_of", "size_of"]
 
 
 def preprocess_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,3 +54,36 @@ def _numbers(name: str, text: str | None) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise UsageError(f"--{name} {text}: expected one number, or one a channel: B,G,R") from None
+
+
+def names_fitting_sizes(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Decorate the ``run`` of a verb with ``--model`` and ``--size``: its error says which sizes the net works on."""
+
+    @functools.wraps(run)
+    def wrapper(args: argparse.Namespace) -> int:
+        try:
+            return run(args)
+        except UsageError:
+            raise
+        except CaffeCompatError as problem:
+            hint = _fitting_sizes(args)
+            if not hint:
+                raise
+            raise CaffeCompatError(f"{problem}\n--size {args.size}: {hint}") from problem
+
+    return wrapper
+
+
+def _fitting_sizes(args: argparse.Namespace) -> str:
+    size = size_of(args)
+    if size is None:
+        return ""
+    from caffecompat.deploy.input_size import fitting_sizes
+    from caffecompat.schema import open_net
+
+    try:
+        document = open_net(args.model)
+    except CaffeCompatError:
+        return ""
+    stages = split_commas(getattr(args, "stage", ""))
+    return fitting_sizes(document, size, level=getattr(args, "level", None), stages=stages)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
-from caffecompat.cli.picture_flags import preprocess_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.scored_net import fed_net, net_flags
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     net_flags(parser, "lines")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat.cli.file_loop import do_files, find_files

@@ -19,7 +19,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
-from caffecompat.cli.picture_flags import size_of
+from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
     from caffecompat.net import Net
@@ -43,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
 
 
+@names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     phases = {"TRAIN": 0, "TEST": 1}
     if args.phase.upper() not in phases:
