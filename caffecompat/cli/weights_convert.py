@@ -9,7 +9,9 @@ LAYER.INDEX. With --model the caffemodel gets the net's layers, types and order.
 
 A torch state_dict (.pt, .pth, .safetensors, .npz) needs --model: which module is which layer is guessed by names, order
 and shapes, printed, and written to OUT.map.txt (or --map). Look at it; then run again with --yes, or edit the file and
-give it with --map. Layers without a partner are left out of OUT and start as their fillers say.
+give it with --map. What shapes alone paired is listed to look at. Tensors that no layer takes are listed; a layer with
+parameters that gets none ends in exit status 1 and no OUT, or is left out of OUT, to start as its fillers say, with
+--allow-missing.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
@@ -39,6 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", help="prototxt of the net that the weights are for")
     parser.add_argument("--map", metavar="FILE", help="'layer <- module' lines; written if it is not there")
     add_switch(parser, "yes", "use the guessed map without looking at it first")
+    add_switch(parser, "allow-missing", "write OUT though some layers of --model get no weights")
     add_switch(parser, "swap-colours", "RGB to BGR: turn the first convolution's weights over")
 
 
@@ -52,15 +56,14 @@ def run(args: argparse.Namespace) -> int:
         if args.map or args.swap_colours:
             raise UsageError(f"caffecompat weights convert: {args.source} has a net's layers: no --map, --swap-colours")
         message, blobs = stored
-        if args.model:
-            message, blobs = _for_net(args.model, blobs)
+        converted = _for_net(args, blobs) if args.model else (message, blobs)
     else:
         if not args.model:
             raise UsageError(f"caffecompat weights convert: {args.source} has no net's layers; give --model")
         converted = _from_torch(args)
-        if converted is None:
-            return 1
-        message, blobs = converted
+    if converted is None:
+        return 1
+    message, blobs = converted
     _write(args.out, message, blobs)
     print(f"wrote {args.out}: {len(blobs)} layers, {sum(b.size for own in blobs.values() for b in own):,} values")
     return 0
@@ -94,24 +97,33 @@ def _net(path: str) -> Net:
     return net
 
 
-def _for_net(model: str, blobs: Blobs) -> tuple[Any, Blobs]:
-    """The net's message, and the blobs of its layers; those of others are named and left out."""
-    net = _net(model)
+def _for_net(args: argparse.Namespace, blobs: Blobs) -> tuple[Any, Blobs] | None:
+    """The net's message, and the blobs of its layers; those of others are named and left out.
+
+    None where some of its layers get no blobs, and that was not allowed.
+    """
+    net = _net(args.model)
     names = {layer.name for layer in net.message.layer}
     strangers = [name for name in blobs if name not in names]
     if strangers:
-        print(f"not in {model}, left out: {', '.join(strangers)}", file=sys.stderr)
+        print(f"not in {args.model}, left out: {', '.join(strangers)}", file=sys.stderr)
     blobs = {name: own for name, own in blobs.items() if name in names}
-    return _message(net, blobs), blobs
+    return (_message(net, blobs), blobs) if _fills(args, net, blobs) else None
 
 
 def _from_torch(args: argparse.Namespace) -> tuple[Any, Blobs] | None:
-    """The blobs of a torch model by a map; None where the map waits to be looked at."""
-    from caffecompat.net.torch_weights import guess_map, mapped_blobs, read_map, read_state, write_map
+    """The blobs of a torch model by a map.
+
+    None where the map waits to be looked at, or leaves layers without weights and that was not allowed.
+    """
+    from caffecompat.net.torch_map import guess_map, read_map, unused_modules, write_map
+    from caffecompat.net.torch_weights import mapped_blobs, read_state
 
     net, state = _net(args.model), read_state(args.source)
     if args.map and os.path.exists(args.map):
         pairs = read_map(args.map)
+        for module, tensors in unused_modules(state, pairs).items():
+            print(f"not used: {module} ({tensors})")
     else:
         found = guess_map(net, state)
         path = args.map or f"{args.out}.map.txt"
@@ -120,14 +132,32 @@ def _from_torch(args: argparse.Namespace) -> tuple[Any, Blobs] | None:
         if not found.pairs:
             raise UsageError(f"caffecompat weights convert: nothing of {args.source} fits {args.model}")
         if not args.yes:
+            more = " --allow-missing" if found.without and not args.allow_missing else ""
             print(
                 f"\nThis is a guess, written to {path}; {args.out} is not written. If it is right, run again with "
-                f"--yes; else edit that file and run with --map {path}"
+                f"--yes{more}; else edit that file and run with --map {path}{more}"
             )
             return None
         pairs = found.pairs
+    if not _fills(args, net, pairs):
+        return None
     blobs = dict(mapped_blobs(net, state, pairs, swap_colours=args.swap_colours))
     return _message(net, blobs), blobs
+
+
+def _fills(args: argparse.Namespace, net: Net, filled: Mapping[str, object]) -> bool:
+    """Whether OUT may be written; says which layers get no weights."""
+    from caffecompat.net.torch_map import unfilled_layers
+
+    missing = unfilled_layers(net, filled)
+    if not missing:
+        return True
+    said = f"no weights for {len(missing)} layer{'s' * (len(missing) > 1)} with parameters: {', '.join(missing)}"
+    if args.allow_missing:
+        print(f"{said}; left out of {args.out}")
+        return True
+    print(f"{said}; {args.out} is not written. To write it without them, add --allow-missing", file=sys.stderr)
+    return False
 
 
 def _message(net: Net, blobs: Blobs) -> Any:

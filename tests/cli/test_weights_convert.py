@@ -208,8 +208,13 @@ def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form
     assert asked.status == 1 and not Path("out.caffemodel").exists()
     assert "res2a_branch1" in asked.out and "<- layer1.0.downsample.0" in asked.out
     assert "# no weights for layer: new" in asked.out and "run again with --yes" in asked.out
-    result = command(*words, "--map", "out.caffemodel.map.txt")
+    assert "--yes --allow-missing" in asked.out
+    refused = command(*words, "--map", "out.caffemodel.map.txt")
+    assert refused.status == 1 and not Path("out.caffemodel").exists()
+    assert "no weights for 1 layer with parameters: new" in refused.err
+    result = command(*words, "--map", "out.caffemodel.map.txt", "--allow-missing")
     assert result.status == 0, result.err
+    assert "no weights for 1 layer with parameters: new; left out of out.caffemodel" in result.out
     net = Net("net.prototxt", pb.TEST, log=False)
     report = net.load_weights("out.caffemodel")
     assert report.kept == ["new"]
@@ -218,11 +223,38 @@ def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form
         torch.testing.assert_close(net.forward({"data": picture})["fc5"], resnet(picture), rtol=1e-5, atol=1e-5)
 
 
+def test_tensors_that_a_map_leaves_out_are_listed(command, resnet: ResNet) -> None:
+    Path("net.prototxt").write_text(_prototxt("xilinx"))
+    torch.save(resnet.state_dict() | {"anchors": torch.ones(3)}, "r.pth")
+    words = ["weights", "convert", "r.pth", "out.caffemodel", "--model", "net.prototxt"]
+    assert "# not used: (the model itself) (anchors 3)" in command(*words).out
+    path = Path("out.caffemodel.map.txt")
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("fc5 ")))
+    result = command(*words, "--map", path)
+    assert result.status == 1 and "fc5, new" in result.err
+    assert "not used: fc (weight 5x8, bias 5)" in result.out and "anchors 3" in result.out
+
+
+def test_blobs_by_layer_that_leave_layers_of_the_net_empty(command, caffemodel: Path, tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }'
+        'layer { name: "new" type: "InnerProduct" bottom: "fc" top: "new" inner_product_param { num_output: 2 } }'
+    )
+    np.savez(tmp_path / "a.npz", **{"fc.0": np.ones((2, 2), np.float32), "fc.1": np.ones(2, np.float32)})
+    words = ["weights", "convert", tmp_path / "a.npz", tmp_path / "b.caffemodel", "--model", net]
+    refused = command(*words)
+    assert refused.status == 1 and "parameters: new" in refused.err and not (tmp_path / "b.caffemodel").exists()
+    assert command(*words, "--allow-missing").status == 0
+    assert [layer.name for layer in open_weights(tmp_path / "b.caffemodel").layers if layer.blobs] == ["fc"]
+
+
 def test_colours_and_wrong_maps(command, resnet: ResNet) -> None:
     Path("net.prototxt").write_text(_prototxt("xilinx"))
     torch.save(resnet.state_dict(), "r.pth")
     words = ["weights", "convert", "r.pth", "out.caffemodel", "--model", "net.prototxt"]
-    assert command(*words, "--yes", "--swap-colours").status == 0
+    assert command(*words, "--yes", "--swap-colours", "--allow-missing").status == 0
     net = Net("net.prototxt", pb.TEST, log=False)
     net.load_weights("out.caffemodel")
     picture = torch.randn(2, 3, 6, 5)

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
-from caffecompat.net.torch_weights import guess_map, mapped_blobs, read_map, write_map
+from caffecompat.net.torch_map import guess_map, read_map, write_map
+from caffecompat.net.torch_weights import mapped_blobs
 from caffecompat.schema import NetDocument, parse_text, pb
 
 WIDTH, CLASSES = 4, 7
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 2 dim: 3 dim: 3 } } }'
 DEPTHS = {"ResNet-18": ((3, 3), [2, 2, 2, 2]), "ResNet-50": ((1, 3, 1), [3, 4, 6, 3])}
 
 
@@ -152,11 +154,66 @@ def test_what_order_alone_decided_is_doubted_where_something_is_left_over() -> N
     del state["layer1.1.conv2.weight"]
     found = guess_map(_net("ResNet-50"), state)
     assert found.without == ["res2c_branch2b"]
-    assert found.doubts == ["res2c_branch2b got nothing, but the shapes of layer1.0.conv2, layer1.2.conv2 fit it, too"]
+    assert found.doubts == [
+        "bn2c_branch2b <- layer1.1.bn2: guessed by shape, nothing else is left for it",
+        "res2c_branch2b got nothing, but the shapes of layer1.0.conv2, layer1.2.conv2 fit it, too",
+    ]
     assert "# look here: " + found.doubts[0] in found.lines()
 
 
-INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 2 dim: 3 dim: 3 } } }'
+SHORTCUTS = {
+    "He's": lambda stage: f"res{stage}a_branch1",
+    "expand": lambda stage: f"conv{stage}_1_expand",
+    "proj": lambda stage: f"conv{stage}_1/proj",
+    "shortcut": lambda stage: f"layer{stage - 1}_0_shortcut",
+    "sc": lambda stage: f"stage{stage - 1}_unit1_sc",
+    "a number alone": lambda stage: f"Convolution{stage * 5}",
+}
+
+
+@pytest.mark.parametrize("case", DEPTHS)
+@pytest.mark.parametrize("naming", SHORTCUTS)
+def test_shortcuts_are_found_whatever_the_net_calls_them(naming: str, case: str) -> None:
+    text = _prototxt(*DEPTHS[case])
+    for stage in range(2, 6):
+        text = text.replace(f'"res{stage}a_branch1"', f'"{SHORTCUTS[naming](stage)}"')
+    net = Net(NetDocument.from_message(parse_text(text, pb.NetParameter())), pb.TEST, log=False)
+    found = guess_map(net, {name: values.numpy() for name, values in _model(case).state_dict().items()})
+    assert not found.without and not found.unused and not found.doubts
+    plain = guess_map(_net(case), {name: values.numpy() for name, values in _model(case).state_dict().items()})
+    assert list(found.pairs.values()) == list(plain.pairs.values())
+    for stage in range(2 if case == "ResNet-50" else 3, 6):
+        assert found.pairs[SHORTCUTS[naming](stage)] == f"layer{stage - 1}.0.downsample.0"
+        assert found.pairs[f"bn{stage}a_branch1"] == f"layer{stage - 1}.0.downsample.1"
+
+
+CONV = (
+    'layer {{ name: "{0}" type: "Convolution" bottom: "data" top: "{0}" '
+    "convolution_param {{ num_output: {1} kernel_size: 1 bias_term: false }} }}"
+)
+
+
+def _leftovers(*layers: tuple[str, int], **modules: int) -> tuple[Net, dict[str, np.ndarray]]:
+    message = parse_text(INPUT + "".join(CONV.format(*layer) for layer in layers), pb.NetParameter())
+    state = {f"{name}.weight": np.ones((outputs, 2, 1, 1), np.float32) for name, outputs in modules.items()}
+    return Net(NetDocument.from_message(message), pb.TEST, log=False), state
+
+
+def test_what_is_left_goes_by_shape_where_only_one_pair_fits() -> None:
+    net, state = _leftovers(("a", 3), ("res_branch1", 5), c_downsample=5, d_downsample=3)
+    found = guess_map(net, state)
+    assert found.pairs == {"a": "d_downsample", "res_branch1": "c_downsample"}
+    assert found.doubts == ["a <- d_downsample: guessed by shape, nothing else is left for it"]
+    assert any(line.startswith("a ") and line.endswith("3x2x1x1; guessed by shape") for line in found.lines())
+
+
+def test_what_is_left_stays_where_two_pairs_fit() -> None:
+    net, state = _leftovers(("a", 3), ("b", 3), ("res_branch1", 5), c_downsample=3, d_downsample=3, e_downsample=5)
+    found = guess_map(net, state)
+    assert found.without == ["a", "b"] and set(found.unused) == {"c_downsample", "d_downsample"}
+    assert "# not used: c_downsample (weight 3x2x1x1)" in found.lines()
+
+
 NORMS = {
     "a Scale layer behind this one is missing": 'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }',
     "this Scale needs bias_term: true": (
