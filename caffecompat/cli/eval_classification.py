@@ -159,6 +159,7 @@ def _as_json(result: TopK, names: tuple[str, ...]) -> dict[str, Any]:
     rows = zip(result.counts.sum(1), result.recall(), result.counts.sum(0), result.precision(), strict=True)
     return {
         "pictures": result.total,
+        "pictures_of_no_class": result.outside,
         **_accuracies(result),
         "classes": [
             {"class": i, "name": _name(names, i), "pictures": int(labelled), "recall": plain(recall),

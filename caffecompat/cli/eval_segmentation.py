@@ -180,7 +180,8 @@ def _result(matrix: ConfusionMatrix, names: tuple[str, ...]) -> dict[str, Any]:
         "miou_labelled": plain(matrix.miou_labelled()),
         "pixel_accuracy": plain(matrix.pixel_accuracy()),
         "chance_miou": plain(matrix.chance_miou()),
-        "pixels": int(matrix.counts.sum()),
+        "pixels": int(matrix.counts.sum()) + matrix.outside,
+        "pixels_of_no_class": matrix.outside,
     }
 
 

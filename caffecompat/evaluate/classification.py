@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from caffecompat import glog
 from caffecompat.data import Source, make_source
 from caffecompat.data.dataset import count_records
 from caffecompat.errors import CaffeCompatError
@@ -47,39 +48,48 @@ class TopK:
         counts: (classes, classes) int64, rows are labels and columns the best class (the first of equals).
         hits: for each k, how often at most k - 1 other classes score as well as the label or better, which is
             the rule of Caffe's Accuracy layer: equals count against the label.
+        outside: how many labels were no class; they count as wrong, and are not in `counts`.
     """
 
     classes: int
     ks: Sequence[int] = (1, 5)
+    outside: int = field(init=False, default=0)
     counts: np.ndarray = field(init=False)
     hits: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((self.classes, self.classes), np.int64)
         self.hits = [0] * len(self.ks)
+        self._first = 0.0  # of the labels outside
 
     def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Count a batch: scores (N, classes), labels (N,).
-
-        Raises:
-            CaffeCompatError: a label is no class.
-        """
-        index = labels.astype(np.int64)
-        wrong = np.flatnonzero((index != labels) | (index < 0) | (index >= self.classes))
-        if len(wrong):
-            value = float(labels[wrong[0]])
-            hint = "; do the labels count from 1?" if value == self.classes else ""
-            raise CaffeCompatError(
-                f"label {value:g} is no class: the net has {self.classes} (0 to {self.classes - 1}){hint}"
-            )
+        """Count a batch: scores (N, classes), labels (N,)."""
+        with np.errstate(invalid="ignore"):  # NaN becomes some number that is no class
+            index = labels.astype(np.int64)
+        known = (index >= 0) & (index < self.classes)
+        if not known.all():
+            if not self.outside:
+                self._first = float(labels[~known][0])
+            self.outside += int((~known).sum())
+            index, scores = index[known], scores[known]
         np.add.at(self.counts, (index, scores.argmax(1)), 1)
         others = (scores >= np.take_along_axis(scores, index[:, None], 1)).sum(1) - 1
         for at, k in enumerate(self.ks):
             self.hits[at] += int((others < k).sum())
 
+    def outside_text(self) -> str:
+        """What to report of labels that are no class; "" without any."""
+        if not self.outside:
+            return ""
+        hint = "; do the labels count from 1?" if self._first == self.classes else ""
+        return (
+            f"{self.outside} of {self.total} labels, the first {self._first:g}, {'is' if self.outside == 1 else 'are'} "
+            f"no class: the net has {self.classes} (0 to {self.classes - 1}); they count as wrong{hint}"
+        )
+
     @property
     def total(self) -> int:
-        return int(self.counts.sum())
+        return int(self.counts.sum()) + self.outside
 
     def accuracy(self, k: int = 1) -> float:
         """Share of the pictures with the label among the best k; nan without any."""
@@ -242,6 +252,8 @@ def _score(
         result.add(scores[:kept], labels.reshape(len(labels), -1)[:kept, 0])
         done += kept
         on_progress(done, result)
+    if result.outside:
+        glog.warning(result.outside_text())
     return result
 
 

@@ -6,20 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffecompat.errors import CaffeCompatError
-
-__all__ = ["ConfusionMatrix", "LabelValueError"]
-
-
-class LabelValueError(CaffeCompatError):
-    """Labels hold values that are neither a class nor ignored."""
+__all__ = ["ConfusionMatrix"]
 
 
 class ConfusionMatrix:
     """Counts of (label, prediction) pairs, summed over any number of pictures.
 
     For class c, with rows as labels: TP = counts[c, c], FP = the rest of column c, FN = the rest of row c,
-    IoU = TP / (TP + FP + FN).
+    IoU = TP / (TP + FP + FN). A label that is neither a class nor ignored is a pixel taken wrong that belongs to no
+    class: it is in the denominator of the pixel accuracy and part of no IoU.
 
     Args:
         classes: how many; labels and predictions are 0 ... classes - 1.
@@ -27,45 +22,66 @@ class ConfusionMatrix:
 
     Attributes:
         counts: (classes, classes) int64, rows are labels and columns predictions.
+        outside: how many labels were neither a class nor ignored.
     """
 
     def __init__(self, classes: int, ignore: Sequence[int] = (255,)) -> None:
         self.classes = classes
         self.ignore = tuple(ignore)
         self.counts = np.zeros((classes, classes), np.int64)
-        # One row more for ignored labels, one for wrong ones: sorting pixels out costs a table look-up each.
-        self._row = np.full(256, classes + 1, np.int32)
-        self._row[: min(classes, 256)] = np.arange(min(classes, 256))
-        self._row[[value for value in self.ignore if 0 <= value < 256]] = classes
+        self.outside = 0
+        self._outside_values: set[int] = set()
+        # One row more for ignored labels, one for those outside: sorting pixels out costs a table look-up each.
+        self._size = max(256, classes)
+        self._row = np.full(self._size + 2, classes + 1, np.int32)
+        self._row[:classes] = np.arange(classes)
+        self._row[[value for value in self.ignore if 0 <= value < self._size]] = classes
+        self._row[self._size] = classes  # of ignored values that have no place in the table
         self._row *= classes
 
     def add(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Count one picture or a batch.
 
         Args:
-            labels: uint8, any shape.
+            labels: any shape; uint8, or anything else, of which fractions are cut off.
             predictions: class numbers, the same shape.
-
-        Raises:
-            LabelValueError: a label is neither a class nor ignored.
         """
-        pairs = self._row[labels.ravel()] + predictions.ravel()
+        pairs = self._row[self._places(labels)] + predictions.ravel()
         counts = np.bincount(pairs, minlength=(self.classes + 2) * self.classes).reshape(-1, self.classes)
-        if counts[self.classes + 1].any():
-            raise LabelValueError(self._wrong_labels(labels))
         self.counts += counts[: self.classes]
+        outside = int(counts[self.classes + 1].sum())
+        if outside:
+            self.outside += outside
+            self._outside_values |= self._values_outside(labels)
 
-    def _wrong_labels(self, labels: np.ndarray) -> str:
-        present = np.unique(labels)
-        wrong = [int(value) for value in present if value >= self.classes and value not in self.ignore]
-        shown = ", ".join(map(str, wrong[:8])) + (", ..." if len(wrong) > 8 else "")
+    def _places(self, labels: np.ndarray) -> np.ndarray:
+        """Where each label stands in the table of rows."""
+        values = labels.ravel()
+        if values.dtype == np.uint8:
+            return values
+        values = _integers(values)
+        places = np.where((values >= 0) & (values < self._size), values, self._size + 1)
+        places[np.isin(values, self.ignore)] = self._size
+        return places
+
+    def _values_outside(self, labels: np.ndarray) -> set[int]:
+        values = set(np.unique(_integers(labels)).tolist()) - set(self.ignore)
+        return {value for value in values if not 0 <= value < self.classes}
+
+    def outside_text(self) -> str:
+        """What to report of labels that are neither a class nor ignored; "" without any."""
+        if not self.outside:
+            return ""
+        values = sorted(self._outside_values)
+        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
         hint = ""
-        if self.classes == 19 and wrong and max(wrong) <= 33:
+        if self.classes == 19 and values[-1] <= 33:
             hint = "; they look like Cityscapes' label ids, the net wants train ids (..._labelTrainIds.png)"
         return (
-            f"labels have the value{'s' if len(wrong) > 1 else ''} {shown}; the net has {self.classes} classes "
+            f"labels have the value{'s' if len(values) > 1 else ''} {shown} in {self.outside} "
+            f"pixel{'s' if self.outside > 1 else ''}; the net has {self.classes} classes "
             f"(0 to {self.classes - 1}), ignored {'are' if len(self.ignore) != 1 else 'is'} "
-            f"{', '.join(map(str, self.ignore)) or 'nothing'}{hint}"
+            f"{', '.join(map(str, self.ignore)) or 'nothing'}; such pixels count as wrong{hint}"
         )
 
     @property
@@ -99,7 +115,7 @@ class ConfusionMatrix:
 
     def pixel_accuracy(self) -> float:
         """Share of the labelled pixels whose prediction is right; nan without any."""
-        total = self.counts.sum()
+        total = self.counts.sum() + self.outside
         return float(self.counts.diagonal().sum() / total) if total else float("nan")
 
     def chance_miou(self) -> float:
@@ -110,6 +126,11 @@ class ConfusionMatrix:
             return float("nan")
         p = self.labelled[self.labelled > 0] / total
         return max(float(p.max() / len(p)), float(np.mean(p / (2 - p))))
+
+
+def _integers(labels: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # NaN becomes some number that is no class
+        return labels.astype(np.int64)
 
 
 def _mean(values: np.ndarray) -> float:

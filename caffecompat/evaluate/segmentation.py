@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from caffecompat import glog
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.confusion import ConfusionMatrix, LabelValueError
+from caffecompat.evaluate.confusion import ConfusionMatrix
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.evaluate.scored_net import own_records
 from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
@@ -141,6 +142,8 @@ def score_pairs(
 ) -> ConfusionMatrix:
     """Score a net fed from outside; one picture at a time, reading ahead in other threads.
 
+    Labels that are neither a class nor ignored count as wrong, with a warning that names the first picture.
+
     Args:
         resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are
             brought to the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU and how the published numbers
@@ -161,14 +164,16 @@ def score_pairs(
         except CaffeCompatError as error:
             raise EvaluationError(f"{pairs.name(index)}: {error}") from error
 
-    matrix = ConfusionMatrix(segmenter.classes, ignore)
+    matrix, first = ConfusionMatrix(segmenter.classes, ignore), ""
     count = len(pairs) if limit is None else min(limit, len(pairs))
     for index, batch, labels in ordered_map(read, range(count), loader_threads()):
-        try:
-            _add(matrix, segmenter.score(batch), labels[None], resize)
-        except LabelValueError as error:
-            raise EvaluationError(f"{pairs.name(index)}: {error}") from None
+        before = matrix.outside
+        _add(matrix, segmenter.score(batch), labels[None], resize)
+        if matrix.outside and not before:
+            first = pairs.name(index)
         on_progress(index + 1, matrix)
+    if matrix.outside:
+        glog.warning(f"{first} and maybe others: {matrix.outside_text()}")
     return matrix
 
 
@@ -189,26 +194,31 @@ def score_own_data(
 
     Raises:
         CaffeCompatError: the data is bad.
+
+    Labels that are neither a class nor ignored count as wrong, with a warning.
     """
     matrix = ConfusionMatrix(segmenter.classes, ignore)
     done = 0
     for batch in range(batches):
         scores, values = segmenter.next()
         count = len(values) if records is None else min(len(values), records - done)
-        labels = values[:count].astype(np.uint8)
-        if (labels != values[:count]).any():
-            raise EvaluationError(f"batch {batch} of {segmenter.path}: label values that are no integers of 0 to 255")
-        try:
-            _add(matrix, scores[:count], labels, resize)
-        except LabelValueError as error:
-            raise EvaluationError(f"batch {batch} of {segmenter.path}: {error}") from None
+        _add(matrix, scores[:count], _compact(values[:count]), resize)
         done += count
         on_progress(batch + 1, matrix)
+    if matrix.outside:
+        glog.warning(f"{segmenter.path}: {matrix.outside_text()}")
     return matrix
 
 
+def _compact(labels: np.ndarray) -> np.ndarray:
+    """Labels as bytes, which count fastest, if they all are bytes."""
+    with np.errstate(invalid="ignore"):
+        narrow = labels.astype(np.uint8)
+    return narrow if (narrow == labels).all() else labels
+
+
 def _add(matrix: ConfusionMatrix, scores: Tensor, labels: np.ndarray, resize: str) -> None:
-    """Count a batch: `scores` (N, classes, h, w), `labels` (N, H, W) uint8."""
+    """Count a batch: `scores` (N, classes, h, w), `labels` (N, H, W) uint8 or float32."""
     size = labels.shape[1:]
     predictions = scores_to_classes(scores, (size[0], size[1]) if resize == "scores" else None)
     if predictions.shape != labels.shape:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from caffecompat.layers.classes import class_index, count_by_class, labels_fit
+from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -47,7 +47,8 @@ class Accuracy(Layer):
 
     Bottoms: scores (N, C, ...), labels, one for each position off the class axis. Tops: the share; if
     named, the share of each class (C), 0 for a class without labels. Without any label to count the
-    first is 0 in BVLC and NaN in the forks; `among_best` has how ties are settled.
+    first is 0 in BVLC and NaN in the forks; `among_best` has how ties are settled. A label that is no class counts as
+    wrong: it is in the denominator of the first top and nowhere in the second (see OutsideLabels).
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -61,6 +62,7 @@ class Accuracy(Layer):
         self.top_k, self.ignore = p.top_k, p.ignore_label if p.HasField("ignore_label") else None
         if not 1 <= self.top_k <= scores[self.axis]:
             raise LayerError(f"top_k {self.top_k} must be 1 to {scores[self.axis]}, the number of classes")
+        self.outside = OutsideLabels(param, scores[self.axis])
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
@@ -68,16 +70,18 @@ class Accuracy(Layer):
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         labels_fit(scores.shape, labels.shape, self.axis)
-        index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
+        shape = list(scores.shape)
+        shape[self.axis] = 1
+        labels = labels.to(torch.int64).reshape(shape)
+        counted = torch.ones_like(labels, dtype=torch.bool) if self.ignore is None else labels != self.ignore
+        of_class = counted & ~self.outside.find(labels, counted)
+        index = labels.masked_fill(~of_class, 0)
         bvlc = self.context.dialect == "B"
-        hits = among_best(scores, index, self.axis, self.top_k, ties_count=bvlc)
-        if counted is None:
-            counted = torch.ones_like(hits)
-        hits = hits & counted
+        hits = among_best(scores, index, self.axis, self.top_k, ties_count=bvlc) & of_class
         total = counted.sum()
         share = hits.sum().to(scores.dtype) / (total.clamp(min=1) if bvlc else total)
         if self.top_count == 1:
             return share
         classes = scores.shape[self.axis]
-        each = count_by_class(index, hits, classes) / count_by_class(index, counted, classes).clamp(min=1)
+        each = count_by_class(index, hits, classes) / count_by_class(index, of_class, classes).clamp(min=1)
         return share, each.to(scores.dtype)

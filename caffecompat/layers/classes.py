@@ -9,9 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat import glog
 from caffecompat.layers.layer import LayerError, Shape
 
-__all__ = ["check_labels", "class_index", "count_by_class", "innermost", "labels_fit", "largest", "softmax"]
+__all__ = [
+    "OutsideLabels",
+    "check_labels",
+    "class_index",
+    "count_by_class",
+    "innermost",
+    "labels_fit",
+    "largest",
+    "softmax",
+]
 
 
 def innermost(blob: Tensor, axis: int) -> bool:
@@ -74,7 +84,7 @@ def class_index(
 
 
 def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> None:
-    """Raise a LayerError that names the layer, the first value outside 0 to classes - 1 and its place.
+    """Raise a LayerError that names the layer, the first value outside 0 to classes - 1, its place and their count.
 
     `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read.
     """
@@ -83,18 +93,57 @@ def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> Non
     low, high = torch.stack(index.aminmax()).tolist()
     if low >= 0 and high < classes:
         return
-    place = ((index < 0) | (index >= classes)).nonzero()[0].tolist()
+    outside = (index < 0) | (index >= classes)
+    place = outside.nonzero()[0].tolist()
     value = labels[tuple(place)].item()
     where = f"batch item {place[0]}" if place else "the only value"
     if labels.dim() == 4 and labels.shape[1] == 1 and labels.shape[2] * labels.shape[3] > 1:
         where += f", row {place[2]}, column {place[3]}"
     elif any(place[1:]):
         where += f", index {tuple(place[1:])}"
+    values = index[outside].unique()
+    setting = f"ignore_label: {values.item()}" if values.numel() == 1 else "ignore_label"
     raise LayerError(
         f"layer {param.name!r} ({param.type}): label {value:g} in {param.bottom[1]!r} of shape {tuple(labels.shape)}, "
-        f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); change the labels or the "
-        f"number of outputs, or set ignore_label (where the layer has it) to leave the value out"
+        f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); "
+        f"{_count_text(outside)} outside; change the labels or the "
+        f"number of outputs, or set {setting} (where the layer has it) to leave the value out"
     )
+
+
+def _count_text(outside: Tensor) -> str:
+    count = int(outside.sum())
+    return f"{count} of the batch's {outside.numel()} labels {'is' if count == 1 else 'are'}"
+
+
+class OutsideLabels:
+    """Finds labels that are no class, for a measure: they count as wrong and never end a run.
+
+    So do the release builds of SSD, Xilinx, PSPNet, NVCaffe, ENet and SegNet, whose Accuracy compares such a label
+    with the best classes and finds it among none. The first batch with one gives a warning in the log.
+
+    Args:
+        param: the LayerParameter, whose bottom 1 the labels are.
+        classes: how many are scored.
+    """
+
+    def __init__(self, param: Any, classes: int) -> None:
+        self._param, self._classes = param, classes
+        self._warned = False
+
+    def find(self, index: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Which labels (int64) are outside 0 to classes - 1 (bool, same shape), of those that count."""
+        outside = (index < 0) | (index >= self._classes)
+        if counted is not None:
+            outside &= counted
+        if not self._warned and not outside.is_meta and outside.any():
+            self._warned = True
+            glog.warning(
+                f"layer {self._param.name!r} ({self._param.type}): {_count_text(outside)} none of the {self._classes} "
+                f"classes (the first is {int(index[outside][0])}); they count as wrong, here and in later batches; "
+                "ignore_label leaves a value out"
+            )
+        return outside
 
 
 def largest(scores: Tensor, count: int, axis: int) -> tuple[Tensor, Tensor]:

@@ -215,6 +215,7 @@ class DetectionEvaluate(Layer):
                 raise LayerError(f"{what} of shape {tuple(shape)}: expected (1, 1, rows, {columns})")
         self._sizes: np.ndarray | None = None
         self._next = 0
+        self._warned = False
 
     @property
     def sizes(self) -> np.ndarray | None:
@@ -237,11 +238,21 @@ class DetectionEvaluate(Layer):
         found = detections.float().cpu().numpy().reshape(-1, 7)
         there = objects.float().cpu().numpy().reshape(-1, 8)
         there = there[there[:, 0] != -1]
-        background = self.param.detection_evaluate_param.background_label_id
-        if (found[:, 1] == background).any() or (there[:, 1] == background).any():
-            raise LayerError(f"a detection or an object is of the background's class {background}")
+        found, there = self._without_background(found, "detections"), self._without_background(there, "objects")
         rows = np.concatenate([self._count(classes, there), self._compare(found, there)])
         return torch.from_numpy(rows[None, None]).to(detections.device)
+
+    def _without_background(self, rows: np.ndarray, what: str) -> np.ndarray:
+        """Rows of the background's class are left out, with one warning; a measure ends no run (the original does)."""
+        background = self.param.detection_evaluate_param.background_label_id
+        wrong = rows[:, 1] == background
+        if wrong.any() and not self._warned:
+            self._warned = True
+            glog.warning(
+                f"layer {self.param.name!r} (DetectionEvaluate): {int(wrong.sum())} of {len(rows)} {what} are of the "
+                f"background's class {background}; they are left out, here and in later batches"
+            )
+        return rows[~wrong]
 
     def _classes(self) -> np.ndarray:
         p = self.param.detection_evaluate_param

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.accuracy import among_best
-from caffecompat.layers.classes import check_labels, count_by_class, labels_fit, largest
+from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit, largest
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 from caffecompat.layers.resampling import resize_nearest
@@ -42,7 +42,8 @@ class SegmentPixelIOU(_LabelMapScore):
     """Pixels of each class: top (3, C) of true positives, false positives and false negatives in the batch (Xilinx).
 
     Bottoms: scores (N, C, h, w), labels (N, 1, H, W). The class maps are brought to the size of the labels
-    by taking the nearest value. Label 255 never counts; the layer has no parameter to change that.
+    by taking the nearest value. Label 255 never counts; the layer has no parameter to change that. Any other label
+    that is no class adds to none of the counts (the original ends there).
     """
 
     IGNORED = 255
@@ -52,17 +53,18 @@ class SegmentPixelIOU(_LabelMapScore):
         scores, labels = map(tuple, bottom_shapes)
         if labels[:2] != (scores[0], 1):
             raise LayerError(f"labels of shape {labels} must be one map an item, ({scores[0]}, 1, H, W)")
+        self.outside = OutsideLabels(param, scores[1])
 
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         classes = scores.shape[1]
         truth = labels.to(torch.int64)
-        ignored = truth == self.IGNORED
-        truth = truth.masked_fill(ignored, 0)
-        check_labels(self.param, truth, labels, classes)
+        counted = truth != self.IGNORED
+        counted &= ~self.outside.find(truth, counted)
+        truth = truth.masked_fill(~counted, 0)
         found = resize_nearest(scores.max(1, keepdim=True).indices, labels.shape[2:])
-        right = (found == truth) & ~ignored
-        wrong = (found != truth) & ~ignored
+        right = (found == truth) & counted
+        wrong = (found != truth) & counted
         pairs = ((truth, right), (found, wrong), (truth, wrong))
         return torch.stack([count_by_class(index, counted, classes) for index, counted in pairs]).to(scores.dtype)
 
@@ -143,29 +145,37 @@ class SegAccuracy(_LabelMapScore):
 
     All seg_accuracy_param.ignore_label (repeated) are left out. The mean recall is over classes that have labels;
     a class in neither labels nor results counts as IoU 1. With `reset: false` the counts go on from batch to batch.
+    Any other label that is no class is a pixel that is wrong, and part of no class (the original ends there).
     """
 
     counts: Tensor
+    wrong: Tensor
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         labels_fit(bottom_shapes[0], bottom_shapes[1], 1)
         classes = bottom_shapes[0][1]
         self.register_buffer("counts", torch.zeros(classes, classes), persistent=False)
+        self.register_buffer("wrong", torch.zeros(()), persistent=False)  # labels that are no class
+        self.outside = OutsideLabels(param, classes)
 
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         p, classes = self.param.seg_accuracy_param, scores.shape[1]
         truth = labels.to(torch.int64)
         ignored = torch.isin(truth, torch.tensor(list(p.ignore_label), dtype=torch.int64, device=truth.device))
-        truth = truth.masked_fill(ignored, 0)
-        check_labels(self.param, truth, labels, classes)
-        counts = _confusion_matrix(truth, largest(scores, 1, 1)[1], ~ignored, classes)
+        outside = self.outside.find(truth, ~ignored)
+        counted = ~(ignored | outside)
+        truth = truth.masked_fill(~counted, 0)
+        counts = _confusion_matrix(truth, largest(scores, 1, 1)[1], counted, classes)
+        wrong = outside.sum().to(counts.dtype)
         if not p.reset and not counts.is_meta:
             self.counts += counts
-            counts = self.counts
+            self.wrong += wrong
+            counts, wrong = self.counts, self.wrong
         right, labelled, found = counts.diagonal(), counts.sum(1), counts.sum(0)
         union = labelled + found - right
         recall = (right / labelled.clamp(min=1)).sum() / (labelled > 0).sum().clamp(min=1)
         iou = torch.where(union > 0, right / union.clamp(min=1), 1.0).mean()
-        return torch.stack([right.sum() / labelled.sum().clamp(min=1), recall, iou]).view(1, 1, 1, 3)
+        accuracy = right.sum() / (labelled.sum() + wrong).clamp(min=1)
+        return torch.stack([accuracy, recall, iou]).view(1, 1, 1, 3)

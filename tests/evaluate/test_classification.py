@@ -143,11 +143,12 @@ def test_top_k_is_the_accuracy_layers(data: st.DataObject) -> None:
 
 
 def test_labels_that_are_no_classes() -> None:
-    result = TopK(3)
-    with pytest.raises(CaffeCompatError, match=r"label 3 is no class: the net has 3 \(0 to 2\); do the labels count"):
-        result.add(np.zeros((2, 3), np.float32), np.array([0, 3], np.float32))
-    with pytest.raises(CaffeCompatError, match=r"label -1 is no class"):
-        result.add(np.zeros((1, 3), np.float32), np.array([-1], np.float32))
+    result = TopK(3, ks=(1, 3))
+    result.add(np.float32([[3, 2, 1], [3, 2, 1], [3, 2, 1], [3, 2, 1]]), np.array([0, 3, -1, np.nan], np.float32))
+    assert result.total == 4 and result.counts.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert result.accuracy(1) == result.accuracy(3) == pytest.approx(1 / 4)
+    assert result.outside_text().startswith("3 of 4 labels, the first 3, are no class: the net has 3 (0 to 2)")
+    assert result.outside_text().endswith("do the labels count from 1?")
 
 
 def test_the_table(world: World, capsys: pytest.CaptureFixture[str]) -> None:

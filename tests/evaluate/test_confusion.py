@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from caffecompat.evaluate import ConfusionMatrix, LabelValueError
+from caffecompat.evaluate import ConfusionMatrix
 
 
 def test_scores_of_a_small_case() -> None:
@@ -41,11 +43,25 @@ def test_counts_equal_a_loop_over_pixels(data: st.DataObject, classes: int) -> N
     np.testing.assert_array_equal(matrix.counts, expected)
 
 
-def test_a_label_out_of_range_is_named() -> None:
-    with pytest.raises(LabelValueError, match=r"value 33; the net has 19 classes .* train ids"):
-        ConfusionMatrix(19).add(np.array([[0, 33]], np.uint8), np.zeros((1, 2), np.uint8))
-    with pytest.raises(LabelValueError, match=r"values 7, 255; the net has 4 classes .*ignored are nothing"):
-        ConfusionMatrix(4, ignore=()).add(np.array([[7, 255]], np.uint8), np.zeros((1, 2), np.uint8))
+def test_a_label_out_of_range_counts_as_wrong_and_belongs_to_no_class() -> None:
+    matrix = ConfusionMatrix(19)
+    matrix.add(np.array([[0, 33, 1]], np.uint8), np.array([[0, 0, 0]], np.uint8))
+    assert matrix.outside == 1 and matrix.pixel_accuracy() == pytest.approx(1 / 3)
+    np.testing.assert_allclose(matrix.iou()[:2], [1 / 2, 0])
+    assert re.search("value 33 in 1 pixel; the net has 19 classes .* train ids", matrix.outside_text())
+    matrix = ConfusionMatrix(4, ignore=())
+    matrix.add(np.array([[7, 255]], np.uint8), np.zeros((1, 2), np.uint8))
+    assert re.search("values 7, 255 in 2 pixels; the net has 4 classes .*ignored are nothing", matrix.outside_text())
+
+
+def test_labels_that_are_no_bytes() -> None:
+    matrix = ConfusionMatrix(2, ignore=(-1,))
+    matrix.add(np.array([[1.7, -1, -2, 300, np.nan]], np.float32), np.array([[1, 0, 0, 0, 0]]))
+    assert matrix.counts.tolist() == [[0, 0], [0, 1]] and matrix.outside == 3
+    assert matrix.pixel_accuracy() == pytest.approx(1 / 4)
+    many = ConfusionMatrix(300)
+    many.add(np.array([[299, 255]], np.int32), np.array([[299, 255]]))
+    assert many.counts[299, 299] == 1 and many.counts.sum() == 1
 
 
 def test_nothing_labelled_gives_no_score() -> None:

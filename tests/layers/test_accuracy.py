@@ -27,14 +27,17 @@ def hit(row: np.ndarray, label: int, top_k: int, dialect: str) -> bool:
     top_k=st.integers(1, 4),
     ignored=st.sampled_from([None, 1, 255]),
     last=st.booleans(),
+    strange=st.booleans(),
     seed=st.integers(0, 999),
 )
-def test_accuracy(dialect: str, top_k: int, ignored: int | None, last: bool, seed: int) -> None:
+def test_accuracy(dialect: str, top_k: int, ignored: int | None, last: bool, strange: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, (2, 4, 3, 2)).astype(np.float32)
     labels = rng.integers(0, 4, (2, 1, 3, 2)).astype(np.float32)
     if ignored == 255:
         labels[rng.random(labels.shape) < 0.3] = 255
+    for value in (-1, 4, 254, np.nan) if strange else ():
+        labels[rng.random(labels.shape) < 0.1] = value
     skip = "" if ignored is None else f"ignore_label: {ignored}"
     layer = make_layer(
         f'type: "Accuracy" top: "a" top: "b" accuracy_param {{ top_k: {top_k} {skip} }}',
@@ -42,14 +45,27 @@ def test_accuracy(dialect: str, top_k: int, ignored: int | None, last: bool, see
         dialect=dialect,
     )
     pairs = [
-        (row, int(label)) for row, label in zip(np.moveaxis(scores, 1, -1).reshape(-1, 4), labels.ravel(), strict=True)
+        (row, -1 if np.isnan(label) else int(label))
+        for row, label in zip(np.moveaxis(scores, 1, -1).reshape(-1, 4), labels.ravel(), strict=True)
     ]
     pairs = [(row, label) for row, label in pairs if label != ignored]
     right = [[hit(row, label, top_k, dialect) for row, label in pairs if label == c] for c in range(4)]
+    # Labels that are no class are in the denominator and nowhere else.
     x = torch.from_numpy(scores)
     share, each = layer(x.contiguous(memory_format=torch.channels_last) if last else x, torch.from_numpy(labels))
     np.testing.assert_allclose(share, sum(map(sum, right)) / len(pairs), rtol=1e-6)
     np.testing.assert_allclose(each, [sum(c) / len(c) if c else 0 for c in right], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dialect", "BSJXEPDG")
+def test_the_first_label_that_is_no_class_gives_one_warning(dialect: str, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = make_layer('name: "acc" type: "Accuracy" top: "a" top: "b"', (4, 3), (4,), dialect=dialect)
+    for _ in range(2):
+        share, each = layer(torch.eye(4, 3), torch.tensor([0.0, 2, 255, -7]))
+        assert share.item() == 0.25 and each.tolist() == [1, 0, 0]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "layer 'acc' (Accuracy): 2 of the batch's 4 labels are none of the 3 classes (the first is 255)" in lines[0]
 
 
 def test_nothing_to_count_is_0_in_bvlc_and_nan_in_the_forks() -> None:

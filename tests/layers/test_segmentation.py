@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,25 @@ def test_seg_accuracy_goes_on_counting_without_reset() -> None:
         layer = make_layer(f'type: "SegAccuracy" seg_accuracy_param {{ reset: {reset} }}', (1, 2, 1, 2), (1, 1, 1, 2))
         assert layer(scores, right).flatten().tolist() == [1, 1, 1]
         assert layer(scores, wrong).flatten()[0].item() == second
+
+
+@pytest.mark.parametrize("strange", [4, 77, -1, math.nan])
+def test_labels_that_are_no_class(strange: float) -> None:
+    """They are wrong for the share of pixels, and part of no class."""
+    torch.manual_seed(1)
+    scores, labels = torch.randn(2, 4, 3, 3), torch.randint(0, 4, (2, 1, 3, 3)).float()
+    void = labels.clone()
+    void[0, 0, 1] = 255
+    for kind in ("SegmentPixelIOU", "SegmentationAccuracy", "IOUAccuracy", "SegAccuracy"):
+        settings = "seg_accuracy_param { ignore_label: 255 }" if kind == "SegAccuracy" else ""
+        layer = make_layer(f'type: "{kind}" {settings}', scores.shape, labels.shape)
+        without, labels_here = layer(scores, void), void.masked_fill(void == 255, strange)
+        got = layer(scores, labels_here)
+        if kind == "SegAccuracy":
+            torch.testing.assert_close(got.flatten()[1:], without.flatten()[1:])
+            assert got.flatten()[0].item() == pytest.approx(without.flatten()[0].item() * 15 / 18)
+        else:
+            torch.testing.assert_close(got, without)
 
 
 TWO_MAPS = (2, 5, 6, 7), (2, 1, 6, 7)
