@@ -122,8 +122,7 @@ def _from_torch(args: argparse.Namespace) -> tuple[Any, Blobs] | None:
     net, state = _net(args.model), read_state(args.source)
     if args.map and os.path.exists(args.map):
         pairs = read_map(args.map)
-        for module, tensors in unused_modules(state, pairs).items():
-            print(f"not used: {module} ({tensors})")
+        unused = unused_modules(state, pairs)
     else:
         found = guess_map(net, state)
         path = args.map or f"{args.out}.map.txt"
@@ -138,11 +137,11 @@ def _from_torch(args: argparse.Namespace) -> tuple[Any, Blobs] | None:
                 f"--yes{more}; else edit that file and run with --map {path}{more}"
             )
             return None
-        pairs = found.pairs
-    if not _fills(args, net, pairs):
-        return None
+        pairs, unused = found.pairs, {}  # the map has them
     blobs = dict(mapped_blobs(net, state, pairs, swap_colours=args.swap_colours))
-    return _message(net, blobs), blobs
+    for module, tensors in unused.items():
+        print(f"not used: {module} ({tensors})")
+    return (_message(net, blobs), blobs) if _fills(args, net, blobs) else None
 
 
 def _fills(args: argparse.Namespace, net: Net, filled: Mapping[str, object]) -> bool:
