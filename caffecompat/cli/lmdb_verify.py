@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import add_switch
 from caffecompat.cli.progress import progress_flag
 from caffecompat.cli.record_progress import record_progress
+
+if TYPE_CHECKING:
+    from caffecompat.data.inspection import RecordProblem
 
 HELP = "decode every record and name those that are wrong"
 
@@ -35,29 +40,36 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data.dataset import open_parts
     from caffecompat.data.inspection import Checks, verify_database, verify_keys
 
-    wrong = 0
+    wrong = records = 0
     with ExitStack() as stack:
         databases = [stack.enter_context(database) for database in open_parts(args.database)]
         pair = len(databases) > 1
-        problems = verify_keys(databases) if pair else []
-        wrong += _report(args.database, problems)
+        mismatches = verify_keys(databases) if pair else []
+        for mismatch in mismatches:
+            print(f"{args.database}: {mismatch}")
         for number, database in enumerate(databases):
             pixels = args.label_pixels or number == 1
             classes = 0 if pair and number == 0 else args.classes
             checks = Checks(not args.any_size, classes, pixels, args.ignore_label)
             with record_progress(len(database), args.progress) as step:
                 problems = verify_database(database, checks, threads=args.threads, on_progress=step)
-            wrong += _report(database.path, problems)
-            if not problems:
-                print(f"{database.path}: {len(database)} records are sound")
-    return 1 if wrong else 0
+            _report(database.path, len(database), problems)
+            wrong += len(problems)
+            records += len(database)
+        if pair:
+            keys = "different keys" if mismatches else "the same keys"
+            print(f"{args.database}: {len(databases)} databases, {keys}, {wrong} of {records} records are wrong")
+    return 1 if wrong or mismatches else 0
 
 
-def _report(path: str, problems: Sequence[str]) -> int:
-    if problems:
-        print(f"{path}: {len(problems)} problems")
-        for problem in problems[:_MOST_PROBLEMS]:
-            print(f"  {problem}")
-        if len(problems) > _MOST_PROBLEMS:
-            print(f"  ... and {len(problems) - _MOST_PROBLEMS} more")
-    return len(problems)
+def _report(path: str, records: int, problems: Sequence[RecordProblem]) -> None:
+    """The first problems, a line each, and after them how many there are of each kind."""
+    if not problems:
+        print(f"{path}: {records} records are sound")
+        return
+    for problem in problems[:_MOST_PROBLEMS]:
+        print(f"  {problem}")
+    if len(problems) > _MOST_PROBLEMS:
+        print(f"  ... and {len(problems) - _MOST_PROBLEMS} more")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(problem.kind for problem in problems).most_common())
+    print(f"{path}: {len(problems)} of {records} records are wrong: {kinds}")

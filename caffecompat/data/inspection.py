@@ -20,6 +20,7 @@ from caffecompat.formats.picture import is_cut_off, picture_header
 __all__ = [
     "Checks",
     "Info",
+    "RecordProblem",
     "datum_kind",
     "datum_shape",
     "inspect_database",
@@ -183,6 +184,23 @@ def _count(info: Info, one: _Look) -> None:
         info.difficult += int((one.objects[:, 6] != 0).sum())
 
 
+class RecordProblem(NamedTuple):
+    """What is wrong with one record.
+
+    Attributes:
+        key: of the record, as text.
+        kind: of the problem, in words that a count goes before: "unreadable", "of another size", ...
+        text: what was found and what was expected.
+    """
+
+    key: str
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}"
+
+
 @dataclass(frozen=True)
 class Checks:
     """What `verify_database` demands beside that every record decodes.
@@ -205,9 +223,9 @@ def verify_database(
     *,
     threads: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> list[str]:
-    """Decode every record; returns what is wrong, a line a record ("key: what"), [] when all is well."""
-    found: list[str] = []
+) -> list[RecordProblem]:
+    """Decode every record; returns what is wrong, at most one problem a record, [] when all is well."""
+    found: list[RecordProblem] = []
     expected: Shape | None = None
     done = 0
     for batch in ordered_map(
@@ -216,15 +234,16 @@ def verify_database(
         for key, shape, problem in batch:
             expected = expected or shape
             if problem is None and checks.one_size and shape is not None and shape != expected:
-                problem = f"is {_size(shape)}, the first record is {_size(expected)} (channels x height x width)"
+                text = f"is {_size(shape)}, the first record is {_size(expected)} (channels x height x width)"
+                problem = RecordProblem(key_text(key), "of another size", text)
             if problem is not None:
-                found.append(f"{key_text(key)}: {problem}")
+                found.append(problem)
         done += len(batch)
         on_progress(done)
     return found
 
 
-def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | None, str | None]:
+def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | None, RecordProblem | None]:
     try:
         datum, objects = read_record(value)
         if datum.encoded and is_cut_off(bytes(datum.data or b"")):
@@ -233,11 +252,14 @@ def _examine(key: bytes, value: bytes, checks: Checks) -> tuple[bytes, Shape | N
         if not pixels.size:
             raise DatumError("the record holds no values")
     except DatumError as error:
-        return key, None, str(error)
+        return key, None, RecordProblem(key_text(key), "unreadable", str(error))
     height, width, channels = pixels.shape
     if objects is not None:
-        return key, None, _box_problem(objects, checks)
-    return key, (channels, height, width), _label_problem(datum, pixels, checks)
+        kind, shape, text = "with a wrong box", None, _box_problem(objects, checks)
+    else:
+        kind, shape = "with a wrong label", (channels, height, width)
+        text = _label_problem(datum, pixels, checks)
+    return key, shape, None if text is None else RecordProblem(key_text(key), kind, text)
 
 
 def _box_problem(objects: np.ndarray, checks: Checks) -> str | None:

@@ -120,7 +120,9 @@ def test_pairs_make_two_databases_with_the_same_keys(pair, golden, capfd):
     np.testing.assert_array_equal(record.image()[:, :, 0], expected)
     assert main(["lmdb", "verify", str(pair), "--classes", "19"]) == 0
     assert main(["lmdb", "verify", str(pair), "--classes", "10"]) == 1
-    assert "label: 8 problems" in capfd.readouterr().out
+    last = capfd.readouterr().out.splitlines()[-2:]
+    assert last[0].endswith("label: 8 of 8 records are wrong: 8 with a wrong label")
+    assert last[1] == f"{pair}: 2 databases, the same keys, 8 of 16 records are wrong"
     assert main(["lmdb", "info", str(pair), "--json"]) == 0
     image_info, label_info = json.loads(capfd.readouterr().out)
     assert image_info["shapes"] == {"3x64x96": 8}

@@ -226,7 +226,7 @@ def test_boxes_are_verified(tmp_path: Path) -> None:
             database.put([(b"%d" % k, encode_annotated_datum(record))])
     with open_database(tmp_path / "db") as found:
         problems = verify_database(found, Checks(classes=3))
-    assert [problem.partition(")")[2] for problem in problems] == [
+    assert [problem.text.partition(")")[2] for problem in problems] == [
         ", which has no area",
         ", which leaves the picture",
         "; expected classes 1 to 2",

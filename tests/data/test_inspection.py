@@ -62,7 +62,8 @@ def test_verify_names_every_kind_of_damage(make):
     whole = encoded("jpg", np.random.default_rng(0).integers(0, 256, (3, 40, 40), np.uint8)).data
     small = encoded("png", PIXELS[:, :2])
     datums = [encoded("png"), Datum(data=whole[:-40], encoded=True), Datum(1, 4, 6, b"abc"), b"\x22\x7f", small]
-    found = verify_database(make("db", *datums), Checks(), threads=2)
+    problems = verify_database(make("db", *datums), Checks(), threads=2)
+    found = [str(problem) for problem in problems]
     assert [line.split(":")[0] for line in found] == ["001", "002", "003", "004"]
     assert "cut off" in found[0]
     assert "needs 24 values, and holds 3" in found[1]
@@ -78,11 +79,14 @@ def test_verify_lets_sizes_differ_when_told(make):
 def test_verify_checks_the_range_of_labels_and_of_label_pixels(make):
     labelled = make("db", *[Datum.from_array(PIXELS, label) for label in (0, 4, 5, -1)])
     found = verify_database(labelled, Checks(classes=5))
-    assert found == ["002: has label 5; expected 0 to 4", "003: has label -1; expected 0 to 4"]
+    assert [str(problem) for problem in found] == [
+        "002: has label 5; expected 0 to 4",
+        "003: has label -1; expected 0 to 4",
+    ]
     maps = make("maps", *[Datum.from_array(np.full((1, 2, 2), number, np.uint8)) for number in (4, 5, 255, 254)])
     found = verify_database(maps, Checks(classes=5, label_pixels=True))
-    assert [line.split(":")[0] for line in found] == ["001", "003"]
-    assert "class 254; expected 0 to 4 or 255" in found[1]
+    assert [problem.key for problem in found] == ["001", "003"]
+    assert "class 254; expected 0 to 4 or 255" in found[1].text
 
 
 def pair(make, tmp_path, label_keys=None):
