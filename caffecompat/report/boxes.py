@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable
 
 import numpy as np
 
-from caffecompat.data.contact_sheet import class_colors
+__all__ = ["box_color", "draw_detections"]
 
-__all__ = ["draw_detections"]
+_SMALLEST_LETTERS = 11  # pixels; smaller ones cannot be read
+_LETTERS = 0.018  # height of letters in a large picture, as a share of its larger side
+_GOLDEN = 0.618034  # steps of the hue by which neighboring classes differ most
+
+Color = tuple[int, int, int]
 
 
 def draw_detections(picture: np.ndarray, rows: np.ndarray, title: Callable[[int], str]) -> np.ndarray:
     """A copy of the picture with a box, its class and its score for each detection, the best on top.
+
+    Boxes are in bright colors with a dark edge, so that they show on any picture; lines and letters grow with the
+    picture, and letters are never smaller than can be read.
 
     Args:
         picture: (H, W, 3) uint8, BGR.
@@ -20,28 +28,47 @@ def draw_detections(picture: np.ndarray, rows: np.ndarray, title: Callable[[int]
         title: the name of a class.
 
     Returns:
-        (H, W, 3) uint8; lines and letters grow with the picture.
+        (H, W, 3) uint8.
     """
     import cv2
 
     canvas = picture.copy()
     height, width = canvas.shape[:2]
-    scale = float(np.clip(max(height, width) / 1000, 0.4, 2.0))
-    thickness = max(1, round(2 * scale))
-    colors = class_colors()
+    thickness = max(2, round(max(height, width) / 400))
+    titles: list[tuple[str, int, int, Color]] = []
     for label, score, *box in rows[np.argsort(rows[:, 1], kind="stable")].tolist():
-        color = colors[int(label) % 255].tolist() if int(label) % 255 else [200, 200, 200]
+        color = box_color(int(label))
         left, top, right, bottom = (
             round(min(max(side, 0), 1) * (extent - 1)) for side, extent in zip(box, (width, height) * 2, strict=True)
         )
-        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
-        text = f"{title(int(label))} {score:.2f}"
-        (long, high), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, 1)
-        # Above the box, or inside it where there is no room above.
-        low = top if top >= high + base + 2 else min(top + high + base + 2, height - 1)
-        left = max(0, min(left, width - long - 2))
-        cv2.rectangle(canvas, (left, low - high - base - 2), (left + long + 2, low), color, -1)
-        ink = (0, 0, 0) if sum(color) > 380 else (255, 255, 255)
-        at = (left + 1, low - base)
-        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, ink, 1, cv2.LINE_AA)
+        for shade, line in (((0, 0, 0), thickness + 2), (color, thickness)):
+            cv2.rectangle(canvas, (left, top), (right, bottom), shade, line)
+        titles.append((f"{title(int(label))} {score:.2f}", left, top, color))
+    for one in titles:  # after all boxes, so that none crosses a title
+        _draw_title(canvas, *one)
     return canvas
+
+
+def box_color(label: int) -> Color:
+    """The color (B, G, R) of a class's boxes: bright, and unlike those of the next classes."""
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1, 0.85, 1.0)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def _draw_title(canvas: np.ndarray, text: str, left: int, top: int, color: Color) -> None:
+    """Write on a strip of the box's color: above the box, or inside it where there is no room above."""
+    import cv2
+
+    height, width = canvas.shape[:2]
+    letters = max(_SMALLEST_LETTERS, round(_LETTERS * max(height, width)))
+    line = 1 if letters < 18 else 2
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    scale = letters / cv2.getTextSize("H", font, 1.0, line)[0][1]
+    (long, high), base = cv2.getTextSize(text, font, scale, line)
+    strip = high + base + 4
+    low = top if top >= strip else min(top + strip, height - 1)
+    left = max(0, min(left, width - long - 5))
+    cv2.rectangle(canvas, (left, low - strip), (left + long + 4, low), color, -1)
+    blue, green, red = color
+    ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 110 else (255, 255, 255)
+    cv2.putText(canvas, text, (left + 2, low - base - 1), font, scale, ink, line, cv2.LINE_AA)

@@ -15,6 +15,8 @@ from caffecompat.report.plots import PlotError, draw
 __all__ = ["Curve", "curve_names", "draw_training_curves"]
 
 _ELEMENT = re.compile(r"^(.+)_\d+$")
+_FEW = 6  # curves whose legend fits into their panel
+_LEGEND_ROWS, _LEGEND_WIDTH = 26, 2.2  # of one column of a legend beside a panel; inches
 _UNITS = ((2 * 3600.0, 3600.0, "hours"), (600.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
@@ -81,9 +83,14 @@ def draw_training_curves(
     rows = [_panels(log, x, panels) for log in logs.values()]
     titles = [title for title in rows[0] if any(curve.x for panel in rows for curve in panel[title])]
 
+    columns = len(logs) if beside else 1
+    shown = [sum(len(panel[title]) for panel in rows) // columns for title in titles]
+    heights = [
+        1 if title == "learning rate" and len(titles) > 1 else 5 if count > _FEW else 3
+        for title, count in zip(titles, shown, strict=True)
+    ]
+
     def paint(figure: Any) -> None:
-        heights = [1 if title == "learning rate" and len(titles) > 1 else 3 for title in titles]
-        columns = len(logs) if beside else 1
         # Panels of one row share their scale; columns have their own iterations.
         axes = figure.subplots(
             len(titles), columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights
@@ -94,19 +101,23 @@ def draw_training_curves(
                 name: log for i, (name, log) in enumerate(zip(logs, rows, strict=True)) if not beside or i == column
             }
             for row, title in enumerate(titles):
-                for name, panel in mine.items():
-                    prefix = f"{name}: " if len(mine) > 1 else ""
-                    for curve in panel[title]:
-                        _draw(axes[row][column], curve, prefix, unit, smooth)
+                curves = [
+                    (f"{name}: " if len(mine) > 1 else "", curve)
+                    for name, panel in mine.items()
+                    for curve in panel[title]
+                ]
+                colors = _colors(len(curves))
+                for (prefix, curve), color in zip(curves, colors, strict=True):
+                    _draw(axes[row][column], curve, prefix, unit, smooth, color)
                 axes[row][column].grid(alpha=0.3)
-                if axes[row][column].lines:
-                    axes[row][column].legend(fontsize="small")
+                _add_legend(axes[row][column], len(curves))
                 axes[row][0].set_ylabel(title)
             axes[0][column].set_title(next(iter(mine)) if len(mine) == 1 else "")
             axes[-1][column].set_xlabel(label)
 
-    width = 5.0 * len(logs) + 1 if beside and len(logs) > 1 else 8.0
-    draw(path, paint, (width, 0.8 * sum(3 if title != "learning rate" else 1 for title in titles) + 1.2))
+    width = 5.0 * columns + 1 if columns > 1 else 8.0
+    width += columns * _LEGEND_WIDTH * max((_legend_columns(count) for count in shown), default=0)
+    draw(path, paint, (width, 0.8 * sum(heights) + 1.2))
 
 
 def curve_names(log: TrainingLog) -> list[str]:
@@ -188,12 +199,36 @@ def _unit(x: str, rows: Sequence[Mapping[str, Sequence[Curve]]]) -> tuple[float,
     return unit, f"{name} since the start"
 
 
-def _draw(axes: Any, curve: Curve, prefix: str, unit: float, smooth: int) -> None:
+def _colors(count: int) -> list[Any]:
+    """A color for each of so many curves: matplotlib's ten, or as many different ones of a rainbow."""
+    if count <= 10:
+        return [f"C{index}" for index in range(count)]
+    from matplotlib import colormaps
+
+    return [colormaps["turbo"](0.04 + 0.92 * index / (count - 1)) for index in range(count)]
+
+
+def _legend_columns(count: int) -> int:
+    """Columns of a legend beside its panel; 0 where it has room in the panel."""
+    return -(-count // _LEGEND_ROWS) if count > _FEW else 0
+
+
+def _add_legend(axes: Any, count: int) -> None:
+    if not axes.lines:
+        return
+    columns = _legend_columns(count)
+    if columns:
+        axes.legend(fontsize="x-small", ncols=columns, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    else:
+        axes.legend(fontsize="small")
+
+
+def _draw(axes: Any, curve: Curve, prefix: str, unit: float, smooth: int, color: Any) -> None:
     x = [value / unit for value in curve.x]
     marker = "o" if len(x) < 30 else None
     style = "--" if curve.dashed else "-"
     if smooth > 1 and not curve.dashed and len(x) > 2:
-        (pale,) = axes.plot(x, curve.y, alpha=0.25, linewidth=1)
+        (pale,) = axes.plot(x, curve.y, alpha=0.25, linewidth=1, color=color)
         axes.plot(x, curve.smoothed(smooth), color=pale.get_color(), label=prefix + curve.name)
     else:
-        axes.plot(x, curve.y, style, marker=marker, markersize=3, label=prefix + curve.name)
+        axes.plot(x, curve.y, style, marker=marker, markersize=3, label=prefix + curve.name, color=color)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.report.boxes import draw_detections
+from caffecompat.report.boxes import box_color, draw_detections
 from tests.evaluate.ssd_world import PREPROCESS, SsdWorld
 
 
@@ -92,3 +92,21 @@ def test_drawing() -> None:
     assert (drawn[50, 100] != 90).any() and (drawn[70, 100] == 90).all()  # the box's edge, and its inside
     assert (drawn[99, 100] != 90).any()  # the other is cut off at the border
     assert (draw_detections(picture, rows[:0], str) == picture).all()
+
+
+def test_drawn_boxes_are_readable() -> None:
+    def luminance(color: tuple[int, int, int]) -> float:
+        """Relative luminance of WCAG 2, from B, G, R."""
+        linear = [c / 255 / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+        return 0.0722 * linear[0] + 0.7152 * linear[1] + 0.2126 * linear[2]
+
+    for label in range(1, 100):
+        colors = np.array([box_color(label), box_color(label + 1)], float)
+        assert (luminance(box_color(label)) + 0.05) / 0.05 >= 2, "each box stands out from its dark edge"
+        assert np.abs(colors[0] - colors[1]).sum() > 200, "and from the next class's boxes"
+    for size in ((240, 320), (1080, 1920)):
+        picture = np.full((*size, 3), 128, np.uint8)
+        row = np.array([[3, 0.9, 0.4, 0.5, 0.9, 0.9]])
+        drawn = draw_detections(picture, row, lambda label: "bird")
+        strip = (drawn[: size[0] // 2 - 4, round(0.4 * (size[1] - 1)) + 1] != 128).any(1).sum()
+        assert strip >= 12, "the part of the title above the edge: letters of about 11 pixels or more"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.report.log_parser import parse_lines, parse_log
+from caffecompat.report.log_parser import LogRow, TrainingLog, parse_lines, parse_log
 from caffecompat.report.plots import PlotError
 from caffecompat.report.training_curve import Curve, curve_names, draw_training_curves
 
@@ -66,3 +66,38 @@ def test_the_same_log_gives_the_same_file(golden: Path, tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         draw_training_curves(tmp_path / name, {"run": log})
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("count", [3, 19, 100])
+@pytest.mark.parametrize("beside", [True, False])
+def test_many_curves_stay_apart_from_their_legends(
+    count: int, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        LogRow(
+            iteration,
+            float(iteration),
+            values={f"iou_{k}": (k + iteration % 3) / count for k in range(count)},
+            test_net=0,
+        )
+        for iteration in range(0, 500, 100)
+    ]
+    log = TrainingLog(train=[], test=rows)
+    figures = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    draw_training_curves(tmp_path / "many.png", {"a": log, "b": log}, y=["iou"], beside=beside)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_hex
+
+    (figure,) = figures
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    panels = [axes.get_window_extent(renderer) for axes in figure.axes]
+    for axes in figure.axes:
+        legend = axes.get_legend().get_window_extent(renderer)
+        assert figure.bbox.x0 <= legend.x0 and legend.x1 <= figure.bbox.x1 and figure.bbox.y0 <= legend.y0
+        if len(axes.lines) > 6:
+            assert not any(legend.overlaps(panel) for panel in panels)
+        assert len({to_hex(line.get_color()) for line in axes.lines}) == len(axes.lines)
+    assert all(panel.width > 250 and panel.height > 150 for panel in panels)
