@@ -203,11 +203,10 @@ def _told(
     """What there is to say, sentence by sentence, `most` of a kind."""
     from caffecompat.cli.diff_text import blob_words, shape_words, weight_words
     from caffecompat.report.net_diff_words import Told, field_words, layer_words
-    from caffecompat.schema.dialects import FORKS
 
     told = [*field_words(diff.fields), *layer_words(diff, most)]
-    if a.dialect != b.dialect:
-        told.append(Told("", [f"! read by the rules of different forks: A {FORKS[a.dialect]}, B {FORKS[b.dialect]}"]))
+    if a.fork != b.fork:
+        told.append(Told("", [f"! read by the rules of different forks: A {a.fork.value}, B {b.fork.value}"]))
     if found.differs:
         told += shape_words(found.shapes, everything)
     if found.weights and (found.differs or args.weights):

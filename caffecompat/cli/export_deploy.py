@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts, split_commas
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
+from caffecompat.forks import Fork
 
 if TYPE_CHECKING:
     from caffecompat.deploy.deploy_net import Deployed
@@ -99,7 +100,7 @@ class _Writer:
 
     def __init__(self, args: argparse.Namespace, document: Any, deployed: Deployed, folding: bool) -> None:
         self.args, self.deployed, self.folding = args, deployed, folding
-        self.dialect = document.dialect
+        self.fork = document.fork
         self.exact = True
         self.net = self._net(deployed.message)
         self.base = deployed.message  # what `net` computes
@@ -115,9 +116,7 @@ class _Writer:
         from caffecompat.net import Net
         from caffecompat.schema import NetDocument, pb
 
-        document = NetDocument.from_message(message)
-        document.dialect = self.dialect  # what is left of a net may look like another fork's
-        return Net(document, pb.TEST, log=False)
+        return Net(NetDocument.from_message(message, fork=self.fork), pb.TEST, log=False)
 
     def write(self) -> int:
         message = type(self.net.message)()
@@ -144,7 +143,7 @@ class _Writer:
 
             split = split_norms(self.net, message, blobs)
             if split:
-                self.dialect = "B"
+                self.fork = Fork.BVLC
                 print(f"now BatchNorm and Scale: {', '.join(split)}")
         self._warn_of_unknown(message)
         same = self._check(message, blobs) if message != self.base else True

@@ -43,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     document = open_net(args.model)
     deployed = deploy_net(document, size=size_of(args))
-    copy = NetDocument.from_message(deployed.message, args.model)
-    copy.dialect = document.dialect
+    copy = NetDocument.from_message(deployed.message, args.model, fork=document.fork)
     net = Net(copy, pb.TEST, log=False, weights=args.weights)
     for note in deployed.notes:
         print(note)

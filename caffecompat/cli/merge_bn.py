@@ -63,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
         folded.message.ClearField("state")  # the phase that it was folded in
     if changed:
         print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
-    copy = NetDocument.from_message(folded.message)
-    copy.dialect = document.dialect
-    merged = Net(copy, pb.TEST, log=False)
+    merged = Net(NetDocument.from_message(folded.message, fork=document.fork), pb.TEST, log=False)
     put_blobs(merged, folded.blobs)
     differences = compare_nets(net, merged)
     for difference in differences:

@@ -22,7 +22,7 @@ HELP = "show, stats, diff, convert: files of weights, and torch weights into a n
 _OTHERS = ("stats", "diff", "convert")
 
 _GENERATIONS = {"V2": "layer (V2)", "V1": "layers with enum types (V1)", "V0": "layers of 2013 (V0)", "HDF5": "HDF5"}
-_WRITERS = {"J": "NVCaffe or TI Jacinto (raw_data fields)", "X": "Xilinx Caffe (mask fields)"}
+_WRITERS = {"NVCAFFE": "NVCaffe or TI Jacinto (raw_data fields)", "XILINX": "Xilinx Caffe (mask fields)"}
 
 
 def _module(action: str) -> ModuleType:
@@ -67,8 +67,8 @@ def _head(table: dict[str, Any]) -> list[str]:
         f"{table['path']}: {table['size']:,} bytes" + (f", net {table['name']!r}" if table["name"] else ""),
         f"format: {formats}; blobs: {encodings}",
     ]
-    if table["dialect"]:
-        lines.append(f"written by: {_WRITERS[table['dialect']]}")
+    if table["fork"]:
+        lines.append(f"written by: {_WRITERS[table['fork']]}")
     lines.append(f"{len(table['layers'])} layers, {with_blobs} with blobs, {table['parameters']:,} parameters")
     return [*lines, ""]
 

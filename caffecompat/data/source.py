@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.paths import find_file
 
 __all__ = ["DataError", "Request", "Source", "is_data_layer", "make_source", "new_random", "register_source", "seed"]
@@ -60,11 +61,11 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Request:
-    """What a source is made from; `dialect` is the letter of the fork whose rules the net follows."""
+    """What a source is made from; `fork` is the Caffe whose rules the net follows."""
 
     layer: Any
     phase: int
-    dialect: str = "B"
+    fork: Fork = Fork.BVLC
     beside: str | os.PathLike[str] | None = None
 
     @property
@@ -113,14 +114,14 @@ def is_data_layer(layer_type: str) -> bool:
 
 
 def make_source(
-    layer_param: Any, phase: int, dialect: str = "B", beside: str | os.PathLike[str] | None = None
+    layer_param: Any, phase: int, fork: Fork = Fork.BVLC, beside: str | os.PathLike[str] | None = None
 ) -> Source:
     """Open the data of one data layer.
 
     Args:
         layer_param: its LayerParameter.
         phase: 0 TRAIN or 1 TEST.
-        dialect: letter of the Caffe fork whose rules hold.
+        fork: the Caffe whose rules hold.
         beside: the prototxt; relative paths that are not in the current directory are looked for next to it.
 
     Returns:
@@ -133,7 +134,7 @@ def make_source(
     if maker is None:
         raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
     try:
-        return maker(Request(layer_param, phase, dialect, beside))
+        return maker(Request(layer_param, phase, fork, beside))
     except CaffeCompatError as error:
         raise DataError(f'layer "{layer_param.name}" ({layer_param.type}): {error}') from error
 

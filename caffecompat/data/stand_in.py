@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.data.source import DataError, Shape, Source, make_source
+from caffecompat.forks import Fork
 
 __all__ = ["StandIn", "StandIns", "stand_in"]
 
@@ -52,11 +53,11 @@ class StandIns:
         self.size, self.channels = size, channels
         self.notes: list[str] = []
 
-    def __call__(self, layer: Any, phase: int, dialect: str, beside: str | os.PathLike[str] | None) -> Source:
+    def __call__(self, layer: Any, phase: int, fork: Fork, beside: str | os.PathLike[str] | None) -> Source:
         reason = ""
         if self.size is None and self.channels is None:
             try:
-                return make_source(layer, phase, dialect, beside)
+                return make_source(layer, phase, fork, beside)
             except DataError as error:
                 reason = str(error)
         try:

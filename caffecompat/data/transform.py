@@ -18,6 +18,7 @@ from caffecompat.data.noise import add_noise
 from caffecompat.data.random_resize import RandomResize
 from caffecompat.data.resize import Resize
 from caffecompat.data.source import DataError, Request
+from caffecompat.forks import Fork
 from caffecompat.formats.mean import read_mean
 
 __all__ = ["Draw", "Transformer", "Window"]
@@ -60,11 +61,11 @@ class Transformer:
     def __init__(self, request: Request, *, mean_file_allowed: bool = True, resizes: bool | None = None) -> None:
         """`resizes`: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do."""
         param = request.layer.transform_param
-        resizes = request.dialect != "X" if resizes is None else resizes
+        resizes = request.fork is not Fork.XILINX if resizes is None else resizes
         _refuse_unsupported(param, resizes)
         self._train = request.train
-        self._centred_mean = request.dialect == "J"
-        self._still_mean = request.dialect == "S"
+        self._centred_mean = request.fork.is_nvcaffe
+        self._still_mean = request.fork is Fork.SSD
         self.resize = Resize(param.resize_param) if resizes and param.HasField("resize_param") else None
         self._random_resize = RandomResize.of(param)
         self._noise = param.noise_param if param.HasField("noise_param") else None

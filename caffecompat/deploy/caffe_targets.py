@@ -18,6 +18,7 @@ import torch
 
 from caffecompat.deploy.deploy_net import Deployed, DeployError
 from caffecompat.deploy.onnx.resize import bilinear_factor
+from caffecompat.forks import Fork
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.layers import Context, layer_class
 from caffecompat.layers.bn import BN
@@ -32,7 +33,10 @@ __all__ = [
     "unknown_layers",
 ]  # fmt: skip
 
-_FORKS = {"vitis": {"X"}, "tidl-caffe": {"B", "J", "J16", "J15"}}  # whose layers each tool's reader is built on
+_FORKS = {  # whose layers each tool's reader is built on
+    "vitis": {Fork.XILINX},
+    "tidl-caffe": {Fork.BVLC, Fork.JACINTO, Fork.JACINTO16, Fork.JACINTO15},
+}
 
 Blobs = dict[str, list[np.ndarray]]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from caffecompat.forks import Fork
 from caffecompat.formats.foreign import MappedFile
 from caffecompat.formats.weights import StoredBlob, WeightsError
 from caffecompat.formats.wire import (
@@ -69,7 +70,7 @@ class _Values:
 
 
 class WireBlob(StoredBlob):
-    """A blob of a protobuf file. `fork` is "J" or "X" where it has fields that only they write."""
+    """A blob of a protobuf file. `fork` is NVCaffe or Xilinx where it has fields that only they write."""
 
     __slots__ = ("_data", "_diff", "_file", "_where", "fork")
 
@@ -82,7 +83,7 @@ class WireBlob(StoredBlob):
         encoding: str,
         data: _Values,
         diff: _Values | None,
-        fork: str | None,
+        fork: Fork | None,
     ) -> None:
         self._file, self._where, self._data, self._diff = file, where, data, diff
         self.shape, self.legacy, self.encoding, self.fork = shape, legacy, encoding, fork
@@ -149,7 +150,7 @@ def read_blob(file: MappedFile, at: int, end: int, where: str) -> WireBlob:
         elif number in (10, 11):
             masked = True
         at = stop
-    fork = "J" if raw or raw_types else "X" if masked else None
+    fork = Fork.NVCAFFE if raw or raw_types else Fork.XILINX if masked else None
     dims = tuple(legacy.get(axis, 0) for axis in (1, 2, 3, 4)) if legacy else tuple(shape)
     encoding, values = _choose(spans[5], spans[8], raw.get(12), raw_types.get(10))
     _, diff = _choose(spans[6], spans[9], raw.get(13), raw_types.get(11))

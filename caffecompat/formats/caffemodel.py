@@ -132,7 +132,7 @@ class _NetReader:
                 layer = self.inside
                 self.inside = where = f"{layer}, blob {len(blobs)}"
                 blobs.append(read_blob(self.file, value, stop, where))
-                self.net.dialect = blobs[-1].fork or self.net.dialect
+                self.net.fork = blobs[-1].fork or self.net.fork
                 self.inside = layer
             elif number in (bottom_number, top_number) and wire == BYTES:
                 (bottoms if number == bottom_number else tops).append(self._text(value, stop))

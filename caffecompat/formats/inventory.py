@@ -17,7 +17,7 @@ _PIECE = 1 << 18
 def inventory(file: WeightFile, stats: bool = False) -> dict[str, Any]:
     """What a file holds, as values that JSON can take.
 
-    Keys: path, name, format, dialect, size (bytes), parameters, encodings ("float32 packed": blobs), layers, each
+    Keys: path, name, format, fork, size (bytes), parameters, encodings ("float32 packed": blobs), layers, each
     with name, type, blobs; a blob has shape, legacy, dtype, encoding, count, diff (whether it has gradients), with
     `stats` also those of `blob_stats`, and `problem` where its values cannot be read.
     """
@@ -35,7 +35,7 @@ def inventory(file: WeightFile, stats: bool = False) -> dict[str, Any]:
         "path": file.path,
         "name": file.name,
         "format": file.format,
-        "dialect": file.dialect,
+        "fork": file.fork.name if file.fork else None,
         "size": file.size,
         "parameters": sum(blob.count for layer in file.layers for blob in layer.blobs if blob is not None),
         "encodings": encodings,

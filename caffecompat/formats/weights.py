@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 
 __all__ = ["LayerWeights", "StoredBlob", "WeightFile", "WeightsError", "open_weights"]
 
@@ -99,7 +100,7 @@ class WeightFile:
         name: the net's name ("" in HDF5 files).
         layers: in the file's order (HDF5: alphabetical).
         format: "V2", "V1" or "V0" after the generation of its layers, "V1+V2", ..., or "HDF5".
-        dialect: "J" (NVCaffe or Jacinto) or "X" (Xilinx) where fields that only they write give them away.
+        fork: NVCaffe (Jacinto too) or Xilinx where fields that only they write give them away.
         size: of the file in bytes.
     """
 
@@ -107,7 +108,7 @@ class WeightFile:
     name: str
     format: str
     size: int
-    dialect: str | None = None
+    fork: Fork | None = None
     layers: list[LayerWeights] = field(default_factory=list)
 
     def load(self) -> dict[str, list[np.ndarray]]:

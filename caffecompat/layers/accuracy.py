@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
@@ -76,7 +77,7 @@ class Accuracy(Layer):
         counted = torch.ones_like(labels, dtype=torch.bool) if self.ignore is None else labels != self.ignore
         of_class = counted & ~self.outside.find(labels, counted)
         index = labels.masked_fill(~of_class, 0)
-        bvlc = self.context.dialect == "B"
+        bvlc = self.context.fork is Fork.BVLC
         hits = among_best(scores, index, self.axis, self.top_k, ties_count=bvlc) & of_class
         total = counted.sum()
         share = hits.sum().to(scores.dtype) / (total.clamp(min=1) if bvlc else total)

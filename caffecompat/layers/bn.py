@@ -35,7 +35,7 @@ class BN(Layer):
     learns nothing; its variance starts at 1, otherwise at 0.
 
     In both forks a missing filler is constant 0, the scale's too. A layer that names fields of one
-    fork is that fork's; an empty one goes by the net's dialect.
+    fork is that fork's; an empty one goes by the net's fork.
     """
 
     tops: ClassVar[tuple[int, int | None]] = (1, 3)
@@ -120,4 +120,4 @@ def _is_pspnet(p: Any, context: Context) -> bool:
         return False
     if any(p.HasField(name) for name in ("slope_filler", "bias_filler", "momentum", "eps", "frozen")):
         return True
-    return context.dialect == "P"
+    return context.fork.is_deeplab

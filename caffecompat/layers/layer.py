@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.layers.fillers import FillerError, fill
 
 __all__ = ["Context", "Layer", "LayerError", "Shape"]
@@ -27,15 +28,13 @@ class LayerError(CaffeCompatError):
 class Context:
     """What a layer knows of the net around it.
 
-    `phase` is 0 for TRAIN and 1 for TEST; `dialect` is the letter of the Caffe
-    fork whose rules the net's text follows ("B" BVLC, "S" SSD, "X" Xilinx,
-    "J" Jacinto/NVCaffe, "E" ENet/SegNet, "P" PSPNet/DeepLab). `beside` is the
-    path of the prototxt, None for a net made in memory. `fill` is False where a
-    weight file is about to bring the blobs' values: they hold anything until then.
+    `phase` is 0 for TRAIN and 1 for TEST; `fork` is the Caffe whose rules the net follows. `beside` is the path of the
+    prototxt, None for a net made in memory. `fill` is False where a weight file is about to bring the blobs' values:
+    they hold anything until then.
     """
 
     phase: int
-    dialect: str = "B"
+    fork: Fork = Fork.BVLC
     beside: str | None = None
     fill: bool = True
 

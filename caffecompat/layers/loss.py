@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.layers.classes import class_index, innermost, labels_fit, softmax
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
@@ -143,7 +144,7 @@ class SoftmaxWithLoss(LossLayer):
     `normalize`. A class's loss is multiplied by class_weighting with weight_by_label_freqs
     (Xilinx reads and ignores both) or by label_weights (Jacinto, whose CPU code leaves the
     gradient unweighted; ours is that of its GPU code); the divisor stays the count of positions.
-    Where every label is ignored the loss is 0 in every dialect (ENet's original gives NaN).
+    Where every label is ignored the loss is 0 in every fork (ENet's original gives NaN).
     """
 
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
@@ -155,8 +156,8 @@ class SoftmaxWithLoss(LossLayer):
         self.axis = self.axis_index(param.softmax_param.axis, scores)
         labels_fit(scores, labels, self.axis)
         p = param.loss_param
-        by_frequency = p.weight_by_label_freqs and context.dialect != "X"
-        if context.dialect == "E" or by_frequency:
+        by_frequency = p.weight_by_label_freqs and context.fork is not Fork.XILINX
+        if context.fork.is_segnet or by_frequency:
             self.mode = "VALID" if p.normalize or not p.HasField("normalize") else "BATCH_SIZE"
         else:
             self.mode = self._mode("VALID")
@@ -200,7 +201,7 @@ class InfogainLoss(LossLayer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, scores = param.infogain_loss_param, bottom_shapes[0]
-        self.on_scores = context.dialect == "B"
+        self.on_scores = context.fork is Fork.BVLC
         self.axis = self.axis_index(p.axis, scores) if self.on_scores else 1
         self.mode = self._mode("VALID") if self.on_scores else "BATCH_SIZE"
         if not self.on_scores:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.norm_blobs import LAYOUTS, arrange
 from caffecompat.layers.registry import register
@@ -201,10 +202,10 @@ def _keep_last_gradient(blob: nn.Parameter) -> None:
 def _layout(param: Any, context: Context) -> str:
     p = param.batch_norm_param
     fillers = p.HasField("scale_filler") or p.HasField("bias_filler")
-    if context.dialect == "J" or p.scale_bias:
+    if context.fork.is_nvcaffe or p.scale_bias:
         return "nvcaffe affine" if p.scale_bias or fillers else "nvcaffe"
     # BVLC has 3 blobs, so more `param` entries than that can only mean the 5-blob layer.
-    return "xilinx" if context.dialect == "X" or fillers or len(param.param) > 3 else "bvlc"
+    return "xilinx" if context.fork is Fork.XILINX or fillers or len(param.param) > 3 else "bvlc"
 
 
 @register("LRN")

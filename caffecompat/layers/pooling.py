@@ -144,7 +144,7 @@ class Pooling(Layer):
 
     A second top of MAX is the mask: the position h W + w of each maximum in its input plane, as a
     float. Output sizes round up unless `round_mode: FLOOR`. `global_pooling` takes the whole plane,
-    whatever its size. AVE is the plain mean in every dialect.
+    whatever its size. AVE is the plain mean in every fork.
     """
 
     tops: ClassVar[tuple[int, int | None]] = (1, 2)

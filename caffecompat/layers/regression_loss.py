@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
@@ -65,7 +66,7 @@ class SmoothL1Loss(_Distance):
         if sigma <= 0:
             raise LayerError(f"sigma {sigma:g} must be positive")
         self.end = 1 / sigma**2
-        if len(bottom_shapes) > 3 and context.dialect != "X":
+        if len(bottom_shapes) > 3 and context.fork is not Fork.XILINX:
             raise LayerError("a fourth bottom (outer weights) belongs to the Xilinx form of SmoothL1Loss")
 
     def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:

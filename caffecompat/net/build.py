@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError, notes
+from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, layer_class, layer_types
 from caffecompat.net.graph import Graph, Node, Value
 from caffecompat.net.params import BlobSlot, make_slots
@@ -49,7 +50,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-MakeSource = Callable[[Any, int, str, str | None], Source]
+MakeSource = Callable[[Any, int, Fork, str | None], Source]
 
 
 @dataclass(eq=False)
@@ -120,7 +121,7 @@ def _set_up(
     if layer.type in DATA_TYPES or layer.type in FED_TYPES:
         if sources is None:
             raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
-        layer.source = sources(layer.param, context.phase, context.dialect, beside)
+        layer.source = sources(layer.param, context.phase, context.fork, beside)
         return layer.source.top_shapes
     cls = layer_class(layer.type)
     if cls is None:
@@ -196,7 +197,7 @@ def _unknown_type(name: str) -> str:
         return "has no type"
     forks = dialects.layer_forks(name)
     if forks:
-        named = [dialects.FORKS[letter] for letter in forks[: 1 if "B" in forks else None]]
+        named = [fork.value for fork in forks[: 1 if Fork.BVLC in forks else None]]
         return f"is a layer of {', '.join(named)} that caffecompat does not implement"
     close = nearest(name, [*layer_types(), *DATA_TYPES, *FED_TYPES])
     return "is of no type that any known Caffe has" + (f"; did you mean {close!r}?" if close else "")

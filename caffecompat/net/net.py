@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
 from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
@@ -64,7 +65,7 @@ class Net:
         loaded: what loading `weights` did; None without any.
         memory_format: in which the net computes.
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
-        weights_writer: letter of the fork whose blob format the loaded weights have; None where nothing tells.
+        weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
         execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
 
     Raises:
@@ -94,14 +95,14 @@ class Net:
         say(f"Initializing net from parameters: \n{write_text(message).rstrip()}", "net.cpp:53")
         self.name: str = message.name
         self.phase = phase
-        self.dialect: str = document.dialect
+        self.fork: Fork = document.fork
         self.message = message
         self.log = log
         self.device = torch.device("cpu")
-        self.weights_writer: str | None = None
+        self.weights_writer: Fork | None = None
         self.graph: Graph = build_graph(message, document.message)
         self.layers, shapes, made_badly = build_layers(
-            self.graph, Context(phase, document.dialect, document.path, weights is None), sources, document.path
+            self.graph, Context(phase, document.fork, document.path, weights is None), sources, document.path
         )
         found = self.graph.problems + made_badly + _check_layers(self.layers)
         self.params: list[LearnableParam]

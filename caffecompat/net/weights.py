@@ -10,6 +10,7 @@ import torch
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.formats import LayerWeights, WeightFile, open_weights
 from caffecompat.net.bn_modes import mode_doubts
 from caffecompat.net.build import NetLayer
@@ -56,7 +57,7 @@ class LoadReport:
         converted: batch normalizations that the file has in the form of another fork, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
         doubts: layers that fit and yet mean something else in the file, one text a kind; each was a warning, too.
-        writer: letter of the fork that the (last) file's blob format gives away, if any.
+        writer: the fork that the (last) file's blob format gives away, if any.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -66,7 +67,7 @@ class LoadReport:
     converted: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
-    writer: str | None = None
+    writer: Fork | None = None
 
     def missing(self, path: str) -> str:
         """What to tell of layers that a file has no weights for; "" where it has all.
@@ -117,7 +118,7 @@ def copy_weights(
     touched: set[str] = set()
     for path in paths:
         file = open_weights(path)
-        report.writer = file.dialect
+        report.writer = file.fork
         plan, mismatches = _plan(file, by_name, known, report, log)
         if mismatches and not skip_mismatched:
             raise WeightsMismatch(path, mismatches)

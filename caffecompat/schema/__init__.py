@@ -9,7 +9,7 @@ layer {
 """
 
 from caffecompat.schema import pb
-from caffecompat.schema.detect import detect_dialect
+from caffecompat.schema.detect import detect_fork
 from caffecompat.schema.document import (
     NetDocument,
     kind_of,
@@ -29,7 +29,7 @@ __all__ = [
     "NetDocument",
     "Problem",
     "PrototxtError",
-    "detect_dialect",
+    "detect_fork",
     "kind_of",
     "open_net",
     "open_net_binary",

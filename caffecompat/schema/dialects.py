@@ -14,25 +14,13 @@ from typing import NamedTuple
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, SourceCodeInfo
 
+from caffecompat.forks import Fork
 from caffecompat.schema import pool
 
-__all__ = ["FORKS", "FieldNote", "field_note", "layer_forks", "layer_types", "message_note", "spell"]
+__all__ = ["FieldNote", "field_note", "layer_forks", "layer_types", "message_note", "spell"]
 
-FORKS = {
-    "B": "BVLC Caffe",
-    "S": "SSD Caffe",
-    "J": "caffe-jacinto 0.17",
-    "J16": "caffe-jacinto 0.16",
-    "J15": "caffe-jacinto 0.15",
-    "X": "Xilinx Caffe",
-    "E": "ENet Caffe",
-    "G": "SegNet Caffe",
-    "P": "PSPNet Caffe",
-    "D": "DeepLab Caffe",
-}
-"""Letter of a fork -> its name for people."""
-
-_LETTERS = re.compile(r"(?P<letters>(?:[SJXEGPD]|J16|J15)(?:, (?:[SJXEGPD]|J16|J15))*)(?:\. |$)")
+_NAME = "|".join(sorted(Fork.__members__, key=len, reverse=True))
+_NAMES = re.compile(rf"(?P<names>(?:{_NAME})(?:, (?:{_NAME}))*)(?:\. |$)")
 
 _BVLC_TYPES = """
     AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Data
@@ -42,16 +30,22 @@ _BVLC_TYPES = """
     SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 """
 _WITHOUT_RECURRENT = "Clip Swish Parameter RNN LSTM LSTMUnit"
+_OF_2015 = "BatchNorm BatchReindex Bias Crop ELU Embed Input Scale Tile " + _WITHOUT_RECURRENT
 _LACKING = {
-    "S": "Clip Swish",
-    "J": "Clip Swish Parameter",
-    "J16": _WITHOUT_RECURRENT,
-    "J15": _WITHOUT_RECURRENT,
-    "X": _WITHOUT_RECURRENT,
-    "E": "Clip Swish",
-    "G": "BatchNorm BatchReindex Bias Clip Crop ELU Embed Input LSTM LSTMUnit Parameter RNN Scale Swish Tile",
-    "P": "Crop Input " + _WITHOUT_RECURRENT,
-    "D": "Crop Input " + _WITHOUT_RECURRENT,
+    Fork.BVLC: "",
+    Fork.SSD: "Clip Swish",
+    Fork.NVCAFFE: "Clip Swish Parameter",
+    Fork.JACINTO: "Clip Swish Parameter",
+    Fork.JACINTO16: _WITHOUT_RECURRENT,
+    Fork.JACINTO15: _WITHOUT_RECURRENT,
+    Fork.XILINX: _WITHOUT_RECURRENT,
+    Fork.ENET: "Clip Swish",
+    Fork.SEGNET: "BatchNorm BatchReindex Bias Clip Crop ELU Embed Input LSTM LSTMUnit Parameter RNN Scale Swish Tile",
+    Fork.PSPNET: "Crop Input " + _WITHOUT_RECURRENT,
+    Fork.DEEPLAB: "Crop Input " + _WITHOUT_RECURRENT,
+    Fork.INTEL: "Clip Swish",
+    Fork.HED: _OF_2015,
+    Fork.RCF: _OF_2015,
 }
 _DETECTION = (
     "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute PriorBox SmoothL1Loss VideoData "
@@ -60,15 +54,18 @@ _DEEPLAB = """
     AdaptiveBiasChannel BiasChannel DenseCRF DomainTransform DomainTransformForwardOnly ImageSegData Interp
     MatRead MatWrite SegAccuracy SpatialProduct UniqueLabel
 """
+_NVCAFFE = _DETECTION + "Axpy DetectNetTransformation L1Loss "
 _ADDED = {
-    "S": _DETECTION,
-    "J": _DETECTION + "Axpy DetectNetTransformation ImageLabelData L1Loss SegmentationAccuracy",
-    "J16": _DETECTION + "DetectNetTransformation ImageLabelData ImageLabelListData L1Loss",
-    "J15": """
+    Fork.BVLC: "",
+    Fork.SSD: _DETECTION,
+    Fork.NVCAFFE: _NVCAFFE,
+    Fork.JACINTO: _NVCAFFE + "ImageLabelData SegmentationAccuracy",
+    Fork.JACINTO16: _DETECTION + "DetectNetTransformation ImageLabelData ImageLabelListData L1Loss",
+    Fork.JACINTO15: """
         DetectNetTransformation IOUAccuracy ImageLabelData ImageLabelListData ImageLabelTransformation L1Loss
         SoftmaxWithWeightedLoss
     """,
-    "X": _DETECTION
+    Fork.XILINX: _DETECTION
     + """
         AlignmentAccuracy BatchNormFixed CenterLoss ConvolutionBNFixed ConvolutionFixed DeconvolutionFixed
         DeephiResize DenseboxMapEvaluation DetectNetTransformation DetectionEvaluateRefine DetectionOutputRefine
@@ -76,45 +73,46 @@ _ADDED = {
         ImageSegData InnerProductFixed L1Loss MultiBoxLossRefine NormalizeFixed OperateSeg PAFData PReLUFixed
         Proposal ROIPooling ReLU6 Recall Reorg ReshapeLabel ScaleFixed SegmentPixelIOU Tiling YoloEvalDetection
     """,
-    "E": "BN DenseImageData Upsample",
-    "G": "BN DenseImageData Upsample",
-    "P": "BN " + _DEEPLAB,
-    "D": _DEEPLAB,
+    Fork.ENET: "BN DenseImageData Upsample",
+    Fork.SEGNET: "BN DenseImageData Upsample",
+    Fork.PSPNET: "BN " + _DEEPLAB,
+    Fork.DEEPLAB: _DEEPLAB,
+    Fork.INTEL: _DETECTION,
+    Fork.HED: "AutoCrop ImageLabelmapData",
+    Fork.RCF: "AutoCrop ImageLabelmapData",
 }
 
 
 class FieldNote(NamedTuple):
     """What the schema's comments say about a field or message."""
 
-    forks: tuple[str, ...]
-    """Letters of the forks that define it; ``("B",)`` for what BVLC has, and most forks with it."""
+    forks: tuple[Fork, ...]
+    """Who defines it; ``(Fork.BVLC,)`` for what BVLC has, and most forks with it."""
     text: str
     """The rest of the comment, possibly empty."""
 
 
 @cache
-def layer_types() -> dict[str, tuple[str, ...]]:
-    """Every layer type that some Caffe registers -> letters of the forks that do, in the order of ``FORKS``."""
-    registered = {letter: set(_BVLC_TYPES.split()) for letter in FORKS}
-    for letter in registered.keys() - {"B"}:
-        registered[letter] -= set(_LACKING[letter].split())
-        registered[letter] |= set(_ADDED[letter].split())
+def layer_types() -> dict[str, tuple[Fork, ...]]:
+    """Every layer type that some Caffe registers -> the forks that do, in the order of ``Fork``."""
+    bvlc = set(_BVLC_TYPES.split())
+    registered = {fork: bvlc - set(_LACKING[fork].split()) | set(_ADDED[fork].split()) for fork in Fork}
     return {
-        name: tuple(letter for letter in FORKS if name in registered[letter])
+        name: tuple(fork for fork in Fork if name in registered[fork])
         for name in sorted(set().union(*registered.values()))
     }
 
 
-def layer_forks(layer_type: str) -> tuple[str, ...]:
-    """Letters of the forks that register a layer type, ``()`` where no Caffe known here does."""
+def layer_forks(layer_type: str) -> tuple[Fork, ...]:
+    """The forks that register a layer type, ``()`` where no Caffe known here does."""
     return layer_types().get(layer_type, ())
 
 
 def field_note(message: str, field: str) -> FieldNote:
     """Who defines a field, by the message's name within package ``caffe`` and the field's.
 
-    >>> field_note("LayerParameter", "interp_param").forks
-    ('P', 'D')
+    >>> field_note("LayerParameter", "interp_param").forks == (Fork.PSPNET, Fork.DEEPLAB)
+    True
 
     Raises:
         KeyError: the schema has no such field.
@@ -131,13 +129,13 @@ def message_note(message: str) -> FieldNote:
     return _notes()[message]
 
 
-def spell(letters: Iterable[str]) -> str:
-    """Letters as people read them.
+def spell(forks: Iterable[Fork]) -> str:
+    """Forks as people read them.
 
-    >>> spell(("P", "D"))
+    >>> spell((Fork.PSPNET, Fork.DEEPLAB))
     'PSPNet Caffe and DeepLab Caffe'
     """
-    names = [FORKS[letter] for letter in letters]
+    names = [fork.value for fork in forks]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -165,10 +163,10 @@ def _collect(
 ) -> None:
     """Add the notes of one message, its fields and the messages nested in it.
 
-    A field without letters belongs to the forks of its message, a message without letters to BVLC.
+    A field that names no fork belongs to the forks of its message, a message that names none to BVLC.
     """
     name = prefix + message.name
-    notes[name] = own = _note(comments.get(path, ""), ("B",))
+    notes[name] = own = _note(comments.get(path, ""), (Fork.BVLC,))
     for index, field in enumerate(message.field):
         notes[f"{name}.{field.name}"] = _note(
             comments.get((*path, DescriptorProto.FIELD_FIELD_NUMBER, index), ""), own.forks
@@ -177,8 +175,8 @@ def _collect(
         _collect(nested, (*path, DescriptorProto.NESTED_TYPE_FIELD_NUMBER, index), f"{name}.", comments, notes)
 
 
-def _note(comment: str, default: tuple[str, ...]) -> FieldNote:
-    found = _LETTERS.match(comment)
+def _note(comment: str, default: tuple[Fork, ...]) -> FieldNote:
+    found = _NAMES.match(comment)
     if found is None:
         return FieldNote(default, comment)
-    return FieldNote(tuple(found["letters"].split(", ")), comment[found.end() :])
+    return FieldNote(tuple(Fork[name] for name in found["names"].split(", ")), comment[found.end() :])

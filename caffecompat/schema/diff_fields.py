@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from caffecompat.forks import Fork
 from caffecompat.schema import fields as f
 from caffecompat.schema.fields import table_of
 from caffecompat.schema.kept import kept_texts
@@ -103,14 +104,14 @@ def _geometry(own: Mapping[str, str]) -> dict[str, str]:
     return texts
 
 
-def layer_fields(layer: Any, dialect: str) -> dict[str, str]:
+def layer_fields(layer: Any, fork: Fork) -> dict[str, str]:
     """What a LayerParameter of today's form says besides its name, type, bottoms and tops.
 
     Args:
-        dialect: letter of the fork whose rules the net follows: but for X and J, BatchNorm's own blobs never learn.
+        fork: whose rules the net follows: unless ``fork.learns_batch_norm``, BatchNorm's own blobs never learn.
     """
     texts = said(layer, _NOT_PARAMETERS)
-    if layer.type != "BatchNorm" or dialect in ("X", "J"):
+    if layer.type != "BatchNorm" or fork.learns_batch_norm:
         _say_messages("param", layer.param, True, "param", texts)
     weights = [float(weight) for weight in layer.loss_weight]
     assumed = 1.0 if layer.type.endswith("Loss") else 0.0  # of the first top; 0 for the others

@@ -86,7 +86,7 @@ def make_graph(document: NetDocument, phase: int | None = None) -> DiffGraph:
         if phase is not None and phase not in phases:
             continue
         layer = DiffLayer(
-            len(layers), position, param.name, param.type, phases, layer_fields(param, document.dialect),
+            len(layers), position, param.name, param.type, phases, layer_fields(param, document.fork),
             list(param.bottom), list(param.top),
         )  # fmt: skip
         layers.append(layer)

@@ -11,8 +11,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
+from caffecompat.forks import Fork
 from caffecompat.schema import pb
-from caffecompat.schema.detect import detect_dialect
+from caffecompat.schema.detect import detect_fork
 from caffecompat.schema.fields import table_of
 from caffecompat.schema.problems import Places, Problem, PrototxtError, Text
 from caffecompat.schema.text_reader import Reading, read_text, warn
@@ -39,30 +40,34 @@ class NetDocument:
     Attributes:
         message: the upgraded ``pb.NetParameter``.
         path: the file's name as the user wrote it, or a name for a net made in memory.
-        dialect: the letter of the fork whose rules the net follows (see ``detect_dialect``).
+        fork: whose rules the net follows (see ``detect_fork``).
         upgraded: the net was in an older form.
     """
 
     message: Any
     path: str
-    dialect: str
+    fork: Fork
     upgraded: bool
     _places: Places = field(repr=False)
     _origins: list[Origin] = field(repr=False)
 
     @classmethod
-    def from_message(cls, message: Any, path: str = "<net>") -> NetDocument:
-        """A document of a net made in memory; `message` itself is left as it is."""
+    def from_message(cls, message: Any, path: str = "<net>", *, fork: Fork | None = None) -> NetDocument:
+        """A document of a net made in memory; `message` itself is left as it is.
+
+        Args:
+            fork: whose rules it follows; of a part of a net the text alone may no longer show it.
+        """
         copy = pb.NetParameter()
         copy.CopyFrom(message)
-        return cls._upgraded(copy, Places(path))
+        return cls._upgraded(copy, Places(path), fork)
 
     @classmethod
-    def _upgraded(cls, message: Any, places: Places) -> NetDocument:
-        dialect = detect_dialect(message)
-        old = needs_upgrade(message, dialect)
-        origins = upgrade_net(message, places, dialect)
-        return cls(message, places.name, dialect, old, places, origins)
+    def _upgraded(cls, message: Any, places: Places, fork: Fork | None = None) -> NetDocument:
+        fork = fork or detect_fork(message)
+        old = needs_upgrade(message, fork)
+        origins = upgrade_net(message, places, fork)
+        return cls(message, places.name, fork, old, places, origins)
 
     def keeping(self, layers: Sequence[int]) -> NetDocument:
         """The same net with only these layers (indices into ``message.layer``), each still knowing its place."""
@@ -71,7 +76,7 @@ class NetDocument:
         del message.layer[:]
         message.layer.extend(self.message.layer[index] for index in layers)
         origins = [self._origins[index] for index in layers]
-        return NetDocument(message, self.path, self.dialect, self.upgraded, self._places, origins)
+        return NetDocument(message, self.path, self.fork, self.upgraded, self._places, origins)
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""

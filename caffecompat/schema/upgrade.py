@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from caffecompat import glog
+from caffecompat.forks import Fork
 from caffecompat.schema import pb
 from caffecompat.schema.problems import Places, PrototxtError
 from caffecompat.schema.upgrade_v0 import is_v0, upgrade_v0
@@ -18,10 +19,10 @@ Origin = tuple[str, int]  # field of the original message and index in it: what 
 _SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in order of the enum
 
 
-def upgrade_net(net: Any, places: Places, dialect: str = "B") -> list[Origin]:
+def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin]:
     """Bring a NetParameter to today's form, in place.
 
-    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, and (not in X and J, whose layouts differ)
+    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, and (not where ``fork.learns_batch_norm``)
     the three ``param`` of BatchNorm layers, which are frozen. Each step that has something to do says so in the log.
 
     Returns:
@@ -46,24 +47,24 @@ def upgrade_net(net: Any, places: Places, dialect: str = "B") -> list[Origin]:
         _say(places, "input fields")
         if _upgrade_input(net, places):
             origins.insert(0, ("input", 0))
-    for layer in _old_batch_norms(net, dialect):
+    for layer in _old_batch_norms(net, fork):
         for param in layer.param:
             param.lr_mult = param.decay_mult = 0
     return origins
 
 
-def needs_upgrade(net: Any, dialect: str = "B") -> bool:
+def needs_upgrade(net: Any, fork: Fork = Fork.BVLC) -> bool:
     """Whether ``upgrade_net`` has anything to do."""
-    return is_v1(net) or _has_input_fields(net) or bool(_old_batch_norms(net, dialect))
+    return is_v1(net) or _has_input_fields(net) or bool(_old_batch_norms(net, fork))
 
 
 def _has_input_fields(net: Any) -> bool:
     return bool(net.input or net.input_dim or net.input_shape)
 
 
-def _old_batch_norms(net: Any, dialect: str) -> list[Any]:
-    """BatchNorm layers that name a param for each of their three statistics, which must stay frozen (B, S, E)."""
-    if dialect in ("X", "J"):
+def _old_batch_norms(net: Any, fork: Fork) -> list[Any]:
+    """BatchNorm layers that name a param for each of their three statistics, which must stay frozen."""
+    if fork.learns_batch_norm:
         return []
     return [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) == 3]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.layers.detection_scores import AP_VERSIONS, DetectionScores
 from caffecompat.net import Net
 
@@ -41,9 +42,9 @@ def check_eval(param: Any) -> list[str]:
     return problems
 
 
-def make_tally(param: Any, net: Net, dialect: str) -> Tally:
+def make_tally(param: Any, net: Net, fork: Fork) -> Tally:
     """What eval_type asks for, over a test net's outputs."""
-    return _TALLIES[param.eval_type](param, net, dialect)
+    return _TALLIES[param.eval_type](param, net, fork)
 
 
 def log_outputs(kind: str, net: Net, values: Values, where: str) -> None:
@@ -60,7 +61,7 @@ def log_outputs(kind: str, net: Net, values: Values, where: str) -> None:
 class MeanOutputs:
     """eval_type "classification": the mean of each element of each output (BVLC's ``Test``)."""
 
-    def __init__(self, param: Any, net: Net, dialect: str) -> None:
+    def __init__(self, param: Any, net: Net, fork: Fork) -> None:
         self._net, self._batches = net, 0
         self._sums: dict[str, Tensor] = {}
 
@@ -88,8 +89,8 @@ class MeanOutputs:
 class DetectionOutputs:
     """eval_type "detection": mean average precision of each output, which is a DetectionEvaluate's top (SSD)."""
 
-    def __init__(self, param: Any, net: Net, dialect: str) -> None:
-        self._param, self._net, self._jacinto = param, net, dialect == "J"
+    def __init__(self, param: Any, net: Net, fork: Fork) -> None:
+        self._param, self._net, self._jacinto = param, net, fork.is_nvcaffe
         for name in net.outputs:
             if net.blob_shapes[name][-1:] != (5,):
                 raise CaffeCompatError(
@@ -126,7 +127,7 @@ class SegmentationOutputs:
     does not occur counts as 0. A net has either form.
     """
 
-    def __init__(self, param: Any, net: Net, dialect: str) -> None:
+    def __init__(self, param: Any, net: Net, fork: Fork) -> None:
         shapes = {name: tuple(net.blob_shapes[name]) for name in net.outputs}
         self._counts = {n: s for n, s in shapes.items() if s == (3, param.classiou_class_num)}
         self._matrices = {n: s for n, s in shapes.items() if len(s) == 4 and s[2] == s[3] and s[:2] == (1, 1)}
@@ -177,7 +178,7 @@ class SegmentationOutputs:
             glog.info(rule, "solver.cpp:873")
 
 
-_TALLIES: dict[str, Callable[[Any, Net, str], Tally]] = {
+_TALLIES: dict[str, Callable[[Any, Net, Fork], Tally]] = {
     "classification": MeanOutputs,
     "detection": DetectionOutputs,
     "segmentation": SegmentationOutputs,

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
-from caffecompat.schema import detect_dialect, pb, read_solver, write_text
+from caffecompat.schema import detect_fork, pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
@@ -209,7 +210,7 @@ class Solver:
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
             self.rate_state.minimum_loss = self.smoothed_loss
             self.rate_state.iter_last_event = self.iter
-        self.updater.dialect = self.dialect
+        self.updater.fork = self.fork
         rate = learning_rate(self.param, self.iter, self.rate_state)
         if display:
             glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
@@ -220,13 +221,13 @@ class Solver:
             DebugInfo(self.net).log_update(self.updater.steps)
 
     @property
-    def dialect(self) -> str:
-        """Letter of the fork whose update rules hold: told by the solver, else the net, else the weights it began with.
+    def fork(self) -> Fork:
+        """The fork whose update rules hold: told by the solver, else the net, else the weights it began with.
 
         Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.
         """
-        told = [detect_dialect(self.param), self.net.dialect, self.net.weights_writer or "B"]
-        return next((letter for letter in told if letter != "B"), "B")
+        told = [detect_fork(self.param), self.net.fork, self.net.weights_writer or Fork.BVLC]
+        return next((fork for fork in told if fork is not Fork.BVLC), Fork.BVLC)
 
     @property
     def smoothed_loss(self) -> float:
@@ -263,7 +264,7 @@ class Solver:
         """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
         net, batches = self.test_nets[index], self.param.test_iter[index]
-        tally = make_tally(self.param, net, self.dialect)
+        tally = make_tally(self.param, net, self.fork)
         loss = 0.0
         for _ in range(batches):
             request = self.signals.poll()
@@ -294,7 +295,7 @@ class Solver:
         kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
         glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
         # What NVCaffe's runs write, so that a resumed one is known for what it is.
-        raw = self.dialect == "J" and not self.param.store_blobs_in_old_format
+        raw = self.fork.is_nvcaffe and not self.param.store_blobs_in_old_format
         self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
         glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
         write_solverstate(

@@ -11,10 +11,15 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.solver import jacinto
 from caffecompat.solver.updates import Numbers, update_rule
 
 __all__ = ["Updater"]
+
+
+# Their schema gives rms_decay no default, which is 0.
+_NO_RMS_DECAY = (Fork.XILINX, Fork.JACINTO16, Fork.JACINTO15, Fork.PSPNET, Fork.DEEPLAB, Fork.HED, Fork.RCF)
 
 
 class Updater:
@@ -30,12 +35,12 @@ class Updater:
         params: the net's learnable parameters, in net order.
 
     Attributes:
-        dialect: letter of the fork whose defaults and floors hold.
+        fork: the fork whose defaults and floors hold.
     """
 
     def __init__(self, param: Any, params: Sequence[Any]) -> None:
         self.param = param
-        self.dialect = "B"
+        self.fork = Fork.BVLC
         self.rule = update_rule(param)
         self._params = list(params)
         self._history = [[torch.zeros_like(p.blob) for p in self._params] for _ in range(self.rule.slots)]
@@ -77,16 +82,16 @@ class Updater:
                 self.steps.update(zip(positions, steps, strict=True))
 
     def numbers(self, iteration: int, rate: float) -> Numbers:
-        """Momenta and delta of an iteration, with the dialect's defaults and floors."""
+        """Momenta and delta of an iteration, with the fork's defaults and floors."""
         param = self.param
         if param.HasField("rms_decay"):
             rms_decay = param.rms_decay
         else:  # the schema has no default because the forks differ
-            rms_decay = 0.0 if self.dialect in "XP" else 0.99
+            rms_decay = 0.0 if self.fork in _NO_RMS_DECAY else 0.99
         return Numbers(
             momentum=jacinto.momentum(param, iteration, rate),
             momentum2=param.momentum2,
-            delta=max(param.delta, self.rule.least_delta) if self.dialect == "J" else param.delta,
+            delta=max(param.delta, self.rule.least_delta) if self.fork.is_nvcaffe else param.delta,
             rms_decay=rms_decay,
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError, Source, make_source
+from caffecompat.forks import Fork
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.formats.picture import encode_picture
@@ -27,19 +28,19 @@ def layer(text: str) -> Any:
 
 
 @contextmanager
-def source(text: str, phase: int = TEST, dialect: str = "B", beside: Path | None = None) -> Iterator[Source]:
+def source(text: str, phase: int = TEST, fork: Fork = Fork.BVLC, beside: Path | None = None) -> Iterator[Source]:
     """A source made from the fields of its layer."""
-    made = make_source(layer(text), phase, dialect, beside)
+    made = make_source(layer(text), phase, fork, beside)
     try:
         yield made
     finally:
         made.close()
 
 
-def refuses(text: str, message: str, dialect: str = "B") -> None:
+def refuses(text: str, message: str, fork: Fork = Fork.BVLC) -> None:
     """The layer cannot be made, and the error matches `message`."""
     with pytest.raises(DataError, match=message):
-        make_source(layer(text), TEST, dialect)
+        make_source(layer(text), TEST, fork)
 
 
 def picture(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat import data
 from caffecompat.data import DataError
+from caffecompat.forks import Fork
 from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum
@@ -82,20 +83,20 @@ def rows_agree_with_pixels(batch: np.ndarray, label: np.ndarray) -> int:
 
 
 def test_rows_of_a_batch_and_of_one_without_boxes(database: Path) -> None:
-    with source(fields(database), TEST, "S") as made:
+    with source(fields(database), TEST, Fork.SSD) as made:
         assert made.top_shapes == [(2, 3, 40, 60), (1, 1, 2, 8)]
         batch, label = made.next()
         np.testing.assert_array_equal(batch[0], quarters().transpose(2, 0, 1))
         assert label.shape == (1, 1, 2, 8)
         assert label[0, 0, :, :3].tolist() == [[0, 1, 0], [0, 4, 0]]
         assert made.next()[1][0, 0, :, 0].tolist() == [0, 0, 0, 0, 1]
-    with source(fields(database, batch=1), TEST, "S") as made:
+    with source(fields(database, batch=1), TEST, Fork.SSD) as made:
         made.next()
         np.testing.assert_array_equal(made.next()[1], np.full((1, 1, 1, 8), -1))
 
 
 def test_only_pictures(database: Path) -> None:
-    with source(fields(database).replace('top: "label"', ""), TEST, "S") as made:
+    with source(fields(database).replace('top: "label"', ""), TEST, Fork.SSD) as made:
         assert made.top_shapes == [(2, 3, 40, 60)] and len(made.next()) == 1
 
 
@@ -110,7 +111,7 @@ def test_only_pictures(database: Path) -> None:
 )
 def test_boxes_follow_mirror_crop_and_resize(database: Path, transform: str) -> None:
     corners = set()
-    with source(fields(database, transform + " mirror: true"), TRAIN, "S") as made:
+    with source(fields(database, transform + " mirror: true"), TRAIN, Fork.SSD) as made:
         count = 0
         for _ in range(20):
             batch, label = made.next()
@@ -128,7 +129,7 @@ EXPAND = "expand_param { prob: 1 max_expand_ratio: 3 } mean_value: 100 mean_valu
 
 def test_boxes_follow_expansion_and_sampling(database: Path) -> None:
     transform = f"{EXPAND} mirror: true resize_param {{ height: 60 width: 60 }} emit_constraint {{ }}"
-    with source(fields(database, transform, SAMPLER), TRAIN, "S") as made:
+    with source(fields(database, transform, SAMPLER), TRAIN, Fork.SSD) as made:
         count, sides = 0, []
         for _ in range(40):
             batch, label = made.next()
@@ -141,7 +142,7 @@ def test_boxes_follow_expansion_and_sampling(database: Path) -> None:
 
 def test_expansion_without_sampling(tmp_path: Path) -> None:
     database = make(tmp_path / "db", [AnnotatedDatum(datum(quarters()), objects(1, 2, 3, 4))])
-    with source(fields(database, EXPAND, batch=1), TRAIN, "S") as made:
+    with source(fields(database, EXPAND, batch=1), TRAIN, Fork.SSD) as made:
         for _ in range(20):
             batch, label = made.next()
             height, width = batch.shape[2:]
@@ -153,7 +154,7 @@ def test_expansion_without_sampling(tmp_path: Path) -> None:
 
 def test_probability_of_expansion(tmp_path: Path) -> None:
     database = make(tmp_path / "db", [AnnotatedDatum(datum(quarters()), objects(1))])
-    with source(fields(database, EXPAND.replace("prob: 1", "prob: 0.3"), batch=1), TRAIN, "S") as made:
+    with source(fields(database, EXPAND.replace("prob: 1", "prob: 0.3"), batch=1), TRAIN, Fork.SSD) as made:
         larger = [made.next()[0].shape[2] > 40 for _ in range(150)]
     assert 0.15 < np.mean(larger) < 0.45
 
@@ -164,7 +165,7 @@ def test_emit_constraint_drops_objects_whose_centre_is_cut_off(tmp_path: Path) -
     counts = {}
     for constraint in ("", "emit_constraint { emit_type: MIN_OVERLAP emit_overlap: 0.6 }", "emit_constraint { }"):
         with source(
-            fields(make(tmp_path / f"db{len(constraint)}", [record]), constraint, narrow, 1), TEST, "S"
+            fields(make(tmp_path / f"db{len(constraint)}", [record]), constraint, narrow, 1), TEST, Fork.SSD
         ) as made:
             counts[constraint] = [int((made.next()[1][0, 0, :, 0] >= 0).sum()) for _ in range(40)]
     without, overlap, centre = counts.values()
@@ -173,7 +174,7 @@ def test_emit_constraint_drops_objects_whose_centre_is_cut_off(tmp_path: Path) -
 
 
 def test_augmentation_happens_in_test_as_well(database: Path) -> None:
-    with source(fields(database, "resize_param { height: 30 width: 30 }", SAMPLER, 1), TEST, "S") as made:
+    with source(fields(database, "resize_param { height: 30 width: 30 }", SAMPLER, 1), TEST, Fork.SSD) as made:
         shown = {made.next()[0].tobytes() for _ in range(8)}
     assert len(shown) > 4
 
@@ -181,7 +182,7 @@ def test_augmentation_happens_in_test_as_well(database: Path) -> None:
 def test_distortion_spares_the_canvas(tmp_path: Path) -> None:
     database = make(tmp_path / "db", [AnnotatedDatum(datum(quarters()), objects(1))])
     bright = "distort_param { brightness_prob: 1 brightness_delta: 9 }"
-    with source(fields(database, EXPAND + " " + bright, batch=1), TRAIN, "S") as made:
+    with source(fields(database, EXPAND + " " + bright, batch=1), TRAIN, Fork.SSD) as made:
         shifts = []
         for _ in range(12):
             batch, label = made.next()
@@ -201,7 +202,7 @@ def test_a_seed_repeats_the_batches_whatever_the_threads(database: Path) -> None
     runs = []
     for threads in (1, 4):
         data.seed(7)
-        with source(text.replace("batch_size", f"threads: {threads} batch_size"), TRAIN, "S") as made:
+        with source(text.replace("batch_size", f"threads: {threads} batch_size"), TRAIN, Fork.SSD) as made:
             runs.append([made.next() for _ in range(6)])
     for one, other in zip(*runs, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
@@ -215,7 +216,7 @@ def test_ssds_mean_picture_is_not_mirrored(tmp_path: Path) -> None:
     write_mean(tmp_path / "mean", mean)
     pixels = picture(4, 6)
     database = make(tmp_path / "db", [AnnotatedDatum(datum(pixels), objects())])
-    with source(fields(database, f'mirror: true mean_file: "{tmp_path}/mean"', batch=1), TRAIN, "S") as made:
+    with source(fields(database, f'mirror: true mean_file: "{tmp_path}/mean"', batch=1), TRAIN, Fork.SSD) as made:
         straight, turned = (want.transpose(2, 0, 1) - mean for want in (pixels, pixels[:, ::-1]))
         seen = {(np.array_equal(got, straight), np.array_equal(got, turned)) for got in
                 (made.next()[0][0] for _ in range(12))}  # fmt: skip
@@ -226,10 +227,10 @@ def test_sizes_may_differ_where_the_shorter_side_fits(tmp_path: Path) -> None:
     records = [AnnotatedDatum(datum(quarters(40, side)), objects(1)) for side in (60, 80)]
     database = make(tmp_path / "db", records)
     transform = "resize_param { resize_mode: FIT_SMALL_SIZE height: 20 width: 20 }"
-    with source(fields(database, transform, batch=1), TEST, "S") as made:
+    with source(fields(database, transform, batch=1), TEST, Fork.SSD) as made:
         assert [made.next()[0].shape[3] for _ in range(2)] == [30, 40]
     with (
-        source(fields(database, transform), TEST, "S") as made,
+        source(fields(database, transform), TEST, Fork.SSD) as made,
         pytest.raises(DataError, match="record '00000001' is 20x40x3, but the first of the batch"),
     ):
         made.next()
@@ -237,7 +238,7 @@ def test_sizes_may_differ_where_the_shorter_side_fits(tmp_path: Path) -> None:
 
 def test_classification_records(tmp_path: Path) -> None:
     records = [AnnotatedDatum(Datum(3, 4, 6, bytes(72), label=k), type=None) for k in (5, 9)]
-    with source(fields(make(tmp_path / "db", records)), TEST, "S") as made:
+    with source(fields(make(tmp_path / "db", records)), TEST, Fork.SSD) as made:
         assert made.top_shapes == [(2, 3, 4, 6), (2,)]
         assert made.next()[1].tolist() == [5, 9]
 
@@ -245,20 +246,20 @@ def test_classification_records(tmp_path: Path) -> None:
 def test_xilinx_oriented_boxes(tmp_path: Path) -> None:
     rows = np.hstack([objects(3), np.array([[0.6, 0.8]], np.float32)])
     database = make(tmp_path / "db", [AnnotatedDatum(datum(quarters()), rows, oriented=True)])
-    with source(fields(database, batch=1), TEST, "X") as made:
+    with source(fields(database, batch=1), TEST, Fork.XILINX) as made:
         (row,) = made.next()[1].reshape(-1, 10).tolist()
     np.testing.assert_allclose(row, [0, 3, 0, 0, 0.5, 0.5, 1, 0.6, 0.8, 1])
-    refuses(fields(database, annotated="has_seg_label: true"), "has_seg_label .* is not supported", "X")
+    refuses(fields(database, annotated="has_seg_label: true"), "has_seg_label .* is not supported", Fork.XILINX)
 
 
 class TestMistakes:
     def test_records_of_other_kinds(self, tmp_path: Path) -> None:
         from tests.data.batches import make_database
 
-        refuses(fields(make_database(tmp_path / "plain", [picture(4, 4)])), "'00000000'.*plain Datum", "S")
+        refuses(fields(make_database(tmp_path / "plain", [picture(4, 4)])), "'00000000'.*plain Datum", Fork.SSD)
         mixed = [AnnotatedDatum(datum(quarters()), objects(1)), AnnotatedDatum(datum(quarters()), type=None)]
         with (
-            source(fields(make(tmp_path / "mixed", mixed)), TEST, "S") as made,
+            source(fields(make(tmp_path / "mixed", mixed)), TEST, Fork.SSD) as made,
             pytest.raises(DataError, match="record '00000001' has no annotation type, unlike the first"),
         ):
             made.next()
@@ -266,7 +267,9 @@ class TestMistakes:
     def test_damaged_picture(self, tmp_path: Path) -> None:
         bad = AnnotatedDatum(Datum(data=b"no picture", label=-1, encoded=True), objects(1))
         refuses(
-            fields(make(tmp_path / "db", [bad])), "record '00000000': the encoded picture .* cannot be decoded", "S"
+            fields(make(tmp_path / "db", [bad])),
+            "record '00000000': the encoded picture .* cannot be decoded",
+            Fork.SSD,
         )
 
     @pytest.mark.parametrize(
@@ -279,12 +282,12 @@ class TestMistakes:
         ],
     )
     def test_parameters(self, database: Path, transform: str, message: str) -> None:
-        refuses(fields(database, transform), message, "S")
+        refuses(fields(database, transform), message, Fork.SSD)
 
 
 def test_decoding_matches_opencv(tmp_path: Path) -> None:
     pixels = cv2.GaussianBlur(picture(30, 40), (9, 9), 3)
     database = make(tmp_path / "db", [AnnotatedDatum(datum(pixels, "jpg"), objects(1))])
     want = cv2.imdecode(np.frombuffer(datum(pixels, "jpg").data or b"", np.uint8), cv2.IMREAD_COLOR)
-    with source(fields(database, "scale: 0.5 mean_value: 3", batch=1), TEST, "S") as made:
+    with source(fields(database, "scale: 0.5 mean_value: 3", batch=1), TEST, Fork.SSD) as made:
         np.testing.assert_array_equal(made.next()[0][0].transpose(1, 2, 0), (want.astype(np.float32) - 3) / 2)

@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 
 from caffecompat.data import make_source
+from caffecompat.forks import Fork
 from caffecompat.schema import parse_text, pb
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 FOLDERS = {
-    "data": "B",
-    "segmentation": "X",
-    "data_pspnet": "P",
-    "data_enet": "E",
-    "data_jacinto": "J",
-    "annotated": "S",
+    "data": Fork.BVLC,
+    "segmentation": Fork.XILINX,
+    "data_pspnet": Fork.PSPNET,
+    "data_enet": Fork.ENET,
+    "data_jacinto": Fork.JACINTO,
+    "annotated": Fork.SSD,
 }
 CASES = [
-    pytest.param(path, dialect, id=f"{folder}-{path.stem}")
-    for folder, dialect in FOLDERS.items()
+    pytest.param(path, fork, id=f"{folder}-{path.stem}")
+    for folder, fork in FOLDERS.items()
     for path in sorted((GOLDEN / folder / "cases").glob("*.npz"))
 ]
 
@@ -30,8 +31,8 @@ def test_all_cases_are_here() -> None:
     assert len(CASES) == 20 + 5 + 29 + 18 + 16 + 4
 
 
-@pytest.mark.parametrize(("path", "dialect"), CASES)
-def test_recorded_batches(path: Path, dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("path", "fork"), CASES)
+def test_recorded_batches(path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent.parent)
     recorded = np.load(path)
     net = pb.NetParameter()
@@ -39,7 +40,7 @@ def test_recorded_batches(path: Path, dialect: str, monkeypatch: pytest.MonkeyPa
     (layer,) = net.layer
     scale = layer.transform_param.scale
     batches = sum(name.endswith("/data") for name in recorded.files)
-    with make_source(layer, int(recorded["phase"]), dialect) as source:
+    with make_source(layer, int(recorded["phase"]), fork) as source:
         tops = layer.top[:1] if layer.type == "AnnotatedData" else layer.top  # boxes of the first picture, not batch
         assert source.top_shapes[: len(tops)] == [recorded[f"batch0/{top}"].shape for top in tops]
         for k in range(batches):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError
+from caffecompat.forks import Fork
 from tests.data.batches import TEST, TRAIN, make_database, picture, refuses, source, write_picture
 
 COUNT = 5
@@ -33,7 +34,7 @@ def fields(folder: Path, more: str = "", transform: str = "") -> str:
 
 class TestImageLabelData:
     def test_crop_mirror_and_random_resize_go_together(self, databases: Path) -> None:
-        with source(fields(databases, transform="crop_size: 6 mirror: true"), TRAIN, "J") as made:
+        with source(fields(databases, transform="crop_size: 6 mirror: true"), TRAIN, Fork.JACINTO) as made:
             assert made.top_shapes == [(2, 3, 6, 6), (2, 1, 6, 6)]
             seen = set()
             for _ in range(20):
@@ -42,7 +43,7 @@ class TestImageLabelData:
                 seen.add(label[0].tobytes())
         assert len(seen) > 10
         resize = "crop_size: 6 img_rand_resize_lower: 7 img_rand_resize_upper: 9"
-        with source(fields(databases, transform=resize), TRAIN, "J") as made:
+        with source(fields(databases, transform=resize), TRAIN, Fork.JACINTO) as made:
             for _ in range(10):
                 batch, label = made.next()
                 np.testing.assert_array_equal(batch[:, :1], label)  # shrinking takes the nearest pixel for both
@@ -53,7 +54,7 @@ class TestImageLabelData:
             np.testing.assert_array_equal(batch[:, :1], label - 5)
 
     def test_shuffling_in_step(self, databases: Path) -> None:
-        with source(fields(databases, "shuffle: true"), TRAIN, "J") as made:
+        with source(fields(databases, "shuffle: true"), TRAIN, Fork.JACINTO) as made:
             epochs = []
             for _ in range(8):
                 batches = [made.next() for _ in range(5)]
@@ -63,27 +64,27 @@ class TestImageLabelData:
                 assert sorted(firsts[:COUNT]) == sorted(firsts[COUNT:])
                 epochs += [tuple(firsts[:COUNT]), tuple(firsts[COUNT:])]
         assert len(set(epochs)) > 8
-        with source(fields(databases, "shuffle: true"), TEST, "J") as made:
+        with source(fields(databases, "shuffle: true"), TEST, Fork.JACINTO) as made:
             order = [float(value) for _ in range(5) for value in made.next()[0][:, 0, 0, 0]]
         assert order[:COUNT] == order[COUNT:] == [float(picture(12, 10, seed=k)[0, 0, 0]) for k in range(COUNT)]
 
     def test_a_seed_in_the_prototxt(self, databases: Path) -> None:
         text = fields(databases, transform="crop_size: 6 mirror: true random_seed: 3")
-        with source(text, TRAIN, "J") as one, source(text, TRAIN, "J") as other:
+        with source(text, TRAIN, Fork.JACINTO) as one, source(text, TRAIN, Fork.JACINTO) as other:
             for _ in range(5):
                 np.testing.assert_array_equal(one.next()[0], other.next()[0])
 
     def test_mistakes(self, databases: Path) -> None:
         make_database(databases / "fewer", [picture(12, 10, 1)])
         fewer = fields(databases).replace("/label", "/fewer")
-        refuses(fewer, "image holds 5 records and .*fewer 1", "J")
+        refuses(fewer, "image holds 5 records and .*fewer 1", Fork.JACINTO)
         make_database(databases / "color", [picture(12, 10)] * COUNT)
-        refuses(fields(databases).replace("/label", "/color"), "color, record '00000000' has 3 channels", "J")
+        refuses(fields(databases).replace("/label", "/color"), "color, record '00000000' has 3 channels", Fork.JACINTO)
         make_database(databases / "small", [picture(11, 10, 1)] * COUNT)
-        refuses(fields(databases).replace("/label", "/small"), "is 12x10 and its label .* 11x10", "J")
+        refuses(fields(databases).replace("/label", "/small"), "is 12x10 and its label .* 11x10", Fork.JACINTO)
         (databases / "list.txt").write_text("a")
-        refuses(fields(databases).replace("/image", "/list.txt"), "ImageLabelListData read lists", "J")
-        refuses(fields(databases).replace("image_list_path", "image_dir"), "image_list_path is missing", "J")
+        refuses(fields(databases).replace("/image", "/list.txt"), "ImageLabelListData read lists", Fork.JACINTO)
+        refuses(fields(databases).replace("image_list_path", "image_dir"), "image_list_path is missing", Fork.JACINTO)
 
 
 class TestShuffledData:
@@ -94,7 +95,7 @@ class TestShuffledData:
         )
 
     def test_cache_and_shuffle(self, databases: Path) -> None:
-        with source(self.text(databases, "cache: true shuffle: true"), TRAIN, "J") as made:
+        with source(self.text(databases, "cache: true shuffle: true"), TRAIN, Fork.JACINTO) as made:
             orders = [made.next()[1].tolist() for _ in range(12)]
         assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
         assert len({tuple(order) for order in orders}) > 6
@@ -103,7 +104,7 @@ class TestShuffledData:
     def test_key_order_otherwise(
         self, databases: Path, more: str, phase: int, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        with source(self.text(databases, more), phase, "J") as made:
+        with source(self.text(databases, more), phase, Fork.JACINTO) as made:
             assert all(made.next()[1].tolist() == [0, 1, 2, 3, 4] for _ in range(3))
         assert ("has no effect without cache" in capfd.readouterr().err) == (phase == TRAIN)
 
@@ -130,7 +131,7 @@ def listed(folder: Path, more: str = "", transform: str = "") -> str:
 
 class TestImageLabelListData:
     def test_batches_begin_anew_behind_the_end(self, lists: Path) -> None:
-        with source(listed(lists), TEST, "J") as made:
+        with source(listed(lists), TEST, Fork.JACINTO) as made:
             assert made.top_shapes == [(2, 3, 12, 10), (2, 1, 12, 10)]
             labels = [made.next()[1] for _ in range(4)]
         firsts = [float(cv2.imread(str(lists / f"l{k}.png"), 0)[0, 0]) for k in range(COUNT)]
@@ -138,14 +139,14 @@ class TestImageLabelListData:
         assert order == [[0, 1], [2, 3], [4, 0], [0, 1]]
 
     def test_crop_and_mirror_go_together(self, lists: Path) -> None:
-        with source(listed(lists, "shuffle: true", "crop_size: 6 mirror: true"), TRAIN, "J") as made:
+        with source(listed(lists, "shuffle: true", "crop_size: 6 mirror: true"), TRAIN, Fork.JACINTO) as made:
             for _ in range(15):
                 batch, label = made.next()
                 np.testing.assert_array_equal(batch[:, :1], label)
 
     def test_scaling(self, lists: Path) -> None:
         more = "scale_prob: 1 scale_min: 2 scale_max: 2"
-        with source(listed(lists, more), TRAIN, "J") as made:
+        with source(listed(lists, more), TRAIN, Fork.JACINTO) as made:
             batch, label = made.next()
         pixels = cv2.imread(str(lists / "i0.png"))
         want = cv2.resize(pixels, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
@@ -162,13 +163,13 @@ class TestImageLabelListData:
         ],
     )
     def test_limits_of_the_size(self, lists: Path, more: str, want: tuple[int, int]) -> None:
-        with source(listed(lists, more), TEST, "J") as made:
+        with source(listed(lists, more), TEST, Fork.JACINTO) as made:
             assert made.top_shapes == [(2, 3, *want), (2, 1, *want)]
 
     def test_padding(self, lists: Path) -> None:
         pixels = cv2.imread(str(lists / "i0.png"))
         for more, border in (("padding: ZERO", cv2.BORDER_CONSTANT), ("", cv2.BORDER_REFLECT_101)):
-            with source(listed(lists, more, "crop_size: 15"), TEST, "J") as made:
+            with source(listed(lists, more, "crop_size: 15"), TEST, Fork.JACINTO) as made:
                 batch, label = made.next()
             want = cv2.copyMakeBorder(pixels, 1, 2, 3, 2, border)
             np.testing.assert_array_equal(batch[0].transpose(1, 2, 0), want)
@@ -176,7 +177,7 @@ class TestImageLabelListData:
 
     def test_slices_of_labels(self, lists: Path) -> None:
         more = "label_slice { dim: 3 dim: 2 stride: 2 stride: 3 offset: 1 offset: 2 }"
-        with source(listed(lists, more, "crop_size: 12"), TEST, "J") as made:
+        with source(listed(lists, more, "crop_size: 12"), TEST, Fork.JACINTO) as made:
             assert made.top_shapes == [(2, 3, 12, 12), (2, 1, 3, 2)]
             batch, label = made.next()
         widened = np.pad(cv2.imread(str(lists / "l0.png"), 0), ((1, 1), (2, 2)), constant_values=255)
@@ -186,18 +187,18 @@ class TestImageLabelListData:
 
     def test_files_that_cannot_be_read(self, lists: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (lists / "i0.png").write_bytes(b"no picture")
-        refuses(listed(lists), r"images.txt:1: cannot read the picture .*i0.png: not a picture", "J")
-        with source(listed(lists, "check_image_files: true"), TEST, "J") as made:
+        refuses(listed(lists), r"images.txt:1: cannot read the picture .*i0.png: not a picture", Fork.JACINTO)
+        with source(listed(lists, "check_image_files: true"), TEST, Fork.JACINTO) as made:
             assert made.next()[1][0, 0, 0, 0] == cv2.imread(str(lists / "l1.png"), 0)[0, 0]
         assert "i0.png: not a picture, or damaged - ignoring it" in capfd.readouterr().err
 
     def test_mistakes(self, lists: Path) -> None:
-        refuses(listed(lists, "rand_skip: 100000"), "rand_skip is more than the 5 lines", "J")
+        refuses(listed(lists, "rand_skip: 100000"), "rand_skip is more than the 5 lines", Fork.JACINTO)
         slices = "label_slice { dim: 9 dim: 2 stride: 2 stride: 3 offset: 1 offset: 2 }"
-        refuses(listed(lists, slices, "crop_size: 12"), "reaches row 17, column 5; the labels are 12x12", "J")
-        refuses(listed(lists, "label_slice { dim: 9 }"), "needs two numbers each", "J")
+        refuses(listed(lists, slices, "crop_size: 12"), "reaches row 17, column 5; the labels are 12x12", Fork.JACINTO)
+        refuses(listed(lists, "label_slice { dim: 9 }"), "needs two numbers each", Fork.JACINTO)
         (lists / "labels.txt").write_text("l0.png\n")
-        refuses(listed(lists), r"lists 5 files and .*labels.txt 1", "J")
+        refuses(listed(lists), r"lists 5 files and .*labels.txt 1", Fork.JACINTO)
 
 
 def test_videos(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_videos(tmp_path: Path) -> None:
     def layer(more: str = "", transform: str = "") -> str:
         return text.replace("{more}", more).replace("{transform}", transform)
 
-    with source(layer(), TEST, "S") as made:
+    with source(layer(), TEST, Fork.SSD) as made:
         assert made.top_shapes == [(2, 3, 24, 32), (2,)]
         seen = []
         for _ in range(3):
@@ -229,8 +230,10 @@ def test_videos(tmp_path: Path) -> None:
         np.testing.assert_allclose(seen, [0, 30, 60, 90, 120, 150], atol=4)
         with pytest.raises(DataError, match=r"v.avi has no frame behind the first 7; that is the end"):
             made.next()
-    with source(layer("skip_frames: 1", "resize_param { height: 12 width: 20 } mean_value: 30"), TEST, "S") as made:
+    with source(
+        layer("skip_frames: 1", "resize_param { height: 12 width: 20 } mean_value: 30"), TEST, Fork.SSD
+    ) as made:
         batch = made.next()[0]
         assert batch.shape == (2, 3, 12, 20)
         np.testing.assert_allclose(batch[:, 1, 6, 8], [0, 60], atol=4)
-    refuses(layer().replace("v.avi", "w.avi"), "cannot open .*w.avi", "S")
+    refuses(layer().replace("v.avi", "w.avi"), "cannot open .*w.avi", Fork.SSD)

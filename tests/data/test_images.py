@@ -7,6 +7,7 @@ import pytest
 
 from caffecompat import data
 from caffecompat.data import DataError
+from caffecompat.forks import Fork
 from tests.data.batches import TRAIN, picture, refuses, source, write_picture
 
 
@@ -89,7 +90,7 @@ def test_unchanged_pictures_keep_16_bits(folder: Path) -> None:
     deep = np.arange(12, dtype=np.uint16).reshape(3, 4, 1) * 5000
     write_picture(folder / "deep.png", deep)
     (folder / "deep.txt").write_text(f"{folder}/deep.png 1\n")
-    with source(fields(folder, "batch_size: 1 is_unchanged: true", listed="deep.txt"), dialect="X") as made:
+    with source(fields(folder, "batch_size: 1 is_unchanged: true", listed="deep.txt"), fork=Fork.XILINX) as made:
         np.testing.assert_array_equal(made.next()[0][0, 0], deep[:, :, 0])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError
+from caffecompat.forks import Fork
 from tests.data.batches import TRAIN, picture, refuses, source, write_picture
 
 
@@ -56,7 +57,7 @@ def test_the_picture_parameters_mirror_has_no_effect(folder: Path) -> None:
 
 def test_padding_and_its_extent(folder: Path) -> None:
     text = fields(folder, more="label_type: PIXEL ignore_label: 9", transform="crop_size: 14 mean_value: 50", tops=3)
-    with source(text, dialect="P") as made:
+    with source(text, fork=Fork.PSPNET) as made:
         assert made.top_shapes == [(2, 3, 14, 14), (2, 1, 14, 14), (2, 1, 1, 2)]
         batch, label, extent = made.next()
     assert extent.reshape(2, 2).tolist() == [[12, 10], [12, 10]]
@@ -66,7 +67,7 @@ def test_padding_and_its_extent(folder: Path) -> None:
 
 def test_scale_factors_are_drawn_per_picture(folder: Path) -> None:
     transform = "crop_size: 12 scale_factors: 0.5 scale_factors: 1"
-    with source(fields(folder, more="label_type: PIXEL", transform=transform, tops=3), TRAIN, "P") as made:
+    with source(fields(folder, more="label_type: PIXEL", transform=transform, tops=3), TRAIN, Fork.PSPNET) as made:
         padded = [bool((label == 255).mean() > 0.5) for _ in range(20) for label in made.next()[1]]
     assert 5 < sum(padded) < 35
 

@@ -10,12 +10,13 @@ import pytest
 from caffecompat.data import DataError
 from caffecompat.data.source import Request
 from caffecompat.data.transform import Draw, Transformer, Window
+from caffecompat.forks import Fork
 from caffecompat.formats.mean import write_mean
 from tests.data.batches import TEST, TRAIN, layer, picture
 
 
-def transformer(fields: str, phase: int = TEST, dialect: str = "B", **options: Any) -> Transformer:
-    return Transformer(Request(layer(f'type: "Data" transform_param {{ {fields} }}'), phase, dialect), **options)
+def transformer(fields: str, phase: int = TEST, fork: Fork = Fork.BVLC, **options: Any) -> Transformer:
+    return Transformer(Request(layer(f'type: "Data" transform_param {{ {fields} }}'), phase, fork), **options)
 
 
 def apply(made: Transformer, pixels: np.ndarray, draw: Draw | None = None) -> np.ndarray:
@@ -98,7 +99,7 @@ def test_mean_picture_is_read_where_the_pixel_was(tmp_path: Path, mirror: bool) 
 def test_jacinto_reads_the_mean_picture_at_its_centre(tmp_path: Path) -> None:
     pixels, mean = picture(8, 8), np.arange(192, dtype=np.float32).reshape(3, 8, 8)
     write_mean(tmp_path / "mean", mean)
-    made = transformer(f'mean_file: "{tmp_path}/mean" crop_size: 4', TRAIN, "J")
+    made = transformer(f'mean_file: "{tmp_path}/mean" crop_size: 4', TRAIN, Fork.JACINTO)
     want = pixels[0:4, 1:5].astype(np.float32) - mean.transpose(1, 2, 0)[2:6, 2:6]
     np.testing.assert_array_equal(apply(made, pixels, Draw(0, 0, 1, 0)), want)
 
@@ -136,7 +137,7 @@ def test_mean_file_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_xilinx_resize_param_only_promises_a_size() -> None:
-    made = transformer("resize_param { height: 8 width: 6 }", dialect="X")
+    made = transformer("resize_param { height: 8 width: 6 }", fork=Fork.XILINX)
     assert made.output_shape(8, 6, 3) == (8, 6, 3)
     with pytest.raises(DataError, match=r"is 9x6, resize_param says 8x6.*new_height"):
         made.output_shape(9, 6, 3)

@@ -9,7 +9,7 @@ import torch
 
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, parse_text, pb
-from tests.layers.test_golden_layers import DIALECTS, FOLDERS
+from tests.layers.test_golden_layers import FOLDERS, FORKS
 
 
 def recorded_types(path: Path) -> set[str]:
@@ -24,7 +24,7 @@ def recorded_net(path: Path) -> tuple[NetDocument, Net, dict[str, np.ndarray]]:
     with np.load(path, allow_pickle=False) as file:
         record = {name: file[name] for name in file.files}
     document = NetDocument.from_message(parse_text(str(record["prototxt"]), pb.NetParameter()))
-    document.dialect = DIALECTS[FOLDERS[path]]
+    document.fork = FORKS[FOLDERS[path]]
     net = Net(document, pb.TEST, log=False)
     for name, values in record.items():
         kind, _, rest = name.partition("/")

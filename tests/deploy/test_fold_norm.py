@@ -297,7 +297,7 @@ def test_published_nets(name: str, shared: Path, record_property: Callable[[str,
     stem, count, reason = REAL[name]
     document = open_net(shared / "real" / f"{stem}.prototxt")
     copy = NetDocument.from_message(deploy_net(document, size=(64, 64), batch=1).message)
-    copy.dialect = document.dialect
+    copy.fork = document.fork
     torch.manual_seed(1)
     net = Net(copy, pb.TEST, log=False)
     for layer in net.layers:
@@ -308,7 +308,7 @@ def test_published_nets(name: str, shared: Path, record_property: Callable[[str,
     assert len({layer for layer, _ in folded.folded}) == count
     assert folded.left and all(re.search(reason, text) for _, text in folded.left)
     merged = NetDocument.from_message(folded.message)
-    merged.dialect = document.dialect
+    merged.fork = document.fork
     other = Net(merged, pb.TEST, log=False)
     put_blobs(other, folded.blobs)
     for difference in compare_nets(net, other):

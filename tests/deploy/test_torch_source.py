@@ -312,7 +312,7 @@ def test_whole_nets_where_torch_is_all_there_is(shared: Path, tmp_path: Path, re
         path = shared / "real" / f"{stem}.prototxt"
         document = open_net(path)
         copy = NetDocument.from_message(deploy_net(document, size=size, batch=1).message)
-        copy.dialect = document.dialect
+        copy.fork = document.fork
         net = Net(copy, pb.TEST, log=False)
         if weights:
             net.load_weights(path.parent / weights)

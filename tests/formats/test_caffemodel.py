@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.formats import WeightsError, load_caffemodel, open_caffemodel, save_caffemodel, wire
 from caffecompat.formats.blob_proto import blob_pieces
 from caffecompat.schema import pb
@@ -38,7 +39,7 @@ def test_recorded_files_read_as_protobuf_reads_them() -> None:
     assert len(BVLC) >= 75
     for path in BVLC:
         expected, found = parsed(path), open_caffemodel(path)
-        assert found.name == expected.name and found.format == "V2" and found.dialect is None
+        assert found.name == expected.name and found.format == "V2" and found.fork is None
         assert [(layer.name, layer.type) for layer in found.layers] == [(x.name, x.type) for x in expected.layer]
         for ours, theirs in zip(found.layers, expected.layer, strict=True):
             assert [blob.shape for blob in ours.blobs] == [tuple(blob.shape.dim) for blob in theirs.blobs]
@@ -57,7 +58,7 @@ def test_recorded_files_are_written_byte_for_byte(tmp_path: Path) -> None:
 def test_jacintos_raw_data_holds_the_recorded_parameters(golden: Path, run: str) -> None:
     folder = golden / "solvers_jacinto" / run
     file = open_caffemodel(folder / "_iter_5.caffemodel")
-    assert file.dialect == (None if run == "sgd_old_format" else "J")
+    assert file.fork is (None if run == "sgd_old_format" else Fork.NVCAFFE)
     trace, weights = np.load(folder / "trace.npz"), file.load()
     checked = 0
     for key in trace.files:
@@ -71,7 +72,7 @@ def test_jacintos_raw_data_holds_the_recorded_parameters(golden: Path, run: str)
 
 def test_xilinx_masks_are_passed_over(golden: Path) -> None:
     file = open_caffemodel(golden / "segmentation/train/full_iter_20.caffemodel")
-    assert file.dialect == "X"
+    assert file.fork is Fork.XILINX
     assert all(np.isfinite(blob.array()).all() for layer in file.layers for blob in layer.blobs)
 
 
@@ -350,7 +351,7 @@ def test_raw_blobs_are_nvcaffes(golden, tmp_path):
     blobs = {layer.name: [blob.array() for blob in layer.blobs] for layer in stored.layers if layer.blobs}
     save_caffemodel(tmp_path / "ours.caffemodel", net, blobs, raw=True)
     again = open_caffemodel(tmp_path / "ours.caffemodel")
-    assert again.dialect == "J"
+    assert again.fork is Fork.NVCAFFE
     for mine, theirs in zip(again.layers, stored.layers, strict=True):
         assert [blob.array().tobytes() for blob in mine.blobs] == [blob.array().tobytes() for blob in theirs.blobs]
         assert {blob.encoding for blob in mine.blobs} <= {"raw"}

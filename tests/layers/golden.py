@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.data import make_source
+from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, layer_class
 from caffecompat.schema import parse_text, pb
 
@@ -32,7 +33,7 @@ class Replay:
     """One record, its layers built and run."""
 
     path: Path
-    dialect: str = "B"
+    fork: Fork = Fork.BVLC
     memory_format: torch.memory_format = torch.contiguous_format
     layers: dict[str, Layer] = field(default_factory=dict)
     first: dict[str, Tensor] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Replay:
         with np.load(self.path, allow_pickle=False) as record:
             self.record = {name: record[name] for name in record.files}
         self.net = parse_text(str(self.record["prototxt"]), pb.NetParameter())
-        self.context = Context(int(self.record["phase"]), self.dialect)
+        self.context = Context(int(self.record["phase"]), self.fork)
 
     @property
     def missing(self) -> list[str]:

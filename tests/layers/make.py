@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, layer_class
 from caffecompat.schema import parse_text, pb
 
 
-def make_layer(text: str, *bottom_shapes: Sequence[int], phase: int = pb.TRAIN, dialect: str = "B") -> Layer:
+def make_layer(text: str, *bottom_shapes: Sequence[int], phase: int = pb.TRAIN, fork: Fork = Fork.BVLC) -> Layer:
     """The layer of the text ``type: "..." ...`` over bottoms of those shapes.
 
     Bottoms that it does not name are called b0, b1, ...; it has one top unless it names some or may have none.
@@ -20,4 +21,4 @@ def make_layer(text: str, *bottom_shapes: Sequence[int], phase: int = pb.TRAIN, 
         param.bottom.extend(f"b{index}" for index in range(len(bottom_shapes)))
     if not param.top and cls.tops[1] != 0:
         param.top.append("top")
-    return cls(param, [tuple(shape) for shape in bottom_shapes], Context(phase, dialect))
+    return cls(param, [tuple(shape) for shape in bottom_shapes], Context(phase, fork))

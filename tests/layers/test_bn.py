@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
 from caffecompat.schema import pb
 from tests.layers.make import make_layer
@@ -12,9 +13,12 @@ ENET = 'type: "BN" bn_param { scale_filler { value: 2 } shift_filler { value: 1 
 PSPNET = 'type: "BN" bn_param { slope_filler { value: 2 } momentum: 0.75 '
 
 
-@pytest.mark.parametrize(("text", "dialect", "count"), [("", "E", 2), ("", "P", 4), (ENET, "P", 2), (PSPNET, "E", 4)])
-def test_fields_before_dialect(text, dialect, count):
-    layer = make_layer((text or 'type: "BN" bn_param { ') + "}", SHAPE, dialect=dialect)
+@pytest.mark.parametrize(
+    ("text", "fork", "count"),
+    [("", Fork.ENET, 2), ("", Fork.PSPNET, 4), (ENET, Fork.PSPNET, 2), (PSPNET, Fork.ENET, 4)],
+)
+def test_fields_before_fork(text, fork, count):
+    layer = make_layer((text or 'type: "BN" bn_param { ') + "}", SHAPE, fork=fork)
     assert [tuple(blob.shape) for blob in layer.blobs] == [(1, 2, 1, 1)] * count
 
 

@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from caffecompat.forks import Fork
 from tests.layers.golden import Replay
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-DIALECTS = {
-    "layers_bvlc": "B",
-    "layers_ssd": "S",
-    "layers_xilinx": "X",
-    "layers_jacinto": "J",
-    "layers_enet": "E",
-    "layers_pspnet": "P",
-    "quantize/layers": "X",
+FORKS = {
+    "layers_bvlc": Fork.BVLC,
+    "layers_ssd": Fork.SSD,
+    "layers_xilinx": Fork.XILINX,
+    "layers_jacinto": Fork.JACINTO,
+    "layers_enet": Fork.ENET,
+    "layers_pspnet": Fork.PSPNET,
+    "quantize/layers": Fork.XILINX,
 }
-CASES = [path for folder in DIALECTS for path in sorted((GOLDEN / folder).glob("*.npz"))]
+CASES = [path for folder in FORKS for path in sorted((GOLDEN / folder).glob("*.npz"))]
 FOLDERS = {path: path.parent.relative_to(GOLDEN).as_posix() for path in CASES}
 
 # Cases in which we keep to another rule than the recorded build, and why.
@@ -52,7 +53,7 @@ def test_recorded_layer(
     path: Path, memory_format: torch.memory_format, record_property: Callable[[str, object], None]
 ) -> None:
     record_property("case of", f"recorded layers, {FOLDERS[path]}, {FORMATS[memory_format]}")
-    replay = Replay(path, DIALECTS[FOLDERS[path]], memory_format)
+    replay = Replay(path, FORKS[FOLDERS[path]], memory_format)
     assert not replay.missing
     problems = replay.problems()
     reason, expected = KNOWN_DIFFERENCES.get(path.stem, ("", set()))

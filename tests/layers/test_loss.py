@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
 from caffecompat.schema import pb
 from tests.layers.make import make_layer
@@ -106,18 +107,18 @@ def test_all_labels_ignored_is_no_loss_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "text", "weighs"),
+    ("fork", "text", "weighs"),
     [
-        ("E", "weight_by_label_freqs: true class_weighting: [1, 2, 0.5, 3] normalization: NONE", True),
-        ("B", "weight_by_label_freqs: true class_weighting: [1, 2, 0.5, 3]", True),
-        ("E", "class_weighting: [1, 2, 0.5, 3]", False),
-        ("X", "weight_by_label_freqs: true class_weighting: [1, 2, 0.5, 3]", False),
-        ("J", "label_weights: [1, 2, 0.5, 3]", True),
+        (Fork.ENET, "weight_by_label_freqs: true class_weighting: [1, 2, 0.5, 3] normalization: NONE", True),
+        (Fork.BVLC, "weight_by_label_freqs: true class_weighting: [1, 2, 0.5, 3]", True),
+        (Fork.ENET, "class_weighting: [1, 2, 0.5, 3]", False),
+        (Fork.XILINX, "weight_by_label_freqs: true class_weighting: [1, 2, 0.5, 3]", False),
+        (Fork.JACINTO, "label_weights: [1, 2, 0.5, 3]", True),
     ],
 )
-def test_class_weights_of_the_forks(dialect: str, text: str, weighs: bool) -> None:
+def test_class_weights_of_the_forks(fork: Fork, text: str, weighs: bool) -> None:
     scores, labels = scores_and_labels()
-    layer = make_layer(f'type: "SoftmaxWithLoss" loss_param {{ {text} }}', SCORES, LABELS, dialect=dialect)
+    layer = make_layer(f'type: "SoftmaxWithLoss" loss_param {{ {text} }}', SCORES, LABELS, fork=fork)
     total, count = softmax_loss(scores, labels, None, [1, 2, 0.5, 3] if weighs else None)
     assert layer(scores, labels).item() == pytest.approx(total / count, rel=1e-6)
     assert torch.autograd.gradcheck(lambda s: layer(s, labels), scores.requires_grad_())
@@ -170,7 +171,7 @@ def test_infogain_of_the_forks_takes_probabilities_and_reads_its_matrix(tmp_path
     file = tmp_path / "H.binaryproto"
     file.write_bytes(pb.BlobProto(num=1, channels=1, height=2, width=2, data=gains.ravel()).SerializeToString())
     text = f'type: "InfogainLoss" infogain_loss_param {{ source: "{file}" }}'
-    layer = make_layer(text, (2, 2), (2,), dialect="S")
+    layer = make_layer(text, (2, 2), (2,), fork=Fork.SSD)
     p = torch.tensor([[0.25, 0.75], [1.0, 0.0]]).requires_grad_()
     loss = layer(p, torch.tensor([0.0, 1.0]))
     loss.backward()

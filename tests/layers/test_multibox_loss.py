@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
 from caffecompat.layers.detection_boxes import encode
 from tests.layers import ssd_by_hand as by_hand
@@ -37,7 +38,9 @@ class World:
                 rows.append([image, label, 0, *low, *(low + extent), difficult])
         self.objects = np.array(rows, np.float32)
 
-    def layer(self, settings: str, *, location_classes: int = 1, loss: str = "", dialect: str = "S", classes: int = C):
+    def layer(
+        self, settings: str, *, location_classes: int = 1, loss: str = "", fork: Fork = Fork.SSD, classes: int = C
+    ):
         return make_layer(
             f'type: "MultiBoxLoss" loss_param {{ {loss} }} '
             f"multibox_loss_param {{ num_classes: {classes} code_type: CENTER_SIZE {settings} }}",
@@ -45,7 +48,7 @@ class World:
             (N, P * C),
             (1, 2, P * 4),
             (1, 1, len(self.objects), 8),
-            dialect=dialect,
+            fork=fork,
         )
 
     def run(self, settings: str, **kwargs) -> tuple[float, Tensor, Tensor]:
@@ -150,7 +153,7 @@ def test_difficult_objects() -> None:
     world = World(5)
     world.objects[0, 7], world.objects[1, 7] = 1, 0
     rules = by_hand.Rules(ignore_difficult=True)
-    assert_same(world.run("ignore_difficult_gt: true", dialect="J"), expected(world, samples_of(world, rules)))
+    assert_same(world.run("ignore_difficult_gt: true", fork=Fork.JACINTO), expected(world, samples_of(world, rules)))
     ours = world.run("use_difficult_gt: false")
     world.objects = world.objects[world.objects[:, 7] == 0]
     assert_same(ours, expected(world, samples_of(world, by_hand.Rules())))

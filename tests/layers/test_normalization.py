@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
 from caffecompat.schema import pb
 from tests.layers.make import make_layer
@@ -35,19 +36,19 @@ def normalised(x, mean, variance, eps=1e-5):
 
 class TestLayouts:
     @pytest.mark.parametrize(
-        ("text", "dialect", "names"),
+        ("text", "fork", "names"),
         [
-            (PLAIN, "B", "mean variance factor"),
-            (PLAIN, "X", "scale bias mean variance unused"),
-            (PLAIN, "J", "mean variance factor"),
-            (XILINX, "B", "scale bias mean variance unused"),
-            (XILINX, "J", "mean variance factor scale bias"),
-            (PLAIN + " batch_norm_param { scale_bias: true }", "B", "mean variance factor scale bias"),
-            (PLAIN + " param { lr_mult: 1 }" * 4, "B", "scale bias mean variance unused"),
+            (PLAIN, Fork.BVLC, "mean variance factor"),
+            (PLAIN, Fork.XILINX, "scale bias mean variance unused"),
+            (PLAIN, Fork.JACINTO, "mean variance factor"),
+            (XILINX, Fork.BVLC, "scale bias mean variance unused"),
+            (XILINX, Fork.JACINTO, "mean variance factor scale bias"),
+            (PLAIN + " batch_norm_param { scale_bias: true }", Fork.BVLC, "mean variance factor scale bias"),
+            (PLAIN + " param { lr_mult: 1 }" * 4, Fork.BVLC, "scale bias mean variance unused"),
         ],
     )
-    def test_blobs(self, text, dialect, names):
-        layer = make_layer(text, SHAPE, dialect=dialect)
+    def test_blobs(self, text, fork, names):
+        layer = make_layer(text, SHAPE, fork=fork)
         assert layer.blob_names == names.split()
         sizes = {"factor": (1,), "unused": (1,)}
         assert [tuple(blob.shape) for blob in layer.blobs] == [sizes.get(name, (3,)) for name in layer.blob_names]
@@ -55,7 +56,7 @@ class TestLayouts:
         assert learned == {"scale", "bias"} & set(layer.blob_names)
 
     def test_without_fillers_the_scale_is_one(self):
-        assert make_layer(PLAIN, SHAPE, dialect="X").scale.eq(1).all()
+        assert make_layer(PLAIN, SHAPE, fork=Fork.XILINX).scale.eq(1).all()
         assert make_layer(PLAIN + " batch_norm_param { scale_bias: true }", SHAPE).scale.eq(1).all()
 
     def test_statistics_with_a_rate_are_refused(self):
@@ -137,10 +138,10 @@ class TestXilinx:
 class TestNvcaffe:
     def test_phase_alone_decides(self):
         text = PLAIN + " batch_norm_param { use_global_stats: false moving_average_fraction: 0.5 }"
-        test = make_layer(text, SHAPE, phase=TEST, dialect="J")
+        test = make_layer(text, SHAPE, phase=TEST, fork=Fork.JACINTO)
         test.mean.data.fill_(1), test.variance.data.fill_(4), test.factor.data.fill_(0)
         assert torch.allclose(test(batch()), (batch() - 1) / 2, atol=1e-4)
-        train = make_layer(text.replace("false", "true"), SHAPE, dialect="J")
+        train = make_layer(text.replace("false", "true"), SHAPE, fork=Fork.JACINTO)
         assert torch.allclose(train(batch()), normalised(batch(), *statistics(batch())), atol=1e-4)
         train(batch(1))
         assert torch.allclose(train.mean, (statistics(batch())[0] + statistics(batch(1))[0]) / 2, atol=1e-5)
@@ -168,13 +169,13 @@ class TestWeightFiles:
     @pytest.mark.parametrize("shape", [lambda size: (size,), FOUR_AXES], ids=["C", "1C11"])
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("order", list(ORDERS))
-    @pytest.mark.parametrize(("text", "dialect"), [(XILINX, "X"), (XILINX, "J")])
-    def test_into_affine_layers(self, order, text, dialect, shape, channels):
+    @pytest.mark.parametrize(("text", "fork"), [(XILINX, Fork.XILINX), (XILINX, Fork.JACINTO)])
+    def test_into_affine_layers(self, order, text, fork, shape, channels):
         names = self.ORDERS[order]
         factor = 2.0 if order == "bvlc" else 1.0
         made, stored = blobs(np.random.default_rng(0), *names, shape=shape, channels=channels, factor=factor)
         x = batch(shape=(4, channels, 5, 6))
-        layer = make_layer(text, x.shape, phase=TEST, dialect=dialect)
+        layer = make_layer(text, x.shape, phase=TEST, fork=fork)
         for blob, values in zip(layer.blobs, layer.adapt_blobs(stored), strict=True):
             assert blob.shape == values.shape
             blob.data.copy_(torch.from_numpy(values))
@@ -212,20 +213,24 @@ class TestWeightFiles:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from([(PLAIN, "B"), (XILINX, "X"), (XILINX, "J")]), st.sampled_from([TRAIN, TEST]), st.integers(2, 5))
+@given(
+    st.sampled_from([(PLAIN, Fork.BVLC), (XILINX, Fork.XILINX), (XILINX, Fork.JACINTO)]),
+    st.sampled_from([TRAIN, TEST]),
+    st.integers(2, 5),
+)
 def test_gradient(kind, phase, axes):
-    text, dialect = kind
+    text, fork = kind
     x = batch(shape=(3, 2, 3, 2, 2)[:axes], dtype=torch.float64).requires_grad_()
-    layer = make_layer(text, x.shape, phase=phase, dialect=dialect).double()
+    layer = make_layer(text, x.shape, phase=phase, fork=fork).double()
     for name in ("variance", "factor"):
         getattr(layer, name, torch.empty(0)).data.fill_(2)
     learned = [blob for blob in layer.blobs if blob.requires_grad]
     assert torch.autograd.gradcheck(lambda bottom, *_: layer(bottom), (x, *learned))
 
 
-@pytest.mark.parametrize("dialect", ["B", "X"])
-def test_one_value_a_channel(dialect):
-    layer = make_layer(PLAIN, (1, 3), dialect=dialect)
+@pytest.mark.parametrize("fork", [Fork.BVLC, Fork.XILINX])
+def test_one_value_a_channel(fork):
+    layer = make_layer(PLAIN, (1, 3), fork=fork)
     x = torch.tensor([[1.0, -2.0, 3.0]], requires_grad=True)
     top = layer(x)
     top.sum().backward()

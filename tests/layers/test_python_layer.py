@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from caffecompat.errors import notes
+from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, LayerError, layer_class
 from caffecompat.layers.python_layer import PythonLayerBase
 from caffecompat.schema import parse_text, pb
@@ -151,7 +152,7 @@ def python(
         param.top.extend(f"t{index}" for index in range(tops))
     cls = layer_class("Python")
     assert cls is not None
-    return cls(param, list(shapes), Context(phase, "B", str(beside)))
+    return cls(param, list(shapes), Context(phase, Fork.BVLC, str(beside)))
 
 
 class TestLife:

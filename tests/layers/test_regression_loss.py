@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
 from tests.layers.make import make_layer
 
@@ -35,9 +36,9 @@ def test_distances(type_name: str, shape: list[int], seed: int) -> None:
 
 def test_smooth_l1_weights() -> None:
     a, b, inner, outer = (torch.from_numpy(np.random.default_rng(i).normal(0, 2, (2, 5))) for i in range(4))
-    ssd = make_layer('type: "SmoothL1Loss"', *[(2, 5)] * 3, dialect="S")
+    ssd = make_layer('type: "SmoothL1Loss"', *[(2, 5)] * 3, fork=Fork.SSD)
     assert ssd(a, b, inner).item() == pytest.approx(huber((inner * (a - b)).numpy()).sum() / 2)
-    xilinx = make_layer('type: "SmoothL1Loss" smooth_l1_loss_param { sigma: 3 }', *[(2, 5)] * 4, dialect="X")
+    xilinx = make_layer('type: "SmoothL1Loss" smooth_l1_loss_param { sigma: 3 }', *[(2, 5)] * 4, fork=Fork.XILINX)
     expected = (outer.numpy() * huber((inner * (a - b)).numpy(), 3)).sum() / 2
     assert xilinx(a, b, inner, outer).item() == pytest.approx(expected)
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
 from tests.layers.golden import Replay
 from tests.layers.make import make_layer
@@ -36,7 +37,7 @@ def test_segment_pixel_iou_counts_every_pixel_but_255(scale: tuple[int, int], se
 
 @pytest.mark.parametrize("case", range(10))
 def test_confusion_matrix_has_jacintos_hits_on_its_diagonal(case: int, golden: Path) -> None:
-    replay = Replay(golden / "layers_jacinto" / f"SegmentationAccuracy-{case:02}.npz", "J")
+    replay = Replay(golden / "layers_jacinto" / f"SegmentationAccuracy-{case:02}.npz", Fork.JACINTO)
     replay.problems()
     ours, theirs = replay.last["y"][0, 0].numpy(), replay.record["out/y"][0, 0]
     np.testing.assert_array_equal(np.diag(ours), np.diag(theirs))

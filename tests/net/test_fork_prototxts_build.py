@@ -14,6 +14,7 @@ from torch import Tensor
 
 from caffecompat.data import DataError, Source
 from caffecompat.data.stand_in import StandIn, stand_in
+from caffecompat.forks import Fork
 from caffecompat.layers import layer
 from caffecompat.layers.fillers import fill
 from caffecompat.net import Net
@@ -59,7 +60,7 @@ def without_large_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "fill", fill_small)
 
 
-def _shapes(param: Any, phase: int, dialect: str, beside: str | None) -> Source:
+def _shapes(param: Any, phase: int, fork: Fork, beside: str | None) -> Source:
     try:
         return stand_in(param)
     except DataError:
@@ -88,7 +89,7 @@ def test_net_builds(name: str, record_property: Callable[[str, object], None]) -
         built.append(f"{'TRAIN' if phase == pb.TRAIN else 'TEST'} {len(net.layers)} layers")
     if len(built) < 2:
         built.append(f"no data for {'TEST' if pb.TRAIN in phases else 'TRAIN'}")
-    record_property("line of", ("nets of the forks", f"{name} ({document.dialect}): {', '.join(built)}"))
+    record_property("line of", ("nets of the forks", f"{name} ({document.fork}): {', '.join(built)}"))
 
 
 @pytest.mark.parametrize("name", _accepted("S"))

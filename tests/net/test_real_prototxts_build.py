@@ -16,6 +16,7 @@ import torch
 
 from caffecompat.data import DataError, Source
 from caffecompat.data.stand_in import StandIn, stand_in
+from caffecompat.forks import Fork
 from caffecompat.net import Net, NetError
 from caffecompat.schema import NetDocument, open_net, pb, read_solver
 from tests.layers.python_loss import EUCLIDEAN, IMPORTS
@@ -93,7 +94,7 @@ class Shapes:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def __call__(self, param: Any, phase: int, dialect: str, beside: str | None) -> Source:
+    def __call__(self, param: Any, phase: int, fork: Fork, beside: str | None) -> Source:
         try:
             with torch.device("cpu"):
                 source = stand_in(param)

@@ -8,6 +8,7 @@ import pytest
 
 from caffecompat.data.source import DataError
 from caffecompat.data.stand_in import StandIns, stand_in
+from caffecompat.forks import Fork
 from caffecompat.net import Net
 from caffecompat.net.summary import Field, NetSummary, summarise
 from caffecompat.schema import parse_text as parse
@@ -107,9 +108,9 @@ def test_shapes_without_data(text: str, shapes: list[tuple[int, ...]]) -> None:
 def test_a_size_that_nothing_states() -> None:
     layer = layer_of('name: "in" type: "Data" top: "d" top: "l" data_param { source: "nowhere" batch_size: 4 }')
     with pytest.raises(DataError, match=r"(?s)no database at nowhere.*without data: nothing .* states the size"):
-        StandIns()(layer, pb.TEST, "B", None)
+        StandIns()(layer, pb.TEST, Fork.BVLC, None)
     sources = StandIns(size=(28, 30), channels=1)
-    assert sources(layer, pb.TEST, "B", None).top_shapes == [(4, 1, 28, 30), (4,)]
+    assert sources(layer, pb.TEST, Fork.BVLC, None).top_shapes == [(4, 1, 28, 30), (4,)]
     assert sources.notes == ['layer "in" (Data): not opened; taken from the prototxt: d 4x1x28x30, l 4']
     with pytest.raises(DataError, match="known from its data alone"):
         stand_in(layer_of('type: "HDF5Data" top: "d"'))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.data import make_source
+from caffecompat.forks import Fork
 from caffecompat.net import Net, NetError
 from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_types
@@ -182,7 +183,7 @@ WRONG: list[tuple[str, dict[str, tuple[int, ...]], str, str]] = [
     ("WindowData", {}, 'top: "label"', "window_data_param.batch_size must be at least 1"),
 ]
 
-BVLC = [kind for kind, forks in layer_types().items() if "B" in forks]
+BVLC = [kind for kind, forks in layer_types().items() if Fork.BVLC in forks]
 
 
 @pytest.mark.parametrize(

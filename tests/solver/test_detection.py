@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
 from caffecompat.net import Net
 from caffecompat.schema import parse_text, pb
 from caffecompat.solver import Solver
@@ -85,8 +86,8 @@ ROWS = torch.tensor(
 def test_lines_of_ssd_and_of_jacinto(capsys) -> None:
     net = _net(_input("detection_eval", 1, 1, 3, 5))
     param = _solver('eval_type: "detection" ap_version: "MaxIntegral" show_per_class_result: true')
-    for dialect in "SJ":
-        tally = make_tally(param, net, dialect)
+    for fork in (Fork.SSD, Fork.JACINTO):
+        tally = make_tally(param, net, fork)
         tally.add({"detection_eval": ROWS})
         tally.log()
     mean = (0.5 + 0.5 * 2 / 3) / 2
@@ -104,11 +105,11 @@ def test_lines_of_ssd_and_of_jacinto(capsys) -> None:
 
 def test_other_outputs_have_no_average_precision() -> None:
     with pytest.raises(CaffeCompatError, match="'accuracy' of the test net has shape"):
-        make_tally(_solver('eval_type: "detection"'), _net(_input("accuracy", 3)), "S")
+        make_tally(_solver('eval_type: "detection"'), _net(_input("accuracy", 3)), Fork.SSD)
 
 
 def test_detections_have_no_mean() -> None:
-    tally = make_tally(_solver(""), _net(_input("detection_eval", 1, 1, 3, 5)), "S")
+    tally = make_tally(_solver(""), _net(_input("detection_eval", 1, 1, 3, 5)), Fork.SSD)
     tally.add({"detection_eval": ROWS})
     with pytest.raises(CaffeCompatError, match="eval_type"):
         tally.add({"detection_eval": ROWS[:, :, :3]})
@@ -124,7 +125,7 @@ def test_segmentation_of_xilinx_leaves_out_absent_classes(capsys) -> None:
     tally = make_tally(
         _solver('eval_type: "segmentation" classiou_class_num: 3'),
         _net(_input("segmentation_eval", 3, 3), _input("loss", 1)),
-        "X",
+        Fork.XILINX,
     )
     tally.add({"segmentation_eval": torch.tensor([[4.0, 0, 0], [2, 0, 0], [1, 0, 2]]), "loss": torch.zeros(1)})
     tally.add({"segmentation_eval": torch.tensor([[2.0, 0, 1], [0, 0, 0], [0, 0, 1]]), "loss": torch.zeros(1)})
@@ -134,7 +135,7 @@ def test_segmentation_of_xilinx_leaves_out_absent_classes(capsys) -> None:
 
 
 def test_segmentation_of_jacinto_counts_absent_classes_as_0(capsys) -> None:
-    tally = make_tally(_solver('eval_type: "segmentation"'), _net(_input("accuracy", 1, 1, 3, 3)), "J")
+    tally = make_tally(_solver('eval_type: "segmentation"'), _net(_input("accuracy", 1, 1, 3, 3)), Fork.JACINTO)
     tally.add({"accuracy": torch.tensor([[3.0, 1, 0], [0, 4, 0], [0, 0, 0]])[None, None]})
     tally.log()
     log = capsys.readouterr().err

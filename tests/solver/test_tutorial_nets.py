@@ -13,6 +13,7 @@ import pytest
 from caffecompat import glog
 from caffecompat.data import make_source
 from caffecompat.data.streets import write_streets
+from caffecompat.forks import Fork
 from caffecompat.net import Net
 from caffecompat.schema import open_net, parse_text, pb
 from caffecompat.solver import Solver
@@ -141,7 +142,7 @@ def test_mean_iou_equals_a_count_of_its_own(
 ) -> None:
     solver = parse_text(f'eval_type: "segmentation" classiou_class_num: {CLASSES}', pb.SolverParameter())
     net, plain = _scored(name, streets, score=True), _scored(name, streets, score=False)
-    tally = make_tally(solver, net, "X")
+    tally = make_tally(solver, net, Fork.XILINX)
     counts = np.zeros((CLASSES, CLASSES))
     labels = [line.split()[1] for line in (streets / "streets" / "val.txt").read_text().splitlines()]
     score = next(layer for layer in net.layers if layer.type == "SegmentPixelIOU").bottoms[0]

@@ -22,6 +22,7 @@ from bench_loader import encode, scene
 
 from caffecompat.data.annotated import AnnotatedDataReader
 from caffecompat.data.source import Request
+from caffecompat.forks import Fork
 from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum
@@ -97,7 +98,7 @@ def main() -> None:
                 f"batch_size: 8 }} transform_param {{ {MEAN}{transform} }} annotated_data_param {{ {annotated} }}",
                 pb.LayerParameter(),
             )
-            reader = AnnotatedDataReader(Request(layer, pb.TRAIN, "S"))
+            reader = AnnotatedDataReader(Request(layer, pb.TRAIN, Fork.SSD))
             out = np.empty((1, 300, 300, 3), np.float32)
 
             def read(reader: AnnotatedDataReader = reader, out: np.ndarray = out) -> None:

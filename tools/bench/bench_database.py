@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from caffecompat.data import make_source
+from caffecompat.forks import Fork
 from caffecompat.formats.database import DatabaseReader, open_database
 from caffecompat.formats.datum import Datum, decode_datum, encode_datum
 from caffecompat.schema import pb
@@ -81,7 +82,7 @@ def layer_parameter(path: Path) -> pb.LayerParameter:
 
 def time_layer(layer: pb.LayerParameter, count: int) -> float:
     """From the first request of a fresh source, before which it reads nothing ahead."""
-    source = make_source(layer, pb.TRAIN, "B", None)
+    source = make_source(layer, pb.TRAIN, Fork.BVLC, None)
     taken = seconds(lambda: [source.next() for _ in range(count // BATCH)])
     source.close()
     return taken

@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from caffecompat.data import make_source
+from caffecompat.forks import Fork
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.schema import parse_text, pb
@@ -59,7 +60,7 @@ def source_of(text: str) -> Any:
     """The source of a layer given as text."""
     layer = pb.LayerParameter()
     parse_text(text, layer)
-    return make_source(layer, pb.TRAIN, "X")
+    return make_source(layer, pb.TRAIN, Fork.XILINX)
 
 
 class Case:

@@ -79,8 +79,7 @@ def prepared_net(
         notes += cut_detection(message, at_convolutions=bool(options.target))
     if options.target:
         notes += drop_softmax(message) + use_stored_statistics(message)
-    made = NetDocument.from_message(message, document.path)
-    made.dialect = document.dialect
+    made = NetDocument.from_message(message, document.path, fork=document.fork)
     net = Net(made, pb.TEST, log=False, weights=weights)
     missing = net.loaded.missing(str(weights)) if net.loaded else ""
     if net.half_precision:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import use_running_statistics
 from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.table import Judgement, TargetTable
+from caffecompat.forks import Fork
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, pb
 
@@ -66,9 +66,7 @@ def check_net(
     message.CopyFrom(deployed.message)
     _keep_learning_rates(message, document)
     use_running_statistics(message)
-    # Without its data layers a net's text may no longer tell of which fork it is.
-    standing = dataclasses.replace(NetDocument.from_message(message, document.path), dialect=document.dialect)
-    net = Net(standing, pb.TEST, log=False)
+    net = Net(NetDocument.from_message(message, document.path, fork=document.fork), pb.TEST, log=False)
     report = TargetReport(table, notes=deployed.notes)
     trains = any(layer.type.endswith("Loss") for layer in document.message.layer)
     for facts in layer_facts(net, trains):
@@ -93,22 +91,23 @@ def _keep_learning_rates(message: Any, document: NetDocument) -> None:
 def normalisation_warnings(document: NetDocument) -> list[str]:
     """Where BatchNorm's `use_global_stats` makes testing, training and deployment differ, a line for each way.
 
-    B and its like obey the flag in both phases. X trains by the statistics of the batch whatever it says, and J goes by
-    the phase alone; in TEST X obeys a flag that is there. What is deployed always has the running statistics.
+    BVLC and its like obey the flag in both phases. Xilinx trains by the statistics of the batch whatever it says, and
+    NVCaffe goes by the phase alone; in TEST Xilinx obeys a flag that is there. What is deployed always has the running
+    statistics.
     """
     ways: dict[str, list[str]] = defaultdict(list)
     for layer in document.message.layer:
         if layer.type != "BatchNorm" or not layer.batch_norm_param.HasField("use_global_stats"):
             continue
         running = layer.batch_norm_param.use_global_stats
-        if document.dialect == "J":
+        if document.fork.is_nvcaffe:
             continue
         if not running:
             ways[
                 "use_global_stats: false holds in TEST too: test scores and pictures come from each batch's own "
                 "statistics, the deployed net has the running ones and gives others; remove the field"
             ].append(layer.name)
-        elif document.dialect == "X":
+        elif document.fork is Fork.XILINX:
             ways[
                 "use_global_stats: true is not obeyed in TRAIN by Xilinx's Caffe (nor here): training goes by the "
                 "batch's statistics and moves the running ones; BVLC's would keep them as they are"
