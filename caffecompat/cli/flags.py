@@ -8,12 +8,12 @@ en and em dashes; ``_`` and ``-`` inside a flag are the same here.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.wording import did_you_mean
 
 __all__ = ["FlagParser", "UsageError", "add_switch", "check_companions", "check_counts", "device_flags", "split_commas"]
 
@@ -101,11 +101,13 @@ class FlagParser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}{self._nearest(message)}\nSee '{self.prog} --help'.")
 
     def _nearest(self, message: str) -> str:
+        choice = re.search(r"invalid choice: '([^']*)'", message)
+        if choice and self._subparsers:
+            return did_you_mean(choice[1], self._subparsers._group_actions[0].choices or ())
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         if not unknown:
             return ""
-        near = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
-        return f"; did you mean {near[0]}?" if near else ""
+        return did_you_mean(unknown[1], self._option_string_actions)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         tokens = self.normalise(args or ())

@@ -16,7 +16,7 @@ from caffecompat.formats.database import DatabaseWriter, open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.net import Net
 from caffecompat.net.interpreter import Interpreter
-from caffecompat.schema.names import nearest
+from caffecompat.wording import nearest
 
 __all__ = ["FeatureWriter", "extract_features"]
 

@@ -6,7 +6,6 @@ are divided by the size that the file states, or else the picture's; instances o
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections import Counter
@@ -20,6 +19,7 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
 from caffecompat.formats.annotated_datum import no_objects
+from caffecompat.wording import did_you_mean, few
 
 __all__ = [
     "ANNOTATION_KINDS",
@@ -103,8 +103,7 @@ def _annotations(
 def _number(name: str, label: str, numbers: Mapping[str, int]) -> int:
     if label in numbers:
         return numbers[label]
-    near = difflib.get_close_matches(label, numbers, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(list(numbers)[:12])}"
+    hint = did_you_mean(label, numbers, quoted=True) or f"; it has {few(list(numbers), 12)}"
     raise AnnotationError(f"{name}: Unknown name: {label} is not in the label map{hint}")
 
 

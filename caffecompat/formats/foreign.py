@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import mmap
 import os
 import stat
 
 from caffecompat.formats.weights import WeightsError
 from caffecompat.formats.wire import BYTES, VARINT, Buffer, WireError, read_field
+from caffecompat.wording import nearest
 
 __all__ = ["MappedFile", "describe_message", "is_hdf5"]
 
@@ -87,8 +87,8 @@ def _near_names(path: str) -> str:
         names = os.listdir(folder or ".")
     except OSError:
         return f"; the folder {folder!r} is not there either"
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"; beside it: {', '.join(near)}" if near else ""
+    near = nearest(name, names)
+    return f"; did you mean {os.path.join(folder, near)}?" if near else ""
 
 
 def _recognise(head: bytes) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
 __all__ = ["Convolution", "Deconvolution", "Im2col"]
@@ -102,7 +102,7 @@ class _Weighted(_Windowed):
         p = param.convolution_param
         self.group, outputs, channels = p.group, p.num_output, bottom_shapes[0][self.axis]
         if outputs < 1:
-            raise LayerError("num_output is missing, it must be at least 1")
+            raise LayerError(missing_output(param, "convolution_param"))
         if self.group < 1 or channels % self.group or outputs % self.group:
             raise LayerError(
                 f"group {self.group} must divide both the bottom's {channels} channels and num_output {outputs}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
 __all__ = ["InnerProduct"]
@@ -30,7 +30,7 @@ class InnerProduct(Layer):
         super().__init__(param, bottom_shapes, context)
         p, shape = param.inner_product_param, bottom_shapes[0]
         if p.num_output < 1:
-            raise LayerError("num_output is missing, it must be at least 1")
+            raise LayerError(missing_output(param, "inner_product_param"))
         self.axis = self.axis_index(p.axis, shape)
         self.transpose = p.transpose
         self.inputs = math.prod(shape[self.axis :])

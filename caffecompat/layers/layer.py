@@ -14,7 +14,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import FillerError, fill
 
-__all__ = ["Context", "Layer", "LayerError", "Shape"]
+__all__ = ["Context", "Layer", "LayerError", "Shape", "missing_output"]
 
 Shape = tuple[int, ...]
 TRAIN, TEST = 0, 1
@@ -22,6 +22,11 @@ TRAIN, TEST = 0, 1
 
 class LayerError(CaffeCompatError):
     """A layer's parameters or bottoms break one of its rules; the net adds the layer's name and place."""
+
+
+def missing_output(param: Any, message: str) -> str:
+    """What to do where a layer's `message` lacks num_output (DIGITS leaves that of the last layer to the data set)."""
+    return f"num_output is missing, it must be at least 1; in the file, or by --set {param.name}.{message}.num_output=N"
 
 
 @dataclass(frozen=True)

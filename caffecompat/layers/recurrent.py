@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
 __all__ = ["LSTM", "RNN", "LSTMUnit", "Recurrent"]
@@ -43,7 +43,7 @@ class Recurrent(Layer):
         super().__init__(param, bottom_shapes, context)
         p = param.recurrent_param
         if p.num_output < 1:
-            raise LayerError("num_output is missing, it must be at least 1")
+            raise LayerError(missing_output(param, "recurrent_param"))
         self.num_output = p.num_output
         self.exposed = len(self.states) if p.expose_hidden else 0
         self._check_count("bottom", len(bottom_shapes), (2 + self.exposed, 3 + self.exposed))

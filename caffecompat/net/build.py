@@ -16,7 +16,7 @@ from caffecompat.net.params import BlobSlot, make_slots
 from caffecompat.net.problems import Problem
 from caffecompat.net.shapes import Shape, run_on_meta
 from caffecompat.schema import dialects
-from caffecompat.schema.names import nearest
+from caffecompat.wording import nearest
 
 __all__ = ["DATA_TYPES", "MakeSource", "NetLayer", "Source", "build_layers", "infer_shapes"]
 

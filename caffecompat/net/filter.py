@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from caffecompat.net.problems import Problem
-from caffecompat.schema import pb
+from caffecompat.schema import pb, write_text
 
-__all__ = ["filter_net", "make_state", "unmet"]
+__all__ = ["LeftOut", "filter_net", "left_out", "make_state", "unmet"]
 
 
 def make_state(message: Any, phase: int, level: int | None, stages: Sequence[str]) -> Any:
@@ -40,6 +40,40 @@ def unmet(state: Any, rule: Any) -> str | None:
         if stage in state.stage:
             return f"The NetState contained a not_stage '{stage}'"
     return None
+
+
+class LeftOut(NamedTuple):
+    """Why a state leaves a layer out; the one that is least to be changed for is the smallest."""
+
+    cost: int
+    text: str
+
+
+def left_out(layer: Any, state: Any) -> LeftOut:
+    """What the state would need for a layer that it leaves out, of its include rules the one nearest to it."""
+    if not layer.include:
+        rule = next((rule for rule in layer.exclude if unmet(state, rule) is None), None)
+        said = f" {{ {' '.join(write_text(rule).split())} }}" if rule is not None else ""
+        return LeftOut(20, f"its rule exclude{said} leaves it out of this phase and these stages")
+    return min(_wanted(rule, state) for rule in layer.include)
+
+
+def _wanted(rule: Any, state: Any) -> LeftOut:
+    """What a rule asks for that `state` is not; a stage is quicker to give than another phase."""
+    parts, cost = [], 0
+    if rule.HasField("phase") and rule.phase != state.phase:
+        parts.append(f"phase {'TRAIN' if rule.phase == pb.TRAIN else 'TEST'}")
+        cost += 10
+    stages = [stage for stage in rule.stage if stage not in state.stage]
+    if stages:
+        parts.append(f"stage {', '.join(map(repr, stages))} (--stage {','.join(stages)})")
+        cost += len(stages)
+    low = rule.HasField("min_level") and state.level < rule.min_level
+    if low or (rule.HasField("max_level") and state.level > rule.max_level):
+        parts.append(f"level {rule.min_level if low else rule.max_level} (--level)")
+        cost += 1
+    parts += [f"no stage {stage!r}" for stage in rule.not_stage if stage in state.stage]
+    return LeftOut(cost + sum(stage in state.stage for stage in rule.not_stage), f"only with {' and '.join(parts)}")
 
 
 def filter_net(message: Any, state: Any, log: Callable[[str], None]) -> tuple[Any, list[int], list[Problem]]:

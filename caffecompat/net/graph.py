@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from caffecompat.layers import layer_class
+from caffecompat.net.filter import left_out
 from caffecompat.net.problems import Problem
-from caffecompat.schema.names import nearest
+from caffecompat.wording import did_you_mean, few
 
 __all__ = ["AUTOMATIC", "Graph", "Node", "Value", "build_graph", "needed_nodes", "with_automatic_tops"]
 
+_SEARCHED = 20  # missing blobs whose near names are searched for
+_NAMED = 8  # blobs listed where none is near
 AUTOMATIC = "(automatic)"  # what Caffe's log calls the top of a loss layer that names none
 
 
@@ -82,6 +87,7 @@ def build_graph(message: Any, whole: Any = None) -> Graph:
     problems: list[Problem] = []
     current: dict[str, Value] = {}
     unread: dict[str, Value] = {}
+    missing = _Missing(message, whole)
     for index, given in enumerate(message.layer):
         param = with_automatic_tops(given)
         node = Node(index, param)
@@ -91,7 +97,7 @@ def build_graph(message: Any, whole: Any = None) -> Graph:
             node.bottoms.append(value)
             unread.pop(blob, None)
             if value is None:
-                problems.append(Problem(index, _explain_missing(blob, index, message, whole, list(current))))
+                problems.append(Problem(index, missing.explain(blob, index, current)))
         for slot, blob in enumerate(param.top):
             older = current.get(blob)
             in_place = slot < len(param.bottom) and param.bottom[slot] == blob
@@ -123,16 +129,52 @@ def needed_nodes(graph: Graph, values: Iterable[Value]) -> set[int]:
     return needed
 
 
-def _explain_missing(blob: str, index: int, message: Any, whole: Any, known: Sequence[str]) -> str:
-    """Why bottom `blob` of layer `index` is not there, and what may have been meant."""
-    head = f"bottom {blob!r} is not made by any layer above"
-    for later in message.layer[index:]:
-        if blob in later.top:
+class _Missing:
+    """Explains bottoms that no layer makes; the search for near names ends after the first few different blobs."""
+
+    def __init__(self, message: Any, whole: Any) -> None:
+        self.state = message.state
+        self.makers = _makers(message)
+        self.whole = whole
+        self.searched: dict[str, str] = {}
+
+    @cached_property
+    def _left_out(self) -> dict[str, list[tuple[int, Any]]]:
+        return _makers(self.whole) if self.whole is not None else {}
+
+    def explain(self, blob: str, index: int, known: Collection[str]) -> str:
+        """Why bottom `blob` of layer `index` is not there, and what may have been meant."""
+        head = f"bottom {blob!r} is not made by any layer above"
+        makers = self.makers.get(blob, [])
+        if makers and makers[-1][0] >= index:
+            later = makers[bisect_left(makers, index, key=lambda maker: maker[0])][1]
             return f"{head}; layer {later.name!r} makes it further down: move that layer up"
-    for layer in whole.layer if whole is not None else ():
-        if blob in layer.top:
-            return f"{head}; layer {layer.name!r} makes it, but its include/exclude rules leave it out of this phase"
-    close = nearest(blob, known)
-    if close:
-        return f"{head}; did you mean {close!r}?"
-    return f"{head}; there are: {', '.join(sorted(known)) or 'none'}"
+        if blob in self._left_out:
+            layer = min((layer for _, layer in self._left_out[blob]), key=lambda layer: left_out(layer, self.state))
+            given = not layer.bottom and self.state.stage  # a data layer of another stage
+            why = left_out(layer, self.state).text
+            return f"{head}; layer {layer.name!r} makes it, but {why}{_input_advice(blob, self.state) if given else ''}"
+        if not known:
+            return head + _input_advice(blob, self.state)
+        if blob not in self.searched and len(self.searched) < _SEARCHED:
+            near = did_you_mean(blob, known, quoted=True)
+            self.searched[blob] = near or f"; there are: {few(sorted(known), _NAMED)}"
+        return head + self.searched.get(blob, "")
+
+
+def _makers(message: Any) -> dict[str, list[tuple[int, Any]]]:
+    """Blobs and the layers that make them, with their indices, in order."""
+    made: dict[str, list[tuple[int, Any]]] = {}
+    for index, layer in enumerate(message.layer):
+        for blob in layer.top:
+            made.setdefault(blob, []).append((index, layer))
+    return made
+
+
+def _input_advice(blob: str, state: Any) -> str:
+    """How to give a net a blob from outside."""
+    rule = "".join(f' include {{ stage: "{stage}" }}' for stage in state.stage[:1])
+    return (
+        f'; if it comes from outside, add layer {{ name: "{blob}" type: "Input" top: "{blob}" '
+        f"input_param {{ shape {{ dim: 1 dim: 3 dim: 224 dim: 224 }} }}{rule} }} with its shape"
+    )

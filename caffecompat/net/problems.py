@@ -10,6 +10,9 @@ from caffecompat.errors import CaffeCompatError
 __all__ = ["NetError", "Problem"]
 
 
+_SHOWN = 20  # problems printed in full; the rest is counted
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing to mend: the layer it concerns (index into the net's layers; None is the net as a whole) and why."""
@@ -19,12 +22,13 @@ class Problem:
 
 
 class NetError(CaffeCompatError):
-    """A prototxt was read but does not make a net; the message lists every problem with its place.
+    """A prototxt was read but does not make a net; the message lists the first 20 problems, each with its place.
 
     Attributes:
-        problems: one text each, ``file:line:column: layer 'x' (Type): what and what to do``.
+        problems: all of them, one text each, ``file:line:column: layer 'x' (Type): what and what to do``.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+        more = len(self.problems) - _SHOWN
+        super().__init__("\n".join([*self.problems[:_SHOWN], *([f"... and {more} more problems"] if more > 0 else [])]))

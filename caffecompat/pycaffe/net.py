@@ -22,7 +22,7 @@ from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.steps import Step
 from caffecompat.pycaffe.mode import current_device
 from caffecompat.pycaffe.process import NCCL
-from caffecompat.schema.names import nearest
+from caffecompat.wording import nearest
 
 __all__ = ["Blob", "Layer", "Net", "layer_type_list"]
 

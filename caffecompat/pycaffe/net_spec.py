@@ -23,8 +23,8 @@ import numpy as np
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb, pool
-from caffecompat.schema.names import nearest
 from caffecompat.schema.pool import is_repeated
+from caffecompat.wording import nearest
 
 __all__ = ["Function", "NetSpec", "SpecError", "Top", "assign_proto", "layers", "param_name_dict", "params", "to_proto"]
 

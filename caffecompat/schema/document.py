@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from caffecompat.schema.fields import table_of
 from caffecompat.schema.problems import Places, Problem, PrototxtError, Text
 from caffecompat.schema.text_reader import Reading, read_text, warn
 from caffecompat.schema.upgrade import Origin, needs_upgrade, rewrite_snapshot_prefix, upgrade_net, upgrade_solver
+from caffecompat.wording import nearest
 
 __all__ = [
     "NetDocument",
@@ -206,11 +206,11 @@ def _near(name: str) -> str:
     """The rest of "there is no such file": what is like it there, or where it was looked for."""
     folder, base = os.path.split(name)
     try:
-        found = difflib.get_close_matches(base, os.listdir(folder or "."), n=1)
+        found = nearest(base, os.listdir(folder or "."))
     except OSError:
         return f"; the folder {folder} does not exist either"
     if found:
-        return f"; did you mean {os.path.join(folder, found[0])}?"
+        return f"; did you mean {os.path.join(folder, found)}?"
     return "" if os.path.isabs(name) else f" (looked for from {os.getcwd()})"
 
 

@@ -18,14 +18,22 @@ from caffecompat.schema.cursor import CLOSERS, DEEPEST
 from caffecompat.schema.fields import Field, Table, table_of
 from caffecompat.schema.kept import keep_text
 from caffecompat.schema.loose_reader import read_loose_field
-from caffecompat.schema.names import explain_unknown
 from caffecompat.schema.problems import Problem, PrototxtError, Text
 from caffecompat.schema.tokens import END, NAME, PUNCTUATION
+from caffecompat.schema.unknown_fields import explain_unknown
 from caffecompat.schema.values import NoValue, ValueReader
 
 __all__ = ["Reading", "parse_text", "read_text", "warn"]
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+@dataclass
+class Repeated:
+    """What is to be reported once: the first occurrence, and how many there are."""
+
+    first: Problem
+    times: int = 1
 
 
 @dataclass
@@ -35,13 +43,13 @@ class Reading:
     Attributes:
         problems: what keeps the text from being accepted, in the order of the text.
         places: for each field of the outermost message, where its entries begin (offsets), in order.
-        unknown: unknown fields that were kept, as problems to warn of.
+        unknown: unknown fields that were kept, by message type and name: where the first is, and how many.
         unknown_at_top: names of the outermost message's unknown fields.
     """
 
     problems: list[Problem] = field(default_factory=list)
     places: dict[str, list[int]] = field(default_factory=dict)
-    unknown: list[Problem] = field(default_factory=list)
+    unknown: dict[tuple[str, str], Repeated] = field(default_factory=dict)
     unknown_at_top: list[str] = field(default_factory=list)
 
 
@@ -67,9 +75,10 @@ def parse_text(text: str, message: AnyMessage, name: str = "<text>", strict: boo
 
 
 def warn(reading: Reading) -> None:
-    """Log one warning for each unknown field that was kept."""
-    for problem in reading.unknown:
-        glog.warning(f"{problem.where}: {problem.message}", "text_format.cc:307")
+    """Log one warning for each unknown field of a message type that was kept, however often it is there."""
+    for found in reading.unknown.values():
+        times = f" ({found.times} times, first here)" if found.times > 1 else ""
+        glog.warning(f"{found.first.where}: {found.first.message}{times}", "text_format.cc:307")
 
 
 def read_text(text: Text, message: Message, strict: bool = False) -> Reading:
@@ -266,7 +275,13 @@ class _Reader(ValueReader):
             self.problem(at, text)
         else:
             keep_text(message, loose)
-            self.reading.unknown.append(Problem.at(self.text, at, f"{text}; kept as it is, without effect"))
+            self._count(self.reading.unknown, table.name, word, at, f"{text}; kept as it is, without effect")
+
+    def _count(self, found: dict[tuple[str, str], Repeated], table: str, name: str, at: int, text: str) -> None:
+        if (table, name) in found:
+            found[table, name].times += 1
+        else:
+            found[table, name] = Repeated(Problem.at(self.text, at, text))
 
     def _title(self, table: Table) -> str:
         """What the user calls the block being read."""

@@ -7,8 +7,8 @@ from typing import Any
 from caffecompat.schema import fields as f
 from caffecompat.schema.cursor import OPENERS, Cursor
 from caffecompat.schema.fields import Field
-from caffecompat.schema.names import nearest
 from caffecompat.schema.tokens import BROKEN_STRING, NAME, NUMBER, OTHER, PUNCTUATION, STRING, integer, real, unescape
+from caffecompat.wording import nearest
 
 __all__ = ["NoValue", "ValueReader"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import NetDocument, parse_text
 from caffecompat.schema.pool import is_repeated
+from caffecompat.wording import did_you_mean
 
 __all__ = ["apply_to_net", "apply_to_solver", "split_overrides"]
 
@@ -30,9 +30,7 @@ def split_overrides(settings: Sequence[str], param: Any) -> tuple[list[str], lis
         elif "." in name:
             layers.append(setting)
         else:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise CaffeCompatError(f"--set {setting}: the solver has no field {name!r}{hint}")
+            raise CaffeCompatError(f"--set {setting}: the solver has no field {name!r}{did_you_mean(name, fields)}")
     return solver, layers
 
 
@@ -54,8 +52,7 @@ def apply_to_net(document: NetDocument, settings: Sequence[str]) -> None:
         matches = [layer for layer in document.message.layer if path.startswith(layer.name + ".")]
         if not matches:
             names = {layer.name for layer in document.message.layer}
-            near = difflib.get_close_matches(path.split(".")[0], names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(path.split(".")[0], names)
             raise CaffeCompatError(f"--set {setting}: {document.path} has no layer of that name{hint}")
         longest = max(len(layer.name) for layer in matches)
         for layer in matches:
@@ -83,7 +80,6 @@ def _set_path(message: Any, path: list[str], value: str, setting: str) -> None:
 def _field(message: Any, name: str, setting: str) -> Any:
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
-        near = difflib.get_close_matches(name, message.DESCRIPTOR.fields_by_name, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, message.DESCRIPTOR.fields_by_name)
         raise CaffeCompatError(f"--set {setting}: {message.DESCRIPTOR.name} has no field {name!r}{hint}")
     return field

@@ -1,5 +1,6 @@
 """A prototxt that makes no net: every problem at once, each with its place and a way out."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,73 @@ def test_a_file_without_layers_is_no_net(tmp_path: Path) -> None:
     (tmp_path / "empty.prototxt").write_text("")
     with pytest.raises(NetError, match=r"empty\.prototxt: has no layers"):
         Net(tmp_path / "empty.prototxt", pb.TEST)
+
+
+STAGED = """
+layer { name: "d" type: "DummyData" top: "x" include { phase: TEST stage: "on-val" }
+        dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (
+            'include { phase: TEST stage: "on-val" }',
+            "layer 'd' makes it, but only with stage 'on-val' (--stage on-val)",
+        ),
+        (
+            'include { stage: "a" stage: "b" } include { phase: TRAIN }',
+            "only with stage 'a', 'b' (--stage a,b)",
+        ),
+        ("include { phase: TRAIN }", "only with phase TRAIN"),
+        ('include { phase: TRAIN stage: "s" }', "only with phase TRAIN and stage 's' (--stage s)"),
+        ("include { min_level: 3 }", "only with level 3 (--level)"),
+        ("exclude { phase: TEST }", "its rule exclude { phase: TEST } leaves it out"),
+    ],
+)
+def test_a_blob_that_only_a_state_lacks_says_which(tmp_path: Path, rule: str, said: str) -> None:
+    [problem] = problems_of(tmp_path, STAGED.replace('include { phase: TEST stage: "on-val" }', rule))
+    assert problem.startswith("4:1: layer 'ip' (InnerProduct): bottom 'x' is not made by any layer above; ")
+    assert said in problem
+
+
+def test_the_maker_nearest_to_the_state_is_named(tmp_path: Path) -> None:
+    train = STAGED.splitlines()[1].replace('"d"', '"t"').replace('phase: TEST stage: "on-val"', "phase: TRAIN")
+    [problem] = problems_of(tmp_path, train + "dummy_data_param { shape { dim: 2 } } }" + STAGED)
+    assert "layer 'd' makes it, but only with stage 'on-val'" in problem
+
+
+def test_a_net_without_its_input_is_offered_one(tmp_path: Path) -> None:
+    [problem] = problems_of(tmp_path, layer("ReLU", "data", "r"))
+    assert 'add layer { name: "data" type: "Input" top: "data"' in problem
+
+
+def test_an_unset_num_output_names_the_setting(tmp_path: Path) -> None:
+    last = 'layer { name: "ip2" type: "InnerProduct" bottom: "data" top: "ip2" }'
+    assert "--set ip2.inner_product_param.num_output=N" in problems_of(tmp_path, INPUT + last)[0]
+
+
+def test_long_lists_of_problems_are_bounded_in_size_and_time(tmp_path: Path) -> None:
+    bad = "".join(layer("ReLU", f"dataa{i}", f"c{i}") for i in range(3000))
+    path = tmp_path / "net.prototxt"
+    path.write_text(INPUT + bad)
+    start = time.process_time()
+    with pytest.raises(NetError) as caught:
+        Net(path, pb.TEST, log=False)
+    assert time.process_time() - start < 4
+    assert len(caught.value.problems) == 3000
+    assert len(str(caught.value)) < 8000
+    assert str(caught.value).endswith("... and 2980 more problems")
+
+
+def test_a_net_in_reverse_is_explained_in_linear_time(tmp_path: Path) -> None:
+    rows = [layer("ReLU", f"c{i - 1}" if i else "data", f"c{i}") for i in range(3000)]
+    path = tmp_path / "net.prototxt"
+    path.write_text(INPUT + "".join(reversed(rows)))
+    start = time.process_time()
+    with pytest.raises(NetError, match="makes it further down: move that layer up") as caught:
+        Net(path, pb.TEST, log=False)
+    assert time.process_time() - start < 4
+    assert "layer 'c2998' makes it further down" in caught.value.problems[0]

@@ -335,3 +335,16 @@ def test_reading_is_fast():
     start = time.perf_counter()
     parse_text(text, pb.NetParameter())
     assert time.perf_counter() - start < 0.3  # 0.03 s on an idle core
+
+
+def test_an_unknown_field_is_reported_once_with_its_count(log):
+    fields = "".join(f"layer {{ int8_scaling: {i} name: 'a' }}\n" for i in range(3000))
+    parse_text(fields + "int8_scaling: 1\nlayer { othr { int8_scaling: 2 } othr { } }", pb.NetParameter(), name="n")
+    assert [line.split("] ", 1)[1] for line in log] == [
+        "n:1:9: layer has no field 'int8_scaling', nor has any Caffe fork known here; kept as it is, without effect "
+        "(3000 times, first here)",
+        "n:3001:1: NetParameter has no field 'int8_scaling', nor has any Caffe fork known here; kept as it is, without "
+        "effect",
+        "n:3002:9: layer has no field 'othr', nor has any Caffe fork known here; kept as it is, without effect "
+        "(2 times, first here)",
+    ]

@@ -1,9 +1,7 @@
-"""Nearest valid names, and what an unknown field may have been meant as."""
+"""What an unknown field may have been meant as."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,8 +9,9 @@ from caffecompat.schema import pool
 from caffecompat.schema.dialects import field_note, spell
 from caffecompat.schema.fields import Table
 from caffecompat.schema.pool import PACKAGE
+from caffecompat.wording import distance, nearest
 
-__all__ = ["UnknownField", "explain_unknown", "nearest"]
+__all__ = ["UnknownField", "explain_unknown"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,7 @@ class UnknownField:
     misspelt: bool
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like `name`, upper and lower case alike, or None where none is near."""
-    by_folded = {candidate.lower(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.7)
-    return by_folded[found[0]] if found else None
-
-
+@cache
 def explain_unknown(table: Table, name: str) -> UnknownField:
     """Look for the field that the writer of `name` meant: one like it in the message, or its namesakes elsewhere."""
     near = nearest(name, table.fields)
@@ -78,19 +71,4 @@ def _misspells(name: str, near: str) -> bool:
         return False
     if a.startswith(b + "_") or b.startswith(a + "_") or a.endswith("_" + b) or b.endswith("_" + a):
         return False
-    return _distance(a, b) <= (2 if min(len(a), len(b)) >= 8 else 1)
-
-
-def _distance(a: str, b: str) -> int:
-    """Letters to change, add, drop or swap with a neighbour to make `b` of `a`."""
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, letter in enumerate(a, 1):
-        last, before = before, row
-        row = [i]
-        for j, other in enumerate(b, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
-            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
+    return distance(a, b) <= (2 if min(len(a), len(b)) >= 8 else 1)
