@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, missing_output
 from caffecompat.layers.registry import register
 
 __all__ = ["Convolution", "Deconvolution", "Im2col"]
@@ -67,6 +67,9 @@ class _Windowed(Layer):
     def spans(self) -> Shape:
         """How far the dilated kernel reaches on each spatial axis."""
         return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
+
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        return View((self.spans[0], self.spans[1]), (self.stride[0], self.stride[1])) if self.axis == 1 else None
 
     def _check_fits(self, shape: Shape) -> None:
         for size, pad, span in zip(shape[self.axis + 1 :], self.pad, self.spans, strict=True):
@@ -161,6 +164,13 @@ class Deconvolution(_Weighted):
 
     def _weight_shape(self, channels: int, outputs: int) -> Shape:
         return channels, outputs // self.group
+
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        """A value of the top is a sum over as many of the bottom as a kernel reaches strides."""
+        if self.axis != 1:
+            return None
+        reach = [-(-span // stride) for span, stride in zip(self.spans, self.stride, strict=True)]
+        return View((reach[0], reach[1]), (1 / self.stride[0], 1 / self.stride[1]))
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Multiply-accumulates: each bottom value is spread over C_out / group x kernel products."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import FillerError, fill
 
-__all__ = ["Context", "Layer", "LayerError", "Shape", "missing_output"]
+__all__ = ["Context", "Layer", "LayerError", "Shape", "View", "missing_output"]
 
 Shape = tuple[int, ...]
 TRAIN, TEST = 0, 1
@@ -42,6 +42,17 @@ class Context:
     fork: Fork = Fork.BVLC
     beside: str | None = None
     fill: bool = True
+
+
+class View(NamedTuple):
+    """What a pixel of a layer's top is made from: (h, w) in pixels of its bottom.
+
+    `span`: the window that a value of the top depends on; None is the whole plane. `stride`: how far the windows of
+    neighbors are apart, below 1 where a plane is enlarged.
+    """
+
+    span: tuple[int, int] | None = (1, 1)
+    stride: tuple[float, float] = (1.0, 1.0)
 
 
 class Layer(nn.Module):
@@ -151,6 +162,15 @@ class Layer(nn.Module):
     def needs_gradient(self, bottom_index: int) -> bool:
         """Whether backward can reach that bottom at all (labels: no)."""
         return True
+
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        """The view of the first top on a bottom, both (N, C, H, W); None where pixels are no pixels of the bottom's.
+
+        Here a top as large as the bottom is made pixel by pixel, and one of another size is a resized picture.
+        """
+        if bottom[0] != top[0] or 0 in top:
+            return None
+        return View((1, 1), (bottom[2] / top[2], bottom[3] / top[3]))
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Multiply-accumulates of one forward pass."""

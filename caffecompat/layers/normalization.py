@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.forks import Fork
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.norm_blobs import LAYOUTS, arrange
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
@@ -232,6 +232,9 @@ class LRN(Layer):
         window = self.size if self.across else self.size**2
         return math.prod(top_shapes[0]) * (window + 1)
 
+    def view(self, bottom: Shape, top: Shape) -> View:
+        return View() if self.across else View((self.size, self.size))
+
     def forward(self, bottom: Tensor) -> Tensor:
         squares = bottom.square()
         if self.across:
@@ -260,6 +263,9 @@ class MVN(Layer):
         super().__init__(param, bottom_shapes, context)
         if len(bottom_shapes[0]) < 2:
             raise LayerError(f"MVN takes (N, C, ...), the bottom is {tuple(bottom_shapes[0])}")
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        return View(None)
 
     def forward(self, bottom: Tensor) -> Tensor:
         p = self.param.mvn_param

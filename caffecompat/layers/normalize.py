@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -31,6 +31,9 @@ class Normalize(Layer):
             raise LayerError(f"the bottom of shape {tuple(shape)} has no channels (axis 1)")
         filler = p.scale_filler if p.HasField("scale_filler") else pb.FillerParameter(type="constant", value=1)
         self.add_blob("scale", () if p.channel_shared else (shape[1],), filler)
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        return View(None if self.param.norm_param.across_spatial else (1, 1))
 
     def forward(self, bottom: Tensor) -> Tensor:
         p = self.param.norm_param

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -182,6 +182,11 @@ class Pooling(Layer):
     def _window(self, shape: Sequence[int]) -> Window:
         return Window((shape[2], shape[3])) if self.whole_plane else self.window
 
+    def view(self, bottom: Shape, top: Shape) -> View:
+        if self.whole_plane or tuple(self.window.kernel) == tuple(bottom[2:]):
+            return View(None, (bottom[2], bottom[3]))
+        return View(self.window.kernel, self.window.stride)
+
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         window = self._window(bottom.shape)
         if self.method == pb.PoolingParameter.AVE:
@@ -211,6 +216,9 @@ class SPP(Layer):
             window = self._window(level, shape)
             if any(pad >= k for pad, k in zip(window.pad, window.kernel, strict=True)):
                 raise LayerError(f"a bottom of shape {tuple(shape)} is too small for {2**level} x {2**level} bins")
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        return View(None, (bottom[2], bottom[3]))
 
     @staticmethod
     def _window(level: int, shape: Sequence[int]) -> Window:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.classes import largest
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["ArgMax", "Reduction"]
@@ -35,6 +35,9 @@ class ArgMax(Layer):
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
+
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        return View() if self.axis == 1 else None
 
     def forward(self, bottom: Tensor) -> Tensor:
         bottom = bottom.detach()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["DeephiResize", "Interp", "Upsample", "nearest_indices", "resize_nearest"]
@@ -56,6 +56,11 @@ class Upsample(Layer):
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index == 0
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """A value is put into a window of the pooling before it, whose last ones may be cut by the edge."""
+        height, width = (max(1, round(after / before)) for before, after in zip(bottom[2:], top[2:], strict=True))
+        return View((1, 1), (1 / height, 1 / width))
 
     def forward(self, data: Tensor, mask: Tensor) -> Tensor:
         n, c = data.shape[:2]
@@ -118,6 +123,14 @@ class Interp(Layer):
         """Four weighted values for each of the top."""
         return 4 * math.prod(top_shapes[0])
 
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Corners stay corners, so that in - 1 steps become out - 1."""
+        p = self.param.interp_param
+        sides = [(before + p.pad_beg + p.pad_end, after) for before, after in zip(bottom[2:], top[2:], strict=True)]
+        strides = [(before - 1) / (after - 1) if min(before, after) > 1 else before / after for before, after in sides]
+        spans = [1 if stride % 1 == 0 or before == 1 else 2 for (before, _), stride in zip(sides, strides, strict=True)]
+        return View((spans[0], spans[1]), (strides[0], strides[1]))
+
     def forward(self, bottom: Tensor) -> Tensor:
         p = self.param.interp_param
         size = self._size(bottom.shape)
@@ -159,6 +172,14 @@ class DeephiResize(Layer):
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Four weighted values for each of the bilinear top."""
         return 4 * math.prod(top_shapes[0]) if self.bilinear else 0
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        strides = bottom[2] / top[2], bottom[3] / top[3]
+        if not self.bilinear:
+            return View((1, 1), strides)
+        # A stride that is odd puts every center of the top on one of the bottom's.
+        spans = [1 if stride % 2 == 1 or size == 1 else 2 for stride, size in zip(strides, bottom[2:], strict=True)]
+        return View((spans[0], spans[1]), strides)
 
     def forward(self, bottom: Tensor) -> Tensor:
         size = self._size(bottom.shape)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = [
@@ -63,6 +63,10 @@ class Concat(Layer):
                         f"along axis {self.axis}: they differ on axis {axis} ({a} and {b})"
                     )
 
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Pixels of the bottom as they are, some of them or more than those."""
+        return View()
+
     def forward(self, *bottoms: Tensor) -> Tensor:
         if len(bottoms) == 1:
             return bottoms[0]
@@ -96,6 +100,10 @@ class Slice(Layer):
             raise LayerError(f"slice_point values must rise from 1 to {length - 1} on axis {self.axis}, not {points}")
         return sizes
 
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Pixels of the bottom as they are, some of them or more than those."""
+        return View()
+
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         parts = bottom.split(self._sizes(bottom.shape[self.axis]), self.axis)
         return parts if len(parts) > 1 else parts[0]
@@ -112,6 +120,9 @@ class Flatten(Layer):
         self.axis, self.end = self.axis_index(p.axis, shape), self.axis_index(p.end_axis, shape, "end_axis")
         if self.axis > self.end:
             raise LayerError(f"axis {p.axis} comes behind end_axis {p.end_axis} in a blob of shape {tuple(shape)}")
+
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        return View() if bottom[2:] == top[2:] else None
 
     def forward(self, bottom: Tensor) -> Tensor:
         return bottom.flatten(self.axis, self.end)
@@ -164,6 +175,9 @@ class Reshape(Layer):
             raise LayerError(f"dim {dim} must be a size, 0 (keep) or -1 (infer)")
         return dim
 
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        return View() if bottom[2:] == top[2:] else None
+
     def forward(self, bottom: Tensor) -> Tensor:
         return bottom.reshape(self._target(tuple(bottom.shape)))
 
@@ -200,6 +214,9 @@ class Permute(Layer):
             raise LayerError(f"order {order} must name axes 0 to {axes - 1}, each at most once")
         self.order = order + [axis for axis in range(axes) if axis not in order]
 
+    def view(self, bottom: Shape, top: Shape) -> View | None:
+        return View() if self.order[2:] == [2, 3] else None
+
     def forward(self, bottom: Tensor) -> Tensor:
         return bottom.permute(self.order)
 
@@ -215,6 +232,10 @@ class Tile(Layer):
         if p.tiles < 1:
             raise LayerError(f"tiles {p.tiles} must be at least 1" if p.HasField("tiles") else "tiles is missing")
         self.tiles = p.tiles
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Pixels of the bottom as they are, some of them or more than those."""
+        return View()
 
     def forward(self, bottom: Tensor) -> Tensor:
         repeats = [1] * bottom.dim()
@@ -255,6 +276,10 @@ class Crop(Layer):
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index == 0
 
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Pixels of the bottom as they are, some of them or more than those."""
+        return View()
+
     def forward(self, bottom: Tensor, reference: Tensor) -> Tensor:
         self._check(bottom.shape, reference.shape)
         for axis, offset in enumerate(self.offsets, self.axis):
@@ -280,6 +305,10 @@ class BatchReindex(Layer):
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index == 0
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Pixels of the bottom as they are, some of them or more than those."""
+        return View()
 
     def forward(self, bottom: Tensor, order: Tensor) -> Tensor:
         index = order.detach().to(torch.int64)
@@ -316,6 +345,10 @@ class Filter(Layer):
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index < self.top_count
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Pixels of the bottom as they are, some of them or more than those."""
+        return View()
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         *data, selector = bottoms

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["GSTiling", "Reorg", "Tiling"]
@@ -32,6 +32,12 @@ class _Rearrangement(Layer):
     """Exchanges channels for resolution in blocks of `side` x `side`."""
 
     side: int
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Blocks of pixels, or parts of one; of Reorg's forward way what it is meant to be."""
+        if top[2] > bottom[2]:
+            return View((1, 1), (1 / self.side, 1 / self.side))
+        return View((self.side, self.side), (self.side, self.side))
 
     def _check(self, name: str, shape: Shape, *, channels: bool, pixels: bool) -> None:
         """Check the side and that it divides what is exchanged."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from caffecompat.layers import Layer
-from caffecompat.layers.convolution import Convolution, Deconvolution
-from caffecompat.layers.pooling import Pooling
+from caffecompat.layers.layer import View
 from caffecompat.net.graph import Value
 from caffecompat.net.net import Net
 
@@ -131,7 +130,7 @@ def summarise(net: Net) -> NetSummary:
         bottoms = [value for value in node.bottoms if value is not None]
         shapes = [net.value_shapes[value] for value in bottoms]
         tops = [net.value_shapes[value] for value in node.tops]
-        seen = _field(layer.module, [fields.get(v) for v in bottoms], shapes)
+        seen = _field(layer.module, [fields.get(v) for v in bottoms], shapes, tops[0] if tops else ())
         fields.update(dict.fromkeys(node.tops, seen))
         own = [slot for slot in layer.slots if slot.owner is None]
         summary.layers.append(
@@ -174,34 +173,31 @@ def _peak(net: Net) -> int:
     return most
 
 
-def _field(module: Layer | None, seen: Sequence[Field | None], shapes: Sequence[Shape]) -> Field | None:
-    """The field of a layer's tops from those of its bottoms; None where there are no pixels."""
+def _field(module: Layer | None, seen: Sequence[Field | None], shapes: Sequence[Shape], top: Shape) -> Field | None:
+    """The field of a layer's first top from those of its bottoms; None where there are no pixels.
+
+    Of several bottoms the widest view counts, and the first one's stride.
+    """
     if module is None:
         return Field()
-    known = [f for f, shape in zip(seen, shapes, strict=True) if f is not None and len(shape) == 4]
-    if not known:
+    if len(top) != 4:
         return None
-    widest = max(known, key=lambda f: math.inf if f.size is None else math.prod(f.size))
-    if isinstance(module, Convolution) and len(module.kernel) == 2:
-        return _through(widest, module.spans, module.stride)
-    if isinstance(module, Deconvolution) and len(module.kernel) == 2:
-        reach = tuple(-(-span // stride) for span, stride in zip(module.spans, module.stride, strict=True))
-        return _through(widest, reach, tuple(1 / stride for stride in module.stride))
-    if isinstance(module, Pooling):
-        window = module.window
-        if module.whole_plane or tuple(window.kernel) == tuple(shapes[0][2:]):
-            return Field(None, widest.stride)
-        return _through(widest, window.kernel, window.stride)
-    if module.type == "InnerProduct":
+    made = []
+    for index, (before, shape) in enumerate(zip(seen, shapes, strict=True)):
+        # What no gradient reaches tells places and sizes: a mask, a reference, labels.
+        if before is not None and len(shape) == 4 and (module.needs_gradient(index) or len(shapes) == 1):
+            view = module.view(shape, top)
+            made += [_through(before, view)] if view is not None else []
+    if not made:
         return None
-    return widest
+    return Field(max((f.size for f in made), key=lambda s: math.inf if s is None else math.prod(s)), made[0].stride)
 
 
-def _through(before: Field, reach: Sequence[int], stride: Sequence[float]) -> Field:
-    jump = (before.stride[0] * stride[0], before.stride[1] * stride[1])
-    if before.size is None:
-        return Field(None, jump)
+def _through(before: Field, view: View) -> Field:
+    stride = (before.stride[0] * view.stride[0], before.stride[1] * view.stride[1])
+    if before.size is None or view.span is None:
+        return Field(None, stride)
     height, width = (
-        round(size + (span - 1) * step) for size, span, step in zip(before.size, reach, before.stride, strict=True)
+        round(size + (span - 1) * step) for size, span, step in zip(before.size, view.span, before.stride, strict=True)
     )
-    return Field((height, width), jump)
+    return Field((height, width), stride)

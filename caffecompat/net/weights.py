@@ -52,8 +52,9 @@ class LoadReport:
     Attributes:
         loaded: layers whose blobs came from the file(s), in net order.
         ignored: layers of the files that the net does not have.
-        kept: layers with parameters that no file has; they keep their initial values.
-        skipped: mismatches that were left out by `skip_mismatched`, one text each.
+        kept: layers with parameters that got none; they keep their initial values.
+        mismatched: those of them that a file has in another shape, which `skip_mismatched` left out.
+        skipped: their mismatches, one text each.
         converted: batch normalizations that the file has in the form of another fork, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
         doubts: layers that fit and yet mean something else in the file, one text a kind; each was a warning, too.
@@ -63,6 +64,7 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
@@ -85,12 +87,12 @@ class LoadReport:
         said = [f"{len(self.loaded)} layers loaded"]
         for text, names in (
             (_SAID_BY_CAFFE, self.ignored),
-            ("only in the net, left at initial values: ", self.kept),
+            ("only in the net, left at initial values: ", [n for n in self.kept if n not in self.mismatched]),
         ):
             if names:
                 said.append(text + ", ".join(names))
         for what, texts in (
-            ("skipped", self.skipped),
+            ("in the file with another shape, left at initial values", self.skipped),
             ("converted", self.converted),
             ("reshaped", self.reshaped),
             (_WARNED, self.doubts),
@@ -116,13 +118,14 @@ def copy_weights(
         by_name.setdefault(layer.name, layer)  # of two layers with one name Caffe serves the first
     report = LoadReport()
     touched: set[str] = set()
+    skipped: dict[str, list[str]] = {}
     for path in paths:
         file = open_weights(path)
         report.writer = file.fork
         plan, mismatches = _plan(file, by_name, known, report, log)
         if mismatches and not skip_mismatched:
-            raise WeightsMismatch(path, mismatches)
-        report.skipped += mismatches
+            raise WeightsMismatch(path, [text for texts in mismatches.values() for text in texts])
+        skipped.update(mismatches)
         doubts = mode_doubts((stored, by_name[stored.name]) for stored in file.layers if stored.name in plan)
         for text in doubts:
             glog.warning(f"{path}: {text}")
@@ -136,6 +139,8 @@ def copy_weights(
                 module.weights_loaded()
     report.loaded = [name for name, layer in by_name.items() if name in touched and layer.slots]
     report.kept = [name for name, layer in by_name.items() if name not in touched and layer.slots]
+    report.mismatched = [name for name in skipped if name not in touched]
+    report.skipped = [text for name in report.mismatched for text in skipped[name]]
     if log:
         for line in report.lines()[1:]:
             if not line.startswith((_SAID_BY_CAFFE, f"{_WARNED}: ")):
@@ -145,10 +150,10 @@ def copy_weights(
 
 def _plan(
     file: WeightFile, by_name: dict[str, NetLayer], known: set[str], report: LoadReport, log: bool
-) -> tuple[dict[str, _Plan], list[str]]:
-    """What goes where from one file, and what does not fit."""
+) -> tuple[dict[str, _Plan], dict[str, list[str]]]:
+    """What goes where from one file, and what does not fit, by layer."""
     plan: dict[str, _Plan] = {}
-    mismatches: list[str] = []
+    mismatches: dict[str, list[str]] = {}
     pairs = match_pairs(file.layers, by_name)
     report.converted += pairs.said
     for stored in file.layers:
@@ -167,9 +172,12 @@ def _plan(
     return plan, mismatches
 
 
-def _put(plan: dict[str, _Plan], mismatches: list[str], layer: NetLayer, blobs: _Plan, problems: list[str]) -> None:
-    mismatches += problems
-    if not problems:
+def _put(
+    plan: dict[str, _Plan], mismatches: dict[str, list[str]], layer: NetLayer, blobs: _Plan, problems: list[str]
+) -> None:
+    if problems:
+        mismatches[layer.name] = problems
+    else:
         plan[layer.name] = blobs
 
 

@@ -56,6 +56,102 @@ def test_fields_of_view() -> None:
     assert fields["fc"] is None
 
 
+RESAMPLING = {
+    'type: "Interp" interp_param { zoom_factor: 2 }': ((3, 3, 17, 33), (5, 5), (1, 1)),  # 9x17 to 17x33
+    'type: "Interp" interp_param { height: 9 width: 17 }': ((3, 3, 9, 17), (3, 3), (2, 2)),  # as it is
+    'type: "Interp" interp_param { shrink_factor: 4 }': ((3, 3, 3, 5), (3, 3), (8, 8)),
+    'type: "Interp" interp_param { height: 33 width: 33 }': ((3, 3, 33, 33), (5, 5), (0.5, 1)),
+    'type: "Interp" interp_param { pad_beg: -1 pad_end: -3 height: 9 width: 9 }': ((), (5, 5), (1, 3)),  # of 5x13
+    'type: "DeephiResize" deephi_resize_param { scale_h: 2 scale_w: 2 resize_type: BILINEAR }': ((), (5, 5), (1, 1)),
+    'type: "DeephiResize" deephi_resize_param { scale_h: 2 scale_w: 4 }': ((3, 3, 18, 68), (3, 3), (1, 0.5)),
+    'type: "DeephiResize" deephi_resize_param { new_height: 3 new_width: 17 resize_type: BILINEAR }': (
+        (3, 3, 3, 17), (3, 3), (6, 2)),
+    'type: "Crop" crop_param { axis: 2 offset: 1 }': ((3, 3, 5, 5), (3, 3), (2, 2)),
+    'type: "Deconvolution" convolution_param { num_output: 2 kernel_size: 4 stride: 2 pad: 1 }': ((), (5, 5), (1, 1)),
+    'type: "Slice" slice_param { axis: 2 slice_point: 4 }': ((), (3, 3), (2, 2)),
+    'type: "Concat" concat_param { axis: 3 }': ((3, 3, 9, 34), (3, 3), (2, 2)),
+    'type: "Tile" tile_param { axis: 2 tiles: 2 }': ((3, 3, 18, 17), (3, 3), (2, 2)),
+    'type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 }': ((), (7, 7), (2, 2)),
+    'type: "LRN" lrn_param { local_size: 3 }': ((), (3, 3), (2, 2)),
+    'type: "MVN"': ((), None, (2, 2)),
+    'type: "Normalize" norm_param { across_spatial: false }': ((), (3, 3), (2, 2)),
+    'type: "Pooling" pooling_param { pool: AVE global_pooling: true }': ((3, 3, 1, 1), None, (18, 34)),
+    'type: "Im2col" convolution_param { kernel_size: 3 stride: 2 }': ((), (7, 7), (4, 4)),
+    'type: "SPP" spp_param { pyramid_height: 1 }': ((), None, (18, 34)),
+    'type: "ArgMax" argmax_param { axis: 1 }': ((), (3, 3), (2, 2)),
+    'type: "Permute" permute_param { order: 0 order: 3 order: 1 order: 2 }': ((), (), ()),  # no pixels
+    'type: "Permute" permute_param { order: 1 order: 0 order: 2 order: 3 }': ((), (3, 3), (2, 2)),
+    'type: "Reshape" reshape_param { shape { dim: 0 dim: 1 dim: -1 dim: 17 } }': ((), (), ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", RESAMPLING)
+def test_the_view_behind_what_resamples(layer: str) -> None:
+    shape, size, stride = RESAMPLING[layer]
+    more = ""
+    if '"Crop"' in layer:
+        more = (
+            'layer { name: "small" type: "Input" top: "small" input_param { shape { dim: 3 dim: 3 dim: 5 dim: 5 } } }'
+        )
+    tops = 'top: "rest"' if '"Slice"' in layer else ""
+    bottoms = {"Crop": ["conv", "small"], "Concat": ["conv", "conv"]}.get(layer.split('"')[1], ["conv"])
+    text = f"""
+    {more}
+    layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 3 dim: 1 dim: 19 dim: 35 }} }} }}
+    layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+      convolution_param {{ num_output: 3 kernel_size: 3 stride: 2 }} }}
+    layer {{ name: "last" {" ".join(f'bottom: "{b}"' for b in bottoms)} top: "last" {tops} {layer} }}
+    """
+    last = summary_of(text).layers[-1]
+    assert not shape or last.tops[0][1] == shape
+    assert last.field == (Field(size, stride) if size != () else None)
+
+
+@pytest.mark.parametrize("size", ["scale: 2", "upsample_h: 9 upsample_w: 17", "scale: 2 pad_out_h: true"])
+def test_the_view_behind_an_unpooling_is_that_of_the_pooled_values(size: str) -> None:
+    text = f"""
+    layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 1 dim: 9 dim: 17 }} }} }}
+    layer {{ name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"
+      pooling_param {{ kernel_size: 2 stride: 2 }} }}
+    layer {{ name: "conv" type: "Convolution" bottom: "pool" top: "conv"
+      convolution_param {{ num_output: 1 kernel_size: 3 pad: 1 }} }}
+    layer {{ name: "up" type: "Upsample" bottom: "conv" bottom: "mask" top: "up" upsample_param {{ {size} }} }}
+    """
+    assert [layer.field for layer in summary_of(text).layers][1:] == [
+        Field((2, 2), (2, 2)), Field((6, 6), (2, 2)), Field((6, 6), (1, 1)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "stride"),
+    [
+        ('type: "Tiling" tiling_param { tile_dim: 2 }', (3, 3), 1),
+        ('type: "GSTiling" gs_tiling_param { stride: 2 }', (5, 5), 4),
+        ('type: "GSTiling" gs_tiling_param { stride: 2 reverse: true }', (3, 3), 1),
+        ('type: "Reorg" reorg_param { stride: 2 }', (5, 5), 4),
+        ('type: "Reorg" reorg_param { stride: 2 reverse: true }', (3, 3), 1),
+    ],
+)
+def test_the_view_behind_what_exchanges_channels_for_pixels(layer: str, size: tuple[int, int], stride: int) -> None:
+    text = f"""
+    layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 1 dim: 9 dim: 17 }} }} }}
+    layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+      convolution_param {{ num_output: 4 kernel_size: 3 stride: 2 }} }}
+    layer {{ name: "last" bottom: "conv" top: "last" {layer} }}
+    """
+    assert summary_of(text).layers[-1].field == Field(size, (stride, stride))
+
+
+def test_a_pyramid_of_poolings_comes_back_to_the_scale_of_its_bottom() -> None:
+    text = """
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 1 dim: 32 dim: 64 } } }
+    layer { name: "whole" type: "Pooling" bottom: "data" top: "whole" pooling_param { pool: AVE global_pooling: true } }
+    layer { name: "up" type: "Interp" bottom: "whole" top: "up" interp_param { height: 32 width: 64 } }
+    layer { name: "both" type: "Concat" bottom: "up" bottom: "data" top: "both" }
+    """
+    assert [layer.field for layer in summary_of(text).layers][2:] == [Field(None, (1, 1))] * 2
+
+
 def test_shared_parameters_count_once() -> None:
     text = """
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 6 } } }

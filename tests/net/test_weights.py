@@ -100,8 +100,21 @@ def test_skip_mismatched_loads_the_rest(tmp_path: Path) -> None:
     report = net.load_weights(path, skip_mismatched=True)
     assert report.loaded == ["b"]
     assert report.kept == ["a"]
-    assert len(report.skipped) == 2
     assert np.array_equal(weight(net, "b"), ones)
+    assert report.lines() == [
+        "1 layers loaded",
+        "in the file with another shape, left at initial values: "
+        "layer 'a' blob 0: the file has (9, 3, 1, 1), the net (4, 3, 1, 1)",
+        "in the file with another shape, left at initial values: layer 'a' blob 1: the file has (9,), the net (4,)",
+    ]
+
+
+def test_skip_mismatched_of_two_files_tells_what_neither_fits(tmp_path: Path) -> None:
+    ones = [np.ones((4, 3, 1, 1)), np.ones(4)]
+    wrong = write(tmp_path / "w.caffemodel", a=[np.zeros((9, 3, 1, 1)), np.zeros(9)], b=[np.ones(3)])
+    report = make_net(TWO).load_weights(f"{wrong},{write(tmp_path / 'v.caffemodel', a=ones)}", skip_mismatched=True)
+    assert (report.loaded, report.kept, report.mismatched) == (["a"], ["b"], ["b"])
+    assert report.skipped == ["layer 'b': the file has 1 blobs, the net's Convolution has 2"]
 
 
 def test_layers_on_one_side_only_are_reported(tmp_path: Path) -> None:
