@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.scored_net import fed_model
 from caffecompat.cli.transformer_flags import channel_order, load_array, read_means, set_mode, transformer_flags
 from caffecompat.errors import CaffeCompatError
 
@@ -109,9 +110,8 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
     from caffecompat.formats.picture import read_picture, resize_picture
 
     device, _ = choose_device(args.gpu, args.device)
-    classifier = Classifier(args.model, args.weights, blob=args.blob, device=device)
-    if classifier.input_shape is None:
-        raise UsageError(f"{_VERB}: {args.model} reads its own data; give a deploy prototxt")
+    classifier = Classifier(fed_model(args.model, probabilities=True), args.weights, blob=args.blob, device=device)
+    assert classifier.input_shape is not None, "it is fed with pictures"
     if classifier.missing:
         glog.warning(f"{args.weights} has no weights for: {', '.join(classifier.missing)}")
     size, channels, height, width = classifier.input_shape
@@ -138,13 +138,13 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
     import numpy as np
 
     from caffecompat import pycaffe
-    from caffecompat.schema import open_net
 
     set_mode(args)
     dims = _dims(args.images_dim) if args.images_dim else None
-    channels = _input_channels(open_net(args.model))
+    model = fed_model(args.model, probabilities=True)
+    channels = _input_channels(model)
     net = pycaffe.Classifier(
-        args.model, args.weights, image_dims=dims, mean=read_means(args, channels), input_scale=args.input_scale,
+        model, args.weights, image_dims=dims, mean=read_means(args, channels), input_scale=args.input_scale,
         raw_scale=args.raw_scale, channel_swap=channel_order(args) if channels == 3 else None,
     )  # fmt: skip
     if inputs[0].endswith(".npy"):

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.evaluate.detector import Detector
 
     files = find_files(args.pictures)
-    detector = fed_net(Detector, args, _VERB)
+    detector = fed_net(Detector, args)
     names = _names(args.labelmap or detector.label_map_file)
     do_files(args, files, _Work(args, detector, names, preprocess_of(args)))
     return 0

@@ -1,7 +1,7 @@
 """Score a net that classifies pictures: top-1, top-5, each class, the confusion matrix.
 
-The net is a deploy prototxt, fed with the pictures of --list (lines 'path label') or --db (LMDB or LevelDB); or a
-train_val prototxt, whose TEST phase reads its own data.
+The net is a deploy or train_val prototxt, fed with the pictures of --list (lines 'path label') or --db (LMDB or
+LevelDB); without these a train_val prototxt's TEST phase reads its own data.
 
 Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to --resize, if given, and the
 centre of the net's input size is cut out; without --resize they are resized to the input. Then mean and scale.
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     names = read_names(args.classes) if args.classes else ()
     snapshots = find_snapshots(args)
-    classifier = scored_net(Classifier, args, blob=args.blob)
+    classifier = scored_net(Classifier, args, fed=bool(args.list or args.db), blob=args.blob)
     scorer = _scorer(args, classifier)
     if snapshots:
         _score_snapshots(args, classifier, snapshots, scorer)
@@ -110,8 +110,6 @@ def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
 
     ks = _ks(args)
     if classifier.input_shape is None:
-        if args.list or args.db:
-            raise UsageError(f"{_VERB}: {args.model} reads its own data; leave out --list and --db")
         known = own_records(classifier)
         size = known[1] if known else classifier.net.blob_shapes[classifier.scores][0]
         if not known and not args.iterations:

@@ -127,10 +127,8 @@ def _detector(args: argparse.Namespace, pictures: LabelledPictures | None) -> tu
     from caffecompat.evaluate.detector import Detector
     from caffecompat.evaluate.scored_net import own_records
 
-    detector = scored_net(Detector, args)
+    detector = scored_net(Detector, args, fed=pictures is not None)
     if detector.input_shape is None:
-        if pictures is not None:
-            raise UsageError(f"{_VERB}: {args.model} reads its own data; leave out --list and --db")
         known = own_records(detector)
         if not known and not args.iterations:
             raise UsageError(f"{_VERB}: give --iterations: how many batches of {args.model}'s data")

@@ -1,7 +1,7 @@
 """Score a segmentation net: IoU of each class, mIoU, pixel accuracy.
 
-The net is a deploy prototxt, fed with the pictures of --list, --db or --images-db and --labels-db; or a train_val
-prototxt, whose TEST phase reads its own data (--iterations batches; all of it where that is known).
+The net is a deploy or train_val prototxt, fed with the pictures of --list, --db or --images-db and --labels-db; without
+these a train_val prototxt's TEST phase reads its own data (--iterations batches; all of it where that is known).
 
 mIoU is the mean over the classes that are labelled or predicted somewhere (Xilinx Caffe, Cityscapes); a second
 figure is over the classes that occur in the labels. Label 255 is ignored.
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     names = read_names(args.classes) if args.classes else None
     snapshots = find_snapshots(args)
-    segmenter = scored_net(Segmenter, args, blob=args.blob)
+    segmenter = scored_net(Segmenter, args, fed=bool(args.list or args.db or args.images_db), blob=args.blob)
     scorer, default_names = _scorer(args, segmenter)
     names = default_names if names is None else names
     if snapshots:
@@ -114,10 +114,6 @@ def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tup
     if pairs is None and segmenter.input_shape is not None:
         raise UsageError(
             f"{_VERB}: {args.model} is fed from outside; give --list FILE, --db DIR, or --images-db with --labels-db"
-        )
-    if pairs is not None and segmenter.input_shape is None:
-        raise UsageError(
-            f"{_VERB}: {args.model} reads its own data; leave out --list and the databases, or give a deploy prototxt"
         )
     return (_pair_scorer(args, pairs) if pairs is not None else _own_scorer(args, segmenter)), names
 

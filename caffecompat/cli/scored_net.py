@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat import glog
-from caffecompat.cli.flags import UsageError, device_flags, split_commas
+from caffecompat.cli.flags import device_flags, split_commas
 from caffecompat.cli.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.progress import progress_flag
+from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.scored_net import ScoredNet
+    from caffecompat.schema import NetDocument
 
-__all__ = ["fed_net", "load_weights", "net_flags", "scored_net"]
+__all__ = ["fed_model", "fed_net", "load_weights", "net_flags", "scored_net"]
 
 Kind = TypeVar("Kind", bound="ScoredNet")
 
@@ -28,31 +31,62 @@ def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     progress_flag(parser)
 
 
-def scored_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:
+def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **settings: Any) -> Kind:
     """``--model`` as that kind of net, on the device and for the state and size that the flags say.
 
     Args:
+        fed: the verb feeds it with pictures; else a net that reads its own data does so.
         settings: of ScoredNet, besides.
     """
     from caffecompat.cli.devices import choose_device
 
     device, _ = choose_device(args.gpu, args.device)
-    return kind(
-        args.model, device=device, size=size_of(args), level=args.level, stages=split_commas(args.stage), **settings
-    )
+    size, stages = size_of(args), split_commas(args.stage)
+    model = fed_model(args.model, size=size, level=args.level, stages=stages) if fed else args.model
+    return kind(model, device=device, size=size, level=args.level, stages=stages, **settings)
 
 
-def fed_net(kind: type[Kind], args: argparse.Namespace, verb: str, **settings: Any) -> Kind:
-    """A net with its ``--weights`` that is fed with pictures.
-
-    Raises:
-        UsageError: it reads its own data.
-    """
-    net = scored_net(kind, args, weights=args.weights, **settings)
-    if net.input_shape is None:
-        raise UsageError(f"{verb}: {args.model} reads its own data; give a deploy prototxt")
+def fed_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:
+    """A net with its ``--weights`` that is fed with pictures."""
+    net = scored_net(kind, args, fed=True, weights=args.weights, **settings)
     _warn_of_missing(net, args.weights)
     return net
+
+
+def fed_model(
+    path: str,
+    *,
+    size: tuple[int, int] | None = None,
+    level: int | None = None,
+    stages: Sequence[str] = (),
+    probabilities: bool = False,
+) -> NetDocument:
+    """The net of a prototxt for pictures from outside; of a train_val prototxt the deploy net, which a log line says.
+
+    Args:
+        size: (height, width) of the input, where data and prototxt do not say it or instead.
+        probabilities: put what the loss applies to its scores (Softmax, Sigmoid) after them.
+
+    Raises:
+        CaffeCompatError: the prototxt cannot be read, or the net reads data and nothing says what its input is.
+    """
+    from caffecompat.deploy.deploy_net import HEADS, DeployError, deploy_net, reads_data
+    from caffecompat.schema import NetDocument, open_net
+
+    document = open_net(path)
+    if not reads_data(document, level=level, stages=stages):
+        return document
+    scored = probabilities and any(layer.type in HEADS for layer in document.message.layer)
+    head = "softmax" if scored else None
+    try:
+        deployed = deploy_net(document, size=size, level=level, stages=stages, head=head)
+    except DeployError as problem:
+        raise CaffeCompatError(f"{path} reads its own data, and no deploy net can be made of it: {problem}") from None
+    inputs = ", ".join(f"{blob} {'x'.join(map(str, shape))}" for blob, shape in deployed.inputs.items())
+    glog.info(f"{path} reads its own data; pictures go into its deploy net instead, input {inputs}")
+    made = NetDocument.from_message(deployed.message, path)
+    made.fork = document.fork  # without its data layers a net's text may look like another fork's
+    return made
 
 
 def load_weights(net: ScoredNet, weights: str) -> None:

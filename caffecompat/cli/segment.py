@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.report.palette import load_palette, read_names
 
     files = find_files(args.pictures)
-    segmenter = fed_net(Segmenter, args, _VERB, blob=args.blob)
+    segmenter = fed_net(Segmenter, args, blob=args.blob)
     palette = load_palette(args.palette, read_names(args.classes) if args.classes else (), segmenter.classes)
     do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args)))
     return 0

@@ -18,11 +18,12 @@ from caffecompat.deploy.deploy_inputs import (
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, pb
 
-__all__ = ["DeployError", "Deployed", "deploy_net"]
+__all__ = ["HEADS", "DeployError", "Deployed", "deploy_net", "reads_data"]
 
 # Losses all of whose bottoms but the last are what the net computes; of the others the first is.
 _SEVERAL_PREDICTIONS = {"ContrastiveLoss", "MultiBoxLoss"}
-_HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid", "InfogainLoss": "Softmax"}
+# What turns the scores of each loss into probabilities.
+HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid", "InfogainLoss": "Softmax"}
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
 # What a net says as a whole that inference follows too (types of caffe-jacinto's and NVCaffe's forward pass).
 _OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize", "net_quantization_param")
@@ -82,6 +83,17 @@ def deploy_net(
     if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
         raise DeployError(f"{document.path or 'net'}: nothing is left: every layer depends on labels or only measures")
     return deployed
+
+
+def reads_data(document: NetDocument, *, level: int | None = None, stages: Sequence[str] = ()) -> bool:
+    """Whether a net's TEST phase reads data, or has no input but that which TRAIN reads."""
+    state = make_state(document.message, pb.TEST, level, stages)
+    test, _, _ = filter_net(document.message, state, lambda line: None)
+    state.phase = pb.TRAIN
+    train, _, _ = filter_net(document.message, state, lambda line: None)
+    if any(layer.type == "Input" for layer in test.layer):
+        return False
+    return any(feeds(layer) for layer in [*test.layer, *train.layer])
 
 
 def _with_settings_of(net: Any) -> Any:
@@ -234,7 +246,7 @@ def _bare(layer: Any) -> Any:
 def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[Any], renamed: dict[str, str]) -> None:
     message = deployed.message
     made = {blob for layer in message.layer for blob in layer.top}
-    scores = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if loss.type in _HEADS}
+    scores = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if loss.type in HEADS}
     scores = {blob: loss for blob, loss in scores.items() if blob in made}
     if not scores and head == "argmax":
         scores = dict.fromkeys(_outputs(message))
@@ -251,7 +263,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
             f"the net's outputs are {', '.join(_outputs(message))}"
         )
     for blob, loss in scores.items():
-        kind = _HEADS[loss.type] if head == "softmax" else "ArgMax"
+        kind = HEADS[loss.type] if head == "softmax" else "ArgMax"
         chosen = name or ("prob" if head == "softmax" else "argmax")
         if len(scores) > 1 or chosen in made or chosen in {layer.name for layer in message.layer}:
             chosen = f"{blob}_{chosen}"

@@ -29,7 +29,9 @@ class Detector(ScoredNet):
         evaluation: the DetectionEvaluateParameter of the net's TEST phase; None where it has none.
     """
 
-    def __init__(self, model: str | os.PathLike[str], weights: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] | NetDocument, weights: str | None = None, **settings: Any
+    ) -> None:
         self.label_map_file = ""
         self.evaluation: Any = None
         super().__init__(model, weights, **settings)

@@ -27,7 +27,8 @@ class ScoredNet:
     """A net without what follows its scores (losses, accuracies; softmax where it changes no answer).
 
     Args:
-        model: a deploy prototxt, fed with pictures; or a train_val prototxt, whose TEST phase brings its own.
+        model: path of a deploy prototxt (or the net that was read from one), fed with pictures; or of a train_val
+            prototxt, whose TEST phase brings its own.
         weights: a weight file, or several separated by commas; None leaves initial values.
         blob: name of the scores; None finds them: what the last softmax, loss or accuracy reads, else the only output.
         device: where to compute.
@@ -52,7 +53,7 @@ class ScoredNet:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | NetDocument,
         weights: str | None = None,
         *,
         blob: str | None = None,
@@ -61,11 +62,11 @@ class ScoredNet:
         level: int | None = None,
         stages: Sequence[str] = (),
     ) -> None:
-        document = open_net(model)
+        document = model if isinstance(model, NetDocument) else open_net(model)
+        self.path = document.path
         state = make_state(document.message, pb.TEST, level, stages)
         _, kept, _ = filter_net(document.message, state, lambda line: None)
         document = document.keeping(kept)
-        self.path = os.fspath(model)
         self.scores, ends_at = self._find_scores(document, blob)
         own_data = any(layer.type in DATA_TYPES for layer in document.message.layer)
         self.labels = self._find_labels(document) if own_data else None

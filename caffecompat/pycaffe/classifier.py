@@ -9,7 +9,7 @@ import numpy as np
 
 from caffecompat.pycaffe import io
 from caffecompat.pycaffe.net import Net
-from caffecompat.schema import pb
+from caffecompat.schema import NetDocument, pb
 
 __all__ = ["Classifier", "set_up_transformer"]
 
@@ -52,7 +52,7 @@ class Classifier(Net):
 
     def __init__(
         self,
-        model_file: str | os.PathLike[str],
+        model_file: str | os.PathLike[str] | NetDocument,
         pretrained_file: str | os.PathLike[str],
         image_dims: Sequence[int] | None = None,
         mean: np.ndarray | None = None,

@@ -22,6 +22,7 @@ from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.steps import Step
 from caffecompat.pycaffe.mode import current_device
 from caffecompat.pycaffe.process import NCCL
+from caffecompat.schema import NetDocument
 from caffecompat.wording import nearest
 
 __all__ = ["Blob", "Layer", "Net", "layer_type_list"]
@@ -84,7 +85,7 @@ class Net:
         CaffeCompatError: the prototxt makes no net, or the weights do not fit.
     """
 
-    def __init__(self, network_file: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, network_file: str | os.PathLike[str] | NetDocument, *args: Any, **kwargs: Any) -> None:
         options = _options(args, kwargs)
         stages = list(options.get("stages") or ())
         core = net.Net(

@@ -74,7 +74,6 @@ def test_what_cannot_be_read_is_named_and_the_rest_done(world: SsdWorld, command
 
 def test_mistakes(world: SsdWorld, command) -> None:
     assert "needs --weights" in command("detect", "x.png", "--model", world.deploy).err
-    assert "reads its own data" in command("detect", "x.png", "--model", world.test, "--weights", world.weights).err
     assert "--threshold 2" in command("detect", "x.png", *net_of(world), "--threshold", 2).err
     classifier = (
         'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }'
@@ -110,3 +109,14 @@ def test_drawn_boxes_are_readable() -> None:
         drawn = draw_detections(picture, row, lambda label: "bird")
         strip = (drawn[: size[0] // 2 - 4, round(0.4 * (size[1] - 1)) + 1] != 128).any(1).sum()
         assert strip >= 12, "the part of the title above the edge: letters of about 11 pixels or more"
+
+
+def test_a_test_prototxt_is_deployed(world: SsdWorld, command) -> None:
+    picture = world.write_pictures() / "000003.png"
+    flags = ("--weights", world.weights, *PREPROCESS, picture, "--json")
+    deployed = command("detect", "--model", world.test, *flags)
+    assert "reads its own data; pictures go into its deploy net instead" in deployed.err
+    assert (
+        json.loads(deployed.out)["pictures"]
+        == json.loads(command("detect", *net_of(world), *flags[-2:]).out)["pictures"]
+    )

@@ -179,7 +179,6 @@ def test_every_snapshot_is_scored(tmp_path: Path, world: World, capsys: pytest.C
     ("flags", "message"),
     [
         (["--model", "deploy.prototxt"], "is fed from outside; give --list FILE or --db DB"),
-        (["--model", "train_val.prototxt", "--list", "list.txt"], "reads its own data"),
         (["--model", "deploy.prototxt", "--list", "list.txt", "--db", "x"], "one of --list and --db"),
         (["--model", "deploy.prototxt", "--list", "list.txt", "--top", "0"], "expected numbers"),
         (["--model", "deploy.prototxt", "--list", "list.txt", "--blob", "data"], "holds no scores of classes"),

@@ -139,7 +139,6 @@ def test_classes_without_objects_are_told(world: SsdWorld, capsys) -> None:
         (["--model", "deploy.prototxt", "--weights", "w", "--ap-version", "12point"], "expected 11point, MaxIntegral"),
         (["--model", "deploy.prototxt", "--weights", "w", "--overlap", "1.5"], "--overlap 1.5"),
         (["--model", "deploy.prototxt", "--weights", "w"], "is fed from outside; give --list or --db"),
-        (["--model", "test.prototxt", "--weights", "w", "--db", "db_test_lmdb"], "reads its own data"),
         (["--results", "labelmap.prototxt", "--db", "db_test_lmdb"], "expected 'name score x1 y1 x2 y2'"),
         (["--results", "nowhere.json", "--db", "db_test_lmdb"], "cannot read the results nowhere.json"),
     ],

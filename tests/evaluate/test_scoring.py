@@ -128,7 +128,6 @@ def test_every_snapshot_is_scored(world: World, capsys: pytest.CaptureFixture[st
         (["--list", "list.txt", "--weights", "copy.caffemodel"], "needs --model"),
         (["--model", "deploy.prototxt", "--list", "list.txt"], "--weights FILE, or --snapshots"),
         (["--model", "deploy.prototxt", "--weights", "copy.caffemodel"], "fed from outside; give --list"),
-        (["--model", "train_val.prototxt", "--weights", "copy.caffemodel", "--list", "list.txt"], "reads its own data"),
         (
             ["--model", "deploy.prototxt", "--snapshots", "nothing", "--list", "list.txt"],
             "no nothing_iter_N.caffemodel",

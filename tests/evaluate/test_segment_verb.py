@@ -87,7 +87,6 @@ def test_a_video(world: World, capsys: pytest.CaptureFixture[str]) -> None:
         (["--frames-every", "0"], "at least 1"),
         (["--alpha", "2"], "--alpha 2.0: 0 to 1"),
         (["--size", "16"], "expected WIDTHxHEIGHT"),
-        (["--model", "train_val.prototxt"], "reads its own data"),
     ],
 )
 def test_wrong_flags(world: World, capsys: pytest.CaptureFixture[str], flags: list[str], message: str) -> None:
