@@ -19,11 +19,15 @@ class DebugInfo:
     """Logs one forward and backward pass of a net while it is the active context.
 
     BVLC prints the lines from ``Net::ForwardDebugInfo``, ``BackwardDebugInfo``
-    and ``UpdateDebugInfo``; the numbers are asum / count.
+    and ``UpdateDebugInfo``; the numbers are asum / count. Those of gradients are without a loss scale.
+
+    Args:
+        net: the net.
+        loss_scale: the factor of the loss that the gradients come from.
     """
 
-    def __init__(self, net: Any) -> None:
-        self._net = net
+    def __init__(self, net: Any, loss_scale: float = 1.0) -> None:
+        self._net, self._loss_scale = net, loss_scale
         self._hooks: list[Any] = []
 
     def __enter__(self) -> DebugInfo:
@@ -51,10 +55,10 @@ class DebugInfo:
 
         return hook
 
-    @staticmethod
-    def _backward_hook(layer: str, blob: str) -> Any:
+    def _backward_hook(self, layer: str, blob: str) -> Any:
         def hook(gradient: Tensor) -> None:
-            glog.info(f"    [Backward] Layer {layer}, bottom blob {blob} diff: {_mean_abs(gradient)}", "net.cpp:600")
+            mean = _mean_abs(gradient.float() / self._loss_scale)
+            glog.info(f"    [Backward] Layer {layer}, bottom blob {blob} diff: {mean}", "net.cpp:600")
 
         return hook
 
@@ -67,6 +71,7 @@ class DebugInfo:
             data_l2 += float((data * data).sum())
             if diff is None:
                 continue
+            diff = diff / self._loss_scale
             line = f"    [Backward] Layer {param.layer}, param blob {param.index} diff: {_mean_abs(diff)}"
             glog.info(line, "net.cpp:611")
             diff_l1 += float(diff.abs().sum())

@@ -181,21 +181,31 @@ class Solver:
         return self.iter > 0 or first
 
     def _forward_backward(self, debug: bool) -> tuple[Tensor, Tops]:
-        """iter_size passes, gradients summed; the mean loss and the last pass's tops."""
+        """iter_size passes, gradients summed and free of the loss scale; the mean loss and the last pass's tops."""
         total = torch.zeros((), device=self.device)
         tops: Tops = {}
         for _ in range(self.param.iter_size):
             if debug:
-                with DebugInfo(self.net) as info:
+                with DebugInfo(self.net, self._loss_scale) as info:
                     loss, tops = self.one_pass()
                     info.log_params()
             else:
                 loss, tops = self.one_pass()
             total += loss
+        self._unscale_gradients()
         return total / self.param.iter_size, tops
 
+    def _unscale_gradients(self) -> None:
+        """Take the loss scale out again before anyone sees the gradients: clipping, callbacks, a script's diffs."""
+        gradients = [param.blob.grad for param in self.net.params if param.blob.grad is not None]
+        if self._loss_scale != 1 and gradients:
+            torch._foreach_div_(gradients, self._loss_scale)
+
     def one_pass(self) -> tuple[Tensor, Tops]:
-        """One forward and backward pass over the next batch: the loss and the output blobs."""
+        """One forward and backward pass over the next batch: the loss and the output blobs.
+
+        Gradients are added to those there are, times the loss scale.
+        """
         tops = self.net.forward()
         loss = self.net.loss(tops)
         if loss.requires_grad:
@@ -216,7 +226,7 @@ class Solver:
             glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
         debug = display and self.param.debug_info
         self.updater.keep_steps |= debug
-        self.updater.apply(rate, self.iter, self.param.iter_size * self._loss_scale)
+        self.updater.apply(rate, self.iter, self.param.iter_size)
         if debug:
             DebugInfo(self.net).log_update(self.updater.steps)
 

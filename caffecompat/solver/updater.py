@@ -55,13 +55,13 @@ class Updater:
         self.steps: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def apply(self, rate: float, iteration: int, passes: float) -> None:
+    def apply(self, rate: float, iteration: int, passes: int) -> None:
         """One update: consumes the ``grad`` of every parameter.
 
         Args:
             rate: the policy's rate, before lr_mult.
             iteration: updates done so far (Adam counts from it).
-            passes: what the gradients are too large by: iter_size (times a loss scale).
+            passes: iter_size, whose passes the gradients are the sum of.
         """
         self.steps.clear()
         self._clip()
