@@ -7,7 +7,7 @@ line that prints the line in BVLC Caffe. Parsers look at the text behind ``]``.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import sys
 import threading
@@ -18,12 +18,12 @@ __all__ = ["error", "info", "number", "set_min_level", "set_sink", "warning"]
 
 
 def _stderr(line: str) -> None:
-    try:
+    if sys.stderr is None:
+        return
+    # A full disk below its log, a reader or a terminal that has gone, a closed stream: nothing of it ends a training.
+    with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"{line}\n")  # at once, so that neither a thread nor Ctrl-C comes between line and end
         sys.stderr.flush()
-    except OSError as problem:
-        if problem.errno != errno.ENOSPC:  # a full disk below its log ends no training
-            raise
 
 
 _sink: Callable[[str], None] = _stderr

@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import difflib
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType, ModuleType
 
 from caffecompat.cli.flags import FlagParser, UsageError
+from caffecompat.cli.streams import drop_output, lasting_streams
 from caffecompat.errors import CaffeCompatError, notes
 
 __all__ = ["VERBS", "main"]
@@ -134,19 +134,6 @@ def _print_error(message: str) -> None:
         print(f"error: {message}", file=sys.stderr)
 
 
-def _drop_output() -> None:
-    """What stdout still holds goes nowhere: its reader has left, or its disk is full."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _open_closed_streams() -> None:
-    """Give the place of a stdout or stderr that was closed (``>&-``) to nothing, before a file opened next takes it."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 -- for the rest of the process
-
-
 @contextlib.contextmanager
 def _interrupts_after_imports() -> Iterator[None]:
     """Hold Ctrl-C back while a module is imported, a few seconds at most.
@@ -204,8 +191,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is done, 1 is "the data says no" (a difference, a violation, a failed
     verification), 2 a wrong command or unreadable input, 130 interrupted.
     """
-    _open_closed_streams()
-    tokens = list(sys.argv[1:] if argv is None else argv)
+    with lasting_streams():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(tokens: list[str]) -> int:
+    """The same on streams that outlive their readers."""
     own, _ = _split_script(tokens)
     debug = "--debug" in own or "-debug" in own
     try:
@@ -217,9 +208,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             sys.stdout.flush()
         return status
-    except BrokenPipeError:
-        _drop_output()  # the reader of our stdout (head, less) has left; nothing is wrong
-        return 0
     except KeyboardInterrupt as stop:
         if debug:
             raise
@@ -230,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _print_error(_described(problem))
         if isinstance(problem, OSError) and problem.filename is None:
-            _drop_output()
+            drop_output()
         return 2
 
 

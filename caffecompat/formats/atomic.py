@@ -34,6 +34,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         try:
             with open(temporary, "wb") as file:
                 yield file
+        except BrokenPipeError:
+            pass  # `path` is a pipe whose reader has what it wanted
         except OSError as problem:
             raise _explain(os.fspath(path), problem) from problem
 
@@ -48,10 +50,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         WriteError: the file cannot be made, flushed or renamed.
     """
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
-        yield target
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        yield os.fspath(path)  # as given: what /dev/stdout links to may have no name
         return
+    target = os.path.realpath(path)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
