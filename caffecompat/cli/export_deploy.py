@@ -145,6 +145,11 @@ class _Writer:
             if split:
                 self.fork = Fork.BVLC
                 print(f"now BatchNorm and Scale: {', '.join(split)}")
+        if self.args.target == "vitis":
+            from caffecompat.deploy.caffe_targets import round_up
+
+            for line in round_up(self.net, message):
+                print(f"warning: --for vitis: {line}")
         self._warn_of_unknown(message)
         same = self._check(message, blobs) if message != self.base else True
         self._save(message, blobs)

@@ -11,6 +11,7 @@ BatchNorm with a scale in Xilinx' form becomes BatchNorm and Scale; it is told b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,15 @@ from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.layers import Context, layer_class
 from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
+from caffecompat.layers.pooling import Pooling
 from caffecompat.net import Net
 from caffecompat.paths import find_file
 from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_forks
 
 __all__ = [
-    "calibration_input", "channel_means", "picture_input", "resize_for_bilinear", "split_norms", "tidl_import_text",
-    "unknown_layers",
+    "calibration_input", "channel_means", "picture_input", "resize_for_bilinear", "round_up", "split_norms",
+    "tidl_import_text", "unknown_layers",
 ]  # fmt: skip
 
 _FORKS = {  # whose layers each tool's reader is built on
@@ -79,6 +81,32 @@ def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
         if layer.type == "Python" or not _FORKS[target] & set(layer_forks(layer.type)):
             found.setdefault(layer.type, []).append(layer.name)
     return found
+
+
+def round_up(net: Net, message: Any) -> list[str]:
+    """Take round_mode, which Xilinx' Caffe does not know, off poolings that it does not change, in place.
+
+    Returns:
+        warnings: of each pooling that comes out smaller by it, as that Caffe always rounds sizes up.
+    """
+    warnings = []
+    layers = {layer.name: layer for layer in message.layer if layer.type == "Pooling"}
+    for layer in net.layers:
+        param, module = layers.get(layer.name), layer.module
+        if param is None or not isinstance(module, Pooling) or not param.pooling_param.HasField("round_mode"):
+            continue
+        bottom = net.graph.nodes[layer.index].bottoms[0]
+        assert bottom is not None
+        size = net.value_shapes[bottom][2:]
+        here, there = module.window.counts(size), replace(module.window, ceil=True).counts(size)
+        if module.whole_plane or here == there:
+            param.pooling_param.ClearField("round_mode")
+        else:
+            warnings.append(
+                f"{layer.name} rounds its size down to {here[0]}x{here[1]} (round_mode: FLOOR), which that tool's "
+                f"Caffe cannot read; it always rounds up, to {there[0]}x{there[1]}"
+            )
+    return warnings
 
 
 def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:

@@ -56,13 +56,15 @@ def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
         CropError: sizes are given by ``kernel_h`` and the like.
     """
     params = fn.params.get("convolution_param", fn.params)
-    legacy = sorted({"pad_h", "pad_w", "kernel_h", "kernel_w", "stride_h", "stride_w"} & set(params))
+    by_side = {"pad_h", "pad_w", "kernel_h", "kernel_w", "stride_h", "stride_w", "hole_h", "hole_w"}
+    legacy = sorted(by_side & set(params))
     if legacy:
         raise CropError(f"cropping does not support {', '.join(legacy)}: give lists, as in kernel_size=[3, 5]")
     if "kernel_size" not in params:
         raise UndefinedMapException(f"a {fn.type_name} without kernel_size covers everything")
+    hole = params.get("hole", 1)  # DeepLab v1's dilation
     stride, dilation, pad = (
-        np.array(params.get(*key), ndmin=1) for key in (("stride", 1), ("dilation", 1), ("pad", 0))
+        np.array(params.get(*key), ndmin=1) for key in (("stride", 1), ("dilation", hole), ("pad", 0))
     )
     kernel = (np.array(params["kernel_size"], ndmin=1) - 1) * dilation + 1
     return params.get("axis", 1), stride, kernel, pad

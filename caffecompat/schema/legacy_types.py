@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["V0_TYPES", "V1_TYPES"]
+__all__ = ["FORK_V1_TYPES", "V0_TYPES", "V1_TYPES"]
 
 # V1LayerParameter.LayerType
 V1_TYPES = {
@@ -47,6 +47,82 @@ V1_TYPES = {
     38: "Exp",
     39: "Deconvolution",
 }
+
+# What forks of that time called their own layers in `layers { type: ... }`. The numbers in their files collide with
+# each other, so these names get numbers of ours, from 1000 on in this order (see schema/pool.py).
+FORK_V1_TYPES = {
+    # DeepLab v1
+    "ADAPTIVE_BIAS_CHANNEL": "AdaptiveBiasChannel",
+    "BIAS_CHANNEL": "BiasChannel",
+    "DENSE_CRF": "DenseCRF",
+    "IMAGE_SEG_DATA": "ImageSegData",
+    "INTERP": "Interp",
+    "MAT_READ": "MatRead",
+    "MAT_WRITE": "MatWrite",
+    "PADDING": "Padding",
+    "SEG_ACCURACY": "SegAccuracy",
+    "UNIQUE_LABEL": "UniqueLabel",
+    # FCN (longjon's "future" branch): its Crop finds the offset by itself, as HED's and RCF's AutoCrop does
+    "AUTO_CROP": "AutoCrop",
+    "CROP": "AutoCrop",
+    # SegNet
+    "BN": "BN",
+    "DENSE_IMAGE_DATA": "DenseImageData",
+    "UPSAMPLE": "Upsample",
+    # HED
+    "IMAGE_LABELMAP_DATA": "ImageLabelmapData",
+    # CRF-RNN
+    "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield",
+    # Fast R-CNN and its successors
+    "PROPOSAL": "Proposal",
+    "PSROI_POOLING": "PSROIPooling",
+    "ROI_POOLING": "ROIPooling",
+    "SMOOTH_L1_LOSS": "SmoothL1Loss",
+    # C3D
+    "CONVOLUTION3D": "Convolution3D",
+    "DECONVOLUTION3D": "Deconvolution3D",
+    "POOLING3D": "Pooling3D",
+    "VIDEO_DATA": "VideoData",
+    # SSD, TI and Xilinx
+    "ANNOTATED_DATA": "AnnotatedData",
+    "AXPY": "Axpy",
+    "DEEPHI_RESIZE": "DeephiResize",
+    "DETECTION_EVALUATE": "DetectionEvaluate",
+    "DETECTION_OUTPUT": "DetectionOutput",
+    "IMAGE_LABEL_DATA": "ImageLabelData",
+    "L1_LOSS": "L1Loss",
+    "MULTIBOX_LOSS": "MultiBoxLoss",
+    "MULTI_BOX_LOSS": "MultiBoxLoss",
+    "NORMALIZE": "Normalize",
+    "PERMUTE": "Permute",
+    "PRIOR_BOX": "PriorBox",
+    "RELU6": "ReLU6",
+    "REORG": "Reorg",
+    # layers that BVLC has had since, taken into forks that kept the old form
+    "BATCH_NORM": "BatchNorm",
+    "BATCH_REINDEX": "BatchReindex",
+    "BIAS": "Bias",
+    "CLIP": "Clip",
+    "ELU": "ELU",
+    "EMBED": "Embed",
+    "FILTER": "Filter",
+    "INPUT": "Input",
+    "LOG": "Log",
+    "LSTM": "LSTM",
+    "LSTM_UNIT": "LSTMUnit",
+    "PARAMETER": "Parameter",
+    "PRELU": "PReLU",
+    "PYTHON": "Python",
+    "REDUCTION": "Reduction",
+    "RESHAPE": "Reshape",
+    "RNN": "RNN",
+    "SCALE": "Scale",
+    "SOFTMAX_WITH_LOSS": "SoftmaxWithLoss",
+    "SPP": "SPP",
+    "SWISH": "Swish",
+    "TILE": "Tile",
+}
+V1_TYPES.update(enumerate(FORK_V1_TYPES.values(), 1000))
 
 # V0LayerParameter.type
 V0_TYPES = {

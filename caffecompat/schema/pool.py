@@ -13,19 +13,22 @@ from typing import Any
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.schema.legacy_types import FORK_V1_TYPES
 
 PACKAGE = "caffe"
 DESCRIPTOR_FILE = Path(__file__).with_name("caffe.desc")
 
+_V1_SETTINGS = 1_000_000  # plus LayerParameter's number: a setting of V1LayerParameter that only forks have
+
 
 def read_descriptor(path: Path = DESCRIPTOR_FILE) -> FileDescriptorProto:
-    """The compiled schema as the build wrote it, comments included.
+    """The compiled schema as the build wrote it, comments included, V1 layers as all forks have them.
 
     Raises:
         CaffeCompatError: the file is missing, because the package was never built.
@@ -38,7 +41,25 @@ def read_descriptor(path: Path = DESCRIPTOR_FILE) -> FileDescriptorProto:
             f"the compiled schema {path} is missing; it is made from proto/caffe.proto at build: "
             "run 'pip install -e .' in the source tree"
         ) from None
+    _complete_v1(files.file[0])
     return files.file[0]
+
+
+def _complete_v1(file: FileDescriptorProto) -> None:
+    """Give V1LayerParameter the layer types and the settings that forks added to it, in place.
+
+    Texts name them, and each fork numbered them in its own way, so any free number serves.
+    """
+    messages: dict[str, DescriptorProto] = {message.name: message for message in file.message_type}
+    v1 = messages["V1LayerParameter"]
+    types = next(enum for enum in v1.enum_type if enum.name == "LayerType")
+    for number, name in enumerate(FORK_V1_TYPES, 1000):
+        types.value.add(name=name, number=number)
+    known = {field.name for field in v1.field}
+    for field in messages["LayerParameter"].field:
+        if field.type == FieldDescriptorProto.TYPE_MESSAGE and field.name not in known and field.name != "param":
+            v1.field.add().CopyFrom(field)
+            v1.field[-1].number += _V1_SETTINGS
 
 
 def _load(file: FileDescriptorProto) -> FileDescriptor:

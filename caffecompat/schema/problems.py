@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 
@@ -111,6 +112,16 @@ class Places:
         offset = self._offset(field, index)
         if self._text is None or offset is None:
             return Problem(self.name, 0, 0, message)
+        return Problem.at(self._text, offset, message)
+
+    def problem_inside(self, field: str, index: int, word: str, message: str) -> Problem:
+        """A problem with the first `word`, the name of an inner field, inside an entry of a field."""
+        offset = self._offset(field, index)
+        if self._text is None or offset is None:
+            return Problem(self.name, 0, 0, message)
+        for found in re.compile(rf"#[^\n]*|\b{re.escape(word)}\b").finditer(self._text.characters, offset):
+            if not found[0].startswith("#"):
+                return Problem.at(self._text, found.start(), message)
         return Problem.at(self._text, offset, message)
 
     def _offset(self, field: str, index: int) -> int | None:

@@ -50,7 +50,7 @@ def _owners() -> dict[str, list[str]]:
     while waiting:
         message = waiting.pop(0)
         waiting.extend(message.nested_types)
-        for field in message.fields:
+        for field in message.fields if message.name != "V1LayerParameter" else ():  # all are LayerParameter's, too
             owners.setdefault(field.name, []).append(message.full_name.removeprefix(f"{PACKAGE}."))
     return owners
 

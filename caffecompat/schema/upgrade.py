@@ -8,6 +8,7 @@ from typing import Any
 from caffecompat import glog
 from caffecompat.forks import Fork
 from caffecompat.schema import pb
+from caffecompat.schema.fork_fields import forks_fields, rename_forks_fields
 from caffecompat.schema.problems import Places, PrototxtError
 from caffecompat.schema.upgrade_v0 import is_v0, upgrade_v0
 from caffecompat.schema.upgrade_v1 import has_old_transform, is_v1, upgrade_transform, upgrade_v1
@@ -22,14 +23,15 @@ _SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  #
 def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin]:
     """Bring a NetParameter to today's form, in place.
 
-    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, and (not where ``fork.learns_batch_norm``)
-    the three ``param`` of BatchNorm layers, which are frozen. Each step that has something to do says so in the log.
+    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, forks' names of BVLC's fields, and (not where
+    ``fork.learns_batch_norm``) the three ``param`` of BatchNorm layers, which are frozen. Each step that has something
+    to do says so in the log.
 
     Returns:
         for each layer of the result, what it was made from.
 
     Raises:
-        PrototxtError: the net mixes forms, or an old form is not well made.
+        PrototxtError: the net mixes forms, an old form is not well made, or a fork's field and BVLC's disagree.
     """
     origins: list[Origin] = [("layer", index) for index in range(len(net.layer))]
     if is_v1(net):
@@ -47,6 +49,10 @@ def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin
         _say(places, "input fields")
         if _upgrade_input(net, places):
             origins.insert(0, ("input", 0))
+    foreign = _foreign_fields(net)
+    if foreign:
+        _say(places, ", ".join(foreign))
+        rename_forks_fields(net, places, origins)
     for layer in _old_batch_norms(net, fork):
         for param in layer.param:
             param.lr_mult = param.decay_mult = 0
@@ -55,7 +61,12 @@ def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin
 
 def needs_upgrade(net: Any, fork: Fork = Fork.BVLC) -> bool:
     """Whether ``upgrade_net`` has anything to do."""
-    return is_v1(net) or _has_input_fields(net) or bool(_old_batch_norms(net, fork))
+    return is_v1(net) or _has_input_fields(net) or bool(_foreign_fields(net) or _old_batch_norms(net, fork))
+
+
+def _foreign_fields(net: Any) -> list[str]:
+    """Forks' fields, each once, that today's layers set where BVLC has another."""
+    return list(dict.fromkeys(name for layer in net.layer for name in forks_fields(layer)))
 
 
 def _has_input_fields(net: Any) -> bool:

@@ -54,15 +54,30 @@ def upgrade_v1(net: Any, places: Places) -> None:
     """Rewrite ``layers`` as ``layer``, in place and in the same order.
 
     Raises:
-        PrototxtError: the net has both forms.
+        PrototxtError: the net has both forms, or a setting that today's form cannot say.
     """
     if net.layer:
         other = places.where("layer")
         text = f"the net has 'layers' (the form of 2014) and 'layer' (at {other}); write all of them as 'layer'"
         raise PrototxtError([places.problem("layers", 0, text)])
-    for old in net.layers:
+    for index, old in enumerate(net.layers):
+        if old.HasField("softmaxloss_param"):
+            _upgrade_softmax_loss(old, index, places)
         _upgrade_layer(old, net.layer.add())
     net.ClearField("layers")
+
+
+def _upgrade_softmax_loss(old: Any, index: int, places: Places) -> None:
+    """DeepLab v1's settings of its loss, as loss_param has them, in place."""
+    labels = list(old.softmaxloss_param.ignore_label)
+    field = "weight_source" if old.softmaxloss_param.weight_source else "ignore_label"
+    if field == "weight_source" or len(labels) > 1:
+        more = "weights of classes from a file are" if field == "weight_source" else "more than one ignore_label is"
+        text = f"layer {old.name!r}: in softmaxloss_param, {more} not implemented"
+        raise PrototxtError([places.problem_inside("layers", index, field, text)])
+    if labels:
+        old.loss_param.ignore_label = labels[0]
+    old.ClearField("softmaxloss_param")
 
 
 def _upgrade_layer(old: Any, layer: Any) -> None:

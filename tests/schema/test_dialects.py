@@ -26,7 +26,7 @@ def test_a_field_that_names_no_fork_belongs_to_its_message() -> None:
 
 def test_unknown_fields_are_key_errors() -> None:
     with pytest.raises(KeyError):
-        dialects.field_note("PoolingParameter", "ceil_mode")
+        dialects.field_note("PoolingParameter", "floor_mode")
 
 
 def test_every_note_names_known_forks() -> None:
