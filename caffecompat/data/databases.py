@@ -25,7 +25,7 @@ _SMALL = 1 << 14
 class DataRecord(NamedTuple):
     """One Datum, or several raw ones with the same head (the bytes before the pixels), one behind another."""
 
-    key: bytes
+    keys: list[bytes]
     values: list[bytes]
     draw: Any
 
@@ -72,13 +72,13 @@ class DataReader(Reader):
         """The first record, left in its place."""
         key, value = self._cursor.read(1)[0]
         self._cursor.rewind()
-        return DataRecord(key, [value], None)
+        return DataRecord([key], [value], None)
 
     def take(self, count: int) -> list[DataRecord]:
         found = self._next(count)
         if self._transformer.same_for_all and len(found[0][1]) <= _SMALL:
             return _runs(found)
-        return [DataRecord(key, [value], self._transformer.draw(self._random)) for key, value in found]
+        return [DataRecord([key], [value], self._transformer.draw(self._random)) for key, value in found]
 
     def _next(self, count: int) -> list[tuple[bytes, bytes]]:
         """The next keys and values; behind the last comes the first."""
@@ -115,8 +115,11 @@ class DataReader(Reader):
         if self._labelled:
             arrays[1][at : at + count] = sample.labels
 
+    def row(self, record: DataRecord, row: int) -> DataRecord:
+        return DataRecord([record.keys[row]], [record.values[row]], record.draw)
+
     def describe(self, record: DataRecord) -> str:
-        return f"{self._path}, record {record.key.decode(errors='backslashreplace')!r}"
+        return f"{self._path}, record {record.keys[0].decode(errors='backslashreplace')!r}"
 
     def close(self) -> None:
         self._cursor.close()
@@ -146,9 +149,10 @@ def _runs(found: list[tuple[bytes, bytes]]) -> list[DataRecord]:
     head, tail = b"\0", 0
     for key, value in found:
         if records and value.startswith(head) and len(value) == tail + 2 and value[tail] == _LABEL and value[-1] < 0x80:
+            records[-1].keys.append(key)
             records[-1].values.append(value)
             continue
-        records.append(DataRecord(key, [value], None))
+        records.append(DataRecord([key], [value], None))
         start, tail = _pixels(value)
         head = value[:start] if start else b"\0"
     return records

@@ -44,6 +44,10 @@ class Reader(ABC):
         """How many rows of the batch the record fills."""
         return 1
 
+    def row(self, record: Any, row: int) -> Any:
+        """The record of one of its rows alone."""
+        return record
+
     @abstractmethod
     def read(self, record: Any) -> Any:
         """Decode one record.
@@ -91,6 +95,7 @@ class _Batch:
     pieces: list[Any] = field(default_factory=list)
     allocated: threading.Event = field(default_factory=threading.Event)
     first: str = ""
+    records: list[tuple[Any, int]] = field(default_factory=list)  # of each row, and which of its rows that is
     error: BaseException | None = None
     error_at: int = 0
 
@@ -149,6 +154,7 @@ class Loader:
         self._changed = threading.Condition()
         self._pending: deque[_Batch] = deque()
         self._buffers = _Buffers(4 * (self._depth + 2))  # of up to four tops
+        self._newest: list[tuple[Any, int]] = []  # records of the batch that was handed out last
         self._workers: list[threading.Thread] = []
         self._running = 0
         self._stopped = False
@@ -166,8 +172,13 @@ class Loader:
             if batch.error is not None:
                 raise batch.error
             self._pending.popleft()
+            self._newest = batch.records
             self._changed.notify_all()
         return batch.tops() + self._reader.loose_tops(batch.pieces)
+
+    def describe(self, row: int) -> str:
+        """Which file or record filled a row of the batch that `next` returned last; "" where there is no such row."""
+        return self._reader.describe(self._reader.row(*self._newest[row])) if row < len(self._newest) else ""
 
     def close(self) -> None:
         """Stop the threads; safe to call from anywhere, more than once."""
@@ -208,7 +219,7 @@ class Loader:
                     return None
                 if not self._pending or self._planned == self._pending[-1].size:
                     size = self._reader.batch_size
-                    self._pending.append(_Batch(size, size, pieces=[None] * size))
+                    self._pending.append(_Batch(size, size, pieces=[None] * size, records=[(None, 0)] * size))
                     self._planned = 0
                 batch, start = self._pending[-1], self._planned
                 count = min(self._chunk, batch.size - start)
@@ -240,6 +251,8 @@ class Loader:
 
     def _place(self, batch: _Batch, at: int, record: Any) -> None:
         sample = self._reader.read(record)
+        for row in range(self._reader.rows(record)):
+            batch.records[at + row] = (record, row)
         try:
             shapes = self._reader.shapes(sample)
         except DataError as error:
@@ -296,6 +309,9 @@ class LoadedSource(Source):
 
     def next(self) -> tuple[np.ndarray, ...]:
         return self._loader.next()
+
+    def describe(self, row: int) -> str:
+        return self._loader.describe(row)
 
     def close(self) -> None:
         self._closer()

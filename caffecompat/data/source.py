@@ -49,6 +49,10 @@ class Source(ABC):
             DataError: the data is bad; every later call raises it again.
         """
 
+    def describe(self, row: int) -> str:
+        """Which file or record filled a row of the newest batch, for messages; "" where that is not known."""
+        return ""
+
     def close(self) -> None:  # noqa: B027 (not every source holds something)
         """Stop reading ahead and let go of files. Also done when the source is collected."""
 

@@ -60,16 +60,17 @@ class TopK:
     def __post_init__(self) -> None:
         self.counts = np.zeros((self.classes, self.classes), np.int64)
         self.hits = [0] * len(self.ks)
-        self._first = 0.0  # of the labels outside
+        self._first, self._where = 0.0, ""  # of the labels outside, and where it was read from
 
-    def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Count a batch: scores (N, classes), labels (N,)."""
+    def add(self, scores: np.ndarray, labels: np.ndarray, describe: Callable[[int], str] = lambda row: "") -> None:
+        """Count a batch: scores (N, classes), labels (N,); `describe` says where the picture of a row comes from."""
         with np.errstate(invalid="ignore"):  # NaN becomes some number that is no class
             index = labels.astype(np.int64)
         known = (index >= 0) & (index < self.classes)
         if not known.all():
             if not self.outside:
-                self._first = float(labels[~known][0])
+                row = int(np.flatnonzero(~known)[0])
+                self._first, self._where = float(labels[row]), describe(row)
             self.outside += int((~known).sum())
             index, scores = index[known], scores[known]
         np.add.at(self.counts, (index, scores.argmax(1)), 1)
@@ -82,9 +83,10 @@ class TopK:
         if not self.outside:
             return ""
         hint = "; do the labels count from 1?" if self._first == self.classes else ""
+        where, verb = f" ({self._where})" if self._where else "", "is" if self.outside == 1 else "are"
         return (
-            f"{self.outside} of {self.total} labels, the first {self._first:g}, {'is' if self.outside == 1 else 'are'} "
-            f"no class: the net has {self.classes} (0 to {self.classes - 1}); they count as wrong{hint}"
+            f"{self.outside} of {self.total} labels, the first {self._first:g}{where}, {verb} no class: "
+            f"the net has {self.classes} (0 to {self.classes - 1}); they count as wrong{hint}"
         )
 
     @property
@@ -213,9 +215,12 @@ def score_pictures(
     size = batch or classifier.input_shape[0]
     count = min(limit or pictures.count, pictures.count)
     with closing(pictures.open((size, *classifier.input_shape[1:]))) as source:
-        return _score(
-            lambda: _forward(classifier, source), TopK(classifier.classes, ks), count, on_progress
-        )  # fmt: skip
+
+        def following() -> tuple[np.ndarray, np.ndarray]:
+            data, labels = source.next()
+            return classifier.classify(data), labels
+
+        return _score(following, source.describe, TopK(classifier.classes, ks), count, on_progress)
 
 
 def score_own_labels(
@@ -231,16 +236,12 @@ def score_own_labels(
         scores, labels = classifier.next()
         return scores.flatten(1).cpu().numpy(), labels
 
-    return _score(following, TopK(classifier.classes, ks), count, on_progress)
-
-
-def _forward(classifier: Classifier, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    data, labels = source.next()
-    return classifier.classify(data), labels
+    return _score(following, classifier.describe, TopK(classifier.classes, ks), count, on_progress)
 
 
 def _score(
     following: Callable[[], tuple[np.ndarray, np.ndarray]],
+    describe: Callable[[int], str],
     result: TopK,
     count: int,
     on_progress: Callable[[int, TopK], None],
@@ -249,7 +250,7 @@ def _score(
     while done < count:
         scores, labels = following()
         kept = min(len(scores), count - done)
-        result.add(scores[:kept], labels.reshape(len(labels), -1)[:kept, 0])
+        result.add(scores[:kept], labels.reshape(len(labels), -1)[:kept, 0], describe)
         done += kept
         on_progress(done, result)
     if result.outside:

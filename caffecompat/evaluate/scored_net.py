@@ -116,6 +116,11 @@ class ScoredNet:
         tops = self.net.forward()
         return tops[self.scores], tops[self.labels].cpu().numpy()
 
+    def describe(self, row: int) -> str:
+        """Of a net that reads its own data: which record filled a row of the newest batch's labels, "" if not known."""
+        sources = (layer.source for layer in self.net.layers if layer.source is not None and self.labels in layer.tops)
+        return next((source.describe(row) for source in sources), "")
+
     def _find_scores(self, document: NetDocument, blob: str | None) -> tuple[str, int]:
         """The blob of scores, and the index of the layer behind those it needs."""
         layers = document.message.layer

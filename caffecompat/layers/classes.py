@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat import glog
-from caffecompat.layers.layer import LayerError, Shape
+from caffecompat.layers.layer import LabelError, LayerError, Shape
 
 __all__ = [
     "OutsideLabels",
@@ -69,7 +69,7 @@ def class_index(
         which positions count (bool, same shape), or None if all do.
 
     Raises:
-        LayerError: a label names no class. One pass over the labels; on a GPU it waits for them.
+        LabelError: a label names no class. One pass over the labels; on a GPU it waits for them.
     """
     shape = list(scores.shape)
     shape[axis] = 1
@@ -84,7 +84,7 @@ def class_index(
 
 
 def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> None:
-    """Raise a LayerError that names the layer, the first value outside 0 to classes - 1, its place and their count.
+    """Raise a LabelError that names the layer, the first value outside 0 to classes - 1, its place and their count.
 
     `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read.
     """
@@ -103,11 +103,13 @@ def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> Non
         where += f", index {tuple(place[1:])}"
     values = index[outside].unique()
     setting = f"ignore_label: {values.item()}" if values.numel() == 1 else "ignore_label"
-    raise LayerError(
+    raise LabelError(
         f"layer {param.name!r} ({param.type}): label {value:g} in {param.bottom[1]!r} of shape {tuple(labels.shape)}, "
         f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); "
         f"{_count_text(outside)} outside; change the labels or the "
-        f"number of outputs, or set {setting} (where the layer has it) to leave the value out"
+        f"number of outputs, or set {setting} (where the layer has it) to leave the value out",
+        blob=param.bottom[1],
+        item=place[0] if place else 0,
     )
 
 

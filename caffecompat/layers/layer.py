@@ -14,7 +14,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import FillerError, fill
 
-__all__ = ["Context", "Layer", "LayerError", "Shape", "View", "missing_output"]
+__all__ = ["Context", "LabelError", "Layer", "LayerError", "Shape", "View", "missing_output"]
 
 Shape = tuple[int, ...]
 TRAIN, TEST = 0, 1
@@ -22,6 +22,19 @@ TRAIN, TEST = 0, 1
 
 class LayerError(CaffeCompatError):
     """A layer's parameters or bottoms break one of its rules; the net adds the layer's name and place."""
+
+
+class LabelError(LayerError):
+    """A label that names no class, or an index of nothing.
+
+    Attributes:
+        blob: name of the bottom that holds it.
+        item: its batch item.
+    """
+
+    def __init__(self, message: str, blob: str, item: int) -> None:
+        super().__init__(message)
+        self.blob, self.item = blob, item
 
 
 def missing_output(param: Any, message: str) -> str:

@@ -41,11 +41,13 @@ DATA_TYPES = frozenset(
 
 
 class Source(Protocol):
-    """What feeds a data layer's tops: ``next`` gives one batch, an array for each top."""
+    """What feeds a data layer's tops: ``next`` gives one batch, ``describe`` tells which record filled a row."""
 
     top_shapes: list[Shape]
 
     def next(self) -> tuple[np.ndarray, ...]: ...
+
+    def describe(self, row: int) -> str: ...
 
     def close(self) -> None: ...
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from caffecompat.net.blob import Blob, ParamBlob
 from caffecompat.net.net import Net
+from caffecompat.net.records import naming_records
 from caffecompat.net.steps import Step
 
 __all__ = ["Interpreter"]
@@ -106,7 +107,8 @@ class Interpreter:
         if layer is None:
             tops = [self._bottom(step.bottoms[0], step, fresh)] * len(step.tops)
         elif layer.module is not None:
-            tops = self._call(step, layer.module, fresh)
+            with naming_records(self.net.layers):
+                tops = self._call(step, layer.module, fresh)
         elif layer.source is not None and step.tops[0] not in fresh:
             tops = [self.net.to_device(array) for array in layer.source.next()]
         else:

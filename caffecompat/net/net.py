@@ -25,6 +25,7 @@ from caffecompat.net.module import make_module
 from caffecompat.net.params import LearnableParam, collect_params
 from caffecompat.net.precision import apply_precision
 from caffecompat.net.problems import NetError, Problem
+from caffecompat.net.records import naming_records
 from caffecompat.net.sharing import share_weights
 from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
@@ -162,7 +163,8 @@ class Net:
         missing = [blob for blob in self.fed if blob not in batch]
         if missing:
             raise CaffeCompatError(f"net {self.name!r} needs inputs for {', '.join(map(repr, missing))}")
-        tops = self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
+        with naming_records(self._fed_from_sources):
+            tops = self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
         return {blob: top.float() for blob, top in tops.items()} if self.half_precision else tops
 
     def next_batch(self) -> dict[str, np.ndarray]:

@@ -151,6 +151,15 @@ def test_labels_that_are_no_classes() -> None:
     assert result.outside_text().endswith("do the labels count from 1?")
 
 
+def test_a_label_that_is_no_class_is_named_by_its_line(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Path("list.txt").read_text().splitlines()
+    lines[4] = lines[4].rsplit(None, 1)[0] + " 8"
+    Path("list.txt").write_text("\n".join(lines) + "\n")
+    for data in (["--model", "deploy.prototxt", "--list", "list.txt"], ["--model", "train_val.prototxt"]):
+        assert main(["eval", "classification", "--weights", "net.caffemodel", *data]) == 0
+        assert "the first 8 (list.txt:5: 4.png), is no class" in capsys.readouterr().err
+
+
 def test_the_table(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     Path("names.txt").write_text("blue\ngreen\nred\n")
     flags = ["--model", "deploy.prototxt", "--weights", "net.caffemodel", "--list", "list.txt", "--top", "1,2"]
