@@ -28,6 +28,10 @@ class Fork(Enum):
     DEEPLAB = "DeepLab Caffe"
     HED = "HED Caffe"
     RCF = "RCF Caffe"
+    RCNN = "R-CNN Caffe"
+    FACE = "caffe-face"
+    YOLO = "MobileNet-YOLO Caffe"
+    FOCAL = "Focal-Loss Caffe"
 
     @property
     def is_nvcaffe(self) -> bool:

@@ -28,6 +28,7 @@ _FAMILIES = (
     "python_layer",
     "recurrent",
     "reduction",
+    "region_pooling",
     "regression_loss",
     "resampling",
     "scale",

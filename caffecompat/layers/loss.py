@@ -67,16 +67,17 @@ class LossLayer(Layer):
             return "VALID" if p.normalize else "BATCH_SIZE"
         return default
 
+    def normalized(self, total: Tensor, mode: str, batch: int, positions: int, counted: Tensor | None = None) -> Tensor:
+        """Divide a loss summed over `positions` by what `mode` says, at least 1 (BVLC).
 
-def _normalized(total: Tensor, mode: str, scores: Shape, positions: int, counted: Tensor | None) -> Tensor:
-    """Divide a loss summed over `positions` by what `mode` says, at least 1 (BVLC).
-
-    FULL: all positions; VALID: those counted; BATCH_SIZE: axis 0 of the scores; NONE: 1.
-    """
-    if mode == "VALID" and counted is not None:
-        return total / counted.sum().clamp(min=1)
-    divisor = {"FULL": positions, "VALID": positions, "BATCH_SIZE": scores[0], "NONE": 1}[mode]
-    return total / max(divisor, 1)
+        FULL: all positions; VALID: those counted; BATCH_SIZE: `batch`; NONE: 1; PRE_FIXED: pre_fixed_normalizer
+        (daijifeng001/caffe-rfcn).
+        """
+        if mode == "VALID" and counted is not None:
+            return total / counted.sum().clamp(min=1)
+        fixed = self.param.loss_param.pre_fixed_normalizer
+        divisor = {"FULL": positions, "VALID": positions, "BATCH_SIZE": batch, "NONE": 1, "PRE_FIXED": fixed}[mode]
+        return total / max(divisor, 1)
 
 
 class _AtLeast(torch.autograd.Function):
@@ -181,7 +182,7 @@ class SoftmaxWithLoss(LossLayer):
             by_class = self.class_weights.to(scores.dtype)[index]
             weight = by_class if weight is None else by_class * weight
         total = softmax_nll(scores, index, weight, self.axis)
-        loss = _normalized(total, self.mode, scores.shape, index.numel(), counted)
+        loss = self.normalized(total, self.mode, scores.shape[0], index.numel(), counted)
         return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
 
 
@@ -229,7 +230,7 @@ class InfogainLoss(LossLayer):
         if counted is not None:
             rows = rows * counted.movedim(self.axis, -1)
         total = -(rows * log_probability.movedim(self.axis, -1)).sum()
-        loss = _normalized(total, self.mode, scores.shape, index.numel(), counted)
+        loss = self.normalized(total, self.mode, scores.shape[0], index.numel(), counted)
         return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
 
 
@@ -312,4 +313,4 @@ class SigmoidCrossEntropyLoss(LossLayer):
         counted = None if self.ignore is None else targets.to(torch.int64) != self.ignore
         weight = None if counted is None else counted.to(scores.dtype)
         total = F.binary_cross_entropy_with_logits(scores, targets, weight=weight, reduction="sum")
-        return _normalized(total, self.mode, scores.shape, scores.numel(), counted)
+        return self.normalized(total, self.mode, scores.shape[0], scores.numel(), counted)

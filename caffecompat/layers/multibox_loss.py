@@ -141,8 +141,10 @@ class MultiBoxLoss(LossLayer):
             )
         return objects
 
-    def _divisor(self, images: int, priors: int, matches: int) -> int:
-        return max(1, {"VALID": matches, "FULL": images * priors, "BATCH_SIZE": images, "NONE": 1}[self.mode])
+    def _divisor(self, images: int, priors: int, matches: int) -> float:
+        fixed = self.param.loss_param.pre_fixed_normalizer
+        divisors = {"VALID": matches, "FULL": images * priors, "BATCH_SIZE": images, "NONE": 1, "PRE_FIXED": fixed}
+        return max(1, divisors[self.mode])
 
     def _match(self, boxes: Tensor, predicted: Tensor | None, objects: Objects, images: int) -> tuple[Tensor, Tensor]:
         """Rows of objects and overlaps, (N, P); (N * C, P) where predictions are matched class by class."""

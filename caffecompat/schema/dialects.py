@@ -46,6 +46,10 @@ _LACKING = {
     Fork.INTEL: "Clip Swish",
     Fork.HED: _OF_2015,
     Fork.RCF: _OF_2015,
+    Fork.RCNN: "Clip Swish RNN LSTM LSTMUnit",
+    Fork.FACE: "Clip Swish",
+    Fork.YOLO: "Clip Swish",
+    Fork.FOCAL: "Clip Swish",
 }
 _DETECTION = (
     "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute PriorBox SmoothL1Loss VideoData "
@@ -80,6 +84,12 @@ _ADDED = {
     Fork.INTEL: _DETECTION,
     Fork.HED: "AutoCrop ImageLabelmapData",
     Fork.RCF: "AutoCrop ImageLabelmapData",
+    Fork.RCNN: """
+        BoxAnnotatorOHEM PSROIPooling Proposal ROIPooling SmoothL1Loss SmoothL1LossOHEM SoftmaxWithLossOHEM
+    """,
+    Fork.FACE: "CenterLoss MarginInnerProduct",
+    Fork.YOLO: _DETECTION + "YoloDetectionOutput Yolov3DetectionOutput",
+    Fork.FOCAL: "FocalLoss",
 }
 
 

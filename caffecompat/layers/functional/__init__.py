@@ -1,0 +1,1 @@
+"""The pure torch functions behind the layers; these modules import torch alone."""
