@@ -25,6 +25,7 @@ _FAMILIES = (
     "parameter",
     "pooling",
     "prior_box",
+    "proposal",
     "python_layer",
     "recurrent",
     "reduction",

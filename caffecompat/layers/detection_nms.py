@@ -22,7 +22,9 @@ _BLOCK = 512  # boxes of a list compared at once
 _PAIRS = 1_000_000  # pairs compared at once, over all lists: bounds memory
 
 
-def non_maximum_suppression(boxes: Tensor, lists: Tensor, threshold: float, eta: float = 1.0) -> Tensor:
+def non_maximum_suppression(
+    boxes: Tensor, lists: Tensor, threshold: float, eta: float = 1.0, most: int | None = None
+) -> Tensor:
     """Which boxes stay (SSD ``ApplyNMSFast``).
 
     Args:
@@ -30,9 +32,10 @@ def non_maximum_suppression(boxes: Tensor, lists: Tensor, threshold: float, eta:
         lists: (E) which list each is of, not falling.
         threshold: overlap up to which a box stays.
         eta: below 1, the threshold is multiplied by it after every box that stays, while it is above 0.5.
+        most: how many boxes of a list are wanted; whether further ones stay need not be found out.
 
     Returns:
-        (E) bool.
+        (E) bool; of a list at least its first `most` that stay.
     """
     keep = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     if not len(boxes):
@@ -51,13 +54,13 @@ def non_maximum_suppression(boxes: Tensor, lists: Tensor, threshold: float, eta:
         places = torch.arange(sizes[last - 1], device=boxes.device)
         there = places < counts[chosen, None]
         entries = (starts[chosen, None] + places).clamp_(max=len(boxes) - 1)
-        stay = _suppress(boxes[entries], there, threshold, eta)
+        stay = _suppress(boxes[entries], there, threshold, eta, most)
         keep[entries[there]] = stay[there]
         first = last
     return keep
 
 
-def _suppress(boxes: Tensor, there: Tensor, threshold: float, eta: float) -> Tensor:
+def _suppress(boxes: Tensor, there: Tensor, threshold: float, eta: float, most: int | None) -> Tensor:
     """For padded lists (L, K, 4) of which `there` (L, K) exist: which stay (L, K)."""
     blocks: list[Tensor] = []
     for begin in range(0, boxes.shape[1], _BLOCK):
@@ -71,7 +74,10 @@ def _suppress(boxes: Tensor, there: Tensor, threshold: float, eta: float) -> Ten
             (stayed.sum(1, keepdim=True) for stayed in blocks), torch.zeros_like(there[:, :1], dtype=torch.int64)
         )
         blocks.append(_settle(boxes[:, block], there[:, block], worst, count, threshold, eta))
-    return torch.cat(blocks, 1)
+        if most is not None and bool((count + blocks[-1].sum(1, keepdim=True) >= most).all()):
+            break
+    stay = torch.cat(blocks, 1)
+    return F.pad(stay, (0, boxes.shape[1] - stay.shape[1]))
 
 
 def _settle(boxes: Tensor, there: Tensor, worst: Tensor, count: Tensor, threshold: float, eta: float) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from caffecompat import glog
 from caffecompat.errors import add_note
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import TEST, TRAIN, Context, Layer, LayerError, Shape
+from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.python_blob import ArrayBlob, BlobList
 from caffecompat.layers.python_module import ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
@@ -20,8 +22,21 @@ from caffecompat.layers.spatial_dropout import SpatialDropout
 
 __all__ = ["PythonLayer", "PythonLayerBase"]
 
-# Published layers that exist here in torch: (module, class) -> module made from param_str.
-_OWN: dict[tuple[str, str], Callable[[str], nn.Module]] = {("spatial_dropout", "SpatialDropoutLayer"): SpatialDropout}
+# Published layers that exist here in torch, by module and class.
+_OWN: dict[tuple[str, str], type[SpatialDropout] | type[PythonProposal]] = {
+    ("spatial_dropout", "SpatialDropoutLayer"): SpatialDropout,
+    ("rpn.proposal_layer", "ProposalLayer"): PythonProposal,
+}
+
+
+class _Phase(IntEnum):
+    """The number that BVLC's pycaffe gives for a phase, with the name that caffe-fast-rcnn's `str()` of it gives."""
+
+    TRAIN = TRAIN
+    TEST = TEST
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class PythonLayerBase:
@@ -32,7 +47,7 @@ class PythonLayerBase:
 
     Attributes:
         param_str: text from the prototxt.
-        phase: ``caffe.TRAIN`` (0) or ``caffe.TEST`` (1).
+        phase: ``caffe.TRAIN`` (0) or ``caffe.TEST`` (1); ``str(self.phase)`` is its name.
         blobs: the layer's parameters; ``self.blobs.add_blob(*shape)`` in ``setup`` adds one.
     """
 
@@ -75,8 +90,8 @@ class PythonLayer(Layer):
     Shapes are found by `setup` and `reshape`, so they may depend on what the class reads. What the class raises comes
     through as it is, with a note that names layer, method, file and line. `share_in_parallel` has no effect.
 
-    ENet's `spatial_dropout.SpatialDropoutLayer`, whose file is Python 2, is computed by torch where no such module is
-    found that Python 3 can read.
+    ENet's `spatial_dropout.SpatialDropoutLayer` and py-faster-rcnn's `rpn.proposal_layer.ProposalLayer`, whose files
+    are Python 2, are computed by torch where no such module is found that Python 3 can read.
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (0, None)
@@ -89,11 +104,11 @@ class PythonLayer(Layer):
         self.own: nn.Module | None = None
         self.instance: PythonLayerBase | None = None
         with caffe_importable():
-            kind = self._find()
+            kind = self._find(bottom_shapes)
             if kind is not None:
                 self._set_up(kind, bottom_shapes)
 
-    def _find(self) -> type[PythonLayerBase] | None:
+    def _find(self, bottom_shapes: Sequence[Shape]) -> type[PythonLayerBase] | None:
         """The class, or None where `own` does its work."""
         p = self.param.python_param
         if not p.module or not p.layer:
@@ -103,12 +118,13 @@ class PythonLayer(Layer):
         try:
             module = import_user_module(p.module, self.context.beside)
         except ModuleMissing as problem:
-            if (p.module, p.layer) not in _OWN:
+            own = _OWN.get((p.module, p.layer))
+            if own is None:
                 raise
-            _tell_once(f"{problem}; caffecompat computes {p.module}.{p.layer} by code of its own")
-            self._check_count("bottom", len(self.param.bottom), (1, 1))
-            self._check_count("top", len(self.param.top), (1, 1))
-            self.own = _OWN[p.module, p.layer](p.param_str)
+            _tell_once(f"{problem}; caffecompat computes {p.module}.{p.layer} by code of its own{own.says}")
+            self._check_count("bottom", len(bottom_shapes), own.bottoms)
+            self._check_count("top", len(self.param.top), own.tops)
+            self.own = own(self.param, bottom_shapes, self.context)
             return None
         where = f"module {p.module!r} ({getattr(module, '__file__', None) or 'built in'})"
         kind = getattr(module, p.layer, None)
@@ -125,7 +141,7 @@ class PythonLayer(Layer):
     def _set_up(self, kind: type[PythonLayerBase], bottom_shapes: Sequence[Shape]) -> None:
         self.file = inspect.getsourcefile(kind) or ""
         instance = self.instance = kind(self.param)
-        instance.param_str, instance.phase = self.param.python_param.param_str, self.context.phase
+        instance.param_str, instance.phase = self.param.python_param.param_str, _Phase(self.context.phase)
         self.bottom_blobs = [ArrayBlob(tuple(shape)) for shape in bottom_shapes]
         names = list(self.param.bottom)
         self.top_blobs = [

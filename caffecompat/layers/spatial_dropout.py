@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import LayerError
+from caffecompat.layers.layer import Context, LayerError, Shape
 
 __all__ = ["SpatialDropout"]
 
@@ -21,8 +23,13 @@ class SpatialDropout(nn.Module):
     for all).
     """
 
-    def __init__(self, param_str: str) -> None:
+    bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
+    tops: ClassVar[tuple[int, int | None]] = (1, 1)
+    says: ClassVar[str] = ""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()
+        param_str = param.python_param.param_str
         try:
             settings = ast.literal_eval(param_str)
             self.p, self.drops = float(settings["p"]), settings["phase"] == "TRAIN"

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Cannot, Emission, emits
+from caffecompat.layers.spatial_dropout import SpatialDropout
 
 
 @emits("ReLU")
@@ -134,7 +135,7 @@ def dropout(e: Emission) -> None:
 def python(e: Emission) -> None:
     """ENet's spatial dropout in its TEST form; other Python layers compute what nobody can translate."""
     own = e.module.own
-    if own is None:
+    if not isinstance(own, SpatialDropout):
         where = e.module.param.python_param
         raise Cannot(f"the Python layer {where.module}.{where.layer} is code, which cannot become ONNX")
     if own.drops:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from caffecompat.layers import Layer
+from caffecompat.layers.spatial_dropout import SpatialDropout
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value
@@ -183,7 +184,7 @@ def _power(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequen
 
 def _python(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
     """``translated``: it is one that is known here, so that it has a form in other files."""
-    return {"translated": module.own is not None and not module.own.drops}
+    return {"translated": isinstance(module.own, SpatialDropout) and not module.own.drops}
 
 
 def _relu(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from caffecompat.deploy.torch_source.emission import CannotEmit, Case, Emitted, emits, make, number
+from caffecompat.layers.spatial_dropout import SpatialDropout
 
 
 @emits("ReLU")
@@ -64,7 +65,7 @@ def dropout(c: Case) -> Emitted:
 def python(c: Case) -> Emitted:
     """ENet's spatial dropout alone: what other Python layers compute is code of their own."""
     own = c.module.own
-    if own is None:
+    if not isinstance(own, SpatialDropout):
         where = c.param.python_param
         raise CannotEmit(f"the Python layer {where.module}.{where.layer} is code that stays outside")
     if own.drops:
