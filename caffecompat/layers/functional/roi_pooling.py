@@ -98,14 +98,14 @@ def _first_maximum(pixels: Tensor, item: Tensor, top: Tensor, bottom: Tensor, le
                     for first_y in (top[windows], bottom[windows] - 2**y)
                     for first_x in (left[windows], right[windows] - 2**x)
                 ]
-                best = tuple(part[corners[0]] for part in high)
+                best = (high[0][corners[0]], high[1][corners[0]])
                 for corner in corners[1:]:
-                    best = _greater(best, tuple(part[corner] for part in high))
+                    best = _greater(best, (high[0][corner], high[1][corner]))
                 made[windows] = best[1].long()
     return made
 
 
-_Best = tuple[Tensor, ...]  # greatest values, and the places where they are first
+_Best = tuple[Tensor, Tensor]  # greatest values, and the places where they are first
 
 
 def _greater(a: _Best, b: _Best) -> _Best:
@@ -117,8 +117,10 @@ def _greater(a: _Best, b: _Best) -> _Best:
 def _doubled(best: _Best, axis: int, side: int) -> _Best:
     """Of all windows twice as long along an axis; empty where none fits."""
     length = max(best[0].shape[axis] - side, 0)
-    first = tuple(part.narrow(axis, 0, length) for part in best)
-    second = tuple(part.narrow(axis, best[0].shape[axis] - length, length) for part in best)
+    first, second = (
+        (best[0].narrow(axis, start, length), best[1].narrow(axis, start, length))
+        for start in (0, best[0].shape[axis] - length)
+    )
     return _greater(first, second)
 
 
