@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.outputs import output
 from caffecompat.cli.scored_net import fed_model
 from caffecompat.cli.transformer_flags import channel_order, load_array, read_means, set_mode, transformer_flags
 from caffecompat.errors import CaffeCompatError
@@ -39,7 +40,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", "--pretrained-model", metavar="FILE", help="weights, instead of the second word")
     parser.add_argument("--labels", "--labels-file", metavar="FILE", help="a label a line, one for each class")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes to tell (default 5)")
-    parser.add_argument("--output", metavar="FILE", help="save all scores as .npy, (pictures, classes)")
+    parser.add_argument(
+        "--output", type=output("a NumPy array"), metavar="FILE", help="save all scores as .npy, (pictures, classes)"
+    )
     add_switch(parser, "print-results", "print the classes although --output is given")
     transformer_flags(parser)
     parser.add_argument("--images-dim", metavar="H,W", help="size that pictures are resized to before they are cropped")
@@ -79,6 +82,11 @@ def _sort_words(args: argparse.Namespace) -> list[str]:
         raise UsageError(f"{_VERB}: give both --model and --weights, or both as the first words")
     if args.model:
         if len(words) == 2 and words[1].endswith(".npy") and not args.output:  # classify.py INPUT OUTPUT
+            if words[0].endswith(".npy") and os.path.exists(words[1]):
+                raise UsageError(
+                    f"{_VERB}: {words[1]} is there already: an input, or the output of another time? "
+                    f"Give --output {words[1]} to write over it, --output OTHER.npy to read it"
+                )
             args.output = words.pop()
         return words
     if len(words) < 3:

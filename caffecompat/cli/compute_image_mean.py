@@ -11,6 +11,7 @@ import argparse
 
 from caffecompat import glog
 from caffecompat.cli.caffe_build import OPENED
+from caffecompat.cli.outputs import output
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "compute the mean image of a database"
@@ -18,7 +19,7 @@ HELP = "compute the mean image of a database"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="INPUT_DB")
-    parser.add_argument("output", metavar="OUTPUT_FILE", nargs="?")
+    parser.add_argument("output", type=output("a mean picture"), metavar="OUTPUT_FILE", nargs="?")
     parser.add_argument("--backend", choices=("lmdb", "leveldb"), help="default: found out by looking")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="that decode (default: one a core)")
     progress_flag(parser)

@@ -12,6 +12,7 @@ import argparse
 import re
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import output
 from caffecompat.files import read_text
 
 HELP = "make a label map of a list of class names (SSD)"
@@ -19,7 +20,7 @@ HELP = "make a label map of a list of class names (SSD)"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("map", metavar="MAPFILE", help="text file of lines 'name [label] [displayname]'")
-    parser.add_argument("out", metavar="OUTFILE", help="label map to write")
+    parser.add_argument("out", type=output("a prototxt"), metavar="OUTFILE", help="label map to write")
     add_switch(parser, "include-background", "put none_of_the_above before the others as class 0")
     parser.add_argument("--delimiter", default=" ", metavar="CHARS", help="that separate fields (default: blank)")
 

@@ -14,6 +14,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.scored_net import fed_net, net_flags
 
@@ -33,7 +34,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER|VIDEO", help="pictures, videos, folders of them")
     parser.add_argument("--model", metavar="FILE", help="deploy prototxt with a DetectionOutput layer (required)")
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
-    parser.add_argument("--out", metavar="DIR", help="folder for the pictures with boxes; made if absent")
+    parser.add_argument(
+        "--out", type=output(), metavar="DIR", help="folder for the pictures with boxes; made if absent"
+    )
     parser.add_argument("--labelmap", metavar="FILE", help="label map of the classes' names, or names, one a line")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="least score that counts (0.5)")
     parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
@@ -43,10 +46,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.cli.file_loop import do_files, find_files
+    from caffecompat.cli.file_loop import check_out, do_files, find_files
     from caffecompat.evaluate.detector import Detector
 
     files = find_files(args.pictures)
+    check_out(_VERB, args, files)
     detector = fed_net(Detector, args)
     names = _names(args.labelmap or detector.label_map_file)
     do_files(args, files, _Work(args, detector, names, preprocess_of(args)))

@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from caffecompat.cli.flags import UsageError, device_flags
+from caffecompat.cli.outputs import output
 from caffecompat.cli.transformer_flags import channel_order, read_means, set_mode, transformer_flags
 from caffecompat.errors import CaffeCompatError
 
@@ -31,7 +32,7 @@ Windows = dict[str, list[tuple[int, ...]]]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help=".csv of windows, or .txt of pictures")
-    parser.add_argument("output", metavar="OUTPUT", help=".csv or .h5 to write")
+    parser.add_argument("output", type=output(), metavar="OUTPUT", help=".csv or .h5 to write")
     parser.add_argument("--model", "--model-def", metavar="FILE", help="deploy prototxt (required)")
     parser.add_argument("--weights", "--pretrained-model", metavar="FILE", help="its weights (required)")
     parser.add_argument("--crop-mode", default="selective_search", metavar="MODE",

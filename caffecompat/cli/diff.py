@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import size_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="of the pictures of data layers, where neither data nor text say")
     parser.add_argument("--channels", type=int, metavar="N", help="of these pictures (3)")
     add_switch(parser, "json", "one JSON object instead of the text")
-    parser.add_argument("--html", metavar="FILE", help="also write a page with both nets side by side")
+    parser.add_argument(
+        "--html", type=output("a page"), metavar="FILE", help="also write a page with both nets side by side"
+    )
     add_switch(parser, "all", "every layer's name in the text, however many")
 
 

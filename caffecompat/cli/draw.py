@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import output
 
 HELP = "picture of a net: svg, png, dot"
 
@@ -20,7 +21,10 @@ _PHASES = {"TRAIN": 0, "TEST": 1, "ALL": None}
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="the net's prototxt")
     parser.add_argument(
-        "out", metavar="OUT", help="where the picture goes; its ending says what kind: .svg, .png, .dot"
+        "out",
+        type=output("a picture"),
+        metavar="OUT",
+        help="where the picture goes; its ending says what kind: .svg, .png, .dot",
     )
     parser.add_argument("--rankdir", default="LR", metavar="DIR",
                         help="the way the net runs: LR (left to right, default), TB, BT or RL")  # fmt: skip

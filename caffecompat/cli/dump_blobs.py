@@ -15,6 +15,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 from caffecompat.errors import CaffeCompatError
 
@@ -27,7 +28,7 @@ HELP = "every layer's output for one input, as .npy files"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("out", metavar="OUT_DIR")
+    parser.add_argument("out", type=output(), metavar="OUT_DIR")
     parser.add_argument("--image", metavar="PICTURE", help="what the net is given, with the flags below")
     parser.add_argument("--input", metavar="FILE.npy", help="the input blob itself")
     parser.add_argument("--random", type=int, nargs="?", const=1, metavar="SEED", help="normally distributed values")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, split_commas
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, parse_size, preprocess_of
 from caffecompat.cli.progress import live_line
 from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
@@ -52,7 +53,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a batch instead of the prototxt's number")
     parser.add_argument("--top", default="1,5", metavar="A,B", help="which k to count (default 1,5)")
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line (synset_words.txt)")
-    parser.add_argument("--confusion", metavar="FILE", help="write the confusion matrix as CSV, rows are labels")
+    parser.add_argument(
+        "--confusion", type=output("a table"), metavar="FILE", help="write the confusion matrix as CSV, rows are labels"
+    )
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     net_flags(parser, "the table")
 

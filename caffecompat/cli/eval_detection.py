@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.progress import live_line
 from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
@@ -63,7 +64,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="overlap that is a hit (default 0.5, or a test net's own)")  # fmt: skip
     add_switch(parser, "difficult", "difficult objects have to be found too")
     parser.add_argument("--iterations", type=int, metavar="N", help="pictures (or batches of a test net) to score")
-    parser.add_argument("--save", metavar="PATH", help="write the results: FILE.json as COCO's, or a folder as VOC's")
+    parser.add_argument(
+        "--save", type=output(), metavar="PATH", help="write the results: FILE.json as COCO's, or a folder as VOC's"
+    )
     net_flags(parser, "the table")
 
 

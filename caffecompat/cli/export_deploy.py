@@ -23,6 +23,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts, split_commas
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 from caffecompat.forks import Fork
 
@@ -36,7 +37,7 @@ _TARGETS = ("vitis", "tidl-caffe")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="folder, or stem of the files to write")
+    parser.add_argument("out", type=output(), metavar="OUT", help="folder, or stem of the files to write")
     parser.add_argument("--model", metavar="FILE", required=True, help="train_val or deploy prototxt")
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them only prototxts are written")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
@@ -64,8 +65,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat export deploy: folding batch normalization needs --weights")
 
     from caffecompat.deploy.deploy_net import deploy_net
+    from caffecompat.formats.atomic import refuse_protected
     from caffecompat.schema import open_net
 
+    for end in (".prototxt", ".caffemodel"):
+        refuse_protected(_stem(args) + end)
     document = open_net(args.model)
     deployed = deploy_net(
         document, size=size_of(args), batch=args.batch, channels=args.channels,
@@ -199,12 +203,9 @@ class _Writer:
 
     def _paths(self) -> tuple[str, str]:
         """Stem of the net's files, and of the others."""
-        out = self.args.out
-        if out.endswith(("/", os.sep)) or os.path.isdir(out):
-            os.makedirs(out, exist_ok=True)
-            return os.path.join(out, "float" if self.args.target == "vitis" else "deploy"), os.path.join(out, "")
-        os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-        return out, f"{out}_"
+        stem = _stem(self.args)
+        os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
+        return stem, os.path.join(self.args.out, "") if stem != self.args.out else f"{stem}_"
 
     def _save(self, message: Any, blobs: dict[str, Any]) -> None:
         from caffecompat.deploy.caffe_targets import calibration_input, channel_means, tidl_import_text
@@ -233,6 +234,13 @@ class _Writer:
                 file.write(text.encode())
         for path in (*texts, *([weights] if self.args.weights else [])):
             print(f"wrote {path}")
+
+
+def _stem(args: argparse.Namespace) -> str:
+    """What the names of the net's files begin with."""
+    if args.out.endswith(("/", os.sep)) or os.path.isdir(args.out):
+        return os.path.join(args.out, "float" if args.target == "vitis" else "deploy")
+    return str(args.out)
 
 
 def _preparing_flags(transform: Any) -> str:

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ HELP = "an ONNX file, verified against the net by onnxruntime"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT.onnx", help="the file to write")
+    parser.add_argument("out", type=output("an ONNX file"), metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--model", required=True, metavar="FILE", help="the net's prototxt: deploy or train_val")
     parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
     parser.add_argument("--opset", type=int, default=13, metavar="N", help="of ai.onnx, 13 (default) to 28")

@@ -15,6 +15,7 @@ import argparse
 import os
 
 from caffecompat.cli.flags import UsageError
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 from caffecompat.errors import CaffeCompatError
 
@@ -22,7 +23,9 @@ HELP = "a readable Python file with the net as a torch module"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT.py", help="file to write; OUT.pt is written beside it")
+    parser.add_argument(
+        "out", type=output("Python source"), metavar="OUT.py", help="file to write; OUT.pt is written beside it"
+    )
     parser.add_argument("--model", metavar="FILE", required=True, help="deploy or train_val prototxt")
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them it stays as its fillers make it")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")

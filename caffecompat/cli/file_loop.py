@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from caffecompat import glog
+from caffecompat.cli.outputs import check_folder
 from caffecompat.cli.picture_files import PICTURES, find_pictures
 from caffecompat.cli.progress import live_line
 from caffecompat.cli.videos import VIDEOS, is_video
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["do_files", "find_files"]
+__all__ = ["check_out", "do_files", "find_files"]
 
 
 class Work(Protocol):
@@ -26,6 +28,27 @@ class Work(Protocol):
 def find_files(given: Sequence[str]) -> list[tuple[str, str]]:
     """Pictures and videos with their names below the output folder, as `find_pictures` has them."""
     return find_pictures(given, (*PICTURES, *VIDEOS))
+
+
+def check_out(
+    verb: str, args: argparse.Namespace, files: Sequence[tuple[str, str]], ends: Sequence[str] = ("",)
+) -> None:
+    """Refuse an ``--out`` in which something that is read would be written over, or be met again as an input.
+
+    Args:
+        files: of `find_files`.
+        ends: what follows the names of the pictures to be written, without ".png".
+
+    Raises:
+        UsageError: it is such a folder.
+    """
+    if args.out:
+        targets = [
+            (path, os.path.join(args.out, f"{name}{end}"))
+            for path, name in files
+            for end in ((".mp4",) if is_video(path) else [f"{one}.png" for one in ends])
+        ]
+        check_folder(verb, args.out, args.pictures, targets)
 
 
 def do_files(args: argparse.Namespace, files: Sequence[tuple[str, str]], work: Work) -> None:

@@ -12,6 +12,7 @@ import argparse
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError
+from caffecompat.cli.outputs import output
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "write the sizes of a list's images (SSD)"
@@ -20,7 +21,7 @@ HELP = "write the sizes of a list's images (SSD)"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="ROOTFOLDER", help="folder of the list's paths")
     parser.add_argument("list", metavar="LISTFILE", help="text file of lines 'image label' or 'image annotation-file'")
-    parser.add_argument("out", metavar="OUTFILE", help="file to write")
+    parser.add_argument("out", type=output(), metavar="OUTFILE", help="file to write")
     parser.add_argument("--name-id-file", metavar="FILE", help="lines 'name id': write ids instead of names")
     progress_flag(parser)
 

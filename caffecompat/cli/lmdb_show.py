@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import output
 
 if TYPE_CHECKING:
     from caffecompat.formats.database import DatabaseReader
@@ -17,7 +18,9 @@ HELP = "draw records with their labels on one sheet"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="DB", help="a database, or the folder of an image and a label database")
-    parser.add_argument("--out", metavar="FILE", help="the sheet to write (default: DB's name + .png, here)")
+    parser.add_argument(
+        "--out", type=output("a picture"), metavar="FILE", help="the sheet to write (default: DB's name + .png, here)"
+    )
     parser.add_argument("--count", type=int, default=24, metavar="N", help="records to show (default 24)")
     parser.add_argument("--start", default="0", metavar="N|KEY", help="first record, by number or key")
     add_switch(parser, "random", "records drawn by chance instead")

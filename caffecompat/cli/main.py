@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType, ModuleType
 
 from caffecompat.cli.flags import FlagParser, UsageError
+from caffecompat.cli.outputs import protected_inputs
 from caffecompat.cli.streams import drop_output, lasting_streams
 from caffecompat.errors import CaffeCompatError, notes
 
@@ -251,7 +252,8 @@ def _dispatch(argv: list[str], debug: bool) -> int:
         _extend(protos, layer_files)
     module, args = _parse(verb, rest)
     args.debug, args.passed_on = debug, passed_on
-    return int(module.run(args))
+    with protected_inputs(f"caffecompat {verb}", args):
+        return int(module.run(args))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import add_switch
+from caffecompat.cli.outputs import output
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ _OWN_LINES, _WIDTH = 15, 110  # folded layers beyond so many share lines of this
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("out_model", metavar="OUT_MODEL")
-    parser.add_argument("out_weights", metavar="OUT_WEIGHTS")
+    parser.add_argument("out_model", type=output("a prototxt"), metavar="OUT_MODEL")
+    parser.add_argument("out_weights", type=output("weights"), metavar="OUT_WEIGHTS")
     add_switch(
         parser, "running-statistics",
         "fold BatchNorm with use_global_stats: false too, by its stored statistics; that changes the numbers",

@@ -20,6 +20,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import output
 
 if TYPE_CHECKING:
     from caffecompat.report.log_parser import LogRow, TrainingLog
@@ -29,7 +30,9 @@ HELP = "tables (CSV, JSON) of a training log, ours or any Caffe's"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", help="the log: stderr of a training run")
-    parser.add_argument("out_dir", nargs="?", metavar="OUT_DIR", help="where the tables go (default: beside the log)")
+    parser.add_argument(
+        "out_dir", type=output(), nargs="?", metavar="OUT_DIR", help="where the tables go (default: beside the log)"
+    )
     parser.add_argument("--delimiter", default=",", metavar="C", help="between the columns (default a comma)")
     add_switch(parser, "verbose", "say what the log holds")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, no files; null is nan or inf")

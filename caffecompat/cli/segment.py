@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.scored_net import fed_net, net_flags
 
@@ -35,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER|VIDEO", help="pictures, videos, folders of them")
     parser.add_argument("--model", metavar="FILE", help="deploy prototxt (required)")
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
-    parser.add_argument("--out", metavar="DIR", help="folder to write to (required); made if absent")
+    parser.add_argument("--out", type=output(), metavar="DIR", help="folder to write to (required); made if absent")
     parser.add_argument("--palette", metavar="NAME|FILE",
                         help="cityscapes, voc, or a file: 'R G B name' lines, or a picture of colours")  # fmt: skip
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
@@ -54,11 +55,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.cli.file_loop import do_files, find_files
+    from caffecompat.cli.file_loop import check_out, do_files, find_files
     from caffecompat.evaluate import Segmenter
     from caffecompat.report.palette import load_palette, read_names
 
     files = find_files(args.pictures)
+    check_out(_VERB, args, files, ("", *(["_classes"] if args.raw else []), *(["_colors"] if args.colors else [])))
     segmenter = fed_net(Segmenter, args, blob=args.blob)
     palette = load_palette(args.palette, read_names(args.classes) if args.classes else (), segmenter.classes)
     do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError
+from caffecompat.cli.outputs import output
 from caffecompat.cli.scored_net import load_weights
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ def weights_flags(parser: argparse.ArgumentParser, curve: str) -> None:
     """Add ``--weights``, ``--snapshots`` and ``--plot``, whose file is PREFIX_`curve`.png where it is not given."""
     parser.add_argument("--weights", metavar="FILE", help="its weights (this or --snapshots)")
     parser.add_argument("--snapshots", metavar="PREFIX", help="score every PREFIX_iter_N.caffemodel and draw the curve")
-    parser.add_argument("--plot", metavar="FILE", help=f"where the curve goes: .png, .svg (default PREFIX_{curve}.png)")
+    parser.add_argument(
+        "--plot",
+        type=output("a picture"),
+        metavar="FILE",
+        help=f"where the curve goes: .png, .svg (default PREFIX_{curve}.png)",
+    )
 
 
 def check_weights(args: argparse.Namespace, verb: str) -> None:

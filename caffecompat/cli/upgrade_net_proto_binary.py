@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.outputs import output
+
 HELP = "rewrite an old caffemodel in today's form"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="NET_IN", help="caffemodel to read")
-    parser.add_argument("output", metavar="NET_OUT", help="caffemodel to write; may be the same file")
+    parser.add_argument(
+        "output",
+        type=output("weights", in_place=True),
+        metavar="NET_OUT",
+        help="caffemodel to write; may be the same file",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.outputs import output
+
 HELP = "rewrite an old net's prototxt in today's form"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="NET_IN", help="prototxt to read")
-    parser.add_argument("output", metavar="NET_OUT", help="prototxt to write; may be the same file")
+    parser.add_argument(
+        "output",
+        type=output("a prototxt", in_place=True),
+        metavar="NET_OUT",
+        help="prototxt to write; may be the same file",
+    )
     parser.add_argument("--strict", action="store_true", help="unknown fields are errors")
 
 

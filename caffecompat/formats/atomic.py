@@ -2,6 +2,8 @@
 
 The bytes go to a temporary file in the same folder, are flushed to the disk, and the file is then renamed
 over the old one (POSIX rename is atomic). Whatever fails before that leaves the old file as it was.
+
+Files that a command reads can be protected for as long as it runs; writing over one is refused.
 """
 
 from __future__ import annotations
@@ -11,16 +13,49 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["WriteError", "atomic_path", "atomic_write"]
+__all__ = ["WriteError", "atomic_path", "atomic_write", "is_same_file", "protected_files", "refuse_protected"]
+
+_protected: list[str] = []
 
 
 class WriteError(CaffeCompatError):
     """A file could not be written; what stood there before is untouched."""
+
+
+@contextlib.contextmanager
+def protected_files(paths: Iterable[str]) -> Iterator[None]:
+    """While the context lasts, none of these files is written over."""
+    before = list(_protected)
+    _protected.extend(paths)
+    try:
+        yield
+    finally:
+        _protected[:] = before
+
+
+def refuse_protected(path: str | os.PathLike[str]) -> None:
+    """Check a file that is to be written.
+
+    Raises:
+        WriteError: it is one of those that are read.
+    """
+    if _protected and os.path.exists(path):
+        for source in _protected:
+            if is_same_file(path, source):
+                raise WriteError(f"{os.fspath(path)}: is not written over, {source} is read; name another output")
+
+
+def is_same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether both exist and are one file or folder, by whatever name or link."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -48,8 +83,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     (``/dev/stdout``, a pipe) is written to directly.
 
     Raises:
-        WriteError: the file cannot be made, flushed or renamed.
+        WriteError: the file cannot be made, flushed or renamed, or is one that is read.
     """
+    refuse_protected(path)
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         yield os.fspath(path)  # as given: what /dev/stdout links to may have no name
         return

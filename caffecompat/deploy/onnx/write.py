@@ -21,7 +21,7 @@ from caffecompat.deploy.onnx.target import judge_export, measure_statistics, net
 from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
 from caffecompat.deploy.same_numbers import in_single_precision
 from caffecompat.deploy.targets.check import TargetReport
-from caffecompat.formats.atomic import WriteError, atomic_path
+from caffecompat.formats.atomic import WriteError, atomic_path, refuse_protected
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, open_net, pb
 
@@ -199,6 +199,8 @@ def _write(path: str, export: Export, external: bool, check: Callable[[str], Non
         return ""
     folder, name = os.path.split(os.path.realpath(path))
     data = f"{name}.data"
+    for file in (path, os.path.join(folder, data)):
+        refuse_protected(file)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", dir=folder) as temporary:
             model = os.path.join(temporary, name)
