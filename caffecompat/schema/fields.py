@@ -6,7 +6,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from caffecompat.schema.pool import is_repeated
+from caffecompat.schema.pool import PACKAGE, is_repeated
+from caffecompat.schema.without_effect import WITHOUT_EFFECT, NoEffect
 
 __all__ = ["BOOL", "BYTES", "ENUM", "FLOAT", "INT", "MESSAGE", "STRING", "Field", "Table", "table_of"]
 
@@ -37,9 +38,22 @@ _KINDS = {
 
 
 class Field:
-    """One field: its name, kind, whether it repeats, and what its values may be."""
+    """One field: its name, kind, whether it repeats, what its values may be, and why it changes nothing, if it does."""
 
-    __slots__ = ("double", "enum", "high", "kind", "low", "message", "name", "number", "repeated")
+    __slots__ = (
+        "double",
+        "effect",
+        "enum",
+        "high",
+        "initial",
+        "kind",
+        "low",
+        "message",
+        "name",
+        "number",
+        "owner",
+        "repeated",
+    )
 
     def __init__(self, descriptor: FieldDescriptor) -> None:
         self.name: str = descriptor.name
@@ -50,6 +64,10 @@ class Field:
         self.repeated: bool = is_repeated(descriptor)
         self.message: Descriptor | None = descriptor.message_type
         self.enum: EnumDescriptor | None = descriptor.enum_type
+        self.initial: Any = descriptor.default_value
+        assert descriptor.containing_type is not None
+        self.owner: str = descriptor.containing_type.full_name.removeprefix(f"{PACKAGE}.")
+        self.effect: NoEffect | None = WITHOUT_EFFECT.get(f"{self.owner}.{self.name}")
 
     def wants(self) -> str:
         """What a value of this field looks like, for an error."""

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from caffecompat import glog
+from caffecompat.forks import Fork
 from caffecompat.schema import fields as f
 from caffecompat.schema.cursor import CLOSERS, DEEPEST
+from caffecompat.schema.dialects import field_note, spell
 from caffecompat.schema.fields import Field, Table, table_of
 from caffecompat.schema.kept import keep_text
 from caffecompat.schema.loose_reader import read_loose_field
@@ -22,6 +24,7 @@ from caffecompat.schema.problems import Problem, PrototxtError, Text
 from caffecompat.schema.tokens import END, NAME, PUNCTUATION
 from caffecompat.schema.unknown_fields import explain_unknown
 from caffecompat.schema.values import NoValue, ValueReader
+from caffecompat.schema.without_effect import NoEffect
 
 __all__ = ["Reading", "parse_text", "read_text", "warn"]
 
@@ -44,12 +47,14 @@ class Reading:
         problems: what keeps the text from being accepted, in the order of the text.
         places: for each field of the outermost message, where its entries begin (offsets), in order.
         unknown: unknown fields that were kept, by message type and name: where the first is, and how many.
+        without_effect: settings that no code obeys, likewise.
         unknown_at_top: names of the outermost message's unknown fields.
     """
 
     problems: list[Problem] = field(default_factory=list)
     places: dict[str, list[int]] = field(default_factory=dict)
     unknown: dict[tuple[str, str], Repeated] = field(default_factory=dict)
+    without_effect: dict[tuple[str, str], Repeated] = field(default_factory=dict)
     unknown_at_top: list[str] = field(default_factory=list)
 
 
@@ -75,8 +80,8 @@ def parse_text(text: str, message: AnyMessage, name: str = "<text>", strict: boo
 
 
 def warn(reading: Reading) -> None:
-    """Log one warning for each unknown field of a message type that was kept, however often it is there."""
-    for found in reading.unknown.values():
+    """Log one warning for each unknown field of a message type and each setting without effect, however often it is."""
+    for found in (*reading.unknown.values(), *reading.without_effect.values()):
         times = f" ({found.times} times, first here)" if found.times > 1 else ""
         glog.warning(f"{found.first.where}: {found.first.message}{times}", "text_format.cc:307")
 
@@ -88,12 +93,23 @@ def read_text(text: Text, message: Message, strict: bool = False) -> Reading:
 
 @dataclass
 class _Frame:
-    """An open block: its field's name and place, where its bracket opens, and the table of the message around it."""
+    """An open block: its field's name and place, its bracket's, the table of the message around it, and itself."""
 
     name: str
     at: int
     bracket: int
     outside: Table
+    message: Message
+
+
+@dataclass
+class _Setting:
+    """A field that only some layers obey, or none; its blocks from the outermost on, all of which may still grow."""
+
+    entry: Field
+    effect: NoEffect
+    at: int
+    frames: list[_Frame]
 
 
 class _Reader(ValueReader):
@@ -103,9 +119,12 @@ class _Reader(ValueReader):
         self.frames: list[_Frame] = []
         self.unwinding = 0  # blocks still to leave because a closing bracket is missing
         self.reading = Reading(self.problems)
+        self.doubtful: list[_Setting] = []
 
     def read(self, message: Message) -> Reading:
         self._fields(message, table_of(message.DESCRIPTOR), "")
+        for setting in self.doubtful:
+            self._judge(setting)
         self.problems.sort(key=lambda problem: (problem.line, problem.column))
         return self.reading
 
@@ -137,6 +156,8 @@ class _Reader(ValueReader):
                     only = f"{self._title(table)} has only one"
                     self.problem(at, f"{word} is given twice (first at {self.spot(seen[word])}), but {only}")
                 self._field(message, table, entry, at)
+                if entry.effect is not None and not _is_default(message, entry):
+                    self.doubtful.append(_Setting(entry, entry.effect, at, [*self.frames]))
                 if self.unwinding:
                     return
             kind, word, _ = tokens[self.i]
@@ -194,7 +215,7 @@ class _Reader(ValueReader):
             return
         self.i += 1
         assert entry.message is not None
-        self.frames.append(_Frame(entry.name, at, bracket, outside))
+        self.frames.append(_Frame(entry.name, at, bracket, outside, message))
         self._fields(message, table_of(entry.message), "}" if word == "{" else ">")
         self.frames.pop()
         if self.unwinding:
@@ -283,6 +304,26 @@ class _Reader(ValueReader):
         else:
             found[table, name] = Repeated(Problem.at(self.text, at, text))
 
+    def _judge(self, setting: _Setting) -> None:
+        """Note a setting that has no effect in its layer."""
+        layer = next(
+            (x.message for x in reversed(setting.frames) if "LayerParameter" in x.message.DESCRIPTOR.name), None
+        )
+        if setting.effect.obeyed is not None and layer is not None and setting.effect.obeyed(layer):
+            return
+        entry = setting.entry
+        block = f"{setting.frames[-1].name}." if setting.frames else ""
+        forks = field_note(entry.owner, entry.name).forks
+        whose = f" ({spell(forks)})" if Fork.BVLC not in forks else ""
+        advice = f": {setting.effect.advice}" if setting.effect.advice else ""
+        text = f"{block}{entry.name}{whose} has no effect here{advice}"
+        self._count(self.reading.without_effect, entry.owner, entry.name, setting.at, text)
+
     def _title(self, table: Table) -> str:
         """What the user calls the block being read."""
         return self.frames[-1].name if self.frames else table.name
+
+
+def _is_default(message: Any, entry: Field) -> bool:
+    """Whether a field has the value it would have unset."""
+    return not entry.repeated and entry.kind != f.MESSAGE and getattr(message, entry.name) == entry.initial

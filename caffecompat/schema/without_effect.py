@@ -1,0 +1,193 @@
+"""Settings of the schema that no code reads: those that change nothing by right, and those to warn about.
+
+Every field that a net or a solver can hold is read by some code, or listed here: in `HARMLESS` with the reason why
+nothing is lost, in `OF_MISSING_TYPES` where it belongs to a layer type that is refused anyway, or in `WITHOUT_EFFECT`.
+Setting one of the last to another value than its default brings one warning with its place and the forks that have it.
+A block that is listed is so with all its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from caffecompat.schema.legacy_types import V1_TYPES
+
+__all__ = ["HARMLESS", "OF_MISSING_TYPES", "WITHOUT_EFFECT", "NoEffect"]
+
+
+@dataclass(frozen=True)
+class NoEffect:
+    """Why a field changes nothing here.
+
+    Attributes:
+        advice: the end of the warning, what to do instead; may be empty.
+        obeyed: whether a layer (its message, of any age) does obey the field; None: no layer does.
+    """
+
+    advice: str = ""
+    obeyed: Callable[[Any], bool] | None = None
+
+
+def _fields(message: str, names: str) -> Iterator[str]:
+    return (f"{message}.{name}" for name in names.split())
+
+
+def _type(layer: Any) -> str:
+    """A layer's type in today's words, also of a V1 layer."""
+    return layer.type if isinstance(layer.type, str) else V1_TYPES.get(layer.type, "")
+
+
+def _is_old(layer: Any) -> bool:
+    """Whether a layer is of V0 or V1, whose data layers hold what transform_param holds today."""
+    return bool(layer.DESCRIPTOR.name != "LayerParameter")
+
+
+def _is_annotated(layer: Any) -> bool:
+    return _type(layer) == "AnnotatedData"
+
+
+def _is_jittered(layer: Any) -> bool:
+    """PSPNet's and DeepLab's ImageSegData, told by its third top, the size of the picture."""
+    return _type(layer) == "ImageSegData" and len(layer.top) == 3
+
+
+_ALGORITHM = "a choice of algorithm; the results are the same"
+_EXACT = "the computation is at least as exact"
+_SPEED = "a matter of speed alone"
+_LOG = "only adds lines to the log"
+_ELSEWHERE = "read from weight files, not from a prototxt"
+
+HARMLESS: dict[str, str] = {
+    "NetParameter.copyright": "a text for people",
+    **dict.fromkeys(
+        _fields("NetParameter", "default_backward_type default_forward_math default_backward_math"), _EXACT
+    ),
+    **dict.fromkeys(_fields("LayerParameter", "backward_type forward_math backward_math"), _EXACT),
+    "SolverParameter.solver_data_type": _EXACT,
+    **dict.fromkeys(
+        _fields("NetParameter", "default_conv_algos_override default_cudnn_math_override reduce_buckets"), _ALGORITHM
+    ),
+    "LayerParameter.cudnn_math_override": _ALGORITHM,
+    **dict.fromkeys(_fields("SolverParameter", "layer_wise_reduce per_parameter_reduce"), _SPEED),
+    **dict.fromkeys(
+        _fields("ConvolutionParameter", "engine force_nd_im2col cudnn_convolution_algo_seeker conv_algos_override"),
+        _ALGORITHM,
+    ),
+    "LayerParameter.sigmoid_param": _ALGORITHM,
+    "LayerParameter.tanh_param": _ALGORITHM,
+    "V1LayerParameter.sigmoid_param": _ALGORITHM,
+    "V1LayerParameter.tanh_param": _ALGORITHM,
+    **{
+        f"{message}Parameter.engine": _ALGORITHM
+        for message in ("BN", "BatchNorm", "Dropout", "LRN", "Pooling", "ReLU", "SPP", "Sigmoid", "Softmax", "TanH")
+    },
+    "EltwiseParameter.stable_prod_grad": _ALGORITHM,
+    "PoolingParameter.torch_pooling": "read by no code of its own fork",
+    "AccuracyParameter.history_size": "its own fork clears the history before each batch",
+    **dict.fromkeys(_fields("DataParameter", "multi_gpu_testing parser_threads"), _SPEED),
+    **dict.fromkeys(_fields("TransformationParameter", "forward_packing use_gpu_transform"), _SPEED),
+    "DeephiResizeParameter.use_dpu": "read by no code of its own fork",
+    "PythonParameter.share_in_parallel": "each process has the layer to itself",
+    "LayerParameter.debug": _LOG,
+    "RecurrentParameter.debug_info": _LOG,
+    "AnnotatedDataParameter.anno_type": "boxes are the only kind of annotation",
+    "LayerParameter.blobs": _ELSEWHERE,
+    "V1LayerParameter.blobs": _ELSEWHERE,
+    "V0LayerParameter.blobs": _ELSEWHERE,
+}
+"""Message and field -> why nothing is lost where no code reads it."""
+
+OF_MISSING_TYPES: dict[str, str] = {
+    "LayerParameter.mat_read_param": "MatRead",
+    "LayerParameter.mat_write_param": "MatWrite",
+    "LayerParameter.dense_crf_param": "DenseCRF",
+    "LayerParameter.domain_transform_param": "DomainTransform",
+    "LayerParameter.adaptive_bias_channel_param": "AdaptiveBiasChannel",
+    "LayerParameter.bias_channel_param": "BiasChannel",
+    "LayerParameter.unique_label_param": "UniqueLabel",
+    "LayerParameter.yolo_eval_detection_param": "YoloEvalDetection",
+    "LayerParameter.drive_data_param": "DriveData",
+    "LayerParameter.proposal_param": "Proposal",
+    "LayerParameter.roi_pooling_param": "ROIPooling",
+    "LayerParameter.densebox_map_evaluation_param": "DenseboxMapEvaluation",
+    "LayerParameter.reshape_label_param": "ReshapeLabel",
+    "LayerParameter.alignment_accuracy_param": "AlignmentAccuracy",
+    "LayerParameter.pe_transform_param": "PAFData",
+    "LayerParameter.center_loss_param": "CenterLoss",
+    "LayerParameter.detectnet_groundtruth_param": "DetectNetTransformation",
+    "LayerParameter.detectnet_augmentation_param": "DetectNetTransformation",
+    "LayerParameter.image_label_transform_param": "ImageLabelTransformation",
+}
+"""A layer's block -> the type that reads it, which no net can be made with."""
+
+_QUANTIZED = "the net computes in floating point"
+_OLD_TRANSFORM = NoEffect("transform_param has it", _is_old)
+_SEED = NoEffect("random_seed of the solver does it")
+
+WITHOUT_EFFECT: dict[str, NoEffect] = {
+    **dict.fromkeys(_fields("NetParameter", "quantize net_quantization_param"), NoEffect(_QUANTIZED)),
+    "NetParameter.global_grad_scale_adaptive": NoEffect("the scale stays at global_grad_scale"),
+    "LayerParameter.quantization_param": NoEffect(_QUANTIZED),
+    **dict.fromkeys(_fields("LayerParameter", "snapshot_log_weights snapshot_log_in snapshot_log_out"), NoEffect()),
+    **dict.fromkeys(
+        _fields(
+            "SolverParameter",
+            "insert_quantization_param quantization_start_iter unsigned_check_in unsigned_check_out quantize_weights "
+            "quantize_activations quantization_param display_quantization",
+        ),
+        NoEffect(_QUANTIZED),
+    ),
+    "SolverParameter.test_and_snapshot_last_epochs": NoEffect("set test_interval and snapshot"),
+    "SolverParameter.snapshot_log": NoEffect(),
+    "SolverParameter.sparsity_itr_increment_bfr_applying": NoEffect("the step is counted first, as with true"),
+    **dict.fromkeys(_fields("SolverParameter", "local_lr_auto local_gw_ratio"), NoEffect("larc: true is like it")),
+    "SolverParameter.ignore_mismatching_blobs": NoEffect("ignore_shape_mismatch or --skip-mismatched does it"),
+    "ParamSpec.compression": NoEffect("weights at zero are trained like others"),
+    "LossParameter.assign_label_weights": NoEffect("label_weights gives them"),
+    "LossParameter.num_label_weights": NoEffect("label_weights gives them"),
+    **dict.fromkeys(
+        _fields("LossParameter", "bootstrap_samples_fraction bootstrap_prob_threshold"), NoEffect("every label counts")
+    ),
+    **dict.fromkeys(
+        _fields("TransformationParameter", "distort_param expand_param emit_constraint"),
+        NoEffect("only AnnotatedData obeys it", _is_annotated),
+    ),
+    "TransformationParameter.scale_factors": NoEffect("only ImageSegData with three tops obeys it", _is_jittered),
+    **dict.fromkeys(
+        _fields(
+            "TransformationParameter",
+            "vertical_stretch_lower vertical_stretch_upper horizontal_stretch_lower horizontal_stretch_upper "
+            "rand_resize_ratio_lower rand_resize_ratio_upper use_letterbox_resize num_labels var_sz_img_enabled",
+        ),
+        NoEffect(),
+    ),
+    "TransformationParameter.display": NoEffect("'caffecompat lmdb show' shows pictures"),
+    "TransformationParameter.random_seed": _SEED,
+    "DropoutParameter.random_seed": _SEED,
+    "DataParameter.force_encoded_color": NoEffect("use transform_param { force_color: true }"),
+    "DataParameter.shuffle_skip_max": NoEffect(),
+    **dict.fromkeys(_fields("DataParameter", "scale mean_file crop_size mirror"), _OLD_TRANSFORM),
+    **dict.fromkeys(_fields("ImageDataParameter", "scale mean_file crop_size mirror"), _OLD_TRANSFORM),
+    "ImageDataParameter.label_num": NoEffect("each line has one label"),
+    "DenseImageDataParameter.mean_file": NoEffect("transform_param has it"),
+    **dict.fromkeys(_fields("ImageLabelDataParameter", "image_dir2 image_list_path2"), NoEffect("one list is read")),
+    **dict.fromkeys(
+        _fields(
+            "AnnotatedDataParameter",
+            "tiling_width tiling_height label_resolution catalog_resolution shrink_prob_factor",
+        ),
+        NoEffect("labels of lanes are not read"),
+    ),
+    "MultiBoxLossParameter.objectness_score": NoEffect("only MultiBoxLossRefine has it"),
+    "DetectionOutputParameter.objectness_score": NoEffect("only DetectionOutputRefine has it"),
+    **dict.fromkeys(
+        _fields("DetectionOutputParameter", "visualize_threshold save_file"),
+        NoEffect("'caffecompat detect' draws boxes"),
+    ),
+    "SegAccuracyParameter.metric": NoEffect("all three measures are given"),
+    "FixedParameter.fix_info": NoEffect("positions come from the weight file"),
+    **dict.fromkeys(_fields("V0LayerParameter", "new_num new_channels"), NoEffect()),
+}
+"""Message and field -> what to say where it is set."""

@@ -1,0 +1,185 @@
+"""No setting is ignored in silence: each field is read, harmless for a reason, or warned about where it is set."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caffecompat.layers import layer_class
+from caffecompat.schema import parse_text, pb, pool
+from caffecompat.schema.without_effect import HARMLESS, OF_MISSING_TYPES, WITHOUT_EFFECT
+
+PACKAGE = Path(__file__).resolve().parents[2] / "caffecompat"
+
+# Fields whose names the code puts together from parts.
+MADE_UP = {
+    f"SampleConstraint.{side}_{measure}"
+    for side in ("min", "max")
+    for measure in ("jaccard_overlap", "sample_coverage", "object_coverage")
+}
+# Fields in the lists whose names code uses for something else, or only to pass them on.
+NAMESAKES = {
+    "NetParameter.quantize",  # kept in deploy prototxts
+    "NetParameter.net_quantization_param",  # tells the fork
+    "NetParameter.default_forward_math",
+    "SolverParameter.quantization_param",
+}
+
+
+@cache
+def words_of_the_code() -> frozenset[str]:
+    """Attributes and words of strings in the package, docstrings and these lists left out."""
+    words: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "without_effect.py":
+            continue
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                words.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                words.update(re.findall(r"\w+", node.value))
+    return frozenset(words)
+
+
+def settings(message: Any, seen: set[str]) -> Iterator[tuple[str, Any]]:
+    """Every field that a net or solver can hold, but those inside listed blocks."""
+    if message.full_name in seen:
+        return
+    seen.add(message.full_name)
+    for field in message.fields:
+        name = f"{message.full_name.removeprefix('caffe.')}.{field.name}"
+        yield name, field
+        listed = WITHOUT_EFFECT.get(name)
+        inside = name in HARMLESS or name in OF_MISSING_TYPES or (listed is not None and listed.obeyed is None)
+        if field.message_type is not None and not inside:
+            yield from settings(field.message_type, seen)
+
+
+def all_settings() -> dict[str, Any]:
+    seen: set[str] = set()
+    roots = ("NetParameter", "SolverParameter")
+    return dict(item for root in roots for item in settings(pool.SCHEMA.message_types_by_name[root], seen))
+
+
+def test_every_field_is_read_or_listed() -> None:
+    silent = [
+        name
+        for name, field in all_settings().items()
+        if field.name not in words_of_the_code()
+        and name not in {*HARMLESS, *OF_MISSING_TYPES, *WITHOUT_EFFECT, *MADE_UP}
+    ]
+    assert silent == []
+
+
+def test_the_lists_name_fields_that_exist_once() -> None:
+    listed = [*HARMLESS, *OF_MISSING_TYPES, *WITHOUT_EFFECT]
+    assert len(listed) == len(set(listed))
+    for name in listed:
+        message, field = name.rsplit(".", 1)
+        assert field in pool.message_class(message).DESCRIPTOR.fields_by_name, name
+    assert all(HARMLESS.values())
+
+
+def test_blocks_of_missing_types_belong_to_types_that_no_net_can_have() -> None:
+    assert [name for name, kind in OF_MISSING_TYPES.items() if layer_class(kind) is not None] == []
+
+
+def value_of(field: Any) -> str:
+    """Text of the field with another value than its default."""
+    if field.message_type is not None:
+        return f"{field.name} {{ }}"
+    if field.enum_type is not None:
+        numbers = [value.name for value in field.enum_type.values if value.number != field.default_value]
+        return f"{field.name}: {numbers[0]}"
+    if field.cpp_type == field.CPPTYPE_STRING:
+        return f'{field.name}: "x"'
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        return f"{field.name}: {str(not field.default_value).lower()}"
+    return f"{field.name}: 7"
+
+
+# How to write a field of a message in a net; a solver's own fields are written as they are.
+BLOCKS = {
+    "NetParameter": "%s",
+    "SolverParameter": "%s",
+    "LayerParameter": "layer { %s }",
+    "V0LayerParameter": "layers { layer { %s } }",
+    "ParamSpec": "layer { param { %s } }",
+    "TransformationParameter": "layer { type: 'ImageData' transform_param { %s } }",
+    "SegAccuracyParameter": "layer { seg_accuracy_param { %s } }",
+    "MultiBoxLossParameter": "layer { multibox_loss_param { %s } }",
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_setting_it_brings_one_warning_with_its_place_and_forks(name: str, log: list[str]) -> None:
+    message, field_name = name.rsplit(".", 1)
+    field = pool.message_class(message).DESCRIPTOR.fields_by_name[field_name]
+    block = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", message.removesuffix("Parameter")).lower() + "_param"
+    pattern = BLOCKS.get(message, f"layer {{ {block} {{ %s }} }}")
+    text = pattern % value_of(field)
+    parse_text(text, pb.SolverParameter() if message == "SolverParameter" else pb.NetParameter(), name="net")
+    [line] = log
+    assert f"net:1:{text.index(field_name) + 1}: " in line
+    assert f"{field_name} " in line
+    assert "has no effect here" in line
+
+
+def test_the_forks_are_named_once_for_all_occurrences(log: list[str]) -> None:
+    parse_text("layer { param { compression: PRUNE } }\n" * 50, pb.NetParameter(), name="net")
+    [line] = log
+    assert "net:1:17: param.compression (Xilinx Caffe) has no effect here" in line
+    assert line.endswith("(50 times, first here)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quantize: false",
+        "layer { param { compression: DEFAULT } }",
+        'layer { type: "AnnotatedData" transform_param { distort_param { } expand_param { } emit_constraint { } } }',
+        'layer { transform_param { distort_param { } } type: "AnnotatedData" }',  # the type is read afterwards
+        'layer { transform_param { scale_factors: 1 } type: "ImageSegData" top: "a" top: "b" top: "c" }',
+        "layers { type: DATA data_param { scale: 2 mirror: true crop_size: 3 mean_file: 'm' } }",
+        "layer { convolution_param { engine: CUDNN force_nd_im2col: true } }",
+        'layer { type: "WindowData" window_data_param { mirror: true crop_size: 3 scale: 2 mean_file: "m" } }',
+    ],
+)
+def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> None:
+    parse_text(text, pb.NetParameter())
+    assert log == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('type: "ImageData" transform_param { distort_param { } }', "only AnnotatedData obeys it"),
+        ('type: "Data" transform_param { expand_param { } }', "only AnnotatedData obeys it"),
+        (
+            'type: "ImageSegData" top: "a" top: "b" transform_param { scale_factors: 1 }',
+            "only ImageSegData with three tops obeys it",
+        ),
+        ('type: "Data" data_param { mirror: true }', "transform_param has it"),
+    ],
+)
+def test_what_only_another_layer_obeys_is_reported(text: str, said: str, log: list[str]) -> None:
+    parse_text(f"layer {{ {text} }}", pb.NetParameter())
+    assert said in log[0]
+
+
+def test_a_namesake_is_no_reader() -> None:
+    """A listed field whose name appears in code is obeyed by now, or listed as a namesake."""
+    read = {
+        name
+        for name, effect in WITHOUT_EFFECT.items()
+        if effect.obeyed is None and name.rsplit(".", 1)[1] in words_of_the_code()
+    }
+    assert {name for name in read if name.startswith(("NetParameter", "SolverParameter"))} <= NAMESAKES
