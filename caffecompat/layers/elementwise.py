@@ -18,13 +18,15 @@ __all__ = ["Axpy", "Eltwise"]
 class Eltwise(Layer):
     """SUM (each bottom times its coeff), PROD or MAX of bottoms of one shape (BVLC).
 
+    One bottom will do, as in FlowNet2's Caffe, whose nets scale by the coeff of one; BVLC's wants two.
+
     In MAX the gradient goes to one bottom; of equal values that is the second of the first two
     bottoms, but the earlier one against any further bottom. PROD differentiates as the product of
     the other bottoms; Caffe's `stable_prod_grad: false` computes the same by a division, and
     differs from it only by giving NaN where a bottom is 0.
     """
 
-    bottoms: ClassVar[tuple[int, int | None]] = (2, None)
+    bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -42,6 +44,8 @@ class Eltwise(Layer):
         if self.operation == "SUM":
             return self._sum(bottoms)
         top, *others = bottoms
+        if not others:
+            return top
         if self.operation == "PROD":
             for other in others:
                 top = top * other

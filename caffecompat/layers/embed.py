@@ -20,6 +20,9 @@ class Embed(Layer):
 
     Blobs: weight (input_dim, num_output); bias (num_output) unless bias_term is false. Top: the
     bottom's shape, then num_output. No gradient reaches the bottom (BVLC).
+
+    Raises:
+        LayerError: in forward, where a value is no index; BVLC reads past its table there.
     """
 
     weight: nn.Parameter
@@ -41,5 +44,19 @@ class Embed(Layer):
         return False
 
     def forward(self, bottom: Tensor) -> Tensor:
-        top = F.embedding(bottom.long(), self.weight)
+        index = bottom.long()
+        self._check(index, bottom)
+        top = F.embedding(index, self.weight)
         return top if self.bias is None else top + self.bias
+
+    def _check(self, index: Tensor, bottom: Tensor) -> None:
+        rows = self.weight.shape[0]
+        outside = None if index.is_meta or not index.numel() else (index < 0) | (index >= rows)
+        if outside is None or not outside.any():
+            return
+        place = tuple(outside.nonzero()[0].tolist())
+        raise LayerError(
+            f"layer {self.param.name!r} (Embed): the index {bottom[place].item():g} in {self.param.bottom[0]!r} "
+            f"of shape {tuple(bottom.shape)}, at {place}, is none of the {rows} rows of the table (0 to {rows - 1}); "
+            f"change the indices or input_dim"
+        )

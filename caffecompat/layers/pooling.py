@@ -213,9 +213,7 @@ class SPP(Layer):
             raise LayerError("pyramid_height is missing, it must be at least 1")
         self.levels, self.method = p.pyramid_height, p.pool
         for level in range(self.levels):
-            window = self._window(level, shape)
-            if any(pad >= k for pad, k in zip(window.pad, window.kernel, strict=True)):
-                raise LayerError(f"a bottom of shape {tuple(shape)} is too small for {2**level} x {2**level} bins")
+            self._window(level, shape)
 
     def view(self, bottom: Shape, top: Shape) -> View:
         return View(None, (bottom[2], bottom[3]))
@@ -224,6 +222,8 @@ class SPP(Layer):
     def _window(level: int, shape: Sequence[int]) -> Window:
         kernel = [math.ceil(size / 2**level) for size in shape[2:]]
         pad = [(k * 2**level - size + 1) // 2 for k, size in zip(kernel, shape[2:], strict=True)]
+        if any(p >= k for p, k in zip(pad, kernel, strict=True)):
+            raise LayerError(f"a bottom of shape {tuple(shape)} is too small for {2**level} x {2**level} bins")
         return Window((kernel[0], kernel[1]), (kernel[0], kernel[1]), (pad[0], pad[1]))
 
     def _pool(self, bottom: Tensor, window: Window) -> Tensor:

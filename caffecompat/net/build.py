@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.forks import Fork
-from caffecompat.layers import Context, Layer, layer_class, layer_types
+from caffecompat.layers import Context, Layer, LayerError, layer_class, layer_types
 from caffecompat.net.graph import Graph, Node, Value
 from caffecompat.net.params import BlobSlot, make_slots
 from caffecompat.net.problems import Problem
@@ -38,6 +38,8 @@ DATA_TYPES = frozenset(
         "WindowData",
     }
 )
+
+_TORCH_REFUSES = (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError)
 
 
 class Source(Protocol):
@@ -97,16 +99,20 @@ def build_layers(
             # A source names its layer itself; the net does so for all.
             text = str(problem).removeprefix(f'layer "{layer.name}" ({layer.type}): ')
             problems.append(Problem(node.index, text))
-        except (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError) as problem:
+        except _TORCH_REFUSES as problem:
             if notes(problem):  # it comes from a Python layer's code, and says so
                 raise
-            # Torch refuses what the prototxt asks for: negative sizes, shapes that do not fit together.
-            given = ", ".join(str(shapes.get(v)) for v in node.bottoms if v is not None)
-            why = "too few axes" if isinstance(problem, IndexError) else str(problem)
-            problems.append(Problem(node.index, f"cannot work on bottoms of shape {given or 'none'}: {why}"))
+            given = [shapes[value] for value in node.bottoms if value is not None and value in shapes]
+            problems.append(Problem(node.index, _refusal(problem, given)))
         else:
             shapes.update(zip(node.tops, tops, strict=False))
     return layers, shapes, problems
+
+
+def _refusal(problem: Exception, bottoms: Sequence[Shape]) -> str:
+    """What torch cannot do that a prototxt asks for: negative sizes, shapes that do not fit together."""
+    given = ", ".join(map(str, bottoms)) or "none"
+    return f"cannot work on bottoms of shape {given}: {'too few axes' if isinstance(problem, IndexError) else problem}"
 
 
 def _set_up(
@@ -158,11 +164,15 @@ def _top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
 
 
 def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]) -> dict[Value, Shape]:
-    """Shapes of all values when the blobs in `fed` come in other shapes than the prototxt says."""
+    """Shapes of all values when the blobs in `fed` come in other shapes than the prototxt says.
+
+    Raises:
+        CaffeCompatError: a layer cannot work on what it gets then; it names the layer and its type.
+    """
     shapes: dict[Value, Shape] = {}
     for node, layer in zip(graph.nodes, layers, strict=True):
         if layer.module is not None:
-            tops = _top_shapes(layer, [shapes[value] for value in node.bottoms if value is not None])
+            tops = _reshaped(layer, [shapes[value] for value in node.bottoms if value is not None])
         elif layer.source is not None:
             tops = layer.source.top_shapes
         else:
@@ -170,6 +180,36 @@ def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]
             tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, stated, strict=True)]
         shapes.update(zip(node.tops, tops, strict=True))
     return shapes
+
+
+def _reshaped(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
+    """Shapes of the tops of a layer that was made for bottoms of other shapes."""
+    head = f"layer {layer.name!r} ({layer.type}): "
+    try:
+        tops = _top_shapes(layer, bottoms)
+        if any(0 in top for top in tops) and not any(0 in bottom for bottom in bottoms):
+            objection = _objection(layer, bottoms)
+            if objection:
+                raise LayerError(objection)
+        return tops
+    except CaffeCompatError as problem:
+        raise CaffeCompatError(head + str(problem).removeprefix(head)) from None
+    except _TORCH_REFUSES as problem:
+        if notes(problem):  # it comes from a Python layer's code, and says so
+            raise
+        raise CaffeCompatError(head + (_objection(layer, bottoms) or _refusal(problem, bottoms))) from None
+
+
+def _objection(layer: NetLayer, bottoms: Sequence[Shape]) -> str:
+    """What the layer's class says when it is to make the layer for these bottoms; "" where it would make it."""
+    assert layer.module is not None
+    try:
+        type(layer.module)(layer.param, bottoms, replace(layer.module.context, fill=False))
+    except LayerError as problem:
+        return str(problem)
+    except _TORCH_REFUSES:
+        pass
+    return ""
 
 
 def _fed_shapes(param: Any) -> list[Shape]:

@@ -46,7 +46,7 @@ def test_axpy_takes_a_factor_a_channel() -> None:
         ('type: "Eltwise" bottom: "a" bottom: "b"', [(2, 3), (2, 4)], r"'a' is \(2, 3\), 'b' is \(2, 4\)"),
         ('type: "Eltwise" eltwise_param { coeff: 1 }', [(2,), (2,)], "1 coeff for 2 bottoms"),
         ('type: "Eltwise" eltwise_param { operation: PROD coeff: 1 coeff: 1 }', [(2,), (2,)], "PROD"),
-        ('type: "Eltwise"', [(2,)], "at least 2 bottom"),
+        ('type: "Eltwise"', [], "at least 1 bottom"),
         ('type: "Axpy"', [(2, 2), (2, 3, 4, 4), (2, 3, 4, 4)], "one value a channel"),
     ],
 )
@@ -59,3 +59,19 @@ def test_eltwise_never_broadcasts_a_batch_of_another_size() -> None:
     layer = make_layer('type: "Eltwise" bottom: "a" bottom: "b"', (2, 3), (2, 3))
     with pytest.raises(LayerError, match="one shape"):
         layer(torch.zeros(2, 3), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(("settings", "factor"), [("coeff: 0.5", 0.5), ("coeff: -3", -3), ("", 1)])
+def test_a_sum_of_one_bottom_scales_it(settings: str, factor: float) -> None:
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    top = make_layer(f'type: "Eltwise" eltwise_param {{ {settings} }}', (2,))(x)
+    top.sum().backward()
+    assert top.tolist() == [factor, -2 * factor] and x.grad.tolist() == [factor, factor]
+
+
+@pytest.mark.parametrize("operation", ["PROD", "MAX"])
+def test_a_product_or_maximum_of_one_bottom_is_that_bottom(operation: str) -> None:
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    top = make_layer(f'type: "Eltwise" eltwise_param {{ operation: {operation} }}', (2,))(x)
+    (2 * top).sum().backward()
+    assert top.tolist() == [1, -2] and x.grad.tolist() == [2, 2]

@@ -37,8 +37,8 @@ def test_layers_behind_a_broken_one_are_not_blamed(tmp_path: Path) -> None:
 
 
 def test_layer_rules_carry_the_place(tmp_path: Path) -> None:
-    [problem] = problems_of(tmp_path, INPUT + 'layer { name: "e" type: "Eltwise" bottom: "data" top: "e" }')
-    assert problem.startswith("2:1: layer 'e' (Eltwise):")
+    [problem] = problems_of(tmp_path, INPUT + 'layer { name: "e" type: "Axpy" bottom: "data" top: "e" }')
+    assert problem.startswith("2:1: layer 'e' (Axpy):")
 
 
 def test_shapes_that_do_not_fit(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def eltwise(e: Emission) -> None:
     total = values[0]
     for at, value in enumerate(values[1:], 2):
         total = e.op(op, total, value, to=e.tops[0] if at == len(values) else None)
+    if len(values) == 1:
+        e.alias(0, total)
 
 
 @emits("Axpy")

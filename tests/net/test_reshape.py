@@ -1,0 +1,47 @@
+"""Nets that get their input in another size: shapes anew, and the layer that cannot work on them is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from caffecompat.errors import CaffeCompatError
+from tests.net.nets import layer, make_net
+
+SMALL = (
+    'layer { name: "small" type: "Pooling" bottom: "data" top: "small" pooling_param { kernel_size: 2 stride: 2 } }\n'
+)
+REFUSING = {
+    "Pooling": layer("Pooling", "data", "top", "pooling_param { pool: AVE kernel_size: 7 }"),
+    "Convolution": layer("Convolution", "data", "top", "convolution_param { num_output: 1 kernel_size: 3 hole: 4 }"),
+    "Deconvolution": layer("Deconvolution", "data", "top", "convolution_param { num_output: 1 kernel_size: 2 pad: 2 }"),
+    "Im2col": layer("Im2col", "data", "top", "convolution_param { kernel_size: 5 }"),
+    "SPP": layer("SPP", "data", "top", "spp_param { pyramid_height: 4 }"),
+    "InnerProduct": layer("InnerProduct", "data", "top", "inner_product_param { num_output: 2 }"),
+    "Slice": layer("Slice", "data", "top", 'top: "rest" slice_param { axis: 2 slice_point: 6 }'),
+    "Reshape": layer("Reshape", "data", "top", "reshape_param { shape { dim: [0, 16, -1] } }"),
+    "Eltwise": SMALL + layer("Eltwise", "data", "top", 'bottom: "fixed"'),
+    "Concat": SMALL + layer("Concat", "data", "top", 'bottom: "fixed"'),
+    "Crop": layer("Crop", "data", "top", 'bottom: "fixed" crop_param { offset: 0 }'),
+    "Reorg": layer("Reorg", "data", "top", "reorg_param { stride: 2 }"),
+}
+INPUTS = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 4, 16, 16] } } }
+layer { name: "fixed" type: "Input" top: "fixed" input_param { shape { dim: [1, 4, 16, 16] } } }
+"""
+
+
+@pytest.mark.parametrize("kind", REFUSING)
+def test_the_layer_that_cannot_work_is_named(kind: str) -> None:
+    net = make_net(INPUTS + REFUSING[kind])
+    before = dict(net.blob_shapes)
+    with pytest.raises(CaffeCompatError) as caught:
+        net.reshape({"data": (1, 4, 3, 3)})
+    assert str(caught.value).startswith(f"layer 'top' ({kind}): "), str(caught.value)
+    assert str(caught.value).count("layer '") == 1
+    assert net.blob_shapes == before
+
+
+def test_a_kernel_that_is_too_large_is_told_in_caffes_words() -> None:
+    net = make_net(INPUTS + REFUSING["Pooling"])
+    with pytest.raises(CaffeCompatError, match=r"no window of \(7, 7\) fits a bottom of shape \(1, 4, 6, 6\), pad"):
+        net.reshape({"data": (1, 4, 6, 6)})
