@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = ["CaffeCompatError", "add_note", "notes"]
 
 
@@ -10,8 +12,10 @@ class CaffeCompatError(Exception):
 
     The message is written for the person at the prompt: what was read, where
     (``file:line:column`` when known), what was expected and what to do. The
-    command line prints it without a traceback and exits with status 2.
+    command line prints it without a traceback and exits with `status`.
     """
+
+    status: ClassVar[int] = 2
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -19,7 +19,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
-from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.outputs import output
 from caffecompat.cli.scored_net import fed_model
 from caffecompat.cli.transformer_flags import channel_order, load_array, read_means, set_mode, transformer_flags
@@ -118,7 +118,8 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
     from caffecompat.formats.picture import read_picture, resize_picture
 
     device, _ = choose_device(args.gpu, args.device)
-    classifier = Classifier(fed_model(args.model, probabilities=True), args.weights, blob=args.blob, device=device)
+    model = fed_model(args.model, probabilities=True)
+    classifier = Classifier(model, weight_files(args.weights), blob=args.blob, device=device)
     assert classifier.input_shape is not None, "it is fed with pictures"
     if classifier.missing:
         glog.warning(f"{args.weights} has no weights for: {', '.join(classifier.missing)}")

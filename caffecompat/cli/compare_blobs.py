@@ -6,8 +6,9 @@ Files of the same name are compared; of a net whose normalizations were folded, 
 whose result was scaled beforehand, to be joined with others, still differs). A folder may also have TIDL's float traces
 (tidl_trace_*_float.bin, from debug_level 4) with the *.layer_info.txt of the compiled model: they are held against the
 blobs that the exported model's values come from. Exit status 1 when a blob's largest difference exceeds --tolerance
-times the largest magnitude of A's blob, or when its values are not as many; the first such layer is named. A file that
-only one folder has is named and does not count.
+times the largest magnitude of A's blob, or when its values are not as many; the first such layer is named. NaN and
+infinity are equal to the same value at the same place alone. A file that only one folder has is named and does not
+count.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat.net.trace import read_traces
-    from caffecompat.report.blob_differences import compare_blobs, table_lines
+    from caffecompat.report.blob_differences import compare_blobs, nonfinite_lines, table_lines
 
     first, second = read_traces(args.first, args.second)
     common = [name for name in first if name in second]
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"blobs": rows, "over_tolerance": bad, "alone": alone}, indent=1))
         return 1 if bad else 0
-    print(*table_lines(rows), sep="\n")
+    print(*table_lines(rows), *nonfinite_lines(rows), sep="\n")
     for folder, names in alone.items():
         if names:
             print(f"only in {folder}: {', '.join(names)}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError
+from caffecompat.cli.flags import UsageError, weight_files
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 from caffecompat.errors import CaffeCompatError
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.net.trace import write_trace
     from caffecompat.schema import open_net, pb
 
-    net = Net(open_net(args.model), pb.TEST, log=False, weights=args.weights)
+    net = Net(open_net(args.model), pb.TEST, log=False, weights=weight_files(args.weights))
     if net.loaded and net.loaded.kept:
         raise CaffeCompatError(net.loaded.missing(args.weights))
     size = size_of(args)

@@ -13,7 +13,8 @@ border; the report says how far. --for tidl-caffe folds batch normalization, put
 it into BatchNorm and Scale, and adds the importer's configuration, tidl_import.txt.
 
 What is folded or rewritten is run against the net as it was, on random input; exit status 1 tells that numbers changed
-though nothing that changes numbers was asked for.
+though nothing that changes numbers was asked for. A net that is rewritten and holds NaN or infinity, or computes them,
+is an error: the first such layer is named, and nothing is written.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts, split_commas
+from caffecompat.cli.flags import (
+    UsageError,
+    add_nonfinite_flag,
+    add_switch,
+    check_companions,
+    check_counts,
+    split_commas,
+    weight_files,
+)
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 from caffecompat.forks import Fork
@@ -53,6 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="LIST", default="calibration.txt",
                         help="list of calibration pictures to name in the files (calibration.txt)")  # fmt: skip
     parser.add_argument("--root-folder", metavar="DIR", default="", help="folder of the pictures in that list")
+    add_nonfinite_flag(parser)
     parser.add_argument("--level", type=int, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
 
@@ -97,6 +107,7 @@ def _check(args: argparse.Namespace) -> None:
     )
     check_companions("export deploy", rows)
     check_counts("export deploy", args, "batch", "channels")
+    weight_files(args.weights)
 
 
 class _Writer:
@@ -109,7 +120,7 @@ class _Writer:
         self.net = self._net(deployed.message)
         self.base = deployed.message  # what `net` computes
         if args.weights:
-            report = self.net.load_weights(args.weights)
+            report = self.net.load_weights(weight_files(args.weights) or ())
             missing = report.missing(args.weights)
             if missing:
                 print(f"warning: {missing}; they stay as filled")
@@ -173,11 +184,11 @@ class _Writer:
 
     def _go_on_from(self, message: Any, blobs: dict[str, Any]) -> None:
         """Tell what was asked for and changes numbers by itself; what comes then is held against the result of it."""
-        from caffecompat.deploy.same_numbers import compare_nets, put_blobs
+        from caffecompat.compare.nets import compare_nets, put_blobs
 
         changed = self._net(message)
         put_blobs(changed, blobs)
-        for difference in compare_nets(self.net, changed):
+        for difference in compare_nets(self.net, changed, allow_nonfinite=self.args.allow_nonfinite):
             print(f"stored statistics instead of each batch's, on random input: {difference.line()}")
         self.net, self.base = changed, type(message)()
         self.base.CopyFrom(message)
@@ -192,11 +203,11 @@ class _Writer:
         return folded.message, folded.blobs
 
     def _check(self, message: Any, blobs: dict[str, Any]) -> bool:
-        from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
+        from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
 
         rewritten = self._net(message)
         put_blobs(rewritten, blobs)
-        differences = compare_nets(self.net, rewritten)
+        differences = compare_nets(self.net, rewritten, allow_nonfinite=self.args.allow_nonfinite)
         for difference in differences:
             print(f"checked on random input: {difference.line()}")
         return not self.exact or all(difference.relative <= TOLERANCE for difference in differences)
@@ -210,7 +221,7 @@ class _Writer:
     def _save(self, message: Any, blobs: dict[str, Any]) -> None:
         from caffecompat.deploy.caffe_targets import calibration_input, channel_means, tidl_import_text
         from caffecompat.formats import save_caffemodel
-        from caffecompat.formats.atomic import atomic_write
+        from caffecompat.formats.atomic import atomic_together, atomic_write
         from caffecompat.schema import write_text
 
         stem, beside = self._paths()
@@ -227,11 +238,12 @@ class _Writer:
                 self.deployed, means, f"{stem}.prototxt", weights, f"{beside}tidl", listing, _count_lines(listing)
             )
         texts[f"{stem}.prototxt"] = write_text(message)
-        if self.args.weights:
-            save_caffemodel(weights, message, blobs)  # first: on a full disk no text is left that says another net
-        for path, text in texts.items():
-            with atomic_write(path) as file:
-                file.write(text.encode())
+        with atomic_together(*texts, weights) as (*temporary, beside):
+            if self.args.weights:
+                save_caffemodel(beside, message, blobs)
+            for path, text in zip(temporary, texts.values(), strict=True):
+                with atomic_write(path) as file:
+                    file.write(text.encode())
         for path in (*texts, *([weights] if self.args.weights else [])):
             print(f"wrote {path}")
 

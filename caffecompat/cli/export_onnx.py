@@ -8,11 +8,13 @@
 Blobs keep their names as value names (a blob that in-place layers change has the last value; earlier ones are called
 blob@layer), nodes those of the layers. Shapes are static. The greatest difference of each output from torch's is
 printed; above 1e-4 of the output's largest value it is an error (exit 1), and no file is left, unless --target asked
-for a rewrite that changes numbers: such are listed with what they change. Indices, labels and masks must be equal. Two
-things are looked into before it is called an error, and told: a choice between near equals (ArgMax, DetectionOutput)
-may differ where what it is made from is within 1e-4 and torch chooses the same from onnxruntime's values; and an output
+for a rewrite that changes numbers: such are listed with what they change. Indices, labels and masks must be equal.
+Three things are looked into before it is called an error, and reported: a choice between near equals (ArgMax,
+DetectionOutput) may differ where what it is made from is within 1e-4 and torch chooses the same from onnxruntime's
+values; so may masks of max pooling, and what follows is then compared with onnxruntime's masks in both; and an output
 may be more than 1e-4 from torch's float32 where it is within 1e-4 of the net in float64. An error names the layer at
-which the difference begins.
+which the difference begins. A net that holds NaN or infinity, or computes them, is an error too, unless
+--allow-nonfinite is given.
 
 What prepares the pictures comes from --mean, --mean-file, --scale and --subtract, else from the data layer of a
 train_val, and goes into the metadata; or into the graph (--bake-preprocessing), a mean picture pixel by pixel.
@@ -27,7 +29,14 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.flags import UsageError, add_switch, check_companions, check_counts
+from caffecompat.cli.flags import (
+    UsageError,
+    add_nonfinite_flag,
+    add_switch,
+    check_companions,
+    check_counts,
+    weight_files,
+)
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 
@@ -63,6 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "dpu-dense", "with --target dpu: grouped convolutions as dense ones with zeros, not as slices")
     parser.add_argument("--calibration", metavar="LIST", help="with --target dpu: pictures for the quantizer")
     parser.add_argument("--calibration-count", type=int, default=200, metavar="N", help="how many of them (200)")
+    add_nonfinite_flag(parser)
     parser.add_argument("--image", metavar="FILE", help="compare on this picture instead of random input")
 
 
@@ -76,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         done = export_onnx(
             args.model,
-            args.weights,
+            weight_files(args.weights),
             args.out,
             options,
             batch=args.batch,
@@ -84,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
             channels=args.channels,
             cut=args.cut_detection,
             external=args.external_data,
+            allow_nonfinite=args.allow_nonfinite,
             inputs=(lambda done: _picture(args, done)) if args.image else None,
         )
     except DifferentNumbers as problem:

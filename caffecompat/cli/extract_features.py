@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat import glog
-from caffecompat.cli.flags import UsageError, split_commas
+from caffecompat.cli.flags import UsageError, split_commas, weight_files
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "store blobs of a net, computed over its data, in databases"
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         glog.error("Using CPU", "extract_features.cpp:66")
     device, _ = choose_device(gpu, None)
-    net = Net(args.model, pb.TEST, sources=make_source, weights=args.weights)
+    net = Net(args.model, pb.TEST, sources=make_source, weights=weight_files(args.weights))
     net.to(device)
 
     def on_records(blob: str, count: int) -> None:

@@ -52,6 +52,27 @@ def split_commas(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def weight_files(text: str | None) -> list[str] | None:
+    """The files that ``--weights`` names, separated by commas; None without the flag.
+
+    Raises:
+        UsageError: the flag is there and empty.
+    """
+    if text is None:
+        return None
+    from caffecompat.net.weights import listed_files
+
+    files = listed_files(text)
+    if not files:
+        raise UsageError("--weights is empty: expected a file, or several separated by commas")
+    return files
+
+
+def add_nonfinite_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-nonfinite`` to a verb that holds what it writes against the net."""
+    add_switch(parser, "allow-nonfinite", "go on though the net holds NaN or infinity, if at the same places in both")
+
+
 def check_companions(verb: str, rows: Iterable[tuple[str, str, object]]) -> None:
     """Refuse flags without those that give them a sense.
 

@@ -220,7 +220,7 @@ def _run(tokens: list[str]) -> int:
         _print_error(_described(problem))
         if isinstance(problem, OSError) and problem.filename is None:
             drop_output()
-        return 2
+        return problem.status if isinstance(problem, CaffeCompatError) else 2
 
 
 def _described(problem: Exception) -> str:

@@ -5,7 +5,8 @@
 All forks' forms are known: BVLC's BatchNorm and Scale, Xilinx' and Jacinto's BatchNorm with a scale, PSPNet's BN,
 ENet's BN in its INFERENCE mode. They go into the layer before them; behind a Concat into all that it joins; else into
 the layers behind them, if those do not pad. What cannot be folded is listed with the reason. Both nets are then run on
-random input; exit status 1 tells that their outputs differ by more than 1e-5 of the largest value.
+random input; exit status 1 tells that their outputs differ by more than 1e-5 of the largest value. A net that holds NaN
+or infinity, or computes them, is an error: the first such layer is named, and nothing is written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.flags import add_switch
+from caffecompat.cli.flags import add_nonfinite_flag, add_switch, weight_files
 from caffecompat.cli.outputs import output
 from caffecompat.errors import CaffeCompatError
 
@@ -35,13 +36,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser, "running-statistics",
         "fold BatchNorm with use_global_stats: false too, by its stored statistics; that changes the numbers",
     )  # fmt: skip
+    add_nonfinite_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
     from caffecompat.deploy.fold_norm import fold_norms, use_running_statistics
-    from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
     from caffecompat.formats import save_caffemodel
-    from caffecompat.formats.atomic import atomic_write
+    from caffecompat.formats.atomic import atomic_together, atomic_write
     from caffecompat.net import Net, NetError
     from caffecompat.net.build import DATA_TYPES
     from caffecompat.schema import NetDocument, open_net, pb, write_text
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     document = open_net(args.model)
     changed = args.running_statistics and use_running_statistics(document.message)
     try:
-        net = Net(document, pb.TEST, log=False, weights=args.weights)
+        net = Net(document, pb.TEST, log=False, weights=weight_files(args.weights))
     except NetError:
         if any(layer.type in DATA_TYPES for layer in document.message.layer):
             raise CaffeCompatError(
@@ -66,12 +68,13 @@ def run(args: argparse.Namespace) -> int:
         print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
     merged = Net(NetDocument.from_message(folded.message, fork=document.fork), pb.TEST, log=False)
     put_blobs(merged, folded.blobs)
-    differences = compare_nets(net, merged)
+    differences = compare_nets(net, merged, allow_nonfinite=args.allow_nonfinite)
     for difference in differences:
         print(f"checked on random input: {difference.line()}")
-    save_caffemodel(args.out_weights, folded.message, folded.blobs)
-    with atomic_write(args.out_model) as file:
-        file.write(write_text(folded.message).encode())
+    with atomic_together(args.out_weights, args.out_model) as (weights, text):
+        save_caffemodel(weights, folded.message, folded.blobs)
+        with atomic_write(text) as file:
+            file.write(write_text(folded.message).encode())
     print(f"wrote {args.out_model} and {args.out_weights}")
     return 0 if all(difference.relative <= TOLERANCE for difference in differences) else 1
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat import glog
-from caffecompat.cli.flags import device_flags, split_commas
+from caffecompat.cli.flags import device_flags, split_commas, weight_files
 from caffecompat.cli.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.progress import progress_flag
 from caffecompat.errors import CaffeCompatError
@@ -48,7 +48,7 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
 
 def fed_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:
     """A net with its ``--weights`` that is fed with pictures."""
-    net = scored_net(kind, args, fed=True, weights=args.weights, **settings)
+    net = scored_net(kind, args, fed=True, weights=weight_files(args.weights), **settings)
     _warn_of_missing(net, args.weights)
     return net
 
@@ -91,7 +91,7 @@ def fed_model(
 
 def load_weights(net: ScoredNet, weights: str) -> None:
     """Load weights, and warn of layers that the file does not have."""
-    net.load(weights)
+    net.load(weight_files(weights) or ())
     _warn_of_missing(net, weights)
 
 

@@ -18,7 +18,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.flags import UsageError, add_switch, split_commas, weight_files
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     net.close()
     if size:
         _resize(net, size)
-    report = net.load_weights(args.weights, skip_mismatched=args.skip_mismatched).lines() if args.weights else []
+    files = weight_files(args.weights)
+    report = net.load_weights(files, skip_mismatched=args.skip_mismatched).lines() if files else []
     summary = summarise(net)
     if args.json:
         print(

@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     document = open_net(args.model, strict=args.strict)
     net = Net(
         document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source,
-        weights=args.weights, skip_mismatched=args.skip_mismatched,
+        weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
     net.to(device)
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 
 if TYPE_CHECKING:
     from caffecompat.pycaffe import Net
@@ -50,7 +50,14 @@ def run(args: argparse.Namespace) -> int:
     document = open_net(args.model, strict=args.strict)
     phase = pb.TRAIN if args.phase == "TRAIN" else pb.TEST
     stages = split_commas(args.stage)
-    core = Net(document, phase, level=args.level, stages=stages, sources=make_source, weights=args.weights or None)
+    core = Net(
+        document,
+        phase,
+        level=args.level,
+        stages=stages,
+        sources=make_source,
+        weights=weight_files(args.weights or None),
+    )
     net = pycaffe.Net._of(core.to(device))
     wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
     _benchmark(net, args.iterations, wait)

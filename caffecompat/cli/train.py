@@ -109,5 +109,7 @@ def _newest(solver: Solver) -> str | None:
 
 def _load_weights(solver: Solver, args: argparse.Namespace) -> None:
     """The command line's weights replace the solver's own list."""
-    for paths in [args.weights] if args.weights else list(solver.param.weights):
-        solver.load_weights(paths, skip_mismatched=args.skip_mismatched)
+    from caffecompat.net.weights import listed_files
+
+    for text in [args.weights] if args.weights else list(solver.param.weights):
+        solver.load_weights(listed_files(text), skip_mismatched=args.skip_mismatched)

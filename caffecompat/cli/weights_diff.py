@@ -1,6 +1,7 @@
 """Compare two files of weights, layer by layer: caffemodel, HDF5, safetensors or npz.
 
-Exit status 1 when they differ by more than --tolerance, or do not have the same blobs.
+Exit status 1 when they differ by more than --tolerance, or do not have the same blobs. NaN and infinity are equal to
+the same value at the same place alone; blobs that hold them are named.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat.cli.weights_files import read_blobs
-    from caffecompat.report.blob_differences import compare_blobs, table_lines
+    from caffecompat.report.blob_differences import compare_blobs, nonfinite_lines, table_lines
 
     first, second = read_blobs(args.first), read_blobs(args.second)
     rows: list[dict[str, Any]] = []
@@ -44,5 +45,7 @@ def run(args: argparse.Namespace) -> int:
         shown = rows if args.all else different
         if shown:
             print(*table_lines(shown), sep="\n")
+        for line in nonfinite_lines(rows):
+            print(line)
         print(f"{len(different)} of {len(rows)} blobs differ")
     return 1 if different else 0

@@ -17,6 +17,7 @@ from caffecompat.formats.image_list import read_image_list, read_pair_list
 from caffecompat.net import Net
 from caffecompat.net.build import DATA_TYPES
 from caffecompat.net.filter import filter_net, make_state
+from caffecompat.net.weights import WeightPaths
 from caffecompat.paths import find_file
 from caffecompat.schema import NetDocument, open_net, pb
 
@@ -29,7 +30,7 @@ class ScoredNet:
     Args:
         model: path of a deploy prototxt (or the net that was read from one), fed with pictures; or of a train_val
             prototxt, whose TEST phase brings its own.
-        weights: a weight file, or several separated by commas; None leaves initial values.
+        weights: a weight file, or a list of them; None leaves initial values.
         blob: name of the scores; None finds them: what the last softmax, loss or accuracy reads, else the only output.
         device: where to compute.
         size: (height, width) of the input instead of the prototxt's.
@@ -54,7 +55,7 @@ class ScoredNet:
     def __init__(
         self,
         model: str | os.PathLike[str] | NetDocument,
-        weights: str | None = None,
+        weights: WeightPaths | None = None,
         *,
         blob: str | None = None,
         device: torch.device | str = "cpu",
@@ -83,7 +84,7 @@ class ScoredNet:
         """Raise CaffeCompatError where scores of that shape are none."""
         raise NotImplementedError
 
-    def load(self, weights: str) -> None:
+    def load(self, weights: WeightPaths) -> None:
         """Load (other) weights; `missing` then lists the layers that the file does not have."""
         self.missing = self.net.load_weights(weights).kept
 

@@ -13,12 +13,21 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["WriteError", "atomic_path", "atomic_write", "is_same_file", "protected_files", "refuse_protected"]
+__all__ = [
+    "WriteError",
+    "atomic_path",
+    "atomic_together",
+    "atomic_write",
+    "is_same_file",
+    "protected_files",
+    "refuse_protected",
+]
 
 _protected: list[str] = []
 
@@ -105,6 +114,80 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
         _flush_folder(folder)
     except OSError as problem:
         raise _explain(os.fspath(path), problem) from problem
+
+
+@contextlib.contextmanager
+def atomic_together(*paths: str | os.PathLike[str]) -> Iterator[list[str]]:
+    """Names of temporary files that become `paths`, all of them or none, when the block ends without an exception.
+
+    For files that mean something together only (a net's text and its weights). Each temporary file has the name of
+    its path, in a folder of its own beside it; one that the block does not make leaves its path alone.
+
+    Raises:
+        WriteError: any of them cannot be made, flushed or renamed; then all paths are as before.
+    """
+    given = [os.fspath(path) for path in paths]
+    with contextlib.ExitStack() as stack:
+        made = []
+        for path in given:
+            refuse_protected(path)
+            made.append(_temporary_of(path, stack))
+        yield made
+        new = [(path, made) for path, made in zip(given, made, strict=True) if path != made and os.path.exists(made)]
+        for path, temporary in new:
+            try:
+                _permit_like(temporary, path)
+                _flush(temporary)
+            except OSError as problem:
+                raise _explain(path, problem) from problem
+        _replace_all(new)
+
+
+def _temporary_of(path: str, stack: contextlib.ExitStack) -> str:
+    """A file of the same name in a folder of its own beside it; the path itself where that is no regular file."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        return path
+    folder, name = os.path.split(os.path.realpath(path))
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        own = tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
+    except OSError as problem:
+        raise _explain(path, problem) from problem
+    return os.path.join(stack.enter_context(own), os.path.basename(path))
+
+
+def _replace_all(pairs: Sequence[tuple[str, str]]) -> None:
+    """Rename each temporary file over its path; where one fails, those before it go back."""
+    undone: list[tuple[str, str]] = []  # where each old file lies ("" if there was none), and its place
+    for path, temporary in pairs:
+        target, old = os.path.realpath(path), ""
+        try:
+            if os.path.exists(target):
+                old = f"{temporary}.old"
+                _keep(target, old)
+            undone.append((old, target))
+            os.replace(temporary, target)
+        except OSError as problem:
+            for before, place in reversed(undone):
+                with contextlib.suppress(OSError):
+                    os.replace(before, place) if before else os.unlink(place)
+            raise _explain(path, problem) from problem
+    for folder in {os.path.dirname(os.path.realpath(path)) for path, _ in pairs}:
+        _flush_folder(folder)
+
+
+def _keep(path: str, other: str) -> None:
+    """Give a file a second name; where the file system has no links, another one."""
+    try:
+        os.link(path, other)
+    except OSError:
+        os.rename(path, other)
+
+
+def _permit_like(temporary: str, target: str) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
 
 
 def _create_like(temporary: str, target: str) -> None:

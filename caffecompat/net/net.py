@@ -30,7 +30,7 @@ from caffecompat.net.sharing import share_weights
 from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
 from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
-from caffecompat.net.weights import LoadReport, copy_weights
+from caffecompat.net.weights import LoadReport, WeightPaths, copy_weights, weight_paths
 from caffecompat.schema import NetDocument, open_net, pb, write_text
 
 __all__ = ["Net", "load_net"]
@@ -84,7 +84,7 @@ class Net:
         sources: MakeSource | None = None,
         log: bool = True,
         strict: bool = False,
-        weights: str | os.PathLike[str] | None = None,
+        weights: WeightPaths | None = None,
         skip_mismatched: bool = False,
     ) -> None:
         document = _as_document(document, strict)
@@ -128,7 +128,7 @@ class Net:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
         self.loaded = None if weights is None else self._start_from(weights, skip_mismatched)
 
-    def _start_from(self, weights: str | os.PathLike[str], skip_mismatched: bool) -> LoadReport:
+    def _start_from(self, weights: WeightPaths, skip_mismatched: bool) -> LoadReport:
         try:
             report = self.load_weights(weights, skip_mismatched=skip_mismatched)
         except BaseException:
@@ -221,19 +221,19 @@ class Net:
 
     # ----------------------------------------------------------------- weights
 
-    def load_weights(self, paths: str | os.PathLike[str], *, skip_mismatched: bool = False) -> LoadReport:
-        """Copy weights by layer name from one file or several, separated by commas; later files win.
+    def load_weights(self, paths: WeightPaths, *, skip_mismatched: bool = False) -> LoadReport:
+        """Copy weights by layer name from one file or several; later files win.
 
         Args:
+            paths: a path or a list of paths.
             skip_mismatched: leave layers that do not fit at their initial values.
 
         Raises:
             WeightsMismatch: blob counts or shapes differ; every mismatch at once.
-            CaffeCompatError: a file cannot be read.
+            CaffeCompatError: a file cannot be read, or none is named.
         """
-        files = [part.strip() for part in os.fspath(paths).split(",") if part.strip()]
         known = {step.name for step in self.steps}
-        report = copy_weights(self.layers, known, files, skip_mismatched=skip_mismatched, log=self.log)
+        report = copy_weights(self.layers, known, weight_paths(paths), skip_mismatched=skip_mismatched, log=self.log)
         self.weights_writer = report.writer or self.weights_writer
         return report
 
@@ -325,7 +325,7 @@ class Net:
 
 def load_net(
     prototxt: str | os.PathLike[str],
-    weights: str | os.PathLike[str] | None = None,
+    weights: WeightPaths | None = None,
     phase: str = "TEST",
     *,
     skip_mismatched: bool = False,
@@ -334,7 +334,7 @@ def load_net(
 
     Args:
         prototxt: path.
-        weights: a caffemodel or HDF5 file, or several separated by commas.
+        weights: path of a caffemodel or HDF5 file, or a list of such paths.
         phase: "TRAIN" or "TEST".
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,9 @@ from caffecompat.net.build import NetLayer
 from caffecompat.net.norm_pairs import Pairs, match_pairs
 from caffecompat.net.params import BlobSlot
 
-__all__ = ["LoadReport", "WeightsMismatch", "copy_weights"]
+__all__ = ["LoadReport", "WeightPaths", "WeightsMismatch", "copy_weights", "listed_files", "weight_paths"]
+
+WeightPaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # one file or several
 
 _Plan = list[tuple[BlobSlot, np.ndarray]]
 
@@ -99,6 +102,29 @@ class LoadReport:
         ):
             said += [f"{what}: {text}" for text in texts]
         return said
+
+
+def listed_files(text: str) -> list[str]:
+    """The files that one text lists: `weights` of a solver, or a flag (BVLC splits both at commas, solver.cpp).
+
+    A text that is the name of a file is that file, commas or not.
+    """
+    if os.path.isfile(text):
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def weight_paths(given: WeightPaths) -> list[str]:
+    """One path or several as a list; a comma in a path is a character like others.
+
+    Raises:
+        CaffeCompatError: there is none, or one is empty.
+    """
+    paths = [given] if isinstance(given, str | os.PathLike) else list(given)
+    names = [os.fspath(path) for path in paths]
+    if not names or not all(name.strip() for name in names):
+        raise CaffeCompatError("no file of weights is named: expected a path, or a list of paths")
+    return names
 
 
 def copy_weights(

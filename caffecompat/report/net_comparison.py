@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from caffecompat.compare.arrays import gaps
 from caffecompat.data.stand_in import StandIns
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
@@ -281,9 +282,9 @@ def compare_blobs(diff: NetDiff, a: Measured, b: Measured, file_a: str, file_b: 
 def _difference(layer: DiffLayer, index: int, old: np.ndarray, new: np.ndarray) -> BlobDifference:
     if _dense(old.shape) != _dense(new.shape):
         return BlobDifference(layer.name, index, None, math.inf)
-    apart = new.reshape(-1).astype(np.float64) - old.reshape(-1)
-    scale = float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))) if old.size else 0.0
+    apart, sizes = gaps(new.reshape(-1), old.reshape(-1)), np.asarray(old, np.float64)
+    scale = float(np.sqrt(np.mean(np.square(sizes[np.isfinite(sizes)])))) if np.isfinite(sizes).any() else 0.0
     error = float(np.sqrt(np.mean(np.square(apart)))) if apart.size else 0.0
     return BlobDifference(
-        layer.name, index, float(np.abs(apart).max(initial=0.0)), error / scale if scale else math.inf if error else 0.0
+        layer.name, index, float(apart.max(initial=0.0)), error / scale if scale else math.inf if error else 0.0
     )

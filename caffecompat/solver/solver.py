@@ -19,6 +19,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
+from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import detect_fork, pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.jacinto import check_schedules
@@ -350,12 +351,12 @@ class Solver:
             self.rate_state.minimum_loss = state.minimum_loss
             self.rate_state.iter_last_event = state.iter_last_event or 0
 
-    def load_weights(self, paths: str, *, skip_mismatched: bool = False) -> None:
-        """Fine-tune: copy weights by layer name from one or more files (comma-separated), the last one winning."""
+    def load_weights(self, paths: WeightPaths, *, skip_mismatched: bool = False) -> None:
+        """Fine-tune: copy weights by layer name from a file or a list of files, the last one winning."""
         # Jacinto's own name for the same wish, where the text states it (there it is on by default).
         if self.param.HasField("ignore_shape_mismatch"):
             skip_mismatched |= self.param.ignore_shape_mismatch
-        for path in (part.strip() for part in paths.split(",")):
+        for path in weight_paths(paths):
             glog.info(f"Finetuning from {path}", "solver.cpp:80")
             self.net.load_weights(path, skip_mismatched=skip_mismatched)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import fold_norms
-from caffecompat.deploy.same_numbers import TOLERANCE, compare_nets, put_blobs
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, open_net, pb
 from tests.net.nets import make_net

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat.compare.nets import put_blobs
 from caffecompat.deploy import fold_norm
 from caffecompat.deploy.onnx.compare import TOLERANCE
 from caffecompat.deploy.onnx.emission import Note
@@ -17,7 +18,6 @@ from caffecompat.deploy.onnx.pictures import random_inputs
 from caffecompat.deploy.onnx.run import run_model
 from caffecompat.deploy.onnx.verify import effect_of
 from caffecompat.deploy.onnx.write import DifferentNumbers, Exported, prepared_net, write_onnx
-from caffecompat.deploy.same_numbers import put_blobs
 from caffecompat.net import NetError
 from caffecompat.schema import NetDocument
 from tests.deploy.exporting import export, input_of, operators

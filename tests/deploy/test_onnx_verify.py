@@ -152,3 +152,61 @@ def test_recurrent_layers_begin_from_zeros_in_every_run(kind: str, tmp_path: Pat
         assert found.allowed, str(found)
     (note,) = export_net(net).notes
     assert "expose_hidden" in note.text and note.exact
+
+
+POOL = 'layer { name: "p" type: "Pooling" bottom: "r" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }\n'
+UP = 'layer { name: "u" type: "Upsample" bottom: "p" bottom: "m" top: "u" upsample_param { scale: 2 } }\n'
+UNPOOLED = INPUT + layer("ReLU", "data", "r") + POOL + UP + conv("d", "u")
+AGAIN = (
+    UNPOOLED
+    + 'layer { name: "q" type: "Pooling" bottom: "d" top: "q" top: "n" pooling_param { kernel_size: 2 stride: 2 } }\n'
+    'layer { name: "v" type: "Upsample" bottom: "q" bottom: "n" top: "v" upsample_param { scale: 2 } }\n'
+)  # fmt: skip
+
+
+def swapped(gap: float) -> Emit:
+    """ReLU that makes the greater of two neighbors, `gap` apart, the smaller one."""
+
+    def emit(e: Emission) -> None:
+        step = np.zeros((1, 1, 1, e.shape[3]))
+        step[..., 1::2] = gap
+        e.op("Add", e.op("Relu", e.bottoms[0]), e.const(step), to=e.tops[0])
+
+    return emit
+
+
+def near_equals(gap: float) -> dict[str, np.ndarray]:
+    """Windows whose upper left value is the greatest by `gap` / 2."""
+    values = np.zeros((2, 3, 6, 6), np.float32)
+    values[..., ::2, ::2] = np.random.default_rng(0).uniform(1, 2, (2, 3, 3, 3))
+    values[..., ::2, 1::2] = values[..., ::2, ::2] - gap / 2
+    return {"data": values}
+
+
+@pytest.mark.parametrize("text", [UNPOOLED, AGAIN, INPUT + layer("ReLU", "data", "r") + POOL])
+def test_masks_that_choose_between_near_equals(text: str, tmp_path: Path, emitting: Callable[..., None]) -> None:
+    emitting(ReLU=swapped(1e-6))
+    net = make_net(text)
+    found = differences(net, tmp_path, near_equals(1e-6))
+    assert any(difference.differ for difference in found) and all(difference.allowed for difference in found)
+    assert any("with onnxruntime's masks" in difference.remark for difference in found)
+
+
+@pytest.mark.parametrize("text", [UNPOOLED, AGAIN])
+def test_masks_that_choose_between_others_are_wrong(text: str, tmp_path: Path, emitting: Callable[..., None]) -> None:
+    emitting(ReLU=swapped(1e-2))
+    found = differences(make_net(text), tmp_path, near_equals(1e-2))
+    assert not all(difference.allowed for difference in found)
+
+
+def test_masks_of_another_rule_are_wrong(tmp_path: Path, emitting: Callable[..., None]) -> None:
+    """The last of equals, where Caffe takes the first: onnxruntime's own mask from the same values is another."""
+
+    def last(e: Emission) -> None:
+        e.op("MaxPool", e.bottoms[0], to=e.tops[0], kernel_shape=[2, 2], strides=[2, 2])
+        rows, columns = np.meshgrid(range(1, 6, 2), range(1, 6, 2), indexing="ij")
+        e.op("Identity", e.const(np.broadcast_to(rows * 6 + columns, (2, 3, 3, 3))), to=e.tops[1])
+
+    emitting(Pooling=last)
+    found = differences(make_net(UNPOOLED), tmp_path, {"data": np.ones((2, 3, 6, 6), np.float32)})
+    assert not all(difference.allowed for difference in found)

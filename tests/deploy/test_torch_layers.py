@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs
+from caffecompat.compare.nets import TOLERANCE, compare_outputs
 from caffecompat.deploy.torch_source.emission import emitter_of
 from caffecompat.deploy.torch_source.source import TorchSource, make_source
 from caffecompat.layers import layer_class, layer_types

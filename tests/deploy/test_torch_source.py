@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat.compare.nets import TOLERANCE, compare_outputs, random_inputs
 from caffecompat.deploy.deploy_net import deploy_net
-from caffecompat.deploy.same_numbers import TOLERANCE, compare_outputs, random_inputs
 from caffecompat.deploy.torch_source.source import load_source, make_source, write_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
@@ -333,3 +333,16 @@ def test_whole_nets_where_torch_is_all_there_is(shared: Path, tmp_path: Path, re
         record_property("line of", ("torch source against the net, random input", f"{name}: {difference.line()}"))
         assert difference.relative <= TOLERANCE, (name, difference)
         assert not np.isnan(made.numpy()).any()
+
+
+def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:
+    source = make_source(_net(f'{INPUT} layer {{ name: "x" type: "PReLU" bottom: "data" top: "y" }}'))
+    (tmp_path / "net.py").write_text("old")
+
+    def wrong(written: torch.nn.Module) -> None:
+        assert torch.equal(written.x.weight, source.state["x.weight"])
+        raise CaffeCompatError("it is wrong")
+
+    with pytest.raises(CaffeCompatError, match="it is wrong"):
+        write_source(source, f"{tmp_path}/net.py", wrong)
+    assert os.listdir(tmp_path) == ["net.py"] and (tmp_path / "net.py").read_text() == "old"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.formats.atomic import WriteError, atomic_path, atomic_write
+from caffecompat.formats.atomic import WriteError, atomic_path, atomic_together, atomic_write
 
 # Caffe's signal for "file too large" is ignored by Python, so the limit shows as an error like a full disk does.
 LIMITED = """
@@ -173,3 +173,58 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         first.write(b"first")
         second.write(b"second")
     assert path.read_bytes() == b"first" and time.time() - path.stat().st_mtime < 60
+
+
+def _write_both(first: Path, second: Path, text: str) -> None:
+    with atomic_together(first, second) as paths:
+        for path in paths:
+            Path(path).write_text(text)
+
+
+def test_files_that_go_together_are_replaced_together(tmp_path) -> None:
+    first, second = tmp_path / "net.py", tmp_path / "net.pt"
+    first.write_text("old")
+    first.chmod(0o640)
+    _write_both(first, second, "new")
+    assert first.read_text() == second.read_text() == "new"
+    assert stat.S_IMODE(first.stat().st_mode) == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pt", "net.py"]
+
+
+@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("links", [True, False])
+def test_where_one_fails_both_stay(failing, links, tmp_path, monkeypatch) -> None:
+    """A full disk shows while a file is written, flushed or renamed."""
+    first, second = tmp_path / "net.py", tmp_path / "net.pt"
+    first.write_text("old")
+    name, calls = "replace" if failing < 2 else "fsync", []
+    real = getattr(os, name)
+
+    def full(*names) -> None:
+        calls.append(names)
+        if len(calls) == failing % 2 + 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*names)
+
+    def no_links(*names) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(WriteError, match="cannot be written: No space left"):
+        _write_both(first, second, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.py"] and first.read_text() == "old"
+
+
+def test_what_goes_wrong_before_the_end_leaves_both(tmp_path) -> None:
+    first, second = tmp_path / "net.py", tmp_path / "net.pt"
+    second.write_text("old")
+    with pytest.raises(KeyError), atomic_together(first, second) as paths:
+        for path in paths:
+            Path(path).write_text("new")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"] and second.read_text() == "old"
+    with pytest.raises(WriteError, match="No such file"):
+        _write_both(first, tmp_path / "missing" / "net.pt", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]

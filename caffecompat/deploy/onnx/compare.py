@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffecompat.compare.arrays import gaps, magnitude
+
 __all__ = ["TOLERANCE", "Difference", "compare"]
 
 TOLERANCE = 1e-4  # of the greatest value of an output
@@ -34,7 +36,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.absolute == np.inf and self.differ == self.size:
-            text = f"{self.output}: another number of values, or values that are no numbers"
+            text = f"{self.output}: another number of values, or NaN or infinity on one side"
         else:
             text = f"{self.output}: largest difference {self.absolute:.3g} ({self.relative:.3g} of the largest value)"
             text += f", {self.differ} of {self.size} values differ" if self.differ else ""
@@ -45,14 +47,8 @@ def compare(name: str, found: np.ndarray, wanted: np.ndarray, *, exact: bool = F
     """Compare by the rule: no value may be off by more than TOLERANCE of the largest one, or at all if `exact`."""
     if found.shape != wanted.shape:
         return Difference(name, np.inf, np.inf, wanted.size, wanted.size, False)
-    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
-    with np.errstate(invalid="ignore"):
-        gaps = np.where(same, 0.0, np.abs(found.astype(np.float64) - wanted))
-    gaps[np.isnan(gaps)] = np.inf
-    finite = np.abs(wanted[np.isfinite(wanted)])
-    # Caffe's maximum of nothing, -FLT_MAX, is no measure of the others.
-    scale = float(finite[finite < 1e38].max(initial=0))
-    absolute = float(gaps.max(initial=0))
+    apart, scale = gaps(found, wanted), magnitude(wanted)
+    absolute = float(apart.max(initial=0))
     relative = absolute / scale if scale else absolute
-    differ = int((gaps > (0 if exact else (TOLERANCE * scale or 1e-6))).sum())
+    differ = int((apart > (0 if exact else (TOLERANCE * scale or 1e-6))).sum())
     return Difference(name, absolute, relative, differ, wanted.size, not differ)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffecompat.deploy.number_inputs import numbers_for
+from caffecompat.compare.inputs import numbers_for
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
 from caffecompat.evaluate.preprocess import Preprocess

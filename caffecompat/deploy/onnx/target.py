@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.compare.nets import put_blobs
 from caffecompat.deploy.fold_norm import Folded, fold_norms, norms_as_convolutions, use_running_statistics
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export
 from caffecompat.deploy.onnx.verify import effect_of
-from caffecompat.deploy.same_numbers import put_blobs
 from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
 from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.operators import JudgedNode, judge_model

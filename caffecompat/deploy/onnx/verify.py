@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.compare.arrays import gaps, magnitude
 from caffecompat.deploy.onnx.compare import TOLERANCE, Difference
 from caffecompat.deploy.onnx.doubts import compare_output, settle
 from caffecompat.deploy.onnx.emission import Note
@@ -104,13 +105,12 @@ def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
     """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters."""
     if not (np.abs(wanted) < _OVERFLOWING).all():
         return "not compared: the layer's values leave what a float holds", 0.0, False
-    gaps = np.abs(found.astype(np.float64) - wanted)
-    gaps[np.isnan(gaps)] = np.inf
-    scale = float(np.abs(wanted).max(initial=0)) or 1.0
-    worst = float(gaps.max(initial=0)) / scale
+    apart = gaps(found, wanted)
+    scale = magnitude(wanted) or 1.0
+    worst = float(apart.max(initial=0)) / scale
     if worst <= TOLERANCE:
         return f"numbers unchanged (largest difference {worst:.2g} of the largest value)", worst, False
-    changed = gaps > TOLERANCE * scale
+    changed = apart > TOLERANCE * scale
     text = f"{changed.mean():.1%} of the values differ, by up to {worst:.2g} of the largest value"
     depth = _depth(changed) if changed.ndim == 4 else None
     within = f", all within {depth} pixel{'s' * (depth > 1)} of the border" if depth is not None else ""

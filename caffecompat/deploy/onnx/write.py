@@ -9,27 +9,25 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from caffecompat.compare.nets import DifferentNumbers, in_single_precision
+from caffecompat.compare.nonfinite import watch_values
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
 from caffecompat.deploy.onnx.file import LARGEST, file_size, write_external, write_model
-from caffecompat.deploy.onnx.graph import OnnxError, need_onnx
+from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.deploy.onnx.pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx.prepare import Head, cut_detection, drop_softmax, find_heads
-from caffecompat.deploy.onnx.run import LAST_CHANGE, runs_opset
+from caffecompat.deploy.onnx.run import LAST_CHANGE, run_net, runs_opset
 from caffecompat.deploy.onnx.target import judge_export, measure_statistics, net_for_target, use_stored_statistics
 from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
-from caffecompat.deploy.same_numbers import in_single_precision
 from caffecompat.deploy.targets.check import TargetReport
 from caffecompat.formats.atomic import WriteError, atomic_path, refuse_protected
 from caffecompat.net import Net
+from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, open_net, pb
 
 __all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
-
-
-class DifferentNumbers(OnnxError):
-    """The model computes something else than the net; it was not kept."""
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Exported:
 
 def prepared_net(
     document: NetDocument,
-    weights: str | None,
+    weights: WeightPaths | None,
     options: ExportOptions,
     *,
     batch: int | None = None,
@@ -81,7 +79,7 @@ def prepared_net(
         notes += drop_softmax(message) + use_stored_statistics(message)
     made = NetDocument.from_message(message, document.path, fork=document.fork)
     net = Net(made, pb.TEST, log=False, weights=weights)
-    missing = net.loaded.missing(str(weights)) if net.loaded else ""
+    missing = net.loaded.missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     if net.half_precision:
         net = in_single_precision(net)
         notes.append(Note("", "computes in 32 bits throughout; the prototxt's FLOAT16 is NVCaffe's own"))
@@ -103,7 +101,7 @@ def _tell_names_apart(net: Net) -> None:
 
 def export_onnx(
     model: str | os.PathLike[str] | NetDocument,
-    weights: str | None,
+    weights: WeightPaths | None,
     path: str | os.PathLike[str],
     options: ExportOptions | None = None,
     *,
@@ -112,20 +110,23 @@ def export_onnx(
     channels: int | None = None,
     cut: bool = False,
     external: bool = False,
+    allow_nonfinite: bool = False,
     inputs: Callable[[Exported], Mapping[str, np.ndarray]] | None = None,
 ) -> Exported:
     """Write a net as an ONNX file that onnxruntime computes as torch computes the net.
 
     Args:
         model: a deploy or train_val prototxt.
-        weights: a weight file, or several separated by commas; None leaves initial values.
+        weights: a weight file, or a list of them; None leaves initial values.
         batch, size: the input's, instead of the prototxt's; size is (height, width).
         channels: of pictures whose data cannot be opened (3).
         cut: leave DetectionOutput out.
         external: weights go into ``PATH.data`` beside the file.
+        allow_nonfinite: write it though the net holds NaN or infinity, if the model has them at the same places.
         inputs: makes what to compare on, by fed blob; None is random ones.
 
     Raises:
+        NonFiniteError: the net holds NaN or infinity, or computes them; no file is left.
         DifferentNumbers: an output differs by more than TOLERANCE although no rewrite explains it; no file is left.
         OnnxError: a layer has no form in ONNX.
         CaffeCompatError: a file cannot be read or written.
@@ -135,7 +136,7 @@ def export_onnx(
     done = prepared_net(
         document, weights, options or ExportOptions(), batch=batch, size=size, channels=channels, cut=cut
     )
-    write_onnx(done, path, external=external, inputs=inputs(done) if inputs else None)
+    write_onnx(done, path, external=external, allow_nonfinite=allow_nonfinite, inputs=inputs(done) if inputs else None)
     return done
 
 
@@ -144,6 +145,7 @@ def write_onnx(
     path: str | os.PathLike[str],
     *,
     external: bool = False,
+    allow_nonfinite: bool = False,
     inputs: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Export a prepared net, with the weights that it has now, and complete `done`; see `export_onnx`."""
@@ -155,6 +157,11 @@ def write_onnx(
     if table:
         done.target = judge_export(written, export, table)
     given = inputs if inputs is not None else random_inputs(done.net, done.options)
+    with watch_values(done.net) as values:
+        run_net(done.net, prepared_inputs(given, done.options))
+    values.refuse(allow_nonfinite)
+    if values:
+        export.notes.append(Note("", str(values)))
     if not runs_opset(done.options.opset):
         text = f"compared as opset {LAST_CHANGE}, whose nodes mean the same: onnxruntime does not take a newer one"
         export.notes.append(Note("", text))

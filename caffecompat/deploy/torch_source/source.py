@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -18,7 +19,7 @@ import torch
 from caffecompat.deploy.torch_source.emission import CannotEmit, Emitted, emit
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_together, atomic_write
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import needed_nodes
@@ -294,26 +295,32 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("\\", "/").replace('"', "'")
 
 
-def write_source(source: TorchSource, path: str) -> str:
+def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | None = None) -> str:
     """Write the file, and the state_dict beside it; returns the latter's path.
 
+    Args:
+        check: is given the net that the written files load to; what it raises leaves both paths as they were.
+
     Raises:
-        WriteError: either could not be written; then no file is left, or the old file stays.
+        WriteError: either could not be written; then no file is left, or both old files stay.
     """
     weights = f"{os.path.splitext(path)[0]}.pt"
     archive = io.BytesIO()  # of a file that it cannot write to the end, torch says something else
     torch.save(source.state, archive)
-    with atomic_write(path) as file:
-        file.write(source.text.encode())
-        with atomic_write(weights) as beside:
-            beside.write(archive.getbuffer())
+    with atomic_together(path, weights) as (text, beside):
+        with atomic_write(text) as file:
+            file.write(source.text.encode())
+        with atomic_write(beside) as file:
+            file.write(archive.getbuffer())
+        if check is not None:
+            check(load_source(text, beside))
     return weights
 
 
-def load_source(path: str) -> Any:
-    """The net of a written file, with its weights: what ``load()`` of the file gives."""
+def load_source(path: str, weights: str | None = None) -> Any:
+    """The net of a written file, with its weights (None: those beside it): what ``load()`` of the file gives."""
     spec = importlib.util.spec_from_file_location("exported_net", path)
     assert spec is not None and spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.load()
+    return module.load() if weights is None else module.load(weights)

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from caffecompat.deploy.number_inputs import numbers_for
+from caffecompat.compare.arrays import count_nonfinite, gaps, magnitude
+from caffecompat.compare.draws import SameDraws
+from caffecompat.compare.inputs import numbers_for
+from caffecompat.compare.masks import MaskChoice, given_masks, kept_masks
+from caffecompat.compare.nonfinite import watch_values
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument
@@ -16,17 +20,25 @@ from caffecompat.schema import NetDocument
 __all__ = [
     "TOLERANCE",
     "Difference",
+    "DifferentNumbers",
     "compare_nets",
     "compare_outputs",
     "in_single_precision",
     "put_blobs",
     "random_inputs",
+    "remarked",
 ]
 
 TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
 
 _SHARES = {"Sigmoid", "Softmax"}  # what they make is held to 1: a small probability is as near as a great one
 _CHOOSING = {"ArgMax", "DetectionOutput"}  # one rounding more or less and they give quite another number
+
+
+class DifferentNumbers(CaffeCompatError):
+    """What was written computes something else than the net; it was not kept."""
+
+    status = 1
 
 
 @dataclass
@@ -40,6 +52,8 @@ class Difference:
         relative: `largest` over the largest magnitude of the first net's output, or over 1 for probabilities.
         chosen: whether the output is a choice.
         excused: a choice that came out otherwise between equals: what was chosen from is the same.
+        nonfinite: how many values of the first net's output are NaN or infinity.
+        remark: what else to tell.
     """
 
     blob: str
@@ -47,13 +61,18 @@ class Difference:
     relative: float
     chosen: bool
     excused: bool = False
+    nonfinite: int = 0
+    remark: str = ""
 
     def line(self) -> str:
         """For people."""
         if self.chosen:
             why = ", between equals: what is chosen from is the same" if self.excused else ""
-            return f"{self.blob}: {self.largest:.2%} of the values differ{why}"
-        return f"{self.blob}: largest difference {self.largest:.2g} ({self.relative:.2g} of the largest value)"
+            text = f"{self.blob}: {self.largest:.2%} of the values differ{why}"
+        else:
+            text = f"{self.blob}: largest difference {self.largest:.2g} ({self.relative:.2g} of the largest value)"
+        text += f", {self.nonfinite} values are NaN or infinity" if self.nonfinite else ""
+        return f"{text}; {self.remark}" if self.remark else text
 
 
 def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
@@ -88,25 +107,61 @@ def in_single_precision(net: Net) -> Net:
 
 
 @torch.no_grad()
-def compare_nets(first: Net, second: Net, seed: int = 1) -> list[Difference]:
+def compare_nets(first: Net, second: Net, seed: int = 1, *, allow_nonfinite: bool = False) -> list[Difference]:
     """Run both on the same input, in 32 bits, and compare the outputs that have the same name.
 
     Where the last layers choose (ArgMax, DetectionOutput), what they choose from is compared, too; a choice between
-    equals may come out otherwise.
+    equals may come out otherwise. So may masks of max pooling, between near equals: see `caffecompat.compare.masks`.
+
+    Args:
+        allow_nonfinite: compare though the first net holds NaN or infinity, which must be at the same places in both.
 
     Raises:
         CaffeCompatError: they have no output in common, or an output's shape differs.
+        NonFiniteError: the first net holds NaN or infinity, or computes them.
     """
     inputs = random_inputs(first, seed)
-    ours, read = _run(in_single_precision(first), inputs)
-    theirs, also_read = _run(in_single_precision(second), inputs)
-    found = compare_outputs(first, ours, theirs)
-    before = compare_outputs(first, read, also_read) if read else []
+    reference = in_single_precision(first)
+    with watch_values(reference) as values:
+        ours, read = _run(reference, inputs)
+    values.refuse(allow_nonfinite)
+    other = in_single_precision(second)
+    with kept_masks(other) as masks:
+        theirs, also_read = _run(other, inputs)
+    found = _judged(first, ours, read, theirs, also_read)
+    if masks and any(difference.relative > TOLERANCE for difference in found):
+        with given_masks(reference, masks, TOLERANCE) as choices:
+            ours, read = _run(reference, inputs)
+        found = remarked(_judged(first, ours, read, theirs, also_read), choices)
+    return found
+
+
+def _judged(
+    net: Net,
+    ours: Mapping[str, torch.Tensor],
+    read: Mapping[str, torch.Tensor],
+    theirs: Mapping[str, torch.Tensor],
+    also_read: Mapping[str, torch.Tensor],
+) -> list[Difference]:
+    """The differences of what choosing layers read and of the outputs, choices between equals excused."""
+    found = compare_outputs(net, ours, theirs)
+    before = compare_outputs(net, read, also_read) if read else []
     for difference in found:
         if difference.chosen and difference.relative > TOLERANCE and before:
             difference.excused = all(other.relative <= TOLERANCE for other in before)
             difference.relative = 0.0 if difference.excused else difference.relative
     return [*before, *found]
+
+
+def remarked(differences: list[Difference], choices: Sequence[MaskChoice]) -> list[Difference]:
+    """The differences, which say what was found out about masks."""
+    moved = ", ".join(f"{choice.moved} of {choice.size} of {choice.layer!r}" for choice in choices)
+    worst = max((choice.worst for choice in choices), default=0.0)
+    for difference in differences if moved else ():
+        difference.remark = f"masks of max pooling choose otherwise ({moved})" + (
+            f" between values that differ by at most {worst:.2g}" if worst <= TOLERANCE else ""
+        )
+    return differences
 
 
 def _run(net: Net, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -122,7 +177,8 @@ def _run(net: Net, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.
 
             hooks.append(layer.module.register_forward_pre_hook(keep))
     try:
-        return dict(net.forward(inputs)), read
+        with SameDraws():
+            return dict(net.forward(inputs)), read
     finally:
         for hook in hooks:
             hook.remove()
@@ -147,18 +203,10 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
             continue
         if a.shape != b.shape:
             raise CaffeCompatError(f"output {blob!r} has shape {tuple(a.shape)} in one, {tuple(b.shape)} in the other")
-        largest, magnitude = _largest(a, b)
-        scale = 1.0 if makers.get(blob) in _SHARES or not magnitude else magnitude
-        found.append(Difference(blob, largest, largest / scale, False))
+        reference = a.numpy()
+        largest, scale = float(gaps(b.numpy(), reference).max(initial=0.0)), magnitude(reference)
+        relative = largest / (1.0 if makers.get(blob) in _SHARES or not scale else scale)
+        found.append(Difference(blob, largest, relative, False, nonfinite=count_nonfinite(reference)))
     if not found:
         raise CaffeCompatError(f"no output in common: {', '.join(ours)} and {', '.join(theirs)}")
     return found
-
-
-def _largest(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
-    """The largest difference, infinite where only one is finite, and the largest finite magnitude of `a`."""
-    if not a.numel():
-        return 0.0, 0.0
-    same = (a == b) | (a.isnan() & b.isnan())
-    gap = torch.where(same, 0, (a - b).abs()).nan_to_num(nan=float("inf"), posinf=float("inf"))
-    return float(gap.max()), float(a.abs().nan_to_num(0, 0, 0).max())
