@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caffecompat.pycaffe import classifier, coord_map, detector, draw, io, net_spec, proto
+    from caffecompat.pycaffe import classifier, coord_map, detector, draw, io, model_libs, net_spec, proto
     from caffecompat.pycaffe.binding import install
     from caffecompat.pycaffe.classifier import Classifier
     from caffecompat.pycaffe.detector import Detector
@@ -84,7 +84,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("classifier", "coord_map", "detector", "draw", "io", "net_spec", "proto")
+_MODULES = ("classifier", "coord_map", "detector", "draw", "io", "model_libs", "net_spec", "proto")
 
 __all__ = [
     "NCCL",
@@ -115,6 +115,7 @@ __all__ = [
     "layer_type_list",
     "layers",
     "log",
+    "model_libs",
     "net_spec",
     "params",
     "proto",
