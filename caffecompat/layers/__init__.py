@@ -11,14 +11,18 @@ _FAMILIES = (
     "accuracy",
     "activation",
     "bn",
+    "center_loss",
     "convolution",
     "detection",
     "elementwise",
     "embed",
     "fixed",
+    "focal_loss",
+    "hard_example_loss",
     "hdf5_output",
     "inner_product",
     "loss",
+    "margin_inner_product",
     "multibox_loss",
     "normalization",
     "normalize",
@@ -37,6 +41,7 @@ _FAMILIES = (
     "shape",
     "softmax",
     "tiling",
+    "yolo_output",
 )
 
 for _family in _FAMILIES:

@@ -19,6 +19,7 @@ from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
 __all__ = [
+    "AtLeast",
     "HingeLoss",
     "InfogainLoss",
     "LossLayer",
@@ -80,7 +81,7 @@ class LossLayer(Layer):
         return total / max(divisor, 1)
 
 
-class _AtLeast(torch.autograd.Function):
+class AtLeast(torch.autograd.Function):
     """max(x, least) whose gradient takes no notice of the limit: Caffe's backward passes know none."""
 
     @staticmethod
@@ -216,9 +217,9 @@ class InfogainLoss(LossLayer):
 
     def forward(self, scores: Tensor, labels: Tensor, gains: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         if self.on_scores:
-            log_probability = _AtLeast.apply(softmax(scores, self.axis, F.log_softmax), math.log(_LEAST))
+            log_probability = AtLeast.apply(softmax(scores, self.axis, F.log_softmax), math.log(_LEAST))
         else:
-            log_probability = _AtLeast.apply(scores.reshape(scores.shape[0], -1), _LEAST).log()
+            log_probability = AtLeast.apply(scores.reshape(scores.shape[0], -1), _LEAST).log()
         index, counted = class_index(
             self.param, labels, log_probability, self.axis, self.ignore if self.on_scores else None
         )
@@ -262,7 +263,7 @@ class MultinomialLogisticLoss(LossLayer):
     def forward(self, probability: Tensor, labels: Tensor) -> Tensor:
         rows = probability.reshape(probability.shape[0], -1)
         index, _ = class_index(self.param, labels, rows, 1, None)
-        return -_AtLeast.apply(rows.gather(1, index), _LEAST).log().sum() / rows.shape[0]
+        return -AtLeast.apply(rows.gather(1, index), _LEAST).log().sum() / rows.shape[0]
 
 
 @register("HingeLoss")

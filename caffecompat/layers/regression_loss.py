@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
 
-__all__ = ["ContrastiveLoss", "EuclideanLoss", "L1Loss", "SmoothL1Loss"]
+__all__ = ["ContrastiveLoss", "Distance", "EuclideanLoss", "L1Loss", "SmoothL1Loss"]
 
 
-class _Distance(LossLayer):
+class Distance(LossLayer):
     """A loss of the difference of two bottoms with as many values; both get a gradient."""
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -35,7 +34,7 @@ class _Distance(LossLayer):
 
 
 @register("EuclideanLoss")
-class EuclideanLoss(_Distance):
+class EuclideanLoss(Distance):
     """Sum of squared differences / (2 N) (BVLC)."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -43,7 +42,7 @@ class EuclideanLoss(_Distance):
 
 
 @register("L1Loss")
-class L1Loss(_Distance):
+class L1Loss(Distance):
     """Sum of absolute differences / N (Jacinto, Xilinx)."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -51,11 +50,11 @@ class L1Loss(_Distance):
 
 
 @register("SmoothL1Loss")
-class SmoothL1Loss(_Distance):
+class SmoothL1Loss(Distance):
     """Sum of huber(weight (a - b)) / N, where huber(d) is d^2 / 2 for |d| < 1 and |d| - 1/2 beyond (SSD, Jacinto).
 
-    The weight is bottom 2, where there is one. Xilinx has the Fast R-CNN form: d is
-    scaled so that the parabola ends at 1 / sigma^2, and bottom 3 weighs the result.
+    The weight is bottom 2, where there is one. Fast R-CNN's form (rbgirshick/caffe-fast-rcnn, Xilinx) is told by its
+    settings: with `sigma` the parabola ends at 1 / sigma^2, and bottom 3, where there is one, weighs each result.
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 4)
@@ -66,8 +65,6 @@ class SmoothL1Loss(_Distance):
         if sigma <= 0:
             raise LayerError(f"sigma {sigma:g} must be positive")
         self.end = 1 / sigma**2
-        if len(bottom_shapes) > 3 and context.fork is not Fork.XILINX:
-            raise LayerError("a fourth bottom (outer weights) belongs to the Xilinx form of SmoothL1Loss")
 
     def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
         difference = a - b.reshape(a.shape)

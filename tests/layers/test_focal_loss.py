@@ -1,0 +1,51 @@
+"""FocalLoss against the paper's formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat.layers import LayerError
+from tests.layers.make import make_layer
+from tests.layers.properties import check_gradient
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(2, 0.25), (0, 1), (1.5, 0.75)])
+@pytest.mark.parametrize("plane", [(), (2, 3)])
+def test_values_and_gradient(gamma: float, alpha: float, plane: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    scores, labels = rng.normal(0, 2, (4, 5, *plane)), rng.integers(0, 5, (4, *plane)).astype(float)
+    labels.reshape(-1)[2] = 9
+    text = (
+        f'type: "FocalLoss" loss_param {{ ignore_label: 9 normalize: true }} '
+        f"focal_loss_param {{ gamma: {gamma} alpha: {alpha} }}"
+    )
+    layer = make_layer(text, scores.shape, labels.shape)
+    probability = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    total, count = 0.0, 0
+    for place in np.ndindex(labels.shape):
+        if labels[place] != 9:
+            p = probability[(place[0], int(labels[place]), *place[1:])]
+            total -= alpha * (1 - p) ** gamma * np.log(p)
+            count += 1
+    bottoms = [torch.from_numpy(scores), torch.from_numpy(labels)]
+    assert layer(*bottoms).item() == pytest.approx(total / count)
+    check_gradient(layer.double(), bottoms)
+
+
+def test_sure_scores_have_a_gradient() -> None:
+    """At 1 the loss is flat; near 0, where the logarithm is limited, the gradient is still that of -log p."""
+    scores = torch.tensor([[200.0, 0.0], [-200.0, 0.0]], requires_grad=True)
+    layer = make_layer(
+        'type: "FocalLoss" focal_loss_param { alpha: 1 } loss_param { normalization: NONE }', (2, 2), (2,)
+    )
+    layer(scores, torch.zeros(2)).backward()
+    assert scores.grad is not None
+    assert scores.grad.tolist() == [[0, 0], [-1, 1]]
+
+
+@pytest.mark.parametrize("text", ["type: LINEAR", "beta: 2"])
+def test_the_linear_form_is_refused(text: str) -> None:
+    with pytest.raises(LayerError, match="LINEAR"):
+        make_layer(f'type: "FocalLoss" focal_loss_param {{ {text} }}', (2, 3), (2,))
