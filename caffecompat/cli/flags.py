@@ -124,11 +124,23 @@ class FlagParser(argparse.ArgumentParser):
     def _nearest(self, message: str) -> str:
         choice = re.search(r"invalid choice: '([^']*)'", message)
         if choice and self._subparsers:
-            return did_you_mean(choice[1], self._subparsers._group_actions[0].choices or ())
+            return did_you_mean(choice[1], self.parts())
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         if not unknown:
             return ""
         return did_you_mean(unknown[1], self._option_string_actions)
+
+    def parts(self) -> list[str]:
+        """The verbs of a group (``build``, ``info`` of ``lmdb``); none of a single verb."""
+        return list(self._subparsers._group_actions[0].choices or ()) if self._subparsers else []
+
+    def takes_value(self, flag: str) -> bool | None:
+        """Whether a flag takes the word behind it for its value; None where the flag is unknown."""
+        name = self.normalise([flag])[0]
+        if "=" in name:
+            return False  # a switch
+        action = self._option_string_actions.get(name)
+        return None if action is None else action.nargs != 0
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         tokens = self.normalise(args or ())

@@ -3,93 +3,36 @@
 from __future__ import annotations
 
 import _thread
-import argparse
 import contextlib
-import difflib
-import importlib
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from types import FrameType, ModuleType
+from types import FrameType
 
-from caffecompat.cli.flags import FlagParser, UsageError
+from caffecompat.cli.flags import UsageError
 from caffecompat.cli.outputs import protected_inputs
 from caffecompat.cli.streams import drop_output, lasting_streams
+from caffecompat.cli.verbs import VERBS, parser_of, split_verb, verb_module
 from caffecompat.errors import CaffeCompatError, notes
 
-__all__ = ["VERBS", "main"]
+__all__ = ["main"]
 
 _LONGEST_IMPORT = 5.0  # seconds that Ctrl-C may wait
-
-# In the order of the help page.
-VERBS: dict[str, tuple[str, ...]] = {
-    "Train and measure": ("train", "test", "time", "eval", "parse-log", "plot", "device_query"),
-    "Data sets": (
-        "convert_imageset",
-        "convert_annoset",
-        "create_label_map",
-        "get_image_size",
-        "compute_image_mean",
-        "extract_features",
-        "lmdb",
-    ),
-    "Files": (
-        "diff",
-        "check",
-        "summary",
-        "draw",
-        "weights",
-        "export",
-        "merge-bn",
-        "dump-blobs",
-        "compare-blobs",
-        "upgrade_net_proto_text",
-        "upgrade_net_proto_binary",
-        "upgrade_solver_proto_text",
-    ),
-    "Run": ("segment", "detect", "classify", "detect_windows", "run", "demo"),
-}
-
-
-def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"caffecompat.cli.{verb.replace('-', '_')}")
-
-
-def _known(verb: str) -> str | None:
-    plain = verb.replace("-", "_")
-    for name in (name for names in VERBS.values() for name in names):
-        if name.replace("-", "_") == plain:
-            return name
-    return None
 
 
 def _usage() -> str:
     lines = ["caffecompat: Caffe without Caffe", "", "usage: caffecompat VERB [flags]", ""]
     for group, names in VERBS.items():
         lines.append(group)
-        lines += [f"  {name:<26}{_module(name).HELP}" for name in names]
+        lines += [f"  {name:<26}{verb_module(name).HELP}" for name in names]
         lines.append("")
-    lines.append("caffecompat VERB --help tells a verb's flags. Every verb takes --debug (tracebacks of errors),")
+    lines.append("caffecompat help VERB tells a verb's flags. Every verb takes --debug (tracebacks of errors),")
     lines.append(
         "--proto FILE (a caffe.proto of your own fork) and --layers FILE (its layers, as torch modules in Python)."
     )
     return "\n".join(lines)
-
-
-def _split_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """The verb and the rest; gflags allows flags before the verb."""
-    for at, token in enumerate(argv):
-        name = _known(token)
-        if name:
-            return name, [*argv[:at], *argv[at + 1 :]]
-    words = [token for token in argv if not token.startswith("-")]
-    if not words:
-        raise UsageError(f"caffecompat: no verb given\n\n{_usage()}")
-    near = difflib.get_close_matches(words[0], [name for names in VERBS.values() for name in names], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"caffecompat: unknown verb {words[0]!r}{hint}\nSee 'caffecompat --help'.")
 
 
 def _split_script(tokens: list[str]) -> tuple[list[str], list[str]]:
@@ -175,17 +118,6 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _parse(verb: str, rest: list[str]) -> tuple[ModuleType, argparse.Namespace]:
-    module = _module(verb)
-    parser = FlagParser(
-        prog=f"caffecompat {verb}",
-        description=module.__doc__,
-        notice=lambda line: print(line, file=sys.stderr),
-    )
-    module.add_flags(parser)
-    return module, parser.parse_args(rest)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
@@ -244,16 +176,18 @@ def _dispatch(argv: list[str], debug: bool) -> int:
 
         print(f"caffecompat {__version__}")
         return 0
+    if tokens[:1] == ["help"] and len(tokens) > 1:
+        tokens = [*tokens[1:], "--help"]
     if not tokens or tokens[0] in ("-h", "-help", "--help", "help"):
         print(_usage())
         return 0 if tokens else 2
-    verb, rest = _split_verb(tokens)
+    verb, rest = split_verb(tokens)
     if protos or layer_files:
         _extend(protos, layer_files)
-    module, args = _parse(verb, rest)
+    args = parser_of(verb, lambda line: print(line, file=sys.stderr)).parse_args(rest)
     args.debug, args.passed_on = debug, passed_on
     with protected_inputs(f"caffecompat {verb}", args):
-        return int(module.run(args))
+        return int(verb_module(verb).run(args))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 import caffecompat.cli
 from caffecompat import __version__
-from caffecompat.cli.main import VERBS
+from caffecompat.cli.verbs import VERBS
 
 ALL = [name for names in VERBS.values() for name in names]
 LIGHT = [
