@@ -22,7 +22,14 @@ from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.outputs import output
 from caffecompat.cli.scored_net import fed_model
-from caffecompat.cli.transformer_flags import channel_order, load_array, read_means, set_mode, transformer_flags
+from caffecompat.cli.transformer_flags import (
+    channel_order,
+    load_array,
+    read_means,
+    set_mode,
+    take_stated,
+    transformer_flags,
+)
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
@@ -119,6 +126,7 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
 
     device, _ = choose_device(args.gpu, args.device)
     model = fed_model(args.model, probabilities=True)
+    take_stated(args, model)
     classifier = Classifier(model, weight_files(args.weights), blob=args.blob, device=device)
     assert classifier.input_shape is not None, "it is fed with pictures"
     if classifier.missing:
@@ -151,6 +159,7 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
     set_mode(args)
     dims = _dims(args.images_dim) if args.images_dim else None
     model = fed_model(args.model, probabilities=True)
+    take_stated(args, model)
     channels = _input_channels(model)
     net = pycaffe.Classifier(
         model, args.weights, image_dims=dims, mean=read_means(args, channels), input_scale=args.input_scale,

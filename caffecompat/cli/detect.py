@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_out(_VERB, args, files)
     detector = fed_net(Detector, args)
     names = _names(args.labelmap or detector.label_map_file)
-    do_files(args, files, _Work(args, detector, names, preprocess_of(args)))
+    do_files(args, files, _Work(args, detector, names, preprocess_of(args, detector.net)))
     return 0
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from caffecompat.cli.flags import UsageError, device_flags
 from caffecompat.cli.outputs import output
-from caffecompat.cli.transformer_flags import channel_order, read_means, set_mode, transformer_flags
+from caffecompat.cli.transformer_flags import channel_order, read_means, set_mode, take_stated, transformer_flags
 from caffecompat.errors import CaffeCompatError
 
 HELP = "scores of a classifying net for windows of pictures (R-CNN)"
@@ -46,11 +46,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     from caffecompat import pycaffe
+    from caffecompat.schema import open_net
 
     listed = args.crop_mode == "list"
     windows = _read_windows(args.input) if listed else {}
     pictures = [] if listed else _read_list(args.input)
     set_mode(args)
+    take_stated(args, open_net(args.model))
     detector = pycaffe.Detector(
         args.model, args.weights, mean=read_means(args, 3), input_scale=args.input_scale, raw_scale=args.raw_scale,
         channel_swap=channel_order(args), context_pad=args.context_pad,

@@ -88,5 +88,5 @@ def _inputs(args: argparse.Namespace, net: Net) -> dict[str, Any]:
     from caffecompat.cli.picture_files import grey, read_picture_file
 
     picture = read_picture_file(args.image)
-    made = preprocess_of(args)(picture if shape[1] == 3 else grey(picture), shape[2], shape[3])
+    made = preprocess_of(args, net)(picture if shape[1] == 3 else grey(picture), shape[2], shape[3])
     return {blob: np.repeat(made, shape[0], axis=0)}

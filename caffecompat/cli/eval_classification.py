@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, split_commas
 from caffecompat.cli.outputs import output
-from caffecompat.cli.picture_flags import names_fitting_sizes, parse_size, preprocess_of
+from caffecompat.cli.picture_flags import (
+    flags_preprocess,
+    names_fitting_sizes,
+    parse_size,
+    preprocess_of,
+    states_preprocess,
+)
 from caffecompat.cli.progress import live_line
 from caffecompat.cli.scored_net import load_weights, net_flags, scored_net
 from caffecompat.cli.snapshot_scores import (
@@ -30,6 +36,7 @@ from caffecompat.cli.snapshot_scores import (
 )
 
 if TYPE_CHECKING:
+    from caffecompat.evaluate import Preprocess
     from caffecompat.evaluate.classification import Classifier, TopK
 
 HELP = "top-1, top-5, confusion matrix"
@@ -121,9 +128,10 @@ def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
         return _live(args, count, lambda net, report: score_own_labels(net, count, ks=ks, on_progress=report))
     if not (args.list or args.db):
         raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list FILE or --db DB")
+    mean_file, preprocess = _preparation(args, classifier)
     pictures = LabelledPictures(
-        list_path=args.list or "", database=args.db or "", root=args.root_folder, mean_file=args.mean_file,
-        resize=parse_size(args.resize, "resize"), preprocess=preprocess_of(args, quiet=bool(args.mean_file)),
+        list_path=args.list or "", database=args.db or "", root=args.root_folder, mean_file=mean_file,
+        resize=parse_size(args.resize, "resize"), preprocess=preprocess,
     )  # fmt: skip
     count = (
         min(args.iterations * (args.batch or classifier.input_shape[0]), pictures.count) if args.iterations else None
@@ -132,6 +140,30 @@ def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
         args, count or pictures.count,
         lambda net, report: score_pictures(net, pictures, ks=ks, batch=args.batch, limit=count, on_progress=report),
     )  # fmt: skip
+
+
+def _preparation(args: argparse.Namespace, classifier: Classifier) -> tuple[str, Preprocess]:
+    """A mean file to take off pixel by pixel ("" for none), and the rest of the preparation: by flags or the prototxt.
+
+    The prototxt's mean file counts by the means of its channels where it has another size than the pictures.
+    """
+    from dataclasses import replace
+
+    from caffecompat.evaluate.preprocess import stated_transform
+    from caffecompat.formats.mean import read_mean
+    from caffecompat.paths import find_file
+
+    if args.mean_file:
+        return args.mean_file, flags_preprocess(args)
+    preprocess = preprocess_of(args, classifier.net)
+    transform = stated_transform(layer.param for layer in classifier.net.layers)
+    if states_preprocess(args) or transform is None or not transform.mean_file:
+        return "", preprocess
+    path = find_file(transform.mean_file, args.model)
+    assert classifier.input_shape is not None
+    size = parse_size(args.resize, "resize") or classifier.input_shape[2:]
+    by_pixel = args.db or read_mean(path).shape[1:] == tuple(size)
+    return (path, replace(preprocess, mean=())) if by_pixel else ("", preprocess)
 
 
 def _live(args: argparse.Namespace, total: int, work: Callable[[Any, Any], TopK]) -> Scorer:

@@ -142,7 +142,7 @@ def _detector(args: argparse.Namespace, pictures: LabelledPictures | None) -> tu
         return detector, _live(args, count, lambda net, report: score_own_detections(net, count, report))
     if pictures is None:
         raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list or --db")
-    preprocess, limit = preprocess_of(args), args.iterations
+    preprocess, limit = preprocess_of(args, detector.net), args.iterations
     return detector, _live(
         args,
         min(limit or len(pictures), len(pictures)),

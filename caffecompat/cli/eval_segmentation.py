@@ -115,13 +115,13 @@ def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tup
         raise UsageError(
             f"{_VERB}: {args.model} is fed from outside; give --list FILE, --db DIR, or --images-db with --labels-db"
         )
-    return (_pair_scorer(args, pairs) if pairs is not None else _own_scorer(args, segmenter)), names
+    return (_pair_scorer(args, pairs, segmenter) if pairs is not None else _own_scorer(args, segmenter)), names
 
 
-def _pair_scorer(args: argparse.Namespace, pairs: Pairs) -> Scorer:
+def _pair_scorer(args: argparse.Namespace, pairs: Pairs, segmenter: Segmenter) -> Scorer:
     from caffecompat.evaluate.segmentation import score_pairs
 
-    preprocess, ignore = preprocess_of(args), _ignored(args)
+    preprocess, ignore = preprocess_of(args, segmenter.net), _ignored(args)
 
     def score(segmenter: Segmenter) -> ConfusionMatrix:
         with live_line(min(args.iterations or len(pairs), len(pairs)), "pictures", args.progress) as update:

@@ -8,9 +8,10 @@ OUT is a folder (it ends in / or is there) or the stem of the files: OUT.prototx
 are deploy.prototxt and deploy.caffemodel. Data layers become Input; losses, accuracies, Dropout and Silence go.
 
 --for vitis writes float.prototxt and float.caffemodel for vai_q_caffe: calibration pictures come from an ImageData
-layer. With --resize-bilinear, bilinear Deconvolutions become DeephiResize, which computes other values along the
-border; the report says how far. --for tidl-caffe folds batch normalization, puts what is left of
-it into BatchNorm and Scale, and adds the importer's configuration, tidl_import.txt.
+layer, which resizes and crops them as training does; relative paths in it lead from its folder. Of a list without
+labels a copy with zeros is written, names with blanks are an error. With --resize-bilinear, bilinear Deconvolutions
+become DeephiResize, which computes other values along the border; the report says how far. --for tidl-caffe folds batch
+normalization, puts what is left of it into BatchNorm and Scale, and adds the importer's configuration, tidl_import.txt.
 
 What is folded or rewritten is run against the net as it was, on random input; exit status 1 tells that numbers changed
 though nothing that changes numbers was asked for. A net that is rewritten and holds NaN or infinity, or computes them,
@@ -60,7 +61,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", dest="target", metavar="TOOL", help="vitis or tidl-caffe: the form that tool wants")
     add_switch(parser, "resize-bilinear", "with --for vitis, bilinear Deconvolutions become DeephiResize")
     parser.add_argument("--calibration", metavar="LIST", default="calibration.txt",
-                        help="list of calibration pictures to name in the files (calibration.txt)")  # fmt: skip
+                        help="list of calibration pictures, 'name 0' a line (calibration.txt)")  # fmt: skip
     parser.add_argument("--root-folder", metavar="DIR", default="", help="folder of the pictures in that list")
     add_nonfinite_flag(parser)
     parser.add_argument("--level", type=int, metavar="N", help="NetState level")
@@ -88,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     for note in deployed.notes:
         print(note)
-    prepared = "" if args.target else _preparing_flags(deployed.transform)
-    if prepared:
-        print(f"a deploy prototxt does not tell how pictures are prepared; give verbs that run it {prepared}")
+    if args.target != "vitis" and deployed.transform is not None:
+        how = _prepared(deployed.transform)
+        print(f"pictures: {how}, as transform_param of the Input (Caffe itself reads over it)")
     return _Writer(args, document, deployed, folding).write()
 
 
@@ -218,25 +219,40 @@ class _Writer:
         os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
         return stem, os.path.join(self.args.out, "") if stem != self.args.out else f"{stem}_"
 
+    def _with_calibration(self, message: Any, stem: str) -> dict[str, str]:
+        """Let the net read calibration pictures; returns the list as a file where it had to be completed."""
+        from caffecompat.deploy.vitis_pictures import calibration_input, read_calibration
+
+        listing = read_calibration(self.args.calibration, self.args.root_folder)
+        completed = {f"{stem}_calibration.txt": listing.text} if listing.text else {}
+        notes = calibration_input(message, self.deployed, listing, self.args.model)
+        for note in (*notes, *listing.notes):
+            print(note)
+        if completed:
+            message.layer[0].image_data_param.source = os.path.basename(next(iter(completed)))
+        return completed
+
     def _save(self, message: Any, blobs: dict[str, Any]) -> None:
-        from caffecompat.deploy.caffe_targets import calibration_input, channel_means, tidl_import_text
+        from caffecompat.deploy.caffe_targets import channel_means, tidl_import_text
+        from caffecompat.deploy.moved_paths import lead_paths, path_from
         from caffecompat.formats import save_caffemodel
         from caffecompat.formats.atomic import atomic_together, atomic_write
         from caffecompat.schema import write_text
 
         stem, beside = self._paths()
-        texts = {}
+        folder, name = os.path.split(stem)
         weights = f"{stem}.caffemodel"
-        if self.args.target == "vitis":
-            calibration_input(message, self.deployed, self.args.calibration, self.args.root_folder)
+        texts = self._with_calibration(message, stem) if self.args.target == "vitis" else {}
+        lead_paths(message, self.args.model, folder)
         if self.args.target == "tidl-caffe":
             listing = self.args.calibration
             means, told = channel_means(self.deployed, self.args.model)
             if told:
                 print(told)
             texts[f"{beside}tidl_import.txt"] = tidl_import_text(
-                self.deployed, means, f"{stem}.prototxt", weights, f"{beside}tidl", listing, _count_lines(listing)
-            )
+                self.deployed, means, f"{name}.prototxt", f"{name}.caffemodel", f"{os.path.basename(beside)}tidl",
+                path_from(folder, listing), _count_lines(listing),
+            )  # fmt: skip
         texts[f"{stem}.prototxt"] = write_text(message)
         with atomic_together(*texts, weights) as (*temporary, beside):
             if self.args.weights:
@@ -255,17 +271,13 @@ def _stem(args: argparse.Namespace) -> str:
     return str(args.out)
 
 
-def _preparing_flags(transform: Any) -> str:
-    """The flags of other verbs that do to a picture what a data layer did; "" where it did nothing."""
-    if transform is None:
-        return ""
-    means = ",".join(f"{mean:g}" for mean in transform.mean_value)
-    flags = [
-        f"--mean-file {transform.mean_file}" if transform.mean_file else "",
-        f"--mean {means}" if any(transform.mean_value) else "",
-        f"--scale {transform.scale:g}" if transform.scale != 1 else "",
-    ]
-    return " ".join(flag for flag in flags if flag)
+def _prepared(transform: Any) -> str:
+    """What is done to pictures, in words."""
+    from caffecompat.evaluate.preprocess import Preprocess
+
+    if not transform.mean_file:
+        return str(Preprocess(tuple(transform.mean_value), transform.scale))
+    return f"mean file {transform.mean_file}, scale {transform.scale:g}"
 
 
 def _goes_by_batch(layer: Any) -> bool:

@@ -17,7 +17,8 @@ which the difference begins. A net that holds NaN or infinity, or computes them,
 --allow-nonfinite is given.
 
 What prepares the pictures comes from --mean, --mean-file, --scale and --subtract, else from the data layer of a
-train_val, and goes into the metadata; or into the graph (--bake-preprocessing), a mean picture pixel by pixel.
+train_val or the transform_param that export deploy gives an Input layer, and goes into the metadata; or into the graph
+(--bake-preprocessing), a mean picture pixel by pixel.
 
 A train_val prototxt works too: it loses data layers, losses and accuracies first, as with export deploy.
 """
@@ -38,7 +39,13 @@ from caffecompat.cli.flags import (
     weight_files,
 )
 from caffecompat.cli.outputs import output
-from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
+from caffecompat.cli.picture_flags import (
+    flags_preprocess,
+    names_fitting_sizes,
+    preprocess_flags,
+    size_of,
+    states_preprocess,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +133,7 @@ def _options(args: argparse.Namespace) -> ExportOptions:
     from caffecompat.deploy.onnx.export import ExportOptions
     from caffecompat.formats.mean import read_mean
 
-    stated = args.mean is not None or args.mean_file or args.subtract is not None or args.scale != 1
+    stated = args.mean_file or states_preprocess(args)
     return ExportOptions(
         opset=args.opset,
         target=args.target or "",
@@ -134,7 +141,7 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         approx=args.approx,
         dpu_leaky=args.dpu_leaky,
         dpu_dense=args.dpu_dense,
-        preprocess=preprocess_of(args, quiet=True) if stated else None,
+        preprocess=flags_preprocess(args) if stated else None,
         mean_picture=read_mean(args.mean_file) if args.mean_file else None,
         bake=args.bake_preprocessing,
         rgb=args.rgb,
@@ -232,7 +239,6 @@ def _target_lines(report: TargetReport) -> list[str]:
 def _side_files(args: argparse.Namespace, done: Exported, pictures: Sequence[str]) -> list[str]:
     """What the target's tools want besides; returns the paths written."""
     from caffecompat.deploy.onnx.side_files import calibration_reader, tidl_meta
-    from caffecompat.evaluate import Preprocess
 
     stem = os.path.splitext(args.out)[0]
     blob = next(iter(done.export.inputs))
@@ -254,12 +260,17 @@ def _side_files(args: argparse.Namespace, done: Exported, pictures: Sequence[str
         args.out,
         done.export.inputs[blob],
         shape,
-        done.options.preprocess or Preprocess(),
+        done.options.preprocess,
         list_file,
         baked=args.bake_preprocessing,
         rgb=args.rgb,
     )
     written = [_write(f"{stem}_calibration.py", reader)]
+    if done.options.preprocess is None and not args.bake_preprocessing:
+        print(
+            "warning: nothing says how this net's pictures are prepared (no --mean or --scale, no data layer, no "
+            f"transform_param of an Input layer): fill in MEAN and SCALE in {stem}_calibration.py, or export again"
+        )
     if pictures:
         written.append(_write(list_file, "".join(f"{path}\n" for path in pictures)))
     return written

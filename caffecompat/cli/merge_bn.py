@@ -12,6 +12,7 @@ or infinity, or computes them, is an error: the first such layer is named, and n
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import add_nonfinite_flag, add_switch, weight_files
@@ -42,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
     from caffecompat.deploy.fold_norm import fold_norms, use_running_statistics
+    from caffecompat.deploy.moved_paths import lead_paths
     from caffecompat.formats import save_caffemodel
     from caffecompat.formats.atomic import atomic_together, atomic_write
     from caffecompat.net import Net, NetError
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     differences = compare_nets(net, merged, allow_nonfinite=args.allow_nonfinite)
     for difference in differences:
         print(f"checked on random input: {difference.line()}")
+    lead_paths(folded.message, args.model, os.path.dirname(args.out_model))
     with atomic_together(args.out_weights, args.out_model) as (weights, text):
         save_caffemodel(weights, folded.message, folded.blobs)
         with atomic_write(text) as file:

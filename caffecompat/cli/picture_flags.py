@@ -12,25 +12,55 @@ from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
     from caffecompat.evaluate import Preprocess
+    from caffecompat.net import Net
 
-__all__ = ["names_fitting_sizes", "parse_size", "preprocess_flags", "preprocess_of", "size_of"]
+__all__ = [
+    "flags_preprocess", "names_fitting_sizes", "parse_size", "preprocess_flags", "preprocess_of", "size_of",
+    "states_preprocess",
+]  # fmt: skip
 
 
 def preprocess_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--mean``, ``--scale``, ``--subtract`` and ``--size``."""
-    parser.add_argument("--mean", metavar="B,G,R", help="taken off each pixel first, as transform_param.mean_value is")
+    parser.add_argument(
+        "--mean", metavar="B,G,R",
+        help="taken off each pixel first (default: what the prototxt's Input states as transform_param)",
+    )  # fmt: skip
     parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="what that is multiplied by (default 1)")
     parser.add_argument("--subtract", metavar="B,G,R", help="taken off after the scaling: pixel * scale - subtract")
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
 
 
-def preprocess_of(args: argparse.Namespace, *, quiet: bool = False) -> Preprocess:
-    """What the flags say; a log line (unless `quiet`) where they say nothing: few nets are trained on raw pixels."""
-    from caffecompat import glog
-    from caffecompat.evaluate import Preprocess
+def states_preprocess(args: argparse.Namespace) -> bool:
+    """Whether one of ``--mean``, ``--scale`` and ``--subtract`` is given."""
+    return args.mean is not None or args.subtract is not None or args.scale != 1
 
-    if not quiet and args.mean is None and args.subtract is None and args.scale == 1:
+
+def preprocess_of(args: argparse.Namespace, net: Net) -> Preprocess:
+    """What the flags say, else the transform_param of the net's Input layer; a log line tells the second.
+
+    Where neither says anything a warning does: few nets are trained on raw pixels.
+    """
+    from caffecompat import glog
+    from caffecompat.evaluate.preprocess import Preprocess, stated_preprocess
+
+    flags = flags_preprocess(args)
+    stated = stated_preprocess((layer.param for layer in net.layers), args.model)
+    if states_preprocess(args):
+        if stated is not None and str(stated) != str(flags):
+            glog.warning(f"{args.model} says of its pictures: {stated}; the flags say: {flags}, and count")
+        return flags
+    if stated is None:
         glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
+        return Preprocess()
+    glog.info(f"pictures are prepared as {args.model} says: {stated}")
+    return stated
+
+
+def flags_preprocess(args: argparse.Namespace) -> Preprocess:
+    """What the flags say."""
+    from caffecompat.evaluate.preprocess import Preprocess
+
     return Preprocess(_numbers("mean", args.mean), args.scale, _numbers("subtract", args.subtract))
 
 

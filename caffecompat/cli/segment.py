@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     check_out(_VERB, args, files, ("", *(["_classes"] if args.raw else []), *(["_colors"] if args.colors else [])))
     segmenter = fed_net(Segmenter, args, blob=args.blob)
     palette = load_palette(args.palette, read_names(args.classes) if args.classes else (), segmenter.classes)
-    do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args)))
+    do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args, segmenter.net)))
     return 0
 
 

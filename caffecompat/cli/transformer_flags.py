@@ -6,19 +6,24 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from caffecompat import glog
 from caffecompat.cli.flags import UsageError, split_commas
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["channel_order", "load_array", "read_means", "set_mode", "transformer_flags"]
+    from caffecompat.schema import NetDocument
+
+__all__ = ["channel_order", "load_array", "read_means", "set_mode", "take_stated", "transformer_flags"]
 
 
 def transformer_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--mean_file``, ``--mean``, ``--input_scale``, ``--raw_scale`` and ``--channel_swap``."""
     parser.add_argument("--mean-file", metavar="FILE", help="mean picture (.npy or .binaryproto); its channels' means")
-    parser.add_argument("--mean", metavar="A,B,C", help="one mean a channel, in the net's order (B,G,R)")
+    parser.add_argument(
+        "--mean", metavar="A,B,C", help="one mean a channel, in the net's order (default: what its Input states)"
+    )
     parser.add_argument("--input-scale", type=float, default=1.0, metavar="S", help="factor behind the mean")
     parser.add_argument("--raw-scale", type=float, default=255.0, metavar="S", help="range of pixels before (255)")
     parser.add_argument(
@@ -45,6 +50,18 @@ def channel_order(args: argparse.Namespace) -> list[int]:
     if sorted(parts) != ["0", "1", "2"]:
         raise UsageError(f"--channel_swap {args.channel_swap}: expected an order of 0,1,2, as in 2,1,0")
     return [int(part) for part in parts]
+
+
+def take_stated(args: argparse.Namespace, document: NetDocument) -> None:
+    """Fill in ``--mean`` and ``--input_scale`` from the Input layer's transform_param where no flag says either."""
+    if args.mean or args.mean_file or args.input_scale != 1 or args.raw_scale != 255:
+        return
+    from caffecompat.evaluate.preprocess import stated_preprocess
+
+    stated = stated_preprocess(document.message.layer, document.path)
+    if stated is not None:
+        args.mean, args.input_scale = ",".join(repr(mean) for mean in stated.mean), stated.scale
+        glog.info(f"pictures are prepared as {document.path} says: {stated}")
 
 
 def read_means(args: argparse.Namespace, channels: int) -> np.ndarray | None:

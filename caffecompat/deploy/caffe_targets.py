@@ -31,7 +31,7 @@ from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_forks
 
 __all__ = [
-    "calibration_input", "channel_means", "picture_input", "resize_for_bilinear", "round_up", "split_norms",
+    "channel_means", "picture_input", "resize_for_bilinear", "round_up", "split_norms",
     "tidl_import_text", "unknown_layers",
 ]  # fmt: skip
 
@@ -155,35 +155,6 @@ def _effect(deconvolution: Any, param: Any, factor: int) -> tuple[float, float]:
     return float(apart.max()), float(inside.max())
 
 
-def calibration_input(message: Any, deployed: Deployed, listing: str, folder: str) -> None:
-    """Put, in place of the Input that stands for pictures, the ImageData layer that Vitis AI calibrates from.
-
-    Args:
-        listing: file of 'picture 0' lines.
-        folder: put before each of these names; "" for none.
-    """
-    blob, shape = picture_input(deployed)
-    layer = next(layer for layer in message.layer if layer.type == "Input" and layer.top[0] == blob)
-    layer.type = "ImageData"
-    layer.ClearField("input_param")
-    layer.top.append("label")
-    layer.include.add(phase=pb.TRAIN)
-    source = layer.image_data_param
-    source.source, source.batch_size, source.shuffle = listing, 1, True
-    if folder:
-        source.root_folder = folder
-    source.new_height, source.new_width = shape[2:]
-    if deployed.transform is not None:
-        for name in ("mean_value", "mean_file", "scale"):
-            if name == "mean_value":
-                layer.transform_param.mean_value.extend(deployed.transform.mean_value)
-            elif deployed.transform.HasField(name):
-                setattr(layer.transform_param, name, getattr(deployed.transform, name))
-    resize = layer.transform_param.resize_param
-    resize.prob, resize.resize_mode = 1.0, resize.WARP
-    resize.height, resize.width = shape[2:]
-
-
 def split_norms(net: Net, message: Any, blobs: Blobs) -> list[str]:
     """Turn batch normalizations with a scale of their own into BVLC's BatchNorm and Scale, in place; their names."""
     modules = {(layer.name, layer.type): layer.module for layer in net.layers}
@@ -230,7 +201,7 @@ def tidl_import_text(
 
     Args:
         means: of the channels.
-        prototxt, caffemodel, calibration: paths as the importer shall read them.
+        prototxt, caffemodel, calibration: paths from the folder of the configuration.
         stem: of the files that it writes.
         count: how many pictures `calibration` lists.
     """
@@ -256,7 +227,7 @@ def tidl_import_text(
         ("numFrames", count),
     ]
     comments = [
-        "# TIDL importer: tidl_model_import.out THIS_FILE",
+        "# TIDL importer: tidl_model_import.out THIS_FILE, in this file's folder",
         "# modelType 0 is Caffe; inDataFormat 0 is BGR, plane by plane; a pixel is fed as (value - inMean) * inScale",
     ]
     return "\n".join([*comments, *(f"{name:<17}= {value}" for name, value in settings)]) + "\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 from caffecompat.data.stand_in import StandIns
 from caffecompat.errors import CaffeCompatError
+from caffecompat.evaluate.preprocess import says_something
 from caffecompat.layers import layer_class
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.schema import NetDocument, pb
@@ -18,6 +19,7 @@ __all__ = [
 # What only measures; losses are told by their class.
 SCORES = {"Accuracy", "DetectionEvaluate", "SegAccuracy", "SegmentPixelIOU", "SegmentationAccuracy", "HDF5Output"}
 _MADE_WITHOUT_BOTTOMS = {"Parameter"}
+_NO_PICTURES = {"DummyData", "HDF5Data"}  # data layers that prepare nothing
 
 
 class DeployError(CaffeCompatError):
@@ -31,7 +33,8 @@ class Deployed:
     Attributes:
         message: the NetParameter: fed by `Input` layers, without losses, scores, Dropout and Silence.
         inputs: shape of each fed blob.
-        transform: transform_param of the data layer whose pictures the net was made for (empty if there was none).
+        transform: mean and scale of the pictures that the net was made for, as a transform_param; None where nothing
+            states them. The Input layer of these pictures has it, too.
         data: that data layer; None where the net was fed from outside already.
         notes: what was done, a line each.
     """
@@ -87,9 +90,10 @@ def add_inputs(
             labels.update(layer.top)
             continue  # a second data layer that reads label pictures
         shape = _picture_shape(layer, document, size, channels)
-        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]))
+        transform = _preparation(layer)
+        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]), transform)
         if deployed.data is None:
-            deployed.data, deployed.transform = layer, layer.transform_param
+            deployed.data, deployed.transform = layer, transform
     if not deployed.inputs:
         raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer")
     return labels
@@ -103,7 +107,10 @@ def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None,
             shape[2:] = size
         if shape and batch:
             shape[0] = batch
-        _add_input(deployed, top, tuple(shape))
+        transform = _preparation(layer) if index == 0 else None
+        _add_input(deployed, top, tuple(shape), transform)
+        if deployed.transform is None:
+            deployed.transform = transform
 
 
 def _picture_shape(
@@ -145,10 +152,26 @@ def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument,
     return labels
 
 
-def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...]) -> None:
+def _preparation(layer: Any) -> Any | None:
+    """What a layer states of the preparation of its pictures: mean and scale of its transform_param; None for nothing.
+
+    A data layer of pictures that states none feeds raw pixels, which is scale 1.
+    """
+    given = layer.transform_param
+    if not says_something(given) and (layer.type not in DATA_TYPES or layer.type in _NO_PICTURES):
+        return None
+    kept = pb.TransformationParameter(mean_value=given.mean_value, scale=given.scale)
+    if given.mean_file:
+        kept.mean_file = given.mean_file
+    return kept
+
+
+def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...], transform: Any = None) -> None:
     deployed.inputs[blob] = shape
     layer = deployed.message.layer.add(name=blob, type="Input", top=[blob])
     layer.input_param.shape.add().dim.extend(shape)
+    if transform is not None:
+        layer.transform_param.CopyFrom(transform)
 
 
 def drop_unread_inputs(deployed: Deployed) -> None:

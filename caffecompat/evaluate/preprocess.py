@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.mean import read_mean
+from caffecompat.paths import find_file
 
-__all__ = ["Preprocess"]
+__all__ = ["Preprocess", "says_something", "stated_preprocess", "stated_transform"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class Preprocess:
     mean: tuple[float, ...] = ()
     scale: float = 1.0
     subtract: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"mean {','.join(f'{value:g}' for value in self.mean)}"] if self.mean else []
+        parts += [f"scale {self.scale:g}"] if self.scale != 1 else []
+        parts += [f"subtract {','.join(f'{value:g}' for value in self.subtract)}"] if self.subtract else []
+        return ", ".join(parts) or "raw pixels"
 
     def __call__(self, picture: np.ndarray, height: int, width: int) -> np.ndarray:
         """A picture as a batch of one.
@@ -52,6 +62,39 @@ class Preprocess:
         if self.subtract:
             pixels = pixels - _per_channel(self.subtract, channels, "subtract")
         return np.ascontiguousarray(pixels).transpose(2, 0, 1)[None]
+
+
+def says_something(transform: Any) -> bool:
+    """Whether a TransformationParameter states a mean or a scale."""
+    return bool(transform.mean_file or transform.mean_value or transform.HasField("scale"))
+
+
+def stated_transform(layers: Iterable[Any]) -> Any | None:
+    """The transform_param by which an Input layer states how its pictures are prepared; None where none does.
+
+    ``export deploy`` writes it, and so does Xilinx' vai_q_caffe; Caffe itself reads over it.
+    """
+    inputs = (layer.transform_param for layer in layers if layer.type == "Input")
+    return next((transform for transform in inputs if says_something(transform)), None)
+
+
+def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | None) -> Preprocess | None:
+    """What an Input layer states of its pictures (see `stated_transform`); a mean file counts by its channels' means.
+
+    Args:
+        layers: LayerParameters of a deploy net.
+        beside: the prototxt, next to which a mean file may be.
+
+    Raises:
+        MeanError: the mean file cannot be read.
+    """
+    transform = stated_transform(layers)
+    if transform is None:
+        return None
+    if not transform.mean_file:
+        return Preprocess(tuple(transform.mean_value), transform.scale)
+    mean = read_mean(find_file(transform.mean_file, beside)).mean((1, 2), dtype=np.float64)
+    return Preprocess(tuple(mean.tolist()), transform.scale)
 
 
 def _per_channel(values: Sequence[float], channels: int, name: str) -> np.ndarray:

@@ -21,6 +21,7 @@ Files = dict[str, str]
 
 # Cityscapes' colour means (B, G, R) and the scale that the published segmentation weights were trained with.
 _MEAN, _SCALE = (73.0, 82.0, 72.0), 0.022
+_DIGITS_SCALE = 1 / 256
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,15 @@ class Segmentation:
     moving_average_fraction: float | None = None
 
 
+def _prepare(layer: Any) -> None:
+    layer.transform_param.scale = _SCALE
+    layer.transform_param.mean_value.extend(_MEAN)
+
+
 def _image_layer(b: NetBuilder, config: Segmentation, phase: int, source: str, batch_size: int) -> None:
     layer = b.layer("ImageSegData", "data", (), ("data", "label"))
     layer.include.add(phase=phase)
-    layer.transform_param.scale = _SCALE
-    layer.transform_param.mean_value.extend(_MEAN)
+    _prepare(layer)
     layer.image_data_param.source = source
     layer.image_data_param.batch_size = batch_size
     if phase == pb.TRAIN:
@@ -79,8 +84,9 @@ def _train_val(name: str, head: Head, config: Segmentation) -> Any:
 
 def _deploy(name: str, head: Head, config: Segmentation) -> Any:
     b = NetBuilder(name, config.moving_average_fraction)
-    shape = b.layer("Input", "data", (), ("data",)).input_param.shape.add()
-    shape.dim.extend((1, 3, config.height, config.width))
+    data = b.layer("Input", "data", (), ("data",))
+    data.input_param.shape.add().dim.extend((1, 3, config.height, config.width))
+    _prepare(data)
     scores = head(b, "data", config.classes)
     b.layer("Softmax", "score", (scores,), ("score",))
     return b.net
@@ -131,7 +137,7 @@ def segmentation_files(network: str, config: Segmentation = Segmentation()) -> F
 def _digits(b: NetBuilder, phase: int, source: str, batch_size: int) -> None:
     layer = b.layer("Data", "mnist", (), ("data", "label"))
     layer.include.add(phase=phase)
-    layer.transform_param.scale = 1 / 256
+    layer.transform_param.scale = _DIGITS_SCALE
     layer.data_param.source = source
     layer.data_param.batch_size = batch_size
     layer.data_param.backend = pb.DataParameter.LMDB
@@ -147,7 +153,9 @@ def lenet_files() -> Files:
     train.layer("SoftmaxWithLoss", "loss", (scores, "label"), ("loss",))
 
     deploy = NetBuilder("LeNet")
-    deploy.layer("Input", "data", (), ("data",)).input_param.shape.add().dim.extend((64, 1, 28, 28))
+    data = deploy.layer("Input", "data", (), ("data",))
+    data.input_param.shape.add().dim.extend((64, 1, 28, 28))
+    data.transform_param.scale = _DIGITS_SCALE
     deploy.layer("Softmax", "prob", (lenet.scores(deploy, "data", 10),), ("prob",))
 
     solver = pb.SolverParameter(

@@ -36,7 +36,8 @@ def test_files_of_a_folder_and_their_numbers(command, espnet, tmp_path) -> None:
     stored = {layer.name for layer in open_weights(tmp_path / "out/deploy.caffemodel").layers}
     assert stored == {layer.name for layer in net.layer}
     assert not net.HasField("state")
-    assert "give verbs that run it --mean 73,82,72 --scale 0.022\n" in result.out
+    assert "pictures: mean 73,82,72, scale 0.022, as transform_param of the Input (" in result.out
+    assert list(net.layer[0].transform_param.mean_value) == [73, 82, 72]
 
 
 def test_weights_of_another_net_make_no_file(command, espnet, shared, tmp_path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def with_preprocessing(
     """
     notes: list[Note] = []
     transform = deployed.transform
-    if options.preprocess is None and transform is not None and _says_something(transform):
+    if options.preprocess is None and transform is not None:
         options = replace(options, preprocess=Preprocess(tuple(transform.mean_value), transform.scale))
         if transform.mean_file and options.mean_picture is None:
             try:
@@ -67,10 +67,6 @@ def with_preprocessing(
         return replace(options, mean_picture=None), notes
     options, told = _with_mean(options, pictures[0])
     return options, notes + told
-
-
-def _says_something(transform: Any) -> bool:
-    return bool(transform.mean_file or transform.mean_value or transform.HasField("scale"))
 
 
 def _with_mean(options: ExportOptions, shape: Sequence[int]) -> tuple[ExportOptions, list[Note]]:

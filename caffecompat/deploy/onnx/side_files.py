@@ -59,7 +59,7 @@ def _block(name: str, message: Any) -> list[str]:
     return [f"  {name} {{", *(f"    {line}" for line in write_text(message).splitlines()), "  }"]
 
 
-_READER = '''"""Calibration pictures for the DPU's quantizer, prepared as the net was trained.
+_READER = '''"""Calibration pictures for the DPU's quantizer{prepared}.
 
 With AMD Quark (power-of-two scales, as the DPU has them):
 
@@ -82,11 +82,11 @@ import numpy as np
 
 INPUT, HEIGHT, WIDTH, CHANNELS = {input!r}, {height}, {width}, {channels}
 # (pixel - MEAN) * SCALE - SUBTRACT; channels are {order}
-MEAN, SCALE, SUBTRACT = {mean}, {scale:.8g}, {subtract}
+MEAN, SCALE, SUBTRACT = {numbers}
 
 
 def prepare(path):
-    """One picture as the model's input, (1, CHANNELS, HEIGHT, WIDTH) float32."""
+    """One picture as the model's input, (1, CHANNELS, HEIGHT, WIDTH) float32."""{known}
     picture = cv2.imread(path, cv2.IMREAD_COLOR if CHANNELS == 3 else cv2.IMREAD_GRAYSCALE)
     if picture is None:
         raise FileNotFoundError(path)
@@ -109,14 +109,28 @@ class CalibrationReader:
 '''
 
 
+_UNKNOWN = "None, 1.0, [0.0]  # not known: fill in MEAN, as [104, 117, 123], and SCALE; [0.0] and 1.0 are raw pixels"
+_REFUSAL = """
+    if MEAN is None:
+        raise ValueError("fill in MEAN and SCALE: how this net's pictures are prepared was not known")"""
+
+
 def calibration_reader(
-    model: str, blob: str, shape: Sequence[int], preprocess: Preprocess, list_file: str, *, baked: bool, rgb: bool
+    model: str,
+    blob: str,
+    shape: Sequence[int],
+    preprocess: Preprocess | None,
+    list_file: str,
+    *,
+    baked: bool,
+    rgb: bool,
 ) -> str:
     """Source of the reader: a Python file that needs numpy and OpenCV alone.
 
     Args:
         model: the ONNX file.
         blob: the model's input, of `shape` (N, C, H, W).
+        preprocess: None where it is not known: the reader then stops until its user has filled it in.
         baked: the graph prepares the pixels itself.
     """
     p = Preprocess() if baked else preprocess
@@ -128,9 +142,9 @@ def calibration_reader(
         channels=shape[1],
         height=shape[2],
         width=shape[3],
-        mean=list(p.mean) or [0.0],
-        scale=p.scale,
-        subtract=list(p.subtract) or [0.0],
+        prepared=", prepared as the net was trained" if p else "; how they are prepared is to be filled in",
+        numbers=f"{list(p.mean) or [0.0]}, {p.scale:.8g}, {list(p.subtract) or [0.0]}" if p else _UNKNOWN,
+        known="" if p else _REFUSAL,
         order="R, G, B" if rgb else "B, G, R",
         swap="[:, :, ::-1]" if rgb else "",
         list_file=os.path.basename(list_file),
