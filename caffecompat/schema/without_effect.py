@@ -8,13 +8,15 @@ A block that is listed is so with all its fields.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from caffecompat.schema.legacy_types import V1_TYPES
 
 __all__ = ["HARMLESS", "OF_MISSING_TYPES", "WITHOUT_EFFECT", "NoEffect"]
+
+Reason = TypeVar("Reason")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class NoEffect:
 
 def _fields(message: str, names: str) -> Iterator[str]:
     return (f"{message}.{name}" for name in names.split())
+
+
+def _of_old_layers(listed: Mapping[str, Reason]) -> dict[str, Reason]:
+    """The same of V1 layers, which may have today's blocks, as forks of their time had."""
+    return {
+        f"V1{name}": reason
+        for name, reason in listed.items()
+        if name.startswith("LayerParameter.") and name.endswith("_param")
+    }
 
 
 def _type(layer: Any) -> str:
@@ -77,8 +88,6 @@ HARMLESS: dict[str, str] = {
     ),
     "LayerParameter.sigmoid_param": _ALGORITHM,
     "LayerParameter.tanh_param": _ALGORITHM,
-    "V1LayerParameter.sigmoid_param": _ALGORITHM,
-    "V1LayerParameter.tanh_param": _ALGORITHM,
     **{
         f"{message}Parameter.engine": _ALGORITHM
         for message in ("BN", "BatchNorm", "Dropout", "LRN", "Pooling", "ReLU", "SPP", "Sigmoid", "Softmax", "TanH")
@@ -191,3 +200,7 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     **dict.fromkeys(_fields("V0LayerParameter", "new_num new_channels"), NoEffect()),
 }
 """Message and field -> what to say where it is set."""
+
+HARMLESS.update(_of_old_layers(HARMLESS))
+OF_MISSING_TYPES.update(_of_old_layers(OF_MISSING_TYPES))
+WITHOUT_EFFECT.update(_of_old_layers(WITHOUT_EFFECT))
