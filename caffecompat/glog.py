@@ -21,7 +21,8 @@ def _stderr(line: str) -> None:
     if sys.stderr is None:
         return
     # A full disk below its log, a reader or a terminal that has gone, a closed stream: nothing of it ends a training.
-    with contextlib.suppress(OSError, ValueError):
+    # Nor a line from a signal handler that came while another was written, which Python refuses (RuntimeError).
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         sys.stderr.write(f"{line}\n")  # at once, so that neither a thread nor Ctrl-C comes between line and end
         sys.stderr.flush()
 

@@ -18,8 +18,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.outputs import output
 from caffecompat.cli.scored_net import fed_model
 from caffecompat.cli.transformer_flags import (
@@ -57,6 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ext", metavar="EXT", help="ending of a folder's pictures (default: all kinds)")
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    missing_flag(parser)
     device_flags(parser)
 
 
@@ -129,8 +130,7 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
     take_stated(args, model)
     classifier = Classifier(model, weight_files(args.weights), blob=args.blob, device=device)
     assert classifier.input_shape is not None, "it is fed with pictures"
-    if classifier.missing:
-        glog.warning(f"{args.weights} has no weights for: {', '.join(classifier.missing)}")
+    check_loaded(classifier.loaded, args.weights, args)
     size, channels, height, width = classifier.input_shape
     mean = read_means(args, channels)
     order = [2 - i for i in channel_order(args)] if channels == 3 else [0]  # pictures come as BGR
@@ -165,6 +165,7 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
         model, args.weights, image_dims=dims, mean=read_means(args, channels), input_scale=args.input_scale,
         raw_scale=args.raw_scale, channel_swap=channel_order(args) if channels == 3 else None,
     )  # fmt: skip
+    check_loaded(net._core.loaded, args.weights, args)
     if inputs[0].endswith(".npy"):
         arrays = {path: load_array(path) for path in inputs}
         images = [image for array in arrays.values() for image in array]

@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from caffecompat.cli.flags import UsageError, device_flags
+from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.outputs import output
 from caffecompat.cli.transformer_flags import channel_order, read_means, set_mode, take_stated, transformer_flags
 from caffecompat.errors import CaffeCompatError
@@ -40,6 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context-pad", type=int, default=16, metavar="N",
                         help="pixels of surroundings on each side, in the input's scale (default 16)")  # fmt: skip
     transformer_flags(parser)
+    missing_flag(parser)
     device_flags(parser)
 
 
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         args.model, args.weights, mean=read_means(args, 3), input_scale=args.input_scale, raw_scale=args.raw_scale,
         channel_swap=channel_order(args), context_pad=args.context_pad,
     )  # fmt: skip
+    check_loaded(detector._core.loaded, args.weights, args)
     begun = time.monotonic()
     try:
         found = detector.detect_windows(windows.items()) if listed else detector.detect_selective_search(pictures)

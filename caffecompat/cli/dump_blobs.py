@@ -15,6 +15,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, weight_files
+from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 from caffecompat.errors import CaffeCompatError
@@ -34,6 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random", type=int, nargs="?", const=1, metavar="SEED", help="normally distributed values")
     parser.add_argument("--layout", choices=("npy", "tidl"), default="npy",
                         help="npy (default), or the names and raw float32 of TIDL's layer traces")  # fmt: skip
+    missing_flag(parser)
     preprocess_flags(parser)
 
 
@@ -47,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.schema import open_net, pb
 
     net = Net(open_net(args.model), pb.TEST, log=False, weights=weight_files(args.weights))
-    if net.loaded and net.loaded.kept:
-        raise CaffeCompatError(net.loaded.missing(args.weights))
+    check_loaded(net.loaded, args.weights, args)
     size = size_of(args)
     if size:
         shape = net.fed_shapes[_input(net)]

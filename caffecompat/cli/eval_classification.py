@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if snapshots:
         _score_snapshots(args, classifier, snapshots, scorer)
         return 0
-    load_weights(classifier, args.weights)
+    load_weights(classifier, args.weights, args)
     result = scorer(classifier)
     if args.confusion:
         _write_confusion(args.confusion, result)

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if snapshots:
         _score_snapshots(args, detector, snapshots, scorer)
         return 0
-    load_weights(detector, args.weights)
+    load_weights(detector, args.weights, args)
     return _report(args, scorer(detector), names, pictures)
 
 

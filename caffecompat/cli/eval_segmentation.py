@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if snapshots:
         _score_snapshots(args, segmenter, snapshots, scorer)
         return 0
-    load_weights(segmenter, args.weights)
+    load_weights(segmenter, args.weights, args)
     matrix = scorer(segmenter)
     result = _result(matrix, names)
     print(

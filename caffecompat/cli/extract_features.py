@@ -11,6 +11,7 @@ import argparse
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, split_commas, weight_files
+from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "store blobs of a net, computed over its data, in databases"
@@ -25,6 +26,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("backend", metavar="db_type", help="lmdb or leveldb")
     parser.add_argument("mode", nargs="?", default="CPU", metavar="CPU/GPU")
     parser.add_argument("device_id", nargs="?", metavar="DEVICE_ID")
+    missing_flag(parser)
     progress_flag(parser)
 
 
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         glog.error("Using CPU", "extract_features.cpp:66")
     device, _ = choose_device(gpu, None)
     net = Net(args.model, pb.TEST, sources=make_source, weights=weight_files(args.weights))
+    check_loaded(net.loaded, args.weights, args)
     net.to(device)
 
     def on_records(blob: str, count: int) -> None:

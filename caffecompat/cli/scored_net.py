@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat import glog
 from caffecompat.cli.flags import device_flags, split_commas, weight_files
+from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.progress import progress_flag
 from caffecompat.errors import CaffeCompatError
@@ -26,6 +27,7 @@ def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     parser.add_argument("--level", type=int, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
     parser.add_argument("--json", action="store_true", help=f"one JSON object instead of {instead_of}")
+    missing_flag(parser)
     preprocess_flags(parser)
     device_flags(parser)
     progress_flag(parser)
@@ -49,7 +51,7 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
 def fed_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:
     """A net with its ``--weights`` that is fed with pictures."""
     net = scored_net(kind, args, fed=True, weights=weight_files(args.weights), **settings)
-    _warn_of_missing(net, args.weights)
+    check_loaded(net.loaded, args.weights, args)
     return net
 
 
@@ -89,12 +91,7 @@ def fed_model(
     return made
 
 
-def load_weights(net: ScoredNet, weights: str) -> None:
-    """Load weights, and warn of layers that the file does not have."""
+def load_weights(net: ScoredNet, weights: str, args: argparse.Namespace) -> None:
+    """Load weights, which must be those of the net (:func:`check_loaded`)."""
     net.load(weight_files(weights) or ())
-    _warn_of_missing(net, weights)
-
-
-def _warn_of_missing(net: ScoredNet, weights: str) -> None:
-    if net.missing:
-        glog.warning(f"{weights} has no weights for: {', '.join(net.missing)}; they stay at initial values")
+    check_loaded(net.loaded, weights, args)

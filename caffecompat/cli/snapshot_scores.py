@@ -81,7 +81,7 @@ def score_snapshots(
     """
     rows: list[Row] = []
     for iteration, path in snapshots:
-        load_weights(net, path)
+        load_weights(net, path, args)
         rows.append({"iteration": iteration, "weights": path, **score(net)})
         if not args.json:
             print(line(rows[-1]), flush=True)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -17,21 +18,31 @@ from typing import Any
 __all__ = ["drop_output", "lasting_streams"]
 
 
-class _RawOutput(io.FileIO):
-    """A file descriptor that becomes the null device once nobody can read it: its pipe or its terminal was closed."""
+class _LastingText(io.TextIOWrapper):
+    """A text stream that goes nowhere once nobody can read it: its pipe or its terminal was closed.
 
-    def __init__(self, descriptor: int) -> None:
-        super().__init__(descriptor, "wb", closefd=False)
-        self._gone = {errno.EPIPE, errno.EIO} if os.isatty(descriptor) else {errno.EPIPE}
+    Text is where this is done, and not the file below the buffer: a buffer that calls Python code would be entered
+    again by a signal handler that logs, which it refuses.
+    """
 
-    def write(self, data: Any, /) -> int:
+    def write(self, text: str, /) -> int:
         try:
-            return super().write(data)
+            return super().write(text)
         except OSError as problem:
-            if problem.errno not in self._gone:
-                raise
-            _to_nowhere(self.fileno())
-            return len(memoryview(data).cast("B"))
+            self._go_on(problem)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as problem:
+            self._go_on(problem)
+
+    def _go_on(self, problem: OSError) -> None:
+        gone_terminal = problem.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+        if problem.errno != errno.EPIPE and not gone_terminal:
+            raise problem
+        _to_nowhere(self.fileno())
 
 
 @contextlib.contextmanager
@@ -72,8 +83,8 @@ def _lasting(stream: Any) -> Any:
     try:
         stream.flush()
         descriptor = stream.fileno()
-        return io.TextIOWrapper(
-            io.BufferedWriter(_RawOutput(descriptor)),
+        return _LastingText(
+            io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)),
             encoding=stream.encoding,
             errors=stream.errors,
             line_buffering=stream.line_buffering,

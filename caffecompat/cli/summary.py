@@ -64,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
     net.close()
     if size:
         _resize(net, size)
-    files = weight_files(args.weights)
-    report = net.load_weights(files, skip_mismatched=args.skip_mismatched).lines() if files else []
+    report = _load(net, args) if args.weights else []
     summary = summarise(net)
     if args.json:
         print(
@@ -80,6 +79,13 @@ def run(args: argparse.Namespace) -> int:
     for note in sources.notes:
         print(f"note         {note}")
     return 0
+
+
+def _load(net: Net, args: argparse.Namespace) -> list[str]:
+    """Load ``--weights``; what there is to say of them."""
+    report = net.load_weights(weight_files(args.weights) or (), skip_mismatched=args.skip_mismatched)
+    report.missing(args.weights)
+    return report.lines()
 
 
 def _resize(net: Net, size: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
     )
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
+    missing_flag(parser)
     device_flags(parser)
     progress_flag(parser)
 
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source,
         weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
+    check_loaded(net.loaded, args.weights, args)
     net.to(device)
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:

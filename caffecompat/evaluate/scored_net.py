@@ -41,7 +41,7 @@ class ScoredNet:
         labels: name of the blob of labels; None in a deploy net.
         classes: number of classes, the scores' second axis.
         input_shape: (N, C, H, W) of the fed blob; None when the net reads its own data.
-        missing: layers that the weight file does not have.
+        loaded: what became of the weight file; None before any was loaded.
 
     Raises:
         CaffeCompatError: the files cannot be read, or the net has no such scores.
@@ -77,7 +77,7 @@ class ScoredNet:
         shape = self.net.blob_shapes[self.scores]
         self._check_scores(shape)
         self.classes = shape[1]
-        self.missing = self.net.loaded.kept if self.net.loaded else []
+        self.loaded = self.net.loaded
         self.net.to(device)
 
     def _check_scores(self, shape: tuple[int, ...]) -> None:
@@ -85,8 +85,8 @@ class ScoredNet:
         raise NotImplementedError
 
     def load(self, weights: WeightPaths) -> None:
-        """Load (other) weights; `missing` then lists the layers that the file does not have."""
-        self.missing = self.net.load_weights(weights).kept
+        """Load (other) weights."""
+        self.loaded = self.net.load_weights(weights)
 
     def _input_shape(self, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
         shape = self.net.fed_shapes[self.net.fed[0]] if self.net.fed else ()

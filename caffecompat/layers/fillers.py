@@ -11,7 +11,9 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["FillerError", "fill", "filler_types"]
+__all__ = ["DRAWN", "FillerError", "fill", "filler_types"]
+
+DRAWN = frozenset({"uniform", "gaussian", "xavier", "msra", "positive_unitball"})  # types that fill by chance
 
 
 class FillerError(CaffeCompatError):

@@ -12,7 +12,7 @@ from torch import nn
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
-from caffecompat.layers.fillers import FillerError, fill
+from caffecompat.layers.fillers import DRAWN, FillerError, fill
 
 __all__ = ["Context", "LabelError", "Layer", "LayerError", "Shape", "View", "missing_output"]
 
@@ -96,6 +96,7 @@ class Layer(nn.Module):
         self.context = context
         self.top_count = max(1, len(param.top))
         self.blob_names: list[str] = []
+        self._fillers: dict[str, Any] = {}
         self._unfilled: dict[str, Any] = {}
         self.train(context.phase == TRAIN)
         self._check_count("bottom", len(bottom_shapes), self.bottoms)
@@ -127,7 +128,7 @@ class Layer(nn.Module):
         self.register_parameter(name, blob)
         self.blob_names.append(name)
         if filler is not None:
-            self._unfilled[name] = filler
+            self._fillers[name] = self._unfilled[name] = filler
             if self.context.fill:
                 self.fill_blobs()
         return blob
@@ -145,6 +146,13 @@ class Layer(nn.Module):
             except FillerError as error:
                 raise LayerError(f"{name}: {error}") from None
         self._unfilled.clear()
+
+    def needs_training(self, name: str) -> bool:
+        """Whether the initial values of blob `name` mean nothing: drawn by chance, or weights that no filler is for."""
+        filler = self._fillers.get(name)
+        if filler is None:
+            return False
+        return filler.type in DRAWN or (name.endswith("weight") and not filler.ListFields())
 
     def blob_given(self, name: str) -> None:
         """Blob `name` has its values from elsewhere: a weight file, or the layer whose blob it shares."""

@@ -56,6 +56,8 @@ class LoadReport:
         loaded: layers whose blobs came from the file(s), in net order.
         ignored: layers of the files that the net does not have.
         kept: layers with parameters that got none; they keep their initial values.
+        untrained: of those `kept`, layers whose parameters mean nothing before training: what a random filler gave, or
+            weights that the prototxt has no filler for; without those that `skip_mismatched` left out.
         mismatched: those of them that a file has in another shape, which `skip_mismatched` left out.
         skipped: their mismatches, one text each.
         converted: batch normalizations that the file has in the form of another fork, one text each.
@@ -67,6 +69,7 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    untrained: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
@@ -80,10 +83,29 @@ class LoadReport:
         Raises:
             CaffeCompatError: it has none for any layer.
         """
+        if self.kept and not self.loaded and self.mismatched:
+            raise CaffeCompatError(f"{path}: none of its layers fits this net: {'; '.join(self.skipped[:_SHOWN])}")
         if self.kept and not self.loaded:
-            raise CaffeCompatError(f"{path}: none of its layers is in this net; are these the weights of another one?")
-        more = f" and {len(self.kept) - _SHOWN} more" if len(self.kept) > _SHOWN else ""
-        return f"{path} has no weights for: {', '.join(self.kept[:_SHOWN])}{more}" if self.kept else ""
+            names = f"the file has {_few(self.ignored)}, the net {_few(self.kept)}; " if self.ignored else ""
+            raise CaffeCompatError(
+                f"{path}: none of its layers is in this net; {names}are these the weights of another one?"
+            )
+        return f"{path} has no weights for: {_few(self.kept)}" if self.kept else ""
+
+    def require_trained(self, path: str) -> None:
+        """Make sure that the net computes what it was trained for.
+
+        Raises:
+            CaffeCompatError: layers are `untrained`; the message names them, and what the file has instead.
+        """
+        if not self.untrained:
+            return
+        instead = f"; it has layers that the net lacks, {_few(self.ignored)}: do names differ?" if self.ignored else ""
+        raise CaffeCompatError(
+            f"{path} has no weights for {len(self.untrained)} layer{'s' if len(self.untrained) > 1 else ''} whose "
+            f"initial values mean nothing: {_few(self.untrained)}{instead}; give the weights of this net, or "
+            "--allow-missing to go on with initial values"
+        )
 
     def lines(self) -> list[str]:
         """The report for people, a line for each thing worth saying."""
@@ -127,6 +149,11 @@ def weight_paths(given: WeightPaths) -> list[str]:
     return names
 
 
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
 def copy_weights(
     layers: Sequence[NetLayer], known: set[str], paths: Sequence[str], *, skip_mismatched: bool, log: bool
 ) -> LoadReport:
@@ -144,6 +171,7 @@ def copy_weights(
         by_name.setdefault(layer.name, layer)  # of two layers with one name Caffe serves the first
     report = LoadReport()
     touched: set[str] = set()
+    given: set[BlobSlot] = set()
     skipped: dict[str, list[str]] = {}
     for path in paths:
         file = open_weights(path)
@@ -159,6 +187,7 @@ def copy_weights(
         for name, blobs in plan.items():
             for slot, array in blobs:
                 _copy(slot, array)
+                given.add(slot.owner or slot)
             touched.add(name)
             module = by_name[name].module
             if blobs and module is not None:
@@ -166,12 +195,23 @@ def copy_weights(
     report.loaded = [name for name, layer in by_name.items() if name in touched and layer.slots]
     report.kept = [name for name, layer in by_name.items() if name not in touched and layer.slots]
     report.mismatched = [name for name in skipped if name not in touched]
+    report.untrained = [
+        name
+        for name in report.kept
+        if name not in report.mismatched and any(_means_nothing(slot, given) for slot in by_name[name].slots)
+    ]
     report.skipped = [text for name in report.mismatched for text in skipped[name]]
     if log:
         for line in report.lines()[1:]:
             if not line.startswith((_SAID_BY_CAFFE, f"{_WARNED}: ")):
                 glog.info(line)
     return report
+
+
+def _means_nothing(slot: BlobSlot, given: set[BlobSlot]) -> bool:
+    """Whether a blob that no file had needs training, and does not share one that a file had."""
+    owner = slot.owner or slot
+    return owner not in given and owner.module.needs_training(owner.name)
 
 
 def _plan(

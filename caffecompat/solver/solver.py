@@ -342,7 +342,8 @@ class Solver:
         """
         state = read_solverstate(path)
         if state.learned_net:
-            self.net.load_weights(_beside(state.learned_net, path))
+            weights = _beside(state.learned_net, path)
+            self.net.load_weights(weights).missing(weights)
         glog.info("SGDSolver: restoring history", "sgd_solver.cpp:336")
         self.updater.load_history(state.history)
         self.iter = state.iter
@@ -352,13 +353,17 @@ class Solver:
             self.rate_state.iter_last_event = state.iter_last_event or 0
 
     def load_weights(self, paths: WeightPaths, *, skip_mismatched: bool = False) -> None:
-        """Fine-tune: copy weights by layer name from a file or a list of files, the last one winning."""
+        """Fine-tune: copy weights by layer name from a file or a list of files, the last one winning.
+
+        Raises:
+            CaffeCompatError: a file does not fit, or has none of the net's layers.
+        """
         # Jacinto's own name for the same wish, where the text states it (there it is on by default).
         if self.param.HasField("ignore_shape_mismatch"):
             skip_mismatched |= self.param.ignore_shape_mismatch
         for path in weight_paths(paths):
             glog.info(f"Finetuning from {path}", "solver.cpp:80")
-            self.net.load_weights(path, skip_mismatched=skip_mismatched)
+            self.net.load_weights(path, skip_mismatched=skip_mismatched).missing(path)
 
 
 def _beside(path: str, state_path: str) -> str:
