@@ -20,8 +20,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.pycaffe.field_values import field_value
 from caffecompat.schema import pb, pool
 from caffecompat.schema.pool import is_repeated
 from caffecompat.wording import nearest
@@ -69,12 +71,12 @@ def assign_proto(proto: Any, name: str, value: Any) -> None:
         raise SpecError(f"{proto.DESCRIPTOR.name} has no field {name!r}{_hint(name, proto.DESCRIPTOR.fields_by_name)}")
     try:
         if is_repeated(field):
-            _extend(getattr(proto, name), _as_list(value))
+            _extend(getattr(proto, name), field, _as_list(value))
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 assign_proto(getattr(proto, name), key, item)
         else:
-            setattr(proto, name, value)
+            setattr(proto, name, field_value(field, value))
     except TypeError as error:
         raise TypeError(f"{proto.DESCRIPTOR.name}.{name} = {value!r}: {error}") from None
     except ValueError as error:
@@ -87,17 +89,17 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+    return list(value) if isinstance(value, (list, tuple)) or np.ndim(value) else [value]
 
 
-def _extend(repeated: Any, items: Iterable[Any]) -> None:
+def _extend(repeated: Any, field: FieldDescriptor, items: Iterable[Any]) -> None:
     for item in items:
         if isinstance(item, Mapping):
             message = repeated.add()
             for key, value in item.items():
                 assign_proto(message, key, value)
         else:
-            repeated.append(item)
+            repeated.append(field_value(field, item))
 
 
 class Top:

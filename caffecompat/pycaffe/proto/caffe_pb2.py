@@ -13,7 +13,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from caffecompat.pycaffe.field_values import accept_numbers
 from caffecompat.schema import pb, pool
+
+accept_numbers()
 
 DESCRIPTOR = pool.SCHEMA
 
