@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from caffecompat.layers.layer import Layer, LayerError
 
-__all__ = ["ArrayBlob", "BlobFace", "BlobList", "ParameterBlob"]
+__all__ = ["ArrayBlob", "BlobFace", "BlobVec", "ParameterBlob", "RawBlobVec"]
 
 Shape = tuple[int, ...]
 
@@ -161,12 +161,19 @@ class ParameterBlob(BlobFace):
         self._copies.clear()
 
 
-class BlobList:
-    """`self.blobs` of a Python layer: its parameters, which `setup` makes by `add_blob`."""
+class RawBlobVec(list[ArrayBlob]):
+    """The bottoms or tops of a Python layer, in order; pycaffe's name for the type."""
 
-    def __init__(self) -> None:
+
+class BlobVec(list[BlobFace]):
+    """The parameter blobs of a layer, in order: an entry of ``net.params``, or `self.blobs` of a Python layer.
+
+    The name is pycaffe's. Indices, slices, `len` and loops work as for every list.
+    """
+
+    def __init__(self, blobs: Iterable[BlobFace] = ()) -> None:
+        super().__init__(blobs)
         self._module: Layer | None = None
-        self._blobs: list[ParameterBlob] = []
 
     def open(self, module: Layer) -> None:
         """From now on `add_blob` adds parameters to the module."""
@@ -177,23 +184,15 @@ class BlobList:
         self._module = None
 
     def add_blob(self, *shape: int) -> None:
-        """Add a parameter of that shape, filled with zeros."""
+        """Add a parameter of that shape, filled with zeros; in a Python layer's ``setup`` alone."""
         if self._module is None:
             raise LayerError("self.blobs.add_blob belongs into setup: a net's parameters are fixed once it is made")
-        name = f"blob{len(self._blobs)}"
+        name = f"blob{len(self)}"
         self._module.add_blob(name, tuple(operator.index(size) for size in shape))
-        self._blobs.append(ParameterBlob(self._module, name))
+        self.append(ParameterBlob(self._module, name))
 
     def push(self) -> None:
         """Write all copies back."""
-        for blob in self._blobs:
-            blob.push()
-
-    def __len__(self) -> int:
-        return len(self._blobs)
-
-    def __getitem__(self, index: int) -> ParameterBlob:
-        return self._blobs[index]
-
-    def __iter__(self) -> Iterator[ParameterBlob]:
-        return iter(self._blobs)
+        for blob in self:
+            if isinstance(blob, ParameterBlob):
+                blob.push()

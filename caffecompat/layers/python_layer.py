@@ -15,7 +15,7 @@ from caffecompat import glog
 from caffecompat.errors import add_note
 from caffecompat.layers.layer import TEST, TRAIN, Context, Layer, LayerError, Shape
 from caffecompat.layers.proposal import PythonProposal
-from caffecompat.layers.python_blob import ArrayBlob, BlobList
+from caffecompat.layers.python_blob import ArrayBlob, BlobVec, RawBlobVec
 from caffecompat.layers.python_module import ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
 from caffecompat.layers.spatial_dropout import SpatialDropout
@@ -56,7 +56,7 @@ class PythonLayerBase:
     phase: int = 0
 
     def __init__(self, layer_param: Any, *others: Any) -> None:
-        self.blobs = BlobList()
+        self.blobs = BlobVec()
 
     @property
     def param_str_(self) -> str:
@@ -68,17 +68,20 @@ class PythonLayerBase:
 
     def reshape(self, bottom: Sequence[ArrayBlob], top: Sequence[ArrayBlob]) -> None:
         """Give the tops their shapes; called after `setup` and before every `forward`."""
-        raise NotImplementedError
+        raise _not_defined(self, "reshape(self, bottom, top)")
 
     def forward(self, bottom: Sequence[ArrayBlob], top: Sequence[ArrayBlob]) -> None:
         """Write the tops' `data`."""
-        raise NotImplementedError
+        raise _not_defined(self, "forward(self, bottom, top)")
 
     def backward(self, top: Sequence[ArrayBlob], propagate_down: Sequence[bool], bottom: Sequence[ArrayBlob]) -> None:
         """Write the `diff` of the bottoms in `propagate_down` from the tops' `diff`, and add to the parameters'."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no backward(self, top, propagate_down, bottom), but a gradient is asked for"
-        )
+        raise _not_defined(self, "backward(self, top, propagate_down, bottom), but a gradient is asked for")
+
+
+def _not_defined(instance: PythonLayerBase, method: str) -> AttributeError:
+    """What a missing method gives when it is called, as in pycaffe."""
+    return AttributeError(f"{type(instance).__name__} has no {method}")
 
 
 @register("Python")
@@ -133,21 +136,18 @@ class PythonLayer(Layer):
             raise LayerError(f"{where} has no class {p.layer!r}; layers in it: {', '.join(classes) or 'none'}")
         if not _is_layer_class(kind):
             raise LayerError(f"{p.layer} of {where} must be a class derived from caffe.Layer")
-        for method in ("reshape", "forward"):
-            if getattr(kind, method) is getattr(PythonLayerBase, method):
-                raise LayerError(f"{p.layer} of {where} has no method {method}(self, bottom, top)")
         return kind
 
     def _set_up(self, kind: type[PythonLayerBase], bottom_shapes: Sequence[Shape]) -> None:
         self.file = inspect.getsourcefile(kind) or ""
         instance = self.instance = kind(self.param)
         instance.param_str, instance.phase = self.param.python_param.param_str, _Phase(self.context.phase)
-        self.bottom_blobs = [ArrayBlob(tuple(shape)) for shape in bottom_shapes]
+        self.bottom_blobs = RawBlobVec(ArrayBlob(tuple(shape)) for shape in bottom_shapes)
         names = list(self.param.bottom)
-        self.top_blobs = [
+        self.top_blobs = RawBlobVec(
             self.bottom_blobs[slot] if names[slot : slot + 1] == [name] else ArrayBlob()
             for slot, name in enumerate(self.param.top)
-        ]
+        )
         instance.blobs.open(self)
         self.call("setup", self.bottom_blobs, self.top_blobs)
         self.call("reshape", self.bottom_blobs, self.top_blobs)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from caffecompat.pycaffe.classifier import Classifier
     from caffecompat.pycaffe.detector import Detector
     from caffecompat.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
-    from caffecompat.pycaffe.net import Blob, Net, layer_type_list
+    from caffecompat.pycaffe.net import Blob, BlobVec, Net, RawBlobVec, layer_type_list
     from caffecompat.pycaffe.net_spec import NetSpec, layers, params, to_proto
     from caffecompat.pycaffe.process import (
         NCCL,
@@ -57,7 +57,7 @@ _HOMES = {
     "classifier": ("Classifier",),
     "detector": ("Detector",),
     "mode": ("set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"),
-    "net": ("Blob", "Net", "layer_type_list"),
+    "net": ("Blob", "BlobVec", "Net", "RawBlobVec", "layer_type_list"),
     "net_spec": ("NetSpec", "layers", "params", "to_proto"),
     "process": (
         "NCCL",
@@ -94,6 +94,7 @@ __all__ = [
     "AdaGradSolver",
     "AdamSolver",
     "Blob",
+    "BlobVec",
     "Classifier",
     "Detector",
     "Layer",
@@ -101,6 +102,7 @@ __all__ = [
     "Net",
     "NetSpec",
     "RMSPropSolver",
+    "RawBlobVec",
     "SGDSolver",
     "Timer",
     "classifier",

@@ -13,7 +13,7 @@ import numpy as np
 from caffecompat import data, layers, net
 from caffecompat.data import MemorySource
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers.python_blob import BlobFace
+from caffecompat.layers.python_blob import BlobFace, BlobVec, RawBlobVec
 from caffecompat.layers.python_layer import PythonLayer, PythonLayerBase
 from caffecompat.net.blob import Blob as KeptBlob
 from caffecompat.net.blob import ParamBlob
@@ -25,7 +25,7 @@ from caffecompat.pycaffe.process import NCCL
 from caffecompat.schema import NetDocument
 from caffecompat.wording import nearest
 
-__all__ = ["Blob", "Layer", "Net", "layer_type_list"]
+__all__ = ["Blob", "BlobVec", "Layer", "Net", "RawBlobVec", "layer_type_list"]
 
 
 class Blob(BlobFace):
@@ -56,12 +56,12 @@ class Blob(BlobFace):
 class Layer:
     """One entry of ``net.layers``; for a Python layer the user's own object stands there."""
 
-    def __init__(self, step: Step, blobs: Sequence[Blob]) -> None:
+    def __init__(self, step: Step, blobs: Sequence[BlobFace]) -> None:
         self.type = step.type
-        self.blobs = list(blobs)
+        self.blobs = BlobVec(blobs)
 
 
-def _entry(step: Step, blobs: Sequence[Blob]) -> Layer | PythonLayerBase:
+def _entry(step: Step, blobs: Sequence[BlobFace]) -> Layer | PythonLayerBase:
     module = step.layer.module if step.layer is not None else None
     if isinstance(module, PythonLayer) and module.instance is not None:
         return module.instance
@@ -107,7 +107,7 @@ class Net:
         self._interpreter = Interpreter(core)
         steps = self._interpreter.steps
         self.blobs = OrderedDict((name, Blob(kept)) for name, kept in self._interpreter.blobs.items())
-        self.params = OrderedDict((n, [Blob(b) for b in blobs]) for n, blobs in self._interpreter.params.items())
+        self.params = OrderedDict((n, BlobVec(map(Blob, blobs))) for n, blobs in self._interpreter.params.items())
         self._layer_names = [step.name for step in steps]
         self.layers = [_entry(step, self.params.get(step.name, [])) for step in steps]
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))

@@ -292,7 +292,6 @@ class TestFinding:
             ("own", "Tims", r"module 'own' \(.*own.py\) has no class 'Tims'; layers in it: Times, Euclidean"),
             ("own", "NotALayer", r"NotALayer of module 'own' .* derived from caffe.Layer"),
             ("own", "number", "must be a class derived"),
-            ("own", "NoForward", r"has no method forward\(self, bottom, top\)"),
         ],
     )
     def test_mistakes(self, beside: Path, module: str, kind: str, message: str) -> None:
@@ -327,9 +326,23 @@ class TestErrorsOfTheUsersCode:
             layer(torch.zeros(1))
         assert notes(caught.value) == [f"layer 'p' (Python): Fails.forward, {line(beside, 'no such class')}"]
 
+    def test_a_missing_forward_is_missed_when_it_is_called(self, beside: Path) -> None:
+        layer = python(beside, "NoForward", (1,))
+        with pytest.raises(AttributeError, match=r"NoForward has no forward\(self, bottom, top\)"):
+            layer(torch.zeros(1))
+
+    def test_what_setup_raises_comes_before_a_missing_method(self, beside: Path) -> None:
+        code = "import caffe\nclass Own(Exception): pass\nclass Only(caffe.Layer):\n"
+        code += "    def setup(self, bottom, top):\n        raise Own('from setup') from ValueError('its cause')\n"
+        beside.with_name("own.py").write_text(code)
+        with pytest.raises(Exception, match="from setup") as caught:
+            python(beside, "Only", (1,))
+        assert str(caught.value) == "from setup"
+        assert type(caught.value).__name__ == "Own" and isinstance(caught.value.__cause__, ValueError)
+
     def test_a_missing_backward_is_named(self, beside: Path) -> None:
         top = python(beside, "Old", (1,))(torch.zeros(1, requires_grad=True))
-        with pytest.raises(NotImplementedError, match=r"Old has no backward\(self, top, propagate_down, bottom\)"):
+        with pytest.raises(AttributeError, match=r"Old has no backward\(self, top, propagate_down, bottom\)"):
             top.sum().backward()
 
     def test_blobs_are_fixed_behind_setup(self, beside: Path) -> None:
