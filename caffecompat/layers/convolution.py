@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, missing_output
 from caffecompat.layers.registry import register
 
-__all__ = ["Convolution", "Deconvolution", "Im2col"]
+__all__ = ["BaseConvolution", "Convolution", "Deconvolution", "Im2col"]
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _DECONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -94,9 +95,14 @@ class _Windowed(Layer):
         raise NotImplementedError
 
 
-class _Weighted(_Windowed):
-    """Convolution's and Deconvolution's blobs: weight, then bias (C_out) unless bias_term is false."""
+class BaseConvolution(_Windowed):
+    """Convolution's and Deconvolution's blobs: weight, then bias (C_out) unless bias_term is false.
 
+    The weight is held in C order. In a net that computes in channels_last (`channels_last`) it is brought into that
+    format in each pass, because torch convolves as the weight is laid out where a bottom of one channel does not tell.
+    """
+
+    channels_last: bool = False
     weight: nn.Parameter
     bias: nn.Parameter | None
 
@@ -119,9 +125,16 @@ class _Weighted(_Windowed):
     def _weight_shape(self, channels: int, outputs: int) -> Shape:
         raise NotImplementedError
 
+    def _laid_out(self) -> Tensor:
+        """The weight as torch is to convolve with it."""
+        if not self.channels_last or len(self.kernel) != 2:
+            return self.weight
+        # Not contiguous(): with one input channel it leaves the strides as they are, and torch then runs NCHW.
+        return self.weight.to(memory_format=torch.channels_last)
+
 
 @register("Convolution")
-class Convolution(_Weighted):
+class Convolution(BaseConvolution):
     """Cross-correlation with a weight (C_out, C_in / group, k...) and a bias (C_out).
 
     Each spatial axis gives floor((in + 2 pad - (dilation (k - 1) + 1)) / stride) + 1. Several
@@ -142,11 +155,11 @@ class Convolution(_Weighted):
         return sum(math.prod(top) for top in top_shapes) * (self.weight.numel() // self.weight.shape[0])
 
     def _apply_one(self, x: Tensor) -> Tensor:
-        return self._convolve(x, self.weight, self.bias, self.stride, self.pad, self.dilation, self.group)
+        return self._convolve(x, self._laid_out(), self.bias, self.stride, self.pad, self.dilation, self.group)
 
 
 @register("Deconvolution")
-class Deconvolution(_Weighted):
+class Deconvolution(BaseConvolution):
     """The convolution's gradient as a layer: weight (C_in, C_out / group, k...), bias (C_out).
 
     Each spatial axis gives stride (in - 1) + dilation (k - 1) + 1 - 2 pad. Fillers see the
@@ -177,7 +190,7 @@ class Deconvolution(_Weighted):
         return sum(math.prod(bottom) for bottom in bottom_shapes) * (self.weight.numel() // self.weight.shape[0])
 
     def _apply_one(self, x: Tensor) -> Tensor:
-        return self._deconvolve(x, self.weight, self.bias, self.stride, self.pad, 0, self.group, self.dilation)
+        return self._deconvolve(x, self._laid_out(), self.bias, self.stride, self.pad, 0, self.group, self.dilation)
 
 
 @register("Im2col")

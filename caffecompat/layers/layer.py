@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
@@ -98,6 +98,7 @@ class Layer(nn.Module):
         self.blob_names: list[str] = []
         self._fillers: dict[str, Any] = {}
         self._unfilled: dict[str, Any] = {}
+        self._views: dict[str, Shape] = {}
         self.train(context.phase == TRAIN)
         self._check_count("bottom", len(bottom_shapes), self.bottoms)
         self._check_count("top", len(param.top), self.tops)
@@ -153,6 +154,21 @@ class Layer(nn.Module):
         if filler is None:
             return False
         return filler.type in DRAWN or (name.endswith("weight") and not filler.ListFields())
+
+    def share_blob(self, name: str, parameter: nn.Parameter) -> None:
+        """Compute with another layer's parameter as blob `name`, in the shape that the blob has here."""
+        shape = tuple(getattr(self, name).shape)
+        self._parameters[name] = parameter
+        self._views.pop(name, None)
+        if parameter.shape != shape:
+            self._views[name] = shape
+        self.blob_given(name)
+
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        """What torch gives, a shared parameter in this layer's own shape."""
+        value = super().__getattr__(name)
+        views = self.__dict__.get("_views")
+        return value.view(views[name]) if views and name in views and isinstance(value, Tensor) else value
 
     def blob_given(self, name: str) -> None:
         """Blob `name` has its values from elsewhere: a weight file, or the layer whose blob it shares."""

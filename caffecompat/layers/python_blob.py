@@ -120,7 +120,7 @@ class ParameterBlob(BlobFace):
 
     @property
     def shape(self) -> Shape:
-        return tuple(self._parameter.shape)
+        return tuple(getattr(self._module, self._name).shape)
 
     @property
     def data(self) -> np.ndarray:
@@ -135,7 +135,9 @@ class ParameterBlob(BlobFace):
 
     @property
     def _parameter(self) -> nn.Parameter:
-        return getattr(self._module, self._name)  # sharing with another net replaces it
+        parameter = self._module._parameters[self._name]  # sharing with another net replaces it
+        assert parameter is not None
+        return parameter
 
     def reshape(self, *shape: int) -> None:
         """Parameters keep their shape."""
@@ -145,6 +147,7 @@ class ParameterBlob(BlobFace):
     def _array(self, tensor: Tensor) -> np.ndarray:
         if tensor.is_meta:
             return np.zeros(self.shape, np.float32)
+        tensor = tensor.view(self.shape)
         if tensor.device.type == "cpu":
             return tensor.numpy()
         for copy, origin in self._copies:

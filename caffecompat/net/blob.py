@@ -8,15 +8,16 @@ that nobody looks at.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from caffecompat.net.params import BlobSlot
 
-__all__ = ["Blob", "ParamBlob", "Side"]
+__all__ = ["Blob", "ParamBlob", "Side", "push_written"]
 
 Shape = tuple[int, ...]
 
@@ -142,15 +143,10 @@ class Blob:
 
 
 class ParamBlob:
-    """A parameter blob of a layer: `data` is its values, `diff` its accumulated gradient, both live.
-
-    On a GPU the arrays are copies on the host; the net takes them over at its
-    next pass if Python asked for them, as Caffe does.
-    """
+    """A parameter blob of a layer: `data` is its values, `diff` its accumulated gradient, both live and in C order."""
 
     def __init__(self, slot: BlobSlot) -> None:
         self.slot = slot
-        self._hosts: dict[str, Tensor] = {}
 
     @property
     def shape(self) -> Shape:
@@ -158,29 +154,56 @@ class ParamBlob:
 
     @property
     def data(self) -> np.ndarray:
-        return self._array("data", self.slot.tensor())
+        return _live_array(self.slot.parameter.detach(), self.slot.parameter, self.shape)
 
     @property
     def diff(self) -> np.ndarray:
         parameter = self.slot.parameter
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        return self._array("diff", parameter.grad.view(self.shape))
+        return _live_array(parameter.grad, parameter.grad, self.shape)
 
-    def _array(self, side: str, tensor: Tensor) -> np.ndarray:
-        if tensor.device.type == "cpu":
-            return tensor.numpy()
-        host = self._hosts.get(side)
-        if host is None:
-            host = self._hosts[side] = torch.empty(self.shape)
-        host.copy_(tensor)
-        return host.numpy()
 
-    @torch.no_grad()
-    def push(self) -> None:
-        """Take over what Python may have written into the host's copies."""
-        if "data" in self._hosts:
-            self.slot.tensor().copy_(self._hosts.pop("data"))
-        grad = self.slot.parameter.grad
-        if "diff" in self._hosts and grad is not None:
-            grad.view(self.shape).copy_(self._hosts.pop("diff"))
+def _live_array(values: Tensor, holder: Tensor, shape: Shape) -> np.ndarray:
+    """The values of a parameter or gradient (`holder`) as Python sees them, in the shape of the layer that asks."""
+    if values.device.type != "cpu":
+        copy = _copies.get(holder)
+        if copy is None:
+            copy = _copies[holder] = _HostCopy(values)
+        values = copy.values(holder)
+    # First flat: an axis of one value may have any stride, which numpy's view() to another type would not take.
+    return values.view(-1).view(shape).numpy()
+
+
+class _HostCopy:
+    """A tensor of a GPU on the host, where Python reads and writes it (Caffe's ``SyncedMemory``)."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._values = torch.empty(tensor.shape)
+        self._version: int | None = None  # of the tensor when the two were last equal
+        self._touched = False  # Python may have written since then
+
+    def values(self, tensor: Tensor) -> Tensor:
+        if self._version != tensor._version:
+            self._values.copy_(tensor.detach())
+            self._version = tensor._version
+        self._touched = True
+        return self._values
+
+    def push(self, tensor: Tensor) -> None:
+        if self._touched and self._version == tensor._version:
+            tensor.detach().copy_(self._values)
+            self._version = tensor._version
+        self._touched = False
+
+
+# By parameter and gradient, because nets that share one see the same memory.
+_copies: MutableMapping[Tensor, _HostCopy] = WeakTensorKeyDictionary()
+
+
+def push_written(parameters: Iterable[nn.Parameter]) -> None:
+    """Bring to the GPU what Python may have written into the host's copies of parameters and their gradients."""
+    for parameter in parameters:
+        for holder in (parameter, parameter.grad):
+            if holder is not None and holder in _copies:
+                _copies[holder].push(holder)

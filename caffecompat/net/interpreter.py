@@ -73,7 +73,7 @@ class Interpreter:
 
     def forward(self, start: int = 0, end: int | None = None) -> float:
         """Run steps `start` to `end` (inclusive); returns the weighted loss of their tops."""
-        self._push_params()
+        self.net.take_written()
         fresh: dict[str, Tensor] = {}
         end = len(self.steps) - 1 if end is None else end
         self._forward_steps(start, end, fresh)
@@ -166,7 +166,7 @@ class Interpreter:
         A top's diff is what its reader put there, or else what stands in the
         blob: what Python wrote, or the loss weight.
         """
-        self._push_params()
+        self.net.take_written()
         start = len(self.steps) - 1 if start is None else start
         for index in range(start, end - 1, -1):
             self._tell("before_backward", index)
@@ -195,7 +195,7 @@ class Interpreter:
         grads = torch.autograd.grad(outputs, [*wanted, *params], output_diffs, retain_graph=True, allow_unused=True)
         for parameter, grad in zip(params, grads[len(wanted) :], strict=True):
             if grad is not None and parameter.grad is None:
-                parameter.grad = grad.clone()
+                parameter.grad = grad.clone(memory_format=torch.contiguous_format)
             elif grad is not None:
                 parameter.grad.add_(grad)
         by_bottom = iter(grads)
@@ -226,20 +226,15 @@ class Interpreter:
         fresh = dict(zip(self.net.fed, fed, strict=True))
         for name in list(fresh):
             self._set(name, fresh[name], fresh)
-        self._push_params()
+        self.net.take_written()
         self._forward_steps(0, len(self.steps) - 1, fresh)
         returned = {name: self._loss_blobs.get(name, name) for name in (*self.net.outputs, *self.net.loss_weights)}
         if not torch.is_grad_enabled():
-            return {name: fresh[blob] for name, blob in returned.items()}
+            return {name: fresh[blob].float() for name, blob in returned.items()}
         anchor = torch.zeros((), requires_grad=True)
-        values = _Objective.apply(anchor, self, list(returned.values()), *[fresh[blob] for blob in returned.values()])
+        tops = [fresh[blob].float() for blob in returned.values()]
+        values = _Objective.apply(anchor, self, list(returned.values()), *tops)
         return dict(zip(returned, values, strict=True))
-
-    def _push_params(self) -> None:
-        if self.net.device.type != "cpu":
-            for blobs in self.params.values():
-                for blob in blobs:
-                    blob.push()
 
 
 def _listed(step: Step, made: Any) -> list[Tensor]:

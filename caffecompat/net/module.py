@@ -42,12 +42,15 @@ def make_module(
     layers: Sequence[NetLayer],
     returned: dict[str, Value],
     cut: set[tuple[int, int]],
+    *,
+    half_precision: bool,
 ) -> tuple[fx.GraphModule, list[str]]:
     """Write the graph as a module.
 
     Args:
         returned: the blobs of the dict that ``forward`` returns.
         cut: (layer, bottom) pairs that no gradient may pass (propagate_down: false).
+        half_precision: some layers compute in 16 bits; what is returned is made float32.
 
     Returns:
         The module, and the blob names of its placeholders in order: the tops of data and input layers.
@@ -80,7 +83,10 @@ def make_module(
             for slot, made in enumerate(node.tops):
                 top = names.python_name(made.blob)
                 nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
-    program.output({blob: nodes[value] for blob, value in returned.items()})
+    tops = {blob: nodes[value] for blob, value in returned.items()}
+    if half_precision:
+        tops = {blob: program.call_method("float", (node,)) for blob, node in tops.items()}
+    program.output(tops)
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))
     module.train(any(layer.module.training for layer in layers if layer.module is not None))
     return module, fed

@@ -15,11 +15,12 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
+from caffecompat.net.blob import push_written
 from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, Value, build_graph
 from caffecompat.net.inplace import find_inplace
-from caffecompat.net.layout import apply_memory_format, choose_memory_format
+from caffecompat.net.layout import choose_channels_last
 from caffecompat.net.log import log_steps
 from caffecompat.net.module import make_module
 from caffecompat.net.params import LearnableParam, collect_params
@@ -64,7 +65,7 @@ class Net:
         loss_weights: weight in the objective of each top that has one.
         blob_shapes: shape of each blob (of its last value where layers work in place).
         loaded: what loading `weights` did; None without any.
-        memory_format: in which the net computes.
+        channels_last: whether pictures are laid out so while the net computes (see `memory_format`).
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
         weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
         execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
@@ -116,10 +117,11 @@ class Net:
         self.outputs = [value.blob for value in self.graph.outputs]
         self.loss_weights = self._find_loss_weights()
         self.steps: list[Step] = make_steps(message, self.layers, self.params)
-        self.memory_format = choose_memory_format(self.layers)
-        apply_memory_format(self.layers, self.memory_format)
+        self.channels_last = choose_channels_last(self.layers)
         self.half_precision = apply_precision(message, self.layers)
-        self.module, self.fed = make_module(self.name, self.graph, self.layers, self._returned(), self._cut())
+        self.module, self.fed = make_module(
+            self.name, self.graph, self.layers, self._returned(), self._cut(), half_precision=self.half_precision
+        )
         self.execute: Callable[..., Tops] = self.module
         self.inplace_layers = find_inplace(self.graph, self.layers, self._returned().values())
         self.allow_inplace(True)
@@ -145,6 +147,11 @@ class Net:
         first = {value.blob: shape for value, shape in self.value_shapes.items() if value.version == 0}
         return {blob: first[blob] for blob in self.fed}
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which the net computes."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
     # ----------------------------------------------------------------- running
 
     def forward(self, inputs: Mapping[str, Tensor | np.ndarray] | None = None) -> Tops:
@@ -164,8 +171,7 @@ class Net:
         if missing:
             raise CaffeCompatError(f"net {self.name!r} needs inputs for {', '.join(map(repr, missing))}")
         with naming_records(self._fed_from_sources):
-            tops = self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
-        return {blob: top.float() for blob, top in tops.items()} if self.half_precision else tops
+            return self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
 
     def next_batch(self) -> dict[str, np.ndarray]:
         """One batch from every source, by blob name."""
@@ -200,6 +206,11 @@ class Net:
         self.module.to(self.device)
         return self
 
+    def take_written(self) -> None:
+        """Take over what Python wrote into parameters and their gradients: on a GPU it writes into copies of them."""
+        if self.device.type != "cpu":
+            push_written(slot.parameter for layer in self.layers for slot in layer.slots)
+
     def allow_inplace(self, allowed: bool) -> None:
         """Let layers write over bottoms that nobody else needs; off for whoever wants to see every blob."""
         for layer in self.inplace_layers:
@@ -233,12 +244,14 @@ class Net:
             CaffeCompatError: a file cannot be read, or none is named.
         """
         known = {step.name for step in self.steps}
+        self.take_written()
         report = copy_weights(self.layers, known, weight_paths(paths), skip_mismatched=skip_mismatched, log=self.log)
         self.weights_writer = report.writer or self.weights_writer
         return report
 
     def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
         """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""
+        self.take_written()
         return blobs_by_layer(self.layers)
 
     def save(
@@ -259,6 +272,7 @@ class Net:
         Raises:
             CaffeCompatError: the file cannot be written; an old one stays whole.
         """
+        self.take_written()
         stored_diffs = diffs_by_layer(self.layers, self.params, diffs) if diffs is not None else None
         if hdf5 or os.fspath(path).endswith(".h5"):
             save_hdf5(path, self.layers, [step.name for step in self.steps], stored_diffs)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from caffecompat.layers import Layer
@@ -24,8 +23,8 @@ class BlobSlot:
     """Parameter blob `index` of a layer.
 
     `owner` is the slot of the layer whose blob this one shares; None owns itself.
-    The nn.Parameter is looked up each time, because sharing with another net
-    replaces it.
+    The nn.Parameter is looked up in the layer each time, because sharing with
+    another net replaces it: what is shown is what the layer computes with.
     """
 
     module: Layer
@@ -37,9 +36,8 @@ class BlobSlot:
 
     @property
     def parameter(self) -> nn.Parameter:
-        """The parameter that holds the values: the owner's, in the owner's shape."""
-        slot = self.owner or self
-        parameter = slot.module._parameters[slot.name]
+        """The parameter that holds the values, in the shape of the layer that owns it."""
+        parameter = self.module._parameters[self.name]
         assert parameter is not None
         return parameter
 
@@ -49,8 +47,8 @@ class BlobSlot:
         return data if data.shape == self.shape else data.view(self.shape)
 
     def share(self, parameter: nn.Parameter) -> None:
-        """Use `parameter` (of this slot's shape) from now on."""
-        self.module._parameters[self.name] = parameter
+        """Compute with `parameter`, which has as many values, from now on."""
+        self.module.share_blob(self.name, parameter)
 
 
 @dataclass(eq=False)
@@ -142,24 +140,8 @@ def _mismatch(slot: BlobSlot, known: _Named, spec: Any) -> str | None:
 def _share(slot: BlobSlot, known: _Named, spec: Any) -> None:
     param = known.param
     slot.owner = param.slot
-    slot.module.blob_given(slot.name)
-    if slot.shape == param.slot.shape:
-        slot.share(param.blob)
-    else:
-        del slot.module._parameters[slot.name]
-        slot.module.register_forward_pre_hook(_reshaping(slot))
+    slot.share(param.blob)
     if spec.HasField("lr_mult"):
         param.lr_mult, known.lr_stated = spec.lr_mult, True
     if spec.HasField("decay_mult"):
         param.decay_mult, known.decay_stated = spec.decay_mult, True
-
-
-def _reshaping(slot: BlobSlot) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """A forward hook that gives the layer its view of a parameter owned in another shape."""
-
-    def use_view(module: nn.Module, bottoms: tuple[Tensor, ...]) -> None:
-        on_meta = bool(bottoms) and bottoms[0].is_meta
-        view = torch.empty(slot.shape, device="meta") if on_meta else slot.parameter.view(slot.shape)
-        setattr(module, slot.name, view)
-
-    return use_view

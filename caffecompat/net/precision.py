@@ -7,20 +7,20 @@ NVCaffe keeps too. All other layers, and every loss, take float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from caffecompat.layers import Layer
 from caffecompat.schema import pb
 
 if TYPE_CHECKING:
     from caffecompat.net.build import NetLayer
 
 __all__ = ["apply_precision"]
-
-Forward = Callable[..., Any]
 
 
 def apply_precision(message: Any, layers: Sequence[NetLayer]) -> bool:
@@ -34,8 +34,8 @@ def apply_precision(message: Any, layers: Sequence[NetLayer]) -> bool:
         return False
     for layer in layers:
         if layer.module is not None:
-            wrap = _in_half if layer in halves else _in_single
-            layer.module.forward = wrap(layer.module.forward)
+            # A partial of the module, not a closure: copies and pickles of a net then hold their own module in it.
+            layer.module.forward = partial(_in_half if layer in halves else _in_single, layer.module)
     return True
 
 
@@ -43,19 +43,13 @@ def _forward_type(message: Any, param: Any) -> int:
     return int(param.forward_type if param.HasField("forward_type") else message.default_forward_type)
 
 
-def _in_half(forward: Forward) -> Forward:
-    def run(*bottoms: Tensor) -> Any:
-        device = bottoms[0].device.type if bottoms else "cpu"
-        if device == "meta":
-            return forward(*bottoms)
-        with torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16):
-            return forward(*bottoms)
-
-    return run
+def _in_half(layer: Layer, *bottoms: Tensor) -> Any:
+    device = bottoms[0].device.type if bottoms else "cpu"
+    if device == "meta":
+        return type(layer).forward(layer, *bottoms)
+    with torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16):
+        return type(layer).forward(layer, *bottoms)
 
 
-def _in_single(forward: Forward) -> Forward:
-    def run(*bottoms: Tensor) -> Any:
-        return forward(*(b.float() if b.is_floating_point() else b for b in bottoms))
-
-    return run
+def _in_single(layer: Layer, *bottoms: Tensor) -> Any:
+    return type(layer).forward(layer, *(b.float() if b.is_floating_point() else b for b in bottoms))

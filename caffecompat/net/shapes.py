@@ -46,6 +46,7 @@ _ROWS_FROM: dict[Any, int] = {
 # Operations value by value, perhaps added up in the end, which torch does not tag so.
 _VALUEWISE = {
     _aten._prelu_kernel,
+    _aten._to_copy,
     _aten.binary_cross_entropy_with_logits,
     _aten.empty_like,
     _aten.mse_loss,

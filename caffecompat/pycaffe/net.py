@@ -300,6 +300,7 @@ class Net:
 
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero."""
+        self._core.take_written()
         for param in self._core.params:
             if param.blob.grad is not None:
                 param.blob.grad.zero_()

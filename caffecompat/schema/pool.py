@@ -8,6 +8,7 @@ this module.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,22 @@ def _load(file: FileDescriptorProto) -> FileDescriptor:
     file.ClearField("source_code_info")
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    return pool.FindFileByName(file.name)
+    schema = pool.FindFileByName(file.name)
+    _classes.extend(_placed_classes(schema.message_types_by_name.values()))
+    return schema
+
+
+_classes: list[type[Message]] = []  # protobuf makes a class anew, without its place, where nobody holds it
+
+
+def _placed_classes(messages: Iterable[Descriptor]) -> Iterator[type[Message]]:
+    """The message classes, which are found in ``schema.pb``: by that messages pickle, and nets with them."""
+    for message in messages:
+        made = message_factory.GetMessageClass(message)
+        made.__module__ = "caffecompat.schema.pb"
+        made.__qualname__ = message.full_name.removeprefix(f"{PACKAGE}.")
+        yield made
+        yield from _placed_classes(message.nested_types)
 
 
 SCHEMA: FileDescriptor = _load(read_descriptor())

@@ -167,6 +167,7 @@ class Solver:
                 break
 
     def _clear_gradients(self) -> None:
+        self.net.take_written()
         for param in self.net.params:
             if self.keep_gradients and param.blob.grad is not None:
                 param.blob.grad.zero_()
@@ -221,6 +222,7 @@ class Solver:
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
             self.rate_state.minimum_loss = self.smoothed_loss
             self.rate_state.iter_last_event = self.iter
+        self.net.take_written()
         self.updater.fork = self.fork
         rate = learning_rate(self.param, self.iter, self.rate_state)
         if display:
