@@ -157,6 +157,9 @@ def _notes() -> dict[str, FieldNote]:
     notes: dict[str, FieldNote] = {}
     for index, message in enumerate(file.message_type):
         _collect(message, (FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, index), "", comments, notes)
+        if message.name == "V1LayerParameter":
+            added = (field.name for field in message.field if field.number > pool.V1_SETTINGS)
+            notes.update({f"V1LayerParameter.{name}": notes[f"LayerParameter.{name}"] for name in added})
     return notes
 
 

@@ -25,7 +25,7 @@ from caffecompat.schema.legacy_types import FORK_V1_TYPES
 PACKAGE = "caffe"
 DESCRIPTOR_FILE = Path(__file__).with_name("caffe.desc")
 
-_V1_SETTINGS = 1_000_000  # plus LayerParameter's number: a setting of V1LayerParameter that only forks have
+V1_SETTINGS = 1_000_000  # plus LayerParameter's number: what only forks have in V1LayerParameter
 
 
 def read_descriptor(path: Path = DESCRIPTOR_FILE) -> FileDescriptorProto:
@@ -60,7 +60,7 @@ def _complete_v1(file: FileDescriptorProto) -> None:
     for field in messages["LayerParameter"].field:
         if field.type == FieldDescriptorProto.TYPE_MESSAGE and field.name not in known and field.name != "param":
             v1.field.add().CopyFrom(field)
-            v1.field[-1].number += _V1_SETTINGS
+            v1.field[-1].number += V1_SETTINGS
 
 
 def _load(file: FileDescriptorProto) -> FileDescriptor:

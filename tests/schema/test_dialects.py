@@ -14,6 +14,7 @@ def test_notes_come_from_the_comments() -> None:
         (Fork.JACINTO, Fork.JACINTO16),
         "rate the ramp starts from",
     )
+    assert dialects.field_note("V1LayerParameter", "interp_param").forks == (Fork.PSPNET, Fork.DEEPLAB)
     assert dialects.field_note("ConvolutionParameter", "num_output").forks == (Fork.BVLC,)
     assert dialects.message_note("UpsampleParameter").forks == (Fork.ENET, Fork.SEGNET)
 

@@ -111,6 +111,7 @@ BLOCKS = {
     "NetParameter": "%s",
     "SolverParameter": "%s",
     "LayerParameter": "layer { %s }",
+    "V1LayerParameter": "layers { %s }",
     "V0LayerParameter": "layers { layer { %s } }",
     "ParamSpec": "layer { param { %s } }",
     "TransformationParameter": "layer { type: 'ImageData' transform_param { %s } }",
