@@ -15,6 +15,7 @@ from caffecompat.deploy.deploy_inputs import (
     is_loss,
     only_judges,
 )
+from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, pb
 
@@ -76,6 +77,8 @@ def deploy_net(
     _tell_removed(deployed.notes, test, [*_losses(test.layer), *_losses(train.layer)], ends, train, kept, dropped)
     kept, renamed = _without_passing_on(kept, deployed.notes)
     deployed.message.layer.extend(_bare(layer) for layer in kept)
+    if stated := state_offsets(deployed.message, document.fork):
+        deployed.notes.append(f"now Crop with an offset stated: {', '.join(stated)}")
     _stop_dropping(deployed)
     drop_unread_inputs(deployed)
     if head:

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from torch import Tensor
 
+from caffecompat import glog
 from caffecompat.forks import Fork
 from caffecompat.layers.classes import class_index, innermost, labels_fit, softmax
+from caffecompat.layers.functional.balanced_loss import balanced_cross_entropy
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
@@ -300,16 +302,30 @@ class SigmoidCrossEntropyLoss(LossLayer):
 
     Targets that are ignore_label (cut to an integer) do not count. Divided by
     loss_param.normalization, default BATCH_SIZE.
+
+    HED's Caffe (s9xie/hed, sigmoid_cross_entropy_loss_layer.cpp) balances the labels 1 and 0 of each image, leaves out
+    any other and divides by the number of images; RCF's (yun-liu/RCF) multiplies the part of the zeros by 1.1. Neither
+    looks at loss_param. An image without any 1 or without any 0 has the loss 0, also one with neither (where the
+    originals give NaN); scores whose label is neither get no gradient, as in RCF's code.
     """
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
+        self.negative_factor = {Fork.HED: 1.0, Fork.RCF: 1.1}.get(context.fork)
+        p = param.loss_param
+        if self.negative_factor is not None and any(map(p.HasField, ("normalization", "normalize", "ignore_label"))):
+            glog.warning(
+                f"layer {param.name!r} (SigmoidCrossEntropyLoss): loss_param has no effect in {context.fork.value}, "
+                f"whose loss is balanced for each image and divided by their number"
+            )
         scores, targets = bottom_shapes
         if math.prod(scores) != math.prod(targets):
             raise LayerError(f"scores of shape {tuple(scores)} and targets of {tuple(targets)} differ in count")
         self.mode = self._mode("BATCH_SIZE")
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        if self.negative_factor is not None:
+            return balanced_cross_entropy(scores, targets, self.negative_factor)
         targets = targets.detach().reshape(scores.shape)
         counted = None if self.ignore is None else targets.to(torch.int64) != self.ignore
         weight = None if counted is None else counted.to(scores.dtype)

@@ -14,6 +14,7 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = [
+    "AutoCrop",
     "BatchReindex",
     "Concat",
     "Crop",
@@ -285,6 +286,15 @@ class Crop(Layer):
         for axis, offset in enumerate(self.offsets, self.axis):
             bottom = bottom.narrow(axis, offset, reference.shape[axis])
         return bottom
+
+
+@register("AutoCrop")
+class AutoCrop(Crop):
+    """Cuts bottom 0 to the height and width of bottom 1, where bottom 1 lies in it (RCF auto_crop_layer.cpp).
+
+    In FCN's and HED's Caffe this is Crop without crop_param. The net, which knows how both bottoms came about, gives
+    the layer its crop_param (caffecompat.net.alignment).
+    """
 
 
 @register("BatchReindex")

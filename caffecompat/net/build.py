@@ -11,6 +11,7 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, LayerError, layer_class, layer_types
+from caffecompat.net.alignment import align_crops
 from caffecompat.net.graph import Graph, Node, Value
 from caffecompat.net.params import BlobSlot, make_slots
 from caffecompat.net.problems import Problem
@@ -89,10 +90,13 @@ def build_layers(
     """
     layers: list[NetLayer] = []
     shapes: dict[Value, Shape] = {}
-    problems: list[Problem] = []
+    problems = align_crops(graph, context.fork)
+    unaligned = {problem.layer for problem in problems}
     for node in graph.nodes:
         layer = NetLayer(node.index, node.param, list(node.param.bottom), list(node.param.top))
         layers.append(layer)
+        if node.index in unaligned:
+            continue
         try:
             tops = _set_up(layer, node, shapes, context, sources, beside)
         except CaffeCompatError as problem:

@@ -82,7 +82,7 @@ _ADDED = {
     Fork.PSPNET: "BN " + _DEEPLAB,
     Fork.DEEPLAB: _DEEPLAB,
     Fork.INTEL: _DETECTION,
-    Fork.HED: "AutoCrop ImageLabelmapData",
+    Fork.HED: "Crop ImageLabelmapData",
     Fork.RCF: "AutoCrop ImageLabelmapData",
     Fork.RCNN: """
         BoxAnnotatorOHEM PSROIPooling Proposal ROIPooling SmoothL1Loss SmoothL1LossOHEM SoftmaxWithLossOHEM

@@ -72,7 +72,7 @@ def tile(e: Emission) -> None:
     e.op("Tile", e.bottoms[0], e.ints(repeats, "repeats"), to=e.tops[0])
 
 
-@emits("Crop")
+@emits("AutoCrop", "Crop")
 def crop(e: Emission) -> None:
     """Slice at constant places; the reference's shape is known."""
     if e.shape == e.top_shapes[0]:

@@ -116,7 +116,7 @@ def tile(c: Case) -> Emitted:
     return Emitted(call=f"{{0}}.repeat({', '.join(repeats)})")
 
 
-@emits("Crop")
+@emits("AutoCrop", "Crop")
 def crop(c: Case) -> Emitted:
     """A slice as long as the second bottom."""
     axis = c.module.axis
