@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from caffecompat.schema import pool
 
-__all__ = ["accept_numbers", "field_value"]
+__all__ = ["accept_numbers", "field_value", "is_list"]
 
 _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32,
@@ -23,6 +23,8 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_UINT32,
     FieldDescriptor.CPPTYPE_UINT64,
 }
+
+_patched: list[type[Message]] = []  # kept, as protobuf makes a class anew when nobody holds it
 
 
 def field_value(field: Any, value: Any) -> Any:
@@ -47,6 +49,11 @@ def field_value(field: Any, value: Any) -> Any:
     return value
 
 
+def is_list(value: Any) -> bool:
+    """Whether a value is several for a repeated field."""
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def _is_whole(number: Any) -> bool:
     return isinstance(number, float) and number.is_integer()
 
@@ -61,7 +68,9 @@ def accept_numbers() -> None:
     while waiting:
         descriptor = waiting.pop()
         waiting += descriptor.nested_types
-        _patch(pool.message_class(descriptor.full_name.removeprefix(f"{pool.PACKAGE}.")))
+        cls = pool.message_class(descriptor.full_name.removeprefix(f"{pool.PACKAGE}."))
+        _patch(cls)
+        _patched.append(cls)
 
 
 def _patch(cls: type[Message]) -> None:
@@ -89,6 +98,6 @@ def _value(field: Any, value: Any) -> Any:
     if isinstance(value, Mapping):
         fields = field.message_type.fields_by_name if field.message_type is not None else {}
         return {name: _value(fields.get(name), item) for name, item in value.items()}
-    if pool.is_repeated(field) and isinstance(value, list | tuple | np.ndarray):
+    if pool.is_repeated(field) and is_list(value):
         return [_value(field, item) for item in value]
     return value if field.message_type is not None else field_value(field, value)

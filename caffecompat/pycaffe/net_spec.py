@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
-import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.pycaffe.field_values import field_value
+from caffecompat.pycaffe.field_values import field_value, is_list
 from caffecompat.schema import pb, pool
 from caffecompat.schema.pool import is_repeated
 from caffecompat.wording import nearest
@@ -89,7 +88,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) or np.ndim(value) else [value]
+    return list(value) if is_list(value) else [value]
 
 
 def _extend(repeated: Any, field: FieldDescriptor, items: Iterable[Any]) -> None:
