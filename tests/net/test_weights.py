@@ -112,7 +112,7 @@ def test_skip_mismatched_loads_the_rest(tmp_path: Path) -> None:
 def test_skip_mismatched_of_two_files_tells_what_neither_fits(tmp_path: Path) -> None:
     ones = [np.ones((4, 3, 1, 1)), np.ones(4)]
     wrong = write(tmp_path / "w.caffemodel", a=[np.zeros((9, 3, 1, 1)), np.zeros(9)], b=[np.ones(3)])
-    report = make_net(TWO).load_weights(f"{wrong},{write(tmp_path / 'v.caffemodel', a=ones)}", skip_mismatched=True)
+    report = make_net(TWO).load_weights([wrong, write(tmp_path / "v.caffemodel", a=ones)], skip_mismatched=True)
     assert (report.loaded, report.kept, report.mismatched) == (["a"], ["b"], ["b"])
     assert report.skipped == ["layer 'b': the file has 1 blobs, the net's Convolution has 2"]
 
@@ -134,7 +134,7 @@ def test_several_files_the_last_one_wins(tmp_path: Path) -> None:
         tmp_path / "2.caffemodel", a=[np.full((4, 3, 1, 1), 2.0), np.zeros(4)], b=[np.zeros((4, 4, 1, 1)), np.ones(4)]
     )
     net = make_net(TWO)
-    assert net.load_weights(f"{one}, {two}").loaded == ["a", "b"]
+    assert net.load_weights([one, two]).loaded == ["a", "b"]
     assert weight(net, "a").max() == 2
 
 
