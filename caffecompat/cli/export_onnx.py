@@ -62,7 +62,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=output("an ONNX file"), metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--model", required=True, metavar="FILE", help="the net's prototxt: deploy or train_val")
     parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
-    parser.add_argument("--opset", type=int, default=13, metavar="N", help="of ai.onnx, 13 (default) to 28")
+    parser.add_argument(
+        "--opset", type=int, default=13, metavar="N", help="of ai.onnx, 9 to 28 (13); before 13 for old runtimes"
+    )
     parser.add_argument("--batch", type=int, metavar="N", help="size of the batch instead of the prototxt's")
     parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
     preprocess_flags(parser)

@@ -47,7 +47,7 @@ def _inputs(seed: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("opset", [13, 21])
+@pytest.mark.parametrize("opset", [9, 11, 13, 21])
 @pytest.mark.parametrize("eta", [0.9, 0.6])
 def test_the_threshold_falls_with_every_box_that_stays(eta: float, opset: int, tmp_path: Path) -> None:
     net, plain = _net(f"nms_threshold: 0.8 eta: {eta} top_k: 50"), _net("nms_threshold: 0.8 top_k: 50")

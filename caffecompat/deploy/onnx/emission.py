@@ -11,15 +11,12 @@ import torch
 from torch import Tensor
 
 from caffecompat.deploy.emitters import Emitters
-from caffecompat.deploy.onnx.graph import GraphBuilder, OnnxError
+from caffecompat.deploy.onnx.errors import Cannot
+from caffecompat.deploy.onnx.graph import GraphBuilder
 
 __all__ = ["Cannot", "Emission", "Emitter", "Note", "emits", "emitter_of"]
 
 Shape = tuple[int, ...]
-
-
-class Cannot(OnnxError):
-    """A layer has no form in ONNX; the export adds its name and place."""
 
 
 @dataclass

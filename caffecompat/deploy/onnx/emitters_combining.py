@@ -85,15 +85,20 @@ def _operand(e: Emission, blob: str) -> str:
 
 @emits("Softmax")
 def softmax(e: Emission) -> None:
-    """Softmax; for TIDL, which has it along width and height alone, with the axis in the place of the last."""
+    """Softmax; where the opset (before 13) or TIDL lacks it along that axis, with the axis in the last place."""
     axis, rank = e.module.axis % len(e.shape), len(e.shape)
-    if e.target != "tidl" or axis == rank - 1 or (axis, rank) == (2, 4):
-        e.op("Softmax", e.bottoms[0], to=e.tops[0], axis=e.module.axis)
+    if e.builder.opset < 13:  # where it goes over all axes from this one on
+        direct = math.prod(e.shape[axis + 1 :]) == 1
+    else:
+        direct = e.target != "tidl" or axis == rank - 1 or (axis, rank) == (2, 4)
+    if direct:
+        e.op("Softmax", e.bottoms[0], to=e.tops[0], axis=axis)
         return
     order = [*range(axis), *range(axis + 1, rank), axis]
     turned = e.op("Softmax", e.op("Transpose", e.bottoms[0], perm=order), axis=rank - 1)
     e.op("Transpose", turned, to=e.tops[0], perm=[order.index(at) for at in range(rank)])
-    e.note(f"softmax along axis {axis} of {rank} stands between two transposes: TIDL has it along width and height")
+    if e.target == "tidl":
+        e.note(f"softmax along axis {axis} of {rank} stands between two transposes: TIDL has it along width and height")
 
 
 @emits("ArgMax")
@@ -122,10 +127,13 @@ def _largest(e: Emission, value: str, size: int, axis: int) -> tuple[str, str]:
         last = 0 if e.target == "tidl" else 1
         if e.target == "tidl":
             e.note("of equal scores TIDL's ArgMax takes the first, Caffe's the last", exact=False)
-        index = "" if m.with_values and m.axis is not None else e.op(
-            "ArgMax", value, axis=axis, keepdims=1, select_last_index=last
-        )  # fmt: skip
-        return values, index
+        if m.with_values and m.axis is not None:
+            return values, ""
+        if e.builder.opset >= 12:
+            return values, e.op("ArgMax", value, axis=axis, keepdims=1, select_last_index=last)
+        backwards = e.op("Gather", value, e.ints(np.arange(size)[::-1], "backwards"), axis=axis)
+        place = e.op("ArgMax", backwards, axis=axis, keepdims=1)
+        return values, e.op("Sub", e.ints(size - 1, "last"), place)
     backwards = e.op("Gather", value, e.ints(np.arange(size)[::-1], "backwards"), axis=axis)
     values, places = (e.builder.value_name(f"{e.name}/{part}") for part in ("values", "places"))
     count = e.ints([m.top_k], "top_k")

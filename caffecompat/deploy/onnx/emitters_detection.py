@@ -33,7 +33,8 @@ def detection_output(e: Emission) -> None:
     scores, places = _candidates(e, images, priors, classes, count)
     found = e.op("Gather", boxes, _box_index(e, places, images, priors, classes), axis=0)  # (lists, count, 4)
     adapts = p.nms_param.eta != 1 and p.nms_param.nms_threshold > 0.5
-    kept = (_suppress_adaptively if adapts else _suppress)(e, found, scores, lists, count)
+    by_scan = adapts or e.builder.opset < 10  # which has no NonMaxSuppression
+    kept = (_suppress_by_scan if by_scan else _suppress)(e, found, scores, lists, count)
     _rows(e, kept, found, scores, images, classes, count)
 
 
@@ -50,17 +51,17 @@ def _decode(e: Emission, images: int, priors: int) -> str:
     if m.code == "CORNER":
         boxes = e.op("Add", corners, codes)
     else:
-        low, high = e.slice(corners, [0], [2], [-1]), e.slice(corners, [2], [4], [-1])
+        low, high = e.slice(corners, [0], [2], [3]), e.slice(corners, [2], [4], [3])
         size = e.op("Sub", high, low)
         if m.code == "CORNER_SIZE":
-            boxes = e.op("Add", corners, e.op("Mul", codes, e.op("Concat", size, size, axis=-1)))
+            boxes = e.op("Add", corners, e.op("Mul", codes, e.op("Concat", size, size, axis=3)))
         else:
             half = e.const(0.5, what="half")
             center = e.op("Mul", e.op("Add", low, high), half)
-            shift, growth = e.slice(codes, [0], [2], [-1]), e.slice(codes, [2], [4], [-1])
+            shift, growth = e.slice(codes, [0], [2], [3]), e.slice(codes, [2], [4], [3])
             center = e.op("Add", e.op("Mul", shift, size), center)
             reach = e.op("Mul", e.op("Mul", e.op("Exp", growth), size), half)
-            boxes = e.op("Concat", e.op("Sub", center, reach), e.op("Add", center, reach), axis=-1)
+            boxes = e.op("Concat", e.op("Sub", center, reach), e.op("Add", center, reach), axis=3)
     return e.reshape(boxes, (images * priors * kinds, 4))
 
 
@@ -90,34 +91,53 @@ def _suppress(e: Emission, boxes: str, scores: str, lists: int, count: int) -> s
     nms = m.param.detection_output_param.nms_param
     if m.code != "CENTER_SIZE":
         # Codes of corners can turn a box inside out: Caffe gives it no area, ONNX would turn it back.
-        low, high = e.slice(boxes, [0], [2], [-1]), e.slice(boxes, [2], [4], [-1])
-        boxes = e.op("Concat", low, e.op("Max", low, high), axis=-1)
+        low, high = e.slice(boxes, [0], [2], [2]), e.slice(boxes, [2], [4], [2])
+        boxes = e.op("Concat", low, e.op("Max", low, high), axis=2)
     selected = e.op(
         "NonMaxSuppression", boxes, e.reshape(scores, (lists, 1, count)), e.ints([count], "most"),
         e.const([nms.nms_threshold], what="overlap"), e.const([_least_score(e)], what="threshold"),
     )  # fmt: skip
     where = e.op("Gather", selected, e.ints([0, 2], "list_and_place"), axis=1)
     ones = e.op("Expand", e.ints([1], "one"), e.slice(e.op("Shape", where), [0], [1], [0]))
-    marked = e.op("ScatterND", e.ints(np.zeros((lists, count)), "none"), where, ones)
+    if e.builder.opset >= 11:
+        marked = e.op("ScatterND", e.ints(np.zeros((lists, count)), "none"), where, ones)
+    else:
+        flat = e.op("ScatterElements", e.ints(np.zeros(lists * count), "none"), _flat(e, where, count), ones, axis=0)
+        marked = e.reshape(flat, (lists, count))
     return e.op("Equal", marked, e.ints(1, "yes"))
+
+
+def _flat(e: Emission, places: str, count: int) -> str:
+    """Places (found, 2) in a table of `count` columns, counted through its rows: (found)."""
+    return e.reduce("ReduceSum", e.op("Mul", places, e.ints([count, 1], "row_and_column")), [1], keep=False)
+
+
+def _taken(e: Emission, values: str, shape: tuple[int, ...], place: str) -> str:
+    """The values at places (found, 2) of the first two axes."""
+    if e.builder.opset >= 11:
+        return e.op("GatherND", e.reshape(values, shape), place)
+    return e.op("Gather", e.reshape(values, (shape[0] * shape[1], *shape[2:])), _flat(e, place, shape[1]), axis=0)
 
 
 def _least_score(e: Emission) -> float:
     return float(e.module.threshold) if math.isfinite(e.module.threshold) else _LOWEST
 
 
-def _suppress_adaptively(e: Emission, boxes: str, scores: str, lists: int, count: int) -> str:
+def _suppress_by_scan(e: Emission, boxes: str, scores: str, lists: int, count: int) -> str:
     """As `_suppress`, with `eta` below 1, which lowers the threshold after every box that stays while it is above 0.5.
 
-    NonMaxSuppression has one threshold for all, so a Scan goes through the candidates of all lists at once.
+    NonMaxSuppression has one threshold for all (and is none of opset 9's operators), so a Scan goes through the
+    candidates of all lists at once.
     """
     nms = e.module.param.detection_output_param.nms_param
-    if e.target:
+    if e.target and nms.eta != 1:
         raise Cannot(f"{e.target.upper()} has no eta ({nms.eta:g}); set it to 1, or use --cut-detection")
     if lists * count**2 > _MOST_PAIRS:
+        why = f"eta {nms.eta:g}" if nms.eta != 1 else f"opset {e.builder.opset}, without NonMaxSuppression,"
+        remedy = " or eta to 1," if nms.eta != 1 else ""
         raise Cannot(
-            f"eta {nms.eta:g} needs each of {count} candidates compared with each other, {lists} times; set "
-            "nms_param's top_k (400, say), or eta to 1, or use --cut-detection"
+            f"{why} needs each of {count} candidates compared with each other, {lists} times; set nms_param's top_k "
+            f"(400, say),{remedy} or use --cut-detection"
         )
     overlaps = _overlaps(e, boxes)
     valid = e.op("Greater", e.reshape(scores, (lists, count, 1)), e.const(_least_score(e), what="threshold"))
@@ -135,17 +155,17 @@ def _overlaps(e: Emission, boxes: str) -> str:
     """Intersection over union of each box with each of its list: (lists, count, count)."""
     zero = e.const(0.0, what="nothing")
 
-    def sides(low: str, high: str) -> list[str]:
-        """Width and height, none below 0."""
+    def sides(low: str, high: str, last: int) -> list[str]:
+        """Width and height along the last axis, none below 0."""
         size = e.op("Max", e.op("Sub", high, low), zero)
-        return [e.slice(size, [axis], [axis + 1], [-1]) for axis in (0, 1)]
+        return [e.slice(size, [axis], [axis + 1], [last]) for axis in (0, 1)]
 
-    low, high = e.slice(boxes, [0], [2], [-1]), e.slice(boxes, [2], [4], [-1])
-    area = e.op("Mul", *sides(low, high))  # (lists, count, 1)
+    low, high = e.slice(boxes, [0], [2], [2]), e.slice(boxes, [2], [4], [2])
+    area = e.op("Mul", *sides(low, high, 2))  # (lists, count, 1)
     one, other = e.ints([2], "other_axis"), e.ints([1], "own_axis")
     lows = e.op("Max", e.op("Unsqueeze", low, one), e.op("Unsqueeze", low, other))
     highs = e.op("Min", e.op("Unsqueeze", high, one), e.op("Unsqueeze", high, other))
-    shared = e.op("Mul", *sides(lows, highs))
+    shared = e.op("Mul", *sides(lows, highs, 3))
     union = e.op("Sub", e.op("Add", e.op("Unsqueeze", area, one), e.op("Unsqueeze", area, other)), shared)
     ratio = e.op("Div", shared, e.op("Max", union, e.const(_TINY, what="tiny")))
     return e.op("Squeeze", ratio, e.ints([3], "last_axis"))
@@ -163,13 +183,15 @@ def _step(e: Emission, lists: int, count: int, eta: float) -> Any:
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return onnx.helper.make_tensor_value_info(name(wish), kind, shape)
 
+    by_input = e.builder.opset >= 13  # axes, of ReduceSum
+    axes: dict[str, Any] = {} if by_input else {"axes": [1]}
     nodes = [
         onnx.helper.make_node(op, [name(wish) for wish in inputs], [name(output)], name=name(output), **attributes)
         for op, inputs, output, attributes in (
             ("Greater", ["overlap", "limit"], "above", {}),
             ("And", ["above", "kept"], "hits", {}),
             ("Cast", ["hits"], "hit_values", {"to": onnx.TensorProto.FLOAT}),
-            ("ReduceSum", ["hit_values", "axis"], "count", {"keepdims": 1}),
+            ("ReduceSum", ["hit_values", "axis"][: 1 + by_input], "count", {"keepdims": 1} | axes),
             ("Greater", ["count", "zero"], "hit", {}),
             ("Not", ["hit"], "free", {}),
             ("And", ["valid", "free"], "stays", {}),
@@ -181,7 +203,8 @@ def _step(e: Emission, lists: int, count: int, eta: float) -> Any:
             ("Where", ["lower", "lowered", "limit"], "limit_now", {}),
         )
     ]
-    constants = {"axis": np.array([1]), "zero": np.float32(0), "half": np.float32(0.5), "eta": np.float32(eta)}
+    constants = {"axis": np.array([1])} if by_input else {}
+    constants |= {"zero": np.float32(0), "half": np.float32(0.5), "eta": np.float32(eta)}
     return onnx.helper.make_graph(
         nodes,
         name("body"),
@@ -205,8 +228,8 @@ def _rows(e: Emission, kept: str, boxes: str, scores: str, images: int, classes:
     own = e.slice(place, [1], [2], [1])
     index = e.op("Div", own, e.ints(count, "count"))
     label = e.op("Gather", e.const(classes, what="labels"), index)
-    corners = e.op("GatherND", e.reshape(boxes, (images, each, 4)), place)
-    score = e.reshape(e.op("GatherND", flat, place), (-1, 1))
+    corners = _taken(e, boxes, (images, each, 4), place)
+    score = e.reshape(_taken(e, flat, (images, each), place), (-1, 1))
     rows = e.op("Concat", e.cast(image, np.float32), label, score, corners, axis=1)
     _finish(e, rows, images)
 
@@ -236,5 +259,11 @@ def _finish(e: Emission, rows: str, images: int) -> None:
     none = e.cast(e.op("Equal", found, e.ints([0], "zero")), np.int64)
     length = e.op("Add", found, e.op("Mul", none, e.ints([images], "images")))
     both = e.op("Concat", rows, e.const(nothing, what="nothing_found"), axis=0)
-    made = e.op("Slice", both, e.ints([0], "starts"), length, e.ints([0], "axes"))
+    if e.builder.opset >= 10:
+        made = e.op("Slice", both, e.ints([0], "starts"), length, e.ints([0], "axes"))
+    else:  # whose Slice knows constant places only
+        taken = e.op(
+            "Concat", e.op("Expand", e.ints([1], "one"), found), e.op("Expand", none, e.ints([images])), axis=0
+        )
+        made = e.op("Gather", both, e.reshape(e.op("NonZero", taken), (-1,)), axis=0)
     e.op("Reshape", made, e.ints([1, 1, -1, 7]), to=e.tops[0])

@@ -68,7 +68,7 @@ def lstm(e: Emission) -> None:
     tops = []
     for given, go in zip(inputs, goes_on, strict=True):
         gates = e.op("Gemm", e.op("Mul", h, go), e.parameter("hidden_weight"), given, transB=1)
-        c, h = _unit(e, c, gates, go, e.module.num_output)
+        c, h = _unit(e, c, gates, go, e.module.num_output, axis=1)
         tops.append(h)
     e.reshape(_finish(e, tops, [h, c]), e.top_shapes[0], e.tops[0])
 
@@ -77,14 +77,14 @@ def lstm(e: Emission) -> None:
 def lstm_unit(e: Emission) -> None:
     """One step."""
     cells, gates, cont = e.bottoms
-    c, h = _unit(e, cells, gates, e.reshape(cont, (1, e.shape[1], 1)), e.shape[2])
+    c, h = _unit(e, cells, gates, e.reshape(cont, (1, e.shape[1], 1)), e.shape[2], axis=2)
     for top, value in zip(e.tops, (c, h), strict=True):
         e.op("Identity", value, to=top)
 
 
-def _unit(e: Emission, c: str, gates: str, go: str, size: int) -> tuple[str, str]:
+def _unit(e: Emission, c: str, gates: str, go: str, size: int, axis: int) -> tuple[str, str]:
     """c' = cont f c + i g, h' = o tanh(c')."""
-    parts = [e.slice(gates, [at * size], [(at + 1) * size], [-1]) for at in range(4)]
+    parts = [e.slice(gates, [at * size], [(at + 1) * size], [axis]) for at in range(4)]
     i, f, o = (e.op("Sigmoid", part) for part in parts[:3])
     kept = e.op("Mul", e.op("Mul", f, go), c)
     c = e.op("Add", kept, e.op("Mul", i, e.op("Tanh", parts[3])))

@@ -139,7 +139,7 @@ def interp(e: Emission) -> None:
             )
         coordinates = "half_pixel"
         e.note("Interp (aligned corners) became a half_pixel Resize, which shifts values", exact=False)
-    resize(e, value, e.top_shapes[0], "linear", coordinates, e.tops[0])
+    resize(e, value, shape, e.top_shapes[0], "linear", coordinates, e.tops[0])
 
 
 @emits("DeephiResize")
@@ -149,9 +149,9 @@ def deephi_resize(e: Emission) -> None:
     if made == e.shape:
         e.alias(0, e.bottoms[0])
     elif e.module.bilinear:
-        resize(e, e.bottoms[0], made, "linear", "half_pixel", e.tops[0])
+        resize(e, e.bottoms[0], e.shape, made, "linear", "half_pixel", e.tops[0])
     elif made[2] % e.shape[2] == 0 and made[3] % e.shape[3] == 0:
-        resize(e, e.bottoms[0], made, "nearest", "asymmetric", e.tops[0])
+        resize(e, e.bottoms[0], e.shape, made, "nearest", "asymmetric", e.tops[0])
     else:
         rows = e.ints(nearest_indices(e.shape[2], made[2]), "rows")
         columns = e.ints(nearest_indices(e.shape[3], made[3]), "columns")
@@ -160,7 +160,12 @@ def deephi_resize(e: Emission) -> None:
 
 @emits("Tiling")
 def tiling(e: Emission) -> None:
-    """DepthToSpace in channel-row-column order."""
+    """DepthToSpace in channel-row-column order, which opsets before 11 do not have."""
+    if e.builder.opset < 11:
+        (n, c, h, w), side = e.shape, e.module.side
+        blocks = e.reshape(e.bottoms[0], (n, c // side**2, side, side, h, w))
+        e.reshape(e.op("Transpose", blocks, perm=[0, 1, 4, 2, 5, 3]), e.top_shapes[0], e.tops[0])
+        return
     e.op("DepthToSpace", e.bottoms[0], to=e.tops[0], blocksize=e.module.side, mode="CRD")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,7 @@ from caffecompat.deploy.onnx.emission import Cannot, Emission, Note, emitter_of,
 from caffecompat.deploy.onnx.file import complete
 from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, need_onnx
 from caffecompat.deploy.onnx.message import add_metadata, assemble_model, great_weights
+from caffecompat.deploy.onnx.older import MODERN
 from caffecompat.deploy.onnx.parts import activate_parts
 from caffecompat.deploy.onnx.pictures import is_picture
 from caffecompat.deploy.targets.table import TargetTable, load_table
@@ -176,7 +177,7 @@ class _Exporter:
                     )
                 except Cannot as problem:
                     where = f"{self.document.where(node.index)}: " if self.document else ""
-                    problems.append(f"{where}layer {node.name!r} ({node.type}): {problem}")
+                    problems.append(f"{where}layer {node.name!r} ({node.type}): {problem}{self._lowest(node.index)}")
         if problems:
             raise NetError(problems)
         for value in wanted:
@@ -194,6 +195,16 @@ class _Exporter:
         add_metadata(model, self._metadata())
         values = {name: self.builder.final_name(name) for name in names.values()}
         return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
+
+    def _lowest(self, index: int) -> str:
+        """Which opset can, where a layer has no form in an old one; "" where none can or it is not old."""
+        for opset in range(self.options.opset + 1, MODERN + 1):
+            try:
+                export_layer(self.net, index, replace(self.options, opset=opset))
+            except OnnxError:
+                continue
+            return f"; the lowest opset that can is {opset} (--opset {opset})"
+        return ""
 
     def _feed(self, needed: set[int], names: Mapping[Value, str]) -> dict[str, str]:
         """The graph's inputs by fed blob; with preprocessing, the nodes between the two."""

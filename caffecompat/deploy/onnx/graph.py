@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.errors import CaffeCompatError
+from caffecompat.deploy.onnx.errors import OnnxError
+from caffecompat.deploy.onnx.older import MODERN, NodeForm, in_opset
 
 __all__ = ["IR_VERSION", "OPSETS", "GraphBuilder", "OnnxError", "need_onnx"]
 
-IR_VERSION = 8  # the oldest that newer opsets do not force up; what the vendors' importers read
-OPSETS = (13, 28)  # least and greatest that the emitters know
-
-
-class OnnxError(CaffeCompatError):
-    """A net cannot be written as ONNX, or not with these options."""
+IR_VERSION = 8  # of opset 13 and later: the oldest that newer opsets do not force up; what the vendors' importers read
+OPSETS = (9, 28)  # least and greatest that the emitters know
 
 
 def need_onnx() -> Any:
@@ -71,14 +68,11 @@ class GraphBuilder:
 
     def add(self, op: str, inputs: Sequence[str], outputs: Sequence[str], name: str, **attributes: Any) -> None:
         """Append a node; attributes that are None are left out."""
-        given = {key: value for key, value in attributes.items() if value is not None}
-        node = self.onnx.helper.make_node(
-            op,
-            [self.resolve(value) for value in inputs],
-            list(outputs),
-            name=_unique(name, self._node_names),
-            **given,
-        )
+        form = NodeForm(op, [self.resolve(value) for value in inputs], attributes, name)
+        form = in_opset(self, form) if self.opset < MODERN else form
+        given = {key: value for key, value in form.attributes.items() if value is not None}
+        unique = _unique(name, self._node_names)
+        node = self.onnx.helper.make_node(form.operator, form.inputs, list(outputs), name=unique, **given)
         self.nodes.append(node)
         self.owners[node.name] = self.layer
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.deploy.onnx.graph import IR_VERSION, GraphBuilder, OnnxError
+from caffecompat.deploy.onnx.older import MODERN
 
 __all__ = ["add_metadata", "assemble_model", "great_weights"]
 
@@ -49,7 +50,8 @@ def assemble_model(
         [info(value, shape) for value, shape in outputs.items()],
     )
     opsets = [onnx.helper.make_opsetid("", opset)]
-    ir_version = max(IR_VERSION, onnx.helper.find_min_ir_version_for(opsets))
+    oldest = onnx.helper.find_min_ir_version_for(opsets)
+    ir_version = oldest if opset < MODERN else max(IR_VERSION, oldest)  # runtimes of older opsets know older ones only
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat")
     great = great_weights(builder)
     for value, numbers in builder.constants.items():

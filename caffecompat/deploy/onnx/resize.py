@@ -12,14 +12,18 @@ from caffecompat.deploy.onnx.emission import Emission, Shape
 __all__ = ["bilinear_factor", "emit_resize_for", "resize"]
 
 
-def resize(e: Emission, value: str, shape: Shape, mode: str, coordinates: str, to: str | None = None) -> str:
+def resize(
+    e: Emission, value: str, before: Shape, shape: Shape, mode: str, coordinates: str, to: str | None = None
+) -> str:
     """A value in a new size of its last two axes.
 
     Args:
-        shape: the static shape of the result.
+        before, shape: the static shapes of the value and of the result.
         mode: "linear" or "nearest" (which rounds down).
         coordinates: ONNX's coordinate_transformation_mode.
     """
+    if e.builder.opset < 11:
+        return _resize_by_matrices(e, value, before[2:], shape[2:], mode, coordinates, to)
     nearest = "floor" if mode == "nearest" else None
     sizes = e.ints(list(shape), "sizes")
     return e.op(
@@ -33,6 +37,36 @@ def resize(e: Emission, value: str, shape: Shape, mode: str, coordinates: str, t
         coordinate_transformation_mode=coordinates,
         nearest_mode=nearest,
     )
+
+
+def _resize_by_matrices(
+    e: Emission, value: str, before: Shape, after: Shape, mode: str, coordinates: str, to: str | None
+) -> str:
+    """As `resize`, by what opset 9 has: its Resize knows no modes of coordinates.
+
+    Rows and columns are gathered, or are products with the weights of linear interpolation.
+    """
+    if mode == "nearest":
+        rows, columns = (np.arange(made) * size // made for size, made in zip(before, after, strict=True))
+        gathered = e.op("Gather", value, e.ints(rows, "rows"), axis=2)
+        return e.op("Gather", gathered, e.ints(columns, "columns"), to=to, axis=3)
+    down, across = (_weights(size, made, coordinates) for size, made in zip(before, after, strict=True))
+    return e.op("MatMul", e.const(down, what="down"), e.op("MatMul", value, e.const(across.T, what="across")), to=to)
+
+
+def _weights(size: int, made: int, coordinates: str) -> np.ndarray:
+    """The weights (made, size) of linear interpolation along an axis (ONNX Resize's align_corners and half_pixel)."""
+    steps = np.arange(made)
+    if coordinates == "align_corners":
+        places = steps * ((size - 1) / (made - 1) if made > 1 else 0)
+    else:
+        places = (steps + 0.5) * (size / made) - 0.5
+    places = places.clip(0, size - 1)
+    low = np.floor(places).astype(int)
+    weights = np.zeros((made, size))
+    np.add.at(weights, (steps, low), 1 - (places - low))
+    np.add.at(weights, (steps, np.minimum(low + 1, size - 1)), places - low)
+    return weights
 
 
 def bilinear_factor(module: Any, parameters: dict[str, np.ndarray], shape: Shape) -> int:
@@ -67,7 +101,7 @@ def emit_resize_for(e: Emission, factor: int) -> bool:
     if factor not in factors or len(e.bottoms) != 1:
         e.note(f"upsampling by {factor} stays a ConvTranspose: {e.target.upper()} resizes by {factors} only")
         return False
-    resize(e, e.bottoms[0], e.top_shapes[0], "linear", "half_pixel", e.tops[0])
+    resize(e, e.bottoms[0], e.shape, e.top_shapes[0], "linear", "half_pixel", e.tops[0])
     e.note(
         f"bilinear Deconvolution became a Resize by {factor} (half_pixel): at the borders a deconvolution fades to 0, "
         "a Resize repeats the edge",

@@ -1,0 +1,127 @@
+"""docs/onnx-opsets.md, made from what the emitters write for the recorded layer cases at each opset.
+
+python -m tests.deploy.opset_table    # writes it anew
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from caffecompat.deploy.onnx.emission import emitter_of
+from caffecompat.deploy.onnx.export import ExportOptions, export_net
+from caffecompat.deploy.onnx.older import FORMS, MODERN
+from caffecompat.layers import layer_class, layer_types
+from tests.deploy.recorded import recorded_net, recorded_types
+from tests.layers.test_golden_layers import CASES
+from tests.net.nets import make_net
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "onnx-opsets.md"
+OPSETS = (13, 12, 11, 10, 9)
+
+_UNRECORDED = {  # types without a recorded case, or whose cases do not show all operators
+    "LSTMUnit": 'layer { name: "x" type: "Input" top: "c" top: "g" top: "t" input_param {\n'
+    "shape { dim: 1 dim: 2 dim: 3 } shape { dim: 1 dim: 2 dim: 12 } shape { dim: 1 dim: 2 } } }\n"
+    'layer { name: "u" type: "LSTMUnit" bottom: "c" bottom: "g" bottom: "t" top: "d" top: "h" }',
+    "Pooling": 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }\n'
+    'layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }',
+}
+# Why types that are no losses have no form at any opset.
+_REASONS = {
+    "Accuracy": "measures",
+    "DetectionEvaluate": "measures",
+    "Filter": "how many rows it gives depends on values",
+    "HDF5Output": "writes a file",
+    "IOUAccuracy": "measures",
+    "PriorBox": "reads shapes alone: its values are computed while exporting, a constant at every opset",
+    "SegAccuracy": "measures",
+    "SegmentPixelIOU": "measures",
+    "SegmentationAccuracy": "measures",
+}
+_NO_NODES = ("Parameter", "Silence", "Split")
+
+_INTRODUCTION = """# Layer types by ONNX opset
+
+`caffecompat export onnx --opset N` writes opsets 9 to 28; 13 is the default. Opsets 9 to 12 are for old runtimes: the
+file then also has the IR version of its opset (4 to 7), which such runtimes ask for. From 13 on all opsets share one
+column: where an operator's form changed later (ReduceMean's axes, 18) the export follows.
+
+This page is made by `python -m tests.deploy.opset_table` from what is written for the recorded layer cases; a test
+holds it in step. All of these cases are computed by onnxruntime at opsets 9 to 13 with the same numbers as Caffe's.
+
+## Operators with another form before opset 13
+
+The number is the opset that brought the form which newer files have.
+
+| Operator | since | before |
+|---|---|---|
+"""
+_OTHERS = """
+What needs a layer's shape is said by other operators: Softmax along one axis (before 13 it goes over all axes that
+follow: two Transposes), the last of equals in ArgMax (before 12 it takes the first: the values are read backwards),
+Resize (before 11 it knows no modes of coordinates: products with the weights of linear interpolation, or Gather),
+NonMaxSuppression (before 10 there is none: a Scan over the candidates, for at most 2^26 pairs of them), ScatterND and
+GatherND (before 11: Scatter and Gather through rows), Slice by computed places (before 10: Gather).
+
+## Layer types
+
+"same": the operators of the first column in that opset's forms; else what comes in addition (+) or goes (-).
+
+| Layer type | 13 and later | 12 | 11 | 10 | 9 |
+|---|---|---|---|---|---|
+"""
+_MISSING = """
+## Layer types without a form in ONNX
+
+At no opset. Losses and data layers go when a deploy net is made of a train_val.
+
+| Layer type | why |
+|---|---|
+"""
+
+
+def page() -> str:
+    """The page's text."""
+    used: dict[str, dict[int, set[str]]] = defaultdict(lambda: {opset: set() for opset in OPSETS})
+    for path in CASES:
+        kinds = recorded_types(path) - {"PriorBox"}
+        if len(kinds) == 1 and emitter_of(next(iter(kinds))):
+            document, net, _ = recorded_net(path)
+            for opset in OPSETS:
+                used[next(iter(kinds))][opset] |= _operators(export_net(net, ExportOptions(opset=opset), document))
+    for kind, text in _UNRECORDED.items():
+        for opset in OPSETS:
+            used[kind][opset] |= _operators(export_net(make_net(text), ExportOptions(opset=opset)))
+    forms = [f"| {name} | {since} | {words} |" for name, (since, _, words) in sorted(FORMS.items()) if since <= MODERN]
+    rows = [_row(kind, used[kind]) for kind in sorted(used)]
+    rows += [f"| {kind} | none: its values are others' | same | same | same | same |" for kind in _NO_NODES]
+    rows.sort(key=str.lower)
+    missing = [f"| {kind} | {_reason(kind)} |" for kind in sorted(layer_types()) if _is_missing(kind)]
+    return "\n".join([_INTRODUCTION + "\n".join(forms), _OTHERS + "\n".join(rows), _MISSING + "\n".join(missing), ""])
+
+
+def _operators(export: object) -> set[str]:
+    return {node.op_type for node in export.model.graph.node} - {"Identity"}  # type: ignore[attr-defined]
+
+
+def _row(kind: str, used: dict[int, set[str]]) -> str:
+    cells = [", ".join(sorted(used[OPSETS[0]])) or "none: the value passes"]
+    for opset in OPSETS[1:]:
+        more, less = sorted(used[opset] - used[OPSETS[0]]), sorted(used[OPSETS[0]] - used[opset])
+        cells.append(" ".join([*(f"+{name}" for name in more), *(f"-{name}" for name in less)]) or "same")
+    return f"| {kind} | {' | '.join(cells)} |"
+
+
+def _is_missing(kind: str) -> bool:
+    cls = layer_class(kind)
+    return cls is not None and cls.__module__.startswith("caffecompat.") and not emitter_of(kind)
+
+
+def _reason(kind: str) -> str:
+    cls = layer_class(kind)
+    return "a loss" if cls is not None and cls.is_loss else _REASONS.get(kind, "not written")
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
