@@ -156,7 +156,7 @@ def test_layers_without_a_form_are_all_named(files: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--opset", "12"], "13 to 28"),
+        (["--opset", "8"], "9 to 28"),
         (["--rgb"], "--bake-preprocessing"),
         (["--dpu-leaky"], "--target dpu"),
         (["--dpu-dense", "--target", "tidl"], "--dpu-dense goes with --target dpu"),
