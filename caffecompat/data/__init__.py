@@ -11,6 +11,7 @@ from caffecompat.data import (  # noqa: F401  (they register themselves)
     hdf5,
     image_label,
     image_label_list,
+    image_labelmap,
     images,
     segmentation,
     video,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from caffecompat.formats.image_list import ListedPair, read_pair_list
 from caffecompat.formats.picture import resize_picture
 from caffecompat.schema import pb
 
-__all__ = ["DenseImageDataReader", "ImageSegDataReader", "PaddingImageSegDataReader"]
+__all__ = ["DenseImageDataReader", "ImageSegDataReader", "PaddingImageSegDataReader", "Sample"]
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
     """A picture and its label after all that changes sizes but the crop; `size` is that before scaling and padding."""
 
     picture: np.ndarray
@@ -35,39 +35,42 @@ class ImageSegDataReader(ListReader[ListedPair]):
     mirror are the same for both; `image_data_param.mirror` has no effect, only `transform_param.mirror`.
     """
 
-    tops = 2
+    tops: ClassVar[int] = 2
+    mean_file_allowed: ClassVar[bool] = False
+    resizing_evens_sizes: ClassVar[bool] = True  # picture and label may differ in size where both are resized
 
     def __init__(self, request: Request) -> None:
         self._param = request.layer.image_data_param
         request.tops(self.tops)
-        transformer = Transformer(request, mean_file_allowed=False)
+        transformer = Transformer(request, mean_file_allowed=self.mean_file_allowed)
         super().__init__(request, self._param, "image_data_param", self._read_list, transformer)
         self._color = self._param.is_color
 
     def _read_list(self, path: str) -> list[ListedPair]:
         return read_pair_list(path)
 
-    def read(self, record: tuple[ListedPair, Draw | None]) -> _Sample:
+    def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
         entry, draw = record
         picture = self._read(entry.image, entry.line, self._color)
         label = self._label(entry, picture)
-        if not self._new_size and picture.shape[:2] != label.shape[:2]:
+        evened = self._new_size and self.resizing_evens_sizes
+        if not evened and picture.shape[:2] != label.shape[:2]:
             raise DataError(
                 f"{self._list}:{entry.line}: the picture {entry.image} is {picture.shape[0]}x{picture.shape[1]}, "
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
         picture, label = self._resized(picture), self._resized(label)
-        return _Sample(picture, label, draw, (picture.shape[0], picture.shape[1]))
+        return Sample(picture, label, draw, (picture.shape[0], picture.shape[1]))
 
     def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
         return self._read(entry.label, entry.line, False)
 
-    def shapes(self, sample: _Sample) -> list[Shape]:
+    def shapes(self, sample: Sample) -> list[Shape]:
         height, width, channels = sample.picture.shape
         shape = self._transformer.output_shape(height, width, channels)
         return [shape, (shape[0], shape[1], 1)]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
+    def write(self, sample: Sample, arrays: Arrays, at: int) -> None:
         height, width = sample.picture.shape[:2]
         window = self._transformer.window(height, width, sample.draw)
         self._transformer.place(sample.picture, window, arrays[0][at])
@@ -83,7 +86,7 @@ class PaddingImageSegDataReader(ImageSegDataReader):
     label nearest, sizes rounded down), then padding at the right and bottom by mean_value and `ignore_label`.
     """
 
-    tops = 3
+    tops: ClassVar[int] = 3
 
     def _read_list(self, path: str) -> list[ListedPair]:
         return read_pair_list(path, labels=self._param.label_type != pb.ImageDataParameter.NONE)
@@ -95,7 +98,7 @@ class PaddingImageSegDataReader(ImageSegDataReader):
         value = self._param.ignore_label if kind == pb.ImageDataParameter.NONE else _leading_number(entry.label)
         return np.full((*picture.shape[:2], 1), value, np.uint8)
 
-    def read(self, record: tuple[ListedPair, Draw | None]) -> _Sample:
+    def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
         picture, label, draw, size = super().read(record)
         factors = self._transformer.scale_factors
         if factors and draw is not None:
@@ -105,12 +108,12 @@ class PaddingImageSegDataReader(ImageSegDataReader):
                 raise DataError(f"{self.describe(record)}: scale_factors {factor:g} leaves nothing of it")
             picture = resize_picture(picture, height, width)
             label = resize_picture(label, height, width, nearest=True)
-        return _Sample(self._padded(picture), self._padded_label(label), draw, size)
+        return Sample(self._padded(picture), self._padded_label(label), draw, size)
 
-    def shapes(self, sample: _Sample) -> list[Shape]:
+    def shapes(self, sample: Sample) -> list[Shape]:
         return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
+    def write(self, sample: Sample, arrays: Arrays, at: int) -> None:
         super().write(sample, arrays, at)
         arrays[2][at] = np.minimum(arrays[0].shape[1:3], sample.size).reshape(1, 2, 1)
 
@@ -165,7 +168,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
         own = Draw(bits(32), bits(32), bits(32), 0) if self._mirror or self._crop else None
         return own, super()._draw()
 
-    def read(self, record: Any) -> _Sample:
+    def read(self, record: Any) -> Sample:
         entry, (own, draw) = record
         picture = self._read(entry.image, entry.line, self._color)
         label = self._read(entry.label, entry.line, False)
@@ -179,7 +182,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
         mirror = bool(self._mirror and own and own.mirror % 2)
-        return _Sample(self._cut(record, picture, own, mirror), self._cut(record, label, own, mirror), draw, (0, 0))
+        return Sample(self._cut(record, picture, own, mirror), self._cut(record, label, own, mirror), draw, (0, 0))
 
     def _cut(self, record: Any, picture: np.ndarray, own: Draw | None, mirror: bool) -> np.ndarray:
         """The layer's own mirror, then its crop."""
@@ -196,13 +199,13 @@ class DenseImageDataReader(ListReader[ListedPair]):
         down, right = height - self._crop[0], width - self._crop[1]
         return cut(picture, Window(own.top % (down + 1), own.left % (right + 1), *self._crop, False))
 
-    def shapes(self, sample: _Sample) -> list[Shape]:
+    def shapes(self, sample: Sample) -> list[Shape]:
         height, width, channels = sample.picture.shape
         shape = self._transformer.output_shape(height, width, channels)
         label = sample.label.shape if self._transformer.crop is None else (*shape[:2], 1)
         return [shape, label]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
+    def write(self, sample: Sample, arrays: Arrays, at: int) -> None:
         height, width = sample.picture.shape[:2]
         window = self._transformer.window(height, width, sample.draw)
         self._transformer.place(sample.picture, window, arrays[0][at])

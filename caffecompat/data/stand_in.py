@@ -21,6 +21,7 @@ _PARAMS = {
     "ImageData": "image_data_param",
     "ImageLabelData": "image_label_data_param",
     "ImageLabelListData": "image_label_data_param",
+    "ImageLabelmapData": "image_data_param",
     "ImageSegData": "image_data_param",
     "VideoData": "data_param",
     "WindowData": "window_data_param",
@@ -122,7 +123,7 @@ def _other_tops(layer: Any, param: Any, picture: Shape) -> list[Shape]:
     batch, _, height, width = picture
     if layer.type == "AnnotatedData":
         return [(1, 1, 1, _BOXES)]
-    if layer.type in ("ImageSegData", "DenseImageData", "ImageLabelData", "ImageLabelListData"):
+    if layer.type in ("ImageSegData", "ImageLabelmapData", "DenseImageData", "ImageLabelData", "ImageLabelListData"):
         divide = max(1, getattr(param, "label_divide_factor", 1))
         label: Shape = (batch, 1, height // divide, width // divide)
         return [label, (batch, 1, 1, 2)][: tops - 1]

@@ -173,7 +173,7 @@ def _crop_of(data: Any) -> Size | None:
 def _as_they_are(data: Any) -> bool:
     """Whether a layer reads picture files and resizes none of them."""
     resizes = data.image_data_param.new_height or data.transform_param.HasField("resize_param")
-    return data.type in ("ImageData", "ImageSegData") and not resizes
+    return data.type in ("ImageData", "ImageSegData", "ImageLabelmapData") and not resizes
 
 
 def _before_crop(data: Any, beside: str | None) -> Size | None:

@@ -175,7 +175,7 @@ def own_records(scored: ScoredNet) -> tuple[int, int] | None:
         if layer.source is None or scored.labels not in layer.tops:
             continue
         image, data = layer.param.image_data_param, layer.param.data_param
-        if layer.type == "ImageSegData":
+        if layer.type in ("ImageSegData", "ImageLabelmapData"):
             return len(read_pair_list(find_file(image.source, scored.path))), image.batch_size
         if layer.type == "ImageData":
             return len(read_image_list(find_file(image.source, scored.path))), image.batch_size

@@ -34,6 +34,7 @@ DATA_TYPES = frozenset(
         "ImageData",
         "ImageLabelData",
         "ImageLabelListData",
+        "ImageLabelmapData",
         "ImageSegData",
         "VideoData",
         "WindowData",
