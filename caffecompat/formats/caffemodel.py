@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat import glog
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
@@ -60,13 +61,18 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]
 def open_caffemodel(path: str | os.PathLike[str]) -> WeightFile:
     """Open a binary caffemodel: its layers and the shapes of their blobs at once, values when asked for.
 
+    A file of 0 bytes is a net without layers, as protobuf has it; a warning says so.
     All generations are read (V2 `layer`, V1 and V0 `layers`), and the encodings of BVLC and its forks:
     packed and unpacked floats, doubles, NVCaffe's raw_data of 16, 32 and 64 bits.
 
     Raises:
         WeightsError: the file is something else, is cut short or damaged; names the layer and the offset.
     """
-    return _NetReader(MappedFile(path, "caffemodel")).read()
+    file = MappedFile(path, "caffemodel", may_be_empty=True)
+    if not file.size:
+        glog.warning(f"{file.path}: the file is empty (0 bytes), which is a net without layers: it brings no weights")
+        return WeightFile(file.path, "", "V2", 0)
+    return _NetReader(file).read()
 
 
 class _NetReader:

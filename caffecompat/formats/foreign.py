@@ -52,18 +52,18 @@ class MappedFile:
 
     Raises:
         WeightsError: it cannot be opened, is empty, or is recognised as another kind of file than `expected`
-            ("caffemodel", "solverstate", ...; used in the message).
+            ("caffemodel", "solverstate", ...; used in the message). A file of 0 bytes is allowed by `may_be_empty`.
     """
 
     __slots__ = ("data", "path", "size")
 
-    def __init__(self, path: str | os.PathLike[str], expected: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], expected: str, *, may_be_empty: bool = False) -> None:
         self.path = os.fspath(path)
         self.data = _bytes_of(self.path)
         self.size = len(self.data)
-        if not self.size:
+        if not self.size and not may_be_empty:
             raise WeightsError(f"{self.path}: the file is empty; its copy or download failed, fetch it again")
-        known = _recognise(bytes(self.data[:_HEAD]))
+        known = _recognise(bytes(self.data[:_HEAD])) if self.size else None
         if known:
             raise WeightsError(f"{self.path}: this is {known[0]}, not a {expected}; {known[1]}")
 

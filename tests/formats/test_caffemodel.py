@@ -261,7 +261,6 @@ def test_weights_of_an_unknown_layer_are_refused(tmp_path: Path) -> None:
 # What is wrong with a file
 
 FOREIGN = {
-    "empty": (b"", "the file is empty"),
     "prototxt": (b'name: "LeNet"\nlayer {\n', "a text file.*give the binary file"),
     "comment": (b"# a net\n" * 500, "a text file"),
     "chinese text": ("# 网络\n".encode() * 500, "a text file"),
@@ -291,6 +290,18 @@ def test_another_kind_of_file_is_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(WeightsError, match=expected) as caught:
         open_caffemodel(written(tmp_path, data))
     assert "w.caffemodel" in str(caught.value)
+
+
+def test_an_empty_file_is_an_empty_net_with_a_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, b"")
+    assert load_caffemodel(path) == {}
+    assert open_caffemodel(path).layers == []
+    assert "the file is empty (0 bytes)" in capfd.readouterr().err
+
+
+def test_a_file_cut_to_one_byte_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        load_caffemodel(written(tmp_path, b"\x0a"))
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:

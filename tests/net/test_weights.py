@@ -211,3 +211,11 @@ def test_file_of_the_original_is_written_back_byte_for_byte(golden: Path, tmp_pa
     net.save(tmp_path / "w.caffemodel")
     net.close()
     assert (tmp_path / "w.caffemodel").read_bytes() == (folder / "snap_iter_40.caffemodel").read_bytes()
+
+
+def test_an_empty_file_leaves_the_initial_values(tmp_path: Path) -> None:
+    path = tmp_path / "empty.caffemodel"
+    path.write_bytes(b"")
+    net = make_net(INPUT + conv("c", "data", more="").replace('"gaussian" std: 1', '"constant" value: 3'), weights=path)
+    assert net.loaded is not None and net.loaded.kept == ["c"]
+    assert (net.blobs_by_layer()["c"][0] == 3).all()
