@@ -6,7 +6,9 @@ import os
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["read_bytes", "read_text"]
+__all__ = ["decode_text", "is_utf16", "read_bytes", "read_text"]
+
+_HEAD = 2048
 
 
 def read_bytes(path: str, refusal: type[Exception] = CaffeCompatError) -> bytes:
@@ -28,19 +30,52 @@ def read_text(
     refusal: type[Exception] = CaffeCompatError,
     *,
     more: str = "",
+    errors: str = "strict",
 ) -> str:
-    """All of a UTF-8 text file, without the mark that some editors put in front.
+    """All of a text file in UTF-8 or UTF-16, without the mark that some editors put in front; lines end in ``\\n``.
 
     Args:
         what: the file's role, for the message: "the label map".
         more: put behind the message.
+        errors: for bytes that are no such text, as for `bytes.decode`.
 
     Raises:
         refusal: it cannot be read, or is not text.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read()
+        with open(path, "rb") as file:
+            return decode_text(file.read(), errors)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise refusal(f"cannot read {what} {os.fspath(path)}: {reason}{more}") from None
+
+
+def decode_text(data: bytes, errors: str = "strict") -> str:
+    """Text in UTF-8, or in UTF-16 as Windows' editors and shells write it, with the mark in front or without.
+
+    Raises:
+        UnicodeDecodeError: it is neither; not with another handler of `errors` than "strict".
+    """
+    encoding = _utf16(data[:_HEAD]) or "utf-8-sig"
+    text = data.decode(encoding, errors)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def is_utf16(data: bytes) -> bool:
+    """Whether `decode_text` takes the data for UTF-16."""
+    return _utf16(data[:_HEAD]) is not None
+
+
+def _utf16(head: bytes) -> str | None:
+    """The encoding of a UTF-16 text; without a mark it is told by zero bytes at every other place, and only there."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    pairs = len(head) // 2
+    high, low = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if pairs < 2 or (high > 0) == (low > 0) or max(high, low) < 0.3 * pairs:
+        return None
+    encoding = "utf-16-be" if high else "utf-16-le"
+    text = head[: 2 * pairs].decode(encoding, "replace")
+    return encoding if all(letter >= " " or letter in "\t\n\r\f" for letter in text) else None

@@ -31,6 +31,7 @@ from caffecompat.cli.transformer_flags import (
     transformer_flags,
 )
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,11 +211,7 @@ def _pictures(given: list[str], ext: str | None) -> list[str]:
 
 
 def _labels(path: str, classes: int) -> list[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            labels = [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CaffeCompatError(f"cannot read the labels {path}: {getattr(error, 'strerror', None) or error}") from None
+    labels = [line.strip() for line in read_text(path, "the labels").split("\n") if line.strip()]
     if len(labels) != classes:
         raise CaffeCompatError(f"{path} has {len(labels)} labels, the net has {classes} classes")
     return labels

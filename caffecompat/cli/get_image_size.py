@@ -14,6 +14,7 @@ from caffecompat import glog
 from caffecompat.cli.flags import UsageError
 from caffecompat.cli.outputs import output
 from caffecompat.cli.progress import live_line, progress_flag
+from caffecompat.files import read_text
 
 HELP = "write the sizes of a list's images (SSD)"
 
@@ -78,12 +79,7 @@ def _size(path: str, where: str) -> tuple[int, int]:
 
 def _ids(path: str) -> dict[str, str]:
     ids: dict[str, str] = {}
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path, "the names", UsageError).split("\n"), 1):
         words = line.split()
         if words and (len(words) != 2 or not words[1].isdigit() or words[0] in ids):
             raise UsageError(f"{path}:{number}: expected 'name id', each name once, found {line!r}")

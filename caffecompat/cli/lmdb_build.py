@@ -11,6 +11,7 @@ from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch
 from caffecompat.cli.progress import progress_flag
 from caffecompat.cli.record_progress import record_progress
+from caffecompat.files import read_text
 
 if TYPE_CHECKING:
     from caffecompat.data.annotated_recipes import DetectionSet
@@ -138,8 +139,7 @@ def _annotated_set(args: argparse.Namespace) -> DetectionSet | None:
     numbers, text = None, ""
     if args.labelmap:
         numbers = read_class_numbers(args.labelmap)
-        with open(args.labelmap, encoding="utf-8") as file:
-            text = file.read()
+        text = read_text(args.labelmap, "the label map")
     if os.path.isdir(args.source):
         return voc_set(args.source, args.set, numbers, text) if is_voc_folder(args.source) else None
     if args.source.lower().endswith(".json"):
@@ -155,11 +155,8 @@ def _annotated_set(args: argparse.Namespace) -> DetectionSet | None:
 def _names(args: argparse.Namespace) -> Sequence[str]:
     if not args.names:
         return ()
-    try:
-        with open(args.names, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
-    except OSError as error:
-        raise UsageError(f"cannot read the class names {args.names}: {error.strerror}") from None
+    lines = read_text(args.names, "the class names", UsageError).split("\n")
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _root(args: argparse.Namespace, first: str) -> str:

@@ -11,6 +11,7 @@ from caffecompat.data.boxes import FULL, emitted, mirrored, project
 from caffecompat.data.databases import DataReader, DataRecord, decoded, prefetch_depth
 from caffecompat.data.distort import Distortion
 from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer, Window
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum
@@ -154,8 +155,8 @@ class AnnotatedDataReader(DataReader):
         if seen.shape[:2] == (cut.height, cut.width):
             return seen
         mean = self._transformer.mean
-        if mean is not None and len(mean) not in (1, channels):
-            raise DataError(f"{len(mean)} mean_value(s) for {channels} channel(s); give 1 or {channels}")
+        if mean is not None:
+            check_per_channel(mean, channels, "mean_value")
         fill = np.broadcast_to(np.float32(0) if mean is None else np.rint(mean).clip(0, 255), channels).tolist()
         if not seen.size:
             return np.tile(np.array(fill, np.uint8), (cut.height, cut.width, 1))

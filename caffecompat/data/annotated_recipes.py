@@ -25,6 +25,7 @@ from caffecompat.data.recipes import (
     raw_datum,
     record_keys,
 )
+from caffecompat.files import read_text
 from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum, no_objects
 from caffecompat.formats.annotations import (
     AnnotationError,
@@ -235,7 +236,7 @@ def voc_set(
             continue
         pictures = {path.stem: path.name for path in (root / "JPEGImages").iterdir()}
         inside = "" if root == base else root.name + "/"
-        for line in listed.read_text(encoding="utf-8").splitlines():
+        for line in read_text(listed, "the list").split("\n"):
             if not line.strip():
                 continue
             name = line.split()[0]

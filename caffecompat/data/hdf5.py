@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.data.source import DataError, Request, Source, new_random, register_source
-from caffecompat.paths import find_file
+from caffecompat.files import decode_text
+from caffecompat.paths import find_file, with_slashes
 
 __all__ = ["Hdf5Source"]
 
@@ -94,7 +95,7 @@ def _read_list(path: str) -> list[str]:
         raise DataError(f"{path} is an HDF5 file; `source` names a text file that lists HDF5 files")
     if not content.split():
         raise DataError(f"{path} lists no HDF5 file")
-    return [os.fsdecode(name) for name in content.split()]
+    return [with_slashes(name) for name in decode_text(content, "surrogateescape").split()]
 
 
 def _load(path: str, tops: list[str]) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -13,7 +14,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer
 from caffecompat.formats.image_list import ListedImage, read_image_list
 from caffecompat.formats.picture import read_picture, resize_picture
-from caffecompat.paths import find_file
+from caffecompat.paths import find_file, with_slashes
 
 __all__ = ["ImageDataReader", "ListReader"]
 
@@ -44,7 +45,7 @@ class ListReader(Reader, Generic[_Entry]):
         self._new_size = (param.new_height, param.new_width) if param.new_height else None
         self._transformer = transformer
         self._request = request
-        self._root = param.root_folder
+        self._root = with_slashes(param.root_folder)
         self._list = request.find(f"{name}.source", param.source)
         self._entries = read_list(self._list)
         self._shuffle = param.shuffle
@@ -110,6 +111,8 @@ def _why(name: str, path: str, root: str) -> str:
         hint = ""
         if root and not root.endswith("/") and not path.startswith("/"):
             hint = f"; root_folder {root!r} is put before the path as it is and does not end in /"
+        if re.match(r"[A-Za-z]:/", path):
+            hint = "; that is a path of Windows: write the list anew, with paths of this machine"
         return f": {error.strerror}{hint}"
     return ": it is not a picture, or damaged" if size else ": the file is empty"
 

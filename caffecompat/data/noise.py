@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
 
 __all__ = ["add_noise"]
@@ -75,11 +76,7 @@ def _on_brightness(picture: np.ndarray, change: Any) -> np.ndarray:
 def _salted(picture: np.ndarray, param: Any, generator: np.random.Generator) -> np.ndarray:
     """`fraction` of the pixels (some drawn twice) set to `value`."""
     height, width, channels = picture.shape
-    if len(param.value) not in (1, channels):
-        raise DataError(
-            f"noise_param.saltpepper_param has {len(param.value)} value(s) for {channels} channel(s); "
-            f"give 1 or {channels}"
-        )
+    check_per_channel(param.value, channels, "noise_param.saltpepper_param.value")
     count = int(np.float32(param.fraction) * width * height)
     picture = picture.copy()
     rows, columns = generator.integers(0, (height, width), (count, 2)).T

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
 from caffecompat.schema import pb
 
@@ -72,8 +73,8 @@ class Resize:
 
         height, width, channels = picture.shape
         down, right = self._height - height, self._width - width
-        if len(self._pad_value) not in (0, 1, channels):
-            raise DataError(f"resize_param has {len(self._pad_value)} pad_value(s) for {channels} channel(s)")
+        if self._pad_value:
+            check_per_channel(self._pad_value, channels, "resize_param.pad_value")
         border = {
             _Mode.CONSTANT: cv2.BORDER_CONSTANT,
             _Mode.MIRRORED: cv2.BORDER_REFLECT_101,

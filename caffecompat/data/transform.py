@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffecompat.data.noise import add_noise
+from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.random_resize import RandomResize
 from caffecompat.data.resize import Resize
 from caffecompat.data.source import DataError, Request
@@ -129,8 +130,8 @@ class Transformer:
                 f"the picture is {height}x{width}, resize_param says {self._must_be[0]}x{self._must_be[1]}: this "
                 f"layer does not resize, it only expects that size (Xilinx Caffe); set new_height and new_width to it"
             )
-        if self.mean is not None and len(self.mean) not in (1, channels):
-            raise DataError(f"{len(self.mean)} mean_value(s) for {channels} channel(s); give 1 or {channels}")
+        if self.mean is not None:
+            check_per_channel(self.mean, channels, "mean_value")
         mean = self._mean_picture
         whole = (height, width, channels)
         if mean is not None and self._centred_mean:

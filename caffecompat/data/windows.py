@@ -14,7 +14,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, new_rando
 from caffecompat.formats.mean import read_mean
 from caffecompat.formats.picture import decode_picture, resize_picture
 from caffecompat.formats.window_file import ListedPicture, read_window_file
-from caffecompat.paths import find_file
+from caffecompat.paths import find_file, with_slashes
 
 __all__ = ["Region", "WindowReader", "region_of"]
 
@@ -100,7 +100,7 @@ class WindowReader(Reader):
         param, transform = request.layer.window_data_param, request.layer.transform_param
         request.tops(2)
         self._request = request
-        self._root, self._scale = param.root_folder, np.float32(param.scale)
+        self._root, self._scale = with_slashes(param.root_folder), np.float32(param.scale)
         self.batch_size, self._crop = param.batch_size, transform.crop_size
         self._check()
         self._context_pad, self._square = param.context_pad, param.crop_mode == "square"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.per_channel import check_per_channel
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
 from caffecompat.paths import find_file
@@ -98,6 +99,5 @@ def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | No
 
 
 def _per_channel(values: Sequence[float], channels: int, name: str) -> np.ndarray:
-    if len(values) not in (1, channels):
-        raise CaffeCompatError(f"{name} has {len(values)} values for {channels} channel(s); give 1 or {channels}")
+    check_per_channel(values, channels, f"{name} value", CaffeCompatError, "; the net takes grey pictures: give 1")
     return np.array(values, np.float32)

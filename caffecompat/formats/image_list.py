@@ -6,6 +6,8 @@ import os
 from typing import NamedTuple
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
+from caffecompat.paths import with_slashes
 
 __all__ = [
     "ListError",
@@ -124,15 +126,14 @@ def _columns(line: str) -> list[str]:
 
 
 def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
-    """The lines that are not empty, stripped, with their numbers."""
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            text = file.read()
-    except OSError as error:
-        raise ListError(f"cannot read the list {path}: {error.strerror}") from None
+    """The lines that are not empty, stripped, with their numbers; Windows' backslashes become slashes."""
+    text = read_text(path, "the list", ListError, errors="surrogateescape")
+    if text[:1000].lstrip().lower().startswith(("<!doctype", "<html")):
+        raise ListError(f"{path} is a web page (HTML); expected a list of pictures: download the file itself")
     if "\0" in text[:4096]:
         raise ListError(f"{path} is not a text file; expected a list of pictures, one a line")
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(number, with_slashes(line)) for number, line in lines] if "\\" in text else lines
 
 
 def _raise(wrong: list[str]) -> None:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
+from caffecompat.paths import with_slashes
 
 __all__ = ["ListedPicture", "read_window_file"]
 
@@ -40,11 +42,8 @@ def read_window_file(path: str | os.PathLike[str]) -> list[ListedPicture]:
     Raises:
         CaffeCompatError: the file cannot be read or is not of that form; the message has file and line.
     """
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            pictures = list(_pictures(_Words(str(path), file)))
-    except OSError as error:
-        raise CaffeCompatError(f"cannot read the window file {path}: {error.strerror}") from None
+    lines = read_text(path, "the window file", errors="surrogateescape").splitlines(keepends=True)
+    pictures = list(_pictures(_Words(str(path), iter(lines))))
     if not pictures:
         raise CaffeCompatError(f"the window file {path} is empty")
     return pictures
@@ -59,7 +58,7 @@ def _pictures(words: _Words) -> Iterator[ListedPicture]:
         line, index = words.line, words.integer("the picture's index")
         if index != number:
             raise words.problem(f"picture number {number} (from 0) has the index {index}")
-        name = words.take("the picture's path")
+        name = with_slashes(words.take("the picture's path"))
         channels, height, width = (words.integer(f"the picture's {what}") for what in ("channels", "height", "width"))
         count = words.integer("the number of windows")
         yield ListedPicture(name, line, channels, height, width, words.windows(count))

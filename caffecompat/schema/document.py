@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
+from caffecompat.files import decode_text, is_utf16
 from caffecompat.forks import Fork
 from caffecompat.schema import pb
 from caffecompat.schema.detect import detect_fork
@@ -31,6 +32,15 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
+
+_LOOKED_AT = 1000  # characters, for what no prototxt begins with
+_RAW = "expected a prototxt; download the file itself (on GitHub: Raw), not the page that shows it"
+_FOREIGN = (
+    ("<?xml", "an XML file; expected a prototxt"),
+    ("<", f"a web page (HTML); {_RAW}"),
+    ("404: not found", "what a server says when it lacks the file; expected a prototxt: download it again"),
+    ("version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
+)
 
 
 @dataclass
@@ -215,17 +225,18 @@ def _near(name: str) -> str:
 
 
 def _decode(name: str, data: bytes) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = data.decode("utf-16", "replace")  # what Windows editors call Unicode
-    else:
-        guess = _guess_binary(data)
-        if guess:
-            raise PrototxtError([Problem(name, 0, 0, f"this is a binary file ({guess}); expected prototxt text")])
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    guess = None if is_utf16(data) else _guess_binary(data)
+    if guess:
+        raise PrototxtError([Problem(name, 0, 0, f"this is a binary file ({guess}); expected prototxt text")])
+    try:
+        text = decode_text(data)
+    except UnicodeDecodeError:
+        text = data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+    start = text[:_LOOKED_AT].lstrip().lower()
+    for beginning, what in _FOREIGN:
+        if start.startswith(beginning):
+            raise PrototxtError([Problem(name, 0, 0, f"this is {what}")])
+    return text
 
 
 def _guess_binary(data: bytes) -> str | None:

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from caffecompat.schema.pool import PACKAGE, is_repeated
 from caffecompat.schema.without_effect import WITHOUT_EFFECT, NoEffect
+from caffecompat.wording import few
 
 __all__ = ["BOOL", "BYTES", "ENUM", "FLOAT", "INT", "MESSAGE", "STRING", "Field", "Table", "table_of"]
 
@@ -75,7 +76,7 @@ class Field:
             return f"a whole number from {self.low} to {self.high}"
         if self.kind == ENUM:
             assert self.enum is not None
-            return "one of " + ", ".join(value.name for value in self.enum.values)
+            return f"one of {few([value.name for value in self.enum.values], 12)}"
         plain = {BOOL: "true or false", FLOAT: "a number", MESSAGE: "a block { ... }"}
         return plain.get(self.kind, 'a string in quotes ("...")')
 

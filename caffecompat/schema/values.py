@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from caffecompat.schema import fields as f
@@ -14,6 +15,8 @@ __all__ = ["NoValue", "ValueReader"]
 
 _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 _NO_NUMBER = ("inf", "infinity", "nan")
+_YES, _NO = ("yes", "on", "y"), ("no", "off", "n")
+_UNQUOTED = " without quotes"
 
 
 class NoValue(Exception):
@@ -102,11 +105,41 @@ class ValueReader(Cursor):
 
 
 def _hint(entry: Field, kind: int, word: str) -> str:
+    """What to write instead, where that can be guessed."""
+    if entry.kind == f.STRING:
+        return f'; write "{word}"' if kind == NAME else ""
+    bare = word.strip("\"'").strip() if kind == STRING else word
     if entry.kind == f.ENUM and kind in (NAME, STRING):
-        assert entry.enum is not None
-        near = nearest(word.strip("\"'"), [value.name for value in entry.enum.values])
-        return f"; did you mean {near}?" if near else ""
-    return f'; write "{word}"' if entry.kind == f.STRING and kind == NAME else ""
+        return _enum_hint(entry, kind, bare)
+    if entry.kind == f.BOOL and kind in (NAME, STRING, NUMBER):
+        meant = True if bare.lower() in _YES else False if bare.lower() in _NO else _boolean(bare.lower())
+        return "" if meant is None else f"; write {str(meant).lower()}{_UNQUOTED if kind == STRING else ''}"
+    if entry.kind in (f.INT, f.FLOAT) and kind in (STRING, NUMBER):
+        number = real(bare.lstrip("+-")) if bare else None
+        fits = number is not None and math.isfinite(number) and (entry.kind == f.FLOAT or number == int(number))
+        if not fits or (kind == NUMBER and entry.kind == f.FLOAT):
+            return ""
+        assert number is not None
+        sign = "-" if bare.startswith("-") else ""
+        text = f"{sign}{int(number)}" if entry.kind == f.INT else bare
+        return f"; write {text}{_UNQUOTED if kind == STRING else ''}"
+    return ""
+
+
+def _enum_hint(entry: Field, kind: int, bare: str) -> str:
+    assert entry.enum is not None
+    names = [value.name for value in entry.enum.values]
+    if bare in names:
+        return f"; write {bare}{_UNQUOTED}"
+    near = nearest(bare, names)
+    if entry.enum.full_name.endswith("V1LayerParameter.LayerType"):
+        today = "; a type in quotes belongs to layer { ... }, not to layers { ... }" if kind == STRING else ""
+        return f"{today}; here write {near} without quotes" if near and today else today or _meant(near)
+    return _meant(near)
+
+
+def _meant(near: str | None) -> str:
+    return f"; did you mean {near}?" if near else ""
 
 
 def _boolean(word: str) -> bool | None:

@@ -49,7 +49,7 @@ def test_salt_and_pepper() -> None:
     got = noisy("saltpepper: true saltpepper_param { fraction: 0.25 value: 1 value: 2 value: 3 }")
     changed = (got != PIXELS).any(2)
     assert 30 < changed.sum() <= 60 and (got[changed] == (1, 2, 3)).all()
-    with pytest.raises(DataError, match=r"saltpepper_param has 0 value\(s\) for 3"):
+    with pytest.raises(DataError, match=r"0 noise_param.saltpepper_param.value\(s\) for 3"):
         noisy("saltpepper: true")
 
 

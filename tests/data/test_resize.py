@@ -81,7 +81,7 @@ def test_a_size_is_needed(fields: str) -> None:
 def test_too_thin_and_too_many_values() -> None:
     with pytest.raises(DataError, match="too thin"):
         resize("resize_mode: FIT_LARGE_SIZE_AND_PAD height: 4 width: 4").picture(picture(1, 50))
-    with pytest.raises(DataError, match=r"2 pad_value\(s\) for 3"):
+    with pytest.raises(DataError, match=r"2 resize_param.pad_value\(s\) for 3"):
         resize("resize_mode: FIT_LARGE_SIZE_AND_PAD height: 4 width: 4 pad_value: [1, 2]").picture(picture(2, 4))
 
 

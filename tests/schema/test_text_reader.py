@@ -154,7 +154,7 @@ def test_every_problem_at_once():
     engines = "DEFAULT, CAFFE, CUDNN"
     found = problems(text)
     assert found[0] == "3:9 convolution_param has no field 'kernal_size'; did you mean 'kernel_size'?"
-    assert found[1] == '4:21 num_output takes a whole number from 0 to 4294967295, found "20"'
+    assert found[1] == '4:21 num_output takes a whole number from 0 to 4294967295, found "20"; write 20 without quotes'
     assert found[2] == "5:14 pad takes a whole number from 0 to 4294967295, found '-1'"
     assert found[3].startswith(f"6:17 engine takes one of {engines}")
     assert found[3].endswith("found 'CUDN'; did you mean CUDNN?")
@@ -348,3 +348,42 @@ def test_an_unknown_field_is_reported_once_with_its_count(log):
         "n:3002:9: layer has no field 'othr', nor has any Caffe fork known here; kept as it is, without effect "
         "(2 times, first here)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ('num_output: "4"', "; write 4 without quotes"),
+        ("kernel_size: 3.0", "; write 3"),
+        ("kernel_size: 3.5", "found '3.5'"),
+        ('kernel_size: "wide"', 'found "wide"'),
+        ("pad: one", "found 'one'"),
+        ('bias_term: "false"', "; write false without quotes"),
+        ("bias_term: TRUE", "; write true"),
+        ("bias_term: no", "; write false"),
+        ('engine: "CUDNN"', "; write CUDNN without quotes"),
+        ("engine: cudnn", "; did you mean CUDNN?"),
+        ('weight_filler { std: "0.1" }', "; write 0.1 without quotes"),
+        ('weight_filler { std: "-1e-3" }', "; write -1e-3 without quotes"),
+        ('weight_filler { std: "inf" }', 'found "inf"'),
+        ("weight_filler { type: xavier }", '; write "xavier"'),
+    ],
+)
+def test_a_value_of_another_kind_says_what_to_write(field: str, said: str) -> None:
+    (problem,) = problems(f"layer {{ convolution_param {{ {field} }} }}")
+    assert problem.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('"CONVOLUTION"', "; write CONVOLUTION without quotes"),
+        ('"Convolution"', "belongs to layer { ... }, not to layers { ... }; here write CONVOLUTION without quotes"),
+        ("InnerProduct", "; did you mean INNER_PRODUCT?"),
+        ('"Foo"', "belongs to layer { ... }, not to layers { ... }"),
+    ],
+)
+def test_a_quoted_type_of_an_old_layer(value: str, said: str) -> None:
+    (problem,) = problems(f"layers {{ type: {value} }}")
+    assert problem.endswith(said)
+    assert len(problem) < 320
