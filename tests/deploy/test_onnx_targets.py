@@ -85,7 +85,8 @@ def test_groups_are_split_for_the_dpu(tmp_path: Path) -> None:
 
 
 def test_leaky_relu_on_the_dpu(tmp_path: Path) -> None:
-    text = INPUT + layer("ReLU", "data", "r", "relu_param { negative_slope: 0.1 }")
+    text = INPUT + layer("Convolution", "data", "c", "convolution_param { num_output: 4 kernel_size: 1 }")
+    text += layer("ReLU", "c", "r", "relu_param { negative_slope: 0.1 }")
     kept = export(text, tmp_path / "net.onnx", target="dpu")
     assert kept.export.inexact == []
     assert "--dpu-leaky" in kept.export.notes[-1].text
@@ -93,7 +94,20 @@ def test_leaky_relu_on_the_dpu(tmp_path: Path) -> None:
     assert changed.export.inexact == ["r"]
     assert kept.target is not None and [one.name for one in kept.target.of("cpu")] == ["r"]
     assert changed.target is not None and changed.target.of("cpu") == []
-    assert changed.export.model.graph.node[0].attribute[0].f == 26 / 256
+    assert changed.export.model.graph.node[1].attribute[0].f == 26 / 256
+
+
+def test_an_activation_after_a_join_of_convolutions_runs_on_each_part(tmp_path: Path) -> None:
+    for slope, verdict in ((0, "rewritten"), (26 / 256, "rewritten")):
+        text = INPUT + "".join(
+            layer("Convolution", "data", name, "convolution_param { num_output: 4 kernel_size: 1 }") for name in "cd"
+        )
+        text += 'layer { name: "j" type: "Concat" bottom: "c" bottom: "d" top: "j" }'
+        text += layer("ReLU", "j", "r", f"relu_param {{ negative_slope: {slope} }}")
+        done = export(text, tmp_path / "net.onnx", target="dpu")
+        assert operators(done).count("LeakyRelu" if slope else "Relu") == 2
+        assert done.target is not None and not done.target.of("cpu")
+        assert [one.verdict for one in done.target.layers if one.name == "r"] == [verdict]
 
 
 def test_interp_needs_leave(tmp_path: Path) -> None:

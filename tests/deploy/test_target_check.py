@@ -130,7 +130,7 @@ def test_pooling_that_reaches_past_the_edge_tells_how_far() -> None:
 @pytest.mark.parametrize(
     ("kind", "more", "dpu", "tidl"),
     [
-        ("ReLU", "relu_param { negative_slope: 0.1015625 }", "runs", "runs"),
+        ("ReLU", "relu_param { negative_slope: 0.1015625 }", "cpu", "runs"),  # nothing to fuse with
         ("ReLU", "relu_param { negative_slope: 0.1 }", "cpu", "runs"),
         ("ReLU", "", "cpu", "runs"),  # nothing to fuse with
         ("Interp", "interp_param { zoom_factor: 2 }", "refused", "refused"),
@@ -154,6 +154,69 @@ def test_pooling_that_reaches_past_the_edge_tells_how_far() -> None:
 )
 def test_other_layers(kind: str, more: str, dpu: str, tidl: str) -> None:
     assert (judge(layer(kind, more), "dpu")[0], judge(layer(kind, more), "tidl")[0]) == (dpu, tidl)
+
+
+DENSE = 'layer { name: "c" type: "%s" bottom: "data" top: "c" convolution_param { num_output: 16 kernel_size: 3 %s } }'
+NORM = 'layer { name: "n" type: "BatchNorm" bottom: "c" top: "c" }'
+SCALE = 'layer { name: "s" type: "Scale" bottom: "c" top: "s" scale_param { bias_term: true } }'
+OTHER = 'layer { name: "o" type: "TanH" bottom: "c" top: "o" }'
+JOIN = (
+    DENSE % ("Convolution", "")
+    + (DENSE % ("Convolution", "group: %d")).replace('"c"', '"d"')
+    + 'layer { name: "j" type: "Concat" bottom: "%s" bottom: "d" top: "j" }'
+)
+BEFORE = {  # what is before an activation, the blob that it reads -> verdicts on LeakyReLU, ReLU, ReLU6; ReLU6 by 1.4
+    "convolution": (DENSE % ("Convolution", ""), "c", ("runs", "runs", "runs", "runs")),
+    "in groups": (DENSE % ("Convolution", "group: 4"), "c", ("runs", "runs", "runs", "runs")),  # an activation a slice
+    "depthwise": (DENSE % ("Convolution", "group: 16"), "c", ("cpu", "runs", "runs", "runs")),
+    "transposed": (DENSE % ("Deconvolution", ""), "c", ("runs", "runs", "runs", "runs")),
+    "depthwise transposed": (DENSE % ("Deconvolution", "group: 16"), "c", ("cpu", "runs", "runs", "runs")),
+    "folded": (DENSE % ("Convolution", "") + NORM + SCALE, "s", ("runs", "runs", "runs", "runs")),
+    "folded into a depthwise one": (DENSE % ("Convolution", "group: 16") + NORM + SCALE, "s",
+                                    ("cpu", "runs", "runs", "runs")),
+    "not folded": (DENSE % ("Convolution", "") + SCALE + OTHER, "s", ("cpu", "runs", "runs", "runs")),
+    "a normalization alone": (NORM.replace('"c"', '"data"'), "data", ("cpu", "runs", "runs", "runs")),
+    "eltwise": (layer("Eltwise", "", 'bottom: "data" bottom: "data"').replace('"x"', '"e"'), "e",
+                ("cpu", "runs", "cpu", "cpu")),
+    "eltwise and a normalization": (layer("Eltwise", "", 'bottom: "data" bottom: "data"').replace('"x"', '"c"') + NORM,
+                                    "c", ("cpu", "runs", "runs", "runs")),
+    "pooling": (layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }").replace('"x"', '"p"'), "p",
+                ("cpu", "runs", "runs", "cpu")),
+    "a join of convolutions": (JOIN % (1, "c"), "j", ("rewritten",) * 4),
+    "a join of depthwise ones, too": (JOIN % (16, "c"), "j", ("cpu", "rewritten", "rewritten", "rewritten")),
+    "a join of groups, too": (JOIN % (4, "c"), "j", ("cpu", "cpu", "cpu", "cpu")),
+    "a join of something else": (JOIN % (1, "data"), "j", ("cpu", "cpu", "cpu", "cpu")),
+    "a join that others read": (JOIN % (1, "c") + OTHER, "j", ("cpu", "cpu", "cpu", "cpu")),
+    "nothing": ("", "data", ("cpu", "cpu", "cpu", "cpu")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [" in place", ""])
+@pytest.mark.parametrize("before", BEFORE)
+def test_activations_by_what_is_before_them(before: str, place: str) -> None:
+    text, blob, verdicts = BEFORE[before]
+    if '"data" bottom: "d"' in text:
+        text = text.replace("kernel_size: 3", "kernel_size: 1")
+    top = blob if place and blob != "data" else "x"
+
+    def found(kind: str, more: str, version: str = "3.5") -> str:
+        last = f'layer {{ name: "x" type: "{kind}" bottom: "{blob}" top: "{top}" {more} }}'
+        return judge(text + last, "dpu", version)[0]
+
+    leaky = "relu_param { negative_slope: 0.1015625 }"
+    assert (found("ReLU", leaky), found("ReLU", ""), found("ReLU6", ""), found("ReLU6", "", "1.4")) == verdicts
+    assert (found("ReLU", leaky, "1.4"), found("ReLU", "", "1.4")) == verdicts[:2]
+    assert found("ReLU", "relu_param { negative_slope: 0.1 }") == "cpu"
+    assert found("PReLU", "") == "cpu"
+
+
+def test_why_a_leaky_relu_falls_to_the_cpu() -> None:
+    leaky = layer("ReLU", "relu_param { negative_slope: 0.1015625 }", 'bottom: "c"')
+    depthwise = DENSE % ("Convolution", "group: 16") + leaky
+    assert "has ReLU and ReLU6 alone (LeakyReLU there is a build option, ALU_LEAKYRELU)" in judge(depthwise, "dpu")[1]
+    assert "build option" not in judge(depthwise, "dpu", "1.4")[1]
+    eltwise = layer("Eltwise", "", 'bottom: "data" bottom: "data"').replace('"x"', '"c"') + leaky
+    assert judge(eltwise, "dpu")[1] == "LeakyReLU after Eltwise: the engine of these has ReLU alone"
 
 
 @pytest.mark.parametrize(

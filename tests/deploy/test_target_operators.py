@@ -119,9 +119,45 @@ FLOAT = np.float32
 
 
 @pytest.mark.parametrize(
+    ("op", "weight", "attributes", "found"),
+    [
+        ("Conv", (8, 16, 3, 3), {}, ["runs", "runs"]),
+        ("Conv", (16, 1, 3, 3), {"group": 16}, ["cpu", "cpu"]),
+        ("ConvTranspose", (16, 8, 2, 2), {"strides": [2, 2]}, ["runs", "runs"]),
+        ("ConvTranspose", (16, 1, 4, 4), {"strides": [2, 2], "group": 16}, ["cpu", "cpu"]),
+        ("MaxPool", None, {"kernel_shape": [2, 2]}, ["cpu", "cpu"]),
+        ("Add", None, {}, ["cpu", "cpu"]),
+        ("Mul", (1, 16, 1, 1), {}, ["cpu", "cpu"]),
+        ("Concat", None, {"axis": 1}, ["cpu", "cpu"]),
+    ],
+)
+def test_leaky_relus_of_the_dpu_by_what_is_before_them(op: str, weight: tuple, attributes: dict, found: list) -> None:
+    inputs = ["x", "x"] if op in ("Add", "Concat") else ["x"] if weight is None else ["x", "w"]
+    nodes = [
+        helper.make_node(op, inputs, ["b"], "b", **attributes),
+        helper.make_node("Identity", ["b"], ["i"], "i"),
+        helper.make_node("LeakyRelu", ["i"], ["y"], "n", alpha=26 / 256),
+    ]
+    constants = {} if weight is None else {"w": np.zeros(weight, np.float32)}
+    assert [one[2] for one in judged("dpu", "dpu/1.4", nodes=nodes, constants=constants)] == found
+
+
+@pytest.mark.parametrize(("op", "found"), [("MaxPool", ["runs", "cpu"]), ("Conv", ["runs", "runs"])])
+def test_relu6_by_what_is_before_it(op: str, found: list[str]) -> None:
+    more = {"kernel_shape": [2, 2]} if op == "MaxPool" else {}
+    inputs = ["x"] if op == "MaxPool" else ["x", "w"]
+    nodes = [
+        helper.make_node(op, inputs, ["b"], "b", **more),
+        helper.make_node("Clip", ["b", "low", "high"], ["y"], "n"),
+    ]
+    constants = {"w": np.zeros((8, 16, 1, 1), np.float32), "low": np.float32(0), "high": np.float32(6)}
+    assert [one[1] for one in judged("dpu", "dpu/1.4", nodes=nodes, constants=constants)] == found
+
+
+@pytest.mark.parametrize(
     ("op", "attributes", "found"),
     [
-        ("LeakyRelu", {"alpha": 26 / 256}, ["runs", "runs"]),
+        ("LeakyRelu", {"alpha": 26 / 256}, ["cpu", "runs"]),  # DPU: after convolutions, see below
         ("LeakyRelu", {"alpha": 0.1}, ["cpu", "runs"]),
         ("Softmax", {"axis": 1}, ["cpu", "cpu"]),
         ("Softmax", {"axis": -1}, ["cpu", "runs"]),

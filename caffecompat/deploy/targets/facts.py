@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from caffecompat.layers import Layer
 from caffecompat.layers.spatial_dropout import SpatialDropout
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.graph import Node, Value
 from caffecompat.schema import pb
 
 __all__ = ["layer_facts"]
@@ -31,8 +31,11 @@ def layer_facts(net: Net, trains: bool) -> list[Facts]:
     Of all: ``type``, ``name``, ``inputs`` (how many bottoms), ``batch``, ``rank``, ``in_channels``, ``in_h``, ``in_w``,
     ``out_channels``, ``out_h``, ``out_w`` (0 where there is no such axis), ``out_rank``, ``behind`` (type of the layer
     that makes the first bottom), ``fused_behind`` (the same, seen through BatchNorm, Scale and Bias), ``sole_reader``
-    (nothing else reads the first bottom), ``in_detection_head``, ``readers`` (types of the layers that read the tops)
-    and ``same_shapes`` (all bottoms have one shape). More by type; see the functions below.
+    (nothing else reads the first bottom), ``convolved`` (form of the convolution that the first bottom comes out of,
+    what is folded into it seen through: "dense", "depthwise", "grouped"; "" for none), ``parts`` (those forms, where a
+    Concat joins the bottom of convolutions alone, and nothing else reads any of it), ``in_detection_head``, ``readers``
+    (types of the layers that read the tops) and ``same_shapes`` (all bottoms have one shape). More by type; see the
+    functions below.
     """
     readers: dict[Value, list[int]] = {}
     for node in net.graph.nodes:
@@ -60,14 +63,40 @@ def layer_facts(net: Net, trains: bool) -> list[Facts]:
             "behind": maker["type"] if maker else "",
             "fused_behind": "" if maker is None else maker["fused_behind"] if _merges(maker) else maker["type"],
             "sole_reader": bool(bottoms) and len(readers[bottoms[0]]) == 1,
+            "convolved": _form(maker) if maker else "",
+            "parts": [],
             "readers": sorted({net.layers[r].type for value in node.tops for r in readers.get(value, [])}),
             "in_detection_head": node.index in head,
         }
         more = _MORE.get(layer.type)
         if more is not None and layer.module is not None:
             facts.update(more(layer, layer.module, shapes, tops))
+        if facts["behind"] == "Concat" and facts["sole_reader"]:
+            facts["parts"] = _parts(net.graph.nodes[bottoms[0].node], found, readers)
         found.append(facts)
     return found
+
+
+def _form(maker: Facts) -> str:
+    """The form of the convolution that a layer is for hardware; "" where it is none.
+
+    A normalization is folded into the convolution before it, or becomes a depthwise one.
+    """
+    if maker["type"] in ("Convolution", "Deconvolution"):
+        return "depthwise" if maker["depthwise"] else "grouped" if maker["group"] > 1 else "dense"
+    if maker["type"] == "InnerProduct":
+        return "dense"
+    if maker["type"] not in _MERGED or maker["inputs"] != 1:
+        return ""
+    return str(maker["convolved"]) if _merges(maker) and maker["sole_reader"] else "depthwise"
+
+
+def _parts(join: Node, found: Sequence[Facts], readers: Mapping[Value, list[int]]) -> list[str]:
+    """The forms of the convolutions whose outputs a Concat joins along the channels; [] where it joins other things."""
+    makers = [found[value.node] for value in join.bottoms if value is not None]
+    forms = {_form(maker) for maker in makers}
+    read_once = all(value is not None and len(readers[value]) == 1 for value in join.bottoms)
+    return sorted(forms) if found[join.index]["axis"] == 1 and read_once and forms <= {"dense", "depthwise"} else []
 
 
 def _merges(maker: Facts) -> bool:

@@ -132,7 +132,8 @@ def node_facts(graph: Any, node: Any) -> Facts:
     Of all: ``type`` (the operator), ``name``, ``inputs``, ``variables`` and ``constants`` (how many of the inputs),
     ``rank``, ``out_rank``, ``full_axes`` (longer than 1, of the input that has most), ``batch``, ``in_channels``,
     ``in_h``, ``in_w``, ``out_channels``, ``out_h``, ``out_w``, ``same_shapes`` (of the variable inputs), ``behind``
-    (the operator that makes the first input), ``readers`` (the operators that read the outputs), ``at_edge`` (it reads
+    (the operator that makes the first input), ``convolved`` (where that is a convolution or a Gemm its form: "dense",
+    "depthwise", "grouped"), ``readers`` (the operators that read the outputs), ``at_edge`` (it reads
     an input or makes an output of the graph) and ``axis`` (counted from the front; -1 without one). More by operator.
     """
     attributes = {attribute.name: graph.value_of(attribute) for attribute in node.attribute}
@@ -154,6 +155,7 @@ def node_facts(graph: Any, node: Any) -> Facts:
         **_sizes("out", made),
         "same_shapes": len(set(shapes)) == 1,
         "behind": graph.maker(variable[0]) if variable else "",
+        "convolved": _form(graph, variable[0]) if variable else "",
         "readers": sorted({reader.op_type for name in node.output for reader in graph.readers.get(name, [])}),
         "at_edge": bool(graph.ends.intersection([*node.input, *node.output])),
         "axis": attributes.get("axis", -1) % max(1, len(shapes[0])) if "axis" in attributes else -1,
@@ -162,6 +164,18 @@ def node_facts(graph: Any, node: Any) -> Facts:
     if more is not None:
         facts.update(more(graph, node, attributes, shapes[0], made))
     return facts
+
+
+def _form(graph: _Graph, name: str) -> str:
+    """The form of the convolution that makes a value; "" where none does."""
+    while name in graph.makers and graph.makers[name].op_type == "Identity":
+        name = graph.makers[name].input[0]
+    node = graph.makers.get(name)
+    if node is None or node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return ""
+    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    channels = graph.shapes.get(node.input[0], (0, 0))[1]
+    return "dense" if group == 1 else "depthwise" if group == channels else "grouped"
 
 
 def _numbers(shape: Shape) -> tuple[int, ...]:
