@@ -1,10 +1,26 @@
-"""The Caffes that this library knows by name."""
+"""The Caffes that this library knows by name, and which of them a person named."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Fork"]
+from caffecompat.errors import CaffeCompatError
+from caffecompat.wording import did_you_mean
+
+__all__ = [
+    "ENVIRONMENT",
+    "NAMES",
+    "Fork",
+    "ForkChoice",
+    "ForkName",
+    "choice_of",
+    "environment_fork",
+    "name_fork",
+    "named_fork",
+    "named_without_effect",
+]
 
 
 class Fork(Enum):
@@ -57,3 +73,90 @@ class Fork(Enum):
     def is_hed(self) -> bool:
         """HED's Caffe, and RCF's, which is built on it."""
         return self in (Fork.HED, Fork.RCF)
+
+    def knows_what_is_of(self, other: Fork) -> bool:
+        """Whether it has what is the other fork's own, being of the same family or having taken it over."""
+        families = ("is_nvcaffe", "is_segnet", "is_deeplab", "is_hed")
+        took_over = other is Fork.SSD and (self.is_nvcaffe or self in (Fork.XILINX, Fork.INTEL))
+        return self is other or took_over or any(getattr(self, name) and getattr(other, name) for name in families)
+
+
+@dataclass(frozen=True)
+class ForkChoice:
+    """Whose rules a net or solver follows, and why.
+
+    Attributes:
+        fork: the Caffe whose rules hold.
+        why: what named or showed it, as the end of a sentence; "" where nothing did and BVLC's rules hold.
+        named: a person named it, so that no field of a text counts against it.
+    """
+
+    fork: Fork = Fork.BVLC
+    why: str = ""
+    named: bool = False
+
+    def __str__(self) -> str:
+        return f"the rules of {self.fork.value} hold, {self.why or 'as nothing shows another fork (--fork names one)'}"
+
+
+ForkName = Fork | ForkChoice | str
+
+_NAMES = {
+    name: Fork[name.upper()]
+    for name in (
+        "bvlc", "ssd", "nvcaffe", "jacinto", "xilinx", "intel", "enet", "segnet", "pspnet", "deeplab", "hed", "rcf",
+    )
+}  # fmt: skip
+NAMES = tuple(_NAMES)
+"""What ``--fork`` takes: the forks whose rules differ from BVLC's beyond their own layers."""
+
+ENVIRONMENT = "CAFFECOMPAT_FORK"
+
+_named: ForkChoice | None = None
+_asked = False  # whether anything went by `_named`
+
+
+def choice_of(name: ForkName, by: str = "fork=") -> ForkChoice:
+    """A fork that a person named, in letters of any case; a choice that was made already stays as it is.
+
+    Args:
+        by: where it was named, for messages.
+
+    Raises:
+        CaffeCompatError: no fork has that name.
+    """
+    if isinstance(name, ForkChoice):
+        return name
+    fork = name if isinstance(name, Fork) else _NAMES.get(name.strip().lower())
+    if fork is None:
+        hint = did_you_mean(str(name).strip().lower(), NAMES)
+        raise CaffeCompatError(f"{by}: there is no fork {name!r}{hint} (known are {', '.join(NAMES)})")
+    return ForkChoice(fork, f"named by {by}", True)
+
+
+def name_fork(choice: ForkChoice | None) -> None:
+    """Let a fork's rules hold for all nets read from now on, in this process; None lets their texts show it again."""
+    global _named, _asked
+    _named, _asked = choice, False
+
+
+def named_fork() -> ForkChoice | None:
+    """What :func:`name_fork` was given."""
+    global _asked
+    _asked = True
+    return _named
+
+
+def named_without_effect() -> bool:
+    """Whether a fork is named, and no net has been read since."""
+    return _named is not None and not _asked
+
+
+def environment_fork() -> ForkChoice | None:
+    """The fork that ``CAFFECOMPAT_FORK`` names; None where it is unset or empty.
+
+    Raises:
+        CaffeCompatError: no fork has that name.
+    """
+    name = os.environ.get(ENVIRONMENT, "")
+    return choice_of(name, ENVIRONMENT) if name.strip() else None

@@ -36,13 +36,13 @@ def test_the_names_are_these() -> None:
 
 def test_their_arguments_are_these() -> None:
     arguments = {
-        "Solver": ["source", "path", "overrides", "device", "strict"],
+        "Solver": ["source", "path", "overrides", "device", "strict", "fork"],
         "load_caffemodel": ["path"],
-        "load_net": ["prototxt", "weights", "phase", "skip_mismatched"],
+        "load_net": ["prototxt", "weights", "phase", "skip_mismatched", "fork"],
         "open_caffemodel": ["path"],
-        "read_net": ["path", "strict"],
+        "read_net": ["path", "strict", "fork"],
         "read_solver": ["path", "strict"],
-        "save_caffemodel": ["path", "net", "blobs", "diffs", "raw"],
+        "save_caffemodel": ["path", "net", "blobs", "diffs", "raw", "fork"],
         "write_text": ["message"],
     }
     told = {name: list(inspect.signature(getattr(caffecompat, name)).parameters) for name in arguments}

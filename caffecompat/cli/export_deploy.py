@@ -35,7 +35,7 @@ from caffecompat.cli.flags import (
 )
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
-from caffecompat.forks import Fork
+from caffecompat.forks import Fork, ForkChoice
 
 if TYPE_CHECKING:
     from caffecompat.deploy.deploy_net import Deployed
@@ -116,7 +116,7 @@ class _Writer:
 
     def __init__(self, args: argparse.Namespace, document: Any, deployed: Deployed, folding: bool) -> None:
         self.args, self.deployed, self.folding = args, deployed, folding
-        self.fork = document.fork
+        self.fork_choice = document.fork_choice
         self.exact = True
         self.net = self._net(deployed.message)
         self.base = deployed.message  # what `net` computes
@@ -132,7 +132,7 @@ class _Writer:
         from caffecompat.net import Net
         from caffecompat.schema import NetDocument, pb
 
-        return Net(NetDocument.from_message(message, fork=self.fork), pb.TEST, log=False)
+        return Net(NetDocument.from_message(message, like=self.fork_choice), pb.TEST, log=False)
 
     def write(self) -> int:
         message = type(self.net.message)()
@@ -159,7 +159,7 @@ class _Writer:
 
             split = split_norms(self.net, message, blobs)
             if split:
-                self.fork = Fork.BVLC
+                self.fork_choice = ForkChoice(Fork.BVLC)
                 print(f"now BatchNorm and Scale: {', '.join(split)}")
         if self.args.target == "vitis":
             from caffecompat.deploy.caffe_targets import round_up

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     document = open_net(args.model)
     deployed = deploy_net(document, size=size_of(args))
-    copy = NetDocument.from_message(deployed.message, args.model, fork=document.fork)
+    copy = NetDocument.from_message(deployed.message, args.model, like=document.fork_choice)
     net = Net(copy, pb.TEST, log=False, weights=weight_files(args.weights))
     for note in deployed.notes:
         print(note)

@@ -13,9 +13,27 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import ENVIRONMENT, NAMES
 from caffecompat.wording import did_you_mean
 
-__all__ = ["FlagParser", "UsageError", "add_switch", "check_companions", "check_counts", "device_flags", "split_commas"]
+__all__ = [
+    "EVERY_VERB",
+    "FlagParser",
+    "UsageError",
+    "add_switch",
+    "check_companions",
+    "check_counts",
+    "device_flags",
+    "split_commas",
+]
+
+EVERY_VERB = f"""flags of every verb:
+  --fork NAME    whose rules nets follow where their text cannot show it (NVCaffe's plain BatchNorm, ENet's losses):
+                 {", ".join(NAMES)};
+                 the environment's {ENVIRONMENT} names one for all commands
+  --proto FILE   a caffe.proto of your own fork
+  --layers FILE  its layers, as torch modules in Python
+  --debug        tracebacks of errors"""
 
 _PASTED_DASHES = re.compile(r"^[\u2010-\u2015\u2212]+-?|^-[\u2010-\u2015\u2212]")
 _NUMBER = re.compile(r"^-\.?\d")
@@ -114,6 +132,7 @@ class FlagParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, notice: Callable[[str], None] | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("epilog", EVERY_VERB)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
         self._notice = notice

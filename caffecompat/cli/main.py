@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from caffecompat.cli.flags import UsageError
+from caffecompat.cli.every_verb import EveryVerbFlags, is_for_every_verb, takes_value
+from caffecompat.cli.flags import EVERY_VERB
 from caffecompat.cli.outputs import protected_inputs
 from caffecompat.cli.streams import drop_output, lasting_streams
 from caffecompat.cli.verbs import VERBS, parser_of, split_verb, verb_module
@@ -28,49 +29,18 @@ def _usage() -> str:
         lines.append(group)
         lines += [f"  {name:<26}{verb_module(name).HELP}" for name in names]
         lines.append("")
-    lines.append("caffecompat help VERB tells a verb's flags. Every verb takes --debug (tracebacks of errors),")
-    lines.append(
-        "--proto FILE (a caffe.proto of your own fork) and --layers FILE (its layers, as torch modules in Python)."
-    )
+    lines += ["caffecompat help VERB tells a verb's flags.", "", EVERY_VERB]
     return "\n".join(lines)
 
 
 def _split_script(tokens: list[str]) -> tuple[list[str], list[str]]:
     """The command's own tokens, and what follows the script of ``run``: its arguments, whatever they look like."""
-    if tokens[:1] != ["run"]:
+    values = {at + 1 for at, token in enumerate(tokens) if takes_value(token)}
+    words = [at for at, token in enumerate(tokens) if not token.startswith("-") and at not in values][:2]
+    flags = [token for at, token in enumerate(tokens[: words[0]] if words else ()) if at not in values]
+    if len(words) < 2 or tokens[words[0]] != "run" or not all(map(is_for_every_verb, flags)):
         return tokens, []
-    script = next((at for at, token in enumerate(tokens) if at and not token.startswith("-")), len(tokens))
-    return tokens[: script + 1], tokens[script + 1 :]
-
-
-def _take(tokens: list[str], flag: str) -> tuple[list[str], list[str]]:
-    """Separate a flag of every verb, ``--flag VALUE`` or ``--flag=VALUE``, from the other tokens."""
-    rest, values = [], []
-    words = iter(tokens)
-    for token in words:
-        name, equals, value = token.partition("=")
-        if name not in (f"--{flag}", f"-{flag}"):
-            rest.append(token)
-        elif equals:
-            values.append(value)
-        else:
-            values.append(next(words, ""))
-            if not values[-1]:
-                raise UsageError(f"caffecompat: --{flag} needs a file")
-    return rest, values
-
-
-def _extend(protos: Sequence[str], layer_files: Sequence[str]) -> None:
-    """Take in a user's own fork: its schema, then its layers."""
-    from caffecompat.schema.user_proto import use_proto
-
-    for path in protos:
-        use_proto(path)
-    if layer_files:
-        from caffecompat.layers.user_layers import load_layers
-
-        for path in layer_files:
-            load_layers(path)
+    return tokens[: words[1] + 1], tokens[words[1] + 1 :]
 
 
 def _print_error(message: str) -> None:
@@ -169,8 +139,7 @@ def _dispatch(argv: list[str], debug: bool) -> int:
     """Find the verb and run it."""
     tokens, passed_on = _split_script(argv)
     tokens = [token for token in tokens if token not in ("--debug", "-debug")]
-    tokens, protos = _take(tokens, "proto")
-    tokens, layer_files = _take(tokens, "layers")
+    flags, tokens = EveryVerbFlags.take(tokens)
     if tokens[:1] in (["--version"], ["-version"]):
         from caffecompat import __version__
 
@@ -182,12 +151,11 @@ def _dispatch(argv: list[str], debug: bool) -> int:
         print(_usage())
         return 0 if tokens else 2
     verb, rest = split_verb(tokens)
-    if protos or layer_files:
-        _extend(protos, layer_files)
-    args = parser_of(verb, lambda line: print(line, file=sys.stderr)).parse_args(rest)
-    args.debug, args.passed_on = debug, passed_on
-    with protected_inputs(f"caffecompat {verb}", args):
-        return int(verb_module(verb).run(args))
+    with flags.in_force():
+        args = parser_of(verb, lambda line: print(line, file=sys.stderr)).parse_args(rest)
+        args.debug, args.passed_on = debug, passed_on
+        with protected_inputs(f"caffecompat {verb}", args):
+            return int(verb_module(verb).run(args))
 
 
 if __name__ == "__main__":

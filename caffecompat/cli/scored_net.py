@@ -86,9 +86,7 @@ def fed_model(
         raise CaffeCompatError(f"{path} reads its own data, and no deploy net can be made of it: {problem}") from None
     inputs = ", ".join(f"{blob} {'x'.join(map(str, shape))}" for blob, shape in deployed.inputs.items())
     glog.info(f"{path} reads its own data; pictures go into its deploy net instead, input {inputs}")
-    made = NetDocument.from_message(deployed.message, path)
-    made.fork = document.fork  # without its data layers a net's text may look like another fork's
-    return made
+    return NetDocument.from_message(deployed.message, path, like=document.fork_choice)
 
 
 def load_weights(net: ScoredNet, weights: str, args: argparse.Namespace) -> None:

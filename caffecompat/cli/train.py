@@ -8,11 +8,13 @@ caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
 from caffecompat.cli.progress import live_line, progress_flag
+from caffecompat.forks import named_fork
 
 if TYPE_CHECKING:
     from caffecompat.solver import Solver
@@ -57,12 +59,15 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.schema import read_solver
     from caffecompat.solver import Solver
     from caffecompat.solver.signals import SignalActions
+    from caffecompat.solver.snapshot import kept_fork
 
     signals = SignalActions(args.sigint_effect, args.sighup_effect)
     param = read_solver(args.solver, strict=args.strict)
     _merge_state(param, args)
     device, devices = choose_device(args.gpu, args.device, param)
-    solver = Solver(param, path=args.solver, overrides=args.settings, device=device, strict=args.strict)
+    resume = args.snapshot or (_newest(param, args.settings) if args.resume else None)
+    fork = kept_fork(resume) if resume and named_fork() is None else None
+    solver = Solver(param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork)
     if devices > 1:
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
         solver.param.iter_size *= devices
@@ -70,7 +75,6 @@ def run(args: argparse.Namespace) -> int:
             f"{devices} GPUs named: computing their {devices} batches an iteration on {device} (iter_size x {devices})"
         )
     solver.signals = signals
-    resume = args.snapshot or (_newest(solver) if args.resume else None)
     if not resume:
         _load_weights(solver, args)
     if args.dry_run:
@@ -96,14 +100,17 @@ def _merge_state(param: Any, args: argparse.Namespace) -> None:
         param.train_state.stage.extend(split_commas(args.stage))
 
 
-def _newest(solver: Solver) -> str | None:
+def _newest(param: Any, settings: Sequence[str]) -> str | None:
+    """The newest solverstate under the prefix that the solver will have."""
+    from caffecompat.solver.overrides import apply_to_solver, split_overrides
     from caffecompat.solver.snapshot import newest_solverstate
 
-    found = newest_solverstate(solver.param)
+    changed = type(param)()
+    changed.CopyFrom(param)
+    apply_to_solver(changed, split_overrides(settings, changed)[0])
+    found = newest_solverstate(changed)
     if not found:
-        glog.info(
-            f"--resume auto: no {solver.param.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning"
-        )
+        glog.info(f"--resume auto: no {changed.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")
     return found
 
 

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from caffecompat import glog
+from caffecompat.forks import Fork
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
+from caffecompat.formats.own_fields import FORK, fork_called
 from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
 from caffecompat.formats.wire import (
     BYTES,
@@ -38,7 +40,7 @@ __all__ = ["load_caffemodel", "open_caffemodel", "save_caffemodel"]
 
 _V2_LAYER = 100
 _GENERATION = {_V2_LAYER: "V2", 2: "V1"}  # by field number in NetParameter
-_NET_FIELDS = {*range(1, 9), _V2_LAYER, 200, 201}  # 200 and 201: Jacinto's quantization
+_NET_FIELDS = {*range(1, 9), _V2_LAYER, 200, 201, FORK}  # 200 and 201: Jacinto's quantization
 
 # By generation: field numbers of name, type and blobs, and the wire type of the type.
 _DATA_BLOBS = {"V2": (3, 4), "V1": (2, 3), "V0": (0, 0)}  # field numbers of bottom and top
@@ -98,6 +100,8 @@ class _NetReader:
                     self.net.name = self._text(value, stop)
                 elif number in _GENERATION:
                     self._read_layer(value, stop, _GENERATION[number])
+                elif number == FORK and wire == BYTES:
+                    self.net.trained_as = fork_called(self._text(value, stop))
                 self.numbers.add(number)
                 at = stop
         except WireError as problem:
@@ -206,6 +210,7 @@ def save_caffemodel(
     diffs: Mapping[str, Sequence[np.ndarray]] | None = None,
     *,
     raw: bool = False,
+    fork: Fork | None = None,
 ) -> None:
     """Write a binary caffemodel that the original Caffe reads.
 
@@ -219,6 +224,7 @@ def save_caffemodel(
         blobs: by layer name; layers that are missing here are written without blobs.
         diffs: gradients, as Caffe stores with ``snapshot_diff: true``; same names, counts and shapes as `blobs`.
         raw: write the blobs as NVCaffe's raw_data, which only NVCaffe and its kin read.
+        fork: the one that a person named for the net; stored where every Caffe skips it.
 
     Raises:
         WeightsError: `blobs` names a layer that is not in the net, or a diff has another shape than its blob.
@@ -233,6 +239,8 @@ def save_caffemodel(
             own_diffs = diffs.get(layer.name, ()) if diffs else ()
             for piece in _layer_pieces(layer, own, own_diffs, raw):
                 file.write(piece)
+        if fork is not None:
+            file.write(string_field(FORK, fork.name))
 
 
 def _check(

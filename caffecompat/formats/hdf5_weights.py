@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.forks import Fork
 from caffecompat.formats.atomic import atomic_path
+from caffecompat.formats.own_fields import fork_called
 from caffecompat.formats.weights import LayerWeights, StoredBlob, WeightFile, WeightsError
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
 
 # deflate packs at most about 1030 to 1; a dataset that claims more than this over its stored bytes is damaged.
 _BEST_COMPRESSION = 2000
+
+_FORK = "caffecompat_fork"  # an attribute of the file
 
 
 class _DatasetBlob(StoredBlob):
@@ -77,7 +81,8 @@ def open_hdf5_weights(path: str | os.PathLike[str]) -> WeightFile:
             raise WeightsError(f"{name}: this HDF5 file has no group '/data': it is {what}, not weights")
         diffs = file.get("diff")
         layers = list(_layers(name, data, diffs if is_group(diffs) else {}, "", depth=0))
-        return WeightFile(name, "", "HDF5", os.path.getsize(name), None, layers)
+        trained_as = fork_called(str(file.attrs.get(_FORK, "")))
+        return WeightFile(name, "", "HDF5", os.path.getsize(name), None, trained_as, layers)
 
 
 def _layers(path: str, group: Any, diffs: Any, prefix: str, depth: int) -> Iterator[LayerWeights]:
@@ -172,6 +177,7 @@ def save_hdf5_weights(
     path: str | os.PathLike[str],
     blobs: Mapping[str, Sequence[np.ndarray | None]],
     diffs: Mapping[str, Sequence[np.ndarray | None]] | None = None,
+    fork: Fork | None = None,
 ) -> None:
     """Write weights as BVLC's Net::ToHDF5 does; the old file stays whole until the new one is complete.
 
@@ -179,12 +185,15 @@ def save_hdf5_weights(
         blobs: by layer name, also of the layers without blobs (they get an empty group);
             None stands for a blob that another layer owns.
         diffs: gradients in the same arrangement, for ``snapshot_diff: true``.
+        fork: the one that a person named for the net; stored where Caffe does not look.
 
     Raises:
         WeightsError: a layer's name cannot be a path of groups.
         WriteError: the file could not be written.
     """
     with create_hdf5(path) as file:
+        if fork is not None:
+            file.attrs[_FORK] = fork.name
         for group_name, arrays in (("data", blobs), ("diff", diffs)):
             if arrays is None:
                 continue

@@ -2,7 +2,8 @@
 
 Binary: message SolverState {1 iter, 2 learned_net, 3 history (BlobProto, repeated), 4 current_step}; the SSD fork
 adds {5 minimum_loss, 6 iter_last_event}. HDF5: datasets ``/iter``, ``/learned_net``, ``/current_step`` and the
-group ``/history`` with ``0``, ``1``, ... (BVLC, SGDSolver::SnapshotSolverStateTo...).
+group ``/history`` with ``0``, ``1``, ... (BVLC, SGDSolver::SnapshotSolverStateTo...). Files of ours say besides
+whose rules held (see ``own_fields``).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.forks import Fork
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message, is_hdf5
+from caffecompat.formats.own_fields import FORK, FORK_NAMED, fork_called
 from caffecompat.formats.weights import WeightsError
 from caffecompat.formats.wire import (
     BYTES,
@@ -34,7 +37,8 @@ from caffecompat.formats.wire import (
 
 __all__ = ["SolverState", "read_solverstate", "write_solverstate"]
 
-_WIRE = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT, 5: FIXED32, 6: VARINT}
+_WIRE = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT, 5: FIXED32, 6: VARINT, FORK: BYTES, FORK_NAMED: VARINT}
+_FORK, _FORK_NAMED = "caffecompat_fork", "caffecompat_fork_named"  # attributes of an HDF5 file
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class SolverState:
             from before mid-2014 padded to four dimensions.
         current_step: of the `multistep` and `plateau` rate policies.
         minimum_loss, iter_last_event: of the SSD fork's `plateau` policy; None where the file has none.
+        fork, fork_named: whose rules held, and whether a person named it; in files of ours.
     """
 
     iter: int
@@ -57,6 +62,8 @@ class SolverState:
     current_step: int = 0
     minimum_loss: float | None = None
     iter_last_event: int | None = None
+    fork: Fork | None = None
+    fork_named: bool = False
 
 
 def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
@@ -92,6 +99,10 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
                 state.minimum_loss = struct.unpack("<f", data[value:stop])[0]
             elif number == 6:
                 state.iter_last_event = signed(value)
+            elif number == FORK:
+                state.fork = fork_called(bytes(data[value:stop]).decode("utf-8", "replace"))
+            elif number == FORK_NAMED:
+                state.fork_named = bool(value)
             at = stop
     except WireError as problem:
         raise _explain(file, problem, inside, state) from None
@@ -142,6 +153,9 @@ def _pieces(state: SolverState, raw: bool) -> Iterator[bytes | memoryview]:
         yield float_field(5, state.minimum_loss)
     if state.iter_last_event is not None:
         yield varint_field(6, state.iter_last_event)
+    if state.fork is not None:
+        yield string_field(FORK, state.fork.name)
+        yield varint_field(FORK_NAMED, state.fork_named)
 
 
 def _read_hdf5(path: str) -> SolverState:
@@ -170,6 +184,8 @@ def _read_hdf5(path: str) -> SolverState:
             current_step=int(scalar("current_step")) if "current_step" in file else 0,
             minimum_loss=float(scalar("minimum_loss")) if "minimum_loss" in file else None,
             iter_last_event=int(scalar("iter_last_event")) if "iter_last_event" in file else None,
+            fork=fork_called(str(file.attrs.get(_FORK, ""))),
+            fork_named=bool(file.attrs.get(_FORK_NAMED, False)),
         )
 
 
@@ -184,6 +200,8 @@ def _write_hdf5(path: str | os.PathLike[str], state: SolverState) -> None:
             file.create_dataset("minimum_loss", data=np.array([state.minimum_loss], np.float32))
         if state.iter_last_event is not None:
             file.create_dataset("iter_last_event", data=np.array([state.iter_last_event], np.int32))
+        if state.fork is not None:
+            file.attrs[_FORK], file.attrs[_FORK_NAMED] = state.fork.name, state.fork_named
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=caffe_floats(array))

@@ -102,6 +102,7 @@ class WeightFile:
         format: "V2", "V1" or "V0" after the generation of its layers, "V1+V2", ..., or "HDF5".
         fork: NVCaffe (Jacinto too) or Xilinx where fields that only they write give them away.
         size: of the file in bytes.
+        trained_as: the fork that a person named for the net that was saved, in files of ours.
     """
 
     path: str
@@ -109,6 +110,7 @@ class WeightFile:
     format: str
     size: int
     fork: Fork | None = None
+    trained_as: Fork | None = None
     layers: list[LayerWeights] = field(default_factory=list)
 
     def load(self) -> dict[str, list[np.ndarray]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.forks import Fork
+from caffecompat.forks import Fork, ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
 from caffecompat.net.blob import push_written
@@ -67,6 +67,7 @@ class Net:
         loaded: what loading `weights` did; None without any.
         channels_last: whether pictures are laid out so while the net computes (see `memory_format`).
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
+        fork_choice: whose rules the net follows, and why.
         weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
         execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
 
@@ -94,10 +95,12 @@ class Net:
         state = make_state(document.message, phase, level, stages)
         say = _net_log if log else _silent
         message, kept, problems = filter_net(document.message, state, lambda line: say(line, "net.cpp:296"))
+        if not document.fork_choice.why:  # else said when the text was read
+            say(f"{document.path}: {document.fork_choice}", "net.cpp:49")
         say(f"Initializing net from parameters: \n{write_text(message).rstrip()}", "net.cpp:53")
         self.name: str = message.name
         self.phase = phase
-        self.fork: Fork = document.fork
+        self.fork_choice = document.fork_choice
         self.message = message
         self.log = log
         self.device = torch.device("cpu")
@@ -129,6 +132,11 @@ class Net:
         if log:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
         self.loaded = None if weights is None else self._start_from(weights, skip_mismatched)
+
+    @property
+    def fork(self) -> Fork:
+        """The Caffe whose rules the net follows."""
+        return self.fork_choice.fork
 
     def _start_from(self, weights: WeightPaths, skip_mismatched: bool) -> LoadReport:
         try:
@@ -247,6 +255,12 @@ class Net:
         self.take_written()
         report = copy_weights(self.layers, known, weight_paths(paths), skip_mismatched=skip_mismatched, log=self.log)
         self.weights_writer = report.writer or self.weights_writer
+        if report.trained_as not in (None, self.fork):
+            named, file = report.trained_as, weight_paths(paths)[-1]
+            glog.warning(
+                f"{file}: trained under the rules of {named.value}, which a person named; here those of "
+                f"{self.fork.value} hold (--fork {named.name.lower()}, or fork=, goes by the same)"
+            )
         return report
 
     def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
@@ -274,10 +288,12 @@ class Net:
         """
         self.take_written()
         stored_diffs = diffs_by_layer(self.layers, self.params, diffs) if diffs is not None else None
+        named = self.fork if self.fork_choice.named else None
         if hdf5 or os.fspath(path).endswith(".h5"):
-            save_hdf5(path, self.layers, [step.name for step in self.steps], stored_diffs)
+            save_hdf5(path, self.layers, [step.name for step in self.steps], stored_diffs, named)
         else:
-            save_caffemodel(path, self.message_with_splits(), self.blobs_by_layer(), stored_diffs, raw=raw)
+            message, blobs = self.message_with_splits(), self.blobs_by_layer()
+            save_caffemodel(path, message, blobs, stored_diffs, raw=raw, fork=named)
 
     def share_from(self, other: Net) -> None:
         """Use the parameters of `other` in layers of the same name (BVLC ``ShareTrainedLayersWith``).
@@ -343,6 +359,7 @@ def load_net(
     phase: str = "TEST",
     *,
     skip_mismatched: bool = False,
+    fork: ForkName | None = None,
 ) -> torch.nn.Module:
     """A net fed from outside (a deploy prototxt) as a torch module.
 
@@ -350,13 +367,15 @@ def load_net(
         prototxt: path.
         weights: path of a caffemodel or HDF5 file, or a list of such paths.
         phase: "TRAIN" or "TEST".
+        fork: the Caffe whose rules the net follows ("jacinto", ``Fork.JACINTO``), where its text cannot show it.
 
     Returns:
         A module that takes the input blobs in order, (N, C, H, W) float32, and
         returns a dict of output blobs by name.
     """
     made = pb.TRAIN if phase == "TRAIN" else pb.TEST
-    return Net(prototxt, made, log=False, weights=weights, skip_mismatched=skip_mismatched).module
+    document = open_net(prototxt, fork=fork)
+    return Net(document, made, log=False, weights=weights, skip_mismatched=skip_mismatched).module
 
 
 def _as_document(given: Any, strict: bool) -> NetDocument:

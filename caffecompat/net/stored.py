@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.net.build import NetLayer, Shape
 from caffecompat.net.params import LearnableParam
 
@@ -28,6 +29,7 @@ def save_hdf5(
     layers: Sequence[NetLayer],
     names: Sequence[str],
     diffs: Mapping[str, list[np.ndarray]] | None,
+    fork: Fork | None = None,
 ) -> None:
     """Write Caffe's HDF5 form: a group for each layer in `names`, those without blobs included.
 
@@ -37,7 +39,7 @@ def save_hdf5(
     from caffecompat.formats.hdf5_weights import save_hdf5_weights
 
     own_diffs = _owned_blobs(layers, names, diffs) if diffs is not None else None
-    save_hdf5_weights(path, _owned_blobs(layers, names, blobs_by_layer(layers)), own_diffs)
+    save_hdf5_weights(path, _owned_blobs(layers, names, blobs_by_layer(layers)), own_diffs, fork)
 
 
 def _owned_blobs(

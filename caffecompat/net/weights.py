@@ -64,6 +64,7 @@ class LoadReport:
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
         doubts: layers that fit and yet mean something else in the file, one text a kind; each was a warning, too.
         writer: the fork that the (last) file's blob format gives away, if any.
+        trained_as: the fork that the (last) file says was named for the net that was saved, if any.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -76,6 +77,7 @@ class LoadReport:
     reshaped: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     writer: Fork | None = None
+    trained_as: Fork | None = None
 
     def missing(self, path: str) -> str:
         """What to tell of layers that a file has no weights for; "" where it has all.
@@ -175,7 +177,7 @@ def copy_weights(
     skipped: dict[str, list[str]] = {}
     for path in paths:
         file = open_weights(path)
-        report.writer = file.fork
+        report.writer, report.trained_as = file.fork, file.trained_as
         plan, mismatches = _plan(file, by_name, known, report, log)
         if mismatches and not skip_mismatched:
             raise WeightsMismatch(path, [text for texts in mismatches.values() for text in texts])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from caffecompat.pycaffe.binding import install
     from caffecompat.pycaffe.classifier import Classifier
     from caffecompat.pycaffe.detector import Detector
-    from caffecompat.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
+    from caffecompat.pycaffe.mode import set_device, set_fork, set_mode_cpu, set_mode_gpu, set_random_seed
     from caffecompat.pycaffe.net import Blob, BlobVec, Net, RawBlobVec, layer_type_list
     from caffecompat.pycaffe.net_spec import NetSpec, layers, params, to_proto
     from caffecompat.pycaffe.process import (
@@ -56,7 +56,7 @@ _HOMES = {
     "binding": ("install",),
     "classifier": ("Classifier",),
     "detector": ("Detector",),
-    "mode": ("set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"),
+    "mode": ("set_device", "set_fork", "set_mode_cpu", "set_mode_gpu", "set_random_seed"),
     "net": ("Blob", "BlobVec", "Net", "RawBlobVec", "layer_type_list"),
     "net_spec": ("NetSpec", "layers", "params", "to_proto"),
     "process": (
@@ -122,6 +122,7 @@ __all__ = [
     "params",
     "proto",
     "set_device",
+    "set_fork",
     "set_logging_disabled",
     "set_mode_cpu",
     "set_mode_gpu",

@@ -5,8 +5,17 @@ from __future__ import annotations
 import torch
 
 from caffecompat import data, glog
+from caffecompat.forks import ForkName, choice_of, environment_fork, name_fork, named_fork
 
-__all__ = ["current_device", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"]
+__all__ = [
+    "current_device",
+    "current_fork",
+    "set_device",
+    "set_fork",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_random_seed",
+]
 
 _gpu = False
 _device_id = 0
@@ -36,6 +45,26 @@ def set_random_seed(seed: int) -> None:
     """Seed fillers, dropout and data layers."""
     torch.manual_seed(seed)
     data.seed(seed)
+
+
+def set_fork(fork: ForkName | None) -> None:
+    """Name the Caffe whose rules all nets made from now on follow, where their texts cannot show it.
+
+    >>> set_fork("jacinto")
+    >>> set_fork(None)
+
+    Args:
+        fork: its name ("nvcaffe", "enet", ...), or None: the texts show it again, or ``CAFFECOMPAT_FORK`` names it.
+
+    Raises:
+        CaffeCompatError: no fork has that name.
+    """
+    name_fork(None if fork is None else choice_of(fork, "caffe.set_fork"))
+
+
+def current_fork(fork: ForkName | None = None) -> ForkName | None:
+    """The fork named for a net made now: for it alone, for this process, or in the environment."""
+    return fork or named_fork() or environment_fork()
 
 
 def current_device() -> torch.device:

@@ -20,9 +20,9 @@ from caffecompat.net.blob import ParamBlob
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.steps import Step
-from caffecompat.pycaffe.mode import current_device
+from caffecompat.pycaffe.mode import current_device, current_fork
 from caffecompat.pycaffe.process import NCCL
-from caffecompat.schema import NetDocument
+from caffecompat.schema import NetDocument, open_net
 from caffecompat.wording import nearest
 
 __all__ = ["Blob", "BlobVec", "Layer", "Net", "RawBlobVec", "layer_type_list"]
@@ -71,7 +71,8 @@ def _entry(step: Step, blobs: Sequence[BlobFace]) -> Layer | PythonLayerBase:
 class Net:
     """pycaffe's Net.
 
-    ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``.
+    ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``. Beside
+    pycaffe's own arguments ``fork="jacinto"`` names the Caffe whose rules it follows.
 
     Attributes:
         blobs: every blob by name, in the order Caffe makes them.
@@ -88,6 +89,8 @@ class Net:
     def __init__(self, network_file: str | os.PathLike[str] | NetDocument, *args: Any, **kwargs: Any) -> None:
         options = _options(args, kwargs)
         stages = list(options.get("stages") or ())
+        if not isinstance(network_file, NetDocument):
+            network_file = open_net(network_file, fork=current_fork(options.get("fork")))
         core = net.Net(
             network_file, options["phase"], level=options.get("level", 0), stages=stages, sources=data.make_source,
             weights=options.get("weights"),
@@ -336,7 +339,7 @@ def _options(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(f"Net takes {', '.join(('network_file', *names))}; {len(args) + 1} arguments were given")
     options = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():
-        if name in options or name not in ("phase", "level", "stages", "weights"):
+        if name in options or name not in ("phase", "level", "stages", "weights", "fork"):
             raise TypeError(f"Net was given {name!r} twice" if name in options else f"Net takes no argument {name!r}")
         options[name] = value
     if options.get("phase") is None:

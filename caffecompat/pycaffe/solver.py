@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from caffecompat import solver
+from caffecompat.pycaffe.mode import current_fork
 from caffecompat.pycaffe.net import Net
 from caffecompat.pycaffe.process import NCCL
 
@@ -35,7 +36,7 @@ class Solver:
 
     def __init__(self, solver_file: str | os.PathLike[str]) -> None:
         overrides = [f"type={self._type}"] if self._type else []
-        self._solver = solver.Solver(solver_file, overrides=overrides)
+        self._solver = solver.Solver(solver_file, overrides=overrides, fork=current_fork())
         self._solver.keep_gradients = True
         self._solver.updater.keep_steps = True
         self.net = Net._of(self._solver.net)

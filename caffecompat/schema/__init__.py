@@ -9,7 +9,7 @@ layer {
 """
 
 from caffecompat.schema import pb
-from caffecompat.schema.detect import detect_fork
+from caffecompat.schema.detect import detect_fork, find_evidence
 from caffecompat.schema.document import (
     NetDocument,
     kind_of,
@@ -30,6 +30,7 @@ __all__ = [
     "Problem",
     "PrototxtError",
     "detect_fork",
+    "find_evidence",
     "kind_of",
     "open_net",
     "open_net_binary",

@@ -1,51 +1,148 @@
-"""Which Caffe fork a net or solver was written for, by fields and types that only one of them has."""
+"""Which Caffe fork a net or solver was written for: named by a person, or shown by what only one of them has."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from caffecompat.forks import Fork
+from caffecompat.forks import Fork, ForkChoice, ForkName, choice_of, named_fork
+from caffecompat.schema.problems import Places
 
-__all__ = ["detect_fork"]
+__all__ = ["Evidence", "choose_fork", "detect_fork", "find_evidence"]
 
-_ORDER = (Fork.JACINTO, Fork.XILINX, Fork.ENET, Fork.PSPNET, Fork.SSD, Fork.HED)  # the first that shows wins
+_SOLVER_FIELDS = {
+    Fork.JACINTO: (
+        "sparse_mode", "sparsity_target", "sparsity_step_iter", "sparsity_start_iter", "display_sparsity",
+        "ignore_shape_mismatch",
+    ),
+    Fork.NVCAFFE: (
+        "rampup_interval", "rampup_lr", "min_lr", "larc", "larc_policy", "larc_eta", "local_lr_auto", "momentum_policy",
+        "weight_decay_policy", "solver_data_type", "store_blobs_in_old_format",
+    ),
+}  # fmt: skip
+_NET_FIELDS = {
+    Fork.JACINTO: ("net_quantization_param",),
+    Fork.NVCAFFE: (
+        "default_forward_type", "default_backward_type", "default_forward_math", "default_backward_math",
+        "global_grad_scale", "global_grad_scale_adaptive", "default_conv_algos_override",
+    ),
+}  # fmt: skip
+_LAYER_FIELDS = {
+    Fork.JACINTO: ("image_label_data_param",),
+    Fork.NVCAFFE: ("batch_norm_param.scale_bias", "forward_type", "backward_type", "forward_math", "backward_math"),
+    Fork.XILINX: ("fixed_param", "deephi_resize_param"),
+    Fork.ENET: ("upsample_param", "dense_image_data_param", "bn_param.bn_mode"),
+    Fork.PSPNET: ("interp_param", "bn_param.slope_filler"),
+    Fork.DEEPLAB: ("seg_accuracy_param", "mat_write_param", "mat_read_param", "dense_crf_param", "unique_label_param"),
+    Fork.SSD: (
+        "annotated_data_param", "multibox_loss_param", "prior_box_param", "detection_output_param",
+        "detection_evaluate_param",
+    ),
+}  # fmt: skip
+_LAYER_TYPES = {"SegmentPixelIOU": Fork.XILINX, "ImageLabelmapData": Fork.HED, "AutoCrop": Fork.HED}
+
+# Of several forks that show in a net the first one holds: those further down have what those before them took over.
+_ORDER = (
+    Fork.JACINTO, Fork.NVCAFFE, Fork.XILINX, Fork.ENET, Fork.PSPNET, Fork.DEEPLAB, Fork.SSD, Fork.HED,
+)  # fmt: skip
+
+
+class Evidence(NamedTuple):
+    """What shows that a text was written for a fork.
+
+    Attributes:
+        fork: whose it is.
+        what: the field or type, and of which layer.
+        place: field of the outermost message, the index in it, and the word to look for there.
+    """
+
+    fork: Fork
+    what: str
+    place: tuple[str, int, str]
 
 
 def detect_fork(message: Any) -> Fork:
-    """The fork whose rules a NetParameter or SolverParameter follows; BVLC where nothing shows another."""
+    """The fork that a NetParameter or SolverParameter was written for; BVLC where nothing shows another."""
+    found = find_evidence(message)
+    return found.fork if found else Fork.BVLC
+
+
+def find_evidence(message: Any) -> Evidence | None:
+    """What in a NetParameter or SolverParameter only a fork of Caffe has; None where it is as BVLC's."""
     if message.DESCRIPTOR.name == "SolverParameter":
-        jacinto = ("sparse_mode", "rampup_interval", "larc")
-        return Fork.JACINTO if any(map(message.HasField, jacinto)) else Fork.BVLC
-    if message.HasField("net_quantization_param"):
-        return Fork.JACINTO
-    found = {_layer_fork(layer) for layer in message.layer} | {_layer_fork(layer) for layer in message.layers}
-    return next((fork for fork in _ORDER if fork in found), Fork.BVLC)
+        return _first(message, _SOLVER_FIELDS)
+    found = _first(message, _NET_FIELDS)
+    best = _ORDER.index(found.fork) if found else len(_ORDER)
+    for field in ("layer", "layers"):
+        for index, layer in enumerate(getattr(message, field)):
+            shown = _of_layer(layer)
+            if shown is not None and _ORDER.index(shown[0]) < best:
+                found = Evidence(shown[0], f"{shown[1]} of layer {layer.name!r}", (field, index, shown[2]))
+                best = _ORDER.index(shown[0])
+    return found
 
 
-def _has(layer: Any, *names: str) -> bool:
-    fields = layer.DESCRIPTOR.fields_by_name
-    return any(name in fields and layer.HasField(name) for name in names)
+def _first(message: Any, fields: Mapping[Fork, Sequence[str]]) -> Evidence | None:
+    for fork, names in fields.items():
+        for name in names:
+            if _has(message, name):
+                return Evidence(fork, name, (name, 0, name))
+    return None
 
 
-def _layer_fork(layer: Any) -> Fork:
-    norm = layer.batch_norm_param if _has(layer, "batch_norm_param") else None
-    bn = layer.bn_param if _has(layer, "bn_param") else None
-    if _has(layer, "image_label_data_param") or (norm is not None and norm.HasField("scale_bias")):
-        return Fork.JACINTO
-    if _has(layer, "fixed_param", "deephi_resize_param") or layer.type == "SegmentPixelIOU":
-        return Fork.XILINX
-    if (
-        norm is not None
-        and len(layer.param) in (4, 5)
-        and (norm.HasField("scale_filler") or norm.HasField("bias_filler"))
-    ):
-        return Fork.XILINX
-    if _has(layer, "upsample_param", "dense_image_data_param") or (bn is not None and bn.HasField("bn_mode")):
-        return Fork.ENET
-    if _has(layer, "interp_param") or (bn is not None and bn.HasField("slope_filler")):
-        return Fork.PSPNET
+def _has(message: Any, path: str) -> bool:
+    outer, _, inner = path.partition(".")
+    if outer not in message.DESCRIPTOR.fields_by_name or not message.HasField(outer):
+        return False
+    return _has(getattr(message, outer), inner) if inner else True
+
+
+def _of_layer(layer: Any) -> tuple[Fork, str, str] | None:
+    """The fork whose a layer is, what shows it, and a word of it."""
+    for fork, names in _LAYER_FIELDS.items():
+        for name in names:
+            if _has(layer, name):
+                return fork, name, name.rpartition(".")[2]
+        if fork is Fork.XILINX and _is_xilinx_norm(layer):
+            return fork, f"batch_norm_param with fillers and {len(layer.param)} param", "batch_norm_param"
+    if layer.type in _LAYER_TYPES:
+        return _LAYER_TYPES[layer.type], f"type {layer.type}", "type"
     if layer.type == "ImageSegData" and len(layer.top) == 3:
-        return Fork.PSPNET
-    if layer.type in ("ImageLabelmapData", "AutoCrop"):
-        return Fork.HED
-    return Fork.SSD if _has(layer, "annotated_data_param", "multibox_loss_param") else Fork.BVLC
+        return Fork.PSPNET, "the third top", "top"
+    return None
+
+
+def _is_xilinx_norm(layer: Any) -> bool:
+    """A BatchNorm with scale and bias whose five blobs (or all but the unused last one) have a param each."""
+    fillers = _has(layer, "batch_norm_param.scale_filler") or _has(layer, "batch_norm_param.bias_filler")
+    return fillers and len(layer.param) in (4, 5)
+
+
+def choose_fork(
+    message: Any,
+    places: Places,
+    named: ForkName | None = None,
+    otherwise: ForkChoice | None = None,
+) -> ForkChoice:
+    """Whose rules a net follows.
+
+    Args:
+        message: the NetParameter.
+        places: where its fields are in the text.
+        named: by the caller; else what is named for the whole process holds.
+        otherwise: what holds where neither a person nor the text says anything: what the solver or the other net of
+            a training run shows.
+
+    Raises:
+        CaffeCompatError: no fork has that name.
+    """
+    choice = choice_of(named) if named is not None else named_fork()
+    found = find_evidence(message)
+    shown = f"{found.what} ({places.problem_inside(*found.place, '').where})" if found else ""
+    if choice is not None:
+        at_odds = found is not None and not choice.fork.knows_what_is_of(found.fork)
+        return replace(choice, why=f"{choice.why}, although {shown} is of another fork") if at_odds else choice
+    if found is not None:
+        return ForkChoice(found.fork, f"as {shown} shows")
+    return otherwise or ForkChoice()

@@ -10,10 +10,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
+from caffecompat import glog
 from caffecompat.files import decode_text, is_utf16
-from caffecompat.forks import Fork
+from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.schema import pb
-from caffecompat.schema.detect import detect_fork
+from caffecompat.schema.detect import choose_fork
 from caffecompat.schema.fields import table_of
 from caffecompat.schema.problems import Places, Problem, PrototxtError, Text
 from caffecompat.schema.text_reader import Reading, read_text, warn
@@ -50,34 +51,51 @@ class NetDocument:
     Attributes:
         message: the upgraded ``pb.NetParameter``.
         path: the file's name as the user wrote it, or a name for a net made in memory.
-        fork: whose rules the net follows (see ``detect_fork``).
+        fork_choice: whose rules the net follows, and why.
         upgraded: the net was in an older form.
     """
 
     message: Any
     path: str
-    fork: Fork
+    fork_choice: ForkChoice
     upgraded: bool
     _places: Places = field(repr=False)
     _origins: list[Origin] = field(repr=False)
 
+    @property
+    def fork(self) -> Fork:
+        """The Caffe whose rules the net follows."""
+        return self.fork_choice.fork
+
     @classmethod
-    def from_message(cls, message: Any, path: str = "<net>", *, fork: Fork | None = None) -> NetDocument:
+    def from_message(
+        cls,
+        message: Any,
+        path: str = "<net>",
+        *,
+        fork: ForkName | None = None,
+        otherwise: ForkChoice | None = None,
+        like: ForkChoice | None = None,
+    ) -> NetDocument:
         """A document of a net made in memory; `message` itself is left as it is.
 
         Args:
-            fork: whose rules it follows; of a part of a net the text alone may no longer show it.
+            fork: whose rules it follows, where the caller names it.
+            otherwise: whose, where neither a person nor the text says anything.
+            like: the choice made for the net that this is a changed copy of: the text may no longer show it.
         """
         copy = pb.NetParameter()
         copy.CopyFrom(message)
-        return cls._upgraded(copy, Places(path), fork)
+        places = Places(path)
+        if like is None:
+            like = _choose(copy, places, fork, otherwise)
+        return cls._upgraded(copy, places, like)
 
     @classmethod
-    def _upgraded(cls, message: Any, places: Places, fork: Fork | None = None) -> NetDocument:
-        fork = fork or detect_fork(message)
-        old = needs_upgrade(message, fork)
-        origins = upgrade_net(message, places, fork)
-        return cls(message, places.name, fork, old, places, origins)
+    def _upgraded(cls, message: Any, places: Places, choice: ForkChoice) -> NetDocument:
+        old = needs_upgrade(message, choice.fork)
+        origins = upgrade_net(message, places, choice.fork)
+        return cls(message, places.name, choice, old, places, origins)
 
     def keeping(self, layers: Sequence[int]) -> NetDocument:
         """The same net with only these layers (indices into ``message.layer``), each still knowing its place."""
@@ -86,31 +104,50 @@ class NetDocument:
         del message.layer[:]
         message.layer.extend(self.message.layer[index] for index in layers)
         origins = [self._origins[index] for index in layers]
-        return NetDocument(message, self.path, self.fork, self.upgraded, self._places, origins)
+        return NetDocument(message, self.path, self.fork_choice, self.upgraded, self._places, origins)
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""
         return self._places.where(*self._origins[layer_index])
 
 
-def open_net(path: PathLike, strict: bool = False) -> NetDocument:
+def _choose(message: Any, places: Places, fork: ForkName | None, otherwise: ForkChoice | None) -> ForkChoice:
+    choice = choose_fork(message, places, fork, otherwise)
+    if choice.why:
+        glog.info(f"{places.name}: {choice}")
+    return choice
+
+
+def open_net(
+    path: PathLike, strict: bool = False, *, fork: ForkName | None = None, otherwise: ForkChoice | None = None
+) -> NetDocument:
     """Read a net's prototxt of any age, bring it to today's form and remember where its layers stand.
 
+    Args:
+        strict: fields that no schema knows are errors.
+        fork: whose rules the net follows ("jacinto", ``Fork.JACINTO``); None is what ``--fork`` or
+            ``caffecompat.pycaffe.set_fork`` named, else what the text shows.
+        otherwise: whose, where neither a person nor the text says anything.
+
     Raises:
         PrototxtError: the file cannot be read or is not a net; every problem is in it.
+        CaffeCompatError: no fork has that name.
     """
-    return NetDocument._upgraded(*_read(path, pb.NetParameter(), strict))
+    message, places = _read(path, pb.NetParameter(), strict)
+    return NetDocument._upgraded(message, places, _choose(message, places, fork, otherwise))
 
 
-def read_net(path: PathLike, *, strict: bool = False) -> Any:
+def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = None) -> Any:
     """The ``pb.NetParameter`` of a prototxt, in today's form (V0 and V1 layers, input fields, BatchNorm upgraded).
 
-    With `strict`, fields that no schema knows are errors; else they are kept, with a warning each.
+    With `strict`, fields that no schema knows are errors; else they are kept, with a warning each. `fork` names the
+    Caffe whose rules hold ("jacinto", ``Fork.JACINTO``) where the text cannot show it.
 
     Raises:
         PrototxtError: the file cannot be read or is not a net; every problem is in it.
+        CaffeCompatError: no fork has that name.
     """
-    return open_net(path, strict).message
+    return open_net(path, strict, fork=fork).message
 
 
 def read_solver(path: PathLike, *, strict: bool = False) -> Any:
@@ -161,7 +198,8 @@ def open_net_binary(path: PathLike) -> NetDocument:
     except DecodeError:
         what = " (it looks like text)" if _guess_binary(data) is None else ""
         raise PrototxtError([Problem(name, 0, 0, f"not a binary net{what}, or cut off")]) from None
-    return NetDocument._upgraded(net, Places(name))
+    places = Places(name)
+    return NetDocument._upgraded(net, places, _choose(net, places, None, None))
 
 
 def kind_of(path: PathLike) -> str:

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import ForkChoice, ForkName
 from caffecompat.net import Net
 from caffecompat.paths import find_file
 from caffecompat.schema import NetDocument, open_net, pb
 from caffecompat.solver.overrides import apply_to_net
 
-__all__ = ["make_test_nets", "make_train_net"]
+__all__ = ["NetReader", "make_test_nets", "make_train_net"]
 
 
-def make_train_net(param: Any, path: str | None, settings: Sequence[str] = (), *, strict: bool = False) -> Net:
+@dataclass(frozen=True)
+class NetReader:
+    """How the nets of a solver are read.
+
+    Attributes:
+        strict: unknown fields are errors.
+        fork, otherwise: whose rules the nets follow, as for :func:`caffecompat.schema.open_net`.
+    """
+
+    strict: bool = False
+    fork: ForkName | None = None
+    otherwise: ForkChoice | None = None
+
+    def file(self, path: str) -> NetDocument:
+        return open_net(path, self.strict, fork=self.fork, otherwise=self.otherwise)
+
+    def message(self, message: Any, field: str) -> NetDocument:
+        return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise)
+
+
+def make_train_net(param: Any, path: str | None, settings: Sequence[str], reader: NetReader) -> Net:
     """The net of ``net``, ``net_param``, ``train_net`` or ``train_net_param``, in phase TRAIN.
 
     Raises:
@@ -40,20 +62,20 @@ def make_train_net(param: Any, path: str | None, settings: Sequence[str] = (), *
     if isinstance(value, str):
         file = find_file(value, path)
         glog.info(f"Creating training net from {given[0].replace('_', ' ')} file: {file}", "solver.cpp:102")
-        document = open_net(file, strict=strict)
+        document = reader.file(file)
     else:
         glog.info(f"Creating training net specified in {given[0]}.", "solver.cpp:107")
-        document = NetDocument.from_message(value)
+        document = reader.message(value, given[0])
     return _build(document, pb.TRAIN, param.train_state, settings)
 
 
-def make_test_nets(param: Any, path: str | None, settings: Sequence[str] = (), *, strict: bool = False) -> list[Net]:
+def make_test_nets(param: Any, path: str | None, settings: Sequence[str], reader: NetReader) -> list[Net]:
     """The test nets: test_net_param, then test_net, then the generic net for the test_iters that remain.
 
     Raises:
         CaffeCompatError: test_iter, test_state and the test nets do not agree in number, or test_interval is missing.
     """
-    documents = list(_test_documents(param, path, strict))
+    documents = list(_test_documents(param, path, reader))
     if not documents:
         return []
     where = path or "solver"
@@ -71,19 +93,19 @@ def make_test_nets(param: Any, path: str | None, settings: Sequence[str] = (), *
     return nets
 
 
-def _test_documents(param: Any, path: str | None, strict: bool) -> Iterator[tuple[str, NetDocument]]:
+def _test_documents(param: Any, path: str | None, reader: NetReader) -> Iterator[tuple[str, NetDocument]]:
     for message in param.test_net_param:
-        yield "test_net_param", NetDocument.from_message(message)
+        yield "test_net_param", reader.message(message, "test_net_param")
     for name in param.test_net:
         file = find_file(name, path)
-        yield f"test_net file: {file}", open_net(file, strict=strict)
+        yield f"test_net file: {file}", reader.file(file)
     rest = len(param.test_iter) - len(param.test_net_param) - len(param.test_net)
     for _ in range(rest):
         if param.HasField("net_param"):
-            yield "net_param", NetDocument.from_message(param.net_param)
+            yield "net_param", reader.message(param.net_param, "net_param")
         elif param.HasField("net"):
             file = find_file(param.net, path)
-            yield f"net file: {file}", open_net(file, strict=strict)
+            yield f"net file: {file}", reader.file(file)
         else:
             raise CaffeCompatError(f"{path or 'solver'}: more test_iter than test nets, and no generic net")
 

@@ -8,9 +8,11 @@ import re
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import ForkChoice
+from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.schema import pb
 
-__all__ = ["check_writable", "newest_solverstate", "snapshot_names", "weight_snapshots"]
+__all__ = ["check_writable", "kept_fork", "newest_solverstate", "snapshot_names", "weight_snapshots"]
 
 
 def snapshot_names(param: Any, iteration: int) -> tuple[str, str]:
@@ -48,6 +50,18 @@ def newest_solverstate(param: Any) -> str | None:
     """The solverstate of the solver's prefix with the highest iteration, or None."""
     found = _numbered(param.snapshot_prefix, "solverstate")
     return found[-1][1] if found else None
+
+
+def kept_fork(path: str) -> ForkChoice | None:
+    """The fork that was named for the run that wrote a solverstate; None where none was.
+
+    Raises:
+        CaffeCompatError: the file is no solverstate.
+    """
+    state = read_solverstate(path)
+    if state.fork is None or not state.fork_named:
+        return None
+    return ForkChoice(state.fork, f"as named for the run that wrote {path}", True)
 
 
 def weight_snapshots(prefix: str) -> list[tuple[int, str]]:

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.forks import Fork
+from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
-from caffecompat.schema import detect_fork, pb, read_solver, write_text
+from caffecompat.schema import detect_fork, find_evidence, pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
-from caffecompat.solver.nets import make_test_nets, make_train_net
+from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net
 from caffecompat.solver.outputs import check_eval, log_outputs, make_tally
 from caffecompat.solver.overrides import apply_to_solver, split_overrides
 from caffecompat.solver.signals import Action, SignalActions
@@ -46,6 +46,7 @@ class Solver:
         overrides: ``NAME=VALUE`` settings, as ``--set`` takes them.
         device: where to compute; None is what solver_mode and device_id say, as far as torch can.
         strict: unknown fields in the prototxts are errors.
+        fork: the Caffe whose rules hold ("jacinto", ``Fork.JACINTO``), where the texts cannot show it.
 
     Attributes:
         net, test_nets: the nets; test nets share the train net's parameters.
@@ -66,6 +67,7 @@ class Solver:
         overrides: Sequence[str] = (),
         device: torch.device | str | None = None,
         strict: bool = False,
+        fork: ForkName | None = None,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             self.path: str | None = os.fspath(source)
@@ -94,9 +96,11 @@ class Solver:
         self._stopped = False
         self._losses: deque[Tensor] = deque(maxlen=max(1, self.param.average_loss))
         self._last_display = (time.perf_counter(), 0)
-        self.net: Net = make_train_net(self.param, self.path, layer_settings, strict=strict).to(self.device)
+        reader = NetReader(strict, fork, self._shown_fork())
+        self.net: Net = make_train_net(self.param, self.path, layer_settings, reader).to(self.device)
+        reader = NetReader(strict, fork, self.net.fork_choice)
         self.test_nets: list[Net] = [
-            net.to(self.device) for net in make_test_nets(self.param, self.path, layer_settings, strict=strict)
+            net.to(self.device) for net in make_test_nets(self.param, self.path, layer_settings, reader)
         ]
         for net in self.test_nets:
             net.share_from(self.net)
@@ -235,12 +239,19 @@ class Solver:
 
     @property
     def fork(self) -> Fork:
-        """The fork whose update rules hold: told by the solver, else the net, else the weights it began with.
+        """The fork whose update rules hold: named, or shown by the solver, the net, or the weights it began with.
 
         Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.
         """
-        told = [detect_fork(self.param), self.net.fork, self.net.weights_writer or Fork.BVLC]
-        return next((fork for fork in told if fork is not Fork.BVLC), Fork.BVLC)
+        if self.net.fork_choice.named:
+            return self.net.fork
+        shown = [detect_fork(self.param), self.net.fork, self.net.weights_writer or Fork.BVLC]
+        return next((fork for fork in shown if fork is not Fork.BVLC), Fork.BVLC)
+
+    def _shown_fork(self) -> ForkChoice | None:
+        """What the solver's own fields say of the fork."""
+        found = find_evidence(self.param)
+        return ForkChoice(found.fork, f"as {found.what} in {self.path or 'the solver'} shows") if found else None
 
     @property
     def smoothed_loss(self) -> float:
@@ -320,6 +331,8 @@ class Solver:
                 current_step=self.rate_state.current_step,
                 minimum_loss=self.rate_state.minimum_loss if self.param.lr_policy == "plateau" else None,
                 iter_last_event=self.rate_state.iter_last_event if self.param.lr_policy == "plateau" else None,
+                fork=self.fork,
+                fork_named=self.net.fork_choice.named,
             ),
             raw=raw,
         )
@@ -346,6 +359,10 @@ class Solver:
         if state.learned_net:
             weights = _beside(state.learned_net, path)
             self.net.load_weights(weights).missing(weights)
+        if state.fork not in (None, self.fork) and not state.fork_named:  # a named one is in the weights, which warn
+            glog.warning(
+                f"{path}: written under the rules of {state.fork.value}; resumed under those of {self.fork.value}"
+            )
         glog.info("SGDSolver: restoring history", "sgd_solver.cpp:336")
         self.updater.load_history(state.history)
         self.iter = state.iter

@@ -23,8 +23,8 @@ def recorded_net(path: Path) -> tuple[NetDocument, Net, dict[str, np.ndarray]]:
     """A case's net in phase TEST with the recorded parameters, and the recorded inputs, float32."""
     with np.load(path, allow_pickle=False) as file:
         record = {name: file[name] for name in file.files}
-    document = NetDocument.from_message(parse_text(str(record["prototxt"]), pb.NetParameter()))
-    document.fork = FORKS[FOLDERS[path]]
+    message = parse_text(str(record["prototxt"]), pb.NetParameter())
+    document = NetDocument.from_message(message, fork=FORKS[FOLDERS[path]])
     net = Net(document, pb.TEST, log=False)
     for name, values in record.items():
         kind, _, rest = name.partition("/")

@@ -296,8 +296,7 @@ REAL = {
 def test_published_nets(name: str, shared: Path, record_property: Callable[[str, object], None]) -> None:
     stem, count, reason = REAL[name]
     document = open_net(shared / "real" / f"{stem}.prototxt")
-    copy = NetDocument.from_message(deploy_net(document, size=(64, 64), batch=1).message)
-    copy.fork = document.fork
+    copy = NetDocument.from_message(deploy_net(document, size=(64, 64), batch=1).message, like=document.fork_choice)
     torch.manual_seed(1)
     net = Net(copy, pb.TEST, log=False)
     for layer in net.layers:
@@ -307,8 +306,7 @@ def test_published_nets(name: str, shared: Path, record_property: Callable[[str,
     folded = fold_norms(net, around=True)
     assert len({layer for layer, _ in folded.folded}) == count
     assert folded.left and all(re.search(reason, text) for _, text in folded.left)
-    merged = NetDocument.from_message(folded.message)
-    merged.fork = document.fork
+    merged = NetDocument.from_message(folded.message, like=document.fork_choice)
     other = Net(merged, pb.TEST, log=False)
     put_blobs(other, folded.blobs)
     for difference in compare_nets(net, other):

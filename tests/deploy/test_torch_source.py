@@ -311,8 +311,8 @@ def test_whole_nets_where_torch_is_all_there_is(shared: Path, tmp_path: Path, re
     for name, (stem, weights, size) in NETS.items():
         path = shared / "real" / f"{stem}.prototxt"
         document = open_net(path)
-        copy = NetDocument.from_message(deploy_net(document, size=size, batch=1).message)
-        copy.fork = document.fork
+        copied = deploy_net(document, size=size, batch=1).message
+        copy = NetDocument.from_message(copied, like=document.fork_choice)
         net = Net(copy, pb.TEST, log=False)
         if weights:
             net.load_weights(path.parent / weights)

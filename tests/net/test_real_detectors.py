@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffecompat.forks import Fork
 from caffecompat.net import Net
 from caffecompat.schema import open_net, pb
 
@@ -50,7 +49,7 @@ def test_deployed(shared: Path, path: str, most: int) -> None:
 
 def test_jdetnet_learns_from_its_loss(shared: Path) -> None:
     net = load(shared / "real" / JDETNET / "initial/train.prototxt", pb.TRAIN, 320, 768, batch=2)
-    assert net.fork is Fork.JACINTO
+    assert net.fork.is_nvcaffe
     loss = net.loss(run(net))
     assert 5 < float(loss.detach()) < 200
     loss.backward()

@@ -8,12 +8,9 @@ import sys
 import pytest
 
 import caffecompat
-from caffecompat.forks import Fork
 from caffecompat.schema import (
     NetDocument,
     PrototxtError,
-    detect_fork,
-    open_net,
     open_net_binary,
     parse_text,
     pb,
@@ -104,49 +101,6 @@ def test_strict_reading(tmp_path, log):
     assert len(log) == 1 and f"{path}:1:1: NetParameter has no field 'foo_bar_baz'" in log[0]
     with pytest.raises(PrototxtError):
         read_net(path, strict=True)
-
-
-@pytest.mark.parametrize(
-    ("text", "fork"),
-    [
-        ('layer { type: "ReLU" }', Fork.BVLC),
-        ("layer { multibox_loss_param { } }", Fork.SSD),
-        ("layer { annotated_data_param { } } layer { batch_norm_param { scale_bias: true } }", Fork.JACINTO),
-        ("layer { image_label_data_param { } }", Fork.JACINTO),
-        ("net_quantization_param { }", Fork.JACINTO),
-        ("layer { fixed_param { } }", Fork.XILINX),
-        ('layer { type: "SegmentPixelIOU" }', Fork.XILINX),
-        ('layer { type: "BatchNorm" batch_norm_param { scale_filler { } } param: [{}, {}, {}, {}, {}] }', Fork.XILINX),
-        ('layer { type: "BatchNorm" batch_norm_param { scale_filler { } } }', Fork.BVLC),
-        ("layer { bn_param { bn_mode: INFERENCE } }", Fork.ENET),
-        ("layer { upsample_param { scale: 2 } }", Fork.ENET),
-        ("layer { dense_image_data_param { } }", Fork.ENET),
-        ("layer { bn_param { slope_filler { } } }", Fork.PSPNET),
-        ("layer { interp_param { } }", Fork.PSPNET),
-        ('layer { type: "ImageSegData" top: ["a", "b", "c"] }', Fork.PSPNET),
-        ('layer { type: "ImageSegData" top: ["a", "b"] }', Fork.BVLC),
-    ],
-)
-def test_forks(text, fork):
-    net = parse_text(text, pb.NetParameter())
-    assert detect_fork(net) is fork
-    assert NetDocument.from_message(net).fork is fork
-
-
-def test_forks_of_solvers():
-    assert detect_fork(parse_text("larc: true", pb.SolverParameter())) is Fork.JACINTO
-    assert detect_fork(parse_text("base_lr: 1", pb.SolverParameter())) is Fork.BVLC
-
-
-def test_forks_of_real_nets(shared):
-    for name, fork in [
-        ("vitis-tutorial-05-seg/model/espnet/train_val.prototxt", Fork.XILINX),
-        ("vitis-tutorial-05-seg/model/enet/deploy.prototxt", Fork.XILINX),
-        ("timosaemann-enet/prototxts/enet_deploy.prototxt", Fork.ENET),
-        ("jacinto-models/image_segmentation/cityscapes5_jsegnet21v2/sparse/train.prototxt", Fork.JACINTO),
-        ("bvlc/examples/mnist/lenet.prototxt", Fork.BVLC),
-    ]:
-        assert open_net(shared / "real" / name).fork is fork, name
 
 
 def test_from_message_leaves_the_message_alone():

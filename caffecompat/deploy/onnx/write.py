@@ -77,7 +77,7 @@ def prepared_net(
         notes += cut_detection(message, at_convolutions=bool(options.target))
     if options.target:
         notes += drop_softmax(message) + use_stored_statistics(message)
-    made = NetDocument.from_message(message, document.path, fork=document.fork)
+    made = NetDocument.from_message(message, document.path, like=document.fork_choice)
     net = Net(made, pb.TEST, log=False, weights=weights)
     missing = net.loaded.missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     if net.half_precision:
