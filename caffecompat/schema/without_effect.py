@@ -133,7 +133,6 @@ OF_MISSING_TYPES: dict[str, str] = {
 
 _QUANTIZED = "the net computes in floating point"
 _OLD_TRANSFORM = NoEffect("transform_param has it", _is_old)
-_SEED = NoEffect("random_seed of the solver does it")
 
 WITHOUT_EFFECT: dict[str, NoEffect] = {
     **dict.fromkeys(_fields("NetParameter", "quantize net_quantization_param"), NoEffect(_QUANTIZED)),
@@ -173,8 +172,7 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         NoEffect(),
     ),
     "TransformationParameter.display": NoEffect("'caffecompat lmdb show' shows pictures"),
-    "TransformationParameter.random_seed": _SEED,
-    "DropoutParameter.random_seed": _SEED,
+    "DropoutParameter.random_seed": NoEffect("random_seed of the solver does it"),
     "DataParameter.force_encoded_color": NoEffect("use transform_param { force_color: true }"),
     "DataParameter.shuffle_skip_max": NoEffect(),
     **dict.fromkeys(_fields("DataParameter", "scale mean_file crop_size mirror"), _OLD_TRANSFORM),

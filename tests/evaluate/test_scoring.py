@@ -73,7 +73,7 @@ def test_preprocessing_is_caffes_formula_then_subtract() -> None:
     batch = Preprocess((73, 82, 72), 0.022, (0.1, 0.2, 0.3))(picture, 4, 6)
     expected = (picture - np.float32([73, 82, 72])) * np.float32(0.022) - np.float32([0.1, 0.2, 0.3])
     np.testing.assert_array_equal(batch[0].transpose(1, 2, 0), expected)
-    with pytest.raises(CaffeCompatError, match="mean has 2 values for 3"):
+    with pytest.raises(CaffeCompatError, match=r"2 mean value\(s\) for 3"):
         Preprocess((1, 2))(picture, 4, 6)
 
 
