@@ -62,7 +62,7 @@ layer {{ name: "pool{block}" type: "Pooling" bottom: "{blob}" top: "pool{block}"
             blob = f"pool{block}"
     text += _convolution("rpn_conv/3x3", blob, 512 // share, 3).replace('top: "rpn_conv/3x3"', 'top: "rpn/output"')
     text += _relu("rpn/output", "rpn_relu/3x3")
-    text += _convolution("rpn_cls_score", "rpn/output", 18, 1) + _convolution(
+    text += _convolution("rpn_cls_score", "rpn/output", 18, 1, 0.1) + _convolution(
         "rpn_bbox_pred", "rpn/output", 36, 1, 0.02
     )
     text += """
