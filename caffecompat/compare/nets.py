@@ -32,7 +32,8 @@ __all__ = [
 TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
 
 _SHARES = {"Sigmoid", "Softmax"}  # what they make is held to 1: a small probability is as near as a great one
-_CHOOSING = {"ArgMax", "DetectionOutput"}  # one rounding more or less and they give quite another number
+# One rounding more or less and they give quite another number.
+_CHOOSING = {"ArgMax", "DetectionOutput", "Proposal", "YoloDetectionOutput", "Yolov3DetectionOutput"}
 
 
 class DifferentNumbers(CaffeCompatError):

@@ -24,7 +24,13 @@ __all__ = ["HEADS", "DeployError", "Deployed", "deploy_net", "reads_data"]
 # Losses all of whose bottoms but the last are what the net computes; of the others the first is.
 _SEVERAL_PREDICTIONS = {"ContrastiveLoss", "MultiBoxLoss"}
 # What turns the scores of each loss into probabilities.
-HEADS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid", "InfogainLoss": "Softmax"}
+HEADS = {
+    "SoftmaxWithLoss": "Softmax",
+    "SigmoidCrossEntropyLoss": "Sigmoid",
+    "InfogainLoss": "Softmax",
+    "FocalLoss": "Softmax",
+    "SoftmaxWithLossOHEM": "Softmax",
+}
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
 # What a net says as a whole that inference follows too (types of caffe-jacinto's and NVCaffe's forward pass).
 _OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize", "net_quantization_param")

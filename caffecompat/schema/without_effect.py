@@ -72,6 +72,7 @@ _ELSEWHERE = "read from weight files, not from a prototxt"
 
 HARMLESS: dict[str, str] = {
     "NetParameter.copyright": "a text for people",
+    "YoloDetectionOutputParameter.side": "the original takes the size of the map, too",
     **dict.fromkeys(
         _fields("NetParameter", "default_backward_type default_forward_math default_backward_math"), _EXACT
     ),
@@ -118,13 +119,10 @@ OF_MISSING_TYPES: dict[str, str] = {
     "LayerParameter.unique_label_param": "UniqueLabel",
     "LayerParameter.yolo_eval_detection_param": "YoloEvalDetection",
     "LayerParameter.drive_data_param": "DriveData",
-    "LayerParameter.proposal_param": "Proposal",
-    "LayerParameter.roi_pooling_param": "ROIPooling",
     "LayerParameter.densebox_map_evaluation_param": "DenseboxMapEvaluation",
     "LayerParameter.reshape_label_param": "ReshapeLabel",
     "LayerParameter.alignment_accuracy_param": "AlignmentAccuracy",
     "LayerParameter.pe_transform_param": "PAFData",
-    "LayerParameter.center_loss_param": "CenterLoss",
     "LayerParameter.detectnet_groundtruth_param": "DetectNetTransformation",
     "LayerParameter.detectnet_augmentation_param": "DetectNetTransformation",
     "LayerParameter.image_label_transform_param": "ImageLabelTransformation",

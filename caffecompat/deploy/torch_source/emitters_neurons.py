@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from caffecompat.deploy.torch_source.emission import CannotEmit, Case, Emitted, emits, make, number
+from caffecompat.deploy.torch_source.emitters_regions import proposals
+from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.spatial_dropout import SpatialDropout
 
 
@@ -63,8 +65,10 @@ def dropout(c: Case) -> Emitted:
 
 @emits("Python")
 def python(c: Case) -> Emitted:
-    """ENet's spatial dropout alone: what other Python layers compute is code of their own."""
+    """ENet's spatial dropout and py-faster-rcnn's proposals: what other Python layers compute is code of their own."""
     own = c.module.own
+    if isinstance(own, PythonProposal):
+        return proposals(own, 2 if len(c.tops) > 1 else 0)
     if not isinstance(own, SpatialDropout):
         where = c.param.python_param
         raise CannotEmit(f"the Python layer {where.module}.{where.layer} is code that stays outside")

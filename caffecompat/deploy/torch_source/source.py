@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.torch_source.emission import CannotEmit, Emitted, emit
+from caffecompat.deploy.torch_source.functions import needed_functions, own_functions
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_together, atomic_write
@@ -26,17 +27,23 @@ from caffecompat.net.graph import needed_nodes
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
-for _family in ("combining", "neurons", "norms", "planes", "weights"):
+for _family in ("combining", "neurons", "norms", "planes", "regions", "weights"):
     import_module(f"caffecompat.deploy.torch_source.emitters_{_family}")
 
 # What files can have above their net: class or function -> those it needs, and their text.
 _NEEDS: dict[str, tuple[str, ...]] = {}
 _HELPERS: dict[str, Any] = {}
-for _family in ("", "_planes", "_recurrent", "_detection"):
+for _family in ("", "_planes", "_recurrent", "_detection", "_regions"):
     _module = import_module(f"caffecompat.deploy.torch_source.helpers{_family}")
     _NEEDS.update(_module.NEEDS)
     _HELPERS.update({_name: getattr(_module, _name) for _name in _module.__all__})
+# The functions behind the layers stand on torch alone, and on others of their module.
+for _family in ("proposals", "roi_pooling", "yolo"):
+    _functions = own_functions(import_module(f"caffecompat.layers.functional.{_family}"))
+    _HELPERS.update(_functions)
+    _NEEDS.update({_name: needed_functions(_name, _functions) for _name in _functions})
 
+_DETECTIONS = {"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"}
 _RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "Sequence", "math", "load", "WEIGHTS", *_HELPERS}
 # What forward() uses, and names that linters find hard to read.
 _NO_VARIABLES = {*_RESERVED, "dict", "float", "int", "tuple", "l", "I", "O"}
@@ -130,8 +137,10 @@ class _Writer:
         for key, values in emitted.state.items():
             self.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
         for helper in emitted.helpers:
-            for each in (*_NEEDS.get(helper, ()), helper):
-                self.helpers.setdefault(each)
+            for need in _NEEDS.get(helper, ()):
+                for each in (*_NEEDS.get(need, ()), need):
+                    self.helpers.setdefault(each)
+            self.helpers.setdefault(helper)
         self.shared[layer.index] = emitted.blobs
         self._share(layer, name, group)
         given = [self.variables.name(blob) for blob in layer.bottoms]
@@ -247,7 +256,7 @@ def _docstring(net: Net, origin: str, title: str, inputs: dict[str, str]) -> str
 
 
 def _shape_text(net: Net, blob: str) -> str:
-    made_by_values = any(layer.type == "DetectionOutput" and layer.tops[0] == blob for layer in net.layers)
+    made_by_values = any(layer.type in _DETECTIONS and layer.tops[0] == blob for layer in net.layers)
     return "(1, 1, boxes, 7)" if made_by_values else str(tuple(net.blob_shapes[blob]))
 
 

@@ -7,6 +7,7 @@ Nothing here loops over regions, cells or pixels.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["roi_max_pool", "roi_position_sensitive_pool"]
@@ -105,16 +106,13 @@ def _first_maximum(pixels: Tensor, item: Tensor, top: Tensor, bottom: Tensor, le
     return made
 
 
-_Best = tuple[Tensor, Tensor]  # greatest values, and the places where they are first
-
-
-def _greater(a: _Best, b: _Best) -> _Best:
-    """The greater values, of equal ones the first."""
+def _greater(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The greater values, and the places where they are first."""
     takes = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]))
     return torch.where(takes, b[0], a[0]), torch.where(takes, b[1], a[1])
 
 
-def _doubled(best: _Best, axis: int, side: int) -> _Best:
+def _doubled(best: tuple[Tensor, Tensor], axis: int, side: int) -> tuple[Tensor, Tensor]:
     """Of all windows twice as long along an axis; empty where none fits."""
     length = max(best[0].shape[axis] - side, 0)
     first, second = (
@@ -158,7 +156,7 @@ def roi_position_sensitive_pool(features: Tensor, regions: Tensor, channels: int
     )
     # Sums over all pixels above and to the left of a corner: in double, because the sum of a cell is a difference.
     planes = features.double().reshape(items, channels, side * side, height, width).permute(0, 2, 3, 4, 1)
-    sums = torch.nn.functional.pad(planes.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
+    sums = F.pad(planes.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
     shape = (count, side, side)
     item = regions[:, 0].long()[:, None, None].expand(shape)
     cell = torch.arange(side * side, device=features.device).reshape(1, side, side).expand(shape)
