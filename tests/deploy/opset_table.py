@@ -20,6 +20,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "onnx-opsets.md"
 OPSETS = (13, 12, 11, 10, 9)
 
 _UNRECORDED = {  # types without a recorded case, or whose cases do not show all operators
+    "AutoCrop": 'layer { name: "x" type: "Input" top: "x" top: "y" input_param {\n'
+    "shape { dim: 1 dim: 2 dim: 4 dim: 4 } shape { dim: 1 dim: 2 dim: 2 dim: 2 } } }\n"
+    'layer { name: "c" type: "Crop" bottom: "x" bottom: "y" top: "c" crop_param { offset: 1 } }\n'
+    'layer { name: "a" type: "AutoCrop" bottom: "x" bottom: "c" top: "a" }',
     "LSTMUnit": 'layer { name: "x" type: "Input" top: "c" top: "g" top: "t" input_param {\n'
     "shape { dim: 1 dim: 2 dim: 3 } shape { dim: 1 dim: 2 dim: 12 } shape { dim: 1 dim: 2 } } }\n"
     'layer { name: "u" type: "LSTMUnit" bottom: "c" bottom: "g" bottom: "t" top: "d" top: "h" }',
