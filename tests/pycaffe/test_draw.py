@@ -64,10 +64,10 @@ def test_dot(net: Any) -> None:
 
 
 def test_phase(net: Any) -> None:
-    train, test = (draw.get_pydot_graph(net, "LR", phase=phase) for phase in (caffe_pb2.TRAIN, caffe_pb2.TEST))
+    train, test = (draw.get_pydot_graph(net, "LR", phase=phase).graph for phase in (caffe_pb2.TRAIN, caffe_pb2.TEST))
     assert "l_SoftmaxWithLoss" in train.nodes and "l_SoftmaxWithLoss" not in test.nodes
     assert {edge.label for edge in test.edges if edge.tail == "d_Data"} == {"Batch 32"}
-    assert not any(edge.label for edge in draw.get_pydot_graph(net, "LR", label_edges=False).edges)
+    assert not any(edge.label for edge in draw.get_pydot_graph(net, "LR", label_edges=False).graph.edges)
 
 
 @pytest.mark.parametrize("rankdir", ["LR", "RL", "TB", "BT"])
@@ -132,3 +132,18 @@ def test_nodes_of_a_rank_do_not_overlap() -> None:
         assert b - a >= (wide + other) / 2
     assert len({layout.centres[f"n{i}"][0] for i in range(1, 11)}) == 1
     assert [len(bends) for bends in layout.bends] == [0] * 20 + [2]
+
+
+def test_what_scripts_do_with_a_pydot_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")  # without Graphviz
+    net = caffe_pb2.NetParameter(name="n", layer=[dict(name="a", type="Input", top=["a"])])
+    graph = draw.get_pydot_graph(net, "LR")
+    assert graph.to_string().startswith('digraph "n" {')
+    assert graph.create_png() == graph.create(format="png") == draw.draw_net(net, "LR")
+    assert graph.create_png().startswith(b"\x89PNG") and graph.create(format="svg").startswith(b"<svg")
+    assert graph.write_png(tmp_path / "a.png") and graph.write(str(tmp_path / "b.svg"), format="svg")
+    assert graph.write_raw(tmp_path / "c.dot") and graph.write(tmp_path / "d.dot")
+    assert (tmp_path / "a.png").read_bytes() == graph.create_png()
+    assert (tmp_path / "c.dot").read_text() == (tmp_path / "d.dot").read_text() == graph.to_string()
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        graph.no_such_thing()
