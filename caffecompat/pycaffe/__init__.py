@@ -15,6 +15,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.pycaffe import api_2014
+
 if TYPE_CHECKING:
     from caffecompat.pycaffe import classifier, coord_map, detector, draw, io, model_libs, net_spec, proto
     from caffecompat.pycaffe.binding import install
@@ -142,7 +144,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"caffecompat.pycaffe.{name}")
     if name not in _HOME_OF:
-        raise AttributeError(f"module 'caffecompat.pycaffe' has no attribute {name!r}")
+        raise api_2014.missing("module 'caffecompat.pycaffe'", name, api_2014.MODULE)
     value = getattr(importlib.import_module(f"caffecompat.pycaffe.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value

@@ -20,6 +20,7 @@ from caffecompat.net.blob import ParamBlob
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.steps import Step
+from caffecompat.pycaffe import api_2014
 from caffecompat.pycaffe.mode import current_device, current_fork
 from caffecompat.pycaffe.process import NCCL
 from caffecompat.schema import NetDocument, open_net
@@ -104,6 +105,9 @@ class Net:
         face._take(core)
         face._interpreter.attach()
         return face
+
+    def __getattr__(self, name: str) -> Any:
+        raise api_2014.missing(f"{type(self).__name__!r} object", name, api_2014.NET)
 
     def _take(self, core: net.Net) -> None:
         self._core = core
@@ -343,6 +347,8 @@ def _options(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"Net was given {name!r} twice" if name in options else f"Net takes no argument {name!r}")
         options[name] = value
     if options.get("phase") is None:
+        if older:
+            raise TypeError(api_2014.TWO_ARGUMENTS)
         raise TypeError("Net needs a phase: caffe.TRAIN or caffe.TEST")
     return options
 
