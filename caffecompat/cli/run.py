@@ -14,6 +14,7 @@ import sys
 import traceback
 from types import TracebackType
 
+from caffecompat.cli.dropped_names import todays_spelling
 from caffecompat.cli.flags import UsageError
 from caffecompat.errors import CaffeCompatError
 
@@ -84,6 +85,22 @@ def _print_traceback(error: Exception, script: str) -> None:
     while own is not None and own.tb_frame.f_code.co_filename != script:
         own = own.tb_next
     traceback.print_exception(type(error), error, own or error.__traceback__)
+    place, line = _own_line(error, script)
+    spelling = todays_spelling(error, line)
+    if spelling:
+        print(f"note: {place}: {spelling}", file=sys.stderr)
     if _is_python2(error):
         file = getattr(error, "filename", None) or script  # of a SyntaxError in a module that the script imports
         print(f"note: {_CONVERT.format(script=file)}", file=sys.stderr)
+
+
+def _own_line(error: Exception, script: str) -> tuple[str, str]:
+    """``file:line`` and text of the last call in the user's own code: the script, or a module beside or below it."""
+    folder = os.path.dirname(os.path.abspath(script)) + os.sep
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == script
+        or (os.path.abspath(frame.filename).startswith(folder) and "site-packages" not in frame.filename)
+    ]
+    return (f"{own[-1].filename}:{own[-1].lineno}", own[-1].line or "") if own else (script, "")
