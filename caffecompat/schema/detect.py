@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from caffecompat.forks import Fork, ForkChoice, ForkName, choice_of, named_fork
+from caffecompat.schema.legacy_types import V1_TYPES
 from caffecompat.schema.problems import Places
 
 __all__ = ["Evidence", "choose_fork", "detect_fork", "find_evidence"]
@@ -40,11 +41,13 @@ _LAYER_FIELDS = {
         "detection_evaluate_param",
     ),
 }  # fmt: skip
-_LAYER_TYPES = {"SegmentPixelIOU": Fork.XILINX, "ImageLabelmapData": Fork.HED, "AutoCrop": Fork.HED}
+# HED's nets crop by a Crop without settings, RCF's, whose data layer is HED's, by AutoCrop.
+_LAYER_TYPES = {"SegmentPixelIOU": Fork.XILINX, "ImageLabelmapData": Fork.HED, "AutoCrop": Fork.RCF}
 
 # Of several forks that show in a net the first one holds: those further down have what those before them took over.
 _ORDER = (
-    Fork.JACINTO, Fork.NVCAFFE, Fork.XILINX, Fork.ENET, Fork.PSPNET, Fork.DEEPLAB, Fork.SSD, Fork.HED,
+    Fork.JACINTO, Fork.NVCAFFE, Fork.XILINX, Fork.ENET, Fork.PSPNET, Fork.DEEPLAB, Fork.SSD, Fork.RCF,
+    Fork.HED,
 )  # fmt: skip
 
 
@@ -106,9 +109,11 @@ def _of_layer(layer: Any) -> tuple[Fork, str, str] | None:
                 return fork, name, name.rpartition(".")[2]
         if fork is Fork.XILINX and _is_xilinx_norm(layer):
             return fork, f"batch_norm_param with fillers and {len(layer.param)} param", "batch_norm_param"
-    if layer.type in _LAYER_TYPES:
-        return _LAYER_TYPES[layer.type], f"type {layer.type}", "type"
-    if layer.type == "ImageSegData" and len(layer.top) == 3:
+    old = not isinstance(layer.type, str)
+    kind = V1_TYPES[layer.type] if old else layer.type
+    if kind in _LAYER_TYPES and not (old and kind == "AutoCrop"):  # that is FCN's CROP
+        return _LAYER_TYPES[kind], f"type {kind}", "type"
+    if kind == "ImageSegData" and len(layer.top) == 3:
         return Fork.PSPNET, "the third top", "top"
     return None
 

@@ -81,7 +81,7 @@ def test_rcf() -> None:
     """Its fifth stage has stride 8 and dilation 2."""
     stages = {"conv2_2": 2, "conv3_3": 4, "conv4_3": 8, "conv5_3": 8}
     net = make_net(data(60) + vgg(1, last_stride=1, dilation=2) + crops("AutoCrop", stages))
-    assert offsets(net) == [[value, value] for value in (1, 2, 4, 0)]
+    assert net.fork is Fork.RCF and offsets(net) == [[value, value] for value in (1, 2, 4, 0)]
 
 
 @pytest.mark.parametrize(("kind", "old"), [("CROP", True), ("AutoCrop", False)])
