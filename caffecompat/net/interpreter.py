@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -219,8 +220,14 @@ class Interpreter:
                 self.blobs[name].resize(shape)
 
     def attach(self) -> None:
-        """Make ``net.forward`` run through here, so that a solver's passes leave all blobs readable."""
+        """Make ``net.forward`` run through here: a solver's passes read Input blobs and leave all blobs readable."""
         self.net.execute = self._execute
+        self.net.input_values = self._input_values
+
+    def _input_values(self) -> dict[str, Tensor | np.ndarray]:
+        """What the blobs of Input layers hold."""
+        inputs = [step for step in self.steps if step.type == "Input"]
+        return {name: self.blobs[name].data_side.read(self.net.device) for step in inputs for name in step.tops}
 
     def _execute(self, *fed: Tensor) -> Tops:
         fresh = dict(zip(self.net.fed, fed, strict=True))

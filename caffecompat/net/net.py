@@ -70,6 +70,8 @@ class Net:
         fork_choice: whose rules the net follows, and why.
         weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
         execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
+        input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
+            unless someone holds the net's blobs (pycaffe).
 
     Raises:
         NetError: the prototxt makes no net; all problems at once.
@@ -126,6 +128,7 @@ class Net:
             self.name, self.graph, self.layers, self._returned(), self._cut(), half_precision=self.half_precision
         )
         self.execute: Callable[..., Tops] = self.module
+        self.input_values: Callable[[], dict[str, Tensor | np.ndarray]] = dict
         self.inplace_layers = find_inplace(self.graph, self.layers, self._returned().values())
         self.allow_inplace(True)
         self._fed_from_sources = [layer for layer in self.layers if layer.source is not None]
@@ -166,7 +169,7 @@ class Net:
         """Compute the outputs.
 
         Args:
-            inputs: the fed blobs by name; None draws the next batch from the sources.
+            inputs: the fed blobs by name; None draws the next batch from the sources and `input_values`.
 
         Returns:
             The output blobs and every top with a loss weight, by blob name.
@@ -181,9 +184,9 @@ class Net:
         with naming_records(self._fed_from_sources):
             return self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
 
-    def next_batch(self) -> dict[str, np.ndarray]:
-        """One batch from every source, by blob name."""
-        return {
+    def next_batch(self) -> dict[str, Tensor | np.ndarray]:
+        """One batch from every source, and what `input_values` gives, by blob name."""
+        return self.input_values() | {
             blob: array
             for layer in self._fed_from_sources
             if layer.source is not None
