@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat time: needs --model")
     if args.iterations < 1:
         raise UsageError(f"caffecompat time: --iterations {args.iterations}: at least 1")
-    if args.phase not in ("TRAIN", "TEST"):
+    if args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat time: --phase {args.phase}: TRAIN or TEST")
 
     import torch
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     device, _ = choose_device(args.gpu, args.device)
     document = open_net(args.model, strict=args.strict)
-    phase = pb.TRAIN if args.phase == "TRAIN" else pb.TEST
+    phase = pb.TRAIN if args.phase.upper() == "TRAIN" else pb.TEST
     stages = split_commas(args.stage)
     core = Net(
         document,

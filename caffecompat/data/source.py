@@ -15,6 +15,7 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.paths import find_file
+from caffecompat.schema import as_phase
 
 __all__ = ["DataError", "Request", "Source", "is_data_layer", "make_source", "new_random", "register_source", "seed"]
 
@@ -118,13 +119,13 @@ def is_data_layer(layer_type: str) -> bool:
 
 
 def make_source(
-    layer_param: Any, phase: int, fork: Fork = Fork.BVLC, beside: str | os.PathLike[str] | None = None
+    layer_param: Any, phase: int | str, fork: Fork = Fork.BVLC, beside: str | os.PathLike[str] | None = None
 ) -> Source:
     """Open the data of one data layer.
 
     Args:
         layer_param: its LayerParameter.
-        phase: 0 TRAIN or 1 TEST.
+        phase: 0 (TRAIN) or 1 (TEST), or its name in any case.
         fork: the Caffe whose rules hold.
         beside: the prototxt; relative paths that are not in the current directory are looked for next to it.
 
@@ -134,11 +135,12 @@ def make_source(
     Raises:
         DataError: the parameters or the first record are bad. The message begins with the layer's name and type.
     """
+    number = as_phase(phase)
     maker = _sources.get(layer_param.type)
     if maker is None:
         raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
     try:
-        return maker(Request(layer_param, phase, fork, beside))
+        return maker(Request(layer_param, number, fork, beside))
     except CaffeCompatError as error:
         raise DataError(f'layer "{layer_param.name}" ({layer_param.type}): {error}') from error
 

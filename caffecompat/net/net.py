@@ -32,7 +32,7 @@ from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
 from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
 from caffecompat.net.weights import LoadReport, WeightPaths, copy_weights, weight_paths
-from caffecompat.schema import NetDocument, open_net, pb, write_text
+from caffecompat.schema import NetDocument, as_phase, open_net, write_text
 
 __all__ = ["Net", "load_net"]
 
@@ -44,7 +44,7 @@ class Net:
 
     Args:
         document: path of a prototxt, a NetDocument, or a NetParameter.
-        phase: ``pb.TRAIN`` (0) or ``pb.TEST`` (1).
+        phase: ``pb.TRAIN`` (0) or ``pb.TEST`` (1), or its name in any case.
         level: NetState level; None is what the prototxt's own state says.
         stages: NetState stages on top of the prototxt's own.
         sources: makes the sources of data layers, as ``caffecompat.data.make_source``;
@@ -81,7 +81,7 @@ class Net:
     def __init__(
         self,
         document: str | os.PathLike[str] | NetDocument | Any,
-        phase: int,
+        phase: int | str,
         *,
         level: int | None = None,
         stages: Sequence[str] = (),
@@ -91,6 +91,7 @@ class Net:
         weights: WeightPaths | None = None,
         skip_mismatched: bool = False,
     ) -> None:
+        phase = as_phase(phase)
         document = _as_document(document, strict)
         if document.path and not document.message.layer:
             raise NetError([f"{document.path}: has no layers; an empty or cut-off file, or not a net"])
@@ -359,7 +360,7 @@ class Net:
 def load_net(
     prototxt: str | os.PathLike[str],
     weights: WeightPaths | None = None,
-    phase: str = "TEST",
+    phase: int | str = "TEST",
     *,
     skip_mismatched: bool = False,
     fork: ForkName | None = None,
@@ -369,16 +370,18 @@ def load_net(
     Args:
         prototxt: path.
         weights: path of a caffemodel or HDF5 file, or a list of such paths.
-        phase: "TRAIN" or "TEST".
+        phase: "TRAIN" or "TEST", in any case, or pycaffe's numbers of them.
         fork: the Caffe whose rules the net follows ("jacinto", ``Fork.JACINTO``), where its text cannot show it.
 
     Returns:
         A module that takes the input blobs in order, (N, C, H, W) float32, and
         returns a dict of output blobs by name.
+
+    Raises:
+        NetError, WeightsMismatch, CaffeCompatError: as for :class:`Net`.
     """
-    made = pb.TRAIN if phase == "TRAIN" else pb.TEST
     document = open_net(prototxt, fork=fork)
-    return Net(document, made, log=False, weights=weights, skip_mismatched=skip_mismatched).module
+    return Net(document, phase, log=False, weights=weights, skip_mismatched=skip_mismatched).module
 
 
 def _as_document(given: Any, strict: bool) -> NetDocument:

@@ -72,7 +72,7 @@ class Dot:
 
 
 def get_pydot_graph(
-    caffe_net: Any, rankdir: str, label_edges: bool = True, phase: int | None = None, display_lrm: bool = False
+    caffe_net: Any, rankdir: str, label_edges: bool = True, phase: int | str | None = None, display_lrm: bool = False
 ) -> Dot:
     """The graph of a NetParameter, with the methods of a ``pydot.Dot``; arguments as of :func:`draw_net`.
 
@@ -83,7 +83,7 @@ def get_pydot_graph(
 
 
 def draw_net(
-    caffe_net: Any, rankdir: str, ext: str = "png", phase: int | None = None, display_lrm: bool = False
+    caffe_net: Any, rankdir: str, ext: str = "png", phase: int | str | None = None, display_lrm: bool = False
 ) -> bytes:
     """A picture of a NetParameter as the bytes of a file.
 
@@ -103,7 +103,7 @@ def draw_net_to_file(
     caffe_net: Any,
     filename: str | os.PathLike[str],
     rankdir: str = "LR",
-    phase: int | None = None,
+    phase: int | str | None = None,
     display_lrm: bool = False,
 ) -> None:
     """Draw a NetParameter into a file, whose extension says how; see :func:`draw_net`."""

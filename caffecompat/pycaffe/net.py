@@ -72,8 +72,9 @@ def _entry(step: Step, blobs: Sequence[BlobFace]) -> Layer | PythonLayerBase:
 class Net:
     """pycaffe's Net.
 
-    ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``. Beside
-    pycaffe's own arguments ``fork="jacinto"`` names the Caffe whose rules it follows.
+    ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``. The phase is
+    ``caffe.TRAIN``, ``caffe.TEST`` or the name of one of them, in any case. Beside pycaffe's own arguments
+    ``fork="jacinto"`` names the Caffe whose rules it follows.
 
     Attributes:
         blobs: every blob by name, in the order Caffe makes them.
@@ -338,6 +339,8 @@ class Net:
 def _options(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of Net by name; where the second is a path, it is the older order (weights, phase)."""
     older = bool(args) and isinstance(args[0], (str, os.PathLike))
+    if len(args) == 1 and "phase" not in kwargs and str(args[0]).upper() in ("TRAIN", "TEST"):
+        older = False  # Net(model, "test"): no path, because then there would be no phase
     names = ("weights", "phase") if older else ("phase", "level", "stages", "weights")
     if len(args) > len(names):
         raise TypeError(f"Net takes {', '.join(('network_file', *names))}; {len(args) + 1} arguments were given")

@@ -67,7 +67,7 @@ def draw_net_file(
     path: str | os.PathLike[str],
     rankdir: str = "LR",
     *,
-    phase: int | None = None,
+    phase: int | str | None = None,
     display_lrm: bool = False,
     label_edges: bool = True,
 ) -> None:

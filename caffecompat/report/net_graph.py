@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from caffecompat.schema import NetDocument, pb
+from caffecompat.schema import NetDocument, as_phase, pb
 
 __all__ = ["RANKDIRS", "Edge", "NetGraph", "Node", "edge_label", "layer_fill", "layer_lines", "make_graph"]
 
@@ -57,14 +57,19 @@ class NetGraph:
 
 
 def make_graph(
-    net: Any, rankdir: str = "LR", *, label_edges: bool = True, phase: int | None = None, display_lrm: bool = False
+    net: Any,
+    rankdir: str = "LR",
+    *,
+    label_edges: bool = True,
+    phase: int | str | None = None,
+    display_lrm: bool = False,
 ) -> NetGraph:
     """The picture of a NetParameter of any age.
 
     Args:
         rankdir: "LR", "TB", "BT" or "RL".
         label_edges: write on a layer's outgoing arrows what it makes (outputs, batch size).
-        phase: draw only the layers of TRAIN (0) or TEST (1); None draws all.
+        phase: draw only the layers of TRAIN (0) or TEST (1), or so called; None draws all.
         display_lrm: tell the learning-rate multipliers of convolutions.
 
     Raises:
@@ -72,10 +77,11 @@ def make_graph(
     """
     if rankdir not in RANKDIRS:
         raise ValueError(f"rankdir {rankdir!r} is none of {', '.join(RANKDIRS)}")
+    number = None if phase is None else as_phase(phase)
     message = NetDocument.from_message(net).message
     graph = NetGraph(message.name, rankdir)
     for layer in message.layer:
-        if phase is not None and not _in_phase(layer, phase):
+        if number is not None and not _in_phase(layer, number):
             continue
         key = f"{layer.name}_{layer.type}"
         for blob in layer.bottom:

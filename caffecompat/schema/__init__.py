@@ -21,6 +21,7 @@ from caffecompat.schema.document import (
     read_solver,
 )
 from caffecompat.schema.kept import without_kept
+from caffecompat.schema.phase import as_phase
 from caffecompat.schema.problems import Problem, PrototxtError
 from caffecompat.schema.text_reader import parse_text
 from caffecompat.schema.text_writer import write_text
@@ -29,6 +30,7 @@ __all__ = [
     "NetDocument",
     "Problem",
     "PrototxtError",
+    "as_phase",
     "detect_fork",
     "find_evidence",
     "kind_of",
