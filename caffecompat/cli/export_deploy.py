@@ -56,7 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "softmax", "probabilities in the loss's place: Softmax, or Sigmoid where the loss has one")
     add_switch(parser, "argmax", "the best class of each pixel in the loss's place")
     parser.add_argument("--head-name", metavar="NAME", help="name of that layer and its top (prob, argmax)")
-    add_switch(parser, "merge-bn", "fold batch normalization and Scale into the layers before them")
+    add_switch(parser, "merge-bn", "fold batch normalization and Scale where that makes no target's net worse")
     add_switch(parser, "running-statistics", "BatchNorm with use_global_stats: false uses its stored statistics")
     parser.add_argument("--for", dest="target", metavar="TOOL", help="vitis or tidl-caffe: the form that tool wants")
     add_switch(parser, "resize-bilinear", "with --for vitis, bilinear Deconvolutions become DeephiResize")
@@ -198,7 +198,10 @@ class _Writer:
         from caffecompat.cli.merge_bn import report_lines
         from caffecompat.deploy.fold_norm import fold_norms
 
-        folded = fold_norms(self.net, running_statistics=self.args.running_statistics, around=True)
+        folded = fold_norms(
+            self.net, running_statistics=self.args.running_statistics, around=True,
+            target="tidl" if self.args.target == "tidl-caffe" else "dpu",
+        )  # fmt: skip
         print(*report_lines(folded), sep="\n")
         folded.message.ClearField("state")  # that of the folded net's phase; a deployed net is of none
         return folded.message, folded.blobs

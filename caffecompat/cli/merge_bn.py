@@ -3,10 +3,11 @@
     caffecompat merge-bn deploy.prototxt net.caffemodel merged.prototxt merged.caffemodel
 
 All forks' forms are known: BVLC's BatchNorm and Scale, Xilinx' and Jacinto's BatchNorm with a scale, PSPNet's BN,
-ENet's BN in its INFERENCE mode. They go into the layer before them; behind a Concat into all that it joins; else into
-the layers behind them, if those do not pad. What cannot be folded is listed with the reason. Both nets are then run on
-random input; exit status 1 tells that their outputs differ by more than 1e-5 of the largest value. A net that holds NaN
-or infinity, or computes them, is an error: the first such layer is named, and nothing is written.
+ENet's BN in its INFERENCE mode. They go into the layer before them; behind a Concat into all that it joins, unless a
+ReLU follows, which a DPU runs after a normalization but not after a Concat; else into the layers behind them, if those
+do not pad. What is not folded is listed with the reason. Both nets are then run on random input; exit status 1 tells
+that their outputs differ by more than 1e-5 of the largest value. A net that holds NaN or infinity, or computes them, is
+an error: the first such layer is named, and nothing is written.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     if net.loaded and net.loaded.kept:
         raise CaffeCompatError(net.loaded.missing(args.weights))
-    folded = fold_norms(net, around=True)
+    folded = fold_norms(net, around=True, target="dpu")
     print(*report_lines(folded), sep="\n")
     if not document.message.HasField("state"):
         folded.message.ClearField("state")  # the phase that it was folded in

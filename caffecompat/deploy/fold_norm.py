@@ -19,6 +19,7 @@ from caffecompat.deploy.fold_weights import (
     scale_inputs,
     scale_outputs,
 )
+from caffecompat.deploy.onnx.resize import bilinear_factor
 from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Bias, Scale
@@ -50,7 +51,7 @@ class Folded:
     left: list[tuple[str, str]] = field(default_factory=list)
 
 
-def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = False) -> Folded:
+def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = False, target: str = "") -> Folded:
     """Fold what can be folded of a TEST net whose weights are loaded; the net itself stays as it is.
 
     Blobs keep their names: the weighted layer's top takes the name that the folded layer's top had. Behind a Concat it
@@ -61,10 +62,13 @@ def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = Fal
             (`use_global_stats: false`), by its stored ones, and let the others use theirs; that changes the numbers.
         around: fold not only into the one layer right before, but also into all those that a Concat joins, and
             else into the layers behind.
+        target: "dpu" or "tidl", whose net is not to get worse: what runs better there as it is stays, with the reason.
+            On a DPU a normalization is a depthwise convolution, which takes in the ReLU after it, while a ReLU after a
+            Concat falls to the CPU. TIDL resizes where a Deconvolution is bilinear, and has no depthwise one.
     """
     message = type(net.message)()
     message.CopyFrom(net.message)
-    folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics, around)
+    folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics, around, target)
     folding.run()
     kept = [layer for index, layer in enumerate(message.layer) if index not in folding.gone]
     gone = {name for name, _ in folding.result}
@@ -134,9 +138,10 @@ class _Folding:
         params: list[Any],
         running_statistics: bool,
         around: bool,
+        target: str,
     ) -> None:
         self.net, self.blobs, self.params = net, blobs, params
-        self.running_statistics, self.around = running_statistics, around
+        self.running_statistics, self.around, self.target = running_statistics, around, target
         self.result: list[tuple[str, str]] = []
         self.gone: set[int] = set()  # by index: layers without parameters may have a folded layer's name
         self.ahead: set[str] = set()
@@ -184,6 +189,9 @@ class _Folding:
         takers = self._makers(bottom, layer.index)
         if isinstance(takers, str):
             return takers
+        worse = self._worse(self.net.layers[self.origin.get(bottom, bottom).node], node.tops[0])
+        if worse:
+            return worse
         start = 0
         for taker, count in takers:
             part = slice(start, start + count)
@@ -194,6 +202,34 @@ class _Folding:
         origin = self.origin.get(bottom, bottom)
         self.origin[node.tops[0]] = origin
         self.params[origin.node].top[0] = node.tops[0].blob
+        return ""
+
+    def _worse(self, before: NetLayer, top: Value) -> str:
+        """Why the target's net would be worse if what makes `top` went into the layers at or before `before`."""
+        if self.target == "dpu" and before.type == "Concat":
+            activation = self._activation(top)
+            return activation and (
+                f"in the layers before {before.name!r} (Concat) it would leave {activation} after the Concat, where "
+                "the DPU runs none; as it is, the two are one depthwise convolution there"
+            )
+        if self.target == "tidl" and before.type == "Deconvolution":
+            bottom = self.net.graph.nodes[before.index].bottoms[0]
+            assert bottom is not None
+            weights = dict(zip(("weight", "bias"), self.blobs[before.name], strict=False))
+            if bilinear_factor(before.module, weights, self.net.value_shapes[bottom]):
+                return f"{before.name!r} before it is bilinear, which TIDL resizes; with other weights it cannot run it"
+        return ""
+
+    def _activation(self, value: Value) -> str:
+        """The ReLU or ReLU6 that reads a value, maybe through other normalizations; ""."""
+        for index in self.readers.get(value, []):
+            layer, node = self.net.layers[index], self.net.graph.nodes[index]
+            if layer.type == "ReLU6" or (layer.type == "ReLU" and getattr(layer.module, "slope", 0) == 0):
+                return f"{layer.name!r} ({layer.type})"
+            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(node.bottoms) == 1:
+                found = self._activation(node.tops[0])
+                if found:
+                    return found
         return ""
 
     def _makers(self, value: Value, reader: int) -> list[tuple[NetLayer, int]] | str:

@@ -29,7 +29,7 @@ def espnet(shared: Path) -> list[object]:
 def test_files_of_a_folder_and_their_numbers(command, espnet, tmp_path) -> None:
     result = command("export", "deploy", *espnet, f"{tmp_path}/out/", "--softmax", "--merge-bn")
     assert result.status == 0, result.err
-    assert "folded 5 layers into 6" in result.out and "16 layers stay as they are" in result.out
+    assert "folded 4 layers into 4" in result.out and "17 layers stay as they are" in result.out
     assert "checked on random input: prob: largest difference" in result.out
     net = read_net(tmp_path / "out/deploy.prototxt")
     assert list(net.layer[0].input_param.shape[0].dim) == [1, 3, 32, 64]
@@ -195,7 +195,9 @@ def test_merge_bn(command, shared, tmp_path) -> None:
     weights = folder / "final_models/pretrained.caffemodel"
     result = command("merge-bn", small, weights, *outputs)
     assert result.status == 0, result.err
-    assert "folded 5 layers into 6" in result.out and "ConvNd_20 <- BatchNorm_18" in result.out
+    assert "folded 4 layers into 4" in result.out
+    assert "BatchNorm_18: in the layers before '" in result.out
+    assert "it would leave 'Threshold_17' (ReLU) after the Concat, where the DPU runs none" in result.out
     assert "'Concat_1' (Concat) before it joins 'BatchNorm_1', which cannot take its part: 'Threshold_1'" in result.out
     refused = command("merge-bn", folder / "train_val.prototxt", weights, *outputs)
     assert refused.status == 2 and "export deploy --merge-bn" in refused.err
@@ -217,7 +219,7 @@ layer { name: "other" type: "Convolution" bottom: "conv0" top: "other"
   convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } } }
 layer { name: "cat" type: "Concat" bottom: "conv1/sep" bottom: "other" top: "cat" }
 layer { name: "cat/bn" type: "BatchNorm" bottom: "cat" top: "cat/bn" }
-layer { name: "cat/relu" type: "ReLU" bottom: "cat/bn" top: "cat/bn" }
+layer { name: "cat/relu" type: "ReLU" bottom: "cat/bn" top: "cat/bn" relu_param { negative_slope: 0.1 } }
 layer { name: "last/bn" type: "BatchNorm" bottom: "cat/bn" top: "last" }
 """
 

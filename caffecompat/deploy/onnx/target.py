@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,22 +67,29 @@ def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndar
         note.effect = "; ".join(f"output {blob!r}: {effect[0]}" for blob, effect in effects.items())
 
 
+_NAMED, _KIND = re.compile(r"^'[^']*' \((\w+)\)"), r"the \1"  # so that layers left for one reason share a line
+
+
 class TargetNet:
     """A net without the normalizations that its convolutions can take in.
 
     Attributes:
         net: what is exported.
         notes: a line for each layer that went or changed.
+        left: a line for each normalization that stays one.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, target: str) -> None:
         self.net = self._given = net
+        self._target = target
         self.notes: list[Note] = []
+        self.left: list[Note] = []
         self._into: dict[str, str] = {}
 
     def fold(self) -> bool:
         """Fold what can be folded."""
-        folded = fold_norms(self.net)
+        folded = fold_norms(self.net, target=self._target)
+        self.left = [Note(name, f"left as it is: {_NAMED.sub(_KIND, reason)}") for name, reason in folded.left]
         for name, into in folded.folded:
             self._into[name] = into
             self.notes.append(Note(name, f"folded into {into!r}"))
@@ -148,7 +156,7 @@ def _named(hook: Any, name: str) -> Any:
 
 def net_for_target(net: Net, target: str) -> TargetNet:
     """Fold normalizations; for the DPU, whose quantizer has none, make convolutions of those that stay."""
-    made = TargetNet(net)
+    made = TargetNet(net, target)
     made.fold()
     while target == "dpu" and made.convolve():
         made.fold()

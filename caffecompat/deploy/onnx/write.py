@@ -179,6 +179,7 @@ def write_onnx(
             raise DifferentNumbers(f"{os.fspath(path)} was not written, it computes something else: {'; '.join(wrong)}")
 
     done.data = _write(os.fspath(path), export, external, check)
+    export.notes += made.left if made else []
 
 
 def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:
