@@ -51,7 +51,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", required=True, help="train_val or deploy prototxt")
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them only prototxts are written")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
-    parser.add_argument("--batch", type=int, metavar="N", help="batch of the input (default 1, or the Input's own)")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="batch of the input (the Input's own, else 1 or what the net needs)"
+    )
     parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
     add_switch(parser, "softmax", "probabilities in the loss's place: Softmax, or Sigmoid where the loss has one")
     add_switch(parser, "argmax", "the best class of each pixel in the loss's place")

@@ -16,7 +16,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError, add_nonfinite_flag, weight_files
+from caffecompat.cli.flags import UsageError, add_nonfinite_flag, check_counts, weight_files
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
@@ -33,6 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", required=True, help="deploy or train_val prototxt")
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them it stays as its fillers make it")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
+    parser.add_argument("--batch", type=int, metavar="N", help="batch of the input (1, or what the net needs)")
     add_nonfinite_flag(parser)
 
 
@@ -40,6 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.out.endswith(".py"):
         raise UsageError(f"caffecompat export torch: {args.out}: expected a name that ends in .py")
+    check_counts("export torch", args, "batch")
 
     from caffecompat.compare.nets import TOLERANCE, DifferentNumbers
     from caffecompat.deploy.deploy_net import deploy_net
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.schema import NetDocument, open_net, pb
 
     document = open_net(args.model)
-    deployed = deploy_net(document, size=size_of(args))
+    deployed = deploy_net(document, size=size_of(args), batch=args.batch)
     copy = NetDocument.from_message(deployed.message, args.model, like=document.fork_choice)
     net = Net(copy, pb.TEST, log=False, weights=weight_files(args.weights))
     for note in deployed.notes:

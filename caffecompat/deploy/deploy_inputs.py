@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat.data.stand_in import StandIns
+from caffecompat.deploy.batch import BatchedNet
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.preprocess import says_something
 from caffecompat.layers import layer_class
@@ -13,7 +15,8 @@ from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.schema import NetDocument, pb
 
 __all__ = [
-    "SCORES", "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges"
+    "SCORES", "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges",
+    "settle_batch",
 ]  # fmt: skip
 
 # What only measures; losses are told by their class.
@@ -36,6 +39,7 @@ class Deployed:
         transform: mean and scale of the pictures that the net was made for, as a transform_param; None where nothing
             states them. The Input layer of these pictures has it, too.
         data: that data layer; None where the net was fed from outside already.
+        own: shape of each fed blob with the batch that the net itself states; 1 where it states none.
         notes: what was done, a line each.
     """
 
@@ -43,6 +47,7 @@ class Deployed:
     inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     transform: Any = None
     data: Any = None
+    own: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -91,7 +96,7 @@ def add_inputs(
             continue  # a second data layer that reads label pictures
         shape = _picture_shape(layer, document, size, channels)
         transform = _preparation(layer)
-        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]), transform)
+        _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]), transform, own=shape)
         if deployed.data is None:
             deployed.data, deployed.transform = layer, transform
     if not deployed.inputs:
@@ -105,10 +110,11 @@ def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None,
         shape = list(stated[index if len(stated) > 1 else 0]) if stated else []
         if len(shape) == 4 and size:
             shape[2:] = size
+        own = tuple(shape)
         if shape and batch:
             shape[0] = batch
         transform = _preparation(layer) if index == 0 else None
-        _add_input(deployed, top, tuple(shape), transform)
+        _add_input(deployed, top, tuple(shape), transform, own=own)
         if deployed.transform is None:
             deployed.transform = transform
 
@@ -148,7 +154,7 @@ def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument,
     }  # fmt: skip
     for top, shape in zip(layer.top, shapes, strict=True):
         if top not in labels:
-            _add_input(deployed, top, (batch or 1, *shape[1:]))
+            _add_input(deployed, top, (batch or 1, *shape[1:]), own=shape)
     return labels
 
 
@@ -166,17 +172,53 @@ def _preparation(layer: Any) -> Any | None:
     return kept
 
 
-def _add_input(deployed: Deployed, blob: str, shape: tuple[int, ...], transform: Any = None) -> None:
-    deployed.inputs[blob] = shape
+def _add_input(
+    deployed: Deployed, blob: str, shape: tuple[int, ...], transform: Any = None, *, own: tuple[int, ...]
+) -> None:
+    deployed.inputs[blob], deployed.own[blob] = shape, own
     layer = deployed.message.layer.add(name=blob, type="Input", top=[blob])
     layer.input_param.shape.add().dim.extend(shape)
     if transform is not None:
         layer.transform_param.CopyFrom(transform)
 
 
+def settle_batch(deployed: Deployed, document: NetDocument, batch: int | None) -> None:
+    """Give the inputs back the batch that the net states, where it does not work on another one.
+
+    Raises:
+        DeployError: it does not, and `batch` asks for another one, or the net states none (a Python layer's data).
+    """
+    guessed = batch is None and deployed.data is not None and deployed.data.type == "Python"
+    if deployed.inputs == deployed.own and not guessed:
+        return
+    message = type(deployed.message)()
+    message.CopyFrom(deployed.message)
+    _set_shapes(message, deployed.own)
+    made = BatchedNet(message, document.fork, document.path)
+    if made.problem and guessed:
+        raise DeployError(f"a Python layer makes the input, the batch 1 is a guess; give --batch N: {made.problem}")
+    told = " and ".join(map(str, sorted({shape[0] for shape in deployed.own.values() if shape})))
+    if batch is not None:
+        refused = "" if made.problem else made.refuses(deployed.inputs)
+        if refused:
+            raise DeployError(f"--batch {batch}: the net does not work on it as on its own batch, {told}: {refused}")
+        return
+    fixed = "" if made.problem else made.what_fixes(deployed.inputs)
+    if fixed:
+        _set_shapes(deployed.message, deployed.own)
+        deployed.inputs.update(deployed.own)
+        deployed.notes.append(f"the input keeps its batch of {told}: {fixed}")
+
+
+def _set_shapes(message: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for layer in message.layer:
+        if layer.type == "Input":
+            layer.input_param.shape[0].dim[:] = shapes[layer.top[0]]
+
+
 def drop_unread_inputs(deployed: Deployed) -> None:
     """Take out Input layers whose blob no layer reads."""
     read = {blob for layer in deployed.message.layer for blob in layer.bottom}
     for layer in [layer for layer in deployed.message.layer if layer.type == "Input" and layer.top[0] not in read]:
-        del deployed.inputs[layer.top[0]]
+        del deployed.inputs[layer.top[0]], deployed.own[layer.top[0]]
         deployed.message.layer.remove(layer)

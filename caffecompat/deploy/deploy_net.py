@@ -14,6 +14,7 @@ from caffecompat.deploy.deploy_inputs import (
     feeds,
     is_loss,
     only_judges,
+    settle_batch,
 )
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
@@ -55,14 +56,16 @@ def deploy_net(
 
     Args:
         size: (height, width) of the input instead of what the prototxt and the data say.
-        batch: of the input; by default 1 for what had a data layer, and what an `Input` states.
+        batch: of the input; by default what an `Input` states, and 1 for what had a data layer, whose own batch stays
+            where a layer needs it (a Reshape to fixed sizes, sequences).
         channels: of pictures whose data cannot be opened (3).
         head: "softmax" puts what the loss applies to the scores (Softmax, or Sigmoid for a cross-entropy of
             sigmoids) in its place, "argmax" an ArgMax over the channels.
         head_name: of these layers and their tops; "prob" and "argmax" by default.
 
     Raises:
-        DeployError: the input's shape is not known, or there are no scores to put `head` behind.
+        DeployError: the input's shape is not known, the net needs another batch than `batch`, or there are no scores
+            to put `head` behind.
     """
     state = make_state(document.message, pb.TEST, level, stages)
     test, _, _ = filter_net(document.message, state, lambda line: None)
@@ -91,6 +94,7 @@ def deploy_net(
         _add_head(deployed, head, head_name, losses, renamed)
     if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
         raise DeployError(f"{document.path or 'net'}: nothing is left: every layer depends on labels or only measures")
+    settle_batch(deployed, document, batch)
     return deployed
 
 

@@ -82,6 +82,7 @@ class Layer(nn.Module):
         type: the type string of the prototxt, set by ``@register``.
         bottoms, tops: least and greatest count allowed; ``None`` is no limit.
         blob_names: parameter names in Caffe's blob order.
+        mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
 
@@ -89,6 +90,7 @@ class Layer(nn.Module):
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False
+    mixes_items: str = ""
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class Recurrent(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
+    mixes_items = "the first axis of its bottoms is the steps of a sequence"
     states: ClassVar[tuple[str, ...]] = ()  # names of the parts of the state
     gates: ClassVar[int] = 1  # rows of the input weight, in units of num_output
 
@@ -208,6 +209,7 @@ class LSTMUnit(Layer):
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
+    mixes_items = "the first axis of its bottoms is the one step that it takes"
     tops: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

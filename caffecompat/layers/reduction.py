@@ -29,6 +29,7 @@ class ArgMax(Layer):
         p, shape = param.argmax_param, bottom_shapes[0]
         self.top_k, self.with_values = p.top_k, p.out_max_val
         self.axis = self.axis_index(p.axis, shape) if p.HasField("axis") else None
+        self.mixes_items = "it chooses among the items of the batch" if self.axis == 0 else ""
         size = torch.Size(shape[1:]).numel() if self.axis is None else shape[self.axis]
         if not 1 <= self.top_k <= size:
             raise LayerError(f"top_k {self.top_k} must be 1 to {size}, the number of values to choose from")
@@ -58,6 +59,7 @@ class Reduction(Layer):
         super().__init__(param, bottom_shapes, context)
         p = param.reduction_param
         self.axis = self.axis_index(p.axis, bottom_shapes[0])
+        self.mixes_items = "" if self.axis else "it sums over all items of the batch"
         self.operation, self.coeff = p.ReductionOp.Name(p.operation), p.coeff
 
     def forward(self, bottom: Tensor) -> Tensor:

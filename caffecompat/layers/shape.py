@@ -305,6 +305,7 @@ class BatchReindex(Layer):
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    mixes_items = "its second bottom numbers the items of the batch"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -21,6 +21,7 @@ class Softmax(Layer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axis = self.axis_index(param.softmax_param.axis, bottom_shapes[0])
+        self.mixes_items = "" if self.axis else "its probabilities sum up to 1 over the items of the batch"
 
     def forward(self, bottom: Tensor) -> Tensor:
         return softmax(bottom, self.axis)

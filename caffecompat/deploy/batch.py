@@ -1,0 +1,80 @@
+"""Whether the first axis of a net's inputs is a batch of items of their own, or a size that the net needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import Fork
+from caffecompat.layers import Context
+from caffecompat.net.build import NetLayer, Shape, build_layers, infer_shapes
+from caffecompat.net.graph import Graph, Value, build_graph
+from caffecompat.net.problems import Problem
+from caffecompat.schema import pb
+
+__all__ = ["BatchedNet", "what_fixes_batch"]
+
+
+class BatchedNet:
+    """A deployed net's layers and shapes, to be asked about other batches.
+
+    Attributes:
+        problem: what keeps it from being made at all; "" for nothing.
+    """
+
+    def __init__(self, message: Any, fork: Fork, beside: str | None) -> None:
+        self.graph: Graph = build_graph(message, message)
+        self.layers, self.shapes, found = build_layers(self.graph, Context(pb.TEST, fork, beside, False), None, beside)
+        problems = [*self.graph.problems, *found]
+        self.problem = _described(self.layers, problems[0]) if problems else ""
+
+    def refuses(self, inputs: Mapping[str, Shape]) -> str:
+        """Which layer cannot work on these inputs, of another batch, and why; "" where all can."""
+        try:
+            infer_shapes(self.graph, self.layers, dict(inputs))
+        except CaffeCompatError as problem:
+            return str(problem)
+        return ""
+
+    def what_fixes(self, inputs: Mapping[str, Shape]) -> str:
+        """Which layer needs the batch that the net was made for, and why; "" where these inputs mean the same to it."""
+        refused = self.refuses(inputs)
+        if refused:
+            return refused
+        return what_fixes_batch(
+            self.graph, self.layers, self.shapes, infer_shapes(self.graph, self.layers, dict(inputs))
+        )
+
+
+def _described(layers: list[NetLayer], problem: Problem) -> str:
+    layer = layers[problem.layer] if problem.layer is not None else None
+    return f"layer {layer.name!r} ({layer.type}): {problem.text}" if layer else problem.text
+
+
+def what_fixes_batch(
+    graph: Graph, layers: list[NetLayer], ours: Mapping[Value, Shape], others: Mapping[Value, Shape]
+) -> str:
+    """The first layer for which the first axis is no batch of items of their own; "" where there is none.
+
+    That is a layer whose type mixes items, or whose tops do not grow along their first axis as the net's inputs do.
+
+    Args:
+        ours, others: shapes of all values for two batches.
+    """
+    fed = next((value for value in ours if layers[value.node].module is None and ours[value] != others[value]), None)
+    if fed is None:
+        return ""
+    one, other = ours[fed][0], others[fed][0]
+    for node, layer in zip(graph.nodes, layers, strict=True):
+        if layer.module is None:
+            continue
+        head = f"layer {layer.name!r} ({layer.type}): "
+        if layer.module.mixes_items:
+            return f"{head}{layer.module.mixes_items}"
+        for top in node.tops:
+            mine, theirs = ours[top], others[top]
+            grows = mine[1:] == theirs[1:] and mine[:1] and mine[0] * other == theirs[0] * one
+            if mine != theirs and not grows:
+                return f"{head}its top {top.blob!r} is {mine} for a batch of {one} and {theirs} for {other}"
+    return ""
