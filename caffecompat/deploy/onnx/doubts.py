@@ -28,7 +28,8 @@ from caffecompat.net.trace import value_names
 
 __all__ = ["compare_output", "settle"]
 
-_CHOOSING = {"ArgMax", "DetectionOutput", "Threshold"}
+_DETECTIONS = {"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"}
+_CHOOSING = {"ArgMax", "Threshold", "Proposal", *_DETECTIONS}
 _AT_ONCE = 2**27  # values held at once while looking for the first that is off
 
 
@@ -63,7 +64,9 @@ def _columns(output: Output, blob: np.ndarray) -> np.ndarray:
 
 def _fields(output: Output, layer: NetLayer, slot: int, blob: np.ndarray) -> list[tuple[Any, bool]]:
     """Parts of an output that have a scale of their own, and whether they are numbers of something."""
-    if layer.type == "DetectionOutput" and slot == 0:
+    if layer.type == "Proposal":
+        return [((..., 0), True), ((..., slice(1, 5)), False)] if slot == 0 else [(..., False)]
+    if layer.type in _DETECTIONS and slot == 0:
         if output.columns is not None:
             return [(..., output.columns == (1,))]
         return [((..., slice(0, 2)), True), ((..., 2), False), ((..., slice(3, 7)), False)]

@@ -52,6 +52,7 @@ class Emission:
         target: "dpu", "tidl" or "".
         limits: the constants of the target's table; empty without a target.
         options: further wishes (see ExportOptions).
+        free_rows: whether the number of rows (axis 0) of a bottom or top depends on values.
         notes: what to tell in the report.
     """
 
@@ -67,6 +68,7 @@ class Emission:
     target: str = ""
     limits: Mapping[str, Any] = field(default_factory=dict)
     options: Any = None
+    free_rows: bool = False
     notes: list[Note] = field(default_factory=list)
 
     @property
@@ -119,7 +121,9 @@ class Emission:
         self.builder.alias(self.tops[top], value)
 
     def reshape(self, value: str, shape: Sequence[int], to: str | None = None) -> str:
-        """A value in another (static) shape."""
+        """A value in another (static) shape; where the number of rows depends on values, they are as many as it has."""
+        if self.free_rows and -1 not in shape and shape[0] == self.top_shapes[0][0]:
+            shape = (-1, *shape[1:])
         return self.op("Reshape", value, self.ints(list(shape)), to=to)
 
     def reduce(self, kind: str, value: str, axes: Sequence[int], *, keep: bool = True, to: str | None = None) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 
 from caffecompat.deploy.onnx.emission import Cannot, Emission, emits
 
+__all__ = ["finish_rows"]
+
 _LOWEST = float(np.finfo(np.float32).min)
 _TINY = float(np.finfo(np.float32).tiny)
 _MOST_PAIRS = 2**26
@@ -245,7 +247,7 @@ def _best(e: Emission, kept: str, scores: str, images: int, each: int, limit: in
 
 
 def _finish(e: Emission, rows: str, images: int) -> None:
-    """Rows for a batch in which nothing was found; then the output, or TIDL's three."""
+    """The output, or TIDL's three."""
     if e.target == "tidl":
         top = e.tops[0]
         e.op("Slice", rows, e.ints([3]), e.ints([7]), e.ints([1]), to=f"{top}_boxes")
@@ -253,6 +255,11 @@ def _finish(e: Emission, rows: str, images: int) -> None:
         e.cast(label, np.int64, to=f"{top}_labels")
         e.reshape(e.slice(rows, [2], [3], [1]), (-1,), f"{top}_scores")
         return
+    finish_rows(e, rows, images)
+
+
+def finish_rows(e: Emission, rows: str, images: int) -> None:
+    """The top (1, 1, K, 7) of rows, with one for each image where nothing was found in the batch."""
     nothing = np.full((images, 7), -1, np.float32)
     nothing[:, 0] = np.arange(images)
     found = e.slice(e.op("Shape", rows), [0], [1], [0])

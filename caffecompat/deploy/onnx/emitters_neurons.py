@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Cannot, Emission, emits
+from caffecompat.deploy.onnx.emitters_regions import proposals
+from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.spatial_dropout import SpatialDropout
 
 
@@ -133,8 +135,11 @@ def dropout(e: Emission) -> None:
 
 @emits("Python")
 def python(e: Emission) -> None:
-    """ENet's spatial dropout in its TEST form; other Python layers compute what nobody can translate."""
+    """py-faster-rcnn's proposals and ENet's spatial dropout in its TEST form; other Python layers are users' code."""
     own = e.module.own
+    if isinstance(own, PythonProposal):
+        proposals(e, own)
+        return
     if not isinstance(own, SpatialDropout):
         where = e.module.param.python_param
         raise Cannot(f"the Python layer {where.module}.{where.layer} is code, which cannot become ONNX")

@@ -13,6 +13,7 @@ import torch
 
 from caffecompat.deploy.onnx.emission import Cannot, Emission, Note, emitter_of, to_array
 from caffecompat.deploy.onnx.file import complete
+from caffecompat.deploy.onnx.free_rows import free_rows
 from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, need_onnx
 from caffecompat.deploy.onnx.message import add_metadata, assemble_model, great_weights
 from caffecompat.deploy.onnx.older import MODERN
@@ -28,7 +29,7 @@ from caffecompat.schema import NetDocument
 
 __all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
 
-for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "shapes", "windows"):
+for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "regions", "shapes", "windows"):
     import_module(f"caffecompat.deploy.onnx.emitters_{_family}")
 
 SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}
@@ -158,6 +159,7 @@ class _Exporter:
         self.notes: list[Note] = []
         self.outputs: list[Output] = []
         self.shapes: dict[str, tuple[int | str, ...]] = {}
+        self.free = free_rows(net)
 
     def run(self) -> Export:
         graph = self.net.graph
@@ -255,6 +257,7 @@ class _Exporter:
             target=self.options.target,
             limits=table.constants if table else {},
             options=self.options,
+            free_rows=any(value in self.free for value in (*node.bottoms, *node.tops)),
         )
         emission.parameters, emission.parameter_names = _parameters(layer)
         emitter(emission)
@@ -286,6 +289,10 @@ class _Exporter:
                     self.outputs.append(Output(own, value.blob, kind, columns, dtype))
                     self.shapes[own] = ("detections", 4) if part == "boxes" else ("detections",)
                 return
+        elif kind in ("YoloDetectionOutput", "Yolov3DetectionOutput"):
+            shape = (1, 1, "detections", 7)
+        elif value in self.free:
+            shape = ("regions", *shape[1:])
         self.outputs.append(Output(name, value.blob, kind))
         self.shapes[name] = shape
 
