@@ -37,6 +37,10 @@ def check(net: Net, inputs: dict[str, np.ndarray], path: Path, opset: int) -> di
 def test_layers(name: str, opset: int, tmp_path: Path) -> None:
     text, inputs = REGION_NETS[name]
     net = Net(parse_text(text, pb.NetParameter()), pb.TEST, log=False)
+    if name.startswith("ROIPooling") and opset > 21:
+        with pytest.raises(NetError, match="MaxRoiPool up to opset 21"):
+            export_net(net, ExportOptions(opset=opset))
+        return
     for seed in (1, 2):
         check(net, inputs(np.random.default_rng(seed)), tmp_path / "net.onnx", opset)
 
@@ -47,9 +51,8 @@ def test_faster_rcnn(proposal: str, tmp_path: Path) -> None:
     net = Net(parse_text(prototxt(TWO_STAGES[proposal], 16, 176, 256), pb.NetParameter()), pb.TEST, log=False)
     picture = np.random.default_rng(5).standard_normal((1, 3, 176, 256), np.float32)
     for factor, least in ((1.25, 100), (4, 1)):
-        made = check(
-            net, {"data": picture, "im_info": np.array([[176, 256, factor]], np.float32)}, tmp_path / "x.onnx", 13
-        )
+        inputs = {"data": picture, "im_info": np.array([[176, 256, factor]], np.float32)}
+        made = check(net, inputs, tmp_path / "x.onnx", 13)
         assert len(made["cls_prob"]) >= least
 
 

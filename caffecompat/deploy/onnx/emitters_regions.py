@@ -14,15 +14,16 @@ from caffecompat.deploy.onnx.emitters_detection import finish_rows
 from caffecompat.layers.proposal import Proposal, PythonProposal
 
 _LOWEST = float(np.finfo(np.float32).min)
+_LAST_ROI_POOL = 21
 
 
 @emits("ROIPooling")
 def roi_pooling(e: Emission) -> None:
     """MaxRoiPool, which is Fast R-CNN's."""
-    m = e.module
-    e.op(
-        "MaxRoiPool", e.bottoms[0], _regions(e), to=e.tops[0], pooled_shape=list(m.cells), spatial_scale=float(m.scale)
-    )
+    if e.builder.opset > _LAST_ROI_POOL:
+        raise Cannot(f"onnxruntime has MaxRoiPool up to opset {_LAST_ROI_POOL}; ask for that or an older one (--opset)")
+    cells, scale = list(e.module.cells), float(e.module.scale)
+    e.op("MaxRoiPool", e.bottoms[0], _regions(e), to=e.tops[0], pooled_shape=cells, spatial_scale=scale)
 
 
 def _regions(e: Emission) -> str:
@@ -267,16 +268,12 @@ def _detections(
     else:
         label = e.op("GatherElements", labels, order, axis=1)
     label = e.op("Add", e.op("GatherND", label, place), e.ints(1, "one"))
-    columns = [
-        e.cast(e.slice(place, [0], [1], [1]), np.float32),
-        e.op("Unsqueeze", e.cast(label, np.float32), e.ints([1])),
-    ]
-    columns += [e.op("Unsqueeze", e.op("GatherND", best, place), e.ints([1])), e.op("GatherND", found, place)]
-    finish_rows(e, e.op("Concat", *columns, axis=1), items)
+    image, score = e.slice(place, [0], [1], [1]), e.op("GatherND", best, place)
+    label, score = (e.op("Unsqueeze", column, e.ints([1])) for column in (e.cast(label, np.float32), score))
+    rows = e.op("Concat", e.cast(image, np.float32), label, score, e.op("GatherND", found, place), axis=1)
+    finish_rows(e, rows, items)
 
 
 @emits("BoxAnnotatorOHEM", "MarginInnerProduct")
 def trains(e: Emission) -> None:
-    raise Cannot(
-        "reads labels, which there are in training alone; make a deploy prototxt first (caffecompat export deploy)"
-    )
+    raise Cannot("reads labels, which there are in training alone; make a deploy prototxt first (export deploy)")
