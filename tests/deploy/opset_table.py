@@ -12,7 +12,9 @@ from caffecompat.deploy.onnx.emission import emitter_of
 from caffecompat.deploy.onnx.export import ExportOptions, export_net
 from caffecompat.deploy.onnx.older import FORMS, MODERN
 from caffecompat.layers import layer_class, layer_types
+from caffecompat.net import NetError
 from tests.deploy.recorded import recorded_net, recorded_types
+from tests.deploy.region_nets import REGION_NETS
 from tests.layers.test_golden_layers import CASES
 from tests.net.nets import make_net
 
@@ -29,19 +31,24 @@ _UNRECORDED = {  # types without a recorded case, or whose cases do not show all
     'layer { name: "u" type: "LSTMUnit" bottom: "c" bottom: "g" bottom: "t" top: "d" top: "h" }',
     "Pooling": 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }\n'
     'layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }',
+    **{kind: REGION_NETS[kind][0] for kind in REGION_NETS if " " not in kind},
+    "Proposal": REGION_NETS["Proposal of PVANet"][0],
 }
 # Why types that are no losses have no form at any opset.
 _REASONS = {
     "Accuracy": "measures",
+    "BoxAnnotatorOHEM": "chooses by labels, in training",
     "DetectionEvaluate": "measures",
     "Filter": "how many rows it gives depends on values",
     "HDF5Output": "writes a file",
     "IOUAccuracy": "measures",
+    "MarginInnerProduct": "reads labels, in training",
     "PriorBox": "reads shapes alone: its values are computed while exporting, a constant at every opset",
     "SegAccuracy": "measures",
     "SegmentPixelIOU": "measures",
     "SegmentationAccuracy": "measures",
 }
+_NOT_WRITTEN = "not written"
 _NO_NODES = ("Parameter", "Silence", "Split")
 
 _INTRODUCTION = """# Layer types by ONNX opset
@@ -95,7 +102,10 @@ def page() -> str:
                 used[next(iter(kinds))][opset] |= _operators(export_net(net, ExportOptions(opset=opset), document))
     for kind, text in _UNRECORDED.items():
         for opset in OPSETS:
-            used[kind][opset] |= _operators(export_net(make_net(text), ExportOptions(opset=opset)))
+            try:
+                used[kind][opset] |= _operators(export_net(make_net(text), ExportOptions(opset=opset)))
+            except NetError:
+                used[kind][opset].add(_NOT_WRITTEN)
     forms = [f"| {name} | {since} | {words} |" for name, (since, _, words) in sorted(FORMS.items()) if since <= MODERN]
     rows = [_row(kind, used[kind]) for kind in sorted(used)]
     rows += [f"| {kind} | none: its values are others' | same | same | same | same |" for kind in _NO_NODES]
@@ -111,6 +121,9 @@ def _operators(export: object) -> set[str]:
 def _row(kind: str, used: dict[int, set[str]]) -> str:
     cells = [", ".join(sorted(used[OPSETS[0]])) or "none: the value passes"]
     for opset in OPSETS[1:]:
+        if _NOT_WRITTEN in used[opset]:
+            cells.append(_NOT_WRITTEN)
+            continue
         more, less = sorted(used[opset] - used[OPSETS[0]]), sorted(used[OPSETS[0]] - used[opset])
         cells.append(" ".join([*(f"+{name}" for name in more), *(f"-{name}" for name in less)]) or "same")
     return f"| {kind} | {' | '.join(cells)} |"
@@ -118,7 +131,8 @@ def _row(kind: str, used: dict[int, set[str]]) -> str:
 
 def _is_missing(kind: str) -> bool:
     cls = layer_class(kind)
-    return cls is not None and cls.__module__.startswith("caffecompat.") and not emitter_of(kind)
+    missing = kind in _REASONS or not emitter_of(kind)
+    return cls is not None and cls.__module__.startswith("caffecompat.") and missing
 
 
 def _reason(kind: str) -> str:

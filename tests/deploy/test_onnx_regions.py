@@ -32,7 +32,7 @@ def check(net: Net, inputs: dict[str, np.ndarray], path: Path, opset: int) -> di
     return wanted
 
 
-@pytest.mark.parametrize("opset", [13, 18, 22])
+@pytest.mark.parametrize("opset", [12, 13, 18, 22])
 @pytest.mark.parametrize("name", REGION_NETS)
 def test_layers(name: str, opset: int, tmp_path: Path) -> None:
     text, inputs = REGION_NETS[name]
@@ -54,6 +54,17 @@ def test_faster_rcnn(proposal: str, tmp_path: Path) -> None:
         inputs = {"data": picture, "im_info": np.array([[176, 256, factor]], np.float32)}
         made = check(net, inputs, tmp_path / "x.onnx", 13)
         assert len(made["cls_prob"]) >= least
+
+
+def test_older_opsets() -> None:
+    """MaxRoiPool is as old as ONNX."""
+    text, _ = REGION_NETS["ROIPooling"]
+    net = Net(parse_text(text, pb.NetParameter()), pb.TEST, log=False)
+    model = export_net(net, ExportOptions(opset=9)).model
+    assert [node.op_type for node in model.graph.node] == ["MaxRoiPool"]
+    net = Net(parse_text(REGION_NETS["Proposal of PVANet"][0], pb.NetParameter()), pb.TEST, log=False)
+    with pytest.raises(NetError, match="from opset 12 on, not at 11"):
+        export_net(net, ExportOptions(opset=11))
 
 
 def test_what_reads_labels_is_for_training() -> None:

@@ -14,6 +14,7 @@ from caffecompat.deploy.onnx.emitters_detection import finish_rows
 from caffecompat.layers.proposal import Proposal, PythonProposal
 
 _LOWEST = float(np.finfo(np.float32).min)
+_FIRST = 12
 _LAST_ROI_POOL = 21
 
 
@@ -30,9 +31,16 @@ def _regions(e: Emission) -> str:
     return e.bottoms[1] if len(e.bottom_shapes[1]) == 2 else e.reshape(e.bottoms[1], (-1, 5))
 
 
+def _check_opset(e: Emission) -> None:
+    """Before 11 there is neither CumSum nor GatherND, before 12 no greater of two whole numbers."""
+    if e.builder.opset < _FIRST:
+        raise Cannot(f"is written from opset {_FIRST} on, not at {e.builder.opset}")
+
+
 @emits("PSROIPooling")
 def psroi_pooling(e: Emission) -> None:
     """Differences of sums over rectangles, which CumSum gives, in double precision."""
+    _check_opset(e)
     m, side = e.module, e.module.side
     items, _, height, width = e.shape
     planes = e.reshape(e.cast(e.bottoms[0], np.float64), (items, m.channels, side * side, height, width))
@@ -96,6 +104,7 @@ def proposal(e: Emission) -> None:
 
 def proposals(e: Emission, m: Proposal | PythonProposal) -> None:
     """The tops of a layer that proposes regions."""
+    _check_opset(e)
     rules, late = m.rules, m.rules.small == "late"
     items, codes, count = e.shape[0], e.bottom_shapes[1], len(m.anchors)
     columns = int(np.prod(e.bottom_shapes[2][1:]))
@@ -197,6 +206,7 @@ def _suppress(e: Emission, boxes: str, valid: str, shape: tuple[int, int], most:
 @emits("YoloDetectionOutput")
 def yolo(e: Emission) -> None:
     """Each box with its likeliest class."""
+    _check_opset(e)
     p = e.module.param.yolo_detection_output_param
     parts = []
     for bottom, shape in zip(e.bottoms, e.bottom_shapes, strict=True):
@@ -215,6 +225,7 @@ def yolo(e: Emission) -> None:
 @emits("Yolov3DetectionOutput")
 def yolo_v3(e: Emission) -> None:
     """Each box once for each class that is likely enough."""
+    _check_opset(e)
     p = e.module.param.yolov3_detection_output_param
     pairs, parts = np.reshape(list(p.biases), (-1, 2)), []
     for number, (bottom, shape) in enumerate(zip(e.bottoms, e.bottom_shapes, strict=True)):
