@@ -82,6 +82,8 @@ class _Windowed(Layer):
 
     def _batched(self, bottom: Tensor) -> Tensor:
         """The bottom as (N, C, spatial...): all axes before the channels are the batch."""
+        if bottom.dim() != self.axis + 1 + len(self.kernel):
+            raise LayerError(f"was made for {len(self.kernel)} spatial axes, not for a bottom of {tuple(bottom.shape)}")
         return bottom if self.axis == 1 else bottom.reshape(-1, *bottom.shape[self.axis :])
 
     def _like(self, top: Tensor, bottom: Tensor) -> Tensor:
@@ -190,6 +192,8 @@ class Deconvolution(BaseConvolution):
         return sum(math.prod(bottom) for bottom in bottom_shapes) * (self.weight.numel() // self.weight.shape[0])
 
     def _apply_one(self, x: Tensor) -> Tensor:
+        if x.shape[1] != self.weight.shape[0]:  # torch sees it only with values
+            raise LayerError(f"takes {self.weight.shape[0]} channels, a bottom of shape {tuple(x.shape)} has others")
         return self._deconvolve(x, self._laid_out(), self.bias, self.stride, self.pad, 0, self.group, self.dilation)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from caffecompat.layers.layer import Layer, LayerError
 
-__all__ = ["ArrayBlob", "BlobFace", "BlobVec", "ParameterBlob", "RawBlobVec"]
+__all__ = ["ArrayBlob", "BlobFace", "BlobVec", "ParameterBlob", "RawBlobVec", "sizes_of"]
 
 Shape = tuple[int, ...]
 
@@ -67,6 +68,24 @@ class BlobFace(ABC):
         return self._legacy(3)
 
 
+def sizes_of(shape: Sequence[Any]) -> Shape:
+    """The arguments of a blob's ``reshape`` as a shape.
+
+    Raises:
+        TypeError: they are not whole numbers, one for each axis.
+        ValueError: one is negative.
+    """
+    given = ", ".join(map(repr, shape))
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        hint = f"; write reshape(*{given})" if len(shape) == 1 and isinstance(shape[0], Sequence | np.ndarray) else ""
+        raise TypeError(f"reshape takes whole numbers, one for each axis, not reshape({given}){hint}") from None
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"a blob cannot have the shape {sizes}: no axis has a negative size")
+    return sizes
+
+
 class ArrayBlob(BlobFace):
     """A bottom or top of a Python layer: float32 arrays in C order that keep their values until they must grow."""
 
@@ -88,10 +107,7 @@ class ArrayBlob(BlobFace):
 
     def reshape(self, *shape: int) -> None:
         """Take another shape; values stay as far as the memory reaches, more memory begins with zeros."""
-        sizes = tuple(operator.index(size) for size in shape)
-        if any(size < 0 for size in sizes):
-            raise ValueError(f"a blob cannot have the shape {sizes}")
-        self._shape = sizes
+        self._shape = sizes_of(shape)
 
     def take(self, tensor: Tensor) -> None:
         """Hold the values of a tensor on the CPU, without a copy where it is float32 in C order."""
@@ -191,7 +207,7 @@ class BlobVec(list[BlobFace]):
         if self._module is None:
             raise LayerError("self.blobs.add_blob belongs into setup: a net's parameters are fixed once it is made")
         name = f"blob{len(self)}"
-        self._module.add_blob(name, tuple(operator.index(size) for size in shape))
+        self._module.add_blob(name, sizes_of(shape))
         self.append(ParameterBlob(self._module, name))
 
     def push(self) -> None:

@@ -206,15 +206,22 @@ def _reshaped(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
 
 
 def _objection(layer: NetLayer, bottoms: Sequence[Shape]) -> str:
-    """What the layer's class says when it is to make the layer for these bottoms; "" where it would make it."""
+    """What stands against these bottoms by the layer's class, or by the shapes of its parameters; "" for nothing."""
     assert layer.module is not None
     try:
-        type(layer.module)(layer.param, bottoms, replace(layer.module.context, fill=False))
+        other = type(layer.module)(layer.param, bottoms, replace(layer.module.context, fill=False))
     except LayerError as problem:
         return str(problem)
     except _TORCH_REFUSES:
-        pass
-    return ""
+        return ""
+    have, need = ([tuple(blob.shape) for blob in module.blobs] for module in (layer.module, other))
+    if have == need:
+        return ""
+    given = ", ".join(map(str, bottoms))
+    return (
+        f"its parameters are of shape {', '.join(map(str, have))}, bottoms of shape {given} need "
+        f"{', '.join(map(str, need))}; the net was made for other inputs"
+    )
 
 
 def _fed_shapes(param: Any) -> list[Shape]:

@@ -13,7 +13,7 @@ import numpy as np
 from caffecompat import data, layers, net
 from caffecompat.data import MemorySource
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers.python_blob import BlobFace, BlobVec, RawBlobVec
+from caffecompat.layers.python_blob import BlobFace, BlobVec, RawBlobVec, sizes_of
 from caffecompat.layers.python_layer import PythonLayer, PythonLayerBase
 from caffecompat.net.blob import Blob as KeptBlob
 from caffecompat.net.blob import ParamBlob
@@ -48,10 +48,15 @@ class Blob(BlobFace):
         return self._kept.shape
 
     def reshape(self, *shape: int) -> None:
-        """Take another shape; layers follow at ``net.reshape()`` or the next forward pass."""
+        """Take another shape; layers follow at ``net.reshape()`` or the next forward pass.
+
+        Raises:
+            TypeError: the sizes are not whole numbers, one for each axis.
+            ValueError: one is negative, or it is a parameter's blob.
+        """
         if isinstance(self._kept, ParamBlob):
             raise ValueError(f"a parameter blob keeps its shape {self.shape}")
-        self._kept.resize(shape)
+        self._kept.resize(sizes_of(shape))
 
 
 class Layer:
