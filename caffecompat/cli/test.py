@@ -1,6 +1,9 @@
 """Score a model on its TEST-phase data, as `caffe test` does.
 
-caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100
+    caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100
+
+Outputs of DetectionEvaluate layers give the mean average precision. ``caffecompat test_detection`` is the same, as TI's
+scripts call it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ HELP = "score a model: the mean of each output over some batches"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", help="the model definition (required)")
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
-    parser.add_argument("--iterations", type=int, default=50, metavar="N", help="batches to run (default 50)")
+    parser.add_argument("--iterations", "--test-iter", type=int, default=50, metavar="N",
+                        help="batches to run (default 50)")  # fmt: skip
     parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
     parser.add_argument("--ap-version", default="11point", metavar="V",
@@ -33,6 +37,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
     )
+    parser.add_argument("--display-sparsity", type=int, default=0, metavar="0|1",
+                        help="1: also print the share of zeros in the convolutions' weights (TI)")  # fmt: skip
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     missing_flag(parser)
     device_flags(parser)
@@ -40,6 +46,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    return score(args, "    Test net output #")
+
+
+def score(args: argparse.Namespace, precision_line: str) -> int:
+    """Run the test; `precision_line` is what the line of a mean average precision begins with."""
     for name in ("model", "weights"):
         if not getattr(args, name):
             raise UsageError(f"caffecompat test: needs --{name}")
@@ -60,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
     check_loaded(net.loaded, args.weights, args)
+    net.check_files()
     net.to(device)
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:
@@ -73,7 +85,11 @@ def run(args: argparse.Namespace) -> int:
             glog.info(f"{name} = {glog.number(mean)}{suffix}", "caffe.cpp:321")
     for index, (name, scores) in enumerate(detections.items()):
         mean = glog.number(scores.mean(args.ap_version))
-        glog.info(f"    Test net output #{index}: {name} = {mean}", "caffe.cpp:454")
+        glog.info(f"{precision_line}{index}: {name} = {mean}", "caffe.cpp:454")
+    if args.display_sparsity:
+        from caffecompat.solver.sparsity import log_test_sparsity
+
+        log_test_sparsity(net)
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffecompat.layers.classes import label_ids_hint
+
 __all__ = ["ConfusionMatrix"]
 
 
@@ -74,9 +76,7 @@ class ConfusionMatrix:
             return ""
         values = sorted(self._outside_values)
         shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
-        hint = ""
-        if self.classes == 19 and values[-1] <= 33:
-            hint = "; they look like Cityscapes' label ids, the net wants train ids (..._labelTrainIds.png)"
+        hint = label_ids_hint(self.classes, values[-1])
         return (
             f"labels have the value{'s' if len(values) > 1 else ''} {shown} in {self.outside} "
             f"pixel{'s' if self.outside > 1 else ''}; the net has {self.classes} classes "

@@ -18,6 +18,7 @@ __all__ = [
     "class_index",
     "count_by_class",
     "innermost",
+    "label_ids_hint",
     "labels_fit",
     "largest",
     "softmax",
@@ -107,10 +108,18 @@ def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> Non
         f"layer {param.name!r} ({param.type}): label {value:g} in {param.bottom[1]!r} of shape {tuple(labels.shape)}, "
         f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); "
         f"{_count_text(outside)} outside; change the labels or the "
-        f"number of outputs, or set {setting} (where the layer has it) to leave the value out",
+        f"number of outputs, or set {setting} (where the layer has it) to leave the value out"
+        f"{label_ids_hint(classes, int(values.max()))}",
         blob=param.bottom[1],
         item=place[0] if place else 0,
     )
+
+
+def label_ids_hint(classes: int, largest: int) -> str:
+    """What to add where labels up to `largest` are no class of a net of `classes`: whether they are Cityscapes' ids."""
+    if classes != 19 or not 19 <= largest <= 33:
+        return ""
+    return "; they look like Cityscapes' label ids, the net wants train ids (..._labelTrainIds.png)"
 
 
 def _count_text(outside: Tensor) -> str:
@@ -143,7 +152,7 @@ class OutsideLabels:
             glog.warning(
                 f"layer {self._param.name!r} ({self._param.type}): {_count_text(outside)} none of the {self._classes} "
                 f"classes (the first is {int(index[outside][0])}); they count as wrong, here and in later batches; "
-                "ignore_label leaves a value out"
+                f"ignore_label leaves a value out{label_ids_hint(self._classes, int(index[outside].max()))}"
             )
         return outside
 

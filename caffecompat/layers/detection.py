@@ -217,6 +217,9 @@ class DetectionEvaluate(Layer):
         self._next = 0
         self._warned = False
 
+    def check_files(self) -> None:
+        _ = self.sizes  # which reads them
+
     @property
     def sizes(self) -> np.ndarray | None:
         """(height, width) of the pictures, (M, 2), of name_size_file; read when first asked for. None without one."""

@@ -191,6 +191,13 @@ class Layer(nn.Module):
         """Bring the blobs of a weight file into this layer's layout (batch normalization has several)."""
         return blobs
 
+    def check_files(self) -> None:
+        """Read what forward will need of files, for those who are about to run the net for long.
+
+        Raises:
+            CaffeCompatError: a file cannot be read.
+        """
+
     def weights_loaded(self) -> None:
         """Called after blobs were copied in from a file."""
 

@@ -267,6 +267,19 @@ class Net:
             )
         return report
 
+    def check_files(self) -> None:
+        """Make sure that files which layers read later can be read, before any computing is spent.
+
+        Raises:
+            NetError: one cannot; the message names the layer.
+        """
+        for layer in self.layers:
+            if layer.module is not None:
+                try:
+                    layer.module.check_files()
+                except CaffeCompatError as problem:
+                    raise NetError([f"layer {layer.name!r} ({layer.type}): {problem}"]) from None
+
     def blobs_by_layer(self) -> dict[str, list[np.ndarray]]:
         """The parameter blobs of each layer that has any, in Caffe's order, as float32 arrays in C order."""
         self.take_written()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from caffecompat.forks import ForkChoice, ForkName
 from caffecompat.net import Net
 from caffecompat.paths import find_file
 from caffecompat.schema import NetDocument, open_net, pb
-from caffecompat.solver.overrides import apply_to_net
+from caffecompat.solver.overrides import LayerSettings
 
 __all__ = ["NetReader", "make_test_nets", "make_train_net"]
 
@@ -37,7 +37,7 @@ class NetReader:
         return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise)
 
 
-def make_train_net(param: Any, path: str | None, settings: Sequence[str], reader: NetReader) -> Net:
+def make_train_net(param: Any, path: str | None, settings: LayerSettings, reader: NetReader) -> Net:
     """The net of ``net``, ``net_param``, ``train_net`` or ``train_net_param``, in phase TRAIN.
 
     Raises:
@@ -69,7 +69,7 @@ def make_train_net(param: Any, path: str | None, settings: Sequence[str], reader
     return _build(document, pb.TRAIN, param.train_state, settings)
 
 
-def make_test_nets(param: Any, path: str | None, settings: Sequence[str], reader: NetReader) -> list[Net]:
+def make_test_nets(param: Any, path: str | None, settings: LayerSettings, reader: NetReader) -> list[Net]:
     """The test nets: test_net_param, then test_net, then the generic net for the test_iters that remain.
 
     Raises:
@@ -110,8 +110,8 @@ def _test_documents(param: Any, path: str | None, reader: NetReader) -> Iterator
             raise CaffeCompatError(f"{path or 'solver'}: more test_iter than test nets, and no generic net")
 
 
-def _build(document: NetDocument, phase: int, solver_state: Any, settings: Sequence[str]) -> Net:
-    apply_to_net(document, settings)
+def _build(document: NetDocument, phase: int, solver_state: Any, settings: LayerSettings) -> Net:
+    settings.apply(document)
     level = solver_state.level if solver_state.HasField("level") else None
     phase = solver_state.phase if solver_state.HasField("phase") else phase
     return Net(document, phase, level=level, stages=tuple(solver_state.stage), sources=data.make_source)

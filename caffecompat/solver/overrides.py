@@ -8,9 +8,10 @@ from typing import Any
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import NetDocument, parse_text
 from caffecompat.schema.pool import is_repeated
+from caffecompat.schema.upgrade import rewrite_snapshot_prefix
 from caffecompat.wording import did_you_mean
 
-__all__ = ["apply_to_net", "apply_to_solver", "split_overrides"]
+__all__ = ["LayerSettings", "apply_to_solver", "split_overrides"]
 
 
 def split_overrides(settings: Sequence[str], param: Any) -> tuple[list[str], list[str]]:
@@ -34,40 +35,73 @@ def split_overrides(settings: Sequence[str], param: Any) -> tuple[list[str], lis
     return solver, layers
 
 
-def apply_to_solver(param: Any, settings: Sequence[str]) -> None:
-    """Set solver fields; a setting replaces what the file says, a comma-separated value fills a repeated field."""
+def apply_to_solver(param: Any, settings: Sequence[str], path: str | None = None) -> None:
+    """Set solver fields; what is set replaces what the file says.
+
+    A comma-separated value fills a repeated field, a further setting of it appends. A ``snapshot_prefix`` means what
+    it does in the file, so that a folder is completed by the name of the solver's file `path`.
+    """
+    set_before: set[str] = set()
     for setting in settings:
         name, _, value = setting.partition("=")
-        _set_path(param, name.split("."), value, setting)
+        _set_path(param, name.split("."), value, setting, append=name in set_before)
+        set_before.add(name)
+    if path and "snapshot_prefix" in set_before:
+        rewrite_snapshot_prefix(param, path)
 
 
-def apply_to_net(document: NetDocument, settings: Sequence[str]) -> None:
-    """Set fields of layers, by ``LAYER.field.field=value``; a layer name may hold dots itself.
+class LayerSettings:
+    """Settings of layers, ``LAYER.field.field=value``, for a solver's nets; a layer name may hold dots itself."""
 
-    Raises:
-        CaffeCompatError: the net has no such layer, or the layer no such field.
-    """
-    for setting in settings:
-        path, _, value = setting.partition("=")
-        matches = [layer for layer in document.message.layer if path.startswith(layer.name + ".")]
-        if not matches:
-            names = {layer.name for layer in document.message.layer}
-            hint = did_you_mean(path.split(".")[0], names)
-            raise CaffeCompatError(f"--set {setting}: {document.path} has no layer of that name{hint}")
-        longest = max(len(layer.name) for layer in matches)
-        for layer in matches:
-            if len(layer.name) == longest:
-                _set_path(layer, path[longest + 1 :].split("."), value, setting)
+    def __init__(self, settings: Sequence[str] = ()) -> None:
+        self._settings = list(settings)
+        self._used: set[str] = set()
+        self._names: set[str] = set()
+        self._paths: list[str] = []
+
+    def apply(self, document: NetDocument) -> None:
+        """Set the fields of this net's layers; a repeated field takes all of its settings.
+
+        Raises:
+            CaffeCompatError: a layer has no such field.
+        """
+        self._paths.append(document.path)
+        self._names.update(layer.name for layer in document.message.layer)
+        set_before: set[str] = set()
+        for setting in self._settings:
+            path, _, value = setting.partition("=")
+            matches = [layer for layer in document.message.layer if path.startswith(layer.name + ".")]
+            if not matches:
+                continue
+            longest = max(len(layer.name) for layer in matches)
+            for layer in matches:
+                if len(layer.name) == longest:
+                    _set_path(layer, path[longest + 1 :].split("."), value, setting, append=path in set_before)
+            set_before.add(path)
+            self._used.add(setting)
+
+    def check_all_used(self) -> None:
+        """To be called when all nets are there: one of them must have each layer.
+
+        Raises:
+            CaffeCompatError: none has it.
+        """
+        for setting in self._settings:
+            if setting not in self._used:
+                hint = did_you_mean(setting.split(".")[0], self._names)
+                files = " and ".join(dict.fromkeys(self._paths))
+                raise CaffeCompatError(f"--set {setting}: {files} has no layer of that name{hint}")
 
 
-def _set_path(message: Any, path: list[str], value: str, setting: str) -> None:
+def _set_path(message: Any, path: list[str], value: str, setting: str, *, append: bool) -> None:
     for name in path[:-1]:
         field = _field(message, name, setting)
         if field.message_type is None or is_repeated(field):
             raise CaffeCompatError(f"--set {setting}: {name} has no fields of its own")
         message = getattr(message, name)
     field = _field(message, path[-1], setting)
-    message.ClearField(field.name)
+    if not (append and is_repeated(field)):
+        message.ClearField(field.name)
     if field.message_type is not None:
         text = value if value.lstrip().startswith("{") else "{ " + value + " }"
     elif field.cpp_type == field.CPPTYPE_STRING:

@@ -26,7 +26,7 @@ from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net
 from caffecompat.solver.outputs import check_eval, log_outputs, make_tally
-from caffecompat.solver.overrides import apply_to_solver, split_overrides
+from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import check_writable, snapshot_names
 from caffecompat.solver.sparsity import Sparsifier
@@ -75,7 +75,8 @@ class Solver:
         else:
             self.path, self.param = path, source
         solver_settings, layer_settings = split_overrides(overrides, self.param)
-        apply_to_solver(self.param, solver_settings)
+        apply_to_solver(self.param, solver_settings, self.path)
+        settings = LayerSettings(layer_settings)
         problems = check_policy(self.param) + check_schedules(self.param) + check_eval(self.param)
         if problems:
             raise CaffeCompatError("\n".join(f"{self.path or 'solver'}: {problem}" for problem in problems))
@@ -97,13 +98,15 @@ class Solver:
         self._losses: deque[Tensor] = deque(maxlen=max(1, self.param.average_loss))
         self._last_display = (time.perf_counter(), 0)
         reader = NetReader(strict, fork, self._shown_fork())
-        self.net: Net = make_train_net(self.param, self.path, layer_settings, reader).to(self.device)
+        self.net: Net = make_train_net(self.param, self.path, settings, reader).to(self.device)
         reader = NetReader(strict, fork, self.net.fork_choice)
         self.test_nets: list[Net] = [
-            net.to(self.device) for net in make_test_nets(self.param, self.path, layer_settings, reader)
+            net.to(self.device) for net in make_test_nets(self.param, self.path, settings, reader)
         ]
+        settings.check_all_used()
         for net in self.test_nets:
             net.share_from(self.net)
+            net.check_files()
         # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
         self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
         self.updater = Updater(self.param, self.net.params)

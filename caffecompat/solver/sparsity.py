@@ -5,6 +5,7 @@ Rules of caffe-jacinto 0.17 (``sparse_mode``, ``sparsity_*``, ``display_sparsity
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from caffecompat import glog
 from caffecompat.schema import pb
 
-__all__ = ["Sparsifier", "smallest_to_zero"]
+__all__ = ["Sparsifier", "log_test_sparsity", "smallest_to_zero"]
 
 _FRACTION_LIMIT, _BEYOND_TARGET = 0.95, 0.15
 
@@ -145,13 +146,26 @@ class Sparsifier:
     def log(self, when: str) -> None:
         """Print the sparsity of every convolution and of all."""
         glog.info(f"Sparsity {when}:")
-        glog.info(f"Num Params({len(self._convs)}), Sparsity (zero_weights/count): ")
-        zeros = {conv.name: _zeros(conv.weight) for conv in self._convs}
-        for conv in sorted(self._convs, key=lambda conv: conv.name):
-            glog.info(f"{conv.name}_param_0({zeros[conv.name] / conv.weight.numel():.3g}) ")
-        none, total = sum(zeros.values()), sum(conv.weight.numel() for conv in self._convs)
-        share = none / total if total else 0.0
-        glog.info(f"Total Sparsity (zero_weights/count) =  ({none:.6g}/{total:.6g}) {share:.3g}")
+        _log(self._convs)
+
+
+def log_test_sparsity(net: Any) -> None:
+    """Print the sparsity of a test net, in the lines of Jacinto's ``caffe test --display_sparsity=1``."""
+    rule = "=" * 25
+    glog.info(rule, "caffe.cpp:340")
+    glog.info("Sparsity of the test net:", "caffe.cpp:341")
+    _log(_convolutions(net))
+    glog.info(rule, "caffe.cpp:343")
+
+
+def _log(convs: Sequence[_Conv]) -> None:
+    glog.info(f"Num Params({len(convs)}), Sparsity (zero_weights/count): ", "net.cpp:2301")
+    zeros = {conv.name: _zeros(conv.weight) for conv in convs}
+    for conv in sorted(convs, key=lambda conv: conv.name):
+        glog.info(f"{conv.name}_param_0({zeros[conv.name] / conv.weight.numel():.3g}) ", "net.cpp:2312")
+    none, total = sum(zeros.values()), sum(conv.weight.numel() for conv in convs)
+    share = none / total if total else 0.0
+    glog.info(f"Total Sparsity (zero_weights/count) =  ({none:.6g}/{total:.6g}) {share:.3g}", "net.cpp:2316")
 
 
 def _zeros(tensor: Tensor) -> int:

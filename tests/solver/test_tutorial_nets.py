@@ -18,7 +18,7 @@ from caffecompat.net import Net
 from caffecompat.schema import open_net, parse_text, pb
 from caffecompat.solver import Solver
 from caffecompat.solver.outputs import make_tally
-from caffecompat.solver.overrides import apply_to_net
+from caffecompat.solver.overrides import LayerSettings
 
 TUTORIAL = Path(__file__).resolve().parents[3] / "shared" / "real" / "vitis-tutorial-05-seg"
 NETS = ("espnet", "enet", "FPN", "unet-full", "unet-lite")
@@ -130,7 +130,7 @@ def _scored(name: str, streets: Path, *, score: bool) -> Net:
         wrong_phase = layers[index].name == "data" and layers[index].include[0].phase == pb.TRAIN
         if wrong_phase or (layers[index].type == "SegmentPixelIOU" and not score):
             del layers[index]
-    apply_to_net(document, _data(streets, "val"))
+    LayerSettings(_data(streets, "val")).apply(document)
     net = Net(document, pb.TEST, sources=make_source, log=False)
     net.load_weights(TUTORIAL / "model" / name / "final_models" / "pretrained.caffemodel")
     return net

@@ -1,0 +1,63 @@
+"""``--set``: what the same text in the file would mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.schema import NetDocument, open_net
+from caffecompat.solver import Solver
+from caffecompat.solver.overrides import LayerSettings
+
+
+@pytest.mark.parametrize("prefix", ["out/", "out", "out/net", "./", ""])
+def test_a_prefix_means_what_it_means_in_the_file(workdir: Path, log: list[str], prefix: str) -> None:
+    (workdir / "out").mkdir()
+    text = (workdir / "solver.prototxt").read_text()
+    (workdir / "solver.prototxt").write_text(text.replace('snapshot_prefix: "snap"', f'snapshot_prefix: "{prefix}"'))
+    in_the_file = Solver("solver.prototxt").param.snapshot_prefix
+    (workdir / "solver.prototxt").write_text(text)
+    assert Solver("solver.prototxt", overrides=[f"snapshot_prefix={prefix}"]).param.snapshot_prefix == in_the_file
+    assert in_the_file == {"out/": "out/solver", "out": "out/solver", "./": "./solver"}.get(prefix, prefix)
+
+
+def test_a_folder_gets_snapshots_named_after_the_solver(workdir: Path, log: list[str]) -> None:
+    (workdir / "out").mkdir()
+    Solver("solver.prototxt", overrides=["snapshot_prefix=out/", "max_iter=5"]).train()
+    assert (workdir / "out/solver_iter_5.solverstate").exists()
+
+
+def test_settings_of_a_repeated_field_add_up_and_replace_the_file(workdir: Path, log: list[str]) -> None:
+    def values(*settings: str) -> list[int]:
+        overrides = ["lr_policy=multistep", "gamma=0.1", *settings]
+        return list(Solver("solver.prototxt", overrides=overrides).param.stepvalue)
+
+    text = (workdir / "solver.prototxt").read_text()
+    (workdir / "solver.prototxt").write_text(f"{text} stepvalue: 1")
+    assert values() == [1]
+    assert values("stepvalue=2") == [2]
+    assert values("stepvalue=2", "stepvalue=3") == [2, 3]
+    assert values("stepvalue=2,3", "stepvalue=4") == [2, 3, 4]
+    assert Solver("solver.prototxt", overrides=["base_lr=1", "base_lr=2"]).param.base_lr == 2
+
+
+def _document(tmp_path: Path, text: str) -> NetDocument:
+    (tmp_path / "n.prototxt").write_text(text)
+    return open_net(tmp_path / "n.prototxt")
+
+
+def test_repeated_fields_of_layers(tmp_path: Path) -> None:
+    text = """layer { name: "d" type: "Data" top: "d" transform_param { mean_value: 9 } include { phase: TRAIN } }
+layer { name: "d" type: "Data" top: "d" include { phase: TEST } }"""
+    document = _document(tmp_path, text)
+    LayerSettings([f"d.transform_param.mean_value={value}" for value in (104, 117, 123)]).apply(document)
+    assert [list(layer.transform_param.mean_value) for layer in document.message.layer] == [[104, 117, 123]] * 2
+
+
+def test_a_layer_in_none_of_the_nets(tmp_path: Path) -> None:
+    settings = LayerSettings(["conv.top=x"])
+    settings.apply(_document(tmp_path, 'layer { name: "comv" type: "ReLU" bottom: "a" top: "b" }'))
+    with pytest.raises(CaffeCompatError, match=r"--set conv\.top=x: .*n\.prototxt has no layer of that name.*comv"):
+        settings.check_all_used()
