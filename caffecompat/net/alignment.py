@@ -9,6 +9,7 @@ nothing. The offset is where pixel 0 of the second bottom lies in the first.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,7 +19,7 @@ from caffecompat.forks import Fork
 from caffecompat.net.graph import Graph, Node, Value, build_graph
 from caffecompat.net.problems import Problem
 
-__all__ = ["align_crops", "state_offsets"]
+__all__ = ["align_crops", "crop_doubts", "state_offsets"]
 
 _PIXEL_BY_PIXEL = frozenset(
     {
@@ -76,6 +77,22 @@ def align_crops(graph: Graph, fork: Fork) -> list[Problem]:
             param.crop_param.offset[:] = offsets
             node.param = param
     return problems
+
+
+def crop_doubts(graph: Graph) -> dict[int, str]:
+    """What to say of crops without crop_param that cut elsewhere in FCN's and HED's Caffe, by the layer's index."""
+    doubts = {}
+    for node in graph.nodes:
+        if _finds_its_offset(node.param, Fork.HED) and node.type == "Crop" and None not in node.bottoms:
+            with suppress(CaffeCompatError):
+                offsets = _offsets(graph, node)
+                if any(offsets):
+                    written = " ".join(f"offset: {offset}" for offset in offsets)
+                    doubts[node.index] = (
+                        f"cuts from offset 0, as BVLC's Caffe does without crop_param; where FCN's and HED's cut is "
+                        f"crop_param {{ {written} }}: write that, or name their Caffe (--fork hed)"
+                    )
+    return doubts
 
 
 def state_offsets(message: Any, fork: Fork) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork, ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
+from caffecompat.net.alignment import crop_doubts
 from caffecompat.net.blob import push_written
 from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
 from caffecompat.net.filter import filter_net, make_state
@@ -119,6 +121,10 @@ class Net:
         if problems or places:
             self.close()
             raise NetError(_describe(document, problems + places))
+        if not document.fork_choice.why:
+            doubts = [Problem(kept[index], text) for index, text in crop_doubts(self.graph).items()]
+            for line in _describe(document, doubts):
+                _warn_once(line)
         self._set_shapes(shapes)
         self.outputs = [value.blob for value in self.graph.outputs]
         self.loss_weights = self._find_loss_weights()
@@ -431,6 +437,12 @@ def _describe(document: NetDocument, problems: Sequence[Problem]) -> list[str]:
             layer = document.message.layer[problem.layer]
             texts.append(f"{document.where(problem.layer)}: layer {layer.name!r} ({layer.type}): {problem.text}")
     return texts
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """A warning of what every net made of the same text would bring again."""
+    glog.warning(line)
 
 
 def _net_log(line: str, where: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from caffecompat import glog
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.forks import Fork
 from caffecompat.net import Net
-from caffecompat.schema import NetDocument, pb
+from caffecompat.schema import NetDocument, open_net, pb
 from tests.net.nets import layer, make_net, message, problems_of
 
 WIDTH = 2  # channels: offsets do not depend on them
@@ -167,3 +168,22 @@ def test_a_deployed_net_says_the_offsets() -> None:
     assert [list(one.crop_param.offset) for one in stated] == [[value, value] for value in (34, 35, 36, 38, 42)]
     assert offsets(Net(deployed.message, pb.TEST, log=False)) == [list(one.crop_param.offset) for one in stated]
     assert sum("offset stated" in note for note in deployed.notes) == 1
+
+
+def test_a_crop_that_other_caffes_cut_elsewhere_is_told(tmp_path) -> None:
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(data(9) + conv("a", "data", 3, "pad: 4") + layer("Crop", "a", "top", 'bottom: "data"'))
+    lines: list[str] = []
+    glog.set_sink(lines.append)
+    try:
+        for _ in range(2):
+            Net(path, pb.TEST, log=False)
+        Net(open_net(path, fork=Fork.HED), pb.TEST, log=False)
+        named = len(lines)
+        path.write_text(path.read_text().replace("pad: 4", "pad: 1"))
+        Net(path, pb.TEST, log=False)
+    finally:
+        glog.set_sink(None)
+    warnings = [line for line in lines if "crop_param" in line]
+    assert len(warnings) == 1 and warnings[0] in lines[:named]
+    assert f"{path}:3:1: layer 'top' (Crop): " in warnings[0] and "crop_param { offset: 3 offset: 3 }" in warnings[0]
