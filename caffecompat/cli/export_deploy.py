@@ -92,8 +92,9 @@ def run(args: argparse.Namespace) -> int:
     for note in deployed.notes:
         print(note)
     if args.target != "vitis" and deployed.transform is not None:
-        how = _prepared(deployed.transform)
-        print(f"pictures: {how}, as transform_param of the Input (Caffe itself reads over it)")
+        from caffecompat.evaluate.preprocess import describe
+
+        print(f"pictures: {describe(deployed.transform)}, as transform_param of the Input (Caffe itself reads over it)")
     return _Writer(args, document, deployed, folding).write()
 
 
@@ -224,18 +225,15 @@ class _Writer:
         os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
         return stem, os.path.join(self.args.out, "") if stem != self.args.out else f"{stem}_"
 
-    def _with_calibration(self, message: Any, stem: str) -> dict[str, str]:
-        """Let the net read calibration pictures; returns the list as a file where it had to be completed."""
+    def _read_pictures(self, message: Any, stem: str) -> tuple[Any, dict[str, str]]:
+        """Let the net read calibration pictures; returns the layer that does, and the list as a file if it is new."""
         from caffecompat.deploy.vitis_pictures import calibration_input, read_calibration
 
         listing = read_calibration(self.args.calibration, self.args.root_folder)
-        completed = {f"{stem}_calibration.txt": listing.text} if listing.text else {}
-        notes = calibration_input(message, self.deployed, listing, self.args.model)
+        layer, notes = calibration_input(message, self.deployed, listing, self.args.model)
         for note in (*notes, *listing.notes):
             print(note)
-        if completed:
-            message.layer[0].image_data_param.source = os.path.basename(next(iter(completed)))
-        return completed
+        return layer, {f"{stem}_calibration.txt": listing.text} if listing.text else {}
 
     def _save(self, message: Any, blobs: dict[str, Any]) -> None:
         from caffecompat.deploy.caffe_targets import channel_means, tidl_import_text
@@ -247,8 +245,11 @@ class _Writer:
         stem, beside = self._paths()
         folder, name = os.path.split(stem)
         weights = f"{stem}.caffemodel"
-        texts = self._with_calibration(message, stem) if self.args.target == "vitis" else {}
+        reader: Any
+        reader, texts = self._read_pictures(message, stem) if self.args.target == "vitis" else (None, {})
         lead_paths(message, self.args.model, folder)
+        for path in texts:
+            reader.image_data_param.source = os.path.basename(path)
         if self.args.target == "tidl-caffe":
             listing = self.args.calibration
             means, told = channel_means(self.deployed, self.args.model)
@@ -274,15 +275,6 @@ def _stem(args: argparse.Namespace) -> str:
     if args.out.endswith(("/", os.sep)) or os.path.isdir(args.out):
         return os.path.join(args.out, "float" if args.target == "vitis" else "deploy")
     return str(args.out)
-
-
-def _prepared(transform: Any) -> str:
-    """What is done to pictures, in words."""
-    from caffecompat.evaluate.preprocess import Preprocess
-
-    if not transform.mean_file:
-        return str(Preprocess(tuple(transform.mean_value), transform.scale))
-    return f"mean file {transform.mean_file}, scale {transform.scale:g}"
 
 
 def _goes_by_batch(layer: Any) -> bool:

@@ -42,14 +42,15 @@ def preprocess_of(args: argparse.Namespace, net: Net) -> Preprocess:
     Where neither says anything a warning does: few nets are trained on raw pixels.
     """
     from caffecompat import glog
-    from caffecompat.evaluate.preprocess import Preprocess, stated_preprocess
+    from caffecompat.evaluate.preprocess import Preprocess, describe, stated_preprocess, stated_transform
 
-    flags = flags_preprocess(args)
-    stated = stated_preprocess((layer.param for layer in net.layers), args.model)
+    layers = [layer.param for layer in net.layers]
     if states_preprocess(args):
-        if stated is not None and str(stated) != str(flags):
-            glog.warning(f"{args.model} says of its pictures: {stated}; the flags say: {flags}, and count")
+        flags, transform = flags_preprocess(args), stated_transform(layers)
+        if transform is not None and str(flags) != describe(transform):
+            glog.warning(f"{args.model} says of its pictures: {describe(transform)}; the flags say: {flags}, and count")
         return flags
+    stated = stated_preprocess(layers, args.model)
     if stated is None:
         glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
         return Preprocess()

@@ -36,7 +36,9 @@ _SHOWN = 10  # lines of a list in an error
 # ------------------------------------------------------------------------------------------------- the layer
 
 
-def calibration_input(message: Any, deployed: Deployed, listing: CalibrationList, beside: str | None) -> list[str]:
+def calibration_input(
+    message: Any, deployed: Deployed, listing: CalibrationList, beside: str | None
+) -> tuple[Any, list[str]]:
     """Put, in place of the Input that stands for pictures, the ImageData layer that Vitis AI calibrates from.
 
     Pictures get the size that they have in training before the crop, and are cropped like there.
@@ -45,7 +47,7 @@ def calibration_input(message: Any, deployed: Deployed, listing: CalibrationList
         beside: the prototxt of the net, next to which its mean file and data may be.
 
     Returns:
-        What is to be reported: how pictures differ from those in training, where they do.
+        The layer; and what is to be reported: how pictures differ from those in training, where they do.
 
     Raises:
         DeployError: ImageData cannot read such pictures.
@@ -82,7 +84,7 @@ def calibration_input(message: Any, deployed: Deployed, listing: CalibrationList
         layer.transform_param.crop_h, layer.transform_param.crop_w = size.crop
     if size.crop and not size.pictures:
         listing.check_sizes(size.crop)
-    return size.notes
+    return layer, size.notes
 
 
 class _Sizing:

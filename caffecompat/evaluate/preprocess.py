@@ -14,7 +14,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
 from caffecompat.paths import find_file
 
-__all__ = ["Preprocess", "says_something", "stated_preprocess", "stated_transform"]
+__all__ = ["Preprocess", "describe", "says_something", "stated_preprocess", "stated_transform"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,13 @@ class Preprocess:
 def says_something(transform: Any) -> bool:
     """Whether a TransformationParameter states a mean or a scale."""
     return bool(transform.mean_file or transform.mean_value or transform.HasField("scale"))
+
+
+def describe(transform: Any) -> str:
+    """What a TransformationParameter does to pixels, in words."""
+    if not transform.mean_file:
+        return str(Preprocess(tuple(transform.mean_value), transform.scale))
+    return f"mean file {transform.mean_file}" + (f", scale {transform.scale:g}" if transform.scale != 1 else "")
 
 
 def stated_transform(layers: Iterable[Any]) -> Any | None:

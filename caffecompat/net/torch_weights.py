@@ -30,7 +30,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of a torch checkpoint (.pt, .pth), .safetensors or .npz, by name.
 
     Pickles are read with ``weights_only``: nothing in the file is executed. A state_dict inside a dictionary
-    ("state_dict", "model", ...) is found, and "module." in front of every name is taken off.
+    ("state_dict", "model", ...) is found, those of several parts get the parts' names, and "module." in front of every
+    name is taken off.
 
     Raises:
         CaffeCompatError: the file is no such thing.
@@ -64,6 +65,10 @@ def _read_checkpoint(name: str) -> dict[str, np.ndarray]:
             content = content[key]
     if not isinstance(content, dict):
         raise CaffeCompatError(f"{name}: holds a {type(content).__name__}, expected a state_dict")
+    if not any(isinstance(values, torch.Tensor) for values in content.values()):
+        # Parts of a model by name, each a state_dict.
+        parts = {key: part for key, part in content.items() if isinstance(part, dict)}
+        content = {f"{key}.{name}": values for key, part in parts.items() for name, values in part.items()}
     return {
         key: (values.float() if values.is_floating_point() else values).numpy()
         for key, values in content.items()

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from caffecompat import formats
+from caffecompat.data import make_source
 from caffecompat.formats import open_weights
 from caffecompat.formats.atomic import WriteError
 from caffecompat.formats.mean import write_mean
+from caffecompat.formats.picture import encode_picture
 from caffecompat.net import Net
 from caffecompat.schema import pb, read_net
 
@@ -263,3 +265,71 @@ def test_export_torch(command, tmp_path) -> None:
     assert "checked on random input: prob: largest difference" in result.out
     assert (tmp_path / "lenet.pt").is_file() and "no --weights: these are initial values" in result.out
     assert command("export", "torch", "--model", model, tmp_path / "lenet").status == 2
+
+
+PICTURES = """
+layer { name: "data" type: "ImageData" top: "data" top: "label" transform_param { mean_file: "mean.binaryproto" }
+  image_data_param { source: "list.txt" root_folder: "img/" batch_size: 2 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "detect" type: "InfogainLoss" bottom: "conv" bottom: "label" top: "loss" }
+"""
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch) -> Path:
+    """train/ with a net, its list, pictures and mean file; the current directory is its parent."""
+    (tmp_path / "train/img").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for index in range(2):
+        data = encode_picture(np.full((4, 6, 3), index, np.uint8), ".png")
+        assert data is not None
+        Path(f"train/img/{index}.png").write_bytes(data)
+    Path("train/list.txt").write_text("0.png 0\n1.png 1\n")
+    Path("train/plain.txt").write_text("0.png\n1.png\n")
+    Path("train/net.prototxt").write_text(PICTURES)
+    write_mean("train/mean.binaryproto", np.full((3, 4, 6), 2, np.float32))
+    return tmp_path
+
+
+@pytest.mark.parametrize("out", ["out/deep/", "train/out/", "train/", "out"])
+@pytest.mark.parametrize("target", ["", "vitis", "tidl-caffe"])
+def test_paths_lead_from_where_the_files_are(pictures: Path, command, out: str, target: str) -> None:
+    words = ["export", "deploy", "--model", "train/net.prototxt", "--size", "6x4"]
+    assert command(*words, "plain").status == 0
+    Net("plain.prototxt", pb.TEST, log=False).save("net.caffemodel")
+    words += ["--weights", "net.caffemodel", out]
+    words += ["--for", target, "--calibration", "train/plain.txt"] if target else []
+    words += ["--root-folder", "train/img/"] if target == "vitis" else []
+    result = command(*words)
+    assert result.status == 0, result.err
+    stem = Path(out) / ("float" if target == "vitis" else "deploy") if out.endswith("/") else Path(out)
+    layer = read_net(f"{stem}.prototxt").layer[0]
+    assert (stem.parent / layer.transform_param.mean_file).samefile("train/mean.binaryproto")
+    assert not Path(layer.transform_param.mean_file).is_absolute()
+    if target == "vitis":
+        source = layer.image_data_param
+        assert source.source == f"{stem.name}_calibration.txt"
+        assert (stem.parent / source.source).read_text() == "0.png 0\n1.png 0\n"
+        assert (stem.parent / source.root_folder).samefile("train/img") and source.root_folder.endswith("/")
+        net = Net(f"{stem}.prototxt", pb.TRAIN, log=False, sources=make_source, weights=f"{stem}.caffemodel")
+        assert net.blob_shapes["data"] == (1, 3, 4, 6)
+        net.close()
+    if target == "tidl-caffe":
+        prefix = f"{stem.name}_" if not out.endswith("/") else ""
+        lines = (stem.parent / f"{prefix}tidl_import.txt").read_text().splitlines()
+        settings = {name.strip(): value.strip().strip('"') for name, _, value in (x.partition("=") for x in lines)}
+        assert (stem.parent / settings["inData"]).samefile("train/plain.txt")
+        assert (stem.parent / settings["inputNetFile"]).samefile(f"{stem}.prototxt")
+        assert (stem.parent / settings["inputParamsFile"]).samefile(f"{stem}.caffemodel")
+
+
+def test_paths_of_a_merged_net_lead_from_it(pictures: Path, command) -> None:
+    words = ["export", "deploy", "--model", "train/net.prototxt", "--size", "6x4", "train/deploy"]
+    assert command(*words).status == 0
+    Net("train/deploy.prototxt", pb.TEST, log=False).save("net.caffemodel")
+    Path("out").mkdir()
+    assert (
+        command("merge-bn", "train/deploy.prototxt", "net.caffemodel", "out/m.prototxt", "out/m.caffemodel").status == 0
+    )
+    assert read_net("out/m.prototxt").layer[0].transform_param.mean_file == "../train/mean.binaryproto"

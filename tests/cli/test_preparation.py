@@ -101,6 +101,15 @@ def test_dump_blobs_prepares_pictures_so(chain, command, transform: str) -> None
     np.testing.assert_array_equal(np.load("raw/data.npy"), pixels)
 
 
+def test_flags_go_where_the_mean_file_is_gone(chain, command) -> None:
+    chain("mean_file: 'mean.binaryproto' scale: 0.5")
+    Path("mean.binaryproto").unlink()
+    words = ["dump-blobs", "out/deploy.prototxt", "out/deploy.caffemodel", "blobs", "--image", "picture.png"]
+    gone = command(*words)
+    assert gone.status == 2 and "mean.binaryproto" in gone.err
+    assert command(*words, "--mean", "104,117,123", "--scale", "0.5").status == 0
+
+
 def test_segment_and_eval_prepare_pictures_so(chain, command, monkeypatch) -> None:
     chain("mean_value: 100 scale: 0.02")
     seen = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,17 @@ def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form
     picture = torch.randn(2, 3, 6, 5)
     with torch.no_grad():
         torch.testing.assert_close(net.forward({"data": picture})["fc5"], resnet(picture), rtol=1e-5, atol=1e-5)
+
+
+def test_a_checkpoint_of_parts_loses_none(command, resnet: ResNet) -> None:
+    Path("net.prototxt").write_text(_prototxt("xilinx"))
+    head = {name.removeprefix("fc."): values for name, values in resnet.state_dict().items() if name.startswith("fc.")}
+    body = {name: values for name, values in resnet.state_dict().items() if not name.startswith("fc.")}
+    torch.save({"backbone": body, "head": head, "epoch": 3}, "r.pth")
+    told = command("weights", "convert", "r.pth", "out.caffemodel", "--model", "net.prototxt").out
+    assert (
+        re.search(r"fc5 +<- head ", told) and re.search(r"conv1 +<- backbone.conv1 ", told) and "not used" not in told
+    )
 
 
 def test_tensors_that_a_map_leaves_out_are_listed(command, resnet: ResNet) -> None:

@@ -51,10 +51,10 @@ def _made(transform: str = "", image: str = "", data: str = "", size=None, chann
     deployed = deploy_net(open_net("train/net.prototxt"), size=size, channels=channels)
     message = pb.NetParameter()
     message.CopyFrom(deployed.message)
-    notes = calibration_input(message, deployed, read_calibration("train/list.txt", "train/img/"), "train/net.prototxt")
+    listing = read_calibration("train/list.txt", "train/img/")
+    layer, notes = calibration_input(message, deployed, listing, "train/net.prototxt")
     Path("out").mkdir(exist_ok=True)
     lead_paths(message, "train/net.prototxt", "out")
-    layer = message.layer[0]
     reader = make_source(layer, pb.TEST, beside="out/float.prototxt")
     batch = reader.next()[0]
     reader.close()
