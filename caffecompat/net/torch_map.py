@@ -18,7 +18,9 @@ from caffecompat.net.torch_weights import State, as_blobs, is_norm, is_norm_laye
 
 __all__ = ["NameMap", "guess_map", "read_map", "unfilled_layers", "unused_modules", "write_map"]
 
-_SHORTCUT = re.compile(r"branch1(?![0-9])|downsample|shortcut|proj|skip|match|identity", re.IGNORECASE)
+_SHORTCUT = re.compile(
+    r"branch1(?![0-9])|downsample|short|(?<![a-z])sc(?![a-z])|proj|skip|match|identity", re.IGNORECASE
+)
 _WEIGHTED = ("Convolution", "Deconvolution", "InnerProduct")
 
 _Modules = Mapping[str, Mapping[str, np.ndarray]]
@@ -127,7 +129,22 @@ class _Guess:
         # Where the model names its shortcuts, those of the net's that got none (sums of feature pyramids) come last.
         layers = sorted(self.layers, key=lambda layer: bool(named) and layer.name in shortcuts)
         self._in_order(layers, [name for name in free if name not in named])
+        if not named:
+            self._doubt_order(shortcuts)
         self._by_shape(self.layers, [name for name in free if name not in self.chosen.values()])
+
+    def _doubt_order(self, shortcuts: set[str]) -> None:
+        """Where the model names no shortcut, its order may be another than the net's: of those of one shape tell."""
+        for layer in self.layers:
+            module = self.chosen.get(layer.name)
+            if layer.name not in shortcuts or module is None or _plain(module) == _plain(layer.name):
+                continue
+            others = [other.name for other in self.layers if other is not layer and self._fits(other, module)]
+            if others:
+                self.doubts.append(
+                    f"{layer.name} <- {_shown(module)}: a shortcut that went by order, no module is named like one; "
+                    f"its shapes fit {_some(others)}, too"
+                )
 
     def match_norms(self) -> None:
         norms = [name for name, tensors in self.modules.items() if is_norm(tensors)]

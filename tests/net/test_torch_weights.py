@@ -187,6 +187,15 @@ def test_shortcuts_are_found_whatever_the_net_calls_them(naming: str, case: str)
         assert found.pairs[f"bn{stage}a_branch1"] == f"layer{stage - 1}.0.downsample.1"
 
 
+def test_shortcuts_that_the_model_does_not_name_are_doubted() -> None:
+    state = {
+        name.replace("downsample", "extra"): values.numpy() for name, values in _model("ResNet-50").state_dict().items()
+    }
+    found = guess_map(_net("ResNet-50"), state)
+    assert [doubt.split(" <-")[0] for doubt in found.doubts] == ["res2a_branch1"], "the others' shapes occur once"
+    assert "its shapes fit res2a_branch2c, res2b_branch2c, res2c_branch2c, too" in found.doubts[0]
+
+
 CONV = (
     'layer {{ name: "{0}" type: "Convolution" bottom: "data" top: "{0}" '
     "convolution_param {{ num_output: {1} kernel_size: 1 bias_term: false }} }}"
