@@ -136,6 +136,15 @@ def test_a_solvers_fields_hold_for_its_nets(folder, capsys):
     assert {named.fork, named.net.fork} == {Fork.BVLC}
 
 
+def test_intels_solver_leaves_the_weights_where_updates_are_disabled(folder):
+    (folder / "solver.prototxt").write_text(SOLVER + " disabled_update: true engine: 'MKLDNN'")
+    solver = Solver("solver.prototxt")
+    before = solver.net.blobs_by_layer()["ip"][0].copy()
+    solver.step(2)
+    assert solver.fork is Fork.INTEL and solver.iter == 2
+    assert (solver.net.blobs_by_layer()["ip"][0] == before).all()
+
+
 def test_a_test_net_in_a_file_of_its_own_follows_the_train_net(folder):
     (folder / "train.prototxt").write_text(
         TRAINED + 'layer { name: "x" type: "TanH" bottom: "ip" top: "x" forward_type: FLOAT }'

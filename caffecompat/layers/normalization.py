@@ -42,7 +42,8 @@ class BatchNorm(Layer):
     too, decays the three by moving_average_fraction and adds the batch mean, the unbiased
     (m / (m - 1)) variance and 1. `use_global_stats` decides in both phases (default: TEST).
     `update_global_stats` (PSPNet) normalises in TRAIN by the stored mean and the batch's variance
-    around it.
+    around it. `stats_batch_size` (Intel's mkldnn_batch_norm_layer.cpp) takes the batch's statistics
+    of that many samples at a time, and moves the stored ones by each.
 
     xilinx: TRAIN uses batch statistics whatever `use_global_stats` says, as the fork's GPU engine
     does; TEST obeys an explicit value and otherwise uses the running ones. The running statistics
@@ -69,6 +70,14 @@ class BatchNorm(Layer):
         self.eps = p.eps if self.layout == "bvlc" else max(p.eps, 1e-5)
         self.use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
         self.update_global_stats = p.update_global_stats and self.layout == "bvlc"
+        if p.HasField("use_weight_bias") and p.use_weight_bias:
+            raise LayerError(
+                "use_weight_bias: true, which gives Intel's BatchNorm a scale and a bias, is not supported; take it "
+                "out and put a Scale layer with bias_term: true after this one"
+            )
+        self.stats_batch_size = p.stats_batch_size
+        if self.stats_batch_size and shape[0] % self.stats_batch_size:
+            raise LayerError(f"stats_batch_size {self.stats_batch_size} must divide the batch, which has {shape[0]}")
         self.fresh = True
         self.channels = shape[1] if len(shape) > 1 else 1
         if self.layout == "bvlc" and any(spec.lr_mult != 0 for spec in param.param):
@@ -113,6 +122,8 @@ class BatchNorm(Layer):
         if bottom.dim() == 1:
             return self.forward(bottom[:, None])[:, 0]
         if self.uses_batch_statistics:
+            if self.stats_batch_size:
+                return torch.cat([self._normalise_by_batch(part) for part in bottom.split(self.stats_batch_size)])
             return self._normalise_by_batch(bottom)
         mean, variance = self._running()
         if self.training and self.update_global_stats:

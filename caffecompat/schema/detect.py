@@ -13,6 +13,7 @@ from caffecompat.schema.problems import Places
 __all__ = ["Evidence", "choose_fork", "detect_fork", "find_evidence"]
 
 _SOLVER_FIELDS = {
+    Fork.INTEL: ("warmup_iter", "warmup_start_lr", "disabled_update", "engine"),
     Fork.JACINTO: (
         "sparse_mode", "sparsity_target", "sparsity_step_iter", "sparsity_start_iter", "display_sparsity",
         "ignore_shape_mismatch",
@@ -23,6 +24,7 @@ _SOLVER_FIELDS = {
     ),
 }  # fmt: skip
 _NET_FIELDS = {
+    Fork.INTEL: ("bn_stats_batch_size", "engine"),
     Fork.JACINTO: ("net_quantization_param",),
     Fork.NVCAFFE: (
         "default_forward_type", "default_backward_type", "default_forward_math", "default_backward_math",
@@ -30,6 +32,11 @@ _NET_FIELDS = {
     ),
 }  # fmt: skip
 _LAYER_FIELDS = {
+    Fork.INTEL: (
+        "convolution_param.relu", "convolution_param.negative_slope", "convolution_param.fusion_type",
+        "convolution_param.conv_algorithm", "batch_norm_param.stats_batch_size", "batch_norm_param.relu",
+        "batch_norm_param.use_weight_bias", "batch_norm_param.filler", "engine", "split_param",
+    ),
     Fork.JACINTO: ("image_label_data_param",),
     Fork.NVCAFFE: ("batch_norm_param.scale_bias", "forward_type", "backward_type", "forward_math", "backward_math"),
     Fork.XILINX: ("fixed_param", "deephi_resize_param"),
@@ -46,7 +53,7 @@ _LAYER_TYPES = {"SegmentPixelIOU": Fork.XILINX, "ImageLabelmapData": Fork.HED, "
 
 # Of several forks that show in a net the first one holds: those further down have what those before them took over.
 _ORDER = (
-    Fork.JACINTO, Fork.NVCAFFE, Fork.XILINX, Fork.ENET, Fork.PSPNET, Fork.DEEPLAB, Fork.SSD, Fork.RCF,
+    Fork.INTEL, Fork.JACINTO, Fork.NVCAFFE, Fork.XILINX, Fork.ENET, Fork.PSPNET, Fork.DEEPLAB, Fork.SSD, Fork.RCF,
     Fork.HED,
 )  # fmt: skip
 

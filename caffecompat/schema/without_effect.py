@@ -87,11 +87,28 @@ HARMLESS: dict[str, str] = {
         _fields("ConvolutionParameter", "engine force_nd_im2col cudnn_convolution_algo_seeker conv_algos_override"),
         _ALGORITHM,
     ),
+    "ConvolutionParameter.conv_algorithm": _ALGORITHM,
+    **dict.fromkeys(("NetParameter.engine", "SolverParameter.engine", "LayerParameter.engine"), _ALGORITHM),
+    "LayerParameter.split_param": _ALGORITHM,
     "LayerParameter.sigmoid_param": _ALGORITHM,
     "LayerParameter.tanh_param": _ALGORITHM,
     **{
         f"{message}Parameter.engine": _ALGORITHM
-        for message in ("BN", "BatchNorm", "Dropout", "LRN", "Pooling", "ReLU", "SPP", "Sigmoid", "Softmax", "TanH")
+        for message in (
+            "BN",
+            "BatchNorm",
+            "Concat",
+            "Dropout",
+            "Eltwise",
+            "InnerProduct",
+            "LRN",
+            "Pooling",
+            "ReLU",
+            "SPP",
+            "Sigmoid",
+            "Softmax",
+            "TanH",
+        )
     },
     "EltwiseParameter.stable_prod_grad": _ALGORITHM,
     "PoolingParameter.torch_pooling": "read by no code of its own fork",
@@ -150,6 +167,10 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     "SolverParameter.sparsity_itr_increment_bfr_applying": NoEffect("the step is counted first, as with true"),
     **dict.fromkeys(_fields("SolverParameter", "local_lr_auto local_gw_ratio"), NoEffect("larc: true is like it")),
     "SolverParameter.ignore_mismatching_blobs": NoEffect("ignore_shape_mismatch or --skip-mismatched does it"),
+    **dict.fromkeys(
+        _fields("BatchNormParameter", "filler bias_term"),
+        NoEffect("scale and bias are those of a Scale layer after it"),
+    ),
     "ParamSpec.compression": NoEffect("weights at zero are trained like others"),
     "LossParameter.assign_label_weights": NoEffect("label_weights gives them"),
     "LossParameter.num_label_weights": NoEffect("label_weights gives them"),

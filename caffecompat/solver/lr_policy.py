@@ -3,7 +3,7 @@
 `multistep` and `plateau` remember how many steps they have taken; that count
 lives in :class:`RateState`, which snapshots store as ``current_step``. All
 other policies are functions of the iteration alone. BVLC defines all but
-`plateau`, which is the SSD fork's; the ramp at the beginning (`rampup_lr`,
+`plateau`, which is the SSD fork's, and `multifixed`, which is Intel's; the ramp at the beginning (`rampup_lr`,
 `rampup_interval`) and the floor `min_lr` are NVCaffe's and Jacinto's.
 """
 
@@ -79,6 +79,11 @@ def _plateau(param: Any, iteration: int, state: RateState) -> float:
     return float(param.base_lr * _power(param.gamma, state.current_step))
 
 
+def _multifixed(param: Any, iteration: int, state: RateState) -> float:
+    stages = zip(param.stageiter, param.stagelr, strict=True)
+    return float(next((rate for last, rate in stages if iteration <= last), param.stagelr[-1]))
+
+
 POLICIES: dict[str, Callable[[Any, int, RateState], float]] = {
     "fixed": _fixed,
     "step": _step,
@@ -88,6 +93,7 @@ POLICIES: dict[str, Callable[[Any, int, RateState], float]] = {
     "poly": _poly,
     "sigmoid": _sigmoid,
     "plateau": _plateau,
+    "multifixed": _multifixed,
 }
 
 
@@ -113,6 +119,9 @@ def check_policy(param: Any) -> list[str]:
         problems.append("lr_policy 'step' needs stepsize above 0")
     if policy == "poly" and not param.HasField("max_iter"):
         problems.append("lr_policy 'poly' needs max_iter")
+    if policy == "multifixed" and (not param.stagelr or len(param.stagelr) != len(param.stageiter)):
+        counts = f"{len(param.stagelr)} and {len(param.stageiter)}"
+        problems.append(f"lr_policy 'multifixed' needs as many stagelr as stageiter, at least one; there are {counts}")
     return problems
 
 
@@ -133,6 +142,9 @@ def learning_rate(param: Any, iteration: int, state: RateState) -> float:
         # The ramp bypasses the policy: multistep does not advance meanwhile.
         rise = (iteration / param.rampup_interval) ** 2
         rate = param.rampup_lr + (param.base_lr - param.rampup_lr) * rise
+    elif iteration < param.warmup_iter:
+        rise = iteration / param.warmup_iter
+        rate = param.warmup_start_lr + (param.base_lr - param.warmup_start_lr) * rise
     else:
         rate = policy(param, iteration, state)
     return max(rate, param.min_lr) if param.HasField("min_lr") else rate

@@ -235,6 +235,8 @@ class Solver:
         if display:
             glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
         debug = display and self.param.debug_info
+        if self.param.disabled_update:  # Intel's, to measure the passes alone
+            return
         self.updater.keep_steps |= debug
         self.updater.apply(rate, self.iter, self.param.iter_size)
         if debug:

@@ -32,6 +32,45 @@ def test_formula(fields, iteration, expected):
     assert _rate(iteration, **fields) == pytest.approx(expected, rel=1e-6)
 
 
+STAGES = {"lr_policy": "multifixed", "stagelr": [0.001, 0.01, 0.003], "stageiter": [520, 16000, 24000]}
+
+
+@pytest.mark.parametrize(
+    ("iteration", "expected"),
+    [
+        (0, 0.001),
+        (519, 0.001),
+        (520, 0.001),  # stageiter is the last iteration of its stage
+        (521, 0.01),
+        (16000, 0.01),
+        (16001, 0.003),
+        (24000, 0.003),
+        (24001, 0.003),  # after the last stage its rate stays
+        (10**6, 0.003),
+    ],
+)
+def test_multifixed(iteration, expected):
+    assert _rate(iteration, **STAGES) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "expected"), [(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.4), (4, 0.5 * 0.1**2), (7, 0.5 * 0.1**3)]
+)
+def test_intels_warmup_rises_straight_and_the_policy_goes_on_behind_it(iteration, expected):
+    fields = {"lr_policy": "step", "gamma": 0.1, "stepsize": 2, "warmup_iter": 4, "warmup_start_lr": 0.1}
+    assert _rate(iteration, **fields) == pytest.approx(expected, rel=1e-6)
+
+
+def test_warmup_of_multifixed_rises_to_base_lr():
+    assert _rate(5, **STAGES, warmup_iter=10) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("stages", [{}, {"stagelr": [1.0]}, {"stagelr": [1.0, 2.0], "stageiter": [5]}])
+def test_stages_of_multifixed_must_have_a_rate_each(stages):
+    problem = check_policy(pb.SolverParameter(lr_policy="multifixed", **stages))[0]
+    assert "as many stagelr as stageiter" in problem
+
+
 def test_poly_without_power_is_constant():
     assert _rate(9999, lr_policy="poly", max_iter=10000) == 0.5
 

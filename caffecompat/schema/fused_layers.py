@@ -1,0 +1,140 @@
+"""Layers that Intel's Caffe fuses into one, taken apart into BVLC's: one reading for all that comes after.
+
+- ``convolution_param { relu: true negative_slope: S }`` and ``batch_norm_param { relu: true }``: a ReLU in place.
+- ``convolution_param { fusion_type: SUM_FUSION }`` with a second bottom: an Eltwise sum with it, then the ReLU.
+- ``bn_stats_batch_size`` of the net: ``stats_batch_size`` of every BatchNorm that has none of its own.
+
+The order (convolution, sum, ReLU) is that of intel/caffe's mkldnn_convolution_layer.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from caffecompat import glog
+from caffecompat.schema import pb
+from caffecompat.schema.problems import Places, Problem, PrototxtError
+
+__all__ = ["fused_fields", "split_fused_layers"]
+
+Origin = tuple[str, int]
+
+_OF_CONVOLUTION = ("relu", "negative_slope", "fusion_type", "coeff")
+
+
+def fused_fields(net: Any) -> list[str]:
+    """Names of the fields, each once, by which layers of today's form do what BVLC's have other layers for."""
+    found: dict[str, None] = {}
+    for layer in net.layer:
+        found.update(dict.fromkeys(_fused(layer)))
+        if net.bn_stats_batch_size and _lacks_stats_size(layer):
+            found["bn_stats_batch_size"] = None
+    return list(found)
+
+
+def _fused(layer: Any) -> list[str]:
+    if layer.type == "BatchNorm":
+        return ["relu"] if layer.batch_norm_param.relu else []
+    return [name for name in _OF_CONVOLUTION if getattr(layer.convolution_param, name)]
+
+
+def _lacks_stats_size(layer: Any) -> bool:
+    return layer.type == "BatchNorm" and not layer.batch_norm_param.HasField("stats_batch_size")
+
+
+def split_fused_layers(net: Any, places: Places, origins: Sequence[Origin]) -> list[Origin]:
+    """Take fused layers apart, in place.
+
+    Args:
+        origins: for each layer, the field of the file's message and the index in it that it was made from.
+
+    Returns:
+        the same of the layers that there are now.
+
+    Raises:
+        PrototxtError: a sum cannot be told; every such layer is in it.
+    """
+    blobs = {top for layer in net.layer for top in layer.top}
+    names = {layer.name for layer in net.layer}
+    made: list[tuple[Any, Origin]] = []
+    problems: list[Problem] = []
+    for layer, origin in zip(net.layer, origins, strict=True):
+        if net.bn_stats_batch_size and _lacks_stats_size(layer):
+            layer.batch_norm_param.stats_batch_size = net.bn_stats_batch_size
+        problem = _problem(layer)
+        if problem:
+            field, text = problem
+            text = f"layer {layer.name!r} ({layer.type}): {text}"
+            problems.append(places.problem_inside(*origin, field, text))
+            continue
+        _warn_of_slope(layer, places, origin)
+        made += [(part, origin) for part in _parts(layer, names, blobs)]
+    if problems:
+        raise PrototxtError(problems)
+    copies = [type(layer).FromString(layer.SerializeToString()) for layer, _ in made]
+    del net.layer[:]
+    net.layer.extend(copies)
+    net.ClearField("bn_stats_batch_size")
+    return [origin for _, origin in made]
+
+
+def _problem(layer: Any) -> tuple[str, str] | None:
+    """The field that cannot be obeyed, and why."""
+    fused = _fused(layer)
+    if layer.type == "BatchNorm" or not fused:
+        return None
+    if layer.type != "Convolution":
+        return fused[0], f"{fused[0]} is obeyed by Convolution alone; write a layer of its own for it"
+    p, bottoms = layer.convolution_param, len(layer.bottom)
+    if any(value != 1 for value in p.coeff):
+        return "coeff", "Intel's int8 alone obeys coeff of a fused sum; write the sum as an Eltwise layer with coeff"
+    if p.fusion_type == p.SUM_FUSION and bottoms > 1 and (bottoms, len(layer.top)) != (2, 1):
+        return "fusion_type", f"SUM_FUSION makes one top of two bottoms, not {len(layer.top)} of {bottoms}"
+    return None
+
+
+def _warn_of_slope(layer: Any, places: Places, origin: Origin) -> None:
+    if layer.type == "Convolution" and layer.convolution_param.negative_slope and not layer.convolution_param.relu:
+        text = f"layer {layer.name!r} ({layer.type}): negative_slope has no effect without relu: true"
+        glog.warning(str(places.problem_inside(*origin, "negative_slope", text)))
+
+
+def _parts(layer: Any, names: set[str], blobs: set[str]) -> list[Any]:
+    """The layer without what is fused into it, and the layers that do that; the net's names grow by theirs."""
+    if not _fused(layer):
+        return [layer]
+    parts = [layer]
+    p = layer.convolution_param if layer.type == "Convolution" else layer.batch_norm_param
+    top, relu, slope = layer.top[0], p.relu, getattr(p, "negative_slope", 0.0)
+    if layer.type == "Convolution":
+        if p.fusion_type == p.SUM_FUSION and len(layer.bottom) > 1:
+            other = layer.bottom.pop()
+            layer.top[0] = _unused(f"{layer.name}_conv", blobs)
+            parts.append(_behind(layer, "Eltwise", _unused(f"{layer.name}_sum", names), [layer.top[0], other], top))
+        for name in _OF_CONVOLUTION:
+            p.ClearField(name)
+    p.ClearField("relu")
+    if relu:
+        activation = _behind(layer, "ReLU", _unused(f"{layer.name}_relu", names), [top], top)
+        if slope:
+            activation.relu_param.negative_slope = slope
+        parts.append(activation)
+    return parts
+
+
+def _behind(layer: Any, kind: str, name: str, bottoms: Sequence[str], top: str) -> Any:
+    """A layer that is in the net where and when `layer` is."""
+    made = pb.LayerParameter(name=name, type=kind, bottom=bottoms, top=[top])
+    made.include.extend(layer.include)
+    made.exclude.extend(layer.exclude)
+    if layer.HasField("phase"):
+        made.phase = layer.phase
+    return made
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
