@@ -163,7 +163,7 @@ class Proposal(Layer):
             count = 1 if self.explicit else scores.shape[0] * self.rules.after
             regions, best = scores.new_empty((count, 5)), scores.new_empty(count)
         else:
-            regions, best = _propose(self.rules, self.anchors, scores, codes, info)
+            regions, best = _propose(self.rules, self.anchors.float(), scores, codes, info)
         if self.explicit and not len(regions):
             regions = regions.new_tensor([[0, 0, 0, 1, 1]])
         return regions if self.top_count == 1 else (regions, best)
@@ -199,7 +199,7 @@ class PythonProposal(nn.Module):
         if scores.is_meta:
             regions, best = scores.new_empty((1, 5)), scores.new_empty(1)
         else:
-            regions, best = _propose(self.rules, self.anchors, scores, codes, info)
+            regions, best = _propose(self.rules, self.anchors.float(), scores, codes, info)
         return regions if self.top_count == 1 else (regions, best[:, None])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from caffecompat.layers import Layer
+from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.spatial_dropout import SpatialDropout
 from caffecompat.net import Net
 from caffecompat.net.build import NetLayer
@@ -212,8 +213,9 @@ def _power(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequen
 
 
 def _python(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
-    """``translated``: it is one that is known here, so that it has a form in other files."""
-    return {"translated": isinstance(module.own, SpatialDropout) and not module.own.drops}
+    """``translated``, ``proposes``: it is one that is known here, so that it has a form in other files."""
+    translated = isinstance(module.own, SpatialDropout) and not module.own.drops
+    return {"translated": translated, "proposes": isinstance(module.own, PythonProposal)}
 
 
 def _relu(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
