@@ -32,7 +32,11 @@ _VERB = "caffecompat detect"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER|VIDEO", help="pictures, videos, folders of them")
-    parser.add_argument("--model", metavar="FILE", help="deploy prototxt with a DetectionOutput layer (required)")
+    parser.add_argument(
+        "--model",
+        metavar="FILE",
+        help="deploy prototxt with a layer that makes boxes: DetectionOutput or YOLO's (required)",
+    )
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
     parser.add_argument(
         "--out", type=output(), metavar="DIR", help="folder for the pictures with boxes; made if absent"

@@ -1,4 +1,4 @@
-"""A net that finds objects: it ends in a DetectionOutput layer."""
+"""A net that finds objects: it ends in a DetectionOutput layer, or in YOLO's."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ from caffecompat.schema import NetDocument
 __all__ = ["Detector"]
 
 
+# Layers whose top is the boxes, and where each has its settings.
+_OUTPUTS = {
+    "DetectionOutput": "detection_output_param",
+    "YoloDetectionOutput": "yolo_detection_output_param",
+    "Yolov3DetectionOutput": "yolov3_detection_output_param",
+}
+
+
 class Detector(ScoredNet):
-    """A net cut off behind its DetectionOutput, fed with pictures or by its own AnnotatedData layer.
+    """A net cut off behind its DetectionOutput or YOLO's, fed with pictures or by its own AnnotatedData layer.
 
     Attributes (besides those of ScoredNet):
         classes: number of classes, the background among them.
@@ -35,10 +43,12 @@ class Detector(ScoredNet):
         self.label_map_file = ""
         self.evaluation: Any = None
         super().__init__(model, weights, **settings)
-        output = next(layer.param for layer in self.net.layers if layer.type == "DetectionOutput")
-        p = output.detection_output_param
-        self.classes = p.num_classes
-        self.labels_known = [label for label in range(p.num_classes) if label != p.background_label_id]
+        output = next(layer.param for layer in self.net.layers if layer.type in _OUTPUTS)
+        p = getattr(output, _OUTPUTS[output.type])
+        yolo = output.type != "DetectionOutput"  # whose top counts classes from 1
+        self.classes = p.num_classes + yolo
+        background = 0 if yolo else p.background_label_id
+        self.labels_known = [label for label in range(self.classes) if label != background]
         self.batch = self.input_shape[0] if self.input_shape else 0
 
     def _find_scores(self, document: NetDocument, blob: str | None) -> tuple[str, int]:
@@ -50,15 +60,19 @@ class Detector(ScoredNet):
                 self._note_label_map(layer.annotated_data_param.label_map_file)
         for index in reversed(range(len(layers))):
             layer = layers[index]
-            if layer.type == "DetectionOutput" and blob in (None, layer.top[0]):
+            if layer.type in _OUTPUTS and blob in (None, layer.top[0]):
                 self._note_label_map(layer.detection_output_param.save_output_param.label_map_file)
                 # Results are this program's to write, where it is told to.
                 layer.detection_output_param.ClearField("save_output_param")
                 layer.detection_output_param.visualize = False
                 return str(layer.top[0]), index + 1
+        if blob:
+            raise CaffeCompatError(
+                f"{document.path}: no DetectionOutput layer, nor one of YOLO's, makes the blob {blob!r}"
+            )
         raise CaffeCompatError(
-            f"{document.path}: no DetectionOutput layer"
-            + (f" makes the blob {blob!r}" if blob else " in phase TEST; give the deploy or test prototxt of an SSD")
+            f"{document.path}: no DetectionOutput layer in phase TEST, nor YoloDetectionOutput or "
+            "Yolov3DetectionOutput; give the deploy or test prototxt of a detector"
         )
 
     def _note_label_map(self, path: str) -> None:
