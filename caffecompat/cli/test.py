@@ -19,6 +19,8 @@ from caffecompat.cli.progress import live_line, progress_flag
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
     from caffecompat.layers.detection_scores import DetectionScores
     from caffecompat.net import Net
 
@@ -63,6 +65,7 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     from caffecompat.data import make_source
     from caffecompat.net import Net
     from caffecompat.schema import open_net, pb
+    from caffecompat.solver.outputs import output_texts
 
     device, _ = choose_device(args.gpu, args.device)
     document = open_net(args.model, strict=args.strict)
@@ -77,12 +80,9 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     with live_line(args.iterations, "batches", args.progress) as update:
         loss, sums, detections = _accumulate(net, args.iterations, update)
     glog.info(f"Loss: {glog.number(loss / args.iterations)}", "caffe.cpp:309")
-    for name, totals in sums.items():
-        weight = net.loss_weights.get(name, 0.0)
-        for total in totals:
-            mean = total / args.iterations
-            suffix = f" (* {glog.number(weight)} = {glog.number(weight * mean)} loss)" if weight else ""
-            glog.info(f"{name} = {glog.number(mean)}{suffix}", "caffe.cpp:321")
+    for name, total in sums.items():
+        for text in output_texts(name, total / args.iterations, net.loss_weights.get(name, 0.0)):
+            glog.info(text, "caffe.cpp:321")
     for index, (name, scores) in enumerate(detections.items()):
         mean = glog.number(scores.mean(args.ap_version))
         glog.info(f"{precision_line}{index}: {name} = {mean}", "caffe.cpp:454")
@@ -95,15 +95,16 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
 
 def _accumulate(
     net: Net, iterations: int, update: Callable[[int, str], None]
-) -> tuple[float, dict[str, list[float]], dict[str, DetectionScores]]:
+) -> tuple[float, dict[str, Tensor], dict[str, DetectionScores]]:
     """The loss and each element of the outputs, summed; of outputs that judge detections, the scores (Xilinx)."""
     import torch
 
     from caffecompat.layers.detection_scores import DetectionScores
+    from caffecompat.solver.outputs import output_texts
 
     judging = {top for layer in net.layers if layer.type == "DetectionEvaluate" for top in layer.tops}
     detections = {name: DetectionScores() for name in net.outputs if name in judging}
-    loss, sums = 0.0, dict[str, list[float]]()
+    loss, sums = 0.0, dict[str, torch.Tensor]()
     with torch.no_grad():
         for batch in range(iterations):
             tops = net.forward()
@@ -112,9 +113,9 @@ def _accumulate(
                 if name in detections:
                     detections[name].add(tops[name].cpu().numpy())
                     continue
-                values = tops[name].double().flatten().tolist()
-                for value in values:
-                    glog.info(f"Batch {batch}, {name} = {glog.number(value)}", "caffe.cpp:304")
-                sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * len(values)), values, strict=True)]
+                values = tops[name].double().flatten()
+                for text in output_texts(name, values):
+                    glog.info(f"Batch {batch}, {text}", "caffe.cpp:304")
+                sums[name] = sums[name] + values if name in sums else values
             update(batch + 1, "")
     return loss, sums, detections

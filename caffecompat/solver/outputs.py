@@ -14,9 +14,11 @@ from caffecompat.forks import Fork
 from caffecompat.layers.detection_scores import AP_VERSIONS, DetectionScores
 from caffecompat.net import Net
 
-__all__ = ["Tally", "check_eval", "log_outputs", "make_tally"]
+__all__ = ["Tally", "check_eval", "log_outputs", "make_tally", "output_texts"]
 
 Values = dict[str, list[float]]
+
+_MANY = 1000  # values of one output; no one reads so many lines
 
 
 class Tally(Protocol):
@@ -47,15 +49,32 @@ def make_tally(param: Any, net: Net, fork: Fork) -> Tally:
     return _TALLIES[param.eval_type](param, net, fork)
 
 
-def log_outputs(kind: str, net: Net, values: Values, where: str) -> None:
-    """Print ``Train net output #0: loss = 0.1 (* 1 = 0.1 loss)`` and so on: an index for each value of each blob."""
+def log_outputs(kind: str, net: Net, values: Mapping[str, Tensor], where: str) -> None:
+    """Print ``Train net output #0: loss = 0.1 (* 1 = 0.1 loss)`` and so on: an index for each value of each blob.
+
+    Of a blob of more than 1000 values there is one line, and one index.
+    """
     index = 0
-    for name, numbers in values.items():
-        weight = net.loss_weights.get(name, 0.0)
-        for value in numbers:
-            suffix = f" (* {glog.number(weight)} = {glog.number(weight * value)} loss)" if weight else ""
-            glog.info(f"    {kind} net output #{index}: {name} = {glog.number(value)}{suffix}", where)
+    for name, value in values.items():
+        for text in output_texts(name, value, net.loss_weights.get(name, 0.0)):
+            glog.info(f"    {kind} net output #{index}: {text}", where)
             index += 1
+
+
+def output_texts(name: str, value: Tensor, weight: float = 0.0) -> list[str]:
+    """``loss = 0.1 (* 1 = 0.1 loss)`` for each value of an output blob; of more than 1000 one text with their mean."""
+    numbers = value.detach().double().flatten()
+    if len(numbers) > _MANY:
+        low, high = (glog.number(float(end)) for end in numbers.aminmax())
+        return [
+            f"{name} = {glog.number(float(numbers.mean()))} (the mean of {len(numbers)} values, minimum {low}, maximum "
+            f"{high}; a Silence layer on {name!r} keeps it out of the log)"
+        ]
+    suffix = f" (* {glog.number(weight)} = %s loss)" if weight else ""
+    return [
+        f"{name} = {glog.number(number)}{suffix and suffix % glog.number(weight * number)}"
+        for number in numbers.tolist()
+    ]
 
 
 class MeanOutputs:
@@ -80,10 +99,13 @@ class MeanOutputs:
                 )
 
     def values(self) -> Values:
-        return {name: (total / self._batches).tolist() for name, total in self._sums.items()}
+        return {name: mean.tolist() for name, mean in self._means().items()}
+
+    def _means(self) -> dict[str, Tensor]:
+        return {name: total / self._batches for name, total in self._sums.items()}
 
     def log(self) -> None:
-        log_outputs("Test", self._net, self.values(), "solver.cpp:414")
+        log_outputs("Test", self._net, self._means(), "solver.cpp:414")
 
 
 class DetectionOutputs:

@@ -22,6 +22,7 @@ from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import detect_fork, find_evidence, pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
+from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net
@@ -111,6 +112,9 @@ class Solver:
         self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
         self.updater = Updater(self.param, self.net.params)
         self.sparsifier = Sparsifier(self.param, self.net)
+        self._divergence = DivergenceWatch(self.net.params)
+        self._saved_at = 0  # the iteration whose weights are in files
+        self._updating = False
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
         glog.info("Solver scaffolding done.", "solver.cpp:57")
@@ -126,7 +130,11 @@ class Solver:
             self.restore(resume)
         with self.signals:
             self.sparsifier.freeze()
-            self.step(self.param.max_iter - self.iter)
+            try:
+                self.step(self.param.max_iter - self.iter)
+            except Exception:
+                self._save_what_was_learned()
+                raise
             self.sparsifier.after_training(self.iter)
             if self.param.snapshot_after_train and not (self.param.snapshot and self.iter % self.param.snapshot == 0):
                 self.snapshot()
@@ -140,6 +148,19 @@ class Solver:
             if self.param.test_interval and self.iter % self.param.test_interval == 0:
                 self.test_all()
         glog.info("Optimization Done.", "solver.cpp:332")
+
+    def _save_what_was_learned(self) -> None:
+        """Before an error (data that cannot be read, a layer that fails in a test) ends the run: a last snapshot.
+
+        There is none where the user wants none at all, after no iteration, and in the middle of an update.
+        """
+        wanted = self.param.snapshot or self.param.snapshot_after_train
+        if wanted and self.iter != self._saved_at and not self._updating:
+            glog.error(f"An error ends the run at iteration {self.iter}; a snapshot of what was learned comes first.")
+            try:
+                self.snapshot()
+            except CaffeCompatError as problem:
+                glog.error(f"Snapshot failed: {problem}")
 
     def step(self, count: int) -> None:
         """Do `count` iterations, with the tests, displays and snapshots that fall due."""
@@ -161,9 +182,11 @@ class Solver:
                 self._log_iteration(tops)
             for _, before_update in self.callbacks:
                 before_update()
+            self._updating = True
             self._update(display)
             self.sparsifier.after_update(self.iter)
             self.iter += 1
+            self._updating = False
             for observer in self.observers:
                 observer(self)
             request = self.signals.poll()
@@ -273,8 +296,8 @@ class Solver:
             f"loss = {glog.number(self.smoothed_loss)}",
             "solver.cpp:239",
         )
-        values = {name: tops[name].detach().flatten().tolist() for name in self.net.outputs}
-        log_outputs("Train", self.net, values, "solver.cpp:258")
+        self._divergence.at_display(self.iter, self.smoothed_loss)
+        log_outputs("Train", self.net, {name: tops[name] for name in self.net.outputs}, "solver.cpp:258")
 
     # ----------------------------------------------------------------- testing
 
@@ -324,6 +347,7 @@ class Solver:
         kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
         glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
         # What NVCaffe's runs write, so that a resumed one is known for what it is.
+        self._divergence.before_snapshot(weights)
         raw = self.fork.is_nvcaffe and not self.param.store_blobs_in_old_format
         self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
         glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
@@ -341,6 +365,7 @@ class Solver:
             ),
             raw=raw,
         )
+        self._saved_at = self.iter
         return state
 
     def _periodic_snapshot(self) -> None:
@@ -370,7 +395,7 @@ class Solver:
             )
         glog.info("SGDSolver: restoring history", "sgd_solver.cpp:336")
         self.updater.load_history(state.history)
-        self.iter = state.iter
+        self.iter = self._saved_at = state.iter
         self.rate_state = RateState(state.current_step)
         if state.minimum_loss is not None:
             self.rate_state.minimum_loss = state.minimum_loss
