@@ -15,6 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target-version", metavar="V", help="of the target (default: the newest known)")
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
     parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data layer cannot be opened (3)")
+    net_flags(parser)
     add_switch(parser, "json", "one JSON object instead of the text")
     add_switch(parser, "all", "a line for each layer instead of one for each finding")
 
@@ -38,7 +40,6 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.targets.check import check_net, detection_warnings, normalisation_warnings
     from caffecompat.deploy.targets.table import load_table
     from caffecompat.deploy.targets.text import fitted
-    from caffecompat.schema import open_net
 
     targets = split_commas(args.target)
     if not targets:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.target_version and len(targets) > 1:
         raise UsageError("caffecompat check: --target-version goes with one target")
     tables = [load_table(target.lower(), args.target_version) for target in targets]
-    document = open_net(args.model)
+    document = open_model(args, args.model)
     reports = [check_net(document, table, size=size_of(args), channels=args.channels) for table in tables]
     warnings = [*detection_warnings(document), *normalisation_warnings(document)]
     if args.json:

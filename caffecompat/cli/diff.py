@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import size_of
 
@@ -42,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", default="", metavar="PHASE", help="the layers of TRAIN or TEST alone")
     parser.add_argument("--size", metavar="WxH", help="of the pictures of data layers, where neither data nor text say")
     parser.add_argument("--channels", type=int, metavar="N", help="of these pictures (3)")
+    net_flags(parser)
     add_switch(parser, "json", "one JSON object instead of the text")
     parser.add_argument(
         "--html", type=output("a page"), metavar="FILE", help="also write a page with both nets side by side"
@@ -115,10 +117,9 @@ def _nets_of(solver: Any, path: str) -> list[str]:
 
 
 def _diff_nets(args: argparse.Namespace) -> int:
-    from caffecompat.schema import open_net
     from caffecompat.schema.diff import diff_nets
 
-    a, b = open_net(args.a), open_net(args.b)
+    a, b = open_model(args, args.a), open_model(args, args.b)
     phase = _PHASES[args.phase.upper()] if args.phase else None
     diff = diff_nets(a, b, phase)
     found = _look_closer(args, a, b, diff)

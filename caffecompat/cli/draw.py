@@ -8,9 +8,14 @@ SVG and PNG need nothing else; other kinds (PDF, ...) are left to Graphviz where
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
+
+if TYPE_CHECKING:
+    from caffecompat.schema import NetDocument
 
 HELP = "picture of a net: svg, png, dot"
 
@@ -29,6 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rankdir", default="LR", metavar="DIR",
                         help="the way the net runs: LR (left to right, default), TB, BT or RL")  # fmt: skip
     parser.add_argument("--phase", default="ALL", metavar="PHASE", help="the layers of TRAIN, TEST or ALL (default)")
+    net_flags(parser)
     add_switch(parser, "display-lrm", "also tell the learning-rate multipliers of convolutions")
 
 
@@ -40,8 +46,22 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"caffecompat draw: --phase {args.phase}: expected {', '.join(_PHASES)}")
 
     from caffecompat.report.net_drawing import draw_net_file
-    from caffecompat.schema import read_net
 
-    draw_net_file(read_net(args.model), args.out, rankdir, phase=_PHASES[phase], display_lrm=args.display_lrm)
+    document = open_model(args, args.model)
+    net = _of_state(document, phase) if args.stage or args.level is not None else document.message
+    draw_net_file(net, args.out, rankdir, phase=_PHASES[phase], display_lrm=args.display_lrm)
     print(f"wrote {args.out}")
     return 0
+
+
+def _of_state(document: NetDocument, phase: str) -> Any:
+    """The net with the layers of its state alone, in one phase or in either."""
+    from caffecompat.net.filter import filter_net
+
+    kept: set[int] = set()
+    for number in (0, 1) if phase == "ALL" else (_PHASES[phase],):
+        state = type(document.message.state)()
+        state.CopyFrom(document.message.state)
+        state.phase = number
+        kept.update(filter_net(document.message, state, lambda line: None)[1])
+    return document.keeping(sorted(kept)).message

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, weight_files
 from caffecompat.cli.loaded_weights import check_loaded, missing_flag
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, preprocess_flags, preprocess_of, size_of
 from caffecompat.errors import CaffeCompatError
@@ -35,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random", type=int, nargs="?", const=1, metavar="SEED", help="normally distributed values")
     parser.add_argument("--layout", choices=("npy", "tidl"), default="npy",
                         help="npy (default), or the names and raw float32 of TIDL's layer traces")  # fmt: skip
+    net_flags(parser)
     missing_flag(parser)
     preprocess_flags(parser)
 
@@ -46,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
 
     from caffecompat.net import Net
     from caffecompat.net.trace import write_trace
-    from caffecompat.schema import open_net, pb
+    from caffecompat.schema import pb
 
-    net = Net(open_net(args.model), pb.TEST, log=False, weights=weight_files(args.weights))
+    net = Net(open_model(args, args.model), pb.TEST, log=False, weights=weight_files(args.weights))
     check_loaded(net.loaded, args.weights, args)
     size = size_of(args)
     if size:

@@ -30,9 +30,9 @@ from caffecompat.cli.flags import (
     add_switch,
     check_companions,
     check_counts,
-    split_commas,
     weight_files,
 )
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 from caffecompat.forks import Fork, ForkChoice
@@ -66,8 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="list of calibration pictures, 'name 0' a line (calibration.txt)")  # fmt: skip
     parser.add_argument("--root-folder", metavar="DIR", default="", help="folder of the pictures in that list")
     add_nonfinite_flag(parser)
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    net_flags(parser)
 
 
 @names_fitting_sizes
@@ -79,15 +78,13 @@ def run(args: argparse.Namespace) -> int:
 
     from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.formats.atomic import refuse_protected
-    from caffecompat.schema import open_net
 
     for end in (".prototxt", ".caffemodel"):
         refuse_protected(_stem(args) + end)
-    document = open_net(args.model)
+    document = open_model(args, args.model)
     deployed = deploy_net(
         document, size=size_of(args), batch=args.batch, channels=args.channels,
         head="softmax" if args.softmax else "argmax" if args.argmax else None, head_name=args.head_name,
-        level=args.level, stages=split_commas(args.stage),
     )  # fmt: skip
     for note in deployed.notes:
         print(note)

@@ -38,6 +38,7 @@ from caffecompat.cli.flags import (
     check_counts,
     weight_files,
 )
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import (
     flags_preprocess,
@@ -61,6 +62,7 @@ HELP = "an ONNX file, verified against the net by onnxruntime"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=output("an ONNX file"), metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--model", required=True, metavar="FILE", help="the net's prototxt: deploy or train_val")
+    net_flags(parser)
     parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
     parser.add_argument(
         "--opset", type=int, default=13, metavar="N", help="of ai.onnx, 9 to 28 (13); before 13 for old runtimes"
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = _calibration_pictures(args) if args.calibration else []
     try:
         done = export_onnx(
-            args.model,
+            open_model(args, args.model),
             weight_files(args.weights),
             args.out,
             options,

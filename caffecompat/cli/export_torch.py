@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_nonfinite_flag, check_counts, weight_files
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
@@ -34,6 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them it stays as its fillers make it")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
     parser.add_argument("--batch", type=int, metavar="N", help="batch of the input (1, or what the net needs)")
+    net_flags(parser)
     add_nonfinite_flag(parser)
 
 
@@ -48,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.torch_source.source import make_source, write_source
     from caffecompat.deploy.torch_source.verify import compare_source
     from caffecompat.net import Net
-    from caffecompat.schema import NetDocument, open_net, pb
+    from caffecompat.schema import NetDocument, pb
 
-    document = open_net(args.model)
+    document = open_model(args, args.model)
     deployed = deploy_net(document, size=size_of(args), batch=args.batch)
     copy = NetDocument.from_message(deployed.message, args.model, like=document.fork_choice)
     net = Net(copy, pb.TEST, log=False, weights=weight_files(args.weights))

@@ -12,6 +12,7 @@ import argparse
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, split_commas, weight_files
 from caffecompat.cli.loaded_weights import check_loaded, missing_flag
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "store blobs of a net, computed over its data, in databases"
@@ -26,6 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("backend", metavar="db_type", help="lmdb or leveldb")
     parser.add_argument("mode", nargs="?", default="CPU", metavar="CPU/GPU")
     parser.add_argument("device_id", nargs="?", metavar="DEVICE_ID")
+    net_flags(parser)
     missing_flag(parser)
     progress_flag(parser)
 
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         glog.error("Using CPU", "extract_features.cpp:66")
     device, _ = choose_device(gpu, None)
-    net = Net(args.model, pb.TEST, sources=make_source, weights=weight_files(args.weights))
+    net = Net(open_model(args, args.model), pb.TEST, sources=make_source, weights=weight_files(args.weights))
     check_loaded(net.loaded, args.weights, args)
     net.to(device)
 

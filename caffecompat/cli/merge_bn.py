@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import add_nonfinite_flag, add_switch, weight_files
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.errors import CaffeCompatError
 
@@ -38,6 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser, "running-statistics",
         "fold BatchNorm with use_global_stats: false too, by its stored statistics; that changes the numbers",
     )  # fmt: skip
+    net_flags(parser)
     add_nonfinite_flag(parser)
 
 
@@ -49,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.formats.atomic import atomic_together, atomic_write
     from caffecompat.net import Net, NetError
     from caffecompat.net.build import DATA_TYPES
-    from caffecompat.schema import NetDocument, open_net, pb, write_text
+    from caffecompat.schema import NetDocument, pb, write_text
 
-    document = open_net(args.model)
+    document = open_model(args, args.model)
     changed = args.running_statistics and use_running_statistics(document.message)
     try:
         net = Net(document, pb.TEST, log=False, weights=weight_files(args.weights))

@@ -18,7 +18,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError, add_switch, split_commas, weight_files
+from caffecompat.cli.flags import UsageError, add_switch, weight_files
+from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
     parser.add_argument("--weights", metavar="FILE", help="also load these, and tell what fits and how much is zero")
     parser.add_argument("--phase", default="TEST", metavar="PHASE", help="TRAIN or TEST (default)")
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    net_flags(parser)
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
     parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data layer cannot be opened (3)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
@@ -53,13 +53,11 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data.stand_in import StandIns
     from caffecompat.net import Net
     from caffecompat.net.summary import summarise
-    from caffecompat.schema import open_net
 
     size = size_of(args)
     sources = StandIns(size, args.channels)
     net = Net(
-        open_net(args.model, strict=args.strict), phases[args.phase.upper()], level=args.level,
-        stages=split_commas(args.stage), sources=sources, log=False,
+        open_model(args, args.model, strict=args.strict), phases[args.phase.upper()], sources=sources, log=False,
     )  # fmt: skip
     net.close()
     if size:

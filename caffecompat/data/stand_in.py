@@ -79,7 +79,9 @@ def stand_in(layer: Any, size: tuple[int, int] | None = None, channels: int | No
     Raises:
         DataError: they do not tell the size of the pictures, or the type is one whose shapes only the data knows.
     """
-    if layer.type in ("DummyData", "Input", "MemoryData"):
+    if layer.type == "MemoryData":
+        return make_source(_of_one_picture(layer, size, channels), 1)
+    if layer.type in ("DummyData", "Input"):
         return make_source(layer, 1)
     name = _PARAMS.get(layer.type)
     if name is None or layer.type == "HDF5Data":
@@ -89,6 +91,17 @@ def stand_in(layer: Any, size: tuple[int, int] | None = None, channels: int | No
     height, width = size or _size(layer, param)
     picture: Shape = (max(1, batch), channels or _channels(layer, param), height, width)
     return StandIn([picture, *_other_tops(layer, param, picture)])
+
+
+def _of_one_picture(layer: Any, size: tuple[int, int] | None, channels: int | None) -> Any:
+    """A MemoryData layer with what it lacks: a batch of 1, and the size and channels that the caller gives."""
+    complete = type(layer)()
+    complete.CopyFrom(layer)
+    param = complete.memory_data_param
+    param.batch_size = param.batch_size or 1
+    param.channels = channels or param.channels or 3
+    param.height, param.width = size or (param.height, param.width)
+    return complete
 
 
 def _size(layer: Any, param: Any) -> tuple[int, int]:

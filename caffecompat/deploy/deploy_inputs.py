@@ -12,6 +12,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.preprocess import says_something
 from caffecompat.layers import layer_class
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
+from caffecompat.net.graph import build_graph
 from caffecompat.schema import NetDocument, pb
 
 __all__ = [
@@ -100,7 +101,9 @@ def add_inputs(
         if deployed.data is None:
             deployed.data, deployed.transform = layer, transform
     if not deployed.inputs:
-        raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer")
+        missing = build_graph(test, document.message).problems  # of the first blob, what would make it
+        why = f": layer {test.layer[missing[0].layer].name!r}: {missing[0].text}" if missing else ""
+        raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer{why}")
     return labels
 
 

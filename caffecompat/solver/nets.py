@@ -11,10 +11,11 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkChoice, ForkName
 from caffecompat.net import Net
 from caffecompat.paths import find_file
-from caffecompat.schema import NetDocument, open_net, pb
+from caffecompat.schema import NetDocument, open_net, open_solver, pb
+from caffecompat.schema.pool import is_repeated
 from caffecompat.solver.overrides import LayerSettings
 
-__all__ = ["NetReader", "make_test_nets", "make_train_net"]
+__all__ = ["NetReader", "make_test_nets", "make_train_net", "net_of_solver"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,43 @@ class NetReader:
 
     def message(self, message: Any, field: str) -> NetDocument:
         return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise)
+
+
+def net_of_solver(path: str, phase: int, *, strict: bool = False) -> NetDocument:
+    """The net that a solver's prototxt holds or names, for looking at it; its state is the solver's for that phase.
+
+    Of ``train_net_param``, ``train_net``, ``net_param`` and ``net`` the first that is there; in TEST those that begin
+    with ``test_``.
+
+    Raises:
+        CaffeCompatError: the solver or its net cannot be read, or it names none.
+    """
+    param, _ = open_solver(path, strict=strict)
+    train, test = ["train_net_param", "train_net"], ["test_net_param", "test_net"]
+    reader = NetReader(strict)
+    for name in (*(train if phase == pb.TRAIN else test), "net_param", "net", *train, *test):
+        value = getattr(param, name)
+        if is_repeated(param.DESCRIPTOR.fields_by_name[name]):
+            value = value[0] if value else None
+        elif not param.HasField(name):
+            value = None
+        if value is None:
+            continue
+        document = (
+            reader.file(find_file(value, path)) if isinstance(value, str) else reader.message(value, f"{path}: {name}")
+        )
+        states = [param.train_state] if phase == pb.TRAIN else list(param.test_state)
+        _add_state(document.message.state, states[0] if states else pb.NetState())
+        glog.info(f"{path} is a solver; this is the net of its {name}")
+        return document
+    raise CaffeCompatError(f'{path}: is a solver that names no net; add net: "train_val.prototxt"')
+
+
+def _add_state(state: Any, more: Any) -> None:
+    """Put a solver's wishes into a net's own state."""
+    if more.HasField("level"):
+        state.level = more.level
+    state.stage.extend(stage for stage in more.stage if stage not in state.stage)
 
 
 def make_train_net(param: Any, path: str | None, settings: LayerSettings, reader: NetReader) -> Net:
