@@ -128,7 +128,9 @@ class _Sizing:
         try:
             mean = read_mean(find_file(transform.mean_file, beside))
         except MeanError as problem:
-            self.notes.append(f"warning: {problem}; calibration pictures must have its size, or be cropped like it")
+            self.notes.append(
+                f"warning: {problem}; put its size in as new_height and new_width, which calibration pictures must have"
+            )
             return None
         if mean.shape[0] != channels:
             raise DeployError(
@@ -139,7 +141,7 @@ class _Sizing:
     def _as_cropped(self, deployed: Deployed, crop: Size, mean: np.ndarray | None, beside: str | None) -> None:
         if mean is not None:
             known: Size | None = (mean.shape[1], mean.shape[2])
-        elif _as_they_are(deployed.data):
+        elif _as_they_are(deployed.data) or deployed.transform.mean_file:  # a mean file that cannot be read
             self.pictures, self.crop = None, crop
             return
         else:

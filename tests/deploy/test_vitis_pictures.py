@@ -22,6 +22,9 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 """
 
 
+IMAGES = 'type: "ImageData" image_data_param { source: "train/list.txt" root_folder: "train/img/" }'
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures of 16x20 (height x width) and their list, train/; the current directory is its parent."""
@@ -109,6 +112,24 @@ def test_a_mean_file_that_does_not_fit_counts_by_its_channels(
     assert told in " ".join(notes) and "the means of its channels are taken" in notes[-1]
     assert list(layer.transform_param.mean_value) == [0, 1, 2] and not layer.transform_param.mean_file
     assert batch.shape == (1, 3, *wanted) and not layer.transform_param.crop_size
+
+
+@pytest.mark.parametrize("data", ["", 'type: "Data" data_param { source: "gone" batch_size: 2 }'])
+def test_a_mean_file_that_is_not_here_leaves_its_size_to_the_user(folder: Path, data: str) -> None:
+    Path("train/net.prototxt").write_text(
+        f'layer {{ name: "data" {data or IMAGES} top: "data" top: "label" '
+        'transform_param { mean_file: "gone.binaryproto" crop_size: 12 } }' + BODY
+    )
+    deployed = deploy_net(open_net("train/net.prototxt"))
+    message = pb.NetParameter()
+    message.CopyFrom(deployed.message)
+    layer, notes = calibration_input(message, deployed, read_calibration("train/list.txt", "train/img/"), None)
+    assert layer.transform_param.crop_size == 12 and not layer.image_data_param.new_height
+    assert layer.transform_param.mean_file == "gone.binaryproto"
+    assert notes == [
+        "warning: cannot read the mean file gone.binaryproto: No such file or directory; put its size in as new_height "
+        "and new_width, which calibration pictures must have"
+    ]
 
 
 def test_data_that_is_not_here_is_told(folder: Path) -> None:
