@@ -14,10 +14,14 @@ from caffecompat.deploy.onnx.run import run_model, run_net
 from caffecompat.net import Net, NetError
 from caffecompat.schema import parse_text, pb
 from tests.deploy.region_nets import REGION_NETS
-from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, prototxt
+from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, prototxt, rfcn_prototxt
 from tests.net.nets import make_net
 
-TWO_STAGES = {"python": PYTHON_PROPOSAL, "cpp": CPP_PROPOSAL}
+TWO_STAGES = {
+    "Python": prototxt(PYTHON_PROPOSAL, 16, 176, 256),
+    "C++": prototxt(CPP_PROPOSAL, 16, 176, 256),
+    "R-FCN": rfcn_prototxt(16, 176, 256),
+}
 
 
 def check(net: Net, inputs: dict[str, np.ndarray], path: Path, opset: int) -> dict[str, np.ndarray]:
@@ -45,10 +49,10 @@ def test_layers(name: str, opset: int, tmp_path: Path) -> None:
         check(net, inputs(np.random.default_rng(seed)), tmp_path / "net.onnx", opset)
 
 
-@pytest.mark.parametrize("proposal", TWO_STAGES)
-def test_faster_rcnn(proposal: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", TWO_STAGES)
+def test_two_stages(name: str, tmp_path: Path) -> None:
     torch.manual_seed(4)
-    net = Net(parse_text(prototxt(TWO_STAGES[proposal], 16, 176, 256), pb.NetParameter()), pb.TEST, log=False)
+    net = Net(parse_text(TWO_STAGES[name], pb.NetParameter()), pb.TEST, log=False)
     picture = np.random.default_rng(5).standard_normal((1, 3, 176, 256), np.float32)
     for factor, least in ((1.25, 100), (4, 1)):
         inputs = {"data": picture, "im_info": np.array([[176, 256, factor]], np.float32)}

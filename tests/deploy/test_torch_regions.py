@@ -12,9 +12,13 @@ from caffecompat.deploy.torch_source.source import load_source, make_source, wri
 from caffecompat.net import Net
 from caffecompat.schema import parse_text, pb
 from tests.deploy.region_nets import REGION_NETS
-from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, prototxt
+from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, prototxt, rfcn_prototxt
 
-TWO_STAGES = {"python": PYTHON_PROPOSAL, "cpp": CPP_PROPOSAL}
+TWO_STAGES = {
+    "Python": prototxt(PYTHON_PROPOSAL, 16, 176, 256),
+    "C++": prototxt(CPP_PROPOSAL, 16, 176, 256),
+    "R-FCN": rfcn_prototxt(16, 176, 256),
+}
 
 
 def written(net: Net, folder: Path) -> tuple[str, torch.nn.Module]:
@@ -24,10 +28,10 @@ def written(net: Net, folder: Path) -> tuple[str, torch.nn.Module]:
     return source.text, load_source(str(path))
 
 
-@pytest.mark.parametrize("proposal", TWO_STAGES)
-def test_faster_rcnn(proposal: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", TWO_STAGES)
+def test_two_stages(name: str, tmp_path: Path) -> None:
     torch.manual_seed(4)
-    net = Net(parse_text(prototxt(TWO_STAGES[proposal], 16, 176, 256), pb.NetParameter()), pb.TEST, log=False)
+    net = Net(parse_text(TWO_STAGES[name], pb.NetParameter()), pb.TEST, log=False)
     text, made = written(net, tmp_path)
     assert "caffecompat.layers" not in text and "import caffe" not in text
     torch.manual_seed(5)

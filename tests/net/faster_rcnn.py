@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.layers.faster_rcnn_by_hand import py_faster_rcnn
-from tests.layers.test_region_pooling import max_pool_by_loops
+from tests.layers.test_region_pooling import max_pool_by_loops, mean_pool_by_loops
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 CLASSES = 21
@@ -86,6 +86,34 @@ layer {{ name: "drop{name}" type: "Dropout" bottom: "fc{name}" top: "fc{name}"
     return text + '\nlayer { name: "cls_prob" type: "Softmax" bottom: "cls_score" top: "cls_prob" }\n'
 
 
+def _scored_cells(name: str, channels: int, out: str) -> str:
+    """R-FCN's head for one kind of score: maps of each cell, pooled, their mean."""
+    return f"""
+layer {{ bottom: "conv5_3" top: "rfcn_{name}" name: "rfcn_{name}" type: "Convolution" convolution_param {{
+  num_output: {49 * channels} kernel_size: 1 weight_filler {{ type: "gaussian" std: 0.05 }} }} }}
+layer {{ bottom: "rfcn_{name}" bottom: "rois" top: "pooled_{name}" name: "pooled_{name}" type: "PSROIPooling"
+  psroi_pooling_param {{ spatial_scale: 0.0625 output_dim: {channels} group_size: 7 }} }}
+layer {{ bottom: "pooled_{name}" top: "{out}" name: "ave_{name}" type: "Pooling"
+  pooling_param {{ pool: AVE kernel_size: 7 stride: 7 }} }}"""
+
+
+def rfcn_prototxt(share: int, height: int, width: int) -> str:
+    """R-FCN's second stage on the same first one."""
+    text = prototxt(CPP_PROPOSAL, share, height, width)
+    text = text[: text.index('layer { name: "roi_pool5"')]
+    text += _scored_cells("cls", CLASSES, "cls_score") + _scored_cells("bbox", 8, "bbox_pred_pre")
+    return (
+        text
+        + """
+layer { name: "cls_prob" type: "Softmax" bottom: "cls_score" top: "cls_prob_pre" }
+layer { name: "cls_prob_reshape" type: "Reshape" bottom: "cls_prob_pre" top: "cls_prob"
+  reshape_param { shape { dim: -1 dim: 21 } } }
+layer { name: "bbox_pred_reshape" type: "Reshape" bottom: "bbox_pred_pre" top: "bbox_pred"
+  reshape_param { shape { dim: -1 dim: 8 } } }
+"""
+    )
+
+
 @torch.no_grad()
 def by_torch(blobs: Blobs, picture: Tensor, info: Sequence[float], after: int = 300) -> dict[str, np.ndarray]:
     """Outputs of the net with those weights, in phase TEST, for at most `after` regions."""
@@ -108,6 +136,13 @@ def by_torch(blobs: Blobs, picture: Tensor, info: Sequence[float], after: int = 
     scores = torch.stack([pairs[:, :9], pairs[:, 9:]]).softmax(0)
     scores = torch.cat([scores[0], scores[1]], 1)
     regions, _ = py_faster_rcnn(scores.numpy(), conv("rpn_bbox_pred", hidden).numpy(), info, 6000, after)
+    if "rfcn_cls" in blobs:
+        cells = {
+            name: mean_pool_by_loops(conv(f"rfcn_{name}", x).numpy(), regions.astype(np.float32), channels, 7, 1 / 16)
+            for name, channels in (("cls", CLASSES), ("bbox", 8))
+        }
+        scores = torch.from_numpy(cells["cls"].mean((2, 3)))
+        return {"rois": regions, "cls_prob": scores.softmax(1).numpy(), "bbox_pred": cells["bbox"].mean((2, 3))}
     pooled = max_pool_by_loops(x.numpy(), regions.astype(np.float32), (7, 7), 1 / 16)
     top = torch.from_numpy(pooled).flatten(1)
     for name in ("fc6", "fc7"):

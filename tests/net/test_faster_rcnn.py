@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caffecompat.net import Net
-from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, by_torch, prototxt
+from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, by_torch, prototxt, rfcn_prototxt
 
 INFO = (176.0, 256.0, 1.25)
 
@@ -158,6 +158,18 @@ def test_the_users_python_layer(library: Path, record_property: Callable[[str, o
 
 def test_without_the_published_python_file(tmp_path: Path) -> None:
     check(make(tmp_path, PYTHON_PROPOSAL), 300)
+
+
+def test_rfcn(tmp_path: Path) -> None:
+    path = tmp_path / "rfcn.prototxt"
+    path.write_text(rfcn_prototxt(16, 176, 256))
+    torch.manual_seed(4)
+    net = Net(path, 1, log=False)
+    made, picture = run(net)
+    wanted = by_torch(net.blobs_by_layer(), picture, INFO, 120)
+    for blob in ("cls_prob", "bbox_pred"):
+        assert made[blob].shape == wanted[blob].shape
+        np.testing.assert_allclose(made[blob], wanted[blob], rtol=1e-3, atol=1e-5)
 
 
 def test_the_layer_in_cpp(tmp_path: Path) -> None:
