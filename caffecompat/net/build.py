@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -19,7 +20,16 @@ from caffecompat.net.shapes import Shape, run_on_meta
 from caffecompat.schema import dialects
 from caffecompat.wording import nearest
 
-__all__ = ["DATA_TYPES", "MakeSource", "NetLayer", "Source", "build_layers", "infer_shapes"]
+__all__ = [
+    "DATA_TYPES",
+    "MakeSource",
+    "NetLayer",
+    "Source",
+    "build_layers",
+    "infer_shapes",
+    "naming_layers",
+    "top_shapes",
+]
 
 FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops; MemoryData has a source where any has
 
@@ -169,7 +179,7 @@ def _top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
 
 
 def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]) -> dict[Value, Shape]:
-    """Shapes of all values when the blobs in `fed` come in other shapes than the prototxt says.
+    """Shapes of all values when the blobs in `fed` come in other shapes than the prototxt or the first batch says.
 
     Raises:
         CaffeCompatError: a layer cannot work on what it gets then; it names the layer and its type.
@@ -177,9 +187,9 @@ def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]
     shapes: dict[Value, Shape] = {}
     for node, layer in zip(graph.nodes, layers, strict=True):
         if layer.module is not None:
-            tops = _reshaped(layer, [shapes[value] for value in node.bottoms if value is not None])
+            tops = top_shapes(layer, [shapes[value] for value in node.bottoms if value is not None])
         elif layer.source is not None:
-            tops = layer.source.top_shapes
+            tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, layer.source.top_shapes, strict=True)]
         else:
             stated = _fed_shapes(layer.param)
             tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, stated, strict=True)]
@@ -187,8 +197,27 @@ def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]
     return shapes
 
 
-def _reshaped(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
-    """Shapes of the tops of a layer that was made for bottoms of other shapes."""
+@contextmanager
+def naming_layers(check: Callable[[], object]) -> Iterator[None]:
+    """Let a computation that torch or a layer refuses because of shapes end with an error that names the layer.
+
+    Args:
+        check: infers the shapes of what was to be computed; it raises that error.
+    """
+    try:
+        yield
+    except (CaffeCompatError, *_TORCH_REFUSES) as problem:
+        if not notes(problem) and not str(problem).startswith("layer "):  # else it says where it comes from
+            check()
+        raise
+
+
+def top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
+    """Shapes of the tops of a layer that was made for bottoms of other shapes.
+
+    Raises:
+        CaffeCompatError: it cannot work on these; its name and type are said.
+    """
     head = f"layer {layer.name!r} ({layer.type}): "
     try:
         tops = _top_shapes(layer, bottoms)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.blob import Blob, ParamBlob
+from caffecompat.net.build import NetLayer, naming_layers, top_shapes
 from caffecompat.net.net import Net
 from caffecompat.net.records import naming_records
 from caffecompat.net.steps import Step
@@ -109,7 +110,7 @@ class Interpreter:
             tops = [self._bottom(step.bottoms[0], step, fresh)] * len(step.tops)
         elif layer.module is not None:
             with naming_records(self.net.layers):
-                tops = self._call(step, layer.module, fresh)
+                tops = self._call(step, layer, layer.module, fresh)
         elif layer.source is not None and step.tops[0] not in fresh:
             tops = [self.net.to_device(array) for array in layer.source.next()]
         else:
@@ -146,8 +147,12 @@ class Interpreter:
         fresh[name] = value
         return value
 
-    def _call(self, step: Step, module: Any, fresh: dict[str, Tensor]) -> list[Tensor]:
+    def _call(self, step: Step, layer: NetLayer, module: Any, fresh: dict[str, Tensor]) -> list[Tensor]:
         bottoms = [self._bottom(name, step, fresh) for name in step.bottoms]
+        with naming_layers(lambda: top_shapes(layer, [tuple(bottom.shape) for bottom in bottoms])):
+            return self._compute(step, module, bottoms)
+
+    def _compute(self, step: Step, module: Any, bottoms: list[Tensor]) -> list[Tensor]:
         if not step.needs_backward:
             with torch.no_grad():
                 return _listed(step, module(*bottoms))
@@ -184,7 +189,7 @@ class Interpreter:
         if step not in self._ran:
             if step.layer.module is None:
                 return
-            self._call(step, step.layer.module, {})
+            self._call(step, step.layer, step.layer.module, {})
         bottoms, tops = self._ran[step]
         wanted = [bottom for bottom in bottoms if bottom.requires_grad]
         unique = {id(slot.parameter): slot.parameter for slot in step.layer.slots if slot.parameter.requires_grad}

@@ -18,7 +18,7 @@ from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
 from caffecompat.net.alignment import crop_doubts
 from caffecompat.net.blob import push_written
-from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes
+from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes, naming_layers
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, Value, build_graph
 from caffecompat.net.inplace import find_inplace
@@ -182,14 +182,19 @@ class Net:
             The output blobs and every top with a loss weight, by blob name.
 
         Raises:
-            CaffeCompatError: a fed blob is neither in `inputs` nor made by a source.
+            CaffeCompatError: a fed blob is neither in `inputs` nor made by a source, or a layer cannot work on the
+                shapes that come of them.
         """
         batch = self.next_batch() if inputs is None else inputs
         missing = [blob for blob in self.fed if blob not in batch]
         if missing:
             raise CaffeCompatError(f"net {self.name!r} needs inputs for {', '.join(map(repr, missing))}")
-        with naming_records(self._fed_from_sources):
-            return self.execute(*[self.to_device(batch[blob]) for blob in self.fed])
+        given = {blob: self.to_device(batch[blob]) for blob in self.fed}
+        with naming_records(self._fed_from_sources), naming_layers(lambda: self._shapes_from(given)):
+            return self.execute(*given.values())
+
+    def _shapes_from(self, given: Tops) -> dict[Value, Shape]:
+        return infer_shapes(self.graph, self.layers, {blob: tuple(tensor.shape) for blob, tensor in given.items()})
 
     def next_batch(self) -> dict[str, Tensor | np.ndarray]:
         """One batch from every source, and what `input_values` gives, by blob name."""

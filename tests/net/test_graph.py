@@ -47,7 +47,7 @@ def test_bottom_left_out_of_the_phase_is_explained() -> None:
     whole = message('layer { name: "d" type: "Input" top: "x" include { phase: TRAIN } }' + layer("ReLU", "x", "y"))
     filtered = message(layer("ReLU", "x", "y"))
     [problem] = build_graph(filtered, whole).problems
-    assert "layer 'd' makes it, but its include/exclude rules" in problem.text
+    assert "layer 'd' makes it, but only with phase TRAIN" in problem.text
 
 
 def test_two_makers_of_a_top() -> None:

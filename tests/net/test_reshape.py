@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.net.interpreter import Interpreter
 from tests.net.nets import layer, make_net
 
 SMALL = (
@@ -45,3 +47,29 @@ def test_a_kernel_that_is_too_large_is_told_in_caffes_words() -> None:
     net = make_net(INPUTS + REFUSING["Pooling"])
     with pytest.raises(CaffeCompatError, match=r"no window of \(7, 7\) fits a bottom of shape \(1, 4, 6, 6\), pad"):
         net.reshape({"data": (1, 4, 6, 6)})
+
+
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.parametrize("kind", ["Pooling", "Convolution", "InnerProduct", "Eltwise", "SPP"])
+def test_a_batch_of_another_size_than_the_first_names_the_layer(kind: str, attached: bool) -> None:
+    """Pictures of a list may differ; and scripts feed what they like."""
+    net = make_net(INPUTS + REFUSING[kind])
+    if attached:
+        Interpreter(net).attach()
+    batch = {"data": torch.zeros(1, 4, 3, 3), "fixed": torch.zeros(1, 4, 16, 16)}
+    with pytest.raises(CaffeCompatError) as caught:
+        net.forward({blob: batch[blob] for blob in net.fed})
+    assert str(caught.value).startswith(f"layer 'top' ({kind}): "), str(caught.value)
+
+
+def test_errors_that_are_not_about_shapes_stay_as_they_are() -> None:
+    net = make_net(INPUTS + layer("ReLU", "data", "top"))
+    net.layers[2].module.forward = failing  # type: ignore[union-attr,method-assign]
+    with pytest.raises(RuntimeError, match="no memory"):
+        net.forward({"data": torch.zeros(1, 4, 16, 16), "fixed": torch.zeros(1, 4, 16, 16)})
+
+
+def failing(bottom: torch.Tensor) -> torch.Tensor:
+    if bottom.is_meta:
+        return bottom
+    raise RuntimeError("no memory")
