@@ -97,6 +97,17 @@ def test_leaky_relu_on_the_dpu(tmp_path: Path) -> None:
     assert changed.export.model.graph.node[1].attribute[0].f == 26 / 256
 
 
+def test_a_leaky_relu_after_a_depthwise_convolution_stays_on_the_cpu_whatever_its_slope(tmp_path: Path) -> None:
+    text = INPUT + layer("Convolution", "data", "c", "convolution_param { num_output: 3 group: 3 kernel_size: 1 }")
+    text += layer("ReLU", "c", "r", "relu_param { negative_slope: 0.1 }")
+    done = export(text, tmp_path / "net.onnx", target="dpu", dpu_leaky=True)
+    assert done.target is not None
+    (found,) = done.target.of("cpu")
+    assert found.name == "r" and "after a depthwise Conv: the engine of these has ReLU and ReLU6" in str(
+        found.judgement
+    )
+
+
 def test_an_activation_after_a_join_of_convolutions_runs_on_each_part(tmp_path: Path) -> None:
     for slope, verdict in ((0, "rewritten"), (26 / 256, "rewritten")):
         text = INPUT + "".join(

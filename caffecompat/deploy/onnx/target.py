@@ -196,7 +196,7 @@ def _joined(layer: Judgement, nodes: list[JudgedNode], changed: bool) -> Judgeme
     warned = [*layer.warned, *(said for node in nodes for said in node.judgement.warned)]
     outside = [node.judgement for node in nodes if node.judgement.verdict in ("cpu", "refused")]
     verdict, reasons = layer.verdict, layer.reasons
-    if outside and verdict != "cpu":
+    if outside and (changed or verdict != "cpu"):
         verdict, reasons = "cpu", [said for judgement in outside for said in judgement.reasons]
     elif changed and not outside:
         verdict = "rewritten"
