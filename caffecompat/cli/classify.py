@@ -2,7 +2,7 @@
 
     caffecompat classify deploy.prototxt net.caffemodel photo.jpg folder/ --mean 104,117,123 --labels synset_words.txt
     caffecompat classify deploy.prototxt net.caffemodel photos/ --images_dim 256,256 --mean_file mean.npy --output p.npy
-    caffecompat classify --model_def deploy.prototxt --pretrained_model net.caffemodel in.npy out.npy --center_only ...
+    caffecompat classify --model_def deploy.prototxt --pretrained_model net.caffemodel in.npy out.npy
     caffecompat classify deploy.prototxt net.caffemodel mean.binaryproto labels.txt photo.jpg
 
 The whole picture is resized to the net's input, as in cpp_classification. With --images_dim it is resized to that size
