@@ -95,6 +95,8 @@ def _upgrade_layer(old: Any, layer: Any) -> None:
             getattr(layer, name).extend(value)
         elif name == "name":
             layer.name = value
+        elif name == "strict_dim":  # DeepLab v1; without effect here
+            continue
         else:
             getattr(layer, name).CopyFrom(value)
     for text in kept_texts(old):

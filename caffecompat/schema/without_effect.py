@@ -215,6 +215,7 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     "SegAccuracyParameter.metric": NoEffect("all three measures are given"),
     "FixedParameter.fix_info": NoEffect("positions come from the weight file"),
     **dict.fromkeys(_fields("V0LayerParameter", "new_num new_channels"), NoEffect()),
+    "V1LayerParameter.strict_dim": NoEffect("--skip-mismatched leaves out what has another shape"),
 }
 """Message and field -> what to say where it is set."""
 

@@ -56,6 +56,14 @@ def test_every_setting_of_today_can_stand_in_an_old_layer() -> None:
     assert today <= {field.name for field in pb.V1LayerParameter.DESCRIPTOR.fields}
 
 
+def test_forks_names_of_fields_are_todays_in_old_layers_too() -> None:
+    old = upgraded(
+        'layers { name: "c" type: CONVOLUTION strict_dim: false convolution_param { num_output: 1 hole: 2 } }'
+        'layers { name: "p" type: POOLING pooling_param { kernel_size: 3 ceil_mode: false } }'
+    )
+    assert list(old.layer[0].convolution_param.dilation) == [2] and old.layer[1].pooling_param.round_mode == 1
+
+
 def test_deeplab_v1_loss() -> None:
     net = upgraded('layers { name: "loss" type: SOFTMAX_LOSS softmaxloss_param { ignore_label: 255 } }')
     assert net.layer[0].type == "SoftmaxWithLoss" and net.layer[0].loss_param.ignore_label == 255
