@@ -6,9 +6,10 @@
     caffecompat export onnx --model deploy.prototxt --weights net.caffemodel --target tidl net.onnx
 
 Blobs keep their names as value names (a blob that in-place layers change has the last value; earlier ones are called
-blob@layer), nodes those of the layers. Shapes are static. The greatest difference of each output from torch's is
-printed; above 1e-4 of the output's largest value it is an error (exit 1), and no file is left, unless --target asked
-for a rewrite that changes numbers: such are listed with what they change. Indices, labels and masks must be equal.
+blob@layer), nodes those of the layers. Shapes are static; with --batch dynamic the batch is open, and two batches are
+compared. The greatest difference of each output from torch's is printed; above 1e-4 of the output's largest value it is
+an error (exit 1), and no file is left, unless --target asked for a rewrite that changes numbers: such are listed with
+what they change. Indices, labels and masks must be equal.
 Three things are looked into before it is called an error, and reported: a choice between near equals (ArgMax,
 DetectionOutput) may differ where what it is made from is within 1e-4 and torch chooses the same from onnxruntime's
 values; so may masks of max pooling, and what follows is then compared with onnxruntime's masks in both; and an output
@@ -59,6 +60,21 @@ if TYPE_CHECKING:
 HELP = "an ONNX file, verified against the net by onnxruntime"
 
 
+_DYNAMIC = "dynamic"
+
+
+def _batch(text: str) -> int | str:
+    if text == _DYNAMIC:
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {_DYNAMIC!r}") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} must be at least 1")
+    return number
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=output("an ONNX file"), metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--model", required=True, metavar="FILE", help="the net's prototxt: deploy or train_val")
@@ -67,7 +83,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opset", type=int, default=13, metavar="N", help="of ai.onnx, 9 to 28 (13); before 13 for old runtimes"
     )
-    parser.add_argument("--batch", type=int, metavar="N", help="size of the batch instead of the prototxt's")
+    parser.add_argument(
+        "--batch", type=_batch, metavar="N", help="size of the batch, or 'dynamic': open (the prototxt's)"
+    )
     parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
     preprocess_flags(parser)
     parser.add_argument("--mean-file", metavar="FILE", help="a mean picture (binaryproto) instead of --mean")
@@ -100,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             weight_files(args.weights),
             args.out,
             options,
-            batch=args.batch,
+            batch=None if args.batch == _DYNAMIC else args.batch,
             size=size_of(args),
             channels=args.channels,
             cut=args.cut_detection,
@@ -128,7 +146,7 @@ def _check(args: argparse.Namespace) -> None:
         ("--approx", "--target", args.approx and not args.target),
     )
     check_companions("export onnx", rows)
-    check_counts("export onnx", args, "batch", "channels", "calibration-count")
+    check_counts("export onnx", args, "channels", "calibration-count")
     if args.mean and args.mean_file:
         raise UsageError("caffecompat export onnx: take one of --mean and --mean-file")
 
@@ -149,6 +167,7 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         mean_picture=read_mean(args.mean_file) if args.mean_file else None,
         bake=args.bake_preprocessing,
         rgb=args.rgb,
+        dynamic=args.batch == _DYNAMIC,
         class_names=_class_names(args.labels) if args.labels else (),
     )
 

@@ -19,8 +19,8 @@ _INDICATORS = {"RNN": 1, "LSTM": 1, "LSTMUnit": 2}  # which bottom says that a s
 def numbers_for(net: Net, blob: str, rng: np.random.Generator) -> np.ndarray | None:
     """Values of a fed blob, float32; None where no layer reads it as numbers.
 
-    Rows of Embed's table, items of BatchReindex's first bottom, 0 and 1 for the indicators of recurrent layers; regions
-    of the picture, and its size.
+    Rows of Embed's table, items of BatchReindex's first bottom, 0 and 1 for the indicators of recurrent layers; places
+    in the plane of Upsample's top; regions of the picture, and its size.
     """
     shape = net.fed_shapes[blob]
     for layer in net.layers:
@@ -31,6 +31,8 @@ def numbers_for(net: Net, blob: str, rng: np.random.Generator) -> np.ndarray | N
             return rng.integers(0, net.blob_shapes[layer.bottoms[0]][0], shape).astype(np.float32)
         if place is not None and place == _INDICATORS.get(layer.type):
             return (rng.random(shape) > 0.2).astype(np.float32)
+        if layer.type == "Upsample" and place == 1:
+            return _mask(net.blob_shapes[layer.tops[0]], shape, rng)
         if layer.type in _OF_REGIONS and place == 1:
             return _regions(layer, net.blob_shapes[layer.bottoms[0]], shape, rng)
         if _proposes(layer) and place == 2:
@@ -38,6 +40,13 @@ def numbers_for(net: Net, blob: str, rng: np.random.Generator) -> np.ndarray | N
             more = np.ones(math.prod(shape[1:]) - 2)
             return np.broadcast_to([rows, columns, *more], (shape[0], len(more) + 2)).reshape(shape).astype(np.float32)
     return None
+
+
+def _mask(top: Sequence[int], shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Different places h W + w for the values of each plane."""
+    planes, count = math.prod(shape[:2]), math.prod(shape[2:])
+    places = [rng.permutation(top[2] * top[3])[:count] for _ in range(planes)]
+    return np.reshape(places, shape).astype(np.float32)
 
 
 def _proposes(layer: NetLayer) -> bool:

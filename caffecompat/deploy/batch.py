@@ -8,12 +8,13 @@ from typing import Any
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers import Context
+from caffecompat.net import Net
 from caffecompat.net.build import NetLayer, Shape, build_layers, infer_shapes
 from caffecompat.net.graph import Graph, Value, build_graph
 from caffecompat.net.problems import Problem
 from caffecompat.schema import pb
 
-__all__ = ["BatchedNet", "what_fixes_batch"]
+__all__ = ["BatchedNet", "batched_shapes", "fixed_batch", "what_fixes_batch"]
 
 
 class BatchedNet:
@@ -50,6 +51,25 @@ class BatchedNet:
 def _described(layers: list[NetLayer], problem: Problem) -> str:
     layer = layers[problem.layer] if problem.layer is not None else None
     return f"layer {layer.name!r} ({layer.type}): {problem.text}" if layer else problem.text
+
+
+def batched_shapes(net: Net, batch: int) -> dict[str, Shape]:
+    """The shapes of a net's fed blobs with another batch."""
+    return {blob: (batch, *shape[1:]) for blob, shape in net.fed_shapes.items()}
+
+
+def fixed_batch(net: Net) -> str:
+    """Which layer of a net needs the batch that it has, and why; "" where it works on any."""
+    before, ours = net.fed_shapes, net.value_shapes
+    if not all(before.values()):
+        return "an input is a single value, which has no batch"
+    try:
+        net.reshape(batched_shapes(net, max(shape[0] for shape in before.values()) + 1))
+        return what_fixes_batch(net.graph, net.layers, ours, net.value_shapes)
+    except CaffeCompatError as problem:
+        return str(problem)
+    finally:
+        net.reshape(before)
 
 
 def what_fixes_batch(

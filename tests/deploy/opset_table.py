@@ -76,6 +76,11 @@ GatherND (before 11: Scatter and Gather through rows), Slice by computed places 
 
 ## Layer types
 
+With `--batch dynamic` the first axis of inputs and outputs is open, at every opset. Layers that fix the batch are
+named: RNN, LSTM and LSTMUnit (the axis is their steps), BatchReindex, DetectionOutput (`--cut-detection` leaves it out), and
+whatever mixes items: sums, choices and probabilities over the first axis, a Permute of it, a Reshape or Slice of it to
+fixed sizes.
+
 "same": the operators of the first column in that opset's forms; else what comes in addition (+) or goes (-).
 
 | Layer type | 13 and later | 12 | 11 | 10 | 9 |

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.deploy.onnx.dynamic import export_dynamic
 from caffecompat.deploy.onnx.emission import Cannot, Emission, Note, emitter_of, to_array
 from caffecompat.deploy.onnx.file import complete
 from caffecompat.deploy.onnx.free_rows import free_rows
@@ -51,6 +52,7 @@ class ExportOptions:
         bake: put `preprocess` into the graph, so that its input are pixels.
         rgb: the pixels come as R, G, B; only with `bake`.
         class_names: for the metadata.
+        dynamic: leave the batch open (a symbolic first axis of inputs and outputs).
     """
 
     opset: int = 13
@@ -64,6 +66,7 @@ class ExportOptions:
     bake: bool = False
     rgb: bool = False
     class_names: tuple[str, ...] = ()
+    dynamic: bool = False
 
     @property
     def table(self) -> TargetTable | None:
@@ -115,7 +118,7 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
     """Write a net of phase TEST as an ONNX model.
 
     Args:
-        net: made from outside inputs; its shapes become the model's static shapes.
+        net: made from outside inputs; its shapes become the model's static shapes, but for an open batch.
         document: where its layers stand, for errors.
 
     Raises:
@@ -128,6 +131,10 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
         raise OnnxError(f"opset {options.opset} is not one of {OPSETS[0]} to {newest}")
     if options.rgb and not options.bake:
         raise OnnxError("R, G, B input needs the change of order in the graph: ask for --bake-preprocessing too")
+    if options.dynamic and options.target:
+        raise OnnxError(f"--batch dynamic: {options.target.upper()}'s tools want static shapes; give --batch N")
+    if options.dynamic:
+        return export_dynamic(net, lambda net: _Exporter(net, options, document).run())
     return _Exporter(net, options, document).run()
 
 
@@ -155,7 +162,7 @@ def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, lis
 class _Exporter:
     def __init__(self, net: Net, options: ExportOptions, document: NetDocument | None) -> None:
         self.net, self.options, self.document = net, options, document
-        self.builder = GraphBuilder(options.opset, shares=not options.target)
+        self.builder = GraphBuilder(options.opset, shares=not options.target and not options.dynamic)
         self.notes: list[Note] = []
         self.outputs: list[Output] = []
         self.shapes: dict[str, tuple[int | str, ...]] = {}

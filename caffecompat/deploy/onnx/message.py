@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.deploy.onnx.graph import IR_VERSION, GraphBuilder, OnnxError
+from caffecompat.deploy.onnx.graph import IR_VERSION, GraphBuilder, OnnxError, need_onnx
 from caffecompat.deploy.onnx.older import MODERN
 
-__all__ = ["add_metadata", "assemble_model", "great_weights"]
+__all__ = ["add_metadata", "assemble_model", "great_weights", "infer_values"]
 
 _GREAT = 4096  # initialisers above this many values stay out of the model until it is written
 
@@ -57,12 +57,17 @@ def assemble_model(
     for value, numbers in builder.constants.items():
         if value not in great:
             model.graph.initializer.append(onnx.numpy_helper.from_array(numbers, value))
-    model.graph.value_info.extend(_inferred(onnx, model, great))
+    model.graph.value_info.extend(infer_values(model, great))
     return model
 
 
-def _inferred(onnx: Any, model: Any, great: Mapping[str, np.ndarray]) -> list[Any]:
-    """Check the model and infer all shapes, on a copy whose great weights are inputs."""
+def infer_values(model: Any, great: Mapping[str, np.ndarray]) -> list[Any]:
+    """Check a model and infer the shapes of its values, on a copy whose great weights are inputs.
+
+    Raises:
+        OnnxError: the checker refuses it.
+    """
+    onnx = need_onnx()
     slim = type(model)()
     slim.CopyFrom(model)
     for name, values in great.items():

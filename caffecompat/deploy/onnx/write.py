@@ -11,6 +11,7 @@ import numpy as np
 
 from caffecompat.compare.nets import DifferentNumbers, in_single_precision
 from caffecompat.compare.nonfinite import watch_values
+from caffecompat.deploy.batch import batched_shapes
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
@@ -28,6 +29,9 @@ from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, open_net, pb
 
 __all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
+
+
+_BATCHES = (1, 3)  # at which a model with an open batch is compared
 
 
 @dataclass
@@ -167,7 +171,7 @@ def write_onnx(
         export.notes.append(Note("", text))
 
     def check(file: str) -> None:
-        done.differences = verify(file, export, done.net, given, done.options)
+        done.differences = _verified(file, done, given)
         wrong = [str(difference) for difference in done.differences if not difference.allowed]
         if wrong and export.inexact:
             wrong = _without_rewrites(done, given)
@@ -180,6 +184,24 @@ def write_onnx(
 
     done.data = _write(os.fspath(path), export, external, check)
     export.notes += made.left if made else []
+
+
+def _verified(file: str, done: Exported, given: Mapping[str, np.ndarray]) -> list[Difference]:
+    """Compare on the inputs; of a model with an open batch, at two batches."""
+    if not done.options.dynamic:
+        return verify(file, done.export, done.net, given, done.options)
+    before, differences = done.net.fed_shapes, []
+    try:
+        for batch in _BATCHES:
+            done.net.reshape(batched_shapes(done.net, batch))
+            inputs = {blob: values[np.arange(batch) % len(values)] for blob, values in given.items()}
+            found = verify(file, done.export, done.net, inputs, done.options)
+            for difference in found:
+                difference.remark = "; ".join(part for part in (f"batch {batch}", difference.remark) if part)
+            differences += found
+    finally:
+        done.net.reshape(before)
+    return differences
 
 
 def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.deploy.batch import fixed_batch
 from caffecompat.deploy.torch_source.emission import CannotEmit, Emitted, emit
 from caffecompat.deploy.torch_source.functions import needed_functions, own_functions
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
@@ -244,14 +245,15 @@ def _docstring(net: Net, origin: str, title: str, inputs: dict[str, str]) -> str
     folder, file = os.path.split(origin)
     source = os.path.join(os.path.basename(folder), file).replace("\\", "/")
     lines = [f'"""{_one_line(title) or "A net"}{f", from {_one_line(source)}" if source else ""}.', ""]
-    lines.append("Takes what Caffe's data layers give: channels in the order blue, green, red, any batch size.")
+    batch = "this batch size" if fixed_batch(net) else "any batch size"
+    lines.append(f"Takes what Caffe's data layers give: channels in the order blue, green, red, {batch}.")
     lines += [f"    {variable}: {tuple(net.fed_shapes[blob])}" for blob, variable in inputs.items()]
     lines.append("Gives:")
     for blob in net.outputs:
         lines.append(f"    {_one_line(blob)}: {_shape_text(net, blob)}")
     lines.append('"""')
     if not any(len(net.fed_shapes[blob]) == 4 and net.fed_shapes[blob][1] == 3 for blob in inputs):
-        lines[2] = "Takes:"
+        lines[2] = f"Takes, at {batch}:"
     return "\n".join(lines)
 
 
