@@ -117,6 +117,7 @@ class Proposal(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
+    mixes_items = "how many regions it proposes depends on values"
     anchors: Tensor
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

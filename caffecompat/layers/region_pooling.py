@@ -22,6 +22,7 @@ class _RegionPooling(Layer):
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    mixes_items = "the rows of its second bottom number the items of the batch"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

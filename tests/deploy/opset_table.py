@@ -48,7 +48,7 @@ _REASONS = {
     "SegmentPixelIOU": "measures",
     "SegmentationAccuracy": "measures",
 }
-_NOT_WRITTEN = "not written"
+_NONE = "none: "
 _NO_NODES = ("Parameter", "Silence", "Split")
 
 _INTRODUCTION = """# Layer types by ONNX opset
@@ -77,9 +77,9 @@ GatherND (before 11: Scatter and Gather through rows), Slice by computed places 
 ## Layer types
 
 With `--batch dynamic` the first axis of inputs and outputs is open, at every opset. Layers that fix the batch are
-named: RNN, LSTM and LSTMUnit (the axis is their steps), BatchReindex, DetectionOutput (`--cut-detection` leaves it out), and
-whatever mixes items: sums, choices and probabilities over the first axis, a Permute of it, a Reshape or Slice of it to
-fixed sizes.
+named: RNN, LSTM and LSTMUnit (the axis is their steps), BatchReindex, ROIPooling and PSROIPooling (whose rows number its items),
+Proposal and the detectors' last layers (`--cut-detection` leaves DetectionOutput out), and whatever mixes items: sums, choices and probabilities over the first axis, a Permute of it, a Reshape or Slice
+of it to fixed sizes.
 
 "same": the operators of the first column in that opset's forms; else what comes in addition (+) or goes (-).
 
@@ -109,8 +109,9 @@ def page() -> str:
         for opset in OPSETS:
             try:
                 used[kind][opset] |= _operators(export_net(make_net(text), ExportOptions(opset=opset)))
-            except NetError:
-                used[kind][opset].add(_NOT_WRITTEN)
+            except NetError as problem:
+                reason = str(problem).split("): ", 1)[1].split(";")[0]
+                used[kind][opset].add(f"{_NONE}{reason}")
     forms = [f"| {name} | {since} | {words} |" for name, (since, _, words) in sorted(FORMS.items()) if since <= MODERN]
     rows = [_row(kind, used[kind]) for kind in sorted(used)]
     rows += [f"| {kind} | none: its values are others' | same | same | same | same |" for kind in _NO_NODES]
@@ -126,8 +127,9 @@ def _operators(export: object) -> set[str]:
 def _row(kind: str, used: dict[int, set[str]]) -> str:
     cells = [", ".join(sorted(used[OPSETS[0]])) or "none: the value passes"]
     for opset in OPSETS[1:]:
-        if _NOT_WRITTEN in used[opset]:
-            cells.append(_NOT_WRITTEN)
+        reasons = sorted(word for word in used[opset] if word.startswith(_NONE))
+        if reasons:
+            cells.append("; ".join(reasons))
             continue
         more, less = sorted(used[opset] - used[OPSETS[0]]), sorted(used[OPSETS[0]] - used[opset])
         cells.append(" ".join([*(f"+{name}" for name in more), *(f"-{name}" for name in less)]) or "same")

@@ -34,7 +34,8 @@ def _regions(e: Emission) -> str:
 def _check_opset(e: Emission) -> None:
     """Before 11 there is neither CumSum nor GatherND, before 12 no greater of two whole numbers."""
     if e.builder.opset < _FIRST:
-        raise Cannot(f"is written from opset {_FIRST} on, not at {e.builder.opset}")
+        lacks = "no greater of two whole numbers (Max)" if e.builder.opset == 11 else "neither CumSum nor GatherND"
+        raise Cannot(f"opset {e.builder.opset} has {lacks}")
 
 
 @emits("PSROIPooling")
