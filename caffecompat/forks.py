@@ -95,6 +95,11 @@ class ForkChoice:
     why: str = ""
     named: bool = False
 
+    @property
+    def kept(self) -> Fork | None:
+        """What files of the net's weights keep: the fork, where a person named it."""
+        return self.fork if self.named else None
+
     def __str__(self) -> str:
         return f"the rules of {self.fork.value} hold, {self.why or 'as nothing shows another fork (--fork names one)'}"
 

@@ -259,7 +259,7 @@ class _Writer:
         texts[f"{stem}.prototxt"] = write_text(message)
         with atomic_together(*texts, weights) as (*temporary, beside):
             if self.args.weights:
-                save_caffemodel(beside, message, blobs)
+                save_caffemodel(beside, message, blobs, fork=self.fork_choice.kept)
             for path, text in zip(temporary, texts.values(), strict=True):
                 with atomic_write(path) as file:
                     file.write(text.encode())

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"checked on random input: {difference.line()}")
     lead_paths(folded.message, args.model, os.path.dirname(args.out_model))
     with atomic_together(args.out_weights, args.out_model) as (weights, text):
-        save_caffemodel(weights, folded.message, folded.blobs)
+        save_caffemodel(weights, folded.message, folded.blobs, fork=document.fork_choice.kept)
         with atomic_write(text) as file:
             file.write(write_text(folded.message).encode())
     print(f"wrote {args.out_model} and {args.out_weights}")

@@ -37,7 +37,7 @@ def channel_affine(
     if isinstance(module, BatchNorm):
         if module.uses_batch_statistics and not running_statistics:
             return "use_global_stats: false makes it normalise by the batch in TEST too"
-        return _from_statistics(dict(zip(module.blob_names, own, strict=True)), module.layout == "bvlc", module.eps)
+        return _from_statistics(dict(zip(module.blob_names, own, strict=True)), module.stores_sums, module.eps)
     if isinstance(module, BN):
         parts = dict(zip(module.blob_names, own, strict=True))
         if module.keeps_statistics:

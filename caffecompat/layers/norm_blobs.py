@@ -12,16 +12,20 @@ import numpy as np
 
 from caffecompat.layers.layer import LayerError
 
-__all__ = ["LAYOUTS", "arrange", "statistics"]
+__all__ = ["LAYOUTS", "WITH_SUMS", "arrange", "statistics"]
 
 # Names of the blobs in the order of each arrangement.
 LAYOUTS = {
     "bvlc": ("mean", "variance", "factor"),
+    "intel affine": ("mean", "variance", "factor", "scale", "bias"),
     "xilinx": ("scale", "bias", "mean", "variance", "unused"),
     "nvcaffe": ("mean", "variance", "factor"),
     "nvcaffe affine": ("mean", "variance", "factor", "scale", "bias"),
     "pspnet": ("scale", "bias", "mean", "variance"),
 }
+
+WITH_SUMS = ("bvlc", "intel affine")
+"""Arrangements whose statistics are sums, to be divided by the factor."""
 
 Parts = dict[str, np.ndarray]
 
@@ -44,7 +48,7 @@ def arrange(blobs: list[np.ndarray], layout: str, channels: int) -> list[np.ndar
             "or a Scale layer behind it"
         )
     # With a factor of 0 BVLC has seen no batch, unless there are statistics: then NVCaffe 0.16 wrote them.
-    if layout != "bvlc" or (parts["factor"][0] == 0 and (parts["mean"].any() or parts["variance"].any())):
+    if layout not in WITH_SUMS or (parts["factor"][0] == 0 and (parts["mean"].any() or parts["variance"].any())):
         parts = _divided(parts)
     return [parts[name] for name in names]
 
@@ -83,7 +87,7 @@ def _parts(blobs: Sequence[np.ndarray], layout: str, channels: int) -> Parts | N
 def _single_channel_is_nvcaffe(flat: list[np.ndarray], layout: str) -> bool:
     """With one channel all five blobs have one element; NVCaffe's third is 0 or 1, Xilinx' fifth is."""
     third, fifth = (blob[0] in (0, 1) for blob in (flat[2], flat[4]))
-    return layout.startswith("nvcaffe") if third == fifth else third
+    return layout.startswith(("nvcaffe", "intel")) if third == fifth else third
 
 
 def _divided(parts: Parts) -> Parts:

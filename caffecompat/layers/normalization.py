@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
-from caffecompat.layers.norm_blobs import LAYOUTS, arrange
+from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, arrange
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -30,6 +30,8 @@ class BatchNorm(Layer):
     layout         blobs                                      where
     ============== ========================================== =====================================
     bvlc           mean sum, variance sum, factor             BVLC, SSD, ENet, PSPNet
+    intel affine   mean sum, variance sum, factor, scale,     Intel, where its own engines compute it
+                   bias                                       and no Scale follows
     xilinx         scale, bias, mean, variance, unused        Xilinx, or where fillers say so
     nvcaffe        mean, variance, factor (1), scale, bias    NVCaffe and Jacinto; the last two only
                                                               with scale_bias or a filler
@@ -67,30 +69,26 @@ class BatchNorm(Layer):
         p, shape = param.batch_norm_param, bottom_shapes[0]
         self.layout = _layout(param, context)
         self.decay = p.moving_average_fraction
-        self.eps = p.eps if self.layout == "bvlc" else max(p.eps, 1e-5)
+        self.stores_sums = self.layout in WITH_SUMS
+        self.eps = p.eps if self.stores_sums else max(p.eps, 1e-5)
         self.use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
         self.update_global_stats = p.update_global_stats and self.layout == "bvlc"
-        if p.HasField("use_weight_bias") and p.use_weight_bias:
-            raise LayerError(
-                "use_weight_bias: true, which gives Intel's BatchNorm a scale and a bias, is not supported; take it "
-                "out and put a Scale layer with bias_term: true after this one"
-            )
         self.stats_batch_size = p.stats_batch_size
         if self.stats_batch_size and shape[0] % self.stats_batch_size:
             raise LayerError(f"stats_batch_size {self.stats_batch_size} must divide the batch, which has {shape[0]}")
         self.fresh = True
         self.channels = shape[1] if len(shape) > 1 else 1
-        if self.layout == "bvlc" and any(spec.lr_mult != 0 for spec in param.param):
+        if self.stores_sums and any(spec.lr_mult != 0 for spec in param.param[:3]):
             raise LayerError("BatchNorm's statistics are not learned: its param entries must have lr_mult 0")
         self.register_parameter("scale", None)
         self.register_parameter("bias", None)
-        fillers = {"scale": "scale_filler", "bias": "bias_filler"}
+        fillers = {"scale": "filler" if self.layout == "intel affine" else "scale_filler", "bias": "bias_filler"}
         for name in LAYOUTS[self.layout]:
             size = 1 if name in ("factor", "unused") else self.channels
             filler = fillers.get(name, "")
             given = getattr(p, filler) if filler and p.HasField(filler) else None
             blob = self.add_blob(name, (size,), given, learned=name not in _STATISTICS)
-            if (name == "scale" and given is None) or (name == "factor" and self.layout != "bvlc"):
+            if (name == "scale" and given is None) or (name == "factor" and not self.stores_sums):
                 nn.init.ones_(blob)
             if self.layout == "xilinx" and blob.requires_grad:
                 _keep_last_gradient(blob)
@@ -114,7 +112,7 @@ class BatchNorm(Layer):
     @property
     def uses_batch_statistics(self) -> bool:
         """Whether forward normalises by the batch's own statistics."""
-        if self.layout == "bvlc":
+        if self.stores_sums:
             return self.training if self.use_global_stats is None else not self.use_global_stats
         return self.training or (self.layout == "xilinx" and self.use_global_stats is False)
 
@@ -131,7 +129,7 @@ class BatchNorm(Layer):
         return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
 
     def _running(self) -> tuple[Tensor, Tensor]:
-        if self.layout != "bvlc":
+        if not self.stores_sums:
             return self.mean, self.variance
         factor = torch.where(self.factor == 0, 0, 1 / self.factor)
         return self.mean * factor, self.variance * factor
@@ -154,7 +152,7 @@ class BatchNorm(Layer):
         """Move the stored statistics by a batch's mean and biased variance over `count` values."""
         if mean.is_meta:  # shapes are being inferred, no batch was seen
             return
-        if self.layout == "bvlc":
+        if self.stores_sums:
             self.factor.mul_(self.decay).add_(1)
             self.mean.mul_(self.decay).add_(mean)
             self.variance.mul_(self.decay).add_(variance, alpha=count / max(count - 1, 1))
@@ -212,6 +210,12 @@ def _keep_last_gradient(blob: nn.Parameter) -> None:
 
 def _layout(param: Any, context: Context) -> str:
     p = param.batch_norm_param
+    if context.fork is Fork.INTEL or p.HasField("use_weight_bias"):
+        if not (p.HasField("use_weight_bias") and p.use_weight_bias):
+            return "bvlc"
+        if not p.bias_term:
+            raise LayerError("use_weight_bias with bias_term: false is not supported; let the bias be")
+        return "intel affine"
     fillers = p.HasField("scale_filler") or p.HasField("bias_filler")
     if context.fork.is_nvcaffe or p.scale_bias:
         return "nvcaffe affine" if p.scale_bias or fillers else "nvcaffe"

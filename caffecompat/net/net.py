@@ -316,12 +316,11 @@ class Net:
         """
         self.take_written()
         stored_diffs = diffs_by_layer(self.layers, self.params, diffs) if diffs is not None else None
-        named = self.fork if self.fork_choice.named else None
         if hdf5 or os.fspath(path).endswith(".h5"):
-            save_hdf5(path, self.layers, [step.name for step in self.steps], stored_diffs, named)
+            save_hdf5(path, self.layers, [step.name for step in self.steps], stored_diffs, self.fork_choice.kept)
         else:
             message, blobs = self.message_with_splits(), self.blobs_by_layer()
-            save_caffemodel(path, message, blobs, stored_diffs, raw=raw, fork=named)
+            save_caffemodel(path, message, blobs, stored_diffs, raw=raw, fork=self.fork_choice.kept)
 
     def share_from(self, other: Net) -> None:
         """Use the parameters of `other` in layers of the same name (BVLC ``ShareTrainedLayersWith``).

@@ -47,7 +47,7 @@ def set_random_seed(seed: int) -> None:
     data.seed(seed)
 
 
-def set_fork(fork: ForkName | None) -> None:
+def set_fork(fork: ForkName | None = None) -> None:
     """Name the Caffe whose rules all nets made from now on follow, where their texts cannot show it.
 
     >>> set_fork("jacinto")

@@ -81,7 +81,7 @@ _ADDED = {
     Fork.SEGNET: "BN DenseImageData Upsample",
     Fork.PSPNET: "BN " + _DEEPLAB,
     Fork.DEEPLAB: _DEEPLAB,
-    Fork.INTEL: _DETECTION,
+    Fork.INTEL: _DETECTION + "BoxAnnotatorOHEM ContinuationIndicator PSROIPooling ROIPooling SpatialDropout",
     Fork.HED: "Crop ImageLabelmapData",
     Fork.RCF: "AutoCrop ImageLabelmapData",
     Fork.RCNN: """

@@ -3,6 +3,8 @@
 - ``convolution_param { relu: true negative_slope: S }`` and ``batch_norm_param { relu: true }``: a ReLU in place.
 - ``convolution_param { fusion_type: SUM_FUSION }`` with a second bottom: an Eltwise sum with it, then the ReLU.
 - ``bn_stats_batch_size`` of the net: ``stats_batch_size`` of every BatchNorm that has none of its own.
+- A BatchNorm that one of Intel's engines computes (``engine: MKLDNN`` of the block, the layer or the net) has a scale
+  and a bias unless a Scale layer follows, which Intel's Caffe would merge into it: ``use_weight_bias: true``.
 
 The order (convolution, sum, ReLU) is that of intel/caffe's mkldnn_convolution_layer.cpp.
 """
@@ -30,7 +32,19 @@ def fused_fields(net: Any) -> list[str]:
         found.update(dict.fromkeys(_fused(layer)))
         if net.bn_stats_batch_size and _lacks_stats_size(layer):
             found["bn_stats_batch_size"] = None
+        if _scales_by_engine(layer, net):
+            found["engine of BatchNorm"] = None
     return list(found)
+
+
+def _scales_by_engine(layer: Any, net: Any) -> bool:
+    """Whether a BatchNorm has a scale and a bias because one of Intel's engines computes it."""
+    p = layer.batch_norm_param
+    if layer.type != "BatchNorm" or p.HasField("use_weight_bias"):
+        return False
+    named = pb.BatchNormParameter.Engine.Name(p.engine) if p.engine != p.DEFAULT else layer.engine or net.engine
+    followed = any(other.type == "Scale" and list(other.bottom) == list(layer.top) for other in net.layer)
+    return "MKL" in named and not followed
 
 
 def _fused(layer: Any) -> list[str]:
@@ -62,6 +76,8 @@ def split_fused_layers(net: Any, places: Places, origins: Sequence[Origin]) -> l
     for layer, origin in zip(net.layer, origins, strict=True):
         if net.bn_stats_batch_size and _lacks_stats_size(layer):
             layer.batch_norm_param.stats_batch_size = net.bn_stats_batch_size
+        if _scales_by_engine(layer, net):
+            layer.batch_norm_param.use_weight_bias = True
         problem = _problem(layer)
         if problem:
             field, text = problem

@@ -167,10 +167,6 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     "SolverParameter.sparsity_itr_increment_bfr_applying": NoEffect("the step is counted first, as with true"),
     **dict.fromkeys(_fields("SolverParameter", "local_lr_auto local_gw_ratio"), NoEffect("larc: true is like it")),
     "SolverParameter.ignore_mismatching_blobs": NoEffect("ignore_shape_mismatch or --skip-mismatched does it"),
-    **dict.fromkeys(
-        _fields("BatchNormParameter", "filler bias_term"),
-        NoEffect("scale and bias are those of a Scale layer after it"),
-    ),
     "ParamSpec.compression": NoEffect("weights at zero are trained like others"),
     "LossParameter.assign_label_weights": NoEffect("label_weights gives them"),
     "LossParameter.num_label_weights": NoEffect("label_weights gives them"),

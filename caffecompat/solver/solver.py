@@ -412,7 +412,10 @@ class Solver:
             skip_mismatched |= self.param.ignore_shape_mismatch
         for path in weight_paths(paths):
             glog.info(f"Finetuning from {path}", "solver.cpp:80")
+            before = self.fork
             self.net.load_weights(path, skip_mismatched=skip_mismatched).missing(path)
+            if self.fork is not before:
+                glog.info(f"{path}: the rules of {self.fork.value} hold for updates, as its weights' own format shows")
 
 
 def _beside(path: str, state_path: str) -> str:

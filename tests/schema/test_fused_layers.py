@@ -81,6 +81,49 @@ def test_statistics_of_a_part_of_the_batch(text):
     np.testing.assert_allclose(factor, [1.999], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        NORM % "use_weight_bias: true",
+        NORM % "engine: MKL2017",
+        (NORM % "").replace("batch_norm_param", 'engine: "MKLDNN" batch_norm_param'),
+        'engine: "MKLDNN:DLA,CPU"\n' + NORM % "",
+    ],
+)
+def test_intels_engines_give_batch_norm_a_scale_and_a_bias(text, tmp_path):
+    net = net_of(text.replace("batch_norm_param {", "batch_norm_param { filler { value: 2 } bias_filler { value: 3 }"))
+    blobs = net.blobs_by_layer()["bn"]
+    assert [blob.tolist() for blob in blobs] == [[0] * 3, [0] * 3, [0], [2] * 3, [3] * 3]
+    assert [param.blob.requires_grad for param in net.params] == [False, False, False, True, True]
+    mean, variance = np.array([1, 2, 3], np.float32), np.array([4, 5, 6], np.float32)
+    net.layers[1].module.mean.data.copy_(torch.from_numpy(mean * 2))
+    net.layers[1].module.variance.data.copy_(torch.from_numpy(variance * 2))
+    net.layers[1].module.factor.data.fill_(2)
+    x, tops = run(net)
+    expected = F.batch_norm(
+        x, torch.from_numpy(mean), torch.from_numpy(variance), torch.full((3,), 2.0), torch.full((3,), 3.0)
+    )
+    torch.testing.assert_close(tops["bn"], expected)
+    net.save(tmp_path / "net.caffemodel")
+    again = net_of(text)
+    again.load_weights(tmp_path / "net.caffemodel")
+    torch.testing.assert_close(run(again)[1]["bn"], expected)
+    other = Net(parse_text(INPUT + NORM % "", pb.NetParameter()), pb.TEST, log=False)
+    with pytest.raises(Exception, match="has a scale and bias"):
+        other.load_weights(tmp_path / "net.caffemodel")
+
+
+@pytest.mark.parametrize("text", [NORM % "use_weight_bias: false engine: MKLDNN", NORM % "engine: CAFFE"])
+def test_other_batch_norms_have_none(text):
+    assert len(net_of('engine: "MKLDNN"\n' + text).blobs_by_layer()["bn"]) == 3
+
+
+def test_a_scale_layer_after_it_has_them():
+    scale = 'layer { name: "s" type: "Scale" bottom: "bn" top: "bn" scale_param { bias_term: true } }'
+    net = net_of(NORM % "engine: MKLDNN filler { value: 1 }" + scale)
+    assert [len(blobs) for blobs in net.blobs_by_layer().values()] == [3, 2]
+
+
 def test_a_layers_own_size_wins_and_must_divide_the_batch():
     net = net_of("bn_stats_batch_size: 3\n" + NORM % "stats_batch_size: 4", pb.TRAIN)
     torch.testing.assert_close(run(net)[1]["bn"], F.batch_norm(run(net)[0], None, None, training=True))
@@ -97,7 +140,7 @@ def test_a_layers_own_size_wins_and_must_divide_the_batch():
             conv("fusion_type: SUM_FUSION", bottoms='bottom: "data" bottom: "data" bottom: "data"'),
             "SUM_FUSION makes one top of two bottoms, not 1 of 3",
         ),
-        (NORM % "use_weight_bias: true", "use_weight_bias: true, which gives Intel's BatchNorm a scale and a bias"),
+        (NORM % "use_weight_bias: true bias_term: false", "use_weight_bias with bias_term: false is not supported"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused_with_its_place(tmp_path, text, message):

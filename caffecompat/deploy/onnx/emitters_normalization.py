@@ -17,7 +17,7 @@ def batch_norm(e: Emission) -> None:
         by_batch(e, e.tops[:1], scale, bias, m.eps)
         return
     mean, variance = e.parameters["mean"], e.parameters["variance"]
-    if m.layout == "bvlc":
+    if m.stores_sums:
         factor = e.parameters["factor"][0]
         factor = np.float32(0 if factor == 0 else 1 / factor)
         mean, variance = mean * factor, variance * factor

@@ -43,7 +43,7 @@ def batch_norm(c: Case) -> Emitted:
     if m.uses_batch_statistics:
         return _by_batch(c, affine, m.eps, m.channels)
     mean, variance = parts["mean"], parts["variance"]
-    if m.layout == "bvlc":
+    if m.stores_sums:
         factor = np.float32(1 / parts["factor"][0] if parts["factor"][0] else 0)
         mean, variance = mean * factor, variance * factor
     return _norm(c, affine | {"running_mean": mean, "running_var": variance}, m.eps)
