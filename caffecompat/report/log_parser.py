@@ -1,7 +1,7 @@
 """Training logs as tables: what `caffe train` of any fork, and caffecompat's own, print to stderr.
 
-Understood are the lines of BVLC Caffe, SSD, ENet/SegNet, Xilinx Caffe and NVCaffe/TI Jacinto. A log may be cut
-anywhere, have blank lines, lines of other programs, and several runs one behind the other.
+Understood are the lines of BVLC Caffe (of 2014 too: "Test score #0"), SSD, ENet/SegNet, Xilinx Caffe and NVCaffe/TI
+Jacinto. A log may be cut anywhere, have blank lines, lines of other programs, and several runs one behind the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["LogError", "LogRow", "TrainingLog", "parse_lines", "parse_log", "wri
 # glog's prefix; newer versions print the year too. Not anchored: containers and job systems print something before it.
 _PREFIX = re.compile(r"[IWEF](?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?")
 _ITERATION = re.compile(r"Iteration (\d+)")
-_TEST_NET = re.compile(r"Testing net \(#(\d+)\)")
+_TEST_NET = re.compile(r"Testing net\b(?: \(#(\d+)\))?")
 _LOSS = re.compile(r"\bloss = (\S+?),?(?:\s|$)")
 _SPEED = re.compile(r"\(([^\s()]+) iter/s")
 _RATE = re.compile(r"\blr = ([^\s,]+)")
@@ -31,6 +31,7 @@ _OUTPUT = re.compile(r"(Train|Test) net output #(\d+): (.+?) = (\S+)( \(\* )?")
 # NVCaffe and Jacinto: "Test net output mAP #0: x = v", "... Mean IoU #0: x = v", "... Class IoU #0: x class 3 = v".
 _SCORE = re.compile(r"Test net output (?:mAP|Mean IoU|Class IoU) #(\d+): (.+?)(?: class (\d+))? = (\S+)")
 _CLASS_SCORE = re.compile(r"\] *class(?: AP )?(\d+): (\S+)")  # SSD: "class7: v", Jacinto: "class AP 7: v"
+_NUMBERED_SCORE = re.compile(r"\] *Test score #(\d+): (\S+)")  # Caffe of 2014, whose outputs have no names
 _TEST_LOSS = re.compile(r"\] Test loss: (\S+)")
 _SPARSITY = re.compile(r"Total Sparsity \(zero_weights/count\) = +\(\S+\) (\S+)")
 
@@ -213,7 +214,7 @@ class _Reader:
             self._new_run()
         self._iteration = iteration
         if test:
-            self._test = self._add(self._log.test, LogRow(iteration, self._clock.seconds, test_net=int(test[1])))
+            self._test = self._add(self._log.test, LogRow(iteration, self._clock.seconds, test_net=int(test[1] or 0)))
         elif loss:
             speed = _SPEED.search(line)
             row = LogRow(iteration, self._clock.seconds, loss=_number(loss[1]))
@@ -243,8 +244,13 @@ class _Reader:
             return
         if self._test is not None:
             score, one, loss = _SCORE.search(line), _CLASS_SCORE.search(line), _TEST_LOSS.search(line)
+            numbered = _NUMBERED_SCORE.search(line)
             if score:
                 self._test.values[score[2] + (f"_{score[3]}" if score[3] else "")] = _number(score[4])
+            elif numbered:
+                if not self._test.values:
+                    self._test.seconds = self._clock.seconds
+                self._test.values[f"score_{numbered[1]}"] = _number(numbered[2])
             elif one:
                 self._test.values[f"class{one[1]}"] = _number(one[2])
             elif loss:
@@ -282,6 +288,9 @@ class _Reader:
 
     def finish(self) -> TrainingLog:
         """Name the outputs, and give the rows before the first learning rate of a run that one."""
+        if not any(row.outputs for row in self._log.train):  # a Caffe that displays the loss alone
+            for row in self._log.train:
+                row.outputs.append(("loss", row.loss))
         for rows in (self._log.train, self._log.test):
             repeated = {name for row in rows for name, count in Counter(n for n, _ in row.outputs).items() if count > 1}
             for row in rows:

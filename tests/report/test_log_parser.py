@@ -211,3 +211,29 @@ def test_every_real_training_log_gives_a_table(shared: Path) -> None:
         for run in range(log.runs):
             numbers = [row.iteration for row in log.train if row.run == run]
             assert numbers == sorted(set(numbers)), path
+
+
+OLD = """\
+I0320 10:00:00.000001  4945 caffe.cpp:91] Starting Optimization
+I0320 10:00:00.100000  4945 solver.cpp:160] Solving LeNet
+I0320 10:00:00.200000  4945 solver.cpp:247] Iteration 0, Testing net{net}
+I0320 10:00:01.200000  4945 solver.cpp:298] Test score #0: 0.0932
+I0320 10:00:01.200001  4945 solver.cpp:298] Test score #1: 2.3103
+I0320 10:00:01.300000  4945 solver.cpp:191] Iteration 100, loss = 0.3
+I0320 10:00:01.300001  4945 solver.cpp:404] Iteration 100, lr = 0.01
+I0320 10:00:02.300000  4945 solver.cpp:247] Iteration 500, Testing net{net}
+I0320 10:00:03.300000  4945 solver.cpp:298] Test score #0: 0.98
+I0320 10:00:03.300001  4945 solver.cpp:298] Test score #1: -nan
+I0320 10:00:03.400000  4945 solver.cpp:191] Iteration 500, loss = 0.08
+"""
+
+
+@pytest.mark.parametrize("net", ["", " (#0)"])
+def test_logs_of_2014_number_their_scores(net: str) -> None:
+    log = parse_lines(OLD.format(net=net).splitlines())
+    rows = [(row.iteration, row.test_net, row.seconds, row.values["score_0"]) for row in log.test]
+    assert rows == [(0, 0, pytest.approx(1.1), 0.0932), (500, 0, pytest.approx(3.2), 0.98)]
+    assert [row["loss"] for row in log.table()] == [0.3, 0.08]
+    assert log.test[0].values["score_1"] == 2.3103 and math.isnan(log.test[1].values["score_1"])
+    assert [(row.iteration, row.loss) for row in log.train] == [(100, 0.3), (500, 0.08)]
+    assert log.names(test=True) == ["score_0", "score_1"]
