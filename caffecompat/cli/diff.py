@@ -117,12 +117,15 @@ def _nets_of(solver: Any, path: str) -> list[str]:
 
 
 def _diff_nets(args: argparse.Namespace) -> int:
+    from caffecompat.layers.missing_code import passing_over_missing_code
     from caffecompat.schema.diff import diff_nets
 
     a, b = open_model(args, args.a), open_model(args, args.b)
     phase = _PHASES[args.phase.upper()] if args.phase else None
     diff = diff_nets(a, b, phase)
-    found = _look_closer(args, a, b, diff)
+    with passing_over_missing_code(size_of(args), args.channels) as passed:
+        found = _look_closer(args, a, b, diff)
+    found.notes += passed.lines()
     found.differs = not diff.empty or any(report.changes for report in found.shapes)
     found.differs |= any(blob.largest != 0 for blob in found.blobs or ())
     heading = _heading(args, a, b, diff)

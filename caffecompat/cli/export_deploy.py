@@ -76,11 +76,20 @@ def run(args: argparse.Namespace) -> int:
     if folding and not args.weights:
         raise UsageError("caffecompat export deploy: folding batch normalization needs --weights")
 
-    from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.formats.atomic import refuse_protected
+    from caffecompat.layers.missing_code import passing_over_missing_code
 
     for end in (".prototxt", ".caffemodel"):
         refuse_protected(_stem(args) + end)
+    with passing_over_missing_code(size_of(args), args.channels) as passed:
+        status = _export(args, folding)
+    print(*(f"warning: {line}" for line in passed.lines()), sep="\n", end="\n" if passed.layers else "")
+    return status
+
+
+def _export(args: argparse.Namespace, folding: bool) -> int:
+    from caffecompat.deploy.deploy_net import deploy_net
+
     document = open_model(args, args.model)
     deployed = deploy_net(
         document, size=size_of(args), batch=args.batch, channels=args.channels,

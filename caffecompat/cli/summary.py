@@ -51,30 +51,30 @@ def run(args: argparse.Namespace) -> int:
 
     from caffecompat.cli.net_table import layer_table, total_lines
     from caffecompat.data.stand_in import StandIns
+    from caffecompat.layers.missing_code import passing_over_missing_code
     from caffecompat.net import Net
     from caffecompat.net.summary import summarise
 
     size = size_of(args)
     sources = StandIns(size, args.channels)
-    net = Net(
-        open_model(args, args.model, strict=args.strict), phases[args.phase.upper()], sources=sources, log=False,
-    )  # fmt: skip
+    document = open_model(args, args.model, strict=args.strict)
+    with passing_over_missing_code(size, args.channels) as passed:
+        net = Net(document, phases[args.phase.upper()], sources=sources, log=False)
     net.close()
     if size:
         _resize(net, size)
     report = _load(net, args) if args.weights else []
+    notes = [*sources.notes, *passed.lines()]
     summary = summarise(net)
     if args.json:
-        print(
-            json.dumps({**_as_json(summary, bool(args.weights)), "notes": sources.notes, "weights": report}, indent=1)
-        )
+        print(json.dumps({**_as_json(summary, bool(args.weights)), "notes": notes, "weights": report}, indent=1))
         return 0
     for line in [*layer_table(summary, zeros=bool(args.weights)), "", *total_lines(summary)]:
         print(line)
     if args.weights:
         share = summary.zeros / max(1, summary.parameters)
         print(f"weights      {'; '.join(report)}; {share:.1%} of the parameters are 0")
-    for note in sources.notes:
+    for note in notes:
         print(f"note         {note}")
     return 0
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat import glog
-from caffecompat.errors import add_note
+from caffecompat.errors import add_note, notes
 from caffecompat.layers.layer import TEST, TRAIN, Context, Layer, LayerError, Shape
+from caffecompat.layers.missing_code import PassedOver, passed_over
 from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.python_blob import ArrayBlob, BlobVec, RawBlobVec
-from caffecompat.layers.python_module import ModuleMissing, caffe_importable, import_user_module, place_of
+from caffecompat.layers.python_module import CodeMissing, ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
 from caffecompat.layers.spatial_dropout import SpatialDropout
 
@@ -106,10 +107,37 @@ class PythonLayer(Layer):
         self.register_buffer("anchor", torch.empty(0), persistent=False)  # shows where a layer without bottoms computes
         self.own: nn.Module | None = None
         self.instance: PythonLayerBase | None = None
+        self.missing: PassedOver | None = None  # set where the net is only looked at and this layer's code is not here
         with caffe_importable():
-            kind = self._find(bottom_shapes)
-            if kind is not None:
-                self._set_up(kind, bottom_shapes)
+            try:
+                kind = self._find(bottom_shapes)
+                if kind is not None:
+                    self._set_up(kind, bottom_shapes)
+            except Exception as problem:
+                self._pass_over(problem)
+
+    def _pass_over(self, problem: Exception) -> None:
+        """Go on without the layer's code where the net is only looked at; else raise the problem."""
+        passed = passed_over()
+        if passed is None or not (isinstance(problem, CodeMissing) or notes(problem)):
+            raise problem
+        reason = str(problem) if isinstance(problem, CodeMissing) else f"its setup raises {type(problem).__name__}"
+        if not self.param.bottom and passed.size is None:
+            raise LayerError(f"{reason}; give --size WIDTHxHEIGHT to look at the net without it") from problem
+        self.missing, self.instance = passed, None
+        passed.note(self.param.name, reason)
+
+    def _look(self, bottoms: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Tops of the first bottom's shape; of a data layer a picture, then labels for each of its pixels."""
+        assert self.missing is not None
+        count = len(self.param.top)
+        if bottoms:
+            tops = tuple(bottoms[0].clone() for _ in range(count))
+        else:
+            height, width = self.missing.size or (1, 1)
+            channels = [self.missing.channels or 3, *[1] * count]
+            tops = tuple(self.anchor.new_empty((1, channels[slot], height, width)) for slot in range(count))
+        return tops[0] if count == 1 else tops
 
     def _find(self, bottom_shapes: Sequence[Shape]) -> type[PythonLayerBase] | None:
         """The class, or None where `own` does its work."""
@@ -133,9 +161,9 @@ class PythonLayer(Layer):
         kind = getattr(module, p.layer, None)
         if kind is None:
             classes = [name for name, thing in vars(module).items() if _is_layer_class(thing)]
-            raise LayerError(f"{where} has no class {p.layer!r}; layers in it: {', '.join(classes) or 'none'}")
+            raise CodeMissing(f"{where} has no class {p.layer!r}; layers in it: {', '.join(classes) or 'none'}")
         if not _is_layer_class(kind):
-            raise LayerError(f"{p.layer} of {where} must be a class derived from caffe.Layer")
+            raise CodeMissing(f"{p.layer} of {where} must be a class derived from caffe.Layer")
         return kind
 
     def _set_up(self, kind: type[PythonLayerBase], bottom_shapes: Sequence[Shape]) -> None:
@@ -169,6 +197,8 @@ class PythonLayer(Layer):
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.own is not None:
             return self.own(*bottoms)
+        if self.missing is not None:
+            return self._look(bottoms)
         if self.anchor.is_meta or any(bottom.is_meta for bottom in bottoms):
             self._reshape([tuple(bottom.shape) for bottom in bottoms])
             tops = tuple(torch.empty(blob.shape, device="meta") for blob in self.top_blobs)

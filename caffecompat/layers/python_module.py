@@ -14,10 +14,14 @@ from types import ModuleType
 from caffecompat import glog
 from caffecompat.layers.layer import LayerError
 
-__all__ = ["ModuleMissing", "caffe_importable", "import_user_module", "place_of", "search_path"]
+__all__ = ["CodeMissing", "ModuleMissing", "caffe_importable", "import_user_module", "place_of", "search_path"]
 
 
-class ModuleMissing(LayerError):
+class CodeMissing(LayerError):
+    """The code of a Python layer cannot be had."""
+
+
+class ModuleMissing(CodeMissing):
     """No module of that name is anywhere, or it is written for Python 2."""
 
 
@@ -64,7 +68,7 @@ def import_user_module(name: str, beside: str | os.PathLike[str] | None) -> Modu
 
     Raises:
         ModuleMissing: it is nowhere, or Python 2 code.
-        LayerError: it fails while it is imported.
+        CodeMissing: it fails while it is imported.
     """
     folders = search_path(beside)
     fresh = name not in sys.modules
@@ -76,14 +80,14 @@ def import_user_module(name: str, beside: str | os.PathLike[str] | None) -> Modu
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             looked = ", ".join(["Python's path (PYTHONPATH)", *folders])
             raise ModuleMissing(f"there is no Python module {name!r}; looked in {looked}") from None
-        raise LayerError(f"module {name!r} cannot be imported: {error} ({place_of(error)})") from error
+        raise CodeMissing(f"module {name!r} cannot be imported: {error} ({place_of(error)})") from error
     except SyntaxError as error:
         raise ModuleMissing(
             f"module {name!r} cannot be imported: {error.filename}:{error.lineno}: {type(error).__name__}: "
             f"{error.msg}; is it Python 2 code?"
         ) from error
     except Exception as error:
-        raise LayerError(
+        raise CodeMissing(
             f"module {name!r} cannot be imported: {place_of(error)}: {type(error).__name__}: {error}"
         ) from error
     finally:
