@@ -61,7 +61,8 @@ def test_every_fork_registers_as_many_types_as_its_factory(fork: Fork, count: in
         ("BN", (Fork.ENET, Fork.SEGNET, Fork.PSPNET)),
         ("ImageSegData", (Fork.XILINX, Fork.PSPNET, Fork.DEEPLAB)),
         ("SegmentPixelIOU", (Fork.XILINX,)),
-        ("SpatialDropout", ()),
+        ("SpatialDropout", (Fork.INTEL,)),
+        ("Sideways", ()),
     ],
 )
 def test_layer_types_know_their_forks(layer_type: str, forks: tuple[Fork, ...]) -> None:
