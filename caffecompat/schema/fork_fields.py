@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb
 from caffecompat.schema.problems import Places, Problem, PrototxtError
 
-__all__ = ["forks_fields", "rename_forks_fields"]
+__all__ = ["BVLC_NAMES", "FieldConflict", "forks_fields", "rename_fields_of", "rename_forks_fields"]
 
 _HOLES = ("hole", "hole_h", "hole_w")
+BVLC_NAMES = {**dict.fromkeys(_HOLES, "dilation"), "ceil_mode": "round_mode"}
+"""A fork's field -> BVLC's, in the same message."""
 
 
-class _Conflict(Exception):
-    """A fork's field, named first, says something else than another field of the same layer."""
+class FieldConflict(CaffeCompatError):
+    """A fork's field, `field`, says something else than another field of the same layer."""
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
@@ -49,13 +52,24 @@ def rename_forks_fields(net: Any, places: Places, origins: Sequence[tuple[str, i
         if not forks_fields(layer):
             continue
         try:
-            _dilate(layer.convolution_param)
-            _round(layer.pooling_param)
-        except _Conflict as conflict:
-            text = f"layer {layer.name!r} ({layer.type}): {conflict}"
-            problems.append(places.problem_inside(field, index, conflict.field, text))
+            rename_fields_of(layer)
+        except FieldConflict as conflict:
+            problems.append(places.problem_inside(field, index, conflict.field, str(conflict)))
     if problems:
         raise PrototxtError(problems)
+
+
+def rename_fields_of(layer: Any) -> None:
+    """Say with BVLC's fields what a layer of today's form says with forks' fields, in place.
+
+    Raises:
+        FieldConflict: both are set, and say different things.
+    """
+    try:
+        _dilate(layer.convolution_param)
+        _round(layer.pooling_param)
+    except FieldConflict as conflict:
+        raise FieldConflict(conflict.field, f"layer {layer.name!r} ({layer.type}): {conflict}") from None
 
 
 def _dilate(convolution: Any) -> None:
@@ -65,13 +79,15 @@ def _dilate(convolution: Any) -> None:
     sides = [convolution.hole_h, convolution.hole_w]
     if "hole" in given:
         if any(getattr(convolution, name) != convolution.hole for name in given):
-            raise _Conflict("hole", "give hole or hole_h and hole_w, not both")
+            raise FieldConflict("hole", "give hole or hole_h and hole_w, not both")
         sides = [convolution.hole] * 2
     values = sides[:1] if sides[0] == sides[1] else sides
     stated = list(convolution.dilation)
     if stated and stated not in (values, sides):
         said = ", ".join(f"{name}: {getattr(convolution, name)}" for name in given)
-        raise _Conflict(given[0], f"{said} is dilation {values}, but dilation is given as {stated}; keep one of them")
+        raise FieldConflict(
+            given[0], f"{said} is dilation {values}, but dilation is given as {stated}; keep one of them"
+        )
     for name in given:
         convolution.ClearField(name)
     convolution.dilation[:] = values
@@ -85,7 +101,7 @@ def _round(pooling: Any) -> None:
     if pooling.HasField("round_mode") and pooling.round_mode != mode:
         said, other = modes.RoundMode.Name(mode), modes.RoundMode.Name(pooling.round_mode)
         flag = str(pooling.ceil_mode).lower()
-        raise _Conflict(
+        raise FieldConflict(
             "ceil_mode", f"ceil_mode: {flag} is round_mode: {said}, but round_mode: {other} is given as well"
         )
     pooling.ClearField("ceil_mode")

@@ -7,6 +7,7 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import NetDocument, parse_text
+from caffecompat.schema.fork_fields import BVLC_NAMES, rename_fields_of
 from caffecompat.schema.pool import is_repeated
 from caffecompat.schema.upgrade import rewrite_snapshot_prefix
 from caffecompat.wording import did_you_mean
@@ -62,12 +63,15 @@ class LayerSettings:
     def apply(self, document: NetDocument) -> None:
         """Set the fields of this net's layers; a repeated field takes all of its settings.
 
+        A fork's field is set in place of BVLC's that says the same (``ceil_mode`` of ``round_mode``).
+
         Raises:
-            CaffeCompatError: a layer has no such field.
+            CaffeCompatError: a layer has no such field, or two settings of one layer disagree.
         """
         self._paths.append(document.path)
         self._names.update(layer.name for layer in document.message.layer)
         set_before: set[str] = set()
+        changed: list[Any] = []
         for setting in self._settings:
             path, _, value = setting.partition("=")
             matches = [layer for layer in document.message.layer if path.startswith(layer.name + ".")]
@@ -76,9 +80,16 @@ class LayerSettings:
             longest = max(len(layer.name) for layer in matches)
             for layer in matches:
                 if len(layer.name) == longest:
-                    _set_path(layer, path[longest + 1 :].split("."), value, setting, append=path in set_before)
+                    names = path[longest + 1 :].split(".")
+                    twin = BVLC_NAMES.get(names[-1])
+                    if twin is not None and ".".join([layer.name, *names[:-1], twin]) not in set_before:
+                        _holder(layer, names, setting).ClearField(twin)
+                    _set_path(layer, names, value, setting, append=path in set_before)
+                    changed.append(layer)
             set_before.add(path)
             self._used.add(setting)
+        for layer in changed:
+            rename_fields_of(layer)
 
     def check_all_used(self) -> None:
         """To be called when all nets are there: one of them must have each layer.
@@ -94,11 +105,7 @@ class LayerSettings:
 
 
 def _set_path(message: Any, path: list[str], value: str, setting: str, *, append: bool) -> None:
-    for name in path[:-1]:
-        field = _field(message, name, setting)
-        if field.message_type is None or is_repeated(field):
-            raise CaffeCompatError(f"--set {setting}: {name} has no fields of its own")
-        message = getattr(message, name)
+    message = _holder(message, path, setting)
     field = _field(message, path[-1], setting)
     if not (append and is_repeated(field)):
         message.ClearField(field.name)
@@ -109,6 +116,16 @@ def _set_path(message: Any, path: list[str], value: str, setting: str, *, append
     else:
         text = f"[{value}]" if is_repeated(field) else value
     parse_text(f"{field.name}: {text}", message, name=f"--set {setting}", strict=True)
+
+
+def _holder(message: Any, path: list[str], setting: str) -> Any:
+    """The message whose field the path ends in."""
+    for name in path[:-1]:
+        field = _field(message, name, setting)
+        if field.message_type is None or is_repeated(field):
+            raise CaffeCompatError(f"--set {setting}: {name} has no fields of its own")
+        message = getattr(message, name)
+    return message
 
 
 def _field(message: Any, name: str, setting: str) -> Any:

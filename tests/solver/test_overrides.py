@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.schema import NetDocument, open_net
+from caffecompat.schema import NetDocument, open_net, pb
 from caffecompat.solver import Solver
 from caffecompat.solver.overrides import LayerSettings
 
@@ -54,6 +54,35 @@ layer { name: "d" type: "Data" top: "d" include { phase: TEST } }"""
     document = _document(tmp_path, text)
     LayerSettings([f"d.transform_param.mean_value={value}" for value in (104, 117, 123)]).apply(document)
     assert [list(layer.transform_param.mean_value) for layer in document.message.layer] == [[104, 117, 123]] * 2
+
+
+NET_OF_WINDOWS = """layer { name: "c" type: "Convolution" convolution_param { kernel_size: 3 hole: 2 } }
+layer { name: "p" type: "Pooling" pooling_param { kernel_size: 3 round_mode: CEIL } }"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "dilation", "mode"),
+    [
+        (["c.convolution_param.hole=4"], [4], pb.PoolingParameter.CEIL),
+        (["c.convolution_param.hole_h=4", "c.convolution_param.hole_w=3"], [4, 3], pb.PoolingParameter.CEIL),
+        (["p.pooling_param.ceil_mode=false"], [2], pb.PoolingParameter.FLOOR),
+        (["c.convolution_param.dilation=5", "p.pooling_param.round_mode=FLOOR"], [5], pb.PoolingParameter.FLOOR),
+    ],
+)
+def test_forks_fields_take_the_place_of_bvlcs(
+    tmp_path: Path, settings: list[str], dilation: list[int], mode: int
+) -> None:
+    document = _document(tmp_path, NET_OF_WINDOWS)
+    LayerSettings(settings).apply(document)
+    convolution, pooling = (document.message.layer[0].convolution_param, document.message.layer[1].pooling_param)
+    assert list(convolution.dilation) == dilation and not convolution.HasField("hole")
+    assert pooling.round_mode == mode and not pooling.HasField("ceil_mode")
+
+
+def test_settings_that_disagree(tmp_path: Path) -> None:
+    settings = LayerSettings(["c.convolution_param.dilation=5", "c.convolution_param.hole=4"])
+    with pytest.raises(CaffeCompatError, match=r"layer 'c' \(Convolution\): hole: 4 is dilation \[4\]"):
+        settings.apply(_document(tmp_path, NET_OF_WINDOWS))
 
 
 def test_a_layer_in_none_of_the_nets(tmp_path: Path) -> None:
