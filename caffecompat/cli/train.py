@@ -8,7 +8,6 @@ caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     param = read_solver(args.solver, strict=args.strict)
     _merge_state(param, args)
     device, devices = choose_device(args.gpu, args.device, param)
-    resume = args.snapshot or (_newest(param, args.settings) if args.resume else None)
+    resume = args.snapshot or (_newest(param, args) if args.resume else None)
     fork = kept_fork(resume) if resume and named_fork() is None else None
     solver = Solver(param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork)
     if devices > 1:
@@ -100,14 +99,14 @@ def _merge_state(param: Any, args: argparse.Namespace) -> None:
         param.train_state.stage.extend(split_commas(args.stage))
 
 
-def _newest(param: Any, settings: Sequence[str]) -> str | None:
+def _newest(param: Any, args: argparse.Namespace) -> str | None:
     """The newest solverstate under the prefix that the solver will have."""
     from caffecompat.solver.overrides import apply_to_solver, split_overrides
     from caffecompat.solver.snapshot import newest_solverstate
 
     changed = type(param)()
     changed.CopyFrom(param)
-    apply_to_solver(changed, split_overrides(settings, changed)[0])
+    apply_to_solver(changed, split_overrides(args.settings, changed)[0], args.solver)
     found = newest_solverstate(changed)
     if not found:
         glog.info(f"--resume auto: no {changed.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")

@@ -7,12 +7,22 @@ import os
 import re
 from typing import Any
 
+from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkChoice
+from caffecompat.formats.atomic import is_same_file
 from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.schema import pb
 
-__all__ = ["check_writable", "kept_fork", "newest_solverstate", "snapshot_names", "weight_snapshots"]
+__all__ = [
+    "beside_state",
+    "check_writable",
+    "kept_fork",
+    "newest_solverstate",
+    "snapshot_names",
+    "tell_of_replaced",
+    "weight_snapshots",
+]
 
 
 def snapshot_names(param: Any, iteration: int) -> tuple[str, str]:
@@ -44,6 +54,28 @@ def check_writable(param: Any) -> None:
             f"snapshot_prefix {param.snapshot_prefix!r}: cannot write to {folder!r} ({problem.strerror}); "
             "give yourself write access or name another place with --set snapshot_prefix=PATH"
         ) from problem
+
+
+def tell_of_replaced(param: Any, weights: str) -> None:
+    """Warn where a snapshot of this run will take the place of the weights that it begins with."""
+    match = re.search(r"_iter_(\d+)\.caffemodel(\.h5)?$", weights)
+    number = int(match[1]) if match else 0
+    due = number and (
+        (param.snapshot and number % param.snapshot == 0) or (number == param.max_iter and param.snapshot_after_train)
+    )
+    if due and number <= param.max_iter and is_same_file(weights, snapshot_names(param, number)[0]):
+        glog.warning(
+            f"the snapshot of iteration {number} will take the place of {weights}, which this run starts from; "
+            "--set snapshot_prefix=PATH keeps both"
+        )
+
+
+def beside_state(path: str, state_path: str) -> str:
+    """Where the weights are that a solver state names: there, or under that name beside the state."""
+    if os.path.exists(path):
+        return path
+    near = os.path.join(os.path.dirname(state_path), os.path.basename(path))
+    return near if os.path.exists(near) else path
 
 
 def newest_solverstate(param: Any) -> str | None:

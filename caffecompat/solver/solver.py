@@ -29,7 +29,7 @@ from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net
 from caffecompat.solver.outputs import check_eval, log_outputs, make_tally
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.signals import Action, SignalActions
-from caffecompat.solver.snapshot import check_writable, snapshot_names
+from caffecompat.solver.snapshot import beside_state, check_writable, snapshot_names, tell_of_replaced
 from caffecompat.solver.sparsity import Sparsifier
 from caffecompat.solver.updater import Updater
 
@@ -387,7 +387,7 @@ class Solver:
         """
         state = read_solverstate(path)
         if state.learned_net:
-            weights = _beside(state.learned_net, path)
+            weights = beside_state(state.learned_net, path)
             self.net.load_weights(weights).missing(weights)
         if state.fork not in (None, self.fork) and not state.fork_named:  # a named one is in the weights, which warn
             glog.warning(
@@ -412,17 +412,11 @@ class Solver:
             skip_mismatched |= self.param.ignore_shape_mismatch
         for path in weight_paths(paths):
             glog.info(f"Finetuning from {path}", "solver.cpp:80")
+            tell_of_replaced(self.param, path)
             before = self.fork
             self.net.load_weights(path, skip_mismatched=skip_mismatched).missing(path)
             if self.fork is not before:
                 glog.info(f"{path}: the rules of {self.fork.value} hold for updates, as its weights' own format shows")
-
-
-def _beside(path: str, state_path: str) -> str:
-    if os.path.exists(path):
-        return path
-    near = os.path.join(os.path.dirname(state_path), os.path.basename(path))
-    return near if os.path.exists(near) else path
 
 
 def _own_device(param: Any) -> torch.device:

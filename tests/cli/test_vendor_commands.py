@@ -122,3 +122,12 @@ layer {{ name: "l" type: "DummyData" top: "label" dummy_data_param {{ shape {{ d
     result = command("test", "--model", "measure.prototxt", "--weights", "net.caffemodel", "--iterations", "2")
     assert result.status == 0
     assert result.err.count("they look like Cityscapes' label ids, the net wants train ids") == 1
+
+
+def test_resume_auto_under_a_folder_as_prefix(command: Callable, folder: Path) -> None:
+    Path("solver.prototxt").write_text(_SOLVER)
+    Path("runs").mkdir()
+    words = ("train", "--solver", "solver.prototxt", "--resume", "auto", "--set", "snapshot_prefix=runs/")
+    assert "starting from the beginning" in command(*words).err
+    assert Path("runs/solver_iter_1.solverstate").exists()
+    assert "Resuming from runs/solver_iter_1.solverstate" in command(*words, "--set", "max_iter=2").err

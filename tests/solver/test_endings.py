@@ -164,3 +164,23 @@ layer {{ name: "big" type: "DummyData" top: "big" dummy_data_param {{ shape {{ d
             assert match
             mean, low, high = map(float, match.groups())
             assert 1 <= low < 1.1 < mean < 2.9 < high <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "told"),
+    [
+        ("snap_iter_10.caffemodel", [], True),
+        ("./snap_iter_5.caffemodel", [], True),
+        ("snap_iter_10.caffemodel", ["max_iter=9"], False),
+        ("snap_iter_7.caffemodel", [], False),
+        ("snap_iter_10.caffemodel", ["snapshot_prefix=other"], False),
+        ("snap_iter_10.caffemodel", ["snapshot=0"], True),
+        ("snap_iter_10.caffemodel", ["snapshot=0", "snapshot_after_train=false"], False),
+    ],
+)
+def test_weights_that_a_snapshot_will_replace(
+    workdir: Path, log: list[str], name: str, overrides: list[str], told: bool
+) -> None:
+    Solver("solver.prototxt").net.save(name)
+    Solver("solver.prototxt", overrides=overrides).load_weights(name)
+    assert any(f"will take the place of {name}, which this run starts from" in line for line in log) == told
