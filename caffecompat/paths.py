@@ -1,13 +1,20 @@
-"""Where the relative paths inside prototxts lead."""
+"""Where the relative paths inside prototxts lead: from the current directory, as in Caffe, or from the file's folder.
+
+All fields that name files to read come here, so that they behave alike. (Where Python layers' modules are looked for
+is the business of ``python_layer``.)
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
+from caffecompat.wording import did_you_mean
 
-__all__ = ["find_file", "with_slashes"]
+__all__ = ["find_file", "look_up", "tried", "with_slashes"]
+
+Beside = str | os.PathLike[str] | None
 
 
 def with_slashes(path: str) -> str:
@@ -17,17 +24,53 @@ def with_slashes(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def find_file(path: str, beside: str | os.PathLike[str] | None = None) -> str:
+def find_file(path: str, beside: Beside = None, refusal: type[Exception] = CaffeCompatError, *, field: str = "") -> str:
     """Resolve `path` from the current directory, as Caffe does, or else next to the file `beside`.
 
-    Backslashes of Windows are read as slashes. The second way is announced by a log line. A path found nowhere comes
-    back otherwise unchanged, so that the opener's error names what the user wrote.
+    Backslashes of Windows are read as slashes. The second way is announced by a log line.
+
+    Args:
+        field: which names the path, for the message.
+
+    Raises:
+        refusal: there is no such file or folder at either place; the message names both.
     """
+    found = look_up(path, beside)
+    if found is None:
+        head = f"{field}: {path}" if field else path
+        raise refusal(f"{head}: there is no such file or folder{tried(path, beside)}{_near(path, beside)}")
+    if found != with_slashes(path):
+        glog.info(f"{path} is not in the current directory; using {found}")
+    return found
+
+
+def look_up(path: str, beside: Beside = None) -> str | None:
+    """What `find_file` gives, without a word; None where there is no such file."""
+    if not path:
+        return None
+    return next((place for place in _places(path, beside) if os.path.exists(place)), None)
+
+
+def tried(path: str, beside: Beside = None) -> str:
+    """``; tried A and B (beside P)``, for the end of a message about a missing file; "" for absolute paths."""
+    if os.path.isabs(path):
+        return ""
+    here, *near = map(os.path.abspath, _places(path, beside))
+    more = f" and {near[0]} (beside {os.fspath(beside or '')})" if near and near[0] != here else ""
+    return f"; tried {here}{more}"
+
+
+def _places(path: str, beside: Beside) -> list[str]:
     path = with_slashes(path)
-    if beside is None or os.path.isabs(path) or os.path.exists(path):
-        return path
-    near = Path(beside).parent / path
-    if near.exists():
-        glog.info(f"{path} is not in the current directory; using {near}")
-        return str(near)
-    return path
+    near = path if beside is None else os.path.join(os.path.dirname(os.fspath(beside)), path)
+    return [path] if near == path else [path, near]
+
+
+def _near(path: str, beside: Beside) -> str:
+    """The file that was meant, where one of the folders has a name like it."""
+    for folder, name in map(os.path.split, _places(path, beside)):
+        names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+        meant = did_you_mean(name, names)
+        if meant:
+            return meant
+    return ""

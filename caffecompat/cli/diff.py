@@ -103,13 +103,13 @@ def _diff_solvers(args: argparse.Namespace) -> int:
 
 
 def _nets_of(solver: Any, path: str) -> list[str]:
-    from caffecompat.paths import find_file
+    from caffecompat.paths import look_up
 
     found = []
     for net in filter(None, (solver.net, solver.train_net, *solver.test_net)):
-        file = find_file(net, path)
+        file = look_up(net, path)
         beside = os.path.join(os.path.dirname(path), os.path.basename(net))  # where others' absolute paths ended up
-        found.append(file if os.path.exists(file) or not os.path.exists(beside) else beside)
+        found.append(file or (beside if os.path.exists(beside) else net))
     return found
 
 

@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
         folded.message.ClearField("state")  # the phase that it was folded in
     if changed:
         print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
-    merged = Net(NetDocument.from_message(folded.message, like=document.fork_choice), pb.TEST, log=False)
+    merged = Net(
+        NetDocument.from_message(folded.message, like=document.fork_choice, beside=args.model), pb.TEST, log=False
+    )
     put_blobs(merged, folded.blobs)
     differences = compare_nets(net, merged, allow_nonfinite=args.allow_nonfinite)
     for difference in differences:

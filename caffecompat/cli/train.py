@@ -8,15 +8,12 @@ caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
 from caffecompat.cli.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
-
-if TYPE_CHECKING:
-    from caffecompat.solver import Solver
 
 HELP = "train or fine-tune a net from its solver.prototxt"
 
@@ -66,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     device, devices = choose_device(args.gpu, args.device, param)
     resume = args.snapshot or (_newest(param, args) if args.resume else None)
     fork = kept_fork(resume) if resume and named_fork() is None else None
-    solver = Solver(param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork)
+    solver = Solver(
+        param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
+        weights=[] if resume else _named_weights(args.weights), skip_mismatched=args.skip_mismatched,
+    )  # fmt: skip
     if devices > 1:
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
         solver.param.iter_size *= devices
@@ -74,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
             f"{devices} GPUs named: computing their {devices} batches an iteration on {device} (iter_size x {devices})"
         )
     solver.signals = signals
-    if not resume:
-        _load_weights(solver, args)
     if args.dry_run:
         from caffecompat.cli.dry_run import print_plan
 
@@ -113,9 +111,8 @@ def _newest(param: Any, args: argparse.Namespace) -> str | None:
     return found
 
 
-def _load_weights(solver: Solver, args: argparse.Namespace) -> None:
-    """The command line's weights replace the solver's own list."""
+def _named_weights(text: str | None) -> list[str] | None:
+    """The files of --weights, which replace the solver's own list; None leaves that."""
     from caffecompat.net.weights import listed_files
 
-    for text in [args.weights] if args.weights else list(solver.param.weights):
-        solver.load_weights(listed_files(text), skip_mismatched=args.skip_mismatched)
+    return listed_files(text) if text else None

@@ -35,7 +35,10 @@ class Hdf5Source(Source):
         self._shuffle = param.shuffle
         self._random = new_random()
         self._list = request.find("hdf5_data_param.source", param.source)
-        self._files = [find_file(name, request.beside) for name in _read_list(self._list)]
+        self._files = [
+            find_file(name, request.beside, DataError, field=f"HDF5 file of {self._list}")
+            for name in _read_list(self._list)
+        ]
         self._order = list(range(len(self._files)))
         self._place = 0
         if self._shuffle:

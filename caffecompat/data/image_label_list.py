@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer, cut
 from caffecompat.formats.image_list import ListedPair, read_path_list
 from caffecompat.formats.picture import read_picture, resize_picture
-from caffecompat.paths import find_file
+from caffecompat.paths import look_up, tried
 from caffecompat.schema import pb
 from caffecompat.threads import cores
 
@@ -126,9 +125,14 @@ class ImageLabelListDataReader(Reader):
         for folder, path, color in zip(self._folders, (entry.image, entry.label), (True, False), strict=True):
             picture = read_picture(folder + path, color)
             if picture is None:
-                picture = read_picture(find_file(folder + path, self._request.beside), color)
+                found = look_up(folder + path, self._request.beside)
+                picture = read_picture(found, color) if found else None
             if picture is None:
-                why = "not a picture, or damaged" if os.path.exists(folder + path) else "no such file"
+                why = (
+                    "not a picture, or damaged"
+                    if found
+                    else f"no such file{tried(folder + path, self._request.beside)}"
+                )
                 raise DataError(f"{self._list}:{entry.line}: cannot read the picture {folder}{path}: {why}")
             parts.append(picture)
         return parts[0], parts[1]

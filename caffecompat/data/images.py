@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer
 from caffecompat.formats.image_list import ListedImage, read_image_list
 from caffecompat.formats.picture import read_picture, resize_picture
-from caffecompat.paths import find_file, with_slashes
+from caffecompat.paths import look_up, tried, with_slashes
 
 __all__ = ["ImageDataReader", "ListReader"]
 
@@ -92,10 +93,13 @@ class ListReader(Reader, Generic[_Entry]):
         name = self._root + path
         picture = read_picture(name, color)
         if picture is None:  # only now: looking first would cost a system call a picture
-            found = find_file(name, self._request.beside)
+            found = look_up(name, self._request.beside) or name
             picture = read_picture(found, color) if found != name else None
         if picture is None:
-            raise DataError(f"{self._list}:{line}: cannot read the picture {name}{_why(name, path, self._root)}")
+            where = "" if os.path.exists(found) else tried(name, self._request.beside)
+            raise DataError(
+                f"{self._list}:{line}: cannot read the picture {name}{_why(found, path, self._root)}{where}"
+            )
         return picture
 
     def _resized(self, picture: np.ndarray) -> np.ndarray:

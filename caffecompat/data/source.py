@@ -92,10 +92,10 @@ class Request:
         return random.Random(given) if given >= 0 else new_random()
 
     def find(self, field: str, path: str) -> str:
-        """A path from the prototxt, resolved (`caffecompat.paths.find_file`); `field` named when it is empty."""
+        """A path from the prototxt, resolved (`caffecompat.paths.find_file`); `field` is named where that fails."""
         if not path:
             raise DataError(f"{field} is missing or empty")
-        return find_file(path, self.beside)
+        return find_file(path, self.beside, DataError, field=field)
 
 
 _sources: dict[str, Callable[[Request], Source]] = {}

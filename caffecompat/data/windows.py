@@ -14,7 +14,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, new_rando
 from caffecompat.formats.mean import read_mean
 from caffecompat.formats.picture import decode_picture, resize_picture
 from caffecompat.formats.window_file import ListedPicture, read_window_file
-from caffecompat.paths import find_file, with_slashes
+from caffecompat.paths import look_up, tried, with_slashes
 
 __all__ = ["Region", "WindowReader", "region_of"]
 
@@ -174,12 +174,16 @@ class WindowReader(Reader):
         return np.broadcast_to(np.array(t.mean_value, np.float32), (self._crop, self._crop, self._channels))
 
     def _bytes(self, picture: ListedPicture) -> bytes:
-        name = find_file(self._root + picture.path, self._request.beside)
+        name = self._root + picture.path
+        found = look_up(name, self._request.beside)
         try:
-            with open(name, "rb") as file:
+            with open(found or name, "rb") as file:
                 return file.read()
         except OSError as error:
-            raise DataError(f"{self._list}:{picture.line}: cannot read the picture {name}: {error.strerror}") from None
+            where = "" if found else tried(name, self._request.beside)
+            raise DataError(
+                f"{self._list}:{picture.line}: cannot read the picture {name}: {error.strerror}{where}"
+            ) from None
 
     def first(self) -> _Record:
         """A record to take the shapes from."""

@@ -26,7 +26,6 @@ from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.pooling import Pooling
 from caffecompat.net import Net
-from caffecompat.paths import find_file
 from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_forks
 
@@ -65,7 +64,7 @@ def channel_means(deployed: Deployed, beside: str | None) -> tuple[list[float], 
     transform, channels = deployed.transform, picture_input(deployed)[1][1]
     if transform is not None and transform.mean_file:
         try:
-            picture = read_mean(find_file(transform.mean_file, beside))
+            picture = read_mean(transform.mean_file, beside)
         except MeanError as problem:
             return [0.0] * channels, f"warning: {problem}: inMean is 0; put the means of its channels there"
         means = [float(mean) for mean in picture.mean((1, 2), dtype=np.float64)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from caffecompat.paths import find_file
+from caffecompat.paths import look_up
 
 __all__ = ["lead_paths", "path_from"]
 
@@ -32,9 +32,9 @@ def lead_paths(message: Any, beside: str | os.PathLike[str] | None, folder: str)
             for part in value if repeated else (value,):
                 lead_paths(part, beside, folder)
         elif descriptor.name in _FILES and repeated:
-            value[:] = [path_from(folder, find_file(path, beside)) for path in value]
+            value[:] = [path_from(folder, look_up(path, beside) or path) for path in value]
         elif descriptor.name in _FILES:
-            setattr(message, descriptor.name, path_from(folder, find_file(value, beside)))
+            setattr(message, descriptor.name, path_from(folder, look_up(value, beside) or value))
 
 
 def path_from(folder: str, path: str) -> str:

@@ -21,7 +21,6 @@ from caffecompat.files import read_text
 from caffecompat.forks import Fork
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.formats.picture import read_picture
-from caffecompat.paths import find_file
 from caffecompat.schema import pb
 
 __all__ = ["CalibrationList", "calibration_input", "read_calibration"]
@@ -126,7 +125,7 @@ class _Sizing:
         if transform is None or not transform.mean_file:
             return None
         try:
-            mean = read_mean(find_file(transform.mean_file, beside))
+            mean = read_mean(transform.mean_file, beside)
         except MeanError as problem:
             self.notes.append(
                 f"warning: {problem}; put its size in as new_height and new_width, which calibration pictures must have"

@@ -12,7 +12,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.formats.detections import read_name_sizes
-from caffecompat.paths import find_file
+from caffecompat.paths import look_up
 from caffecompat.schema import NetDocument
 
 __all__ = ["Detector"]
@@ -76,8 +76,8 @@ class Detector(ScoredNet):
         )
 
     def _note_label_map(self, path: str) -> None:
-        found = find_file(path, self.path) if path else ""
-        if os.path.isfile(found):
+        found = look_up(path, self.beside)
+        if found is not None and os.path.isfile(found):
             self.label_map_file = found
 
     def _find_labels(self, document: NetDocument) -> str:
@@ -127,7 +127,7 @@ class Detector(ScoredNet):
         """(height, width) of the net's own pictures, where its DetectionEvaluate names a file of them."""
         if self.evaluation is None or not self.evaluation.name_size_file:
             return []
-        return [(height, width) for _, height, width in read_name_sizes(self.evaluation.name_size_file, self.path)]
+        return [(height, width) for _, height, width in read_name_sizes(self.evaluation.name_size_file, self.beside)]
 
 
 def _by_image(found: np.ndarray, count: int) -> list[np.ndarray]:

@@ -12,7 +12,6 @@ import numpy as np
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
-from caffecompat.paths import find_file
 
 __all__ = ["Preprocess", "describe", "says_something", "stated_preprocess", "stated_transform"]
 
@@ -101,7 +100,7 @@ def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | No
         return None
     if not transform.mean_file:
         return Preprocess(tuple(transform.mean_value), transform.scale)
-    mean = read_mean(find_file(transform.mean_file, beside)).mean((1, 2), dtype=np.float64)
+    mean = read_mean(transform.mean_file, beside).mean((1, 2), dtype=np.float64)
     return Preprocess(tuple(mean.tolist()), transform.scale)
 
 

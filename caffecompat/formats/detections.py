@@ -58,7 +58,8 @@ def read_name_sizes(path: str, beside: str | None = None) -> list[tuple[str, int
         DetectionFileError: the file cannot be read, is empty, or a line has another form.
     """
     entries = []
-    for number, line in _lines(find_file(path, beside), "the name-size file"):
+    found = find_file(path, beside, DetectionFileError, field="name_size_file")
+    for number, line in _lines(found, "the name-size file"):
         words = line.rsplit(None, 2)
         if len(words) != 3 or not (words[1].isdigit() and words[2].isdigit()):
             raise DetectionFileError(f"{path}:{number}: expected 'name height width', found {line!r}")
@@ -153,7 +154,9 @@ class ResultWriter:
         if form not in FORMATS:
             raise DetectionFileError(f"output_format {form!r}: expected {', '.join(FORMATS)}")
         self.directory, self.prefix, self.form, self.background = directory, prefix, form, background
-        self.classes: LabelMap = read_label_map(find_file(label_map, beside))
+        self.classes: LabelMap = read_label_map(
+            find_file(label_map, beside, DetectionFileError, field="label_map_file")
+        )
         self.entries = read_name_sizes(name_sizes, beside)
         self.count = len(self.entries) if count is None else count
         if not 0 < self.count <= len(self.entries):

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.paths import find_file
 from caffecompat.schema import pb
 
 __all__ = ["MeanError", "read_mean", "write_mean"]
@@ -16,14 +17,19 @@ class MeanError(CaffeCompatError):
     """A mean file that cannot be read."""
 
 
-def read_mean(path: str | os.PathLike[str]) -> np.ndarray:
+def read_mean(path: str | os.PathLike[str], beside: str | os.PathLike[str] | None = None) -> np.ndarray:
     """Read a mean file: (C, H, W) float32.
 
     Legacy files (num, channels, height, width) and those with a shape of three or four axes.
 
+    Args:
+        beside: the prototxt that names the file, next to which it may be.
+
     Raises:
         MeanError: the file cannot be read, is no binary BlobProto, or is not one picture.
     """
+    if beside is not None:
+        path = find_file(os.fspath(path), beside, MeanError, field="mean_file")
     try:
         with open(path, "rb") as file:
             data = file.read()

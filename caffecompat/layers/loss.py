@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,11 +12,13 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from caffecompat import glog
+from caffecompat.files import read_bytes
 from caffecompat.forks import Fork
 from caffecompat.layers.classes import class_index, innermost, labels_fit, softmax
 from caffecompat.layers.functional.balanced_loss import balanced_cross_entropy
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.paths import find_file
 from caffecompat.schema import pb
 
 __all__ = [
@@ -211,7 +212,7 @@ class InfogainLoss(LossLayer):
         if not self.on_scores:
             scores = (scores[0], math.prod(scores[1:]))
         labels_fit(scores, bottom_shapes[1], self.axis)
-        matrix = None if len(bottom_shapes) == 3 else _read_matrix(p)
+        matrix = None if len(bottom_shapes) == 3 else _read_matrix(p, context.beside)
         shape = tuple(bottom_shapes[2]) if matrix is None else tuple(matrix.shape)
         if math.prod(shape) != scores[self.axis] ** 2:
             raise LayerError(f"the infogain matrix has shape {shape}, it must be C x C for {scores[self.axis]} classes")
@@ -237,14 +238,13 @@ class InfogainLoss(LossLayer):
         return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
 
 
-def _read_matrix(p: Any) -> Tensor:
+def _read_matrix(p: Any, beside: str | None) -> Tensor:
     """H from the binary BlobProto file that infogain_loss_param names: (C, C)."""
     if not p.source:
         raise LayerError("the infogain matrix is missing: name a file in infogain_loss_param.source or a third bottom")
+    path = find_file(p.source, beside, LayerError, field="infogain_loss_param.source")
     try:
-        blob = pb.BlobProto.FromString(Path(p.source).read_bytes())
-    except OSError as error:
-        raise LayerError(f"cannot read the infogain matrix {p.source}: {error.strerror}") from None
+        blob = pb.BlobProto.FromString(read_bytes(path, LayerError))
     except DecodeError:
         raise LayerError(f"the infogain matrix {p.source} is not a binary BlobProto") from None
     values = torch.tensor(list(blob.data) or list(blob.double_data), dtype=torch.float32)

@@ -71,6 +71,7 @@ class Net:
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
         fork_choice: whose rules the net follows, and why.
         weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
+        beside: the file next to which relative paths in `message` may lead.
         execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
             unless someone holds the net's blobs (pycaffe).
@@ -107,12 +108,13 @@ class Net:
         self.phase = phase
         self.fork_choice = document.fork_choice
         self.message = message
+        self.beside = document.beside
         self.log = log
         self.device = torch.device("cpu")
         self.weights_writer: Fork | None = None
         self.graph: Graph = build_graph(message, document.message)
         self.layers, shapes, made_badly = build_layers(
-            self.graph, Context(phase, document.fork, document.path, weights is None), sources, document.path
+            self.graph, Context(phase, document.fork, document.beside, weights is None), sources, document.beside
         )
         found = self.graph.problems + made_badly + _check_layers(self.layers)
         self.params: list[LearnableParam]

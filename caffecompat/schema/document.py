@@ -51,6 +51,7 @@ class NetDocument:
     Attributes:
         message: the upgraded ``pb.NetParameter``.
         path: the file's name as the user wrote it, or a name for a net made in memory.
+        beside: the file next to which the net's relative paths may lead: `path`, or the solver's for a net inside it.
         fork_choice: whose rules the net follows, and why.
         upgraded: the net was in an older form.
     """
@@ -61,6 +62,10 @@ class NetDocument:
     upgraded: bool
     _places: Places = field(repr=False)
     _origins: list[Origin] = field(repr=False)
+    beside: str = ""
+
+    def __post_init__(self) -> None:
+        self.beside = self.beside or self.path
 
     @property
     def fork(self) -> Fork:
@@ -76,6 +81,7 @@ class NetDocument:
         fork: ForkName | None = None,
         otherwise: ForkChoice | None = None,
         like: ForkChoice | None = None,
+        beside: str | None = None,
     ) -> NetDocument:
         """A document of a net made in memory; `message` itself is left as it is.
 
@@ -83,13 +89,16 @@ class NetDocument:
             fork: whose rules it follows, where the caller names it.
             otherwise: whose, where neither a person nor the text says anything.
             like: the choice made for the net that this is a changed copy of: the text may no longer show it.
+            beside: the file that the message was read from, next to which its relative paths may lead.
         """
         copy = pb.NetParameter()
         copy.CopyFrom(message)
         places = Places(path)
         if like is None:
             like = _choose(copy, places, fork, otherwise)
-        return cls._upgraded(copy, places, like)
+        made = cls._upgraded(copy, places, like)
+        made.beside = beside or path
+        return made
 
     @classmethod
     def _upgraded(cls, message: Any, places: Places, choice: ForkChoice) -> NetDocument:
@@ -104,7 +113,7 @@ class NetDocument:
         del message.layer[:]
         message.layer.extend(self.message.layer[index] for index in layers)
         origins = [self._origins[index] for index in layers]
-        return NetDocument(message, self.path, self.fork_choice, self.upgraded, self._places, origins)
+        return NetDocument(message, self.path, self.fork_choice, self.upgraded, self._places, origins, self.beside)
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""

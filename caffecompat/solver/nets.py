@@ -23,19 +23,30 @@ class NetReader:
     """How the nets of a solver are read.
 
     Attributes:
+        path: the solver's file, next to which the nets and what they name may lie; None without one.
         strict: unknown fields are errors.
         fork, otherwise: whose rules the nets follow, as for :func:`caffecompat.schema.open_net`.
     """
 
+    path: str | None = None
     strict: bool = False
     fork: ForkName | None = None
     otherwise: ForkChoice | None = None
+
+    def find(self, name: str, field: str) -> str:
+        """Where the file of a net is that the solver's `field` names."""
+        return find_file(name, self.path, field=f"{self.where}: {field}")
+
+    @property
+    def where(self) -> str:
+        """The solver's name in messages."""
+        return self.path or "solver"
 
     def file(self, path: str) -> NetDocument:
         return open_net(path, self.strict, fork=self.fork, otherwise=self.otherwise)
 
     def message(self, message: Any, field: str) -> NetDocument:
-        return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise)
+        return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise, beside=self.path)
 
 
 def net_of_solver(path: str, phase: int, *, strict: bool = False) -> NetDocument:
@@ -49,7 +60,7 @@ def net_of_solver(path: str, phase: int, *, strict: bool = False) -> NetDocument
     """
     param, _ = open_solver(path, strict=strict)
     train, test = ["train_net_param", "train_net"], ["test_net_param", "test_net"]
-    reader = NetReader(strict)
+    reader = NetReader(path, strict)
     for name in (*(train if phase == pb.TRAIN else test), "net_param", "net", *train, *test):
         value = getattr(param, name)
         if is_repeated(param.DESCRIPTOR.fields_by_name[name]):
@@ -59,7 +70,9 @@ def net_of_solver(path: str, phase: int, *, strict: bool = False) -> NetDocument
         if value is None:
             continue
         document = (
-            reader.file(find_file(value, path)) if isinstance(value, str) else reader.message(value, f"{path}: {name}")
+            reader.file(reader.find(value, name))
+            if isinstance(value, str)
+            else reader.message(value, f"{path}: {name}")
         )
         states = [param.train_state] if phase == pb.TRAIN else list(param.test_state)
         _add_state(document.message.state, states[0] if states else pb.NetState())
@@ -75,7 +88,7 @@ def _add_state(state: Any, more: Any) -> None:
     state.stage.extend(stage for stage in more.stage if stage not in state.stage)
 
 
-def make_train_net(param: Any, path: str | None, settings: LayerSettings, reader: NetReader) -> Net:
+def make_train_net(param: Any, settings: LayerSettings, reader: NetReader) -> Net:
     """The net of ``net``, ``net_param``, ``train_net`` or ``train_net_param``, in phase TRAIN.
 
     Raises:
@@ -91,14 +104,14 @@ def make_train_net(param: Any, path: str | None, settings: LayerSettings, reader
         )
         if has
     ]
-    where = path or "solver"
+    where = reader.where
     if not given:
         raise CaffeCompatError(f'{where}: names no net to train; add net: "train_val.prototxt" (or train_net)')
     if len(given) > 1:
         raise CaffeCompatError(f"{where}: names the training net {len(given)} times ({', '.join(given)}); keep one")
     value = getattr(param, given[0])
     if isinstance(value, str):
-        file = find_file(value, path)
+        file = reader.find(value, given[0])
         glog.info(f"Creating training net from {given[0].replace('_', ' ')} file: {file}", "solver.cpp:102")
         document = reader.file(file)
     else:
@@ -107,16 +120,16 @@ def make_train_net(param: Any, path: str | None, settings: LayerSettings, reader
     return _build(document, pb.TRAIN, param.train_state, settings)
 
 
-def make_test_nets(param: Any, path: str | None, settings: LayerSettings, reader: NetReader) -> list[Net]:
+def make_test_nets(param: Any, settings: LayerSettings, reader: NetReader) -> list[Net]:
     """The test nets: test_net_param, then test_net, then the generic net for the test_iters that remain.
 
     Raises:
         CaffeCompatError: test_iter, test_state and the test nets do not agree in number, or test_interval is missing.
     """
-    documents = list(_test_documents(param, path, reader))
+    documents = list(_test_documents(param, reader))
     if not documents:
         return []
-    where = path or "solver"
+    where = reader.where
     if len(param.test_iter) != len(documents):
         raise CaffeCompatError(f"{where}: {len(documents)} test nets but {len(param.test_iter)} test_iter")
     if not param.test_interval:
@@ -131,21 +144,21 @@ def make_test_nets(param: Any, path: str | None, settings: LayerSettings, reader
     return nets
 
 
-def _test_documents(param: Any, path: str | None, reader: NetReader) -> Iterator[tuple[str, NetDocument]]:
+def _test_documents(param: Any, reader: NetReader) -> Iterator[tuple[str, NetDocument]]:
     for message in param.test_net_param:
         yield "test_net_param", reader.message(message, "test_net_param")
     for name in param.test_net:
-        file = find_file(name, path)
+        file = reader.find(name, "test_net")
         yield f"test_net file: {file}", reader.file(file)
     rest = len(param.test_iter) - len(param.test_net_param) - len(param.test_net)
     for _ in range(rest):
         if param.HasField("net_param"):
             yield "net_param", reader.message(param.net_param, "net_param")
         elif param.HasField("net"):
-            file = find_file(param.net, path)
+            file = reader.find(param.net, "net")
             yield f"net file: {file}", reader.file(file)
         else:
-            raise CaffeCompatError(f"{path or 'solver'}: more test_iter than test nets, and no generic net")
+            raise CaffeCompatError(f"{reader.where}: more test_iter than test nets, and no generic net")
 
 
 def _build(document: NetDocument, phase: int, solver_state: Any, settings: LayerSettings) -> Net:

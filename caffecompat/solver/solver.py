@@ -19,7 +19,8 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
-from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.net.weights import WeightPaths, listed_files, weight_paths
+from caffecompat.paths import find_file
 from caffecompat.schema import detect_fork, find_evidence, pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.divergence import DivergenceWatch
@@ -48,6 +49,8 @@ class Solver:
         device: where to compute; None is what solver_mode and device_id say, as far as torch can.
         strict: unknown fields in the prototxts are errors.
         fork: the Caffe whose rules hold ("jacinto", ``Fork.JACINTO``), where the texts cannot show it.
+        weights: file(s) to start from; None is what the solver's own `weights` lists, an empty list is none at all.
+        skip_mismatched: leave layers that do not fit these at their initial values.
 
     Attributes:
         net, test_nets: the nets; test nets share the train net's parameters.
@@ -57,7 +60,8 @@ class Solver:
         keep_gradients: set gradients to zero in their own memory, which someone outside reads; else they are let go.
 
     Raises:
-        CaffeCompatError: the files do not describe a solver and its nets, or snapshots cannot be written.
+        CaffeCompatError: the files do not describe a solver and its nets, weights do not fit them, or snapshots
+            cannot be written.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Solver:
         device: torch.device | str | None = None,
         strict: bool = False,
         fork: ForkName | None = None,
+        weights: WeightPaths | None = None,
+        skip_mismatched: bool = False,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             self.path: str | None = os.fspath(source)
@@ -98,16 +104,17 @@ class Solver:
         self._stopped = False
         self._losses: deque[Tensor] = deque(maxlen=max(1, self.param.average_loss))
         self._last_display = (time.perf_counter(), 0)
-        reader = NetReader(strict, fork, self._shown_fork())
-        self.net: Net = make_train_net(self.param, self.path, settings, reader).to(self.device)
-        reader = NetReader(strict, fork, self.net.fork_choice)
-        self.test_nets: list[Net] = [
-            net.to(self.device) for net in make_test_nets(self.param, self.path, settings, reader)
-        ]
+        reader = NetReader(self.path, strict, fork, self._shown_fork())
+        self.net: Net = make_train_net(self.param, settings, reader).to(self.device)
+        reader = NetReader(self.path, strict, fork, self.net.fork_choice)
+        self.test_nets: list[Net] = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
         settings.check_all_used()
         for net in self.test_nets:
             net.share_from(self.net)
             net.check_files()
+        start = self._own_weights() if weights is None else weights
+        if start:
+            self.load_weights(start, skip_mismatched=skip_mismatched)
         # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
         self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
         self.updater = Updater(self.param, self.net.params)
@@ -401,8 +408,15 @@ class Solver:
             self.rate_state.minimum_loss = state.minimum_loss
             self.rate_state.iter_last_event = state.iter_last_event or 0
 
+    def _own_weights(self) -> list[str]:
+        """The files that the solver's `weights` lists, each text by itself or several after commas (BVLC)."""
+        names = [name for text in self.param.weights for name in listed_files(text)]
+        return [find_file(name, self.path, field=f"{self.path or 'solver'}: weights") for name in names]
+
     def load_weights(self, paths: WeightPaths, *, skip_mismatched: bool = False) -> None:
         """Fine-tune: copy weights by layer name from a file or a list of files, the last one winning.
+
+        Test nets get the weights of layers that they alone have, too (BVLC ``Solver::InitTestNets``).
 
         Raises:
             CaffeCompatError: a file does not fit, or has none of the net's layers.
@@ -417,6 +431,14 @@ class Solver:
             self.net.load_weights(path, skip_mismatched=skip_mismatched).missing(path)
             if self.fork is not before:
                 glog.info(f"{path}: the rules of {self.fork.value} hold for updates, as its weights' own format shows")
+            for net in self.test_nets:
+                if self._has_more(net):
+                    net.load_weights(path, skip_mismatched=skip_mismatched)
+
+    def _has_more(self, net: Net) -> bool:
+        """Whether a test net has parameters that the train net lacks."""
+        trained = {id(param.blob) for param in self.net.params}
+        return any(id(param.blob) not in trained for param in net.params)
 
 
 def _own_device(param: Any) -> torch.device:

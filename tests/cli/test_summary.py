@@ -23,7 +23,7 @@ def test_data_that_is_absent(streets: Path, command) -> None:
     for file in streets.rglob("*.txt"):
         file.unlink()
     result = command("summary", "train_val.prototxt", "--phase", "train")
-    assert result.status == 2 and "cannot read the list" in result.err and "give --size WIDTHxHEIGHT" in result.err
+    assert result.status == 2 and "there is no such file" in result.err and "give --size WIDTHxHEIGHT" in result.err
     text = Path("train_val.prototxt").read_text()
     Path("train_val.prototxt").write_text(text.replace("transform_param {", "transform_param { crop_size: 32", 1))
     result = command("summary", "train_val.prototxt", "--phase", "train")

@@ -93,7 +93,9 @@ def test_a_missing_name_size_file_is_found_before_anything_is_computed(command: 
     ):
         result = command(*words.split())
         assert result.status == 2
-        assert "layer 'detection_eval' (DetectionEvaluate): cannot read the name-size file sizes.txt" in result.err
+        assert (
+            "layer 'detection_eval' (DetectionEvaluate): name_size_file: sizes.txt: there is no such file" in result.err
+        )
         assert "Running for" not in result.err and "Solving" not in result.err
     Path("mine.txt").write_text("a 100 100\n")
     setting = "detection_eval.detection_evaluate_param.name_size_file=mine.txt"

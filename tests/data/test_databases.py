@@ -170,7 +170,7 @@ class TestMistakes:
         )
 
     def test_no_database(self, tmp_path: Path) -> None:
-        refuses(fields(tmp_path / "nowhere"), "no database at .*nowhere: the folder does not exist")
+        refuses(fields(tmp_path / "nowhere"), "data_param.source: .*nowhere: there is no such file or folder")
 
     def test_empty_database(self, tmp_path: Path) -> None:
         with open_database(tmp_path / "db", "lmdb", "w") as database:

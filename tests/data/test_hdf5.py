@@ -70,7 +70,7 @@ class TestMistakes:
 
     def test_missing_and_foreign_files(self, folder: Path) -> None:
         (folder / "list.txt").write_text(f"{folder}/none.h5\n")
-        refuses(fields(folder, 2), r"cannot read the HDF5 file .*none\.h5")
+        refuses(fields(folder, 2), r"HDF5 file of .*none\.h5: there is no such file")
         (folder / "list.txt").write_text("")
         refuses(fields(folder, 2), "lists no HDF5 file")
         refuses(fields(folder, 2).replace("list.txt", "a.h5"), "is an HDF5 file; `source` names a text file")

@@ -236,4 +236,4 @@ def test_videos(tmp_path: Path) -> None:
         batch = made.next()[0]
         assert batch.shape == (2, 3, 12, 20)
         np.testing.assert_allclose(batch[:, 1, 6, 8], [0, 60], atol=4)
-    refuses(layer().replace("v.avi", "w.avi"), "cannot open .*w.avi", Fork.SSD)
+    refuses(layer().replace("v.avi", "w.avi"), "video_file: .*w.avi: there is no such file", Fork.SSD)

@@ -114,7 +114,10 @@ class TestMistakes:
 
     def test_lists(self, folder: Path) -> None:
         (folder / "empty.txt").write_text("\n")
-        for listed, message in (("empty.txt", "lists no image"), ("none.txt", "cannot read the list .*none.txt")):
+        for listed, message in (
+            ("empty.txt", "lists no image"),
+            ("none.txt", "source: .*none.txt: there is no such file"),
+        ):
             refuses(fields(folder, "batch_size: 1", listed=listed), message)
 
     @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_mean_of_one_value_a_channel_is_that(folder: Path) -> None:
 
 def test_a_mean_file_that_is_not_there_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export() == 0
-    assert "cannot read the mean file mean.binaryproto" in capsys.readouterr().out
+    assert "mean_file: mean.binaryproto: there is no such file" in capsys.readouterr().out
     assert "mean" not in metadata()
     assert export("--bake-preprocessing") == 2
     assert "--mean-file FILE, or --mean B,G,R" in capsys.readouterr().err

@@ -75,5 +75,5 @@ def test_what_is_no_file_of_sizes(tmp_path: Path) -> None:
     (tmp_path / "sizes").write_text("\n")
     with pytest.raises(DetectionFileError, match="is empty"):
         read_name_sizes(str(tmp_path / "sizes"))
-    with pytest.raises(DetectionFileError, match="cannot read the name-size file"):
+    with pytest.raises(DetectionFileError, match=r"name_size_file: .*there is no such file"):
         read_name_sizes("nowhere")

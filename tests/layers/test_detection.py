@@ -343,7 +343,7 @@ def test_sizes_go_on_from_image_to_image(tmp_path: Path) -> None:
 def test_sizes_are_read_when_they_are_needed() -> None:
     text = 'type: "DetectionEvaluate" detection_evaluate_param { num_classes: 3 name_size_file: "nowhere.txt" }'
     layer = make_layer(text, (1, 1, 1, 7), (1, 1, 1, 8))
-    with pytest.raises(CaffeCompatError, match=r"cannot read the name-size file nowhere\.txt"):
+    with pytest.raises(CaffeCompatError, match=r"name_size_file: nowhere\.txt: there is no such file"):
         layer(torch.ones(1, 1, 1, 7), torch.zeros(1, 1, 1, 8) - 1)
 
 

@@ -203,7 +203,7 @@ def test_shapes_without_data(text: str, shapes: list[tuple[int, ...]]) -> None:
 
 def test_a_size_that_nothing_states() -> None:
     layer = layer_of('name: "in" type: "Data" top: "d" top: "l" data_param { source: "nowhere" batch_size: 4 }')
-    with pytest.raises(DataError, match=r"(?s)no database at nowhere.*without data: nothing .* states the size"):
+    with pytest.raises(DataError, match=r"(?s)source: nowhere: there is no.*without data: nothing .* states the size"):
         StandIns()(layer, pb.TEST, Fork.BVLC, None)
     sources = StandIns(size=(28, 30), channels=1)
     assert sources(layer, pb.TEST, Fork.BVLC, None).top_shapes == [(4, 1, 28, 30), (4,)]

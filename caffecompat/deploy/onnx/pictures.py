@@ -14,7 +14,6 @@ from caffecompat.deploy.onnx.graph import OnnxError
 from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.net import Net
-from caffecompat.paths import find_file
 
 if TYPE_CHECKING:
     from caffecompat.deploy.deploy_net import Deployed
@@ -52,7 +51,7 @@ def with_preprocessing(
         options = replace(options, preprocess=Preprocess(tuple(transform.mean_value), transform.scale))
         if transform.mean_file and options.mean_picture is None:
             try:
-                options = replace(options, mean_picture=read_mean(find_file(transform.mean_file, beside)))
+                options = replace(options, mean_picture=read_mean(transform.mean_file, beside))
             except MeanError as problem:
                 if options.bake:
                     raise OnnxError(f"{problem}; give --mean-file FILE, or --mean B,G,R") from None
