@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.classes import class_index, softmax
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.registry import register
-from caffecompat.layers.regression_loss import Distance
+from caffecompat.layers.regression_loss import SmoothL1Loss
 
 __all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
 
 
 @register("SoftmaxWithLossOHEM")
 class SoftmaxWithLossOHEM(SoftmaxWithLoss):
-    """SoftmaxWithLoss whose third top is the loss of each label by itself, in the labels' shape (R-FCN's Caffe).
-
-    It is 0 where the label is ignored, and passes no gradient back.
-    """
-
-    tops: ClassVar[tuple[int, int | None]] = (0, 3)
-
-    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        made = super().forward(scores, labels)
-        if self.top_count < 3:
-            return made
-        index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
-        log_probability = softmax(scores.detach(), self.axis, F.log_softmax).gather(self.axis, index)
-        losses = -log_probability.clamp(min=math.log(torch.finfo(torch.float32).tiny))
-        losses = losses if counted is None else losses * counted
-        return (*made, losses.movedim(self.axis, -1).reshape(labels.shape))
+    """SoftmaxWithLoss, under the name by which R-FCN's Caffe has its third top: the loss of each label by itself."""
 
 
 @register("SmoothL1LossOHEM")
-class SmoothL1LossOHEM(Distance):
-    """Sum of huber(weight (a - b)), as SmoothL1Loss with sigma 1; the second top is the sum of each position by itself.
-
-    After daijifeng001/caffe-rfcn: divided by loss_param.normalization, default VALID, which like FULL counts positions,
-    batch items x height x width; PRE_FIXED divides by pre_fixed_normalizer. The weight is bottom 2, where there is one.
-    The second top is (N, 1, H, W), sums over the channels, and passes no gradient back.
-    """
+class SmoothL1LossOHEM(SmoothL1Loss):
+    """SmoothL1Loss in R-FCN's form alone: its normalization is VALID by default, and there are no outer weights."""
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 3)
-    tops: ClassVar[tuple[int, int | None]] = (0, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        if len(bottom_shapes[0]) > 4:
-            raise LayerError(f"{param.bottom[0]!r} of shape {tuple(bottom_shapes[0])} has more than 4 axes")
         self.mode = self._mode("VALID")
-
-    def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor | tuple[Tensor, ...]:
-        difference = a - b.reshape(a.shape)
-        if weights:
-            difference = difference * weights[0].detach().reshape(a.shape)
-        losses = F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none")
-        loss = self.normalized(losses.sum(), self.mode, a.shape[0], a.shape[0] * math.prod(a.shape[2:]))
-        if self.top_count == 1:
-            return loss
-        planes = losses.detach().reshape(*a.shape, *[1] * (4 - a.dim()))
-        return loss, planes.sum(1, keepdim=True)
 
 
 @register("BoxAnnotatorOHEM")

@@ -143,7 +143,9 @@ class SoftmaxWithLoss(LossLayer):
 
     Bottoms: scores (N, C, ...), labels, one for each position off the class axis, e.g. (N),
     (N, 1, 1, 1) or (N, 1, H, W). Tops: the loss; the probabilities, if named, which pass no
-    gradient back. Divided by loss_param.normalization, default VALID (BVLC).
+    gradient back. Divided by loss_param.normalization, default VALID (BVLC). A third top has the loss
+    of each label by itself, in the labels' shape, 0 where ignored, without a gradient
+    (daijifeng001/caffe-rfcn).
 
     ENet, and wherever its weight_by_label_freqs is used: `normalization` is not looked at, only
     `normalize`. A class's loss is multiplied by class_weighting with weight_by_label_freqs
@@ -152,7 +154,7 @@ class SoftmaxWithLoss(LossLayer):
     Where every label is ignored the loss is 0 in every fork (ENet's original gives NaN).
     """
 
-    tops: ClassVar[tuple[int, int | None]] = (0, 2)
+    tops: ClassVar[tuple[int, int | None]] = (0, 3)
     class_weights: Tensor | None
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -187,7 +189,16 @@ class SoftmaxWithLoss(LossLayer):
             weight = by_class if weight is None else by_class * weight
         total = softmax_nll(scores, index, weight, self.axis)
         loss = self.normalized(total, self.mode, scores.shape[0], index.numel(), counted)
-        return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
+        if self.top_count == 1:
+            return loss
+        tops = (loss, softmax(scores.detach(), self.axis))
+        return tops if self.top_count == 2 else (*tops, self._each(scores.detach(), index, weight, labels.shape))
+
+    def _each(self, scores: Tensor, index: Tensor, weight: Tensor | None, shape: Shape) -> Tensor:
+        """The loss of each label."""
+        losses = -softmax(scores, self.axis, F.log_softmax).gather(self.axis, index).clamp(min=_LOG_LEAST_SOFTMAX)
+        losses = losses if weight is None else losses * weight
+        return losses.movedim(self.axis, -1).reshape(shape)
 
 
 @register("InfogainLoss")

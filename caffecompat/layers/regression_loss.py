@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
@@ -53,11 +54,19 @@ class L1Loss(Distance):
 class SmoothL1Loss(Distance):
     """Sum of huber(weight (a - b)) / N, where huber(d) is d^2 / 2 for |d| < 1 and |d| - 1/2 beyond (SSD, Jacinto).
 
-    The weight is bottom 2, where there is one. Fast R-CNN's form (rbgirshick/caffe-fast-rcnn, Xilinx) is told by its
-    settings: with `sigma` the parabola ends at 1 / sigma^2, and bottom 3, where there is one, weighs each result.
+    The weight is bottom 2, where there is one. Other forms are told by their settings.
+
+    Fast R-CNN's (rbgirshick/caffe-fast-rcnn, Xilinx): with `sigma` the parabola ends at 1 / sigma^2, and bottom 3, where
+    there is one, weighs each result.
+
+    R-FCN's (daijifeng001/caffe-rfcn): with a second top, or loss_param's `normalization` or `normalize`, which SSD's and
+    Jacinto's do not look at, the sum is divided by that; the default is then VALID, which like FULL counts batch items x
+    height x width. The second top (N, 1, H, W) has the sum over the channels of each position by itself, and passes no
+    gradient back.
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 4)
+    tops: ClassVar[tuple[int, int | None]] = (0, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -65,15 +74,24 @@ class SmoothL1Loss(Distance):
         if sigma <= 0:
             raise LayerError(f"sigma {sigma:g} must be positive")
         self.end = 1 / sigma**2
+        fork = context.fork
+        plain = len(param.top) < 2 and (fork in (Fork.SSD, Fork.XILINX) or fork.is_nvcaffe)
+        self.mode = "BATCH_SIZE" if plain else self._mode("VALID" if len(param.top) > 1 else "BATCH_SIZE")
+        if len(param.top) > 1 and len(bottom_shapes[0]) > 4:
+            raise LayerError(f"{param.bottom[0]!r} of shape {tuple(bottom_shapes[0])} has more than 4 axes")
 
-    def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
+    def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor | tuple[Tensor, ...]:
         difference = a - b.reshape(a.shape)
         if weights:
             difference = difference * weights[0].detach().reshape(a.shape)
         losses = F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none", beta=self.end)
         if len(weights) == 2:
             losses = losses * weights[1].detach().reshape(a.shape)
-        return losses.sum() / a.shape[0]
+        loss = self.normalized(losses.sum(), self.mode, a.shape[0], a.shape[0] * math.prod(a.shape[2:]))
+        if self.top_count == 1:
+            return loss
+        planes = losses.detach().reshape(*a.shape, *[1] * (4 - a.dim()))
+        return loss, planes.sum(1, keepdim=True)
 
 
 class _Contrast(torch.autograd.Function):

@@ -63,6 +63,25 @@ def test_the_loss_of_each_region_has_four_axes() -> None:
     assert layer(torch.zeros(6, 8), torch.zeros(6, 8, 1, 1))[1].shape == (6, 1, 1, 1)
 
 
+def test_the_plain_types_have_these_tops_too() -> None:
+    """R-FCN's nets for Matlab name them so."""
+    torch.manual_seed(3)
+    scores, classes, a, b = torch.randn(6, 3), torch.tensor([0.0, 1, 2, 0, 1, 2]), torch.randn(6, 8), torch.randn(6, 8)
+    for kind, bottoms, tops in (
+        ("SoftmaxWithLoss", (scores, classes), 'top: "l" top: "p" top: "e"'),
+        ("SmoothL1Loss", (a, b), 'top: "l" top: "e"'),
+    ):
+        shapes = [tuple(bottom.shape) for bottom in bottoms]
+        settings = f"{tops} loss_param {{ normalization: PRE_FIXED pre_fixed_normalizer: 5 }}"
+        plain, mined = (make_layer(f'type: "{name}" {settings}', *shapes) for name in (kind, f"{kind}OHEM"))
+        for ours, theirs in zip(plain(*bottoms), mined(*bottoms), strict=True):
+            torch.testing.assert_close(ours, theirs)
+    plain = make_layer('type: "SmoothL1Loss"', (2, 3, 4, 4), (2, 3, 4, 4))
+    told = make_layer('type: "SmoothL1Loss" loss_param { normalization: VALID }', (2, 3, 4, 4), (2, 3, 4, 4))
+    x = torch.randn(2, 3, 4, 4)
+    assert plain(x, 0 * x).item() == pytest.approx(16 * told(x, 0 * x).item())
+
+
 def test_other_losses_take_pre_fixed_too() -> None:
     text = 'type: "SoftmaxWithLoss" loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 8 }'
     scores, classes = torch.randn(5, 3), torch.tensor([0.0, 1, 2, 0, 1])
