@@ -56,13 +56,13 @@ class SmoothL1Loss(Distance):
 
     The weight is bottom 2, where there is one. Other forms are told by their settings.
 
-    Fast R-CNN's (rbgirshick/caffe-fast-rcnn, Xilinx): with `sigma` the parabola ends at 1 / sigma^2, and bottom 3, where
-    there is one, weighs each result.
+    Fast R-CNN's (rbgirshick/caffe-fast-rcnn, Xilinx): with `sigma` the parabola ends at 1 / sigma^2, and bottom 3,
+    where there is one, weighs each result.
 
-    R-FCN's (daijifeng001/caffe-rfcn): with a second top, or loss_param's `normalization` or `normalize`, which SSD's and
-    Jacinto's do not look at, the sum is divided by that; the default is then VALID, which like FULL counts batch items x
-    height x width. The second top (N, 1, H, W) has the sum over the channels of each position by itself, and passes no
-    gradient back.
+    R-FCN's (daijifeng001/caffe-rfcn): with a second top, or loss_param's `normalization` or `normalize`, which SSD's
+    and Jacinto's do not look at, the sum is divided by that; the default is then VALID, which like FULL counts batch
+    items x height x width. The second top (N, 1, H, W) has the sum over the channels of each position by itself, and
+    passes no gradient back.
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 4)
