@@ -132,7 +132,10 @@ def atomic_together(*paths: str | os.PathLike[str]) -> Iterator[list[str]]:
         for path in given:
             refuse_protected(path)
             made.append(_temporary_of(path, stack))
-        yield made
+        try:
+            yield made
+        except WriteError as problem:
+            raise WriteError(_in_users_words(str(problem), given, made)) from problem
         new = [(path, made) for path, made in zip(given, made, strict=True) if path != made and os.path.exists(made)]
         for path, temporary in new:
             try:
@@ -141,6 +144,15 @@ def atomic_together(*paths: str | os.PathLike[str]) -> Iterator[list[str]]:
             except OSError as problem:
                 raise _explain(path, problem) from problem
         _replace_all(new)
+
+
+def _in_users_words(text: str, given: Sequence[str], made: Sequence[str]) -> str:
+    """What could not be written, with the paths that were asked for in the place of temporary ones."""
+    for path, temporary in zip(given, made, strict=True):
+        text = text.replace(temporary, path)
+        if path != temporary:
+            text = text.replace(os.path.dirname(temporary), os.path.dirname(path) or ".")
+    return text
 
 
 def _temporary_of(path: str, stack: contextlib.ExitStack) -> str:

@@ -217,6 +217,19 @@ def test_where_one_fails_both_stay(failing, links, tmp_path, monkeypatch) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["net.py"] and first.read_text() == "old"
 
 
+def test_what_cannot_be_written_is_named_as_the_user_did(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def full(*names) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(WriteError) as caught, atomic_together("net.py", "net.pt") as (text, _), atomic_write(text):
+        monkeypatch.setattr(os, "fsync", full)
+    assert str(caught.value) == (
+        "net.py: cannot be written: No space left on device; free space there ('df -h .') or write elsewhere"
+    )
+
+
 def test_what_goes_wrong_before_the_end_leaves_both(tmp_path) -> None:
     first, second = tmp_path / "net.py", tmp_path / "net.pt"
     second.write_text("old")
