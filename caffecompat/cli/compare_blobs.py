@@ -18,6 +18,7 @@ import json
 
 from caffecompat.cli.flags import add_switch
 from caffecompat.errors import CaffeCompatError
+from caffecompat.wording import few
 
 HELP = "two folders of blobs, layer by layer: errors, and where they begin"
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     print(*table_lines(rows), *nonfinite_lines(rows), sep="\n")
     for folder, names in alone.items():
         if names:
-            print(f"only in {folder}: {', '.join(names)}")
+            print(f"only in {folder}: {few(names, 8)}")
     if bad:
         print(f"{len(bad)} of {len(rows)} blobs over {args.tolerance:g}, the first is {bad[0]}")
     else:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch
 from caffecompat.cli.outputs import output
+from caffecompat.wording import few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +108,7 @@ def _for_net(args: argparse.Namespace, blobs: Blobs) -> tuple[Any, Blobs] | None
     names = {layer.name for layer in net.message.layer}
     strangers = [name for name in blobs if name not in names]
     if strangers:
-        print(f"not in {args.model}, left out: {', '.join(strangers)}", file=sys.stderr)
+        print(f"not in {args.model}, left out: {few(strangers, 8)}", file=sys.stderr)
     blobs = {name: own for name, own in blobs.items() if name in names}
     return (_message(net, blobs), blobs) if _fills(args, net, blobs) else None
 

@@ -16,6 +16,7 @@ from caffecompat.compare.nonfinite import watch_values
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument
+from caffecompat.wording import few
 
 __all__ = [
     "TOLERANCE",
@@ -209,5 +210,5 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
         relative = largest / (1.0 if makers.get(blob) in _SHARES or not scale else scale)
         found.append(Difference(blob, largest, relative, False, nonfinite=count_nonfinite(reference)))
     if not found:
-        raise CaffeCompatError(f"no output in common: {', '.join(ours)} and {', '.join(theirs)}")
+        raise CaffeCompatError(f"no output in common: {few(list(ours))} and {few(list(theirs))}")
     return found

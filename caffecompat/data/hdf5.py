@@ -10,6 +10,7 @@ import numpy as np
 from caffecompat.data.source import DataError, Request, Source, new_random, register_source
 from caffecompat.files import decode_text
 from caffecompat.paths import find_file, with_slashes
+from caffecompat.wording import few
 
 __all__ = ["Hdf5Source"]
 
@@ -114,7 +115,7 @@ def _load(path: str, tops: list[str]) -> list[np.ndarray]:
         found = [name for name in file if isinstance(file[name], h5py.Dataset)]
         for top in tops:
             if top not in found:
-                raise DataError(f"{path} has no dataset {top!r} for the top of that name; it has {', '.join(found)}")
+                raise DataError(f"{path} has no dataset {top!r} for the top of that name; it has {few(found, 8)}")
             if file[top].dtype.kind not in "fiub" or not file[top].shape:
                 raise DataError(
                     f"{path}: dataset {top!r} of type {file[top].dtype} and shape {file[top].shape} is no blob"

@@ -19,6 +19,7 @@ from caffecompat.deploy.deploy_inputs import (
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, pb
+from caffecompat.wording import few
 
 __all__ = ["HEADS", "DeployError", "Deployed", "deploy_net", "reads_data"]
 
@@ -196,7 +197,7 @@ def _tell_removed(
     def tell(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
         found = list(dict.fromkeys(layer.name for layer in layers if holds(layer) and layer.name not in names))
         if found:
-            notes.append(f"{what}: {', '.join(found)}")
+            notes.append(f"{what}: {few(found, 12)}")
 
     everything = [*test.layer, *train.layer]
     tell("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
@@ -204,10 +205,10 @@ def _tell_removed(
     tell("measures left out", lambda layer: layer.type in SCORES, test.layer)
     tell("Silence left out", lambda layer: layer.type == "Silence", test.layer)
     if dropped:
-        notes.append(f"auxiliary classifiers left out with their branches: {', '.join(sorted(dropped))}")
+        notes.append(f"auxiliary classifiers left out with their branches: {few(sorted(dropped), 12)}")
     rest = [layer.name for layer in test.layer if not (feeds(layer) or layer in ends or layer.name in names)]
     if rest:
-        notes.append(f"only losses, measures or labels used these: {', '.join(rest)}")
+        notes.append(f"only losses, measures or labels used these: {few(rest, 12)}")
 
 
 def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[Any], dict[str, str]]:
@@ -229,7 +230,7 @@ def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[A
         if layer.top[0] != layer.bottom[0]:
             renamed[given.top[0]] = layer.bottom[0]
     if removed:
-        notes.append(f"Dropout left out: {', '.join(removed)}")
+        notes.append(f"Dropout left out: {few(removed, 12)}")
     return kept, renamed
 
 
@@ -242,7 +243,7 @@ def _stop_dropping(deployed: Deployed) -> None:
             param.param_str = param.param_str.replace("'TRAIN'", "'TEST'")
             found.append(layer.name)
     if found:
-        deployed.notes.append(f"SpatialDropoutLayer, now in phase TEST, drops nothing: {', '.join(found)}")
+        deployed.notes.append(f"SpatialDropoutLayer, now in phase TEST, drops nothing: {few(found, 12)}")
 
 
 def _bare(layer: Any) -> Any:

@@ -17,6 +17,7 @@ from caffecompat.formats.detections import Detection
 from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
 from caffecompat.layers.detection_scores import DetectionScores, judge
 from caffecompat.threads import loader_threads
+from caffecompat.wording import few
 
 __all__ = ["DetectionTally", "score_detections", "score_detector", "score_own_detections"]
 
@@ -214,7 +215,7 @@ def _class_finder(pictures: LabelledPictures) -> Callable[[str], int]:
         ends = next((name for name in by_length if text.endswith(name)), None)
         if ends is None:
             raise CaffeCompatError(
-                f"the results have the class {text!r}, which the label map has not: {', '.join(list(numbers)[:12])}"
+                f"the results have the class {text!r}, which the label map has not: {few(list(numbers), 12)}"
                 if numbers
                 else f"the results call a class {text!r}; give its number with --labelmap"
             )

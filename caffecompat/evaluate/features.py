@@ -16,7 +16,7 @@ from caffecompat.formats.database import DatabaseWriter, open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.net import Net
 from caffecompat.net.interpreter import Interpreter
-from caffecompat.wording import nearest
+from caffecompat.wording import few, nearest
 
 __all__ = ["FeatureWriter", "extract_features"]
 
@@ -91,7 +91,7 @@ def extract_features(
     for name in datasets:
         if name not in interpreter.blobs:
             near = nearest(name, list(interpreter.blobs))
-            hint = f"; did you mean {near!r}?" if near else f"; there are: {', '.join(net.blob_shapes)}"
+            hint = f"; did you mean {near!r}?" if near else f"; there are: {few(list(net.blob_shapes), 8)}"
             raise CaffeCompatError(f"unknown feature blob name {name!r} in the network {net.name!r}{hint}")
         shape = interpreter.blobs[name].shape
         if not 1 <= len(shape) <= 4:

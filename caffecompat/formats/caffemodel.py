@@ -35,6 +35,7 @@ from caffecompat.formats.wire import (
     read_field,
     string_field,
 )
+from caffecompat.wording import few
 
 __all__ = ["load_caffemodel", "open_caffemodel", "save_caffemodel"]
 
@@ -252,7 +253,7 @@ def _check(
     names = {layer.name for layer in net.layer}
     strangers = [name for name in blobs if name not in names]
     if strangers:
-        raise WeightsError(f"{os.fspath(path)}: weights for layers that are not in the net: {', '.join(strangers)}")
+        raise WeightsError(f"{os.fspath(path)}: weights for layers that are not in the net: {few(strangers)}")
     for name, arrays in (diffs or {}).items():
         shapes = [array.shape for array in arrays]
         if shapes != [array.shape for array in blobs.get(name, ())]:

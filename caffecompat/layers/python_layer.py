@@ -20,6 +20,7 @@ from caffecompat.layers.python_blob import ArrayBlob, BlobVec, RawBlobVec
 from caffecompat.layers.python_module import CodeMissing, ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
 from caffecompat.layers.spatial_dropout import SpatialDropout
+from caffecompat.wording import few
 
 __all__ = ["PythonLayer", "PythonLayerBase"]
 
@@ -161,7 +162,7 @@ class PythonLayer(Layer):
         kind = getattr(module, p.layer, None)
         if kind is None:
             classes = [name for name, thing in vars(module).items() if _is_layer_class(thing)]
-            raise CodeMissing(f"{where} has no class {p.layer!r}; layers in it: {', '.join(classes) or 'none'}")
+            raise CodeMissing(f"{where} has no class {p.layer!r}; layers in it: {few(classes, 8) or 'none'}")
         if not _is_layer_class(kind):
             raise CodeMissing(f"{p.layer} of {where} must be a class derived from caffe.Layer")
         return kind

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from caffecompat.formats import LayerWeights
 from caffecompat.layers.bn import BN
 from caffecompat.net.build import NetLayer
+from caffecompat.wording import few
 
 __all__ = ["mode_doubts"]
 
@@ -38,7 +39,7 @@ def mode_doubts(pairs: Iterable[tuple[LayerWeights, NetLayer]]) -> list[str]:
         is_folded = stored.bn_mode == "INFERENCE" or _has_tops_of_script(stored.tops)
         if is_folded != module.folded:
             (folded if is_folded else learned).append(layer.name)
-    return [f"{why}: {', '.join(names)}" for why, names in ((_FOLDED, folded), (_LEARNED, learned)) if names]
+    return [f"{why}: {few(names, 8)}" for why, names in ((_FOLDED, folded), (_LEARNED, learned)) if names]
 
 
 def _has_tops_of_script(tops: Sequence[str]) -> bool:

@@ -35,6 +35,7 @@ from caffecompat.net.steps import Step, make_steps
 from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
 from caffecompat.net.weights import LoadReport, WeightPaths, copy_weights, weight_paths
 from caffecompat.schema import NetDocument, as_phase, open_net, write_text
+from caffecompat.wording import few
 
 __all__ = ["Net", "load_net"]
 
@@ -190,7 +191,7 @@ class Net:
         batch = self.next_batch() if inputs is None else inputs
         missing = [blob for blob in self.fed if blob not in batch]
         if missing:
-            raise CaffeCompatError(f"net {self.name!r} needs inputs for {', '.join(map(repr, missing))}")
+            raise CaffeCompatError(f"net {self.name!r} needs inputs for {few([repr(blob) for blob in missing], 8)}")
         given = {blob: self.to_device(batch[blob]) for blob in self.fed}
         with naming_records(self._fed_from_sources), naming_layers(lambda: self._shapes_from(given)):
             return self.execute(*given.values())

@@ -18,6 +18,7 @@ from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value, needed_nodes
 from caffecompat.net.net import Net
 from caffecompat.net.tidl_trace import TidlTrace, find_traces, write_tidl_trace
+from caffecompat.wording import few
 
 __all__ = ["MANIFEST", "NpyFile", "Trace", "computed_outputs", "read_traces", "trace", "value_names", "write_trace"]
 
@@ -35,7 +36,7 @@ def trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray]) -> Iterator[tuple
     """
     missing = [blob for blob in net.fed if blob not in inputs]
     if missing:
-        raise CaffeCompatError(f"net {net.name!r} needs inputs for {', '.join(map(repr, missing))}")
+        raise CaffeCompatError(f"net {net.name!r} needs inputs for {few([repr(blob) for blob in missing], 8)}")
     values: dict[Value, Tensor] = {}
     net.allow_inplace(False)
     try:

@@ -17,6 +17,7 @@ from caffecompat.net.bn_modes import mode_doubts
 from caffecompat.net.build import NetLayer
 from caffecompat.net.norm_pairs import Pairs, match_pairs
 from caffecompat.net.params import BlobSlot
+from caffecompat.wording import few
 
 __all__ = ["LoadReport", "WeightPaths", "WeightsMismatch", "copy_weights", "listed_files", "weight_paths"]
 
@@ -26,6 +27,7 @@ _Plan = list[tuple[BlobSlot, np.ndarray]]
 
 _WARNED = "doubtful"
 _SHOWN = 12  # mismatches and layers in a message; more of them tell no more
+_LISTED = 20  # of the report
 _SAID_BY_CAFFE = "only in the weight file, ignored: "  # its log has a line for each such layer
 
 
@@ -88,11 +90,13 @@ class LoadReport:
         if self.kept and not self.loaded and self.mismatched:
             raise CaffeCompatError(f"{path}: none of its layers fits this net: {'; '.join(self.skipped[:_SHOWN])}")
         if self.kept and not self.loaded:
-            names = f"the file has {_few(self.ignored)}, the net {_few(self.kept)}; " if self.ignored else ""
+            names = (
+                f"the file has {few(self.ignored, _SHOWN)}, the net {few(self.kept, _SHOWN)}; " if self.ignored else ""
+            )
             raise CaffeCompatError(
                 f"{path}: none of its layers is in this net; {names}are these the weights of another one?"
             )
-        return f"{path} has no weights for: {_few(self.kept)}" if self.kept else ""
+        return f"{path} has no weights for: {few(self.kept, _SHOWN)}" if self.kept else ""
 
     def require_trained(self, path: str) -> None:
         """Make sure that the net computes what it was trained for.
@@ -102,10 +106,12 @@ class LoadReport:
         """
         if not self.untrained:
             return
-        instead = f"; it has layers that the net lacks, {_few(self.ignored)}: do names differ?" if self.ignored else ""
+        instead = (
+            f"; it has layers that the net lacks, {few(self.ignored, _SHOWN)}: do names differ?" if self.ignored else ""
+        )
         raise CaffeCompatError(
             f"{path} has no weights for {len(self.untrained)} layer{'s' if len(self.untrained) > 1 else ''} whose "
-            f"initial values mean nothing: {_few(self.untrained)}{instead}; give the weights of this net, or "
+            f"initial values mean nothing: {few(self.untrained, _SHOWN)}{instead}; give the weights of this net, or "
             "--allow-missing to go on with initial values"
         )
 
@@ -117,14 +123,16 @@ class LoadReport:
             ("only in the net, left at initial values: ", [n for n in self.kept if n not in self.mismatched]),
         ):
             if names:
-                said.append(text + ", ".join(names))
+                said.append(text + few(names, _LISTED))
         for what, texts in (
             ("in the file with another shape, left at initial values", self.skipped),
             ("converted", self.converted),
             ("reshaped", self.reshaped),
             (_WARNED, self.doubts),
         ):
-            said += [f"{what}: {text}" for text in texts]
+            said += [f"{what}: {text}" for text in texts[:_LISTED]]
+            if len(texts) > _LISTED:
+                said.append(f"{what}: {len(texts) - _LISTED} more")
         return said
 
 
@@ -149,11 +157,6 @@ def weight_paths(given: WeightPaths) -> list[str]:
     if not names or not all(name.strip() for name in names):
         raise CaffeCompatError("no file of weights is named: expected a path, or a list of paths")
     return names
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def copy_weights(

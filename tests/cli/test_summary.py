@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 
@@ -56,3 +57,19 @@ def test_a_deploy_net_of_another_size(shared: Path, command) -> None:
     large = json.loads(command("summary", deploy, "--size", "1024x512", "--json").out)
     assert next(iter(small["inputs"].values())) == [1, 3, 256, 512]
     assert large["macs"] == 4 * small["macs"]
+
+
+def test_a_deep_net_with_an_unknown_field_in_each_layer(command, tmp_path: Path) -> None:
+    layers = [
+        f'layer {{ name: "r{i}" type: "ReLU" bottom: "r{i - 1}" top: "r{i}" int8_scaling: {i} }}'
+        for i in range(1, 5000)
+    ]  # fmt: skip
+    first = 'layer { name: "r0" type: "Input" top: "r0" input_param { shape { dim: 1 dim: 3 } } int8_scaling: 0 }'
+    path = tmp_path / "deep.prototxt"
+    path.write_text("\n".join([first, *layers]))
+    start = time.process_time()
+    result = command("summary", str(path))
+    assert time.process_time() - start < 5
+    assert result.status == 0
+    [line] = result.err.splitlines()
+    assert "deep.prototxt:1:" in line and "has no field 'int8_scaling'" in line and "(5000 times, first here)" in line

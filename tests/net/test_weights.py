@@ -9,6 +9,7 @@ import torch
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import load_caffemodel, save_caffemodel
 from caffecompat.net import Net, WeightsMismatch
+from caffecompat.net.weights import LoadReport
 from caffecompat.schema import pb
 from tests.net.nets import INPUT, conv, layer, make_net, message
 
@@ -219,3 +220,10 @@ def test_an_empty_file_leaves_the_initial_values(tmp_path: Path) -> None:
     net = make_net(INPUT + conv("c", "data", more="").replace('"gaussian" std: 1', '"constant" value: 3'), weights=path)
     assert net.loaded is not None and net.loaded.kept == ["c"]
     assert (net.blobs_by_layer()["c"][0] == 3).all()
+
+
+def test_reports_of_many_layers_are_short() -> None:
+    names = [f"layer_{i}" for i in range(5000)]
+    report = LoadReport(kept=names, ignored=names, reshaped=names)
+    assert len("".join(report.lines())) < 3000
+    assert any(line.endswith("and 4980 more") for line in report.lines())

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
+from caffecompat.wording import few
 
-__all__ = ["SAID", "document_lines", "few", "finding_lines", "fitted"]
+__all__ = ["SAID", "document_lines", "finding_lines", "fitted"]
 
 SAID = {
     "refused": "refused",
@@ -38,7 +39,7 @@ def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(SAID)) -
         for reasons, alike in sorted(same.items(), key=lambda item: -len(item[1])):
             told = "; ".join(f"{text} [{source}]" for text, source in reasons)
             kinds = ", ".join(_kinds(alike))
-            lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike])}): {told}")
+            lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike], _NAMES)}): {told}")
     return lines + _notes(report)
 
 
@@ -53,7 +54,7 @@ def _notes(report: TargetReport) -> list[str]:
         for said in layer.judgement.warned:
             noted.setdefault(said, []).append(layer.name)
     lines = [f"note: {text} [{source}]" for text, source in (report.model.warned if report.model else ())]
-    return lines + [f"note: {text} [{source}] ({few(names)})" for (text, source), names in noted.items()]
+    return lines + [f"note: {text} [{source}] ({few(names, _NAMES)})" for (text, source), names in noted.items()]
 
 
 def document_lines(report: TargetReport, layers: Sequence[CheckedLayer]) -> list[str]:
@@ -73,11 +74,6 @@ def fitted(lines: Sequence[str]) -> list[str]:
         margin = " " * (len(line) - len(line.lstrip()) + 6)
         made += textwrap.wrap(line, width, subsequent_indent=margin, break_on_hyphens=False) or [line]
     return made
-
-
-def few(names: Sequence[str]) -> str:
-    """The first names."""
-    return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
 
 
 def _wrapped(parts: Sequence[str], width: int = 110) -> list[str]:
