@@ -51,7 +51,7 @@ def test_weights_of_another_net_make_no_file(command, espnet, shared, tmp_path) 
 
 
 def test_a_full_disk_leaves_no_text_without_weights(command, espnet, tmp_path, monkeypatch) -> None:
-    def full(*args: object) -> None:
+    def full(*args: object, **options: object) -> None:
         raise WriteError("no space")
 
     monkeypatch.setattr(formats, "save_caffemodel", full)

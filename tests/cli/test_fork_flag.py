@@ -72,6 +72,23 @@ def test_the_blobs_are_the_forks(folder, command):
     assert " 13 " in command("--fork", "xilinx", "summary", "net.prototxt").out
 
 
+def test_deployed_weights_keep_a_named_fork(folder, command):
+    from caffecompat.forks import Fork
+    from caffecompat.formats import open_caffemodel
+    from caffecompat.net import Net
+    from caffecompat.schema import open_net, pb
+
+    Net(open_net("net.prototxt"), pb.TEST, log=False).save("net.caffemodel")
+    assert open_caffemodel("net.caffemodel").trained_as is None
+    for words in (
+        "merge-bn net.prototxt net.caffemodel out.prototxt out.caffemodel",
+        "export deploy --model net.prototxt --weights net.caffemodel out",
+    ):
+        result = command(*words.split(), "--fork", "xilinx")
+        assert result.status == 0, result.err
+        assert open_caffemodel("out.caffemodel").trained_as is Fork.XILINX
+
+
 def test_the_environment(folder, command, monkeypatch):
     monkeypatch.setenv("CAFFECOMPAT_FORK", "xilinx")
     result = command("summary", "net.prototxt")
