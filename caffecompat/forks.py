@@ -48,6 +48,8 @@ class Fork(Enum):
     FACE = "caffe-face"
     YOLO = "MobileNet-YOLO Caffe"
     FOCAL = "Focal-Loss Caffe"
+    C3D = "C3D"
+    MOBILE = "caffe-mobilenet and ShuffleNet's Caffe"
 
     @property
     def is_nvcaffe(self) -> bool:

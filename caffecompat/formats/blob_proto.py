@@ -4,6 +4,8 @@ Field numbers (BVLC): 1-4 num, channels, height, width of the legacy shape, 5 da
 8 double_data, 9 double_diff. Two forks use the same further numbers, told apart by wire type:
 NVCaffe and Jacinto write 10 raw_data_type, 11 raw_diff_type (varints), 12 raw_data, 13 raw_diff (bytes);
 Xilinx writes 10 mask (floats), 11 double_mask (bytes), 12 format (varint), which loading does not need.
+
+C3D (v1.0) numbers otherwise: 1-5 num, channels, length, height, width, 6 data, 7 diff. Its field 5 is a varint.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ class _Values:
 
 
 class WireBlob(StoredBlob):
-    """A blob of a protobuf file. `fork` is NVCaffe or Xilinx where it has fields that only they write."""
+    """A blob of a protobuf file. `fork` is NVCaffe, Xilinx or C3D where it has fields that only they write."""
 
     __slots__ = ("_data", "_diff", "_file", "_where", "fork")
 
@@ -133,10 +135,15 @@ def read_blob(file: MappedFile, at: int, end: int, where: str) -> WireBlob:
     spans: dict[int, list[_Span]] = {5: [], 6: [], 8: [], 9: []}
     raw_types: dict[int, int] = {}
     raw: dict[int, _Span] = {}
-    masked = False
+    masked = volume = False
     while at < end:
         number, wire, value, stop = read_field(data, at, end)
-        if number in _REPEATED:
+        if number == 5 and wire == VARINT and len(legacy) == 4:  # protobuf writes fields in the order of their numbers
+            volume, legacy[number] = True, signed(value)
+        elif volume and number in (6, 7) and wire == BYTES:
+            span, stop = _span(data, at, value, stop, end, number - 1, wire)
+            spans[number - 1].append(span)
+        elif number in _REPEATED:
             span, stop = _span(data, at, value, stop, end, number, wire)
             spans[number].append(span)
         elif number == 7 and wire == BYTES:
@@ -150,8 +157,8 @@ def read_blob(file: MappedFile, at: int, end: int, where: str) -> WireBlob:
         elif number in (10, 11):
             masked = True
         at = stop
-    fork = Fork.NVCAFFE if raw or raw_types else Fork.XILINX if masked else None
-    dims = tuple(legacy.get(axis, 0) for axis in (1, 2, 3, 4)) if legacy else tuple(shape)
+    fork = Fork.NVCAFFE if raw or raw_types else Fork.XILINX if masked else Fork.C3D if volume else None
+    dims = tuple(legacy.get(axis, 0) for axis in range(1, 6 if volume else 5)) if legacy else tuple(shape)
     encoding, values = _choose(spans[5], spans[8], raw.get(12), raw_types.get(10))
     _, diff = _choose(spans[6], spans[9], raw.get(13), raw_types.get(11))
     return WireBlob(file, where, dims, bool(legacy), encoding, values, diff if diff.count else None, fork)

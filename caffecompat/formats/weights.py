@@ -25,7 +25,7 @@ class StoredBlob(ABC):
     """One parameter blob, whose values stay in the file until asked for.
 
     Attributes:
-        shape: as the file states it; four dimensions where `legacy`.
+        shape: as the file states it; four dimensions (C3D: five) where `legacy`.
         legacy: the shape is the (num, channels, height, width) of files before mid-2014. Such a shape
             fits a blob of up to four axes whose own shape, padded with ones in front, equals it.
         dtype: of the stored values (float32, float64, or float16 in files of NVCaffe and Jacinto).

@@ -28,6 +28,7 @@ _FAMILIES = (
     "normalize",
     "parameter",
     "pooling",
+    "pooling_3d",
     "prior_box",
     "proposal",
     "python_layer",

@@ -15,34 +15,35 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
-__all__ = ["SPP", "Pooling", "Window"]
+__all__ = ["LOWEST", "SPP", "Pooling", "Window"]
 
-_LOWEST = torch.finfo(torch.float32).min  # what Caffe's maximum of no values is
+LOWEST = torch.finfo(torch.float32).min  # what Caffe's maximum of no values is
 
 
 @dataclass(frozen=True)
 class Window:
-    """A pooling window: (h, w) pairs, and Caffe's rule for how many windows fit (BVLC pooling_layer.cpp)."""
+    """A pooling window: a number for each spatial axis, and Caffe's rule for how many fit (BVLC pooling_layer.cpp)."""
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = (1, 1)
+    pad: tuple[int, ...] = (0, 0)
     ceil: bool = True
+    clips: bool = True
 
-    def counts(self, sizes: Sequence[int]) -> tuple[int, int]:
-        """Windows along h and w: (in + 2 pad - k) / stride rounded, + 1.
+    def counts(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Windows along each axis: (in + 2 pad - k) / stride rounded, + 1.
 
-        With a pad on either axis the last window must start inside the image
+        With a pad on any axis, and where the fork `clips`, the last window must start inside the image
         or the pad before it; without, it may hang off the edge altogether.
         """
         counts = []
         for size, k, s, p in zip(sizes, self.kernel, self.stride, self.pad, strict=True):
             span = size + 2 * p - k
             count = (-(-span // s) if self.ceil else span // s) + 1
-            if any(self.pad) and (count - 1) * s >= size + p:
+            if self.clips and any(self.pad) and (count - 1) * s >= size + p:
                 count -= 1
             counts.append(count)
-        return counts[0], counts[1]
+        return tuple(counts)
 
     def torch_agrees(self, sizes: Sequence[int]) -> bool:
         """Whether torch's pooling has the same windows: it always wants them to start inside, and pad <= k / 2."""
@@ -53,25 +54,28 @@ class Window:
 
     def cover(self, x: Tensor, value: float) -> Tensor:
         """`x` padded (or cropped) to just what the windows see, so that they fit without pad or rounding."""
-        margins: list[int] = []
-        for size, k, s, p, count in reversed(
-            list(zip(x.shape[2:], self.kernel, self.stride, self.pad, self.counts(x.shape[2:]), strict=True))
-        ):
-            margins += [p, (count - 1) * s + k - size - p]
-        return F.pad(x, margins, value=value)
+        pairs = zip(self.pad, self.ends(x.shape[2:]), strict=True)
+        return F.pad(x, [margin for pair in reversed(list(pairs)) for margin in pair], value=value)
+
+    def ends(self, sizes: Sequence[int]) -> list[int]:
+        """How far the last window reaches past the end of each axis; negative where it ends before that."""
+        return [
+            (count - 1) * s + k - size - p
+            for size, k, s, p, count in zip(sizes, self.kernel, self.stride, self.pad, self.counts(sizes), strict=True)
+        ]
 
     def areas(self, x: Tensor) -> Tensor:
-        """Caffe's AVE divisors (out_h, out_w): windows cut where the pad behind ends.
+        """Caffe's AVE divisors, of the tops' spatial shape: windows cut where the pad behind ends.
 
         A window that starts there has 0 (its mean is 0 / 0), one that starts farther a negative length (0 / -n).
         """
-        lengths = []
+        areas = torch.ones((), dtype=x.dtype, device=x.device)
         for size, k, s, p, count in zip(
             x.shape[2:], self.kernel, self.stride, self.pad, self.counts(x.shape[2:]), strict=True
         ):
             starts = torch.arange(count, dtype=x.dtype, device=x.device) * s - p
-            lengths.append((starts + k).clamp(max=size + p) - starts)
-        return torch.outer(lengths[0], lengths[1])
+            areas = areas[..., None] * ((starts + k).clamp(max=size + p) - starts)
+        return areas
 
 
 def max_pool(x: Tensor, window: Window, with_mask: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -85,12 +89,12 @@ def max_pool(x: Tensor, window: Window, with_mask: bool = False) -> tuple[Tensor
             return F.max_pool2d(x, kernel, stride, pad, ceil_mode=window.ceil), None
         top, index = F.max_pool2d(x, kernel, stride, pad, ceil_mode=window.ceil, return_indices=True)
         return top, index.to(x.dtype)
-    top, index = F.max_pool2d(window.cover(x, _LOWEST), window.kernel, window.stride, return_indices=True)
+    top, index = F.max_pool2d(window.cover(x, LOWEST), window.kernel, window.stride, return_indices=True)
     if not with_mask:
         return top, None
     wide = window.cover(x[:1, :1], 0).shape[3]
     h, w = index // wide - window.pad[0], index % wide - window.pad[1]
-    return top, (h * x.shape[3] + w).masked_fill(top == _LOWEST, -1).to(x.dtype)
+    return top, (h * x.shape[3] + w).masked_fill(top == LOWEST, -1).to(x.dtype)
 
 
 def average_pool(x: Tensor, window: Window) -> Tensor:
@@ -185,7 +189,8 @@ class Pooling(Layer):
     def view(self, bottom: Shape, top: Shape) -> View:
         if self.whole_plane or tuple(self.window.kernel) == tuple(bottom[2:]):
             return View(None, (bottom[2], bottom[3]))
-        return View(self.window.kernel, self.window.stride)
+        (high, wide), (down, right) = self.window.kernel, self.window.stride
+        return View((high, wide), (down, right))
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         window = self._window(bottom.shape)

@@ -308,8 +308,9 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _is_legacy_form(stored: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether `stored` is `shape` as files before mid-2014 have it: four axes, padded with ones in front."""
-    return len(stored) == 4 and len(shape) <= 4 and tuple(stored) == (1,) * (4 - len(shape)) + tuple(shape)
+    """Whether `stored` is `shape` as files before mid-2014 have it: four axes (C3D: five), led by ones."""
+    missing = len(stored) - len(shape)
+    return len(stored) in (4, 5) and missing >= 0 and tuple(stored) == (1,) * missing + tuple(shape)
 
 
 def _copy(slot: BlobSlot, array: np.ndarray) -> None:

@@ -50,6 +50,8 @@ _LACKING = {
     Fork.FACE: "Clip Swish",
     Fork.YOLO: "Clip Swish",
     Fork.FOCAL: "Clip Swish",
+    Fork.C3D: _OF_2015 + " Reshape PReLU Filter Reduction SPP Log",
+    Fork.MOBILE: "Clip Swish",
 }
 _DETECTION = (
     "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute PriorBox SmoothL1Loss VideoData "
@@ -90,6 +92,8 @@ _ADDED = {
     Fork.FACE: "CenterLoss MarginInnerProduct",
     Fork.YOLO: _DETECTION + "YoloDetectionOutput Yolov3DetectionOutput",
     Fork.FOCAL: "FocalLoss",
+    Fork.C3D: "Convolution3D Deconvolution3D Pooling3D VideoData",
+    Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish Mish ShuffleChannel",
 }
 
 

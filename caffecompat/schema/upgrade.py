@@ -9,6 +9,7 @@ from caffecompat import glog
 from caffecompat.forks import Fork
 from caffecompat.schema import pb
 from caffecompat.schema.fork_fields import forks_fields, rename_forks_fields
+from caffecompat.schema.fork_types import fork_types, rename_fork_types
 from caffecompat.schema.fused_layers import fused_fields, split_fused_layers
 from caffecompat.schema.problems import Places, PrototxtError
 from caffecompat.schema.upgrade_v0 import is_v0, upgrade_v0
@@ -24,9 +25,9 @@ _SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  #
 def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin]:
     """Bring a NetParameter to today's form, in place.
 
-    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, forks' names of BVLC's fields, Intel's fused
-    layers, and (not where ``fork.learns_batch_norm``) the three ``param`` of BatchNorm layers, which are frozen. Each
-    step that has something to do says so in the log.
+    V0 layers, then V1 data transformations, V1 layers, ``input`` fields, forks' names of BVLC's fields and layer types,
+    Intel's fused layers, and (not where ``fork.learns_batch_norm``) the three ``param`` of BatchNorm layers, which are
+    frozen. Each step that has something to do says so in the log.
 
     Returns:
         for each layer of the result, what it was made from.
@@ -54,6 +55,10 @@ def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin
     if foreign:
         _say(places, ", ".join(foreign))
         rename_forks_fields(net, places, origins)
+    types = fork_types(net)
+    if types:
+        _say(places, f"layer types of forks ({', '.join(types)})")
+        rename_fork_types(net, places, origins)
     fused = fused_fields(net)
     if fused:
         _say(places, f"fused layers ({', '.join(fused)})")
@@ -69,7 +74,7 @@ def needs_upgrade(net: Any, fork: Fork = Fork.BVLC) -> bool:
     return (
         is_v1(net)
         or _has_input_fields(net)
-        or bool(_foreign_fields(net) or fused_fields(net) or _old_batch_norms(net, fork))
+        or bool(_foreign_fields(net) or fork_types(net) or fused_fields(net) or _old_batch_norms(net, fork))
     )
 
 

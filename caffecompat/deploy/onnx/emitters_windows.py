@@ -145,11 +145,7 @@ def _is_global(e: Emission, window: Window) -> bool:
 
 def _margins(e: Emission, window: Window) -> list[int]:
     """How far the last window reaches behind the plane on each axis; 0 where it ends inside."""
-    counts = window.counts(e.shape[2:])
-    return [
-        max(0, (count - 1) * s + k - size - p)
-        for size, k, s, p, count in zip(e.shape[2:], window.kernel, window.stride, window.pad, counts, strict=True)
-    ]
+    return [max(0, end) for end in window.ends(e.shape[2:])]
 
 
 def _has_empty_windows(e: Emission, window: Window) -> bool:
@@ -236,6 +232,25 @@ def _stochastic(e: Emission, bottom: str, window: Window, to: str | None) -> str
     positive = e.op("Greater", means, e.const(0.0))
     ratio = e.op("Div", squares, e.op("Where", positive, means, e.const(1.0)))
     return e.op("Where", positive, ratio, e.const(0.0), to=to)
+
+
+@emits("Pooling3D")
+def pooling_3d(e: Emission) -> None:
+    """MaxPool or AveragePool of a bottom with the margins that the windows see, means times what Caffe divides by."""
+    window, averages = e.module.window, e.module.averages
+    bottom, ends, none = e.bottoms[0], window.ends(e.shape[2:]), [0, 0, 0]
+    if any([*window.pad, *ends]):
+        bottom = e.pad(bottom, [0, 0, *window.pad], [0, 0, *ends], 0.0 if averages else LOWEST)
+    if not averages:
+        e.op("MaxPool", bottom, to=e.tops[0], **_windows(window, none, none))
+        return
+    areas = window.areas(torch.zeros(1, 1, *e.shape[2:])).numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.float32(math.prod(window.kernel)) / areas
+    whole = bool((factors == 1).all())
+    means = _means(e, bottom, window, none, none, False, e.tops[0] if whole else None)
+    if not whole:
+        e.op("Mul", means, e.const(factors, what="divisors"), to=e.tops[0])
 
 
 @emits("SPP")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from caffecompat.deploy.torch_source.emission import Case, Emitted, emits, make, number, square, text_of
+from caffecompat.deploy.torch_source.emission import CannotEmit, Case, Emitted, emits, make, number, square, text_of
 from caffecompat.schema import pb
 
 _METHODS = {
@@ -45,6 +45,16 @@ def _torch_agrees(window: Any) -> bool:
     """Whether torch has the same windows on every plane: it wants them to start inside, and pad <= k / 2."""
     inside = any(window.pad) or all(s <= k for s, k in zip(window.stride, window.kernel, strict=True))
     return (inside or not window.ceil) and all(2 * p <= k for p, k in zip(window.pad, window.kernel, strict=True))
+
+
+@emits("Pooling3D")
+def pooling_3d(c: Case) -> Emitted:
+    """torch's pooling, which has the same windows where none can start past the end."""
+    window = c.module.window
+    if any(window.pad) or any(s > k for s, k in zip(window.stride, window.kernel, strict=True)):
+        raise CannotEmit("windows of Pooling3D with a pad, or that do not touch, are others than torch's")
+    name = "nn.AvgPool3d" if c.module.averages else "nn.MaxPool3d"
+    return Emitted(make(name, window.kernel, stride=(window.stride, window.kernel), ceil_mode=(True, False)))
 
 
 @emits("SPP")
