@@ -83,6 +83,18 @@ def test_files_are_read_without_torch(room: str) -> None:
     assert not wrong
 
 
+def test_functions_behind_layers_stand_on_torch_alone() -> None:
+    """So that exported files can take them as they stand; Python's own modules that such files import aside."""
+    allowed = {"__future__", "collections", "math", "torch"}
+    wrong = [
+        f"{path.name}:{line}: {name}"
+        for path in sorted((PACKAGE / "layers" / "functional").glob("*.py"))
+        for line, name in _imports(path)
+        if name.split(".")[0] not in allowed
+    ]
+    assert not wrong
+
+
 def test_nobody_but_the_start_imports_the_command_line() -> None:
     wrong = [
         path.name

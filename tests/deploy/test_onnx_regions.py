@@ -67,7 +67,7 @@ def test_older_opsets() -> None:
     model = export_net(net, ExportOptions(opset=9)).model
     assert [node.op_type for node in model.graph.node] == ["MaxRoiPool"]
     net = Net(parse_text(REGION_NETS["Proposal of PVANet"][0], pb.NetParameter()), pb.TEST, log=False)
-    with pytest.raises(NetError, match="from opset 12 on, not at 11"):
+    with pytest.raises(NetError, match=r"the lowest opset that can is 12 \(--opset 12\)"):
         export_net(net, ExportOptions(opset=11))
 
 
