@@ -195,7 +195,8 @@ def _tell_removed(
     names = {layer.name for layer in kept}
 
     def tell(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
-        found = list(dict.fromkeys(layer.name for layer in layers if holds(layer) and layer.name not in names))
+        gone = [layer for layer in layers if holds(layer) and layer.name not in names]
+        found = list(dict.fromkeys(layer.name or next(iter(layer.top), layer.type) for layer in gone))
         if found:
             notes.append(f"{what}: {few(found, 12)}")
 
