@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch
+from caffecompat.cli.outputs import make_folder_above
 from caffecompat.cli.progress import progress_flag
 from caffecompat.cli.record_progress import record_progress
 from caffecompat.files import read_text
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data.build import build_database
 
     plan = _plan(args)
+    make_folder_above(args.out)
 
     def on_start(done: int) -> None:
         if done:

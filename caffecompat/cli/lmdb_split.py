@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.outputs import make_folder_above
 from caffecompat.cli.progress import progress_flag
 from caffecompat.cli.record_progress import record_progress
 
@@ -25,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data.dataset import count_records
     from caffecompat.data.split import split_dataset
 
+    for out in (args.train, args.val):
+        make_folder_above(out)
     with record_progress(count_records(args.database), args.progress) as step:
         first, second = split_dataset(
             args.database, args.train, args.val, fraction=args.fraction, seed=args.seed, on_progress=step

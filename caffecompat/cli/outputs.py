@@ -18,7 +18,7 @@ from typing import Any
 from caffecompat.cli.flags import UsageError, split_commas
 from caffecompat.formats.atomic import is_same_file, protected_files
 
-__all__ = ["Output", "check_folder", "output", "protected_inputs"]
+__all__ = ["Output", "check_folder", "make_folder_above", "output", "protected_inputs"]
 
 # Endings by what a file holds; none of another kind's is taken.
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -83,6 +83,11 @@ def protected_inputs(verb: str, args: argparse.Namespace) -> AbstractContextMana
     _refuse_same(verb, [path for path in outputs if not path.in_place], files)
     replaced = [path for path in outputs if path.in_place]
     return protected_files([path for path in files if not any(is_same_file(path, other) for other in replaced)])
+
+
+def make_folder_above(path: str) -> None:
+    """Make the folder that `path` will lie in, if there is none."""
+    os.makedirs(os.path.dirname(path.rstrip("/")) or ".", exist_ok=True)
 
 
 def check_folder(verb: str, out: str, given: Iterable[str], targets: Iterable[tuple[str, str]]) -> None:

@@ -229,7 +229,7 @@ def workshop(name: str, *, emptied: bool = False) -> Iterator[Path]:
         raise BuildError(f"{name} exists already; remove it or choose another name")
     folder = Path(name + ".partial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         lock = open(folder / "lock", "a")  # noqa: SIM115 -- held until the build ends
     except OSError as error:
         raise BuildError(f"cannot make {folder}: {error.strerror}") from None

@@ -65,6 +65,12 @@ def test_class_folders_become_a_mixed_database_with_names(classes, tmp_path, cap
     assert "has label 1; expected 0 to 0" in capfd.readouterr().out
 
 
+def test_folders_above_are_made(classes, tmp_path, capfd):
+    assert main(["lmdb", "build", str(classes), str(tmp_path / "none/of/them/db/")]) == 0
+    assert main(["lmdb", "split", str(tmp_path / "none/of/them/db"), *(str(tmp_path / f"{n}/db") for n in "ab")]) == 0
+    assert all((tmp_path / name / "data.mdb").exists() for name in ("none/of/them/db", "a/db", "b/db"))
+
+
 def test_noshuffle_keeps_the_classes_in_order(classes, tmp_path):
     assert main(["lmdb", "build", str(classes), str(tmp_path / "db"), "--noshuffle"]) == 0
     assert list(labels(tmp_path / "db")) == sorted(labels(tmp_path / "db"))
