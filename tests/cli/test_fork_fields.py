@@ -65,7 +65,7 @@ def test_vitis_knows_no_round_mode(tmp_path: Path, command) -> None:
     path = tmp_path / "net.prototxt"
     settings = "pooling_param {{ kernel_size: {} stride: 2 ceil_mode: false }}"
     path.write_text(
-        input_of(1, 2, 8, 8)
+        input_of(1, 3, 8, 8)
         + layer("Pooling", "data", "same", settings.format(2))
         + layer("Pooling", "data", "less", settings.format(3))
     )
