@@ -170,6 +170,11 @@ class Pooling(Layer):
                 raise LayerError("global_pooling goes only with pad 0 and stride 1")
         self.window = Window(kernel, stride, pad, p.round_mode == pb.PoolingParameter.CEIL)
         self._check(self._window(shape), shape)
+        if self.method == pb.PoolingParameter.AVE and any(pad) and not p.avg_include_pad:
+            raise LayerError(
+                "avg_include_pad: false (Intel's) is not supported: AVE divides by the window with its padding, as in "
+                "BVLC's Caffe; remove the pad, or the field to compute so"
+            )
 
     def _check(self, window: Window, shape: Shape) -> None:
         if 0 in window.kernel:

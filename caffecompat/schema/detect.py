@@ -36,6 +36,8 @@ _LAYER_FIELDS = {
         "convolution_param.relu", "convolution_param.negative_slope", "convolution_param.fusion_type",
         "convolution_param.conv_algorithm", "batch_norm_param.stats_batch_size", "batch_norm_param.relu",
         "batch_norm_param.use_weight_bias", "batch_norm_param.filler", "engine", "split_param",
+        "pooling_param.avg_include_pad", "transform_param.random_resize_param",
+        "transform_param.random_aspect_ratio_param",
     ),
     Fork.JACINTO: ("image_label_data_param",),
     Fork.NVCAFFE: ("batch_norm_param.scale_bias", "forward_type", "backward_type", "forward_math", "backward_math"),

@@ -186,6 +186,11 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         ),
         NoEffect(),
     ),
+    **dict.fromkeys(
+        _fields("TransformationParameter", "random_resize_param random_aspect_ratio_param"),
+        NoEffect("resize the pictures before, or by resize_param"),
+    ),
+    "TransformationParameter.flow": NoEffect("mirrored pictures keep their values"),
     "TransformationParameter.display": NoEffect("'caffecompat lmdb show' shows pictures"),
     "DropoutParameter.random_seed": NoEffect("random_seed of the solver does it"),
     "DataParameter.force_encoded_color": NoEffect("use transform_param { force_color: true }"),

@@ -180,9 +180,23 @@ def test_names_that_are_taken_are_not_used_again():
     assert names == ["data", "conv", "conv_relu_", "conv_relu"]
 
 
+POOL = """layer { name: "p" type: "Pooling" bottom: "data" top: "p"
+  pooling_param { pool: %s kernel_size: 3 pad: %d avg_include_pad: false } }"""
+
+
+def test_averages_without_the_padding_are_refused_where_there_is_one():
+    with pytest.raises(Exception, match=r"avg_include_pad: false .* is not supported"):
+        net_of(POOL % ("AVE", 1))
+    x, tops = run(net_of(POOL % ("AVE", 0)))
+    torch.testing.assert_close(tops["p"], F.avg_pool2d(x, 3, 1))
+    net_of(POOL % ("MAX", 1))
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        POOL % ("AVE", 1),
+        "layer { transform_param { random_resize_param { min_size: 256 } } }",
         conv("relu: true"),
         conv("conv_algorithm: 'winograd'"),
         NORM % "use_weight_bias: false",
