@@ -5,7 +5,8 @@
     caffecompat summary deploy.prototxt --size 1024x512 --weights net.caffemodel --json
 
 No data is needed: a data layer whose data cannot be opened gets the shapes that the prototxt tells (crop, new size),
-and a line says so. --size sets the input's size, of data layers too.
+and a line says so. --size sets the input's size, of data layers too. A Python layer whose code is not here is passed
+over, with a note. Of a solver, MODEL is the net that it holds or names.
 
 MACs are those of one input, as published tables count them: the products of convolutions, deconvolutions, inner
 products and recurrent layers, padding included, additions of biases not. What works value by value (BatchNorm, Scale,
