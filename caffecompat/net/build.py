@@ -16,7 +16,7 @@ from caffecompat.net.alignment import align_crops
 from caffecompat.net.graph import Graph, Node, Value
 from caffecompat.net.params import BlobSlot, make_slots
 from caffecompat.net.problems import Problem
-from caffecompat.net.shapes import Shape, run_on_meta
+from caffecompat.net.shapes import Shape, run_on_meta, shape_key
 from caffecompat.schema import dialects
 from caffecompat.wording import nearest
 
@@ -66,6 +66,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+_Alike = dict[tuple[Any, ...], list[Shape]]  # shapes of tops, found once for layers that differ in names alone
 MakeSource = Callable[[Any, int, Fork, str | None], Source]
 
 
@@ -103,13 +104,14 @@ def build_layers(
     shapes: dict[Value, Shape] = {}
     problems = align_crops(graph, context.fork)
     unaligned = {problem.layer for problem in problems}
+    alike: _Alike = {}
     for node in graph.nodes:
         layer = NetLayer(node.index, node.param, list(node.param.bottom), list(node.param.top))
         layers.append(layer)
         if node.index in unaligned:
             continue
         try:
-            tops = _set_up(layer, node, shapes, context, sources, beside)
+            tops = _set_up(layer, node, shapes, context, sources, beside, alike)
         except CaffeCompatError as problem:
             # A source names its layer itself; the net does so for all.
             text = str(problem).removeprefix(f'layer "{layer.name}" ({layer.type}): ')
@@ -137,6 +139,7 @@ def _set_up(
     context: Context,
     sources: MakeSource | None,
     beside: str | None,
+    alike: _Alike,
 ) -> Sequence[Shape]:
     """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
     if layer.type == "Input" or (layer.type == "MemoryData" and sources is None):
@@ -156,7 +159,13 @@ def _set_up(
     layer.module = cls(layer.param, known, context)
     layer.slots = make_slots(layer.module)
     layer.loss_weights = _loss_weights(layer)
-    return _top_shapes(layer, known)
+    key = shape_key(layer.module, known)
+    if key is None or key not in alike:
+        tops = _top_shapes(layer, known)
+        if key is None:
+            return tops
+        alike[key] = tops
+    return alike[key]
 
 
 def _loss_weights(layer: NetLayer) -> list[float]:

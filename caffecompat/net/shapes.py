@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from caffecompat.layers import Layer
 
-__all__ = ["Shape", "run_on_meta"]
+__all__ = ["Shape", "run_on_meta", "shape_key"]
 
 Shape = tuple[int, ...]
 
@@ -53,6 +53,25 @@ _VALUEWISE = {
     _aten.ones_like,
     _aten.zeros_like,
 }
+
+
+# What a layer's own shapes do not depend on.
+_NO_MATTER = ("name", "bottom", "top", "loss_weight", "param", "blobs", "include", "exclude", "propagate_down")
+
+
+def shape_key(module: Layer, bottoms: Sequence[Shape]) -> tuple[Any, ...] | None:
+    """What the shapes of a layer's tops depend on, equal for layers that differ in names alone.
+
+    None for layers whose code is a user's, which may depend on anything.
+    """
+    if module.type == "Python" or not type(module).__module__.startswith("caffecompat."):
+        return None
+    param = type(module.param)()
+    param.CopyFrom(module.param)
+    for name in _NO_MATTER:
+        param.ClearField(name)
+    param.DiscardUnknownFields()
+    return type(module), len(module.param.top), param.SerializeToString(deterministic=True), tuple(bottoms)
 
 
 def run_on_meta(module: Layer, bottoms: Sequence[Shape]) -> Any:

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caffecompat.layers import Layer
 from caffecompat.net import Net
 from caffecompat.net.shapes import run_on_meta
 from caffecompat.schema import parse_text, pb
+from tests.net.nets import INPUT, conv, make_net
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
@@ -155,3 +157,18 @@ def test_neither_compiler_nor_sympy_is_imported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_layers_that_differ_in_names_alone_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+
+    def count(module: Layer, bottoms: Sequence[Shape]) -> Any:
+        counted.append(module.param.name)
+        return run_on_meta(module, bottoms)
+
+    monkeypatch.setattr("caffecompat.net.build.run_on_meta", count)
+    net = make_net(
+        INPUT + conv("a", "data") + conv("b", "a") + conv("c", "b") + conv("d", "c", outputs=5) + conv("e", "b", "f")
+    )
+    assert counted == ["a", "b", "d"]  # "a" has other bottoms than "b"
+    assert [net.blob_shapes[blob][1] for blob in "abcdf"] == [4, 4, 4, 5, 4]
