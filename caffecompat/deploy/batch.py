@@ -54,8 +54,10 @@ def _described(layers: list[NetLayer], problem: Problem) -> str:
 
 
 def batched_shapes(net: Net, batch: int) -> dict[str, Shape]:
-    """The shapes of a net's fed blobs with another batch."""
-    return {blob: (batch, *shape[1:]) for blob, shape in net.fed_shapes.items()}
+    """The shapes of a net's fed blobs with another batch, but for those that have none (priors)."""
+    modules = [(layer, layer.module.unbatched) for layer in net.layers if layer.module is not None]
+    alike = {layer.bottoms[place] for layer, places in modules for place in places if place < len(layer.bottoms)}
+    return {blob: shape if blob in alike else (batch, *shape[1:]) for blob, shape in net.fed_shapes.items()}
 
 
 def fixed_batch(net: Net) -> str:

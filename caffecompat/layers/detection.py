@@ -40,6 +40,7 @@ class DetectionOutput(Layer):
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (3, 4)
+    unbatched: ClassVar[tuple[int, ...]] = (2,)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -83,6 +83,7 @@ class Layer(nn.Module):
         bottoms, tops: least and greatest count allowed; ``None`` is no limit.
         blob_names: parameter names in Caffe's blob order.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
+        unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
 
@@ -91,6 +92,7 @@ class Layer(nn.Module):
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False
     mixes_items: str = ""
+    unbatched: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()

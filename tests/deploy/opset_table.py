@@ -78,8 +78,9 @@ GatherND (before 11: Scatter and Gather through rows), Slice by computed places 
 
 With `--batch dynamic` the first axis of inputs and outputs is open, at every opset. Layers that fix the batch are
 named: RNN, LSTM and LSTMUnit (the axis is their steps), BatchReindex, ROIPooling and PSROIPooling (whose rows number
-its items), Proposal and the detectors' last layers (`--cut-detection` leaves DetectionOutput out), and whatever mixes
-items: sums, choices and probabilities over the first axis, a Permute of it, a Reshape or Slice of it to fixed sizes.
+its items), Proposal, DetectionOutput where a Scan is written for it (opset 9, or eta; `--cut-detection` leaves it out),
+and whatever mixes items: sums, choices and probabilities over the first axis, a Permute of it, a Reshape or Slice of it
+to fixed sizes.
 
 "same": the operators of the first column in that opset's forms; else what comes in addition (+) or goes (-).
 

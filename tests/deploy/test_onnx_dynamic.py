@@ -14,7 +14,7 @@ from caffecompat.deploy.batch import batched_shapes
 from caffecompat.deploy.onnx import write
 from caffecompat.deploy.onnx.errors import OnnxError
 from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
-from caffecompat.deploy.onnx.file import write_model
+from caffecompat.deploy.onnx.file import complete, write_model
 from caffecompat.deploy.onnx.run import run_model, run_net
 from caffecompat.deploy.onnx.verify import verify
 from caffecompat.net import Net
@@ -48,8 +48,9 @@ def computed_alike(
     onnx.checker.check_model(str(path), full_check=True)
     rng = np.random.default_rng(0)
     for batch in batches:
-        inputs = {blob: rng.standard_normal(shape, np.float32) for blob, shape in batched_shapes(net, batch).items()}
-        inputs |= {blob: values[np.arange(batch) % len(values)] for blob, values in (given or {}).items()}
+        shapes = batched_shapes(net, batch)
+        inputs = {blob: rng.standard_normal(shape, np.float32) for blob, shape in shapes.items()}
+        inputs |= {blob: values[np.arange(shapes[blob][0]) % len(values)] for blob, values in (given or {}).items()}
         fed = {name: inputs[blob] for blob, name in export.inputs.items()}
         wanted, found = run_net(net, inputs), run_model(path, fed)
         for output in export.outputs:
@@ -134,15 +135,39 @@ def test_a_layer_that_fixes_the_batch_is_named(name: str) -> None:
     assert net.value_shapes == shapes
 
 
-def test_detections_fix_the_batch() -> None:
-    text = (
+def _detector(nms: str) -> Net:
+    return make_net(
         'layer { name: "in" type: "Input" top: "loc" top: "conf" top: "priors" input_param {\n'
-        "shape { dim: 2 dim: 24 } shape { dim: 2 dim: 12 } shape { dim: 1 dim: 2 dim: 24 } } }\n"
+        "shape { dim: 2 dim: 24 } shape { dim: 2 dim: 18 } shape { dim: 1 dim: 2 dim: 24 } } }\n"
         'layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom: "priors" top: "out"\n'
-        "detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.4 } code_type: CORNER } }\n"
+        f"detection_output_param {{ num_classes: 3 nms_param {{ {nms} }} code_type: CORNER keep_top_k: 8 }} }}\n"
     )
-    with pytest.raises(OnnxError, match=r"layer 'out' \(DetectionOutput\)"):
-        export_net(make_net(text), ExportOptions(dynamic=True))
+
+
+@pytest.mark.parametrize("opset", [10, 11, 13])
+def test_detections_of_any_number_of_pictures(opset: int) -> None:
+    """What counts pictures (rows of boxes, the first column) is computed; priors have no batch."""
+    net = _detector("nms_threshold: 0.4 top_k: 5")
+    export = export_net(net, ExportOptions(opset=opset, dynamic=True))
+    assert dims(export.model, "loc") == ["batch", 24] and dims(export.model, "priors") == [1, 2, 24]
+    model = complete(export.model, export.weights).SerializeToString()
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 0.5, (1, 1, 6, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.1, 0.5, low.shape)], 3).reshape(1, 1, 24)
+    priors = np.concatenate([boxes, np.full_like(boxes, 0.1)], 1).astype(np.float32)
+    for pictures in (1, 2, 5):
+        inputs = {
+            "loc": rng.normal(0, 0.1, (pictures, 24)).astype(np.float32),
+            "conf": rng.random((pictures, 18), np.float32), "priors": priors,
+        }  # fmt: skip
+        wanted, found = run_net(net, inputs)["out"], run_model(model, inputs)["out"]
+        assert set(wanted[0, 0, :, 0]) == set(range(pictures))
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_detections_by_scan_fix_the_batch() -> None:
+    with pytest.raises(OnnxError, match=r"layer 'out' \(DetectionOutput\) fixes .* --cut-detection"):
+        export_net(_detector("nms_threshold: 0.7 eta: 0.9 top_k: 5"), ExportOptions(dynamic=True))
 
 
 def test_the_whole_way_compares_two_batches(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -1,8 +1,8 @@
 """A model whose batch is open: the first axis of its inputs is symbolic, and so is what follows from it.
 
 Emitters write static shapes. So a net is exported at two batches; where the two models differ, the batch is what they
-differ by: in shapes that Reshape and its like read, and in constants that repeat one item. Those become computed from
-the input's shape. Anything else that differs belongs to a layer that fixes the batch.
+differ by: in shapes that Reshape and its like read, and in constants that repeat one item or count the items. Those
+become computed from the input's shape. Anything else that differs belongs to a layer that fixes the batch.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Joined:
                 return
             opened = self._shape(values, other)
         else:
-            opened = self._repeated(values, other)
+            opened = self._repeated(values, other) or self._counted(values, other)
         if not opened and readers:
             raise self._fixed(readers[0])
         for node in readers:
@@ -157,6 +157,24 @@ class _Joined:
             return ""
         shape = self._shape(np.array(values.shape), np.array(other.shape))
         return self._node("Expand", self.builder.constant(item, "batch/item"), shape) if shape else ""
+
+    def _counted(self, values: np.ndarray, other: np.ndarray) -> str:
+        """A constant that grows by the same from item to item along its first axis; "" where it is no such one."""
+        factor, rest = divmod(values.shape[0], _SIZES[0]) if values.ndim and values.ndim == other.ndim else (0, 1)
+        if rest or other.shape != (factor * _SIZES[1], *values.shape[1:]) or values.dtype not in (np.int64, np.float32):
+            return ""
+        items = other.reshape(_SIZES[1], factor, *values.shape[1:])
+        first, step = items[:1], items[1:2] - items[:1]
+        count = np.arange(_SIZES[1]).reshape(-1, *[1] * values.ndim)
+        if not (np.array_equal(first + step * count, items) and np.array_equal(other[: len(values)], values)):
+            return ""
+        ones = self._node("Expand", self._const([1]), self._times_batch(1))
+        numbers = self._node("Reshape", self._node("NonZero", ones), self._const([-1, *[1] * values.ndim]))
+        if values.dtype == np.float32:
+            numbers = self._node("Cast", numbers, to=need_onnx().TensorProto.FLOAT)
+        grown = self._node("Mul", numbers, self.builder.constant(step, "batch/step"))
+        whole = self._node("Add", grown, self.builder.constant(first, "batch/first"))
+        return self._node("Reshape", whole, self._const([-1, *values.shape[1:]]))
 
     def _times_batch(self, factor: int) -> str:
         """The batch times a factor, an int64 of shape (1)."""

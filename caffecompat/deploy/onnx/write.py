@@ -193,8 +193,9 @@ def _verified(file: str, done: Exported, given: Mapping[str, np.ndarray]) -> lis
     before, differences = done.net.fed_shapes, []
     try:
         for batch in _BATCHES:
-            done.net.reshape(batched_shapes(done.net, batch))
-            inputs = {blob: values[np.arange(batch) % len(values)] for blob, values in given.items()}
+            shapes = batched_shapes(done.net, batch)
+            done.net.reshape(shapes)
+            inputs = {blob: values[np.arange(shapes[blob][0]) % len(values)] for blob, values in given.items()}
             found = verify(file, done.export, done.net, inputs, done.options)
             for difference in found:
                 difference.remark = "; ".join(part for part in (f"batch {batch}", difference.remark) if part)
