@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from caffecompat.net.params import BlobSlot
 
-__all__ = ["Blob", "ParamBlob", "Side", "push_written"]
+__all__ = ["Blob", "HostCopy", "ParamBlob", "Side", "push_written"]
 
 Shape = tuple[int, ...]
 
@@ -57,7 +57,7 @@ class Side:
         if array is None:
             array = self._host.numpy()
             self._array = weakref.ref(array)
-        return array
+        return array.view()  # whose shape may be set, and which keeps the array alive
 
     def read(self, device: torch.device) -> Tensor:
         """The values to compute with."""
@@ -169,14 +169,18 @@ def _live_array(values: Tensor, holder: Tensor, shape: Shape) -> np.ndarray:
     if values.device.type != "cpu":
         copy = _copies.get(holder)
         if copy is None:
-            copy = _copies[holder] = _HostCopy(values)
+            copy = _copies[holder] = HostCopy(values)
         values = copy.values(holder)
     # First flat: an axis of one value may have any stride, which numpy's view() to another type would not take.
     return values.view(-1).view(shape).numpy()
 
 
-class _HostCopy:
-    """A tensor of a GPU on the host, where Python reads and writes it (Caffe's ``SyncedMemory``)."""
+class HostCopy:
+    """A tensor of a GPU on the host, where Python reads and writes it (Caffe's ``SyncedMemory``).
+
+    What Python writes goes to the GPU with `push`, before the net computes; what the net computes is
+    read again when Python asks for the values.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
         self._values = torch.empty(tensor.shape)
@@ -198,7 +202,7 @@ class _HostCopy:
 
 
 # By parameter and gradient, because nets that share one see the same memory.
-_copies: MutableMapping[Tensor, _HostCopy] = WeakTensorKeyDictionary()
+_copies: MutableMapping[Tensor, HostCopy] = WeakTensorKeyDictionary()
 
 
 def push_written(parameters: Iterable[nn.Parameter]) -> None:

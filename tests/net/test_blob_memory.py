@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from caffecompat.net.blob import Blob
+from caffecompat.net.blob import Blob, HostCopy
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.schema import pb
 from tests.net.nets import INPUT, conv, layer, make_net
@@ -112,7 +112,7 @@ class TestOneSide:
 
     def test_looking(self, blob: Blob) -> None:
         array = blob.data
-        assert blob.data_side._tensor is None and blob.data is array
+        assert blob.data_side._tensor is None and np.shares_memory(blob.data, array)
         array[0, 0] = 7
         assert blob.data_side.read(torch.device("cpu"))[0, 0] == 7
 
@@ -140,3 +140,33 @@ class TestOneSide:
         assert array.flags.c_contiguous
         blob.data_side.write(-values)
         np.testing.assert_array_equal(array, -values.numpy())
+
+
+def test_the_shape_of_an_array_may_be_set_without_changing_the_blob() -> None:
+    blob = Blob((2, 3, 4))
+    array = blob.data
+    array.shape = (6, 4)
+    array += 1
+    assert blob.data.shape == (2, 3, 4) and blob.data.all()
+    del array
+    held = blob.data[0]
+    blob.data[...] = 2
+    assert (held == 2).all()
+
+
+def test_a_copy_on_the_host_takes_what_both_sides_write_in_turn() -> None:
+    """The logic of parameters on a GPU, with a second tensor of the CPU in the GPU's place."""
+    there = torch.zeros(2, 2)
+    copy = HostCopy(there)
+    copy.values(there)[0] = 1
+    copy.values(there)[1] = 2  # asked for again before anything was pushed
+    assert not there.any()
+    copy.push(there)
+    assert there.tolist() == [[1, 1], [2, 2]]
+    there.mul_(10)  # an update
+    held = copy.values(there)
+    assert held.tolist() == [[10, 10], [20, 20]]
+    there.mul_(2)
+    copy.push(there)  # nothing was written that is newer than the update
+    assert there.tolist() == [[20, 20], [40, 40]]
+    assert copy.values(there) is held and held.tolist() == there.tolist()
