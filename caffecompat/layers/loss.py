@@ -206,7 +206,7 @@ class InfogainLoss(LossLayer):
     """-sum over classes j of H[label, j] log(max(p_j, 1e-20)); H is bottom 2 or the file infogain_loss_param.source.
 
     BVLC: bottom 0 are scores, of which p is the softmax along infogain_loss_param.axis; labels as
-    for SoftmaxWithLoss; a second top gives p. The other dialects branched off earlier: their
+    for SoftmaxWithLoss; a second top gives p. The forks branched off earlier: their
     bottom 0 is p itself (N, C), one label an item, and the sum is divided by N.
     """
 

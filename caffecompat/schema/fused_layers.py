@@ -28,23 +28,28 @@ _OF_CONVOLUTION = ("relu", "negative_slope", "fusion_type", "coeff")
 def fused_fields(net: Any) -> list[str]:
     """Names of the fields, each once, by which layers of today's form do what BVLC's have other layers for."""
     found: dict[str, None] = {}
+    scaled = _scaled_blobs(net)
     for layer in net.layer:
         found.update(dict.fromkeys(_fused(layer)))
         if net.bn_stats_batch_size and _lacks_stats_size(layer):
             found["bn_stats_batch_size"] = None
-        if _scales_by_engine(layer, net):
+        if _scales_by_engine(layer, net, scaled):
             found["engine of BatchNorm"] = None
     return list(found)
 
 
-def _scales_by_engine(layer: Any, net: Any) -> bool:
+def _scaled_blobs(net: Any) -> set[str]:
+    """Blobs that a Scale layer multiplies by a learned scale."""
+    return {layer.bottom[0] for layer in net.layer if layer.type == "Scale" and len(layer.bottom) == 1}
+
+
+def _scales_by_engine(layer: Any, net: Any, scaled: set[str]) -> bool:
     """Whether a BatchNorm has a scale and a bias because one of Intel's engines computes it."""
     p = layer.batch_norm_param
     if layer.type != "BatchNorm" or p.HasField("use_weight_bias"):
         return False
     named = pb.BatchNormParameter.Engine.Name(p.engine) if p.engine != p.DEFAULT else layer.engine or net.engine
-    followed = any(other.type == "Scale" and list(other.bottom) == list(layer.top) for other in net.layer)
-    return "MKL" in named and not followed
+    return "MKL" in named and scaled.isdisjoint(layer.top)
 
 
 def _fused(layer: Any) -> list[str]:
@@ -71,12 +76,13 @@ def split_fused_layers(net: Any, places: Places, origins: Sequence[Origin]) -> l
     """
     blobs = {top for layer in net.layer for top in layer.top}
     names = {layer.name for layer in net.layer}
+    scaled = _scaled_blobs(net)
     made: list[tuple[Any, Origin]] = []
     problems: list[Problem] = []
     for layer, origin in zip(net.layer, origins, strict=True):
         if net.bn_stats_batch_size and _lacks_stats_size(layer):
             layer.batch_norm_param.stats_batch_size = net.bn_stats_batch_size
-        if _scales_by_engine(layer, net):
+        if _scales_by_engine(layer, net, scaled):
             layer.batch_norm_param.use_weight_bias = True
         problem = _problem(layer)
         if problem:
