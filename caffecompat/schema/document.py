@@ -228,8 +228,19 @@ def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, Places]:
     _check_kind(text, message, reading)
     if reading.problems:
         raise PrototxtError(reading.problems)
-    warn(reading)
+    _warn_once(text, reading)
     return message, Places(text.name, text, reading.places)
+
+
+_warned: set[tuple[str, int]] = set()  # files and their contents
+
+
+def _warn_once(text: Text, reading: Reading) -> None:
+    """Warn of what a file holds, not again where it is read again (for training and for testing)."""
+    seen = os.path.abspath(text.name), hash(text.characters)
+    if seen not in _warned:
+        _warned.add(seen)
+        warn(reading)
 
 
 def _check_kind(text: Text, message: Message, reading: Reading) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from caffecompat.layers import layer_class
-from caffecompat.schema import parse_text, pb, pool
+from caffecompat.schema import parse_text, pb, pool, read_net
 from caffecompat.schema.without_effect import HARMLESS, OF_MISSING_TYPES, WITHOUT_EFFECT
 
 PACKAGE = Path(__file__).resolve().parents[2] / "caffecompat"
@@ -195,3 +195,11 @@ def test_no_code_reads_what_is_said_to_have_no_effect() -> None:
             found = effect.obeyed is None and re.search(rf"{block_of(message)}\.{field}\b", code) is not None
         read += [name] * found
     assert read == []
+
+
+def test_a_file_that_is_read_twice_warns_once(tmp_path: Path, log: list[str]) -> None:
+    path = tmp_path / "net.prototxt"
+    for content, warnings in (("quantize: true", 1), ("quantize: true", 1), ("quantize: true # changed", 2)):
+        path.write_text(content)
+        read_net(path)
+        assert len(log) == warnings
