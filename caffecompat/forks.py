@@ -49,6 +49,8 @@ class Fork(Enum):
     YOLO = "MobileNet-YOLO Caffe"
     FOCAL = "Focal-Loss Caffe"
     C3D = "C3D"
+    CRNN = "crnn.caffe"
+    WINDOWS = "caffe-windows"
     MOBILE = "caffe-mobilenet and ShuffleNet's Caffe"
 
     @property

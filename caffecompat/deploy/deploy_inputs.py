@@ -21,7 +21,15 @@ __all__ = [
 ]  # fmt: skip
 
 # What only measures; losses are told by their class.
-SCORES = {"Accuracy", "DetectionEvaluate", "SegAccuracy", "SegmentPixelIOU", "SegmentationAccuracy", "HDF5Output"}
+SCORES = {
+    "Accuracy",
+    "DetectionEvaluate",
+    "SegAccuracy",
+    "SegmentPixelIOU",
+    "SegmentationAccuracy",
+    "HDF5Output",
+    "MatWrite",
+}
 _MADE_WITHOUT_BOTTOMS = {"Parameter"}
 _NO_PICTURES = {"DummyData", "HDF5Data"}  # data layers that prepare nothing
 

@@ -20,7 +20,10 @@ __all__ = [
     "Clip",
     "Dropout",
     "Exp",
+    "HardSigmoid",
+    "HardSwish",
     "Log",
+    "Mish",
     "PReLU",
     "Power",
     "ReLU",
@@ -169,6 +172,36 @@ class Swish(Layer):
 
     def forward(self, bottom: Tensor) -> Tensor:
         return F.silu(bottom) if self.beta == 1 else bottom * torch.sigmoid(self.beta * bottom)
+
+
+@register("Mish")
+class Mish(Layer):
+    """x tanh(log(1 + e^x)), in the forks that darknet2caffe's YOLO v4 files are for."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.mish(bottom)
+
+
+@register("HardSigmoid")
+class HardSigmoid(Layer):
+    """min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; min(max(alpha x + beta, 0), 1) where alpha is given."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.hardsigmoid_parm if param.HasField("hardsigmoid_parm") else param.hardsigmoid_param
+        self.alpha = p.alpha if p.HasField("alpha") else 1 / 6
+        self.beta = p.beta
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return (self.alpha * bottom + self.beta).clamp(0, 1)
+
+
+@register("HardSwish")
+class HardSwish(Layer):
+    """x min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.hardswish(bottom)
 
 
 @register("Clip")

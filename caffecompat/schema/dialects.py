@@ -51,6 +51,8 @@ _LACKING = {
     Fork.YOLO: "Clip Swish",
     Fork.FOCAL: "Clip Swish",
     Fork.C3D: _OF_2015 + " Reshape PReLU Filter Reduction SPP Log",
+    Fork.CRNN: "Clip Swish",
+    Fork.WINDOWS: "Clip Swish",
     Fork.MOBILE: "Clip Swish",
 }
 _DETECTION = (
@@ -90,10 +92,12 @@ _ADDED = {
         BoxAnnotatorOHEM PSROIPooling Proposal ROIPooling SmoothL1Loss SmoothL1LossOHEM SoftmaxWithLossOHEM
     """,
     Fork.FACE: "CenterLoss MarginInnerProduct",
-    Fork.YOLO: _DETECTION + "YoloDetectionOutput Yolov3DetectionOutput",
+    Fork.YOLO: _DETECTION + "Mish YoloDetectionOutput Yolov3DetectionOutput",
     Fork.FOCAL: "FocalLoss",
     Fork.C3D: "Convolution3D Deconvolution3D Pooling3D VideoData",
-    Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish Mish ShuffleChannel",
+    Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish ShuffleChannel",
+    Fork.CRNN: "Reverse",
+    Fork.WINDOWS: "Flip",
 }
 
 

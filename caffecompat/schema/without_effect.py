@@ -72,6 +72,8 @@ _ELSEWHERE = "read from weight files, not from a prototxt"
 
 HARMLESS: dict[str, str] = {
     "NetParameter.copyright": "a text for people",
+    **dict.fromkeys(_fields("LayerParameter", "mish_param hardswish_parm"), "holds no more than a choice of engine"),
+    **dict.fromkeys(_fields("V1LayerParameter", "mish_param hardswish_parm"), "holds no more than a choice of engine"),
     "YoloDetectionOutputParameter.side": "the original takes the size of the map, too",
     **dict.fromkeys(
         _fields("NetParameter", "default_backward_type default_forward_math default_backward_math"), _EXACT
@@ -128,7 +130,6 @@ HARMLESS: dict[str, str] = {
 
 OF_MISSING_TYPES: dict[str, str] = {
     "LayerParameter.mat_read_param": "MatRead",
-    "LayerParameter.mat_write_param": "MatWrite",
     "LayerParameter.dense_crf_param": "DenseCRF",
     "LayerParameter.domain_transform_param": "DomainTransform",
     "LayerParameter.adaptive_bias_channel_param": "AdaptiveBiasChannel",

@@ -21,11 +21,26 @@ from tests.net.nets import make_net
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "onnx-opsets.md"
 OPSETS = (13, 12, 11, 10, 9)
 
+_PLANE = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 dim: 3 dim: 5 } } }\n'
+_VOLUME = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 3 dim: 5 dim: 5 } } }\n'
 _UNRECORDED = {  # types without a recorded case, or whose cases do not show all operators
     "AutoCrop": 'layer { name: "x" type: "Input" top: "x" top: "y" input_param {\n'
     "shape { dim: 1 dim: 2 dim: 4 dim: 4 } shape { dim: 1 dim: 2 dim: 2 dim: 2 } } }\n"
     'layer { name: "c" type: "Crop" bottom: "x" bottom: "y" top: "c" crop_param { offset: 1 } }\n'
     'layer { name: "a" type: "AutoCrop" bottom: "x" bottom: "c" top: "a" }',
+    **{
+        kind: f'{_PLANE}layer {{ name: "l" type: "{kind}" bottom: "x" top: "y" {settings} }}'
+        for kind, settings in (
+            ("Flip", ""),
+            ("HardSigmoid", ""),
+            ("HardSwish", ""),
+            ("Mish", ""),
+            ("Reverse", "reverse_param { axis: 1 }"),
+            ("ShuffleChannel", "shuffle_channel_param { group: 2 }"),
+        )
+    },
+    "Pooling3D": f'{_VOLUME}layer {{ name: "p" type: "Pooling3D" bottom: "x" top: "p" pooling_param {{\n'
+    "kernel_size: 2 kernel_depth: 2 stride: 2 temporal_stride: 2 } }",
     "LSTMUnit": 'layer { name: "x" type: "Input" top: "c" top: "g" top: "t" input_param {\n'
     "shape { dim: 1 dim: 2 dim: 3 } shape { dim: 1 dim: 2 dim: 12 } shape { dim: 1 dim: 2 } } }\n"
     'layer { name: "u" type: "LSTMUnit" bottom: "c" bottom: "g" bottom: "t" top: "d" top: "h" }',
@@ -41,6 +56,7 @@ _REASONS = {
     "DetectionEvaluate": "measures",
     "Filter": "how many rows it gives depends on values",
     "HDF5Output": "writes a file",
+    "MatWrite": "writes files",
     "IOUAccuracy": "measures",
     "MarginInnerProduct": "reads labels, in training",
     "PriorBox": "reads shapes alone: its values are computed while exporting, a constant at every opset",

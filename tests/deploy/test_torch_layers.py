@@ -22,6 +22,7 @@ NOT_EXPORTED = {
     "DetectionEvaluate",
     "HDF5Output",
     "IOUAccuracy",
+    "MatWrite",
     "SegAccuracy",
     "SegmentPixelIOU",
     "SegmentationAccuracy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,6 +28,9 @@ SMOOTH = [
     'type: "BNLL"',
     'type: "AbsVal"',
     'type: "Swish" swish_param { beta: 2 }',
+    'type: "Mish"',
+    'type: "HardSwish"',
+    'type: "HardSigmoid" hardsigmoid_param { alpha: 0.3 }',
     'type: "Clip" clip_param { min: -1 max: 2 }',
     'type: "Power" power_param { power: 3 scale: 0.5 shift: 1 }',
     'type: "Power" power_param { power: 0 scale: 0.5 shift: 1 }',
@@ -125,3 +129,17 @@ def test_dropout_follows_the_seed() -> None:
 def test_refusals(text: str, shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(LayerError, match=words):
         make_layer(text, shape)
+
+
+def test_activations_of_mobilenet_v3_and_yolo_v4() -> None:
+    x = np.linspace(-7, 7, 57)
+    bottom = torch.from_numpy(x)
+    gate = np.clip(x + 3, 0, 6) / 6
+    for text, expected in (
+        ('type: "HardSigmoid"', gate),
+        ('type: "HardSigmoid" hardsigmoid_parm { engine: CAFFE }', gate),
+        ('type: "HardSigmoid" hardsigmoid_param { alpha: 0.2 beta: 0.4 }', np.clip(0.2 * x + 0.4, 0, 1)),
+        ('type: "HardSwish"', x * gate),
+        ('type: "Mish" mish_param { engine: CUDNN }', x * np.tanh(np.log1p(np.exp(x)))),
+    ):
+        np.testing.assert_allclose(make_layer(text, x.shape)(bottom).numpy(), expected, rtol=1e-6, atol=1e-7)

@@ -86,6 +86,25 @@ def swish(e: Emission) -> None:
     e.op("Mul", e.bottoms[0], gate, to=e.tops[0])
 
 
+@emits("Mish")
+def mish(e: Emission) -> None:
+    """x Tanh(Softplus(x)): the operator Mish is of opset 18."""
+    e.op("Mul", e.bottoms[0], e.op("Tanh", e.op("Softplus", e.bottoms[0])), to=e.tops[0])
+
+
+@emits("HardSigmoid")
+def hard_sigmoid(e: Emission) -> None:
+    """HardSigmoid."""
+    e.op("HardSigmoid", e.bottoms[0], to=e.tops[0], alpha=float(e.module.alpha), beta=float(e.module.beta))
+
+
+@emits("HardSwish")
+def hard_swish(e: Emission) -> None:
+    """x HardSigmoid(x): the operator HardSwish is of opset 14."""
+    gate = e.op("HardSigmoid", e.bottoms[0], alpha=1 / 6, beta=0.5)
+    e.op("Mul", e.bottoms[0], gate, to=e.tops[0])
+
+
 @emits("Threshold")
 def threshold(e: Emission) -> None:
     """x > threshold as a float."""

@@ -65,6 +65,25 @@ def permute(e: Emission) -> None:
     e.op("Transpose", e.bottoms[0], to=e.tops[0], perm=list(e.module.order))
 
 
+@emits("Flip", "Reverse")
+def flip(e: Emission) -> None:
+    """A Gather from the last to the first along each axis."""
+    value, axes = e.bottoms[0], e.module.axes
+    for axis in axes:
+        backwards = e.ints(range(e.shape[axis] - 1, -1, -1), f"backwards{axis}")
+        value = e.op("Gather", value, backwards, to=e.tops[0] if axis == axes[-1] else None, axis=axis)
+    if not axes:
+        e.alias(0, value)
+
+
+@emits("ShuffleChannel")
+def shuffle_channel(e: Emission) -> None:
+    """The groups as an axis of their own, that goes behind the channels of a group."""
+    n, c, h, w = e.shape
+    apart = e.reshape(e.bottoms[0], (n, e.module.group, c // e.module.group, h, w))
+    e.reshape(e.op("Transpose", apart, perm=[0, 2, 1, 3, 4]), e.shape, e.tops[0])
+
+
 @emits("Tile")
 def tile(e: Emission) -> None:
     """Tile."""

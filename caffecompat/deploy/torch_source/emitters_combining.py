@@ -110,6 +110,16 @@ def permute(c: Case) -> Emitted:
     return Emitted(call=f"{{0}}.permute({', '.join(map(str, c.module.order))})")
 
 
+@emits("Flip", "Reverse")
+def flip(c: Case) -> Emitted:
+    return Emitted(call=f"{{0}}.flip({', '.join(map(str, c.module.axes)) or '[]'})")
+
+
+@emits("ShuffleChannel")
+def shuffle_channel(c: Case) -> Emitted:
+    return Emitted(make("nn.ChannelShuffle", c.module.group))
+
+
 @emits("Tile")
 def tile(c: Case) -> Emitted:
     repeats = [str(c.module.tiles if axis == c.module.axis else 1) for axis in range(len(c.shape))]

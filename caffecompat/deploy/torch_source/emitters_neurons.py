@@ -84,6 +84,21 @@ def swish(c: Case) -> Emitted:
     return Emitted(call=f"{{0}} * torch.sigmoid({number(c.module.beta)} * {{0}})")
 
 
+@emits("Mish")
+def mish(c: Case) -> Emitted:
+    return Emitted("nn.Mish()")
+
+
+@emits("HardSigmoid")
+def hard_sigmoid(c: Case) -> Emitted:
+    return Emitted(call=f"({number(c.module.alpha)} * {{0}} + {number(c.module.beta)}).clamp(0, 1)")
+
+
+@emits("HardSwish")
+def hard_swish(c: Case) -> Emitted:
+    return Emitted("nn.Hardswish()")
+
+
 @emits("Clip")
 def clip(c: Case) -> Emitted:
     return Emitted(call=f"{{0}}.clamp({number(c.module.least)}, {number(c.module.most)})")
