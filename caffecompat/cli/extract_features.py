@@ -13,6 +13,7 @@ from caffecompat import glog
 from caffecompat.cli.flags import UsageError, split_commas, weight_files
 from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.net_flags import net_flags, open_model
+from caffecompat.cli.outputs import make_folder_above
 from caffecompat.cli.progress import live_line, progress_flag
 
 HELP = "store blobs of a net, computed over its data, in databases"
@@ -60,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
     net = Net(open_model(args, args.model), pb.TEST, sources=make_source, weights=weight_files(args.weights))
     check_loaded(net.loaded, args.weights, args)
     net.to(device)
+
+    for dataset in datasets:
+        make_folder_above(dataset)
 
     def on_records(blob: str, count: int) -> None:
         glog.error(f"Extracted features of {count} query images for feature blob {blob}", "extract_features.cpp:173")
