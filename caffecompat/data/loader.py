@@ -241,8 +241,8 @@ class Loader:
             if isinstance(records, BaseException):
                 raise records
             for record in records:
-                if self._stopped:
-                    return
+                if self._stopped:  # as an error, which wakes those who wait for this batch's memory
+                    raise DataError("this source is closed")
                 self._place(batch, at, record)
                 at += self._reader.rows(record)
         except BaseException as caught:  # handed to the consumer

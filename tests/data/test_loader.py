@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -163,6 +164,53 @@ def test_dropping_the_source_stops_the_threads() -> None:
     del source
     gc.collect()
     assert reader.closed == 1
+
+
+def test_a_thread_that_waits_for_the_memory_of_a_closed_batch_ends() -> None:
+    closed = threading.Event()
+
+    class Late(list[int]):
+        """Records that a thread comes to only after the source was closed."""
+
+        def __iter__(self) -> Iterator[int]:
+            closed.wait(10)
+            return super().__iter__()
+
+    class FirstIsLate(Numbers):
+        def take(self, count: int) -> list[int]:
+            records = super().take(count)
+            return Late(records) if 0 in records else records
+
+    reader = FirstIsLate(2)
+    source = LoadedSource(reader, 0, depth=1, threads=2)
+
+    def consume() -> None:
+        with pytest.raises(DataError, match="closed"):
+            source.next()
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    time.sleep(0.1)  # the other thread has its record and waits for the first one's thread to allocate the batch
+    threading.Timer(0.1, closed.set).start()
+    source.close()
+    consumer.join(5)
+    assert not any(worker.is_alive() for worker in source._loader._workers)
+    assert reader.closed == 1
+
+
+def test_closing_at_any_moment_leaves_no_thread_and_no_open_reader() -> None:
+    """Also where the thread that is to allocate the batch stops before it does, and others wait for that."""
+    rng = random.Random(0)
+    for _ in range(1000):
+        reader = Numbers(rng.choice([1, 3, 8]))
+        source = LoadedSource(reader, 0, depth=rng.choice([1, 3]), threads=rng.choice([1, 2, 4]))
+        for _ in range(rng.randrange(3)):
+            source.next()
+        if rng.random() < 0.5:
+            time.sleep(rng.random() * 2e-3)
+        source.close()
+        assert not any(worker.is_alive() for worker in source._loader._workers)
+        assert reader.closed == 1
 
 
 _SCRIPT = """
