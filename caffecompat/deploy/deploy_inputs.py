@@ -24,6 +24,7 @@ __all__ = [
 SCORES = {
     "Accuracy",
     "DetectionEvaluate",
+    "LabelsequenceAccuracy",
     "SegAccuracy",
     "SegmentPixelIOU",
     "SegmentationAccuracy",

@@ -31,6 +31,7 @@ HEADS = {
     "SigmoidCrossEntropyLoss": "Sigmoid",
     "InfogainLoss": "Softmax",
     "FocalLoss": "Softmax",
+    "CtcLoss": "Softmax",
     "SoftmaxWithLossOHEM": "Softmax",
 }
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
@@ -284,10 +285,17 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
             chosen = f"{blob}_{chosen}"
         layer = message.layer.add(name=chosen, type=kind, bottom=[blob], top=[chosen])
         if kind == "ArgMax":
-            layer.argmax_param.axis = loss.softmax_param.axis if loss is not None else 1
-        elif kind == "Softmax" and loss.softmax_param.axis != 1:
-            layer.softmax_param.axis = loss.softmax_param.axis
+            layer.argmax_param.axis = _class_axis(loss)
+        elif kind == "Softmax" and _class_axis(loss) != 1:
+            layer.softmax_param.axis = _class_axis(loss)
         deployed.notes.append(f"{kind} {chosen!r} put behind {blob!r}")
+
+
+def _class_axis(loss: Any) -> int:
+    """The axis of the scores that a loss judges (1 where there is none) along which the classes lie."""
+    if loss is None:
+        return 1
+    return 2 if loss.type == "CtcLoss" else int(loss.softmax_param.axis)
 
 
 def _outputs(message: Any) -> list[str]:

@@ -13,6 +13,7 @@ _FAMILIES = (
     "bn",
     "center_loss",
     "convolution",
+    "ctc",
     "detection",
     "elementwise",
     "embed",

@@ -84,10 +84,11 @@ def class_index(
     return index.reshape(shape), None if counted is None else counted.reshape(shape)
 
 
-def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> None:
+def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int, remedy: str = "") -> None:
     """Raise a LabelError that names the layer, the first value outside 0 to classes - 1, its place and their count.
 
-    `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read.
+    `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read. `remedy` is
+    what to do besides changing labels or outputs; without it, to set ignore_label.
     """
     if index.is_meta or index.numel() == 0:
         return
@@ -104,11 +105,12 @@ def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int) -> Non
         where += f", index {tuple(place[1:])}"
     values = index[outside].unique()
     setting = f"ignore_label: {values.item()}" if values.numel() == 1 else "ignore_label"
+    remedy = f"; {remedy}" if remedy else f", or set {setting} (where the layer has it) to leave the value out"
     raise LabelError(
         f"layer {param.name!r} ({param.type}): label {value:g} in {param.bottom[1]!r} of shape {tuple(labels.shape)}, "
         f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); "
         f"{_count_text(outside)} outside; change the labels or the "
-        f"number of outputs, or set {setting} (where the layer has it) to leave the value out"
+        f"number of outputs{remedy}"
         f"{label_ids_hint(classes, int(values.max()))}",
         blob=param.bottom[1],
         item=place[0] if place else 0,
@@ -136,10 +138,11 @@ class OutsideLabels:
     Args:
         param: the LayerParameter, whose bottom 1 the labels are.
         classes: how many are scored.
+        remedy: what to do about such labels.
     """
 
-    def __init__(self, param: Any, classes: int) -> None:
-        self._param, self._classes = param, classes
+    def __init__(self, param: Any, classes: int, remedy: str = "ignore_label leaves a value out") -> None:
+        self._param, self._classes, self._remedy = param, classes, remedy
         self._warned = False
 
     def find(self, index: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -152,7 +155,7 @@ class OutsideLabels:
             glog.warning(
                 f"layer {self._param.name!r} ({self._param.type}): {_count_text(outside)} none of the {self._classes} "
                 f"classes (the first is {int(index[outside][0])}); they count as wrong, here and in later batches; "
-                f"ignore_label leaves a value out{label_ids_hint(self._classes, int(index[outside].max()))}"
+                f"{self._remedy}{label_ids_hint(self._classes, int(index[outside].max()))}"
             )
         return outside
 

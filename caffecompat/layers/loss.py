@@ -42,19 +42,25 @@ class LossLayer(Layer):
 
     The top may be left unnamed, as Caffe allows for losses. Gradients go to
     bottom 0, unless the class says otherwise.
+
+    Attributes:
+        batch_axis: of bottom 0, along which its items lie; those of bottom 1 lie along its first.
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (0, 1)
     is_loss: ClassVar[bool] = True
+    batch_axis: ClassVar[int] = 0
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         first, second = tuple(bottom_shapes[0]), tuple(bottom_shapes[1])
-        if not first or not second or first[0] != second[0]:
+        axis = self.batch_axis
+        if len(first) <= axis or not second or first[axis] != second[0]:
+            axes = f"axis {axis} and axis 0" if axis else "axis 0"
             raise LayerError(
                 f"{param.bottom[0]!r} of shape {first} and {param.bottom[1]!r} of shape {second} must have the same "
-                f"number of batch items (axis 0)"
+                f"number of batch items ({axes})"
             )
         p = param.loss_param
         self.ignore = p.ignore_label if p.HasField("ignore_label") else None

@@ -1,4 +1,4 @@
-"""Recurrent layers: RNN, LSTM, and LSTMUnit, one step of the latter."""
+"""Recurrent layers: RNN, LSTM, LSTMUnit, one step of the latter, and ContinuationIndicator, which starts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
-__all__ = ["LSTM", "RNN", "LSTMUnit", "Recurrent"]
+__all__ = ["LSTM", "RNN", "ContinuationIndicator", "LSTMUnit", "Recurrent"]
 
 
 class Recurrent(Layer):
@@ -232,3 +232,27 @@ class LSTMUnit(Layer):
     def forward(self, cells: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, ...]:
         self._check([cells.shape, gates.shape, cont.shape])
         return lstm_unit(cells, gates, cont.detach().unsqueeze(2))
+
+
+@register("ContinuationIndicator")
+class ContinuationIndicator(Layer):
+    """Indicators for recurrent layers, (time_step, batch_size): 0 at the first step and 1 at all others.
+
+    So each pass begins all sequences anew. After xmfbit/warpctc-caffe and Intel Caffe.
+    """
+
+    bottoms: ClassVar[tuple[int, int | None]] = (0, 0)
+    one: Tensor
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        p = param.continuation_indicator_param
+        for name in ("time_step", "batch_size"):
+            if not getattr(p, name):
+                raise LayerError(f"continuation_indicator_param needs {name}, at least 1")
+        self.shape = (p.time_step, p.batch_size)
+        self.register_buffer("one", torch.ones(()), persistent=False)  # of the net's device and type
+
+    def forward(self) -> Tensor:
+        first, others = torch.zeros_like(self.one), self.one
+        return torch.cat([first.expand(1, self.shape[1]), others.expand(self.shape[0] - 1, self.shape[1])])

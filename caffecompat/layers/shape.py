@@ -26,6 +26,7 @@ __all__ = [
     "Slice",
     "Split",
     "Tile",
+    "Transpose",
 ]
 
 
@@ -210,16 +211,39 @@ class Permute(Layer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        order, axes = list(param.permute_param.order), len(bottom_shapes[0])
+        self.order = self._order(len(bottom_shapes[0]))
+
+    def _order(self, axes: int) -> list[int]:
+        """Which axis of the bottom each of the top is."""
+        order = list(self.param.permute_param.order)
         if len(set(order)) != len(order) or any(axis >= axes for axis in order):
             raise LayerError(f"order {order} must name axes 0 to {axes - 1}, each at most once")
-        self.order = order + [axis for axis in range(axes) if axis not in order]
+        return order + [axis for axis in range(axes) if axis not in order]
 
     def view(self, bottom: Shape, top: Shape) -> View | None:
         return View() if self.order[2:] == [2, 3] else None
 
     def forward(self, bottom: Tensor) -> Tensor:
         return bottom.permute(self.order)
+
+
+@register("Transpose")
+class Transpose(Permute):
+    """Reorders the axes: axis i of the top is axis dim(i) of the bottom; `dim` lists every axis once.
+
+    After dlunion/CC4.0 and tianzhi0549/caffe. Transpose layers of other Caffes, which swap two axes or have no
+    settings, are not this one.
+    """
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.refuse_in_place()
+
+    def _order(self, axes: int) -> list[int]:
+        dims = list(self.param.transpose_param.dim)
+        if sorted(dims) != list(range(axes)):
+            raise LayerError(f"transpose_param: dim {dims} must list each of the axes 0 to {axes - 1} once")
+        return dims
 
 
 @register("Tile")

@@ -96,7 +96,7 @@ _ADDED = {
     Fork.FOCAL: "FocalLoss",
     Fork.C3D: "Convolution3D Deconvolution3D Pooling3D VideoData",
     Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish ShuffleChannel",
-    Fork.CRNN: "Reverse",
+    Fork.CRNN: "ContinuationIndicator CtcLoss LabelsequenceAccuracy Permute Reverse Transpose",
     Fork.WINDOWS: "Flip",
 }
 

@@ -41,6 +41,8 @@ _UNRECORDED = {  # types without a recorded case, or whose cases do not show all
     },
     "Pooling3D": f'{_VOLUME}layer {{ name: "p" type: "Pooling3D" bottom: "x" top: "p" pooling_param {{\n'
     "kernel_size: 2 kernel_depth: 2 stride: 2 temporal_stride: 2 } }",
+    "Transpose": 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
+    'layer { name: "t" type: "Transpose" bottom: "x" top: "t" transpose_param { dim: 1 dim: 0 } }',
     "LSTMUnit": 'layer { name: "x" type: "Input" top: "c" top: "g" top: "t" input_param {\n'
     "shape { dim: 1 dim: 2 dim: 3 } shape { dim: 1 dim: 2 dim: 12 } shape { dim: 1 dim: 2 } } }\n"
     'layer { name: "u" type: "LSTMUnit" bottom: "c" bottom: "g" bottom: "t" top: "d" top: "h" }',
@@ -58,6 +60,7 @@ _REASONS = {
     "HDF5Output": "writes a file",
     "MatWrite": "writes files",
     "IOUAccuracy": "measures",
+    "LabelsequenceAccuracy": "measures",
     "MarginInnerProduct": "reads labels, in training",
     "PriorBox": "reads shapes alone: its values are computed while exporting, a constant at every opset",
     "SegAccuracy": "measures",
@@ -65,7 +68,7 @@ _REASONS = {
     "SegmentationAccuracy": "measures",
 }
 _NONE = "none: "
-_NO_NODES = ("Parameter", "Silence", "Split")
+_NO_NODES = ("ContinuationIndicator", "Parameter", "Silence", "Split")
 
 _INTRODUCTION = """# Layer types by ONNX opset
 

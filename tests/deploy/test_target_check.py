@@ -150,6 +150,7 @@ def test_pooling_that_reaches_past_the_edge_tells_how_far() -> None:
         ("Sigmoid", "", "cpu", "runs"),
         ("InnerProduct", "inner_product_param { num_output: 5 }", "cpu", "runs"),  # a 32x32 kernel
         ("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", "cpu", "runs"),
+        ("Transpose", "transpose_param { dim: 0 dim: 2 dim: 3 dim: 1 }", "cpu", "runs"),
     ],
 )
 def test_other_layers(kind: str, more: str, dpu: str, tidl: str) -> None:

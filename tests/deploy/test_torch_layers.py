@@ -23,6 +23,7 @@ NOT_EXPORTED = {
     "HDF5Output",
     "IOUAccuracy",
     "MatWrite",
+    "LabelsequenceAccuracy",
     "SegAccuracy",
     "SegmentPixelIOU",
     "SegmentationAccuracy",

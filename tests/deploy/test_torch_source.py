@@ -83,6 +83,7 @@ LAYERS = {
     "Flatten": "flatten_param { axis: 2 }",
     "Reshape": "reshape_param { shape { dim: 0 dim: 3 dim: -1 } }",
     "Permute": "permute_param { order: 0 order: 2 order: 3 order: 1 }",
+    "Transpose": "transpose_param { dim: 3 dim: 0 dim: 1 dim: 2 }",
     "Tile": "tile_param { tiles: 3 axis: 2 }",
     "SPP": "spp_param { pyramid_height: 2 pool: AVE }",
     "Pooling STOCHASTIC": "pooling_param { pool: STOCHASTIC kernel_size: 3 stride: 2 }",

@@ -178,6 +178,18 @@ def test_unit_is_one_step_of_lstm() -> None:
     assert [unit.needs_gradient(index) for index in range(3)] == [True, True, False]
 
 
+def test_continuation_indicators_start_all_streams_anew_in_each_pass() -> None:
+    text = f"time_step: {STEPS} batch_size: {STREAMS}"
+    layer = make_layer(f'type: "ContinuationIndicator" continuation_indicator_param {{ {text} }}')
+    assert torch.equal(layer(), going_on())
+    layer().zero_()  # by a layer that works in place
+    assert torch.equal(layer(), going_on())
+    assert layer.double()().dtype == torch.double and not layer.state_dict()
+    assert run_on_meta(layer, []).shape == SHAPES[1]
+    one = make_layer('type: "ContinuationIndicator" continuation_indicator_param { time_step: 1 batch_size: 2 }')
+    assert one().tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize(
     ("text", "shapes", "message"),
     [
@@ -198,6 +210,9 @@ def test_unit_is_one_step_of_lstm() -> None:
             SHAPES,
             "indicators .*have none",
         ),
+        ('type: "ContinuationIndicator" continuation_indicator_param { batch_size: 2 }', (), "needs time_step"),
+        ('type: "ContinuationIndicator" continuation_indicator_param { time_step: 2 }', (), "needs batch_size"),
+        ('type: "ContinuationIndicator" bottom: "x"', ((2, 3),), r"takes 0 bottom blob\(s\)"),
         ('type: "LSTMUnit" top: "c" top: "h"', ((1, 3, 2), (1, 3, 7), (1, 3)), r"second bottom must be \(1, 3, 8\)"),
         ('type: "LSTMUnit" top: "c" top: "h"', ((2, 3, 2), (2, 3, 8), (2, 3)), "first bottom must be"),
         ('type: "LSTMUnit" top: "c" top: "h"', ((1, 3, 2), (1, 3, 8), (1, 2)), r"third bottom must be \(1, 3\)"),

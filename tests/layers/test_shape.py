@@ -91,6 +91,15 @@ def test_flatten_and_permute_keep_caffes_order() -> None:
     assert torch.equal(same_in_both_formats(permute, x), x.permute(0, 2, 1, 3))
 
 
+def test_transpose_names_the_axis_of_the_bottom_for_each_of_the_top() -> None:
+    x = numbered(2, 3, 4, 5).requires_grad_()
+    layer = make_layer('type: "Transpose" transpose_param { dim: 3 dim: 0 dim: 2 dim: 1 }', x.shape)
+    top = same_in_both_formats(layer, x)
+    assert top.shape == (5, 2, 4, 3) and top[4, 1, 2, 0] == x[1, 0, 2, 4]
+    top[1, 0, 3, 2].backward()
+    assert x.grad.sum() == 1 and x.grad[0, 2, 3, 1] == 1
+
+
 def test_crop_takes_sizes_from_the_reference_and_passes_it_no_gradient() -> None:
     x, reference = numbered(1, 2, 6, 7).requires_grad_(), torch.zeros(1, 9, 3, 2)
     layer = make_layer('type: "Crop" crop_param { offset: 1 offset: 4 }', x.shape, reference.shape)
@@ -148,6 +157,10 @@ REFUSALS = [
     ('type: "Reshape" reshape_param { axis: 1 num_axes: 2 }', [(2, 3)], "reaches past"),
     ('type: "Flatten" flatten_param { axis: 2 end_axis: 1 }', [(2, 3, 4)], "behind end_axis"),
     ('type: "Permute" permute_param { order: 0 order: 0 }', [(2, 3)], "at most once"),
+    ('type: "Transpose"', [(2, 3)], r"dim \[\] must list each of the axes 0 to 1 once"),
+    ('type: "Transpose" transpose_param { dim: 1 dim: 0 }', [(2, 3, 4)], r"dim \[1, 0\] must list .* 0 to 2"),
+    ('type: "Transpose" transpose_param { dim: 0 dim: -1 }', [(2, 3)], r"dim \[0, -1\] must"),
+    ('type: "Transpose" bottom: "x" top: "x" transpose_param { dim: 1 dim: 0 }', [(2, 3)], "cannot work in place"),
     ('type: "Tile"', [(2, 3)], "tiles is missing"),
     ('type: "Crop" crop_param { offset: 1 }', [(1, 1, 4, 4), (1, 1, 4, 3)], "axis 2: 4 values from offset 1"),
     ('type: "Crop" crop_param { axis: 1 offset: 1 offset: 1 }', [(1, 1, 4, 4), (1, 1, 2, 2)], "2 offset values for 3"),

@@ -1,4 +1,4 @@
-"""ONNX of RNN, LSTM and LSTMUnit: the steps one after another, since their number is known."""
+"""ONNX of RNN, LSTM and LSTMUnit, the steps one after another, since their number is known; of their indicators."""
 
 from __future__ import annotations
 
@@ -89,3 +89,9 @@ def _unit(e: Emission, c: str, gates: str, go: str, size: int, axis: int) -> tup
     kept = e.op("Mul", e.op("Mul", f, go), c)
     c = e.op("Add", kept, e.op("Mul", i, e.op("Tanh", parts[3])))
     return c, e.op("Mul", o, e.op("Tanh", c))
+
+
+@emits("ContinuationIndicator")
+def continuation_indicator(e: Emission) -> None:
+    """A constant."""
+    e.alias(0, e.const(e.module().numpy(), what="indicators"))

@@ -59,7 +59,7 @@ def reshape(e: Emission) -> None:
         e.reshape(e.bottoms[0], e.top_shapes[0], e.tops[0])
 
 
-@emits("Permute")
+@emits("Permute", "Transpose")
 def permute(e: Emission) -> None:
     """Transpose."""
     e.op("Transpose", e.bottoms[0], to=e.tops[0], perm=list(e.module.order))

@@ -105,7 +105,7 @@ def reshape(c: Case) -> Emitted:
     return Emitted(call=f"{{0}}.reshape({', '.join(dims) or '()'})")
 
 
-@emits("Permute")
+@emits("Permute", "Transpose")
 def permute(c: Case) -> Emitted:
     return Emitted(call=f"{{0}}.permute({', '.join(map(str, c.module.order))})")
 

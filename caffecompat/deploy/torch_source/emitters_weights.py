@@ -101,3 +101,8 @@ def recurrent(c: Case) -> Emitted:
 @emits("LSTMUnit")
 def lstm_unit(c: Case) -> Emitted:
     return Emitted(call="lstm_unit({0}, {1}, {2}[..., None])", helpers=("lstm_unit",))
+
+
+@emits("ContinuationIndicator")
+def continuation_indicator(c: Case) -> Emitted:
+    return Emitted(make("ContinuationIndicator", *c.tops[0]), helpers=("ContinuationIndicator",))

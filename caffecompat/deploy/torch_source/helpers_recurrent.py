@@ -6,7 +6,7 @@ Each stands on torch alone, and on those of its file that `NEEDS` names; nothing
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LSTM", "RNN", "Recurrent", "lstm_unit"]
+__all__ = ["LSTM", "RNN", "ContinuationIndicator", "Recurrent", "lstm_unit"]
 
 NEEDS = {"RNN": ("Recurrent",), "LSTM": ("Recurrent", "lstm_unit")}
 
@@ -86,3 +86,18 @@ class LSTM(Recurrent):
     def step(self, gates: Tensor, goes_on: Tensor, state: list[Tensor]) -> list[Tensor]:
         cells, output = lstm_unit(state[1], gates, goes_on)
         return [output, cells]
+
+
+class ContinuationIndicator(nn.Module):
+    """Gives (steps, streams): 0 at the first step, where all streams begin anew, and 1 at all others."""
+
+    indicators: Tensor
+
+    def __init__(self, steps: int, streams: int) -> None:
+        super().__init__()
+        indicators = torch.ones(steps, streams)
+        indicators[0] = 0
+        self.register_buffer("indicators", indicators, persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.indicators
