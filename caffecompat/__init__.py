@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.threads import share_cores
-
 if TYPE_CHECKING:
     from caffecompat import pycaffe
     from caffecompat.errors import CaffeCompatError
@@ -18,12 +16,14 @@ if TYPE_CHECKING:
     from caffecompat.net import load_net
     from caffecompat.schema import read_net, read_solver, write_text
     from caffecompat.solver import Solver
+    from caffecompat.threads import configure_threads
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CaffeCompatError",
     "Solver",
+    "configure_threads",
     "load_caffemodel",
     "load_net",
     "open_caffemodel",
@@ -37,6 +37,7 @@ __all__ = [
 _HOMES = {
     "CaffeCompatError": "caffecompat.errors",
     "Solver": "caffecompat.solver",
+    "configure_threads": "caffecompat.threads",
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",
     "open_caffemodel": "caffecompat.formats",
@@ -45,9 +46,6 @@ _HOMES = {
     "save_caffemodel": "caffecompat.formats",
     "write_text": "caffecompat.schema",
 }
-
-
-share_cores()  # before anything loads torch
 
 
 def __getattr__(name: str) -> Any:

@@ -33,25 +33,42 @@ import sys
 import threading
 from collections.abc import Callable
 
-__all__ = ["cores", "loader_threads", "share_cores", "start_loader_thread"]
+__all__ = ["configure_threads", "cores", "loader_threads", "start_loader_thread"]
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_configured = False
 
 
-def share_cores() -> None:
-    """Make torch's threads wait for each other without keeping others from the cores.
+def configure_threads() -> None:
+    """Make the threads of torch and OpenCV share this process's cores: what the command line does for itself.
 
-    Works through environment variables that the OpenMP libraries read when torch is loaded, so it is
-    called when this package is imported; where torch is loaded already it does nothing. What the user
-    has set of them stands.
+    Best called before torch is imported. It sets
+
+    - ``GOMP_SPINCOUNT`` and ``KMP_BLOCKTIME`` in ``os.environ``, which OpenMP libraries read while torch is loaded:
+      threads that wait for each other spin briefly, then sleep. Skipped where one of them or ``OMP_WAIT_POLICY`` is
+      set already, or torch is loaded;
+    - the number of torch's threads, where a container allows fewer cores than the machine has: ``OMP_NUM_THREADS``,
+      or once torch is loaded ``torch.set_num_threads``. A value that the user has set is left as it is;
+    - OpenCV's own threads to one, at the moment a data layer starts threads that decode pictures.
+
+    Nothing else in the package changes any of these: importing it does not, nor does making or running a net. Calling
+    it again is harmless.
+
+    >>> import caffecompat
+    >>> caffecompat.configure_threads()
     """
-    if "torch" in sys.modules:
-        return
-    if not any(name in os.environ for name in _WAITING):
+    global _configured
+    _configured = True
+    torch = sys.modules.get("torch")
+    if torch is None and not any(name in os.environ for name in _WAITING):
         os.environ["GOMP_SPINCOUNT"] = "10000"  # libgomp: turns, 0.2 to 0.5 ms
         os.environ["KMP_BLOCKTIME"] = "1"  # Intel's and LLVM's: milliseconds
-    if _quota() < _allowed():  # torch counts the machine's cores, also in a container that may use two of them
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    if _quota() >= _allowed() or "OMP_NUM_THREADS" in os.environ:
+        return
+    if torch is None:  # it counts the machine's cores, also in a container that may use two of them
+        os.environ["OMP_NUM_THREADS"] = str(cores())
+    else:
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
 
 
 def cores() -> int:
@@ -79,10 +96,11 @@ def loader_threads() -> int:
 
 
 def start_loader_thread(work: Callable[[], None]) -> threading.Thread:
-    """Start a daemon thread for decoding. OpenCV's own threads are turned off, once and for all: these are enough."""
-    import cv2
+    """Start a daemon thread for decoding; after `configure_threads` OpenCV has no threads of its own."""
+    if _configured:
+        import cv2
 
-    cv2.setNumThreads(1)
+        cv2.setNumThreads(1)
     thread = threading.Thread(target=work, name="caffecompat loader", daemon=True)
     thread.start()
     return thread

@@ -23,6 +23,7 @@ def test_the_names_are_these() -> None:
     assert caffecompat.__all__ == [
         "CaffeCompatError",
         "Solver",
+        "configure_threads",
         "load_caffemodel",
         "load_net",
         "open_caffemodel",
@@ -36,7 +37,8 @@ def test_the_names_are_these() -> None:
 
 def test_their_arguments_are_these() -> None:
     arguments = {
-        "Solver": ["source", "path", "overrides", "device", "strict", "fork"],
+        "Solver": ["source", "path", "overrides", "device", "strict", "fork", "weights", "skip_mismatched"],
+        "configure_threads": [],
         "load_caffemodel": ["path"],
         "load_net": ["prototxt", "weights", "phase", "skip_mismatched", "fork"],
         "open_caffemodel": ["path"],
@@ -57,9 +59,9 @@ def test_every_name_is_there_and_documented() -> None:
 
 
 def test_what_needs_no_torch_loads_none() -> None:
+    names = "read_net write_text load_caffemodel CaffeCompatError configure_threads"
     script = (
-        "import sys, caffecompat as c; c.read_net, c.write_text, c.load_caffemodel, c.CaffeCompatError;"
-        "sys.exit('torch' in sys.modules)"
+        f"import sys, caffecompat as c; [getattr(c, n) for n in '{names}'.split()]; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
 

@@ -17,6 +17,7 @@ from caffecompat.cli.outputs import protected_inputs
 from caffecompat.cli.streams import drop_output, lasting_streams
 from caffecompat.cli.verbs import VERBS, parser_of, split_verb, verb_module
 from caffecompat.errors import CaffeCompatError, notes
+from caffecompat.threads import configure_threads
 
 __all__ = ["main"]
 
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is done, 1 is "the data says no" (a difference, a violation, a failed
     verification), 2 a wrong command or unreadable input, 130 interrupted.
     """
+    configure_threads()
     with lasting_streams():
         return _run(list(sys.argv[1:] if argv is None else argv))
 
