@@ -34,6 +34,7 @@ HEADS = {
     "CtcLoss": "Softmax",
     "SoftmaxWithLossOHEM": "Softmax",
 }
+_REORDERING = ("Permute", "Transpose")
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
 # What a net says as a whole that inference follows too (types of caffe-jacinto's and NVCaffe's forward pass).
 _OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize", "net_quantization_param")
@@ -77,7 +78,7 @@ def deploy_net(
     labels = add_inputs(deployed, test, train, document, size, batch, channels)
     body = [layer for layer in test.layer if not feeds(layer)]
     losses = _losses(test.layer)
-    ends = [layer for layer in body if only_judges(layer) or layer in losses]
+    ends = [layer for layer in body if only_judges(layer) or layer in losses or _reorders_for_measures(layer, body)]
     losses = losses or _losses(train.layer)
     auxiliary = _auxiliary(losses)
     dropped = {layer.name for layer in auxiliary}
@@ -134,6 +135,14 @@ def _losses(layers: Sequence[Any]) -> list[Any]:
         for layer in layers
         if is_loss(layer) or (any(layer.loss_weight) and not any(blob in read for blob in layer.top))
     ]
+
+
+def _reorders_for_measures(layer: Any, layers: Sequence[Any]) -> bool:
+    """Whether a layer only puts the axes in the order that a measure wants (CRNN's, of the scores that it learns)."""
+    if layer.type not in _REORDERING:
+        return False
+    readers = [other for other in layers if any(blob in layer.top for blob in other.bottom)]
+    return bool(readers) and all(other.type in SCORES for other in readers)
 
 
 def _auxiliary(losses: Sequence[Any]) -> list[Any]:
@@ -205,6 +214,7 @@ def _tell_removed(
     tell("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
     tell("losses left out", lambda layer: True, losses)
     tell("measures left out", lambda layer: layer.type in SCORES, test.layer)
+    tell("orders of axes for measures left out", lambda layer: layer.type in _REORDERING and layer in ends, test.layer)
     tell("Silence left out", lambda layer: layer.type == "Silence", test.layer)
     if dropped:
         notes.append(f"auxiliary classifiers left out with their branches: {few(sorted(dropped), 12)}")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from caffecompat import glog
 from caffecompat.layers.classes import OutsideLabels, check_labels
 from caffecompat.layers.functional.ctc import ctc_costs, merge_path, pack
 from caffecompat.layers.layer import Context, LabelError, Layer, LayerError, Shape
@@ -73,6 +74,10 @@ class CtcLoss(LossLayer):
             if not getattr(p, name):
                 raise LayerError(f"ctc_loss_param needs {name}, at least 1")
         _check_blank(self.blank, self.classes, "ctc_loss_param")
+        if param.HasField("loss_param"):
+            glog.warning(
+                f"layer {param.name!r} (CtcLoss): loss_param has no effect; the loss is the mean of the items'"
+            )
         self._check(bottom_shapes)
 
     def _check(self, shapes: Sequence[Shape]) -> None:
