@@ -52,6 +52,7 @@ class Fork(Enum):
     CRNN = "crnn.caffe"
     WINDOWS = "caffe-windows"
     MOBILE = "caffe-mobilenet and ShuffleNet's Caffe"
+    FLOWNET2 = "FlowNet2's Caffe"
 
     @property
     def is_nvcaffe(self) -> bool:

@@ -111,6 +111,17 @@ def _bilinear(blob: Tensor, filler: Any) -> Tensor:
     return blob.copy_(torch.outer(ramp, ramp))
 
 
+def _diagonal(blob: Tensor, filler: Any) -> Tensor:
+    """FlowNet2's: output n takes input n alone, with diag_val n (1 where there are fewer) spread over its kernel."""
+    if blob.dim() < 2:
+        raise FillerError(f"the diagonal filler needs a blob of outputs and inputs, this one is {tuple(blob.shape)}")
+    blob.zero_()
+    area = blob[0, 0].numel()
+    for n in range(min(blob.shape[:2])):
+        blob[n, n] = (filler.diag_val[n] if n < len(filler.diag_val) else 1) / area
+    return blob
+
+
 _fillers: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "constant": _constant,
     "uniform": _uniform,
@@ -119,4 +130,5 @@ _fillers: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "msra": _msra,
     "positive_unitball": _positive_unitball,
     "bilinear": _bilinear,
+    "diagonal": _diagonal,
 }

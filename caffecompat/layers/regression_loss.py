@@ -44,7 +44,12 @@ class EuclideanLoss(Distance):
 
 @register("L1Loss")
 class L1Loss(Distance):
-    """Sum of absolute differences / N (Jacinto, Xilinx)."""
+    """Sum of absolute differences / N (Jacinto, Xilinx). FlowNet2's, another loss, is refused by its settings."""
+
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        if param.HasField("l1_loss_param"):
+            raise LayerError("l1_loss_param is of FlowNet2's L1Loss, which trains flow and is not supported")
+        super().__init__(param, bottom_shapes, context)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return F.l1_loss(a, b.reshape(a.shape), reduction="sum") / a.shape[0]

@@ -54,6 +54,7 @@ _LACKING = {
     Fork.CRNN: "Clip Swish",
     Fork.WINDOWS: "Clip Swish",
     Fork.MOBILE: "Clip Swish",
+    Fork.FLOWNET2: "Clip Swish",
 }
 _DETECTION = (
     "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute PriorBox SmoothL1Loss VideoData "
@@ -98,6 +99,11 @@ _ADDED = {
     Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish ShuffleChannel",
     Fork.CRNN: "ContinuationIndicator CtcLoss LabelsequenceAccuracy Permute Reverse Transpose",
     Fork.WINDOWS: "Flip",
+    Fork.FLOWNET2: """
+        Accum BlackAugmentation ChannelNorm Correlation Correlation1D CustomData DataAugmentation DisparityData
+        Downsample FLOWriter FloatReader FloatWriter FlowAugmentation FlowWarp GenerateAugmentationParameters
+        ImgReader ImgWriter L1Loss LpqLoss Mean NegReLU PFMWriter Resample
+    """,
 }
 
 

@@ -64,11 +64,21 @@ def _is_jittered(layer: Any) -> bool:
     return _type(layer) == "ImageSegData" and len(layer.top) == 3
 
 
+def _is_horizontal(layer: Any) -> bool:
+    return _type(layer) == "Correlation1D"
+
+
+def _takes_mean(layer: Any) -> bool:
+    """Whether a DataAugmentation layer takes off the mean of its text."""
+    return not layer.augmentation_param.mean_per_pixel and not layer.augmentation_param.recompute_mean
+
+
 _ALGORITHM = "a choice of algorithm; the results are the same"
 _EXACT = "the computation is at least as exact"
 _SPEED = "a matter of speed alone"
 _LOG = "only adds lines to the log"
 _ELSEWHERE = "read from weight files, not from a prototxt"
+_RANDOM = "of augmentation at random, which is refused; it means nothing in a test"
 
 HARMLESS: dict[str, str] = {
     "NetParameter.copyright": "a text for people",
@@ -119,6 +129,17 @@ HARMLESS: dict[str, str] = {
     **dict.fromkeys(_fields("TransformationParameter", "forward_packing use_gpu_transform"), _SPEED),
     "DeephiResizeParameter.use_dpu": "read by no code of its own fork",
     "PythonParameter.share_in_parallel": "each process has the layer to itself",
+    "LayerParameter.reshape_every_iter": _SPEED,
+    "LayerParameter.coeff_schedule_param": _RANDOM,
+    **dict.fromkeys(_fields("AugmentationParameter", "max_multiplier chromatic_eigvec"), _RANDOM),
+    **dict.fromkeys(
+        _fields("RandomGeneratorParameter", "rand_type exp mean spread prob apply_schedule discretize multiplier"),
+        _RANDOM,
+    ),
+    **dict.fromkeys(
+        _fields("L1LossParameter", "l2_per_location l2_prescale_by_channels normalize_by_num_entries epsilon plateau"),
+        "a layer that has them is refused",
+    ),
     "LayerParameter.debug": _LOG,
     "RecurrentParameter.debug_info": _LOG,
     "AnnotatedDataParameter.anno_type": "boxes are the only kind of annotation",
@@ -215,6 +236,14 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         NoEffect("'caffecompat detect' draws boxes"),
     ),
     "SegAccuracyParameter.metric": NoEffect("all three measures are given"),
+    "CorrelationParameter.do_abs": NoEffect("the original reads it and does not use it"),
+    "CorrelationParameter.single_direction": NoEffect("only Correlation1D obeys it", _is_horizontal),
+    **dict.fromkeys(_fields("AugmentationParameter", "write_augmented write_mean"), NoEffect("nothing is written")),
+    **dict.fromkeys(
+        _fields("AugmentationParameter", "mode bottomwidth bottomheight num"),
+        NoEffect("only GenerateAugmentationParameters has it"),
+    ),
+    "AugmentationParameter.mean": NoEffect("it takes mean_per_pixel: false and no recompute_mean", _takes_mean),
     "FixedParameter.fix_info": NoEffect("positions come from the weight file"),
     **dict.fromkeys(_fields("V0LayerParameter", "new_num new_channels"), NoEffect()),
     "V1LayerParameter.strict_dim": NoEffect("--skip-mismatched leaves out what has another shape"),

@@ -13,6 +13,7 @@ from caffecompat.deploy.onnx.export import ExportOptions, export_net
 from caffecompat.deploy.onnx.older import FORMS, MODERN
 from caffecompat.layers import layer_class, layer_types
 from caffecompat.net import NetError
+from tests.deploy.flow_nets import FLOW_NETS
 from tests.deploy.recorded import recorded_net, recorded_types
 from tests.deploy.region_nets import REGION_NETS
 from tests.layers.test_golden_layers import CASES
@@ -50,6 +51,7 @@ _UNRECORDED = {  # types without a recorded case, or whose cases do not show all
     'layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }',
     **{kind: REGION_NETS[kind][0] for kind in REGION_NETS if " " not in kind},
     "Proposal": REGION_NETS["Proposal of PVANet"][0],
+    **{kind: FLOW_NETS[kind][0] for kind in FLOW_NETS if " " not in kind},
 }
 # Why types that are no losses have no form at any opset.
 _REASONS = {

@@ -84,3 +84,11 @@ def test_errors(text, shape, words):
 
 def test_bare_scalar():
     assert filled('type: "xavier"').shape == ()
+
+
+def test_diagonal() -> None:
+    """Each output takes its own input, by diag_val over the kernel's area, by 1 where there are fewer values."""
+    blob = fill(torch.empty(3, 4, 2, 2), parse_text('type: "diagonal" diag_val: 2 diag_val: -1', pb.FillerParameter()))
+    wanted = torch.zeros(3, 4, 2, 2)
+    wanted[0, 0], wanted[1, 1], wanted[2, 2] = 0.5, -0.25, 0.25
+    assert torch.equal(blob, wanted)

@@ -30,7 +30,17 @@ from caffecompat.schema import NetDocument
 
 __all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
 
-for _family in ("combining", "detection", "neurons", "normalization", "recurrent", "regions", "shapes", "windows"):
+for _family in (
+    "combining",
+    "detection",
+    "flow",
+    "neurons",
+    "normalization",
+    "recurrent",
+    "regions",
+    "shapes",
+    "windows",
+):
     import_module(f"caffecompat.deploy.onnx.emitters_{_family}")
 
 SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}

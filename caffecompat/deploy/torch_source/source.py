@@ -28,7 +28,7 @@ from caffecompat.net.graph import needed_nodes
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
-for _family in ("combining", "neurons", "norms", "planes", "regions", "weights"):
+for _family in ("combining", "flow", "neurons", "norms", "planes", "regions", "weights"):
     import_module(f"caffecompat.deploy.torch_source.emitters_{_family}")
 
 # What files can have above their net: class or function -> those it needs, and their text.
@@ -39,7 +39,7 @@ for _family in ("", "_planes", "_recurrent", "_detection", "_regions"):
     _NEEDS.update(_module.NEEDS)
     _HELPERS.update({_name: getattr(_module, _name) for _name in _module.__all__})
 # The functions behind the layers stand on torch alone, and on others of their module.
-for _family in ("proposals", "roi_pooling", "yolo"):
+for _family in ("correlation", "flow_warp", "proposals", "roi_pooling", "weighted_resize", "yolo"):
     _functions = own_functions(import_module(f"caffecompat.layers.functional.{_family}"))
     _HELPERS.update(_functions)
     _NEEDS.update({_name: needed_functions(_name, _functions) for _name in _functions})
