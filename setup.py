@@ -86,6 +86,7 @@ setup(
         "opencv-python-headless>=4.8",
         "protobuf>=4.25,<8",
         "rich>=13",
+        "safetensors>=0.4",
         "torch>=2.1,<3",
     ],
     extras_require=EXTRAS,

@@ -1,33 +1,28 @@
 """Named arrays in one file: NumPy's .npz, and .safetensors.
 
-Weights of a net are in them as ``layer.index``: ``conv1.0`` is the first blob of layer conv1. A safetensors file is
-eight bytes of header length, a JSON header with type, shape and place of every array, and their values side by side
-(the format's own specification); read here without the package of that name.
+Weights of a net are in them as ``layer.index``: ``conv1.0`` is the first blob of layer conv1. A safetensors file has no
+order of its own; the library that writes it puts wider types first, then goes by name.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_path, atomic_write
 from caffecompat.formats.weights import WeightsError
 
 __all__ = ["ARCHIVES", "as_layers", "as_names", "read_archive", "write_archive"]
 
 ARCHIVES = (".npz", ".safetensors")
-_LONGEST_HEADER = 100 << 20
-_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
-          "BOOL": "?"}  # fmt: skip
-_NAMES = {np.dtype(text): name for name, text in _TYPES.items()}
 
 
 def read_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All arrays of a .npz or .safetensors file, in its order; 16-bit floats become float32.
+    """All arrays of a .npz or .safetensors file, in its order; 16-bit floats (float16, bfloat16) become float32.
 
     Raises:
         WeightsError: the file is something else, or damaged.
@@ -38,34 +33,31 @@ def read_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise WeightsError(f"{name}: no such file") from None
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
-        raise WeightsError(f"{name}: not a {os.path.splitext(name)[1]} file, or damaged ({problem})") from problem
+        raise WeightsError(f"{name}: not a readable {os.path.splitext(name)[1]} file ({problem})") from problem
     return {key: _wide(values) for key, values in arrays.items()}
 
 
 def write_archive(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name; an old file stays whole until the new one is complete.
+    """Write arrays by name, in little-endian order; an old file stays whole until the new one is complete.
 
     Raises:
         WeightsError: the format has no such type of values.
         WriteError: the file cannot be written.
     """
-    name = os.fspath(path)
-    with atomic_write(path) as file:
-        if name.endswith(".npz"):
+    if not os.fspath(path).endswith(".safetensors"):
+        with atomic_write(path) as file:
             np.savez(file, allow_pickle=False, **arrays)
-            return
-        header, at = {}, 0
-        for key, values in arrays.items():
-            kind = _NAMES.get(values.dtype.newbyteorder("<"))
-            if kind is None:
-                raise WeightsError(f"{name}: safetensors has no values of type {values.dtype} (array {key!r})")
-            header[key] = {"dtype": kind, "shape": list(values.shape), "data_offsets": [at, at + values.nbytes]}
-            at += values.nbytes
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        file.write(len(text).to_bytes(8, "little") + text)
-        for values in arrays.values():
-            file.write(np.ascontiguousarray(values).tobytes())
+        return
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    # The library writes the memory of an array as it lies there.
+    plain = {key: np.asarray(values, values.dtype.newbyteorder("<"), order="C") for key, values in arrays.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary)
+        except (SafetensorError, KeyError, TypeError, ValueError) as problem:
+            raise WeightsError(f"{os.fspath(path)}: cannot be written as safetensors ({problem})") from problem
 
 
 def _read_npz(name: str) -> dict[str, np.ndarray]:
@@ -74,26 +66,35 @@ def _read_npz(name: str) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(name: str) -> dict[str, np.ndarray]:
-    with open(name, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > _LONGEST_HEADER:
-            raise ValueError(f"a header of {length} bytes")
-        header = json.loads(file.read(length))
-    data = np.memmap(name, mode="r", offset=8 + length) if os.path.getsize(name) > 8 + length else np.empty(0, np.uint8)
-    arrays = {}
-    for key, entry in header.items():
-        if key == "__metadata__":
-            continue
-        begin, end = entry["data_offsets"]
-        if not 0 <= begin <= end <= data.size:
-            raise ValueError(f"{key!r} ends at {end}, the file has {data.size} bytes of values")
-        values = data[begin:end]
-        if entry["dtype"] == "BF16":
-            bits = values.view("<u2").astype("<u4") << 16
-            arrays[key] = bits.view("<f4").reshape(entry["shape"])
-        else:
-            arrays[key] = values.view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return arrays
+    from safetensors import SafetensorError, deserialize, safe_open
+
+    try:
+        with safe_open(name, framework="numpy") as file:
+            kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 -- not a dict
+            short: dict[str, Any] = {}
+            if "BF16" in kinds.values():  # of which NumPy has none
+                with open(name, "rb") as whole:
+                    short = dict(deserialize(whole.read()))
+            return {
+                key: _from_bfloat16(short[key]) if kind == "BF16" else _get(file, key, kind)
+                for key, kind in kinds.items()
+            }
+    except SafetensorError as problem:
+        raise ValueError(str(problem)) from problem
+
+
+def _get(file: Any, key: str, kind: str) -> np.ndarray:
+    try:
+        values: np.ndarray = file.get_tensor(key)
+    except AttributeError:  # the library looks for numpy.float8_...
+        raise ValueError(f"array {key!r} has values of type {kind}, which NumPy has not") from None
+    return values
+
+
+def _from_bfloat16(entry: Mapping[str, Any]) -> np.ndarray:
+    """An array as float32, whose upper half bfloat16 is."""
+    bits = np.frombuffer(entry["data"], "<u2").astype("<u4") << 16
+    return bits.view("<f4").reshape(entry["shape"])
 
 
 def _wide(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ normalization; Caffe has blobs by layer, batch normalization in one of several a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Pickles are read with ``weights_only``: nothing in the file is executed. A state_dict inside a dictionary
     ("state_dict", "model", ...) is found, those of several parts get the parts' names, and "module." in front of every
-    name is taken off.
+    name is taken off. A safetensors file does not keep the modules' order; it is restored as far as names tell.
 
     Raises:
         CaffeCompatError: the file is no such thing.
@@ -41,6 +43,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         from caffecompat.formats.archives import read_archive
 
         arrays = read_archive(path)
+        if name.endswith(".safetensors"):
+            arrays = _in_model_order(arrays)
     else:
         arrays = _read_checkpoint(name)
     if arrays and all(key.startswith("module.") for key in arrays):
@@ -74,6 +78,34 @@ def _read_checkpoint(name: str) -> dict[str, np.ndarray]:
         for key, values in content.items()
         if isinstance(values, torch.Tensor)
     }
+
+
+def _in_model_order(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays whose order is alphabetical, in the order that a model's modules usually have.
+
+    Numbers count as numbers (``layer1.2`` before ``layer1.10``); of the modules that a module has by name, each
+    normalization comes after the weights of the same rank: bn1, bn2, conv1, conv2 is conv1, bn1, conv2, bn2.
+    """
+    modules = modules_of(arrays)
+    order = sorted(modules, key=_natural)
+    named: dict[str, list[str]] = {}
+    for module in order:
+        parent, _, own = module.rpartition(".")
+        if not own.isdecimal():
+            named.setdefault(parent, []).append(module)
+    moved: dict[str, str] = {}  # which module comes in the place of another
+    for group in named.values():
+        norms = [module for module in group if is_norm(modules[module])]
+        others = [module for module in group if module not in norms]
+        pairs = [module for pair in zip_longest(others, norms) for module in pair if module is not None]
+        moved |= dict(zip(group, pairs, strict=True))
+    rank = {moved.get(module, module): at for at, module in enumerate(order)}
+    return dict(sorted(arrays.items(), key=lambda item: rank.get(item[0].rpartition(".")[0], len(rank))))
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key that sorts the numbers in names as numbers."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def modules_of(state: State) -> dict[str, dict[str, np.ndarray]]:

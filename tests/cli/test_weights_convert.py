@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -15,6 +17,7 @@ from caffecompat.formats import open_weights
 from caffecompat.formats.archives import read_archive, write_archive
 from caffecompat.formats.weights import WeightsError
 from caffecompat.net import Net
+from caffecompat.net.torch_weights import modules_of, read_state
 from caffecompat.schema import pb
 
 
@@ -43,37 +46,88 @@ def test_a_caffemodel_keeps_its_layers(command, caffemodel: Path, tmp_path: Path
     ]
 
 
-def test_safetensors_are_what_the_format_says(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    arrays = {
-        "a.0": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "b.0": np.array(2.5),
-        "c.0": np.zeros((0, 3), np.int64),
-    }
-    write_archive(path, arrays)
-    data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    assert (8 + length) % 8 == 0
-    assert header["a.0"] == {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
-    assert header["b.0"] == {"dtype": "F64", "shape": [], "data_offsets": [24, 32]}
-    assert data[8 + length :][:24] == arrays["a.0"].tobytes()
-    for name, values in read_archive(path).items():
-        np.testing.assert_array_equal(values, arrays[name])
+ARRAYS = {
+    "a.0": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "big-endian": np.arange(3, dtype=">f4"),
+    "strided": np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1)[::2],
+    "scalar": np.array(2.5),
+    "empty": np.zeros((0, 3), np.int64),
+    "flags": np.array([True, False]),
+    "counts": np.array([2**63], np.uint64),
+}
 
 
-def test_bfloat16_and_damage(tmp_path: Path) -> None:
+def test_safetensors_by_the_library(tmp_path: Path) -> None:
+    write_archive(tmp_path / "x.safetensors", ARRAYS)
+    by_others = safetensors.numpy.load_file(tmp_path / "x.safetensors")
+    by_us = read_archive(tmp_path / "x.safetensors")
+    assert set(by_others) == set(by_us) == set(ARRAYS)
+    for name, values in ARRAYS.items():
+        for read in (by_others[name], by_us[name]):
+            assert read.dtype == values.dtype.newbyteorder("<"), name
+            np.testing.assert_array_equal(read, values)
+
+
+def test_safetensors_have_no_such_values(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    bits = torch.tensor([1.5, -2.0]).bfloat16().view(torch.int16).numpy()
-    header = b'{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bits.tobytes())
-    np.testing.assert_array_equal(read_archive(path)["w"], [1.5, -2])
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(WeightsError, match="'w' ends at 4, the file has 2 bytes"):
+    write_archive(path, {"a": np.zeros(2, np.float32)})
+    before = path.read_bytes()
+    for values in (np.zeros(2, np.complex128), np.array(["text"])):
+        with pytest.raises(WeightsError, match=r"x\.safetensors: cannot be written as safetensors"):
+            write_archive(path, {"a": values})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def _safetensors(header: bytes, data: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def test_sixteen_bits_become_float32(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    bits = torch.tensor([1.5, -2.0]).bfloat16().view(torch.int16).numpy().tobytes()
+    half = np.array([[0.25]], "<f2").tobytes()
+    header = b"""{"w":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]},
+        "h":{"dtype":"F16","shape":[1,1],"data_offsets":[4,6]},"i":{"dtype":"U8","shape":[1],"data_offsets":[6,7]}}"""
+    path.write_bytes(_safetensors(header, bits + half + b"\7"))
+    read = read_archive(path)
+    assert {name: str(values.dtype) for name, values in read.items()} == {"w": "float32", "h": "float32", "i": "uint8"}
+    assert (read["w"].tolist(), read["h"].tolist(), read["i"].tolist()) == ([[1.5], [-2]], [[0.25]], [7])
+
+
+W = b'"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"abc",
+        b"nothing of the kind",
+        _safetensors(b"{" + W + b"}", b"\0\0"),  # values end early
+        _safetensors(b"{" + W + b"}", b"\0" * 8),  # more values than named
+        _safetensors(b"{" + W.replace(b"[1]", b"[2]") + b"}", b"\0" * 4),  # a shape of more values
+        _safetensors(b"{" + W.replace(b"[0,4]", b"[4,8]") + b"}", b"\0" * 8),  # a gap
+        _safetensors(b"{" + W + b"," + W.replace(b"w", b"v") + b"}", b"\0" * 4),  # two arrays in one place
+        _safetensors(b"{" + W.replace(b"F32", b"F99") + b"}", b"\0" * 4),
+        _safetensors(b"{" + W.replace(b"F32", b"F8_E4M3").replace(b"[1]", b"[4]") + b"}", b"\0" * 4),
+        _safetensors(b"[]", b""),
+        _safetensors(b"{" + W, b"\0" * 4),
+    ],
+)
+def test_bad_safetensors_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"x\.safetensors: not a readable \.safetensors file \(.+\)"):
         read_archive(path)
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(WeightsError, match=r"not a \.safetensors file"):
-        read_archive(path)
+
+
+def test_archives_that_are_not_there(tmp_path: Path) -> None:
+    for name in ("x.safetensors", "x.npz"):
+        with pytest.raises(WeightsError, match="no such file"):
+            read_archive(tmp_path / name)
+        (tmp_path / name).mkdir()
+        with pytest.raises(WeightsError, match="not a readable"):
+            read_archive(tmp_path / name)
 
 
 def test_diff_names_what_differs(command, caffemodel: Path, tmp_path: Path) -> None:
@@ -203,7 +257,7 @@ def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form
     if suffix == ".pth":
         torch.save({"state_dict": {f"module.{name}": values for name, values in state.items()}, "epoch": 3}, "r.pth")
     else:
-        write_archive("r.safetensors", {name: values.numpy() for name, values in state.items()})
+        safetensors.torch.save_file(state, "r.safetensors")
     words = ["weights", "convert", f"r{suffix}", "out.caffemodel", "--model", "net.prototxt"]
     asked = command(*words)
     assert asked.status == 1 and not Path("out.caffemodel").exists()
@@ -222,6 +276,20 @@ def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form
     picture = torch.randn(2, 3, 6, 5)
     with torch.no_grad():
         torch.testing.assert_close(net.forward({"data": picture})["fc5"], resnet(picture), rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_of_modules_is_restored(tmp_path: Path) -> None:
+    names = "stem.conv stem.norm stages.2.conv1 stages.2.bn1 stages.2.conv2 stages.2.bn2 stages.10.0 stages.10.1 head"
+    state = {}
+    for name in names.split():
+        state |= {f"{name}.weight": np.zeros(2, np.float32), f"{name}.bias": np.zeros(2, np.float32)}
+        if name.endswith(("norm", "bn1", "bn2", "10.1")):
+            state |= {f"{name}.{part}": np.zeros(2, np.float32) for part in ("running_mean", "running_var")}
+            state[f"{name}.num_batches_tracked"] = np.array(1)
+    write_archive(tmp_path / "x.safetensors", state)
+    read = list(modules_of(read_state(tmp_path / "x.safetensors")))
+    assert read == ["head", *names.split()[2:6], "stages.10.0", "stages.10.1", "stem.conv", "stem.norm"]
+    assert set(read_state(tmp_path / "x.safetensors")) == set(state)
 
 
 def test_a_checkpoint_of_parts_loses_none(command, resnet: ResNet) -> None:
