@@ -26,7 +26,7 @@ from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
 from caffecompat.formats.own_fields import FORK, fork_called
 from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
-from caffecompat.formats.wire import (
+from caffecompat.schema.wire import (
     BYTES,
     VARINT,
     Overrun,

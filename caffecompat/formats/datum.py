@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats import wire
+from caffecompat.schema import wire
 
 __all__ = ["Datum", "DatumError", "decode_datum", "encode_datum"]
 

@@ -13,30 +13,19 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from caffecompat.schema.wire import bytes_header
+
 __all__ = ["keep_text", "kept_texts", "without_kept"]
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 _NUMBER = 536870911  # protobuf's greatest field number
-_LENGTH_DELIMITED = 2
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-_TAG = _varint(_NUMBER << 3 | _LENGTH_DELIMITED)
 
 
 def keep_text(message: Message, text: str) -> None:
     """Add a field's text (name and value, lines unindented) to what `message` carries."""
     data = text.encode()
-    message.MergeFromString(_TAG + _varint(len(data)) + data)
+    message.MergeFromString(bytes_header(_NUMBER, len(data)) + data)
 
 
 def kept_texts(message: Message) -> list[str]:

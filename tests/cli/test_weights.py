@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.formats import wire
+from caffecompat.schema import wire
 from tests.formats.protobytes import layer, message, net, packed, shape
 
 
