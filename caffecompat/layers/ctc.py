@@ -54,10 +54,11 @@ def _check_sequences(name: str, shape: Shape) -> None:
 class CtcLoss(LossLayer):
     """Mean over the items of -log of the probability that the steps read as the item's labels (see `ctc_costs`).
 
-    After xmfbit/warpctc-caffe, on which yalecyu/crnn.caffe is built, and Baidu's warp-ctc in it; dlunion/CC4.0's is
-    the same. Bottoms: scores (T, N, alphabet_size), before the softmax, of which the first time_step steps count;
-    labels (N, L), where blank_label (by default 0) fills up and is no label. No other label may be outside 0 to
-    alphabet_size - 1, nor all labels of a batch blank. loss_param is not looked at.
+    After xmfbit/warpctc-caffe, on which yalecyu/crnn.caffe is built, and Baidu's warp-ctc in it. Bottoms: scores
+    (T, N, alphabet_size), before the softmax, of which the first time_step steps count; labels (N, L), where
+    blank_label (by default 0) fills up and is no label. No other label may be outside 0 to alphabet_size - 1, nor all
+    labels of a batch blank. Without ctc_loss_param all steps count and class 0 is the blank (dlunion/CC4.0, the same
+    otherwise). loss_param is not looked at.
 
     The value is the mean over the items, the gradient that of their sum: N times the mean's, as there. Neither is
     divided by the number of steps or labels. An item whose labels, with a blank between two alike, are more than the
@@ -68,10 +69,12 @@ class CtcLoss(LossLayer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        p = param.ctc_loss_param
+        p, scores = param.ctc_loss_param, bottom_shapes[0]
         self.blank, self.classes, self.steps = p.blank_label, p.alphabet_size, p.time_step
-        for name in ("alphabet_size", "time_step"):
-            if not getattr(p, name):
+        if not param.HasField("ctc_loss_param"):
+            self.classes, self.steps = math.prod(scores[2:]), scores[0]
+        for name, value in (("alphabet_size", self.classes), ("time_step", self.steps)):
+            if not value:
                 raise LayerError(f"ctc_loss_param needs {name}, at least 1")
         _check_blank(self.blank, self.classes, "ctc_loss_param")
         if param.HasField("loss_param"):

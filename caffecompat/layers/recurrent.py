@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caffecompat import glog
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
@@ -238,21 +239,33 @@ class LSTMUnit(Layer):
 class ContinuationIndicator(Layer):
     """Indicators for recurrent layers, (time_step, batch_size): 0 at the first step and 1 at all others.
 
-    So each pass begins all sequences anew. After xmfbit/warpctc-caffe and Intel Caffe.
+    So each pass begins all sequences anew. After xmfbit/warpctc-caffe and Intel Caffe. A bottom (N, ...) tells the
+    batch size instead, whatever its values (dlunion/CC4.0).
     """
 
-    bottoms: ClassVar[tuple[int, int | None]] = (0, 0)
+    bottoms: ClassVar[tuple[int, int | None]] = (0, 1)
     one: Tensor
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.continuation_indicator_param
-        for name in ("time_step", "batch_size"):
+        for name in ("time_step",) if bottom_shapes else ("time_step", "batch_size"):
             if not getattr(p, name):
                 raise LayerError(f"continuation_indicator_param needs {name}, at least 1")
-        self.shape = (p.time_step, p.batch_size)
+        if bottom_shapes and not bottom_shapes[0]:
+            raise LayerError(f"{param.bottom[0]!r}, which tells the batch size, is a single value")
+        if bottom_shapes and p.batch_size not in (0, bottom_shapes[0][0]):
+            glog.warning(
+                f"layer {param.name!r} ({self.type}): batch_size {p.batch_size} has no effect; its bottom "
+                f"{param.bottom[0]!r} has {bottom_shapes[0][0]} items"
+            )
+        self.steps, self.streams = p.time_step, p.batch_size
         self.register_buffer("one", torch.ones(()), persistent=False)  # of the net's device and type
 
-    def forward(self) -> Tensor:
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return False
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        streams = batch[0].shape[0] if batch else self.streams
         first, others = torch.zeros_like(self.one), self.one
-        return torch.cat([first.expand(1, self.shape[1]), others.expand(self.shape[0] - 1, self.shape[1])])
+        return torch.cat([first.expand(1, streams), others.expand(self.steps - 1, streams)])

@@ -80,6 +80,14 @@ def test_as_torch_has_it() -> None:
     torch.testing.assert_close(given.grad, theirs.grad)
 
 
+def test_without_settings_all_steps_count_and_class_0_is_the_blank() -> None:
+    scores = np.random.default_rng(5).normal(0, 1, (4, 2, 3))
+    value = make_layer('type: "CtcLoss"', scores.shape, (2, 2)).double()(
+        torch.from_numpy(scores), torch.tensor([[1.0, 2], [2, 0]])
+    )
+    assert value.item() == pytest.approx((cost(scores[:, 0], [1, 2], 0) + cost(scores[:, 1], [2], 0)) / 2)
+
+
 def test_labels_with_axes_of_one_and_steps_behind_time_step() -> None:
     scores = np.random.default_rng(4).normal(0, 1, (5, 2, 3, 1))
     bottom = torch.from_numpy(scores).requires_grad_()

@@ -178,7 +178,7 @@ def test_unit_is_one_step_of_lstm() -> None:
     assert [unit.needs_gradient(index) for index in range(3)] == [True, True, False]
 
 
-def test_continuation_indicators_start_all_streams_anew_in_each_pass() -> None:
+def test_continuation_indicators_start_all_streams_anew_in_each_pass(capsys: pytest.CaptureFixture[str]) -> None:
     text = f"time_step: {STEPS} batch_size: {STREAMS}"
     layer = make_layer(f'type: "ContinuationIndicator" continuation_indicator_param {{ {text} }}')
     assert torch.equal(layer(), going_on())
@@ -188,6 +188,12 @@ def test_continuation_indicators_start_all_streams_anew_in_each_pass() -> None:
     assert run_on_meta(layer, []).shape == SHAPES[1]
     one = make_layer('type: "ContinuationIndicator" continuation_indicator_param { time_step: 1 batch_size: 2 }')
     assert one().tolist() == [[0, 0]]
+    of_batch = make_layer('type: "ContinuationIndicator" continuation_indicator_param { time_step: 2 }', (3, 5))
+    assert of_batch(torch.randn(4, 5)).tolist() == [[0] * 4, [1] * 4] and not of_batch.needs_gradient(0)
+    text = 'type: "ContinuationIndicator" continuation_indicator_param { time_step: 2 batch_size: 3 }'
+    assert make_layer(text, (3, 5))(torch.zeros(3, 5)).shape == (2, 3) and not capsys.readouterr().err
+    assert make_layer(text, (4, 5))(torch.zeros(4, 5)).shape == (2, 4)
+    assert "batch_size 3 has no effect; its bottom 'b0' has 4 items" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,9 @@ def test_continuation_indicators_start_all_streams_anew_in_each_pass() -> None:
         ),
         ('type: "ContinuationIndicator" continuation_indicator_param { batch_size: 2 }', (), "needs time_step"),
         ('type: "ContinuationIndicator" continuation_indicator_param { time_step: 2 }', (), "needs batch_size"),
-        ('type: "ContinuationIndicator" bottom: "x"', ((2, 3),), r"takes 0 bottom blob\(s\)"),
+        ('type: "ContinuationIndicator"', ((2, 3),), "needs time_step"),
+        ('type: "ContinuationIndicator" continuation_indicator_param { time_step: 2 }', ((),), "'b0', .* single value"),
+        ('type: "ContinuationIndicator"', ((2, 3), (2,)), r"takes 0 to 1 bottom blob\(s\)"),
         ('type: "LSTMUnit" top: "c" top: "h"', ((1, 3, 2), (1, 3, 7), (1, 3)), r"second bottom must be \(1, 3, 8\)"),
         ('type: "LSTMUnit" top: "c" top: "h"', ((2, 3, 2), (2, 3, 8), (2, 3)), "first bottom must be"),
         ('type: "LSTMUnit" top: "c" top: "h"', ((1, 3, 2), (1, 3, 8), (1, 2)), r"third bottom must be \(1, 3\)"),

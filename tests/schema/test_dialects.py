@@ -62,6 +62,7 @@ def test_every_fork_registers_as_many_types_as_its_factory(fork: Fork, count: in
         ("ImageSegData", (Fork.XILINX, Fork.PSPNET, Fork.DEEPLAB)),
         ("SegmentPixelIOU", (Fork.XILINX,)),
         ("SpatialDropout", (Fork.INTEL,)),
+        ("ContinuationIndicator", (Fork.INTEL, Fork.CRNN)),
         ("Sideways", ()),
     ],
 )

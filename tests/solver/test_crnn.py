@@ -92,6 +92,24 @@ def test_pycaffe_shows_what_torchs_own_modules_compute(train_val: Path) -> None:
     assert float(net.blobs["accuracy"].data) == pytest.approx(np.mean(right))
 
 
+def test_indicators_that_follow_the_batch(train_val: Path, tmp_path: Path) -> None:
+    text = train_val.read_text()
+    train_val.write_text(
+        text.replace('"ContinuationIndicator" top', '"ContinuationIndicator" bottom: "data" top').replace(
+            f'batch_size: {BATCH} }} }}\nlayer {{ name: "forwards', '} }\nlayer { name: "forwards'
+        )
+    )
+    net = Net(deploy_net(open_net(train_val), batch=1).message, pb.TEST, log=False)
+    inputs = {"data": np.random.default_rng(3).normal(0, 1, (1, 1, 8, 24)).astype(np.float32)}
+    wanted = run_net(net, inputs)["fc"]
+    assert wanted.shape == (STEPS, 1, 4)
+    write_source(make_source(net), str(tmp_path / "made.py"))
+    made = load_source(str(tmp_path / "made.py"))
+    np.testing.assert_allclose(made(torch.from_numpy(inputs["data"])).detach(), wanted, rtol=1e-4, atol=1e-5)
+    several = torch.from_numpy(np.repeat(inputs["data"], 3, 0))
+    np.testing.assert_allclose(made(several).detach(), np.repeat(wanted, 3, 1), rtol=1e-4, atol=1e-5)
+
+
 def test_its_deploy_net_reads_alike_everywhere(train_val: Path, tmp_path: Path) -> None:
     deployed = deploy_net(open_net(train_val), head="softmax")
     kinds = {layer.name: layer.type for layer in deployed.message.layer}

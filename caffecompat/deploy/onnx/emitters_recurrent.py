@@ -94,4 +94,6 @@ def _unit(e: Emission, c: str, gates: str, go: str, size: int, axis: int) -> tup
 @emits("ContinuationIndicator")
 def continuation_indicator(e: Emission) -> None:
     """A constant."""
-    e.alias(0, e.const(e.module().numpy(), what="indicators"))
+    indicators = np.ones(e.top_shapes[0])
+    indicators[0] = 0
+    e.alias(0, e.const(indicators, what="indicators"))

@@ -105,4 +105,6 @@ def lstm_unit(c: Case) -> Emitted:
 
 @emits("ContinuationIndicator")
 def continuation_indicator(c: Case) -> Emitted:
-    return Emitted(make("ContinuationIndicator", *c.tops[0]), helpers=("ContinuationIndicator",))
+    steps, streams = c.tops[0]
+    told = (None if c.bottoms else streams, None)
+    return Emitted(make("ContinuationIndicator", steps, streams=told), helpers=("ContinuationIndicator",))

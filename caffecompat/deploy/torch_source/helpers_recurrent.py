@@ -89,15 +89,17 @@ class LSTM(Recurrent):
 
 
 class ContinuationIndicator(nn.Module):
-    """Gives (steps, streams): 0 at the first step, where all streams begin anew, and 1 at all others."""
+    """Gives (steps, streams): 0 at the first step, where all streams begin anew, and 1 at all others.
+
+    Without a number of streams takes a batch (streams, ...), which tells it.
+    """
 
     indicators: Tensor
 
-    def __init__(self, steps: int, streams: int) -> None:
+    def __init__(self, steps: int, streams: int | None = None) -> None:
         super().__init__()
-        indicators = torch.ones(steps, streams)
-        indicators[0] = 0
-        self.register_buffer("indicators", indicators, persistent=False)
+        self.streams = streams
+        self.register_buffer("indicators", (torch.arange(steps) > 0).float()[:, None], persistent=False)
 
-    def forward(self) -> Tensor:
-        return self.indicators
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.indicators.expand(-1, self.streams or batch[0].shape[0])
