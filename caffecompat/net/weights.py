@@ -62,7 +62,7 @@ class LoadReport:
             weights that the prototxt has no filler for; without those that `skip_mismatched` left out.
         mismatched: those of them that a file has in another shape, which `skip_mismatched` left out.
         skipped: their mismatches, one text each.
-        converted: batch normalizations that the file has in the form of another fork, one text each.
+        converted: layers that the file has in the form of another fork or size, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
         doubts: layers that fit and yet mean something else in the file, one text a kind; each was a warning, too.
         writer: the fork that the (last) file's blob format gives away, if any.
@@ -284,7 +284,8 @@ def _fit_arrays(
         kind = f" (type {stored_type})" if stored_type and stored_type != layer.type else ""
         return [], [f"{where}: the file has {len(arrays)} blobs{kind}, the net's {layer.type} has {len(layer.slots)}"]
     if not told and [array.size for array in arrays] != [array.size for array in given]:
-        report.converted.append(f"{where}: {len(given)} blobs of another fork's {stored_type or layer.type}")
+        whose = "another size" if len(arrays) == len(given) else "another fork's"
+        report.converted.append(f"{where}: {len(given)} blobs of {whose} {stored_type or layer.type}")
     pairs = list(zip(layer.slots, arrays, strict=False))
     return pairs, _shape_problems(pairs, where, report)
 
