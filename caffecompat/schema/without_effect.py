@@ -165,6 +165,10 @@ OF_MISSING_TYPES: dict[str, str] = {
     "LayerParameter.detectnet_groundtruth_param": "DetectNetTransformation",
     "LayerParameter.detectnet_augmentation_param": "DetectNetTransformation",
     "LayerParameter.image_label_transform_param": "ImageLabelTransformation",
+    "LayerParameter.writer_param": "FLOWriter",
+    "LayerParameter.reader_param": "FloatReader",
+    "LayerParameter.mean_param": "Mean",
+    "LayerParameter.lpq_loss_param": "LpqLoss",
 }
 """A layer's block -> the type that reads it, which no net can be made with."""
 
