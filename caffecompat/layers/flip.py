@@ -47,9 +47,9 @@ class Flip(_Reversed):
 
 @register("Reverse")
 class Reverse(_Reversed):
-    """The bottom backwards along `axis` (default 0, time in (T, N, ...)), after yalecyu/crnn.caffe.
+    """The bottom backwards along `axis` (default 0, time in (T, N, ...)), as in forks for CRNN (dlunion/CC4.0).
 
-    A second bottom that marks where sequences end, which other forks' layers of that name take, is refused.
+    A second bottom that marks where sequences end, which layers of that name in some forks take, is refused.
     """
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
