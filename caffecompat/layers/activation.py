@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -302,6 +302,8 @@ class Dropout(Layer):
     TEST passes the bottom on, unless `sample_weights_test` (ENet fork) asks for
     dropping there too. The mask comes from torch's default generator.
     """
+
+    keeps_forward: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

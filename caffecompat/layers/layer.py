@@ -82,6 +82,8 @@ class Layer(nn.Module):
         type: the type string of the prototxt, set by ``@register``.
         bottoms, tops: least and greatest count allowed; ``None`` is no limit.
         blob_names: parameter names in Caffe's blob order.
+        keeps_forward: whether Caffe's backward works from what forward drew or measured (a mask, statistics, a state, a
+            difference) alone, and not from what the bottoms hold by then.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
         top_count: how many tops the prototxt names (some layers compute more on request).
@@ -91,6 +93,7 @@ class Layer(nn.Module):
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False
+    keeps_forward: ClassVar[bool] = False
     mixes_items: str = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class BatchNorm(Layer):
     nvcaffe: as xilinx, but the phase alone decides.
     """
 
+    keeps_forward: ClassVar[bool] = True
     mean: nn.Parameter
     variance: nn.Parameter
     factor: nn.Parameter

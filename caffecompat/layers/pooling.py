@@ -151,6 +151,7 @@ class Pooling(Layer):
     whatever its size. AVE is the plain mean in every fork.
     """
 
+    keeps_forward: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -213,6 +214,8 @@ class SPP(Layer):
 
     Top: (N, C x sum of 4^i), or (N, C, 1, 1) where pyramid_height is 1 (BVLC).
     """
+
+    keeps_forward: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,8 @@ class Pooling3D(Layer):
     Only AVE has a pad, on height and width. The gradient of MAX goes to every value of a window that equals the
     maximum.
     """
+
+    keeps_forward: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

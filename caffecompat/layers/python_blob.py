@@ -37,6 +37,11 @@ class BlobFace(ABC):
     def diff(self) -> np.ndarray:
         """The gradient; writing into the array changes the blob."""
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("data", "diff"):
+            raise AttributeError(f"a blob's {name} cannot be replaced; write into it: blob.{name}[...] = value")
+        super().__setattr__(name, value)
+
     @property
     def count(self) -> int:
         """How many values there are."""

@@ -99,6 +99,7 @@ class PythonLayer(Layer):
     are Python 2, are computed by torch where no such module is found that Python 3 can read.
     """
 
+    keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (0, None)
     tops: ClassVar[tuple[int, int | None]] = (0, None)
     anchor: Tensor

@@ -30,6 +30,7 @@ class Recurrent(Layer):
     nor through exposed states, nor to `cont`.
     """
 
+    keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
     mixes_items = "the first axis of its bottoms is the steps of a sequence"

@@ -21,6 +21,7 @@ class _RegionPooling(Layer):
     A region is a row [batch item, xmin, ymin, xmax, ymax] in pixels of the picture.
     """
 
+    keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     mixes_items = "the rows of its second bottom number the items of the batch"
 

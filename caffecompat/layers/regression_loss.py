@@ -21,6 +21,8 @@ __all__ = ["ContrastiveLoss", "Distance", "EuclideanLoss", "L1Loss", "SmoothL1Lo
 class Distance(LossLayer):
     """A loss of the difference of two bottoms with as many values; both get a gradient."""
 
+    keeps_forward: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         for name, shape in zip(param.bottom[1:], bottom_shapes[1:], strict=True):
@@ -133,6 +135,7 @@ class ContrastiveLoss(LossLayer):
     legacy_version the second term is max(margin - d^2, 0).
     """
 
+    keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -59,6 +59,11 @@ class Side:
             self._array = weakref.ref(array)
         return array.view()  # whose shape may be set, and which keeps the array alive
 
+    @property
+    def may_be_written(self) -> bool:
+        """Whether Python may have put other values here since the net last wrote."""
+        return self._host is not None and self._host_touched
+
     def read(self, device: torch.device) -> Tensor:
         """The values to compute with."""
         if self._host is not None and self._host_touched:

@@ -89,12 +89,22 @@ class Interpreter:
     def _forward_steps(self, start: int, end: int, fresh: Tops) -> None:
         for index in range(start, end + 1):
             self._tell("before_forward", index)
+            self._follow_callbacks(self.steps[index], fresh)
             self.forward_step(self.steps[index], fresh)
             self._tell("after_forward", index)
 
     def _tell(self, occasion: str, index: int) -> None:
         for callback in self.callbacks[occasion]:
             callback(index)
+
+    def _follow_callbacks(self, step: Step, fresh: Tops) -> None:
+        """Let a step read what callbacks wrote into its bottoms and parameters in this pass."""
+        if not (self.callbacks["before_forward"] or self.callbacks["after_forward"]):
+            return
+        self.net.take_written()
+        for name in step.bottoms:
+            if name in fresh and self.blobs[name].data_side.may_be_written:
+                del fresh[name]
 
     def forward_step(self, step: Step, fresh: dict[str, Tensor] | None = None) -> None:
         """Run one step.
@@ -131,6 +141,7 @@ class Interpreter:
         side = self.blobs[name].data_side
         if name in self._constant:
             value = side.read(self.net.device)
+            value = value.clone() if side.may_be_written else value
         else:
             side.write(value)
         fresh[name] = value
@@ -144,6 +155,8 @@ class Interpreter:
         # In place: the array that Python holds is about to be overwritten, and backward may want the old values.
         if name in step.tops:
             return value.clone() if value is held else value
+        if value is held and self._follows_bottoms(step):
+            value = value.clone()  # to be compared with what Python's array holds at backward
         fresh[name] = value
         return value
 
@@ -181,12 +194,16 @@ class Interpreter:
             self._tell("after_backward", index)
 
     def backward_step(self, step: Step) -> None:
-        """Run one step backward; one that never ran forward is computed from the blobs as they stand."""
+        """Run one step backward.
+
+        One that never ran forward is computed from the blobs as they stand. So is one whose bottoms Python has changed
+        since, as far as Caffe reads them in backward: a label that is set after the forward pass counts.
+        """
         if step.layer is None:
             diffs = [self._diff(name) for name in step.tops]
             self.blobs[step.bottoms[0]].diff_side.write(functools.reduce(torch.add, diffs))
             return
-        if step not in self._ran:
+        if step not in self._ran or self._is_outdated(step):
             if step.layer.module is None:
                 return
             self._call(step, step.layer, step.layer.module, {})
@@ -209,6 +226,23 @@ class Interpreter:
             if bottom.requires_grad:
                 grad = next(by_bottom)
                 self.blobs[name].diff_side.write(torch.zeros_like(bottom) if grad is None else grad)
+
+    def _follows_bottoms(self, step: Step) -> bool:
+        """Whether Caffe's backward of a step reads its bottoms, and the step itself does not overwrite them."""
+        module = step.layer.module if step.layer is not None else None
+        if module is None or module.keeps_forward:
+            return False
+        return step.needs_backward and not set(step.bottoms) & set(step.tops)
+
+    def _is_outdated(self, step: Step) -> bool:
+        """Whether Python has put other values into the bottoms that a step's backward reads since it ran."""
+        if not self._follows_bottoms(step):
+            return False
+        for name, used in zip(step.bottoms, self._ran[step][0], strict=True):
+            side = self.blobs[name].data_side
+            if side.may_be_written and not torch.equal(side.read(self.net.device), used):
+                return True
+        return False
 
     def _diff(self, name: str) -> Tensor:
         blob = self.blobs[name]

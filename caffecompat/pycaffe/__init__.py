@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         NesterovSolver,
         RMSPropSolver,
         SGDSolver,
+        Solver,
         get_solver,
     )
 
@@ -82,6 +83,7 @@ _HOMES = {
         "NesterovSolver",
         "RMSPropSolver",
         "SGDSolver",
+        "Solver",
         "get_solver",
     ),
 }
@@ -106,6 +108,7 @@ __all__ = [
     "RMSPropSolver",
     "RawBlobVec",
     "SGDSolver",
+    "Solver",
     "Timer",
     "classifier",
     "coord_map",

@@ -85,6 +85,7 @@ class Net:
         blobs: every blob by name, in the order Caffe makes them.
         params: the parameter blobs of each layer that has any.
         layers, layer_dict: the layers, Splits included, in order and by name.
+        name: of the prototxt; scripts may set another.
         inputs, outputs: names of the tops of Input layers, and of the blobs that no layer reads.
         top_names, bottom_names: blob names by layer name.
 
@@ -117,6 +118,7 @@ class Net:
 
     def _take(self, core: net.Net) -> None:
         self._core = core
+        self.name = core.name  # scripts set it
         self._interpreter = Interpreter(core)
         steps = self._interpreter.steps
         self.blobs = OrderedDict((name, Blob(kept)) for name, kept in self._interpreter.blobs.items())
@@ -128,10 +130,6 @@ class Net:
         self.bottom_names = OrderedDict((step.name, list(step.bottoms)) for step in steps)
         self.inputs = [blob for step in steps if step.type == "Input" for blob in step.tops]
         self.outputs = list(core.outputs)
-
-    @property
-    def name(self) -> str:
-        return self._core.name
 
     @property
     def _blob_names(self) -> list[str]:

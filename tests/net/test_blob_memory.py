@@ -116,6 +116,13 @@ class TestOneSide:
         array[0, 0] = 7
         assert blob.data_side.read(torch.device("cpu"))[0, 0] == 7
 
+    def test_the_shape_of_an_array_is_its_own(self, blob: Blob) -> None:
+        array = blob.data
+        array.shape = (6,)
+        assert blob.data.shape == blob.shape == (2, 3)
+        blob.data_side.write(torch.full((2, 3), 5.0))
+        assert (array == 5).all()
+
     def test_a_view_is_enough_to_stay_live(self, blob: Blob) -> None:
         row = blob.data[1:].T[0]
         gc.collect()
