@@ -90,5 +90,5 @@ setup(
         "torch>=2.1,<3",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["caffecompat = caffecompat.cli.main:main"]},
+    entry_points={"console_scripts": ["caffecompat = caffecompat.__main__:main"]},
 )

@@ -2,7 +2,7 @@
 
 ``I0706 13:22:47.513291  4945 solver.cpp:270] message`` on stderr: severity,
 month and day, local time, thread id in at least five columns, the C++ file and
-line that prints the line in BVLC Caffe. Parsers look at the text behind ``]``.
+line that prints the line in BVLC Caffe. Parsers look at the text after ``]``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
@@ -21,13 +22,13 @@ def _stderr(line: str) -> None:
     if sys.stderr is None:
         return
     # A full disk below its log, a reader or a terminal that has gone, a closed stream: nothing of it ends a training.
-    # Nor a line from a signal handler that came while another was written, which Python refuses (RuntimeError).
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
+    with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"{line}\n")  # at once, so that neither a thread nor Ctrl-C comes between line and end
         sys.stderr.flush()
 
 
 _sink: Callable[[str], None] = _stderr
+_held_back: deque[str] = deque()  # lines of signal handlers that came while another line was being written
 
 
 def set_sink(sink: Callable[[str], None] | None) -> None:
@@ -63,7 +64,20 @@ def _log(severity: str, message: str, where: str) -> None:
         return
     now = datetime.now()
     thread = threading.get_native_id()
-    _sink(f"{severity}{now:%m%d %H:%M:%S.%f} {thread:>5} {where}] {message}")
+    _put(f"{severity}{now:%m%d %H:%M:%S.%f} {thread:>5} {where}] {message}")
+
+
+def _put(line: str) -> None:
+    _held_back.append(line)
+    while _held_back:
+        line = _held_back.popleft()
+        try:
+            _sink(line)
+        except RuntimeError as problem:
+            if "reentrant" not in str(problem):
+                raise
+            _held_back.appendleft(line)  # follows the line that is being written: the loop below on the stack puts it
+            return
 
 
 def info(message: str, where: str = "caffe.cpp:1") -> None:

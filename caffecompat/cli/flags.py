@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ENVIRONMENT, NAMES
@@ -59,7 +59,7 @@ def _boolean(text: str) -> bool:
 def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False) -> None:
     """Add a gflags boolean: ``--name``, ``--noname``, ``--name=true``."""
     dest = name.replace("-", "_")
-    # normalise() always adds the value, so that "?" never takes the word behind the flag.
+    # normalise() always adds the value, so that "?" never takes the word after the flag.
     parser.add_argument(
         f"--{name}", type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", dest=dest, help=help
     )
@@ -149,12 +149,13 @@ class FlagParser(argparse.ArgumentParser):
             return ""
         return did_you_mean(unknown[1], self._option_string_actions)
 
-    def parts(self) -> list[str]:
-        """The verbs of a group (``build``, ``info`` of ``lmdb``); none of a single verb."""
-        return list(self._subparsers._group_actions[0].choices or ()) if self._subparsers else []
+    def parts(self) -> dict[str, FlagParser]:
+        """The verbs of a group (``build``, ``info`` of ``lmdb``) and their parsers; none of a single verb."""
+        found = self._subparsers._group_actions[0].choices if self._subparsers else None
+        return cast(dict[str, FlagParser], found or {})
 
     def takes_value(self, flag: str) -> bool | None:
-        """Whether a flag takes the word behind it for its value; None where the flag is unknown."""
+        """Whether a flag takes the word after it for its value; None where the flag is unknown."""
         name = self.normalise([flag])[0]
         if "=" in name:
             return False  # a switch
@@ -171,7 +172,7 @@ class FlagParser(argparse.ArgumentParser):
         return result, unknown
 
     def _sorted(self, tokens: Iterable[str]) -> list[str]:
-        """Bring the words together: argparse gives all of its optional ones up at the first flag behind a word."""
+        """Bring the words together: argparse gives all of its optional ones up at the first flag after a word."""
         flags: list[str] = []
         words: list[str] = []
         rest = list(tokens)
@@ -186,14 +187,14 @@ class FlagParser(argparse.ArgumentParser):
         return [*flags, "--", *words] if any(_is_flag(word) for word in words) else [*words, *flags]
 
     def _value_count(self, token: str, rest: Sequence[str]) -> int:
-        """How many of the tokens behind a token are its values."""
+        """How many of the tokens after a token are its values."""
         action = self._option_string_actions.get(token)
-        if action is None:  # not a flag, or one with its value behind "="
+        if action is None:  # not a flag, or one with its value after "="
             return 0
-        behind = next((at for at, word in enumerate(rest) if _is_flag(word)), len(rest))
+        following = next((at for at, word in enumerate(rest) if _is_flag(word)), len(rest))
         if isinstance(action.nargs, int):
-            return min(action.nargs, behind)
-        return min(1, behind) if action.nargs in (None, "?") else behind
+            return min(action.nargs, following)
+        return min(1, following) if action.nargs in (None, "?") else following
 
     def normalise(self, tokens: Iterable[str]) -> list[str]:
         """Rewrite every flag to ``--name`` or ``--name=value``, positionals untouched."""

@@ -58,36 +58,50 @@ def parser_of(verb: str, notice: Callable[[str], None] | None = None) -> FlagPar
 
 
 def split_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """The verb and the other words; gflags allows flags before the verb.
+    """The verb and the other words; gflags allows flags before the verb, and before the part of a group's.
 
-    A word behind a flag may be the flag's value (``--model test summary net.prototxt``): it is the verb where the
+    A word after a flag may be the flag's value (``--model test summary net.prototxt``): it is the verb where the
     flag takes no value in that verb. The first word that is no flag's value is the verb, known or not.
 
     Raises:
         UsageError: there is no verb, or none of that name.
     """
     leading = list(_leading(argv))
-    sure = next((at for at, flag in leading if flag is None), None)
-    for at, flag in leading:
-        name = _known(argv[at])
-        if flag is None or name is None:
-            continue
-        takes = parser_of(name).takes_value(flag)
-        if takes is False or (takes is None and sure is None):
-            sure = at
-            break
-    if sure is None:
+    at = _find(argv, _known, parser_of)
+    if at is None:
         values = [argv[at] for at, _ in leading if _known(argv[at])]
         why = f" ({values[0]!r} is taken for the value of a flag before it)" if values else ""
         raise UsageError(f"caffecompat: no verb given{why}\nSee 'caffecompat --help'.")
-    name = _known(argv[sure])
+    name = _known(argv[at])
     if name is None:
-        raise UsageError(f"caffecompat: unknown verb {argv[sure]!r}{_meant(argv[sure])}\nSee 'caffecompat --help'.")
-    return name, [*argv[:sure], *argv[sure + 1 :]]
+        raise UsageError(f"caffecompat: unknown verb {argv[at]!r}{_meant(argv[at])}\nSee 'caffecompat --help'.")
+    rest = [*argv[:at], *argv[at + 1 :]]
+    return name, _part_first(name, rest) if name in _GROUPS else rest
+
+
+def _part_first(group: str, words: list[str]) -> list[str]:
+    """The words of a group (``export``) with its part (``onnx``) before the flags, as argparse wants it."""
+    parts = parser_of(group).parts()
+    at = _find(words, lambda word: word if word in parts else None, parts.__getitem__)
+    return words if at is None else [words[at], *words[:at], *words[at + 1 :]]
+
+
+def _find(argv: Sequence[str], known: Callable[[str], str | None], parser: Callable[[str], FlagParser]) -> int | None:
+    """Where the word is that chooses a parser; None where all of them are values of flags."""
+    leading = list(_leading(argv))
+    sure = next((at for at, flag in leading if flag is None), None)
+    for at, flag in leading:
+        name = known(argv[at])
+        if flag is None or name is None:
+            continue
+        takes = parser(name).takes_value(flag)
+        if takes is False or (takes is None and sure is None):
+            return at
+    return sure
 
 
 def _leading(argv: Sequence[str]) -> Iterator[tuple[int, str | None]]:
-    """Words that may be the verb: those behind a flag, with the flag, and the first of its own."""
+    """Words that may be the verb: those after a flag, with the flag, and the first of its own."""
     flag = None
     for at, token in enumerate(argv):
         if token.startswith("-"):

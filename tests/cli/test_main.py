@@ -60,6 +60,46 @@ def test_flags_may_stand_before_the_verb(command):
     assert "none.prototxt" in result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("export", "--model", "absent.prototxt", "deploy", "out"), "absent.prototxt: there is no such file"),
+        (("--model", "absent.prototxt", "export", "deploy", "out"), "absent.prototxt: there is no such file"),
+        (("--merge-bn", "--model", "absent.prototxt", "export", "deploy", "out"), "needs --weights"),
+        (("lmdb", "--json", "info", "absent"), "absent"),
+        (("--model=absent.prototxt", "export", "out", "deploy"), "invalid choice: 'out'"),  # the first of the words
+    ],
+)
+def test_flags_may_stand_before_the_part_of_a_group(command, words, message):
+    result = command(*words)
+    assert result.status == 2 and message in result.err
+    assert ("invalid choice" in message) == ("invalid choice" in result.err)
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [(("--names", "x", "lmdb", "bild"), "build"), (("export", "--target", "tidl", "onxx"), "onnx")],
+)
+def test_a_misspelt_part_is_complained_about_though_flags_come_first(command, words, near):
+    result = command(*words)
+    assert result.status == 2 and f"did you mean {near}?" in result.err
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_one_word() -> None:
+    script = """
+import os, signal, sys
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == "caffecompat.cli.outputs":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupter())
+from caffecompat.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize("verb", LIGHT)
 def test_file_verbs_start_without_torch(verb):
     script = (
