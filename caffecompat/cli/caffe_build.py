@@ -71,7 +71,7 @@ def build_logged(
         log_bad: logs the image of an index, with the reason.
         processed: where Caffe's tool prints "Processed N files.", at each thousand and at the end.
     """
-    from caffecompat.data.build import build_database
+    from caffecompat.data.build import write_database
 
     bad: set[int] = set()
     logged = 0
@@ -99,7 +99,7 @@ def build_logged(
                 glog.info(f"Continuing {args.database}.partial after {done} images")
                 logged = done // 1000 * 1000
 
-        report = build_database(
+        report = write_database(
             args.database,
             plan,
             skip_bad=True,

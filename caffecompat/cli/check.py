@@ -37,21 +37,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.deploy.targets.check import check_net, detection_warnings, normalisation_warnings
-    from caffecompat.deploy.targets.table import load_table
+    from caffecompat.deploy.targets.check import check
     from caffecompat.deploy.targets.text import fitted
-    from caffecompat.layers.missing_code import passing_over_missing_code
 
     targets = split_commas(args.target)
     if not targets:
         raise UsageError("caffecompat check: --target needs a target: dpu, tidl")
     if args.target_version and len(targets) > 1:
         raise UsageError("caffecompat check: --target-version goes with one target")
-    tables = [load_table(target.lower(), args.target_version) for target in targets]
-    document = open_model(args, args.model)
-    with passing_over_missing_code(size_of(args), args.channels) as passed:
-        reports = [check_net(document, table, size=size_of(args), channels=args.channels) for table in tables]
-    warnings = [*detection_warnings(document), *normalisation_warnings(document), *passed.lines()]
+    document, settings = open_model(args, args.model), {"size": size_of(args), "channels": args.channels}
+    reports = [check(document, target, args.target_version, **settings) for target in targets]
+    warnings = list(dict.fromkeys(warning for report in reports for warning in report.warnings))
     if args.json:
         print(json.dumps({"targets": [_as_json(report) for report in reports], "warnings": warnings}, indent=1))
     else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.flags import UsageError, add_switch, split_commas
@@ -22,14 +22,13 @@ from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import size_of
 
 if TYPE_CHECKING:
-    from caffecompat.report.net_comparison import BlobDifference, Measured, ShapeReport, WeightsReport
+    from caffecompat.report.net_diff import NetComparison
     from caffecompat.report.net_diff_words import Told
     from caffecompat.schema import NetDocument
     from caffecompat.schema.diff import NetDiff
 
 HELP = "what changed between two nets, or two solvers"
 
-_PHASES = {"TRAIN": 0, "TEST": 1}
 _SCREEN = 40  # lines that a report has at most, as long as its sentences can be summed up
 _SENTENCES = (24, 16, 12, 10, 8, 6, 4)  # told of a kind, before the rest is summed up: the most that fit a screen
 _ON_A_PAGE = 40
@@ -51,20 +50,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "all", "every layer's name in the text, however many")
 
 
-@dataclass
-class _Findings:
-    """What building both nets tells besides the prototxts; `differs`: whether anything is not the same."""
-
-    shapes: list[ShapeReport] = field(default_factory=list)
-    weights: WeightsReport | None = None
-    blobs: list[BlobDifference] | None = None
-    notes: list[str] = field(default_factory=list)
-    measured: tuple[Measured, Measured] | None = None
-    differs: bool = False
-
-
 def run(args: argparse.Namespace) -> int:
-    if args.phase and args.phase.upper() not in _PHASES:
+    if args.phase and args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat diff: --phase {args.phase}: expected TRAIN or TEST")
     from caffecompat.schema import kind_of
 
@@ -117,17 +104,14 @@ def _nets_of(solver: Any, path: str) -> list[str]:
 
 
 def _diff_nets(args: argparse.Namespace) -> int:
-    from caffecompat.layers.missing_code import passing_over_missing_code
-    from caffecompat.schema.diff import diff_nets
+    from caffecompat.report.net_diff import diff_nets
 
+    files = split_commas(args.weights)
+    if len(files) > 2:
+        raise UsageError(f"caffecompat diff: --weights takes the weights of A, or of A and B; these are {len(files)}")
     a, b = open_model(args, args.a), open_model(args, args.b)
-    phase = _PHASES[args.phase.upper()] if args.phase else None
-    diff = diff_nets(a, b, phase)
-    with passing_over_missing_code(size_of(args), args.channels) as passed:
-        found = _look_closer(args, a, b, diff)
-    found.notes += passed.lines()
-    found.differs = not diff.empty or any(report.changes for report in found.shapes)
-    found.differs |= any(blob.largest != 0 for blob in found.blobs or ())
+    found = diff_nets(a, b, args.phase or None, weights=files, size=size_of(args), channels=args.channels)
+    diff = found.diff
     heading = _heading(args, a, b, diff)
     if args.html:
         from caffecompat.formats.atomic import atomic_write
@@ -159,52 +143,8 @@ def _lines(heading: list[str], told: list[Told], everything: bool, differs: bool
     return lines + (["(--all shows everything)"] if printer.left_out else [])
 
 
-def _look_closer(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff) -> _Findings:
-    """Build both nets, in each phase in which both can be built, and compare shapes and weights."""
-    from caffecompat.report import net_comparison as compare
-
-    files = split_commas(args.weights)
-    if len(files) > 2:
-        raise UsageError(f"caffecompat diff: --weights takes the weights of A, or of A and B; these are {len(files)}")
-    found = _Findings()
-    failures = []
-    phases = [_PHASES[args.phase.upper()]] if args.phase else [0, 1]
-    alike = not any(map(compare.differs_by_phase, (a, b)))
-    for each in phases[:1] if alike else phases:
-        sides = [compare.try_measure(document, each, size_of(args), args.channels) for document in (a, b)]
-        first, second = sides
-        if isinstance(first, str) or isinstance(second, str):
-            failures += [
-                f"{'TRAIN' if each == 0 else 'TEST'}: {name} not built: {side}"
-                for name, side in zip("AB", sides, strict=True)
-                if isinstance(side, str)
-            ]
-            continue
-        report = compare.compare_shapes(diff, first, second)
-        if found.shapes and found.shapes[-1].changes == report.changes:
-            found.shapes[-1].phases.append(each)
-        else:
-            found.shapes.append(report)
-            report.phases = list(phases) if alike else [each]
-        if found.measured is None or len(first.blobs) > len(found.measured[0].blobs):
-            found.measured = (first, second)
-    if found.measured is None:
-        found.notes = failures
-        if files:
-            raise UsageError("caffecompat diff: --weights needs nets that build:\n  " + "\n  ".join(failures))
-        return found
-    phase = found.measured[0].phase
-    if files:
-        with_values = [compare.measure(d, phase, size_of(args), args.channels, weights=True) for d in (a, b)]
-        found.measured = (with_values[0], with_values[1])
-    found.weights = compare.compare_weights(diff, *found.measured, *files[:1])
-    if len(files) == 2:
-        found.blobs = compare.compare_blobs(diff, *found.measured, files[0], files[1])
-    return found
-
-
 def _told(
-    args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff, found: _Findings, most: int | None,
+    args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff, found: NetComparison, most: int | None,
     everything: bool = False,
 ) -> list[Told]:  # fmt: skip
     """What there is to say, sentence by sentence, `most` of a kind."""
@@ -231,7 +171,7 @@ def _heading(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: Net
     return [f"A {args.a}", f"B {args.b}", counts + (f", {same} of them the same" if same < both else "")]
 
 
-def _as_json(diff: NetDiff, found: _Findings) -> dict[str, Any]:
+def _as_json(diff: NetDiff, found: NetComparison) -> dict[str, Any]:
     layers = []
     for row in diff.layers:
         if row.kind == "same":

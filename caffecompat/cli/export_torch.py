@@ -13,16 +13,11 @@ pooling may choose otherwise between near equals.
 from __future__ import annotations
 
 import argparse
-import os
-from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.flags import UsageError, add_nonfinite_flag, check_counts, weight_files
+from caffecompat.cli.flags import add_nonfinite_flag, check_counts, weight_files
 from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
-
-if TYPE_CHECKING:
-    from caffecompat.compare.nets import Difference
 
 HELP = "a readable Python file with the net as a torch module"
 
@@ -41,41 +36,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
-    if not args.out.endswith(".py"):
-        raise UsageError(f"caffecompat export torch: {args.out}: expected a name that ends in .py")
     check_counts("export torch", args, "batch")
 
-    from caffecompat.compare.nets import TOLERANCE, DifferentNumbers
-    from caffecompat.deploy.deploy_net import deploy_net
-    from caffecompat.deploy.torch_source.source import make_source, write_source
-    from caffecompat.deploy.torch_source.verify import compare_source
-    from caffecompat.net import Net
-    from caffecompat.schema import NetDocument, pb
+    from caffecompat.deploy.torch_source.write import export_torch
 
-    document = open_model(args, args.model)
-    deployed = deploy_net(document, size=size_of(args), batch=args.batch)
-    copy = NetDocument.from_message(deployed.message, args.model, like=document.fork_choice)
-    net = Net(copy, pb.TEST, log=False, weights=weight_files(args.weights))
-    for note in deployed.notes:
+    done = export_torch(
+        open_model(args, args.model),
+        weight_files(args.weights),
+        args.out,
+        batch=args.batch,
+        size=size_of(args),
+        allow_nonfinite=args.allow_nonfinite,
+    )
+    for note in done.notes:
         print(note)
-    missing = net.loaded.missing(args.weights) if net.loaded else ""
-    if missing:
-        print(f"warning: {missing}; they stay as filled")
+    if done.missing:
+        print(f"warning: {done.missing}; they stay as filled")
     if not args.weights:
         print("no --weights: these are initial values; zeros, without fillers, make the comparison empty")
-    source = make_source(net, args.model, os.path.splitext(os.path.basename(args.out))[0])
-    differences: list[Difference] = []
-
-    def check(written: Any) -> None:
-        differences.extend(compare_source(net, source, written, allow_nonfinite=args.allow_nonfinite))
-        if any(difference.relative > TOLERANCE for difference in differences):
-            told = "\n".join(f"  {difference.line()}" for difference in differences)
-            raise DifferentNumbers(
-                f"{args.out} was not written, it computes something else than {args.model}; please report it:\n{told}"
-            )
-
-    weights = write_source(source, args.out, check)
-    print(f"wrote {args.out} and {weights}")
-    for difference in differences:
+    print(f"wrote {done.path} and {done.weights}")
+    for difference in done.differences:
         print(f"checked on random input: {difference.line()}")
     return 0

@@ -54,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.data.build import build_database
+    from caffecompat.data.build import write_database
 
     plan = _plan(args)
     make_folder_above(args.out)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             glog.info(f"Continuing {args.out}.partial after {done} records", "lmdb.py:1")
 
     with record_progress(len(plan.keys), args.progress) as step:
-        report = build_database(
+        report = write_database(
             args.out,
             plan,
             skip_bad=args.skip_bad,

@@ -13,13 +13,11 @@ an error: the first such layer is named, and nothing is written.
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import add_nonfinite_flag, add_switch, weight_files
 from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.outputs import output
-from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
     from caffecompat.deploy.fold_norm import Folded
@@ -44,47 +42,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
-    from caffecompat.deploy.fold_norm import fold_norms, use_running_statistics
-    from caffecompat.deploy.moved_paths import lead_paths
-    from caffecompat.formats import save_caffemodel
-    from caffecompat.formats.atomic import atomic_together, atomic_write
-    from caffecompat.net import Net, NetError
-    from caffecompat.net.build import DATA_TYPES
-    from caffecompat.schema import NetDocument, pb, write_text
+    from caffecompat.deploy.merge import merge_batch_norm
 
-    document = open_model(args, args.model)
-    changed = args.running_statistics and use_running_statistics(document.message)
-    try:
-        net = Net(document, pb.TEST, log=False, weights=weight_files(args.weights))
-    except NetError:
-        if any(layer.type in DATA_TYPES for layer in document.message.layer):
-            raise CaffeCompatError(
-                f"{args.model} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
-            ) from None
-        raise
-    if net.loaded and net.loaded.kept:
-        raise CaffeCompatError(net.loaded.missing(args.weights))
-    folded = fold_norms(net, around=True, target="dpu")
-    print(*report_lines(folded), sep="\n")
-    if not document.message.HasField("state"):
-        folded.message.ClearField("state")  # the phase that it was folded in
-    if changed:
-        print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
-    merged = Net(
-        NetDocument.from_message(folded.message, like=document.fork_choice, beside=args.model), pb.TEST, log=False
+    done = merge_batch_norm(
+        open_model(args, args.model),
+        weight_files(args.weights) or (),
+        args.out_model,
+        args.out_weights,
+        running_statistics=args.running_statistics,
+        allow_nonfinite=args.allow_nonfinite,
     )
-    put_blobs(merged, folded.blobs)
-    differences = compare_nets(net, merged, allow_nonfinite=args.allow_nonfinite)
-    for difference in differences:
+    print(*report_lines(done.folded), sep="\n")
+    if done.statistics_changed:
+        print("use_global_stats: false was taken out; numbers are those of the stored statistics from here on")
+    for difference in done.differences:
         print(f"checked on random input: {difference.line()}")
-    lead_paths(folded.message, args.model, os.path.dirname(args.out_model))
-    with atomic_together(args.out_weights, args.out_model) as (weights, text):
-        save_caffemodel(weights, folded.message, folded.blobs, fork=document.fork_choice.kept)
-        with atomic_write(text) as file:
-            file.write(write_text(folded.message).encode())
     print(f"wrote {args.out_model} and {args.out_weights}")
-    return 0 if all(difference.relative <= TOLERANCE for difference in differences) else 1
+    return 0 if done.same else 1
 
 
 def report_lines(folded: Folded) -> list[str]:

@@ -24,7 +24,6 @@ from caffecompat.cli.net_flags import net_flags, open_model
 from caffecompat.cli.picture_flags import names_fitting_sizes, size_of
 
 if TYPE_CHECKING:
-    from caffecompat.net import Net
     from caffecompat.net.summary import LayerSummary, NetSummary
 
 HELP = "layers, shapes, parameters, MACs and memory of a net"
@@ -46,27 +45,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
-    phases = {"TRAIN": 0, "TEST": 1}
-    if args.phase.upper() not in phases:
+    if args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat summary: --phase {args.phase}: expected TRAIN or TEST")
 
     from caffecompat.cli.net_table import layer_table, total_lines
-    from caffecompat.data.stand_in import StandIns
-    from caffecompat.layers.missing_code import passing_over_missing_code
-    from caffecompat.net import Net
-    from caffecompat.net.summary import summarise
+    from caffecompat.report.net_summary import summarize
 
-    size = size_of(args)
-    sources = StandIns(size, args.channels)
-    document = open_model(args, args.model, strict=args.strict)
-    with passing_over_missing_code(size, args.channels) as passed:
-        net = Net(document, phases[args.phase.upper()], sources=sources, log=False)
-    net.close()
-    if size:
-        _resize(net, size)
-    report = _load(net, args) if args.weights else []
-    notes = [*sources.notes, *passed.lines()]
-    summary = summarise(net)
+    summary = summarize(
+        open_model(args, args.model, strict=args.strict),
+        args.phase,
+        weights=weight_files(args.weights),
+        size=size_of(args),
+        channels=args.channels,
+        skip_mismatched=args.skip_mismatched,
+    )
+    report, notes = summary.loaded.lines() if summary.loaded else [], summary.notes
     if args.json:
         print(json.dumps({**_as_json(summary, bool(args.weights)), "notes": notes, "weights": report}, indent=1))
         return 0
@@ -78,26 +71,6 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         print(f"note         {note}")
     return 0
-
-
-def _load(net: Net, args: argparse.Namespace) -> list[str]:
-    """Load ``--weights``; what there is to say of them."""
-    report = net.load_weights(weight_files(args.weights) or (), skip_mismatched=args.skip_mismatched)
-    report.missing(args.weights)
-    return report.lines()
-
-
-def _resize(net: Net, size: tuple[int, int]) -> None:
-    """Give the pictures that come from outside another size."""
-    fed = {
-        blob: (*net.blob_shapes[blob][:2], *size)
-        for layer in net.layers
-        if layer.module is None and layer.source is None
-        for blob in layer.tops
-        if len(net.blob_shapes[blob]) == 4
-    }
-    if fed:
-        net.reshape(fed)
 
 
 def _as_json(summary: NetSummary, zeros: bool) -> dict[str, Any]:

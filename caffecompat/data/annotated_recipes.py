@@ -1,4 +1,4 @@
-"""Pictures and their annotations made into AnnotatedDatum records, as plans for `build_database`."""
+"""Pictures and their annotations made into AnnotatedDatum records, as plans for `write_database`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.database import DatabaseError, DatabaseWriter, open_database
 
-__all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "build_database", "publish", "workshop"]
+__all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "publish", "workshop", "write_database"]
 
 _BATCH_RECORDS = 1000
 _BATCH_BYTES = 64 << 20
@@ -74,7 +74,7 @@ class BuildReport:
     seconds: float
 
 
-def build_database(
+def write_database(
     out: str | os.PathLike[str],
     plan: Plan,
     *,

@@ -1,4 +1,4 @@
-"""What goes into a database: picture files and labels made into Datum records, as plans for `build_database`."""
+"""What goes into a database: picture files and labels made into Datum records, as plans for `write_database`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from caffecompat.data.build import BuildError, BuildReport, Plan, build_database
+from caffecompat.data.build import BuildError, BuildReport, Plan, write_database
 from caffecompat.data.dataset import CLASS_FILES, dataset_parts, open_parts
 from caffecompat.data.inspection import verify_keys
 from caffecompat.formats.database import DatabaseError, DatabaseReader
@@ -46,8 +46,8 @@ def split_dataset(
         chosen = set(random.Random(seed).sample(range(len(keys)), count))
         kept = [key for index, key in enumerate(keys) if index not in chosen]
         taken = [keys[index] for index in sorted(chosen)]
-        one = build_database(first, _copy_plan(source, readers, kept), on_progress=on_progress)
-        other = build_database(
+        one = write_database(first, _copy_plan(source, readers, kept), on_progress=on_progress)
+        other = write_database(
             second, _copy_plan(source, readers, taken), on_progress=lambda n: on_progress(len(kept) + n)
         )
         return one, other

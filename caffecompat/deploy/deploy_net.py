@@ -16,9 +16,10 @@ from caffecompat.deploy.deploy_inputs import (
     only_judges,
     settle_batch,
 )
+from caffecompat.forks import ForkName
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
-from caffecompat.schema import NetDocument, pb
+from caffecompat.schema import NetDocument, NetSource, as_document, pb
 from caffecompat.wording import few
 
 __all__ = ["HEADS", "DeployError", "Deployed", "deploy_net", "reads_data"]
@@ -41,7 +42,7 @@ _OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize
 
 
 def deploy_net(
-    document: NetDocument,
+    model: NetSource,
     *,
     size: tuple[int, int] | None = None,
     batch: int | None = None,
@@ -50,6 +51,7 @@ def deploy_net(
     head_name: str | None = None,
     level: int | None = None,
     stages: Sequence[str] = (),
+    fork: ForkName | None = None,
 ) -> Deployed:
     """Turn a net with data layers and losses, or one that is deployed already, into one for deployment.
 
@@ -58,6 +60,7 @@ def deploy_net(
     another of its type on the same labels (GoogLeNet), goes with its branch.
 
     Args:
+        model: path of a prototxt, or a net that was read.
         size: (height, width) of the input instead of what the prototxt and the data say.
         batch: of the input; by default what an `Input` states, and 1 for what had a data layer, whose own batch stays
             where a layer needs it (a Reshape to fixed sizes, sequences).
@@ -65,11 +68,22 @@ def deploy_net(
         head: "softmax" puts what the loss applies to the scores (Softmax, or Sigmoid for a cross-entropy of
             sigmoids) in its place, "argmax" an ArgMax over the channels.
         head_name: of these layers and their tops; "prob" and "argmax" by default.
+        level, stages: of the NetState that layers are included by.
+        fork: the Caffe whose rules hold, where the text cannot show it.
 
     Raises:
+        PrototxtError: the file cannot be read or is not a net.
         DeployError: the input's shape is not known, the net needs another batch than `batch`, or there are no scores
             to put `head` behind.
+
+    >>> import caffecompat
+    >>> deployed = caffecompat.deploy_net("train_val.prototxt", size=(8, 8), head="softmax")
+    >>> deployed.inputs
+    {'data': (1, 3, 8, 8)}
+    >>> [layer.type for layer in deployed.message.layer]
+    ['Input', 'Convolution', 'InnerProduct', 'Softmax']
     """
+    document = as_document(model, fork=fork)
     state = make_state(document.message, pb.TEST, level, stages)
     test, _, _ = filter_net(document.message, state, lambda line: None)
     state.phase = pb.TRAIN

@@ -13,6 +13,7 @@ from caffecompat.layers import Layer
 from caffecompat.layers.layer import View
 from caffecompat.net.graph import Value
 from caffecompat.net.net import Net
+from caffecompat.net.weights import LoadReport
 
 __all__ = ["ELEMENTWISE", "Field", "LayerSummary", "NetSummary", "summarise"]
 
@@ -71,6 +72,8 @@ class NetSummary:
         inputs: blobs that come from outside or from data layers.
         activations: values of all blobs, a blob worked on in place counted once.
         peak: the most values alive at once in a forward pass that keeps nothing it no longer needs.
+        notes: what is not as the net would have it: data that is not here, Python layers without their code.
+        loaded: what became of the weight file, where there is one.
     """
 
     name: str
@@ -81,6 +84,8 @@ class NetSummary:
     layers: list[LayerSummary] = field(default_factory=list)
     activations: int = 0
     peak: int = 0
+    notes: list[str] = field(default_factory=list)
+    loaded: LoadReport | None = None
 
     @property
     def parameters(self) -> int:

@@ -12,6 +12,8 @@ from caffecompat.schema import pb
 from caffecompat.schema.detect import detect_fork, find_evidence
 from caffecompat.schema.document import (
     NetDocument,
+    NetSource,
+    as_document,
     kind_of,
     open_net,
     open_net_binary,
@@ -28,8 +30,10 @@ from caffecompat.schema.text_writer import write_text
 
 __all__ = [
     "NetDocument",
+    "NetSource",
     "Problem",
     "PrototxtError",
+    "as_document",
     "as_phase",
     "detect_fork",
     "find_evidence",

@@ -17,7 +17,7 @@ from caffecompat.schema.diff_fields import FieldChange, changed_fields, said
 from caffecompat.schema.diff_graph import DiffGraph, DiffLayer, Maker, groups_outside, make_graph
 from caffecompat.schema.document import NetDocument
 
-__all__ = ["Block", "LayerDiff", "NetDiff", "diff_nets", "diff_solvers"]
+__all__ = ["Block", "LayerDiff", "NetDiff", "diff_documents", "diff_solvers"]
 
 _UPSAMPLING = frozenset({"Deconvolution", "DeephiResize", "Interp", "Resize", "Unpooling", "Upsample"})
 _DECODER = 4  # a block that enlarges pictures and has this many layers is told as a decoder
@@ -140,7 +140,7 @@ class NetDiff:
         return not self.fields and all(row.kind == "same" for row in self.layers)
 
 
-def diff_nets(a: NetDocument, b: NetDocument, phase: int | None = None) -> NetDiff:
+def diff_documents(a: NetDocument, b: NetDocument, phase: int | None = None) -> NetDiff:
     """Compare two nets.
 
     Args:

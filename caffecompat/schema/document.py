@@ -23,6 +23,8 @@ from caffecompat.wording import nearest
 
 __all__ = [
     "NetDocument",
+    "NetSource",
+    "as_document",
     "kind_of",
     "open_net",
     "open_net_binary",
@@ -171,6 +173,27 @@ def read_solver(path: PathLike, *, strict: bool = False) -> Any:
     solver, _ = open_solver(path, strict=strict)
     rewrite_snapshot_prefix(solver, os.fspath(path))
     return solver
+
+
+NetSource = PathLike | NetDocument | Message  # what a net can be given as
+
+
+def as_document(net: NetSource, *, strict: bool = False, fork: ForkName | None = None) -> NetDocument:
+    """A net given in any way: the path of a prototxt, a ``pb.NetParameter``, or a document, which is returned as it is.
+
+    Args:
+        strict: of a path: unknown fields are errors.
+        fork: the Caffe whose rules hold, where the text cannot show it; a document has its own.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a net.
+        CaffeCompatError: no fork has that name.
+    """
+    if isinstance(net, NetDocument):
+        return net
+    if isinstance(net, Message):
+        return NetDocument.from_message(net, fork=fork)
+    return open_net(net, strict, fork=fork)
 
 
 def open_solver(path: PathLike, *, strict: bool = False) -> tuple[Any, bool]:

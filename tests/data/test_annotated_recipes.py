@@ -16,7 +16,7 @@ from caffecompat.data.annotated_recipes import (
     listed_set,
     voc_set,
 )
-from caffecompat.data.build import BadRecord, BuildError, build_database
+from caffecompat.data.build import BadRecord, BuildError, write_database
 from caffecompat.data.inspection import Checks, verify_database
 from caffecompat.data.recipes import ImageOptions
 from caffecompat.data.split import split_dataset
@@ -61,7 +61,7 @@ def records(path: Path) -> dict[str, AnnotatedDatum]:
 class TestVoc:
     def test_both_years_in_one_database(self, voc: Path, tmp_path: Path) -> None:
         assert is_voc_folder(voc) and is_voc_folder(voc / "VOC2007") and not is_voc_folder(tmp_path)
-        build_database(tmp_path / "db", detection_plan(voc_set(voc, "train"), ImageOptions()))
+        write_database(tmp_path / "db", detection_plan(voc_set(voc, "train"), ImageOptions()))
         found = records(tmp_path / "db")
         assert list(found) == [
             "00000000_VOC2007/JPEGImages/a.png",
@@ -77,14 +77,14 @@ class TestVoc:
 
     def test_one_year_and_a_label_map(self, voc: Path, tmp_path: Path) -> None:
         plan = detection_plan(voc_set(voc / "VOC2012", "train", {"cat": 8, "dog": 12}, "text"), ImageOptions())
-        build_database(tmp_path / "db", plan)
+        write_database(tmp_path / "db", plan)
         found = list(records(tmp_path / "db").values())
         assert [record.objects[:, 0].tolist() for record in found] == [[12], [8, 12]]
         assert (tmp_path / "db/labelmap.prototxt").read_text() == "text"
 
     def test_resized_records_keep_their_boxes(self, voc: Path, tmp_path: Path) -> None:
         plan = detection_plan(voc_set(voc, "train"), ImageOptions(height=10, width=12, encoding="raw"))
-        build_database(tmp_path / "db", plan)
+        write_database(tmp_path / "db", plan)
         first = next(iter(records(tmp_path / "db").values()))
         assert first.datum.shape == (3, 10, 12)
         np.testing.assert_allclose(first.objects[0, 2:6], [0.1, 0.1, 0.5, 0.5])
@@ -92,7 +92,7 @@ class TestVoc:
     def test_shuffled_and_continued(self, voc: Path, tmp_path: Path) -> None:
         found = voc_set(voc, "train").shuffled(1)
         assert sorted(found.paths) == sorted(voc_set(voc, "train").paths)
-        build_database(tmp_path / "db", detection_plan(found, ImageOptions()))
+        write_database(tmp_path / "db", detection_plan(found, ImageOptions()))
         for key, record in records(tmp_path / "db").items():
             assert len(record.objects) == (2 if key.endswith("c.png") else 1)
 
@@ -123,7 +123,7 @@ class TestCoco:
 
     def test_categories_are_numbered_in_order(self, tmp_path: Path) -> None:
         found = coco_set(self.content(tmp_path), str(tmp_path))
-        build_database(tmp_path / "db", detection_plan(found, ImageOptions()))
+        write_database(tmp_path / "db", detection_plan(found, ImageOptions()))
         (record,) = records(tmp_path / "db").values()
         want = [[3, 0, 0.1, 0.1, 0.5, 0.5, 0], [2, 0, 0, 0, 1, 1, 1]]
         np.testing.assert_allclose(record.objects, np.array(want, np.float32))
@@ -234,7 +234,7 @@ def test_boxes_are_verified(tmp_path: Path) -> None:
 
 
 def test_splitting_keeps_the_label_map(voc: Path, tmp_path: Path) -> None:
-    build_database(tmp_path / "db", detection_plan(voc_set(voc, "train"), ImageOptions()))
+    write_database(tmp_path / "db", detection_plan(voc_set(voc, "train"), ImageOptions()))
     split_dataset(tmp_path / "db", tmp_path / "one", tmp_path / "two", fraction=0.4)
     assert (tmp_path / "two/labelmap.prototxt").read_text() == (tmp_path / "db/labelmap.prototxt").read_text()
     assert len(records(tmp_path / "one")) == 2 and len(records(tmp_path / "two")) == 1

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from caffecompat.data import build as build_module
-from caffecompat.data.build import BadRecord, BuildError, Plan, build_database
+from caffecompat.data.build import BadRecord, BuildError, Plan, write_database
 from caffecompat.formats.database import DatabaseError, open_database
 
 KEYS = [b"%04d" % index for index in range(50)]
@@ -39,7 +39,7 @@ def small_batches(monkeypatch):
 
 def test_a_build_writes_all_records_and_leaves_nothing_else(tmp_path):
     steps = []
-    report = build_database(tmp_path / "db", Plan(KEYS, value, "x"), threads=3, on_progress=steps.append)
+    report = write_database(tmp_path / "db", Plan(KEYS, value, "x"), threads=3, on_progress=steps.append)
     assert records(tmp_path / "db") == EXPECTED
     assert (report.written, report.bad, report.resumed_at) == (50, {}, 0)
     assert steps == [10, 20, 30, 40, 50]
@@ -50,7 +50,7 @@ def test_parts_and_extras(tmp_path):
     plan = Plan(
         KEYS, lambda index: (b"a%d" % index, b"b%d" % index), "x", parts=("image", "label"), extras={"n.txt": "c\n"}
     )
-    build_database(tmp_path / "db", plan)
+    write_database(tmp_path / "db", plan)
     assert records(tmp_path / "db/label")[3] == (KEYS[3], b"b3")
     assert records(tmp_path / "db/image")[3] == (KEYS[3], b"a3")
     assert (tmp_path / "db/n.txt").read_text() == "c\n"
@@ -71,11 +71,11 @@ def interrupted(stop_at, error=KeyboardInterrupt):
 def test_ctrl_c_keeps_what_is_written_and_the_next_call_goes_on(tmp_path):
     encode, _ = interrupted(25)
     with pytest.raises(KeyboardInterrupt):
-        build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
+        write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
     assert os.listdir(tmp_path) == ["db.partial"]
     encode, made = interrupted(-1)
     resumed = []
-    report = build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1, on_start=resumed.append)
+    report = write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1, on_start=resumed.append)
     assert resumed == [20]
     assert made == list(range(20, 50))
     assert report.resumed_at == 20
@@ -89,13 +89,13 @@ def test_another_recipe_starts_clean(tmp_path, changed):
         pytest.importorskip("plyvel")
     encode, _ = interrupted(25)
     with pytest.raises(KeyboardInterrupt):
-        build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
+        write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
     encode, made = interrupted(-1)
     keys = [b"new" + key for key in KEYS] if changed == "keys" else KEYS
     plan = Plan(
         keys, encode, "y" if changed == "fingerprint" else "x", backend="leveldb" if changed == "backend" else "lmdb"
     )
-    build_database(tmp_path / "db", plan, threads=1)
+    write_database(tmp_path / "db", plan, threads=1)
     assert made == list(range(50))
     assert [key for key, _ in records(tmp_path / "db")] == keys
 
@@ -113,20 +113,20 @@ def test_records_written_behind_the_journal_are_written_again(tmp_path, monkeypa
     original = build_module._Journal.save
     monkeypatch.setattr(build_module._Journal, "save", save)
     with pytest.raises(KeyboardInterrupt):
-        build_database(tmp_path / "db", Plan(KEYS, value, "x"))
+        write_database(tmp_path / "db", Plan(KEYS, value, "x"))
     monkeypatch.setattr(build_module._Journal, "save", original)
     assert json.loads((tmp_path / "db.partial/journal.json").read_text())["done"] == 10
-    build_database(tmp_path / "db", Plan(KEYS, value, "x"))
+    write_database(tmp_path / "db", Plan(KEYS, value, "x"))
     assert records(tmp_path / "db") == EXPECTED
 
 
 def test_a_damaged_journal_starts_clean(tmp_path):
     encode, _ = interrupted(25)
     with pytest.raises(KeyboardInterrupt):
-        build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
+        write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
     (tmp_path / "db.partial/journal.json").write_text('{"recipe"')
     encode, made = interrupted(-1)
-    build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
+    write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
     assert made == list(range(50))
 
 
@@ -141,24 +141,24 @@ def broken(*bad):
 
 def test_bad_records_are_all_named_and_only_they_are_made_anew(tmp_path):
     with pytest.raises(BuildError) as caught:
-        build_database(tmp_path / "db", Plan(KEYS, broken(3, 31), "x"))
+        write_database(tmp_path / "db", Plan(KEYS, broken(3, 31), "x"))
     assert "2 of 50 records" in str(caught.value)
     assert "list:4: broken" in str(caught.value)
     assert "list:32: broken" in str(caught.value)
     assert not (tmp_path / "db").exists()
     encode, made = interrupted(-1)
-    build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
+    write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
     assert made == [3, 31]
     assert records(tmp_path / "db") == EXPECTED
 
 
 def test_a_bad_record_mended_beside_one_still_bad(tmp_path):
     with pytest.raises(BuildError):
-        build_database(tmp_path / "db", Plan(KEYS, broken(3, 31), "x"))
+        write_database(tmp_path / "db", Plan(KEYS, broken(3, 31), "x"))
     with pytest.raises(BuildError, match="1 of 50"):
-        build_database(tmp_path / "db", Plan(KEYS, broken(31), "x"))
+        write_database(tmp_path / "db", Plan(KEYS, broken(31), "x"))
     seen = []
-    report = build_database(
+    report = write_database(
         tmp_path / "db", Plan(KEYS, broken(31), "x"), skip_bad=True, on_bad=lambda *told: seen.append(told)
     )
     assert report.written == 49
@@ -168,41 +168,41 @@ def test_a_bad_record_mended_beside_one_still_bad(tmp_path):
 
 def test_nothing_but_bad_records_is_an_error_even_when_they_are_skipped(tmp_path):
     with pytest.raises(BuildError, match="none of the 50 records"):
-        build_database(tmp_path / "db", Plan(KEYS, broken(*range(50)), "x"), skip_bad=True)
+        write_database(tmp_path / "db", Plan(KEYS, broken(*range(50)), "x"), skip_bad=True)
 
 
 def test_an_existing_database_is_never_touched(tmp_path):
-    build_database(tmp_path / "db", Plan(KEYS[:3], value, "x"))
+    write_database(tmp_path / "db", Plan(KEYS[:3], value, "x"))
     with pytest.raises(BuildError, match="exists already"):
-        build_database(tmp_path / "db", Plan(KEYS, value, "x"))
+        write_database(tmp_path / "db", Plan(KEYS, value, "x"))
     assert len(records(tmp_path / "db")) == 3
 
 
 def test_a_slash_behind_the_name_is_no_part_of_it(tmp_path):
-    build_database(f"{tmp_path}/db/", Plan(KEYS[:3], value, "x"))
+    write_database(f"{tmp_path}/db/", Plan(KEYS[:3], value, "x"))
     assert os.listdir(tmp_path) == ["db"]
 
 
 def test_an_error_in_encoding_leaves_no_trace_before_the_first_transaction(tmp_path):
     encode, _ = interrupted(2, ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):
-        build_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
+        write_database(tmp_path / "db", Plan(KEYS, encode, "x"), threads=1)
     assert os.listdir(tmp_path) == []
 
 
 def test_where_no_folder_can_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match=r"cannot make .*db\.partial: Not a directory"):
-        build_database(tmp_path / "file/db", Plan(KEYS, value, "x"))
+        write_database(tmp_path / "file/db", Plan(KEYS, value, "x"))
     with pytest.raises(BuildError, match="No such file or directory"):
-        build_database(tmp_path / "none/db", Plan(KEYS, value, "x"))
+        write_database(tmp_path / "none/db", Plan(KEYS, value, "x"))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_write_permission(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(BuildError, match="Permission denied"):
-        build_database(tmp_path / "db", Plan(KEYS, value, "x"))
+        write_database(tmp_path / "db", Plan(KEYS, value, "x"))
 
 
 def test_two_builds_at_once_are_refused(tmp_path):
@@ -214,12 +214,12 @@ def test_two_builds_at_once_are_refused(tmp_path):
         assert go_on.wait(20)
         return value(index)
 
-    first = threading.Thread(target=build_database, args=(tmp_path / "db", Plan(KEYS, encode, "x")))
+    first = threading.Thread(target=write_database, args=(tmp_path / "db", Plan(KEYS, encode, "x")))
     first.start()
     assert inside.wait(20)
     try:
         with pytest.raises(BuildError, match="being built by another process"):
-            build_database(tmp_path / "db", Plan(KEYS, value, "x"))
+            write_database(tmp_path / "db", Plan(KEYS, value, "x"))
     finally:
         go_on.set()
         first.join()
@@ -232,13 +232,13 @@ def run(tmp_path, body, wait=True):
         f"""
         import resource, signal, sys, time
         from caffecompat.data import build
-        from caffecompat.data.build import Plan, build_database
+        from caffecompat.data.build import Plan, write_database
         from caffecompat.errors import CaffeCompatError
         build._BATCH_RECORDS = 100
         encode = lambda index: (b"%06d" % index * 500,)
         {body}
         try:
-            build_database({str(tmp_path / "db")!r}, Plan([b"%06d" % i for i in range(1000)], encode, "x"), threads=2)
+            write_database({str(tmp_path / "db")!r}, Plan([b"%06d" % i for i in range(1000)], encode, "x"), threads=2)
         except CaffeCompatError as error:
             sys.exit(str(error))
         """

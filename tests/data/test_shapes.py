@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.data.annotated_recipes import detection_plan, voc_set
-from caffecompat.data.build import build_database
+from caffecompat.data.build import write_database
 from caffecompat.data.inspection import Checks, inspect_database, verify_database
 from caffecompat.data.recipes import ImageOptions
 from caffecompat.data.shapes import SHAPES, draw_shapes, write_shapes
@@ -48,7 +48,7 @@ def test_a_written_set_is_pascal_vocs_and_becomes_a_database(tmp_path: Path) -> 
     expected = [shape.box for shape in draw_shapes(1, 0, 96, 64)[1]]
     np.testing.assert_allclose(found.objects[:, 2:6] * [96, 64, 96, 64], np.array(expected).reshape(-1, 4), atol=1e-4)
     assert not found.doubts
-    report = build_database(tmp_path / "db", detection_plan(voc_set(tmp_path / "voc", "train"), ImageOptions()))
+    report = write_database(tmp_path / "db", detection_plan(voc_set(tmp_path / "voc", "train"), ImageOptions()))
     assert report.written == 6
     with open_database(tmp_path / "db") as database:
         assert verify_database(database, Checks(classes=4)) == []

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caffecompat.schema import NetDocument, open_net, open_solver, parse_text, pb, read_solver
-from caffecompat.schema.diff import NetDiff, diff_nets, diff_solvers
+from caffecompat.schema.diff import NetDiff, diff_documents, diff_solvers
 from caffecompat.schema.document import kind_of
 from caffecompat.schema.problems import PrototxtError
 
@@ -45,30 +45,30 @@ def changes(diff: NetDiff) -> list[tuple[str, str, str | None, str | None]]:
     ],
 )
 def test_spellings_do_not_count(a: str, b: str) -> None:
-    assert diff_nets(net(INPUT + conv("c", "data", more=a)), net(INPUT + conv("c", "data", more=b))).empty
+    assert diff_documents(net(INPUT + conv("c", "data", more=a)), net(INPUT + conv("c", "data", more=b))).empty
 
 
 def test_what_is_assumed_does_not_count() -> None:
     loss = 'layer {{ name: "l" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "l" {} }}'
     told = net(INPUT + loss.format("loss_weight: 1 param { }"))
-    assert diff_nets(net(INPUT + loss.format("")), told).empty
-    halved = diff_nets(told, net(INPUT + loss.format("loss_weight: 0.5")))
+    assert diff_documents(net(INPUT + loss.format("")), told).empty
+    halved = diff_documents(told, net(INPUT + loss.format("loss_weight: 0.5")))
     assert changes(halved) == [("l", "loss_weight", None, "0.5")]
 
 
 def test_order_of_branches_does_not_count() -> None:
     join = 'layer { name: "e" type: "Eltwise" bottom: "%s" bottom: "%s" top: "e" }'
     a = net(INPUT + conv("x", "data") + conv("y", "data") + join % ("x", "y"))
-    assert diff_nets(a, net(INPUT + conv("y", "data") + conv("x", "data") + join % ("y", "x"))).empty
+    assert diff_documents(a, net(INPUT + conv("y", "data") + conv("x", "data") + join % ("y", "x"))).empty
     joined = INPUT + conv("x", "data") + conv("y", "data") + join.replace("Eltwise", "Concat")
-    swapped = diff_nets(net(joined % ("x", "y")), net(joined % ("y", "x")))
+    swapped = diff_documents(net(joined % ("x", "y")), net(joined % ("y", "x")))
     assert [(row.kind, row.rewired) for row in swapped.of_kind("changed")] == [("changed", (["x", "y"], ["y", "x"]))]
 
 
 def test_fields_are_told_with_both_values() -> None:
     a = net('name: "n"' + INPUT + conv("c", "data", more="num_output: 4 kernel_size: 3 pad: 1"))
     b = net(INPUT + conv("c", "data", more='num_output: 8 kernel_size: 3 weight_filler { type: "msra" }'))
-    diff = diff_nets(a, b)
+    diff = diff_documents(a, b)
     assert changes(diff) == [
         ("c", "convolution_param.num_output", "4", "8"),
         ("c", "convolution_param.pad", "1", "0"),
@@ -80,10 +80,10 @@ def test_fields_are_told_with_both_values() -> None:
 def test_blobs_of_another_name_are_no_rewiring() -> None:
     pool = 'layer { name: "p" type: "Pooling" bottom: "%s" top: "p" pooling_param { kernel_size: 2 } }'
     a = net(INPUT + conv("c", "data") + pool % "c")
-    assert changes(diff_nets(a, net(INPUT + conv("c", "data", "other") + pool % "other"))) == [
+    assert changes(diff_documents(a, net(INPUT + conv("c", "data", "other") + pool % "other"))) == [
         ("c", "top", "c", "other")
     ]
-    renamed = diff_nets(a, net(INPUT + conv("d", "data") + pool % "d"))
+    renamed = diff_documents(a, net(INPUT + conv("d", "data") + pool % "d"))
     assert [(row.a.name, row.b.name, row.kind) for row in renamed.renamed] == [("c", "d", "renamed")]
     assert changes(renamed) == []
 
@@ -95,7 +95,7 @@ def test_a_layer_that_moved() -> None:
     start = INPUT + conv("c", "data")
     a = net(start + relu % "c" + tanh % "r" + conv("m", "t") + end % "m")
     b = net(start + tanh % "c" + conv("m", "t") + relu % "m" + end % "r")
-    diff = diff_nets(a, b)
+    diff = diff_documents(a, b)
     assert [row.b.name for row in diff.of_kind("moved")] == ["r"]
     assert not diff.blocks and not diff.renamed
 
@@ -104,7 +104,7 @@ def test_a_layer_in_between_is_one_addition() -> None:
     a = net(INPUT + conv("c1", "data") + conv("c2", "c1") + conv("c3", "c2"))
     b = net(INPUT + conv("c1", "data") + conv("new", "c1", more="num_output: 9 kernel_size: 1") + conv("c2", "new")
             + conv("c3", "c2"))  # fmt: skip
-    diff = diff_nets(a, b)
+    diff = diff_documents(a, b)
     assert [(block.added, [layer.name for layer in block.layers]) for block in diff.blocks] == [(True, ["new"])]
     assert (diff.blocks[0].behind, diff.blocks[0].before) == (["c1"], ["c2"])
     assert [row.kind for row in diff.layers] == ["same", "same", "added", "same", "same"]
@@ -117,7 +117,7 @@ def test_counted_names_that_shift() -> None:
                         for i, n in enumerate(sizes))  # fmt: skip
     b = INPUT + "".join(conv(f"conv{i + 1}", f"conv{i}" if i else "data", more=f"num_output: {n + 20} kernel_size: {n}")
                         for i, n in enumerate([11, *sizes]))  # fmt: skip
-    diff = diff_nets(net(a), net(b))
+    diff = diff_documents(net(a), net(b))
     assert [layer.fields["convolution_param.kernel_size"] for block in diff.blocks for layer in block.layers] == ["11"]
     assert len(diff.renamed) == len(sizes) and not changes(diff)
 
@@ -129,24 +129,24 @@ def test_phases_apart() -> None:
     )
     a = net(data.format("TRAIN", 8) + data.format("TEST", 4) + conv("c", "d"))
     b = net(data.format("TRAIN", 8) + data.format("TEST", 2) + conv("c", "d"))
-    assert diff_nets(a, b, pb.TRAIN).empty
-    assert changes(diff_nets(a, b)) == [("d", "dummy_data_param.shape", "4", "2")]
-    assert changes(diff_nets(a, b, pb.TEST)) == [("d", "dummy_data_param.shape", "4", "2")]
+    assert diff_documents(a, b, pb.TRAIN).empty
+    assert changes(diff_documents(a, b)) == [("d", "dummy_data_param.shape", "4", "2")]
+    assert changes(diff_documents(a, b, pb.TEST)) == [("d", "dummy_data_param.shape", "4", "2")]
 
 
 def test_a_phase_more_is_no_rewiring() -> None:
     data = 'layer {{ name: "{0}" type: "DummyData" top: "d" include {{ phase: {0} }} dummy_data_param {{ num: 1 }} }}'
     both = data.format("TRAIN") + data.format("TEST")
     relu = 'layer { name: "r" type: "ReLU" bottom: "d" top: "r" %s }'
-    diff = diff_nets(net(both + relu % "include { phase: TRAIN }"), net(both + relu % ""))
+    diff = diff_documents(net(both + relu % "include { phase: TRAIN }"), net(both + relu % ""))
     assert changes(diff) == [("r", "include", "{ phase: TRAIN }", None)] and not any(row.rewired for row in diff.layers)
 
 
 def test_fields_that_no_schema_knows() -> None:
     layer = 'layer {{ name: "x" type: "Mine" bottom: "data" top: "x" mine_param {{ depth: {} }} }}'
     a, b = net(INPUT + layer.format(1)), net(INPUT + layer.format(2))
-    assert diff_nets(a, a).empty
-    assert len(changes(diff_nets(a, b))) == 1
+    assert diff_documents(a, a).empty
+    assert len(changes(diff_documents(a, b))) == 1
 
 
 def test_solvers() -> None:
@@ -162,7 +162,7 @@ def test_a_branch_that_begins_otherwise_is_paired_in_its_order() -> None:
     a = INPUT + conv("c", "data") + norm % ("n1", "c", "n1") + conv("x", "n1") + norm % ("n2", "x", "n2")
     a += conv("y", "n2", more="num_output: 4 kernel_size: 1") + join % ("e", "c", "y", "e")
     b = INPUT + conv("p", "data") + conv("q", "p") + conv("r", "q", more="num_output: 4 kernel_size: 1")
-    diff = diff_nets(net(a), net(b + join % ("f", "p", "r", "f")))
+    diff = diff_documents(net(a), net(b + join % ("f", "p", "r", "f")))
     assert {x.name: y.name for x, y in diff.pairs} == {"data": "data", "c": "p", "x": "q", "y": "r", "e": "f"}
     assert [[layer.name for layer in block.layers] for block in diff.blocks] == [["n1"], ["n2"]]
 
@@ -172,14 +172,14 @@ def test_like_branches_are_told_apart_by_what_follows() -> None:
     pool = 'layer { name: "%s" type: "Pooling" bottom: "%s" top: "%s" }'
     a = INPUT + conv("a1", "data") + conv("a2", "data") + up % ("a3", "a1", "a3") + pool % ("a4", "a2", "a4")
     b = INPUT + conv("b1", "data") + conv("b2", "data") + up % ("b3", "b2", "b3") + pool % ("b4", "b1", "b4")
-    pairs = {x.name: y.name for x, y in diff_nets(net(a), net(b)).pairs}
+    pairs = {x.name: y.name for x, y in diff_documents(net(a), net(b)).pairs}
     assert pairs == {"data": "data", "a1": "b2", "a2": "b1", "a3": "b3", "a4": "b4"}
 
 
 def test_neighbours_that_change_places() -> None:
     pool = 'layer { name: "p" type: "Pooling" bottom: "%s" top: "p" pooling_param { kernel_size: 2 } }'
     norm = 'layer { name: "n" type: "LRN" bottom: "%s" top: "n" }'
-    diff = diff_nets(
+    diff = diff_documents(
         net(INPUT + norm % "data" + pool % "n" + conv("c", "p")),
         net(INPUT + pool % "data" + norm % "p" + conv("c", "n")),
     )
@@ -204,7 +204,7 @@ def test_thousands_of_layers_take_seconds(record_property) -> None:
 
     a, b = chain(500, "res"), chain(501, "unit")
     start = time.process_time()
-    diff = diff_nets(a, b)
+    diff = diff_documents(a, b)
     seconds = time.process_time() - start
     assert len(diff.renamed) == 2000 and [len(block.layers) for block in diff.blocks] == [4]
     record_property("measured", f"diff of two nets of 2000 layers, all renamed: {seconds:.2f} s")
@@ -226,7 +226,7 @@ def test_nothing_differs_from_itself(shared: Path, record_property) -> None:
             document = open_net(path)
         except PrototxtError:
             continue  # a few recorded files are broken on purpose
-        diff = diff_nets(document, NetDocument.from_message(document.message, str(path)))
+        diff = diff_documents(document, NetDocument.from_message(document.message, str(path)))
         assert diff.empty and not diff.blocks, path
         compared += 1
     record_property("measured", f"diff of a real net with itself is empty: {compared} nets")
@@ -248,7 +248,7 @@ def test_a_solver_is_told_from_a_net(shared: Path) -> None:
 )  # fmt: skip
 def test_the_age_of_the_format_does_not_count(shared: Path, old: str, new: str) -> None:
     folder = shared / "real/bvlc-testnets/upgrade"
-    assert diff_nets(*(open_net(folder / f"{name}.prototxt") for name in (old, new))).empty
+    assert diff_documents(*(open_net(folder / f"{name}.prototxt") for name in (old, new))).empty
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_the_age_of_the_format_does_not_count(shared: Path, old: str, new: str) 
 )  # fmt: skip
 def test_an_encoder_and_its_full_net(shared: Path, network, counts, behind, extra: int) -> None:
     folder = shared / TUTORIAL / network
-    diff = diff_nets(open_net(folder / "train_val.prototxt"), open_net(folder / "train_val_encoder.prototxt"))
+    diff = diff_documents(open_net(folder / "train_val.prototxt"), open_net(folder / "train_val_encoder.prototxt"))
     decoder, deconvolution = diff.blocks
     assert not decoder.added and decoder.is_decoder and dict(decoder.types) == counts
     assert sorted(decoder.behind) == sorted(behind) and decoder.before == ["loss", "acc"]
@@ -274,14 +274,14 @@ def test_an_encoder_and_its_full_net(shared: Path, network, counts, behind, extr
 
 def test_the_losses_of_enet_are_renamed(shared: Path) -> None:
     folder = shared / TUTORIAL / "enet"
-    diff = diff_nets(open_net(folder / "train_val_encoder.prototxt"), open_net(folder / "train_val.prototxt"))
+    diff = diff_documents(open_net(folder / "train_val_encoder.prototxt"), open_net(folder / "train_val.prototxt"))
     assert [(row.a.name, row.b.name) for row in diff.renamed] == [("score", "loss"), ("accuracy", "acc")]
 
 
 def test_two_people_s_enet(shared: Path) -> None:
     """The tutorial's ENet without a name in common with TimoSaemann's finds its counterparts along the graph."""
     theirs = open_net(shared / "real/timosaemann-enet/prototxts/enet_train_encoder_decoder.prototxt")
-    diff = diff_nets(theirs, open_net(shared / TUTORIAL / "enet/train_val.prototxt"))
+    diff = diff_documents(theirs, open_net(shared / TUTORIAL / "enet/train_val.prototxt"))
     pairs = {x.name: y.name for x, y in diff.pairs}
     assert len(pairs) == 293
     assert {name: pairs[name] for name in ("conv0_1", "pool0_1", "prelu1_0_4", "conv4_1_1", "deconv6_0_0")} == {
@@ -307,7 +307,7 @@ def test_one_name_changed_is_one_rename(shared: Path, network: str, data: st.Dat
         for layer in message.layer:
             for blobs in (layer.bottom, layer.top):
                 blobs[:] = ["another" if blob == old else blob for blob in blobs]
-    diff = diff_nets(a, NetDocument.from_message(message))
+    diff = diff_documents(a, NetDocument.from_message(message))
     assert [(row.a.name, row.b.name, row.kind) for row in diff.renamed] == [(old, "another", "renamed")]
     assert [row.kind for row in diff.layers if row.kind != "same"] == ["renamed"]
     assert not diff.blocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caffecompat.schema import NetDocument, PrototxtError, open_net, parse_text, pb
-from caffecompat.schema.diff import diff_nets
+from caffecompat.schema.diff import diff_documents
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -87,7 +87,7 @@ def test_diff_sees_no_difference(tmp_path) -> None:
     ours, theirs = tmp_path / "a.prototxt", tmp_path / "b.prototxt"
     ours.write_text(convolution("dilation: 2") + pooling("kernel_size: 2 round_mode: FLOOR").removeprefix(INPUT))
     theirs.write_text(convolution("hole: 2") + pooling("kernel_size: 2 ceil_mode: false").removeprefix(INPUT))
-    assert diff_nets(open_net(ours), open_net(theirs)).empty
+    assert diff_documents(open_net(ours), open_net(theirs)).empty
 
 
 def test_today_is_written_and_said(tmp_path, log) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import use_running_statistics
 from caffecompat.deploy.targets.facts import layer_facts
-from caffecompat.deploy.targets.table import Judgement, TargetTable
-from caffecompat.forks import Fork
+from caffecompat.deploy.targets.table import Judgement, TargetTable, load_table
+from caffecompat.forks import Fork, ForkName
+from caffecompat.layers.missing_code import passing_over_missing_code
 from caffecompat.net import Net
-from caffecompat.schema import NetDocument, pb
+from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
-__all__ = ["CheckedLayer", "TargetReport", "check_net", "detection_warnings", "normalisation_warnings"]
+__all__ = ["CheckedLayer", "TargetReport", "check", "check_net", "detection_warnings", "normalisation_warnings"]
 
 
 @dataclass
@@ -38,15 +39,57 @@ class TargetReport:
         layers: those of the deployed net in order, then those that deployment leaves out.
         notes: what was done to get from a net that trains to one that is deployed.
         model: of an ONNX model as a whole, where there is one.
+        warnings: what makes the deployed net differ from the tested one, or this report less than whole.
     """
 
     table: TargetTable
     layers: list[CheckedLayer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     model: Judgement | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def of(self, verdict: str) -> list[CheckedLayer]:
         return [layer for layer in self.layers if layer.verdict == verdict]
+
+
+def check(
+    model: NetSource,
+    target: str,
+    version: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    fork: ForkName | None = None,
+) -> TargetReport:
+    """Judge every layer of a net by the published limits of inference hardware; of one that trains, as deployed.
+
+    A Python layer whose code is not here is passed over, with a warning.
+
+    Args:
+        model: path of a prototxt, or a net that was read.
+        target: "dpu" or "tidl".
+        version: of the target's documents, as "1.4"; the newest known by default.
+        size: (height, width) of the input in pixels, where the prototxt does not state it, or instead.
+        channels: of pictures whose data cannot be opened (3).
+        fork: the Caffe whose rules hold, where the text cannot show it.
+
+    Returns:
+        A report with a verdict for each layer: "runs", "rewritten", "cpu", "refused" or "left out".
+
+    Raises:
+        TargetError: there is no such target, or no such version of it.
+        CaffeCompatError: the net cannot be read or built, or nothing states the size of its pictures.
+
+    >>> import caffecompat
+    >>> report = caffecompat.check("deploy.prototxt", "dpu")
+    >>> [(layer.name, layer.verdict) for layer in report.layers]
+    [('conv', 'runs'), ('fc', 'runs'), ('prob', 'cpu')]
+    """
+    document, table = as_document(model, fork=fork), load_table(target.lower(), version)
+    with passing_over_missing_code(size, channels) as passed:
+        report = check_net(document, table, size=size, channels=channels)
+    report.warnings = [*detection_warnings(document), *normalisation_warnings(document), *passed.lines()]
+    return report
 
 
 def check_net(
