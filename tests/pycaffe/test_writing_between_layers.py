@@ -33,6 +33,7 @@ def make(tmp_path: Path) -> Maker:
     def made(text: str = NET, phase: int = caffe.TEST) -> caffe.Net:
         path = tmp_path / "net.prototxt"
         path.write_text(text)
+        caffe.set_random_seed(0)
         net = caffe.Net(path, phase)
         net.blobs["x"].data[...] = np.random.default_rng(0).random(net.blobs["x"].shape)
         return net
@@ -63,7 +64,7 @@ def test_layers_read_what_callbacks_write(make: Maker, occasion: str, held: bool
     net.forward()
     assert net.blobs["h"].data.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     want = net.blobs["h"].data @ net.params["second"][0].data.T + 10
-    np.testing.assert_allclose(net.blobs["score"].data, want, rtol=1e-5)
+    np.testing.assert_allclose(net.blobs["score"].data, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_callback_that_only_looks_changes_nothing(make: Maker) -> None:
@@ -77,13 +78,16 @@ def test_callbacks_of_a_solver(make: Maker, tmp_path: Path) -> None:
     make()
     path = tmp_path / "solver.prototxt"
     path.write_text(f'net: "{tmp_path}/net.prototxt" base_lr: 0.5 lr_policy: "fixed" snapshot_after_train: false')
+    caffe.set_random_seed(0)
     solver = caffe.SGDSolver(path)
     net, when = solver.net, solver.net._layer_names.index("relu")
     net.after_forward(lambda index: net.blobs["h"].data.fill(2) if index == when else None)
     bias, weight = (net.params["second"][slot].data.copy() for slot in (1, 0))
     solver.step(1)
     step = _gradient_of_scores(np.full((2, 4), 2.0) @ weight.T + bias, [0, 0])
-    np.testing.assert_allclose(weight - net.params["second"][0].data, 0.5 * step.T @ np.full((2, 4), 2.0), rtol=1e-4)
+    np.testing.assert_allclose(
+        weight - net.params["second"][0].data, 0.5 * step.T @ np.full((2, 4), 2.0), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -96,7 +100,7 @@ def test_labels_set_after_the_forward_pass_count(make: Maker, held: bool, source
     scores = net.blobs["score"].data.copy()
     (labels if labels is not None else net.blobs["label"].data)[...] = [3, 1]
     net.backward()
-    np.testing.assert_allclose(net.blobs["score"].diff, _gradient_of_scores(scores, [3, 1]), rtol=1e-5)
+    np.testing.assert_allclose(net.blobs["score"].diff, _gradient_of_scores(scores, [3, 1]), rtol=1e-5, atol=1e-6)
     assert (net.blobs["score"].data == scores).all()
 
 
@@ -128,7 +132,7 @@ def test_layers_that_keep_what_forward_drew(make: Maker) -> None:
     net.forward()
     net.blobs["label"].data[...] = 100
     net.backward()
-    np.testing.assert_allclose(net.blobs["score"].diff, net.blobs["score"].data / 2, rtol=1e-5)
+    np.testing.assert_allclose(net.blobs["score"].diff, net.blobs["score"].data / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_an_array_takes_no_others_place(make: Maker) -> None:
