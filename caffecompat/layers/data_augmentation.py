@@ -83,8 +83,13 @@ class DataAugmentation(Layer):
         return not self.wanted or float(self.batches.detach().flatten()[0]) >= self.wanted
 
     def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:
-        """The original copies the mean that mean_per_pixel asks for, whatever the size of the file's picture."""
-        if len(blobs) != 3 or not self.wanted or blobs[1].ndim != 4:
+        """The original copies the mean that mean_per_pixel asks for, whatever the size of the file's picture.
+
+        Without recompute_mean it copies none.
+        """
+        if not self.wanted:
+            return blobs[:1]
+        if len(blobs) != 3 or blobs[1].ndim != 4:
             return blobs
         batches, picture, values = blobs
         shape = tuple(self.mean_picture.shape)

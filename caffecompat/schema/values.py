@@ -106,6 +106,8 @@ class ValueReader(Cursor):
 
 def _hint(entry: Field, kind: int, word: str) -> str:
     """What to write instead, where that can be guessed."""
+    if kind == OTHER and word == "$":
+        return "; the text is a template, a script puts values in the place of its $NAMES"
     if entry.kind == f.STRING:
         return f'; write "{word}"' if kind == NAME else ""
     bare = word.strip("\"'").strip() if kind == STRING else word

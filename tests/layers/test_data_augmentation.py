@@ -75,6 +75,12 @@ def test_mean_of_a_weight_file(size: tuple[int, int]) -> None:
     assert layer.settled and float(layer.batches.detach()) == 1e5
 
 
+def test_a_mean_that_is_not_asked_for_stays_in_the_file() -> None:
+    layer, bottom = make("", 2, 3, 4, 6), torch.rand(2, 3, 4, 6)
+    load(layer, *stored((4, 6)))
+    assert torch.equal(layer(bottom), bottom)
+
+
 def test_a_mean_a_channel_serves_every_size() -> None:
     layer = make("recompute_mean: 1000 mean_per_pixel: false", 2, 3, 4, 6)
     load(layer, *stored((4, 6)))

@@ -81,3 +81,8 @@ def test_contrastive_loss_of_equal_features_has_a_finite_gradient() -> None:
 def test_refusals(text: str, shapes: list[tuple[int, ...]], words: str) -> None:
     with pytest.raises(LayerError, match=words):
         make_layer(text, *shapes)
+
+
+def test_flownet2s_l1_loss_is_refused_by_its_settings() -> None:
+    with pytest.raises(LayerError, match="l1_loss_param is of FlowNet2's L1Loss"):
+        make_layer('type: "L1Loss" l1_loss_param { l2_per_location: true }', (2, 3), (2, 3))

@@ -63,6 +63,8 @@ def test_every_fork_registers_as_many_types_as_its_factory(fork: Fork, count: in
         ("SegmentPixelIOU", (Fork.XILINX,)),
         ("SpatialDropout", (Fork.INTEL,)),
         ("ContinuationIndicator", (Fork.INTEL, Fork.CRNN)),
+        ("FlowWarp", (Fork.FLOWNET2,)),
+        ("L1Loss", (Fork.NVCAFFE, Fork.JACINTO, Fork.JACINTO16, Fork.JACINTO15, Fork.XILINX, Fork.FLOWNET2)),
         ("Sideways", ()),
     ],
 )

@@ -367,6 +367,7 @@ def test_an_unknown_field_is_reported_once_with_its_count(log):
         ('weight_filler { std: "-1e-3" }', "; write -1e-3 without quotes"),
         ('weight_filler { std: "inf" }', 'found "inf"'),
         ("weight_filler { type: xavier }", '; write "xavier"'),
+        ("pad: $PAD$", "found '$'; the text is a template, a script puts values in the place of its $NAMES"),
     ],
 )
 def test_a_value_of_another_kind_says_what_to_write(field: str, said: str) -> None:

@@ -156,6 +156,9 @@ def test_the_forks_are_named_once_for_all_occurrences(log: list[str]) -> None:
         'layer { type: "AnnotatedData" transform_param { distort_param { } expand_param { } emit_constraint { } } }',
         'layer { transform_param { distort_param { } } type: "AnnotatedData" }',  # the type is read afterwards
         'layer { transform_param { scale_factors: 1 } type: "ImageSegData" top: "a" top: "b" top: "c" }',
+        'layer { type: "Correlation1D" correlation_param { single_direction: -1 } }',
+        'layer { type: "DataAugmentation" augmentation_param { mean: 1 mean_per_pixel: false } }',
+        'layer { augmentation_param { rotate { spread: 0.4 rand_type: "gaussian" } max_multiplier: 1 } }',
         "layers { type: DATA data_param { scale: 2 mirror: true crop_size: 3 mean_file: 'm' } }",
         "layer { convolution_param { engine: CUDNN force_nd_im2col: true } }",
         'layer { type: "WindowData" window_data_param { mirror: true crop_size: 3 scale: 2 mean_file: "m" } }',
@@ -176,6 +179,11 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
             "only ImageSegData with three tops obeys it",
         ),
         ('type: "Data" data_param { mirror: true }', "transform_param has it"),
+        ('type: "Correlation" correlation_param { single_direction: -1 }', "only Correlation1D obeys it"),
+        (
+            'type: "DataAugmentation" augmentation_param { mean: 1 }',
+            "it takes mean_per_pixel: false and no recompute_mean",
+        ),
     ],
 )
 def test_what_only_another_layer_obeys_is_reported(text: str, said: str, log: list[str]) -> None:
