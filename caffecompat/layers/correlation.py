@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.functional.correlation import correlate
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["Correlation", "Correlation1D", "PatchRules"]
@@ -96,6 +96,11 @@ class _Correlation(Layer):
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """One for each pixel of a patch and each channel."""
         return math.prod(top_shapes[0]) * bottom_shapes[0][1] * self.rules.kernel**2
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """A patch wherever it is displaced to."""
+        high, wide = (max(places) - min(places) + self.rules.kernel for places in self.rules.displacements)
+        return View((high, wide), (self.rules.stride, self.rules.stride))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         if not self.subtract:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat.layers.functional.weighted_resize import crop_center
-from caffecompat.layers.layer import TRAIN, Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import TRAIN, Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["DataAugmentation"]
@@ -101,6 +101,11 @@ class DataAugmentation(Layer):
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """A pixel, or two where as many cannot be cut from both sides."""
+        high, wide = (1 + (before - after) % 2 for before, after in zip(bottom[2:], top[2:], strict=True))
+        return View((high, wide))
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         top = bottom.detach()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.functional.flow_warp import flow_warp
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["ChannelNorm", "FlowWarp"]
@@ -70,6 +70,10 @@ class FlowWarp(Layer):
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Four weighted values for each of the top."""
         return 4 * math.prod(top_shapes[0])
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """A flow may lead anywhere."""
+        return View(None)
 
     def forward(self, image: Tensor, flow: Tensor) -> Tensor:
         return flow_warp(image, flow, self.fill)

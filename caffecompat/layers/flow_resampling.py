@@ -10,8 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.functional.weighted_resize import downsample, resample, resample_nearest
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.functional.weighted_resize import (
+    downsample,
+    resample,
+    resample_axis,
+    resample_nearest,
+    thin_axis,
+)
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["Accum", "Downsample", "Resample"]
@@ -43,6 +49,11 @@ class _Resized(Layer):
         return 4 * math.prod(top_shapes[0])
 
 
+def _span(axis: tuple[Tensor, Tensor]) -> int:
+    """How many places the widest window along an axis weighs (places and weights, see `resample_axis`)."""
+    return int((axis[1].abs() > 1e-4).sum(1).max())
+
+
 @register("Resample")
 class Resample(_Resized):
     """(N, C, H, W) in width x height, or the size of a second bottom (lmb-freiburg/flownet2).
@@ -61,6 +72,14 @@ class Resample(_Resized):
             raise LayerError("resample_param: type AREA has no definition in FlowNet2's Caffe; LINEAR with antialias")
         self.kind = {p.NEAREST: "nearest", p.LINEAR: "linear", p.CUBIC: "cubic"}[p.type]
         self.antialias = p.antialias
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        factors = bottom[2] / top[2], bottom[3] / top[3]
+        if self.kind == "nearest":
+            return View((1, 1), factors)
+        cubic, wide = self.kind == "cubic", self.antialias and max(factors) > 1
+        high = _span(resample_axis(bottom[2], top[2], factors[1], cubic, wide))
+        return View((high, _span(resample_axis(bottom[3], top[3], factors[0], cubic, wide))), factors)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         size = self.size([bottom.shape for bottom in bottoms])
@@ -86,6 +105,15 @@ class Downsample(_Resized):
             raise LayerError(
                 f"Downsample keeps corners, which {bottom} to {top} (height, width) has not: 2 or more each"
             )
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        if bottom[2:] == top[2:]:
+            return View()
+        (high, down), (wide, across) = (
+            (_span(thin_axis(before, after)), (before - 1) / (after - 1))
+            for before, after in zip(bottom[2:], top[2:], strict=True)
+        )
+        return View((high, wide), (down, across))
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         return downsample(bottoms[0], self.size([bottom.shape for bottom in bottoms]))
@@ -125,6 +153,15 @@ class Accum(Layer):
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return not self.reference or bottom_index < len(self.param.bottom) - 1
+
+    def view(self, bottom: Shape, top: Shape) -> View:
+        """Corners stay corners, so that in - 1 steps become out - 1."""
+        sides = list(zip(bottom[2:], top[2:], strict=True))
+        down, across = (
+            (before - 1) / (after - 1) if min(before, after) > 1 else before / after for before, after in sides
+        )
+        high, wide = (1 if stride % 1 == 0 else 2 for stride in (down, across))
+        return View((high, wide), (down, across))
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         size = self.size([bottom.shape for bottom in bottoms])

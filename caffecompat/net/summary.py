@@ -22,7 +22,23 @@ Shape = tuple[int, ...]
 # Types whose products are one or a few for each value; deployment folds most of them into convolutions. What
 # published tables call the MACs of a net is the rest: convolutions, deconvolutions, inner products, recurrent layers.
 ELEMENTWISE = frozenset(
-    {"Axpy", "BN", "BatchNorm", "BatchNormFixed", "Bias", "DeephiResize", "Interp", "LRN", "MVN", "Normalize", "Scale"}
+    {
+        "Axpy",
+        "BN",
+        "BatchNorm",
+        "BatchNormFixed",
+        "Bias",
+        "ChannelNorm",
+        "DeephiResize",
+        "Downsample",
+        "FlowWarp",
+        "Interp",
+        "LRN",
+        "MVN",
+        "Normalize",
+        "Resample",
+        "Scale",
+    }
 )
 
 

@@ -82,6 +82,14 @@ RESAMPLING = {
     'type: "Permute" permute_param { order: 0 order: 3 order: 1 order: 2 }': ((), (), ()),  # no pixels
     'type: "Permute" permute_param { order: 1 order: 0 order: 2 order: 3 }': ((), (3, 3), (2, 2)),
     'type: "Reshape" reshape_param { shape { dim: 0 dim: 1 dim: -1 dim: 17 } }': ((), (), ()),
+    'type: "Resample" resample_param { height: 18 width: 34 }': ((3, 3, 18, 34), (5, 5), (1, 1)),
+    'type: "Resample" resample_param { height: 3 width: 17 }': ((3, 3, 3, 17), (11, 3), (6, 2)),  # a window of 5 rows
+    'type: "Resample" resample_param { height: 3 width: 17 type: NEAREST }': ((), (3, 3), (6, 2)),
+    'type: "Downsample" downsample_param { top_height: 3 top_width: 17 }': ((), (15, 3), (8, 2)),  # and of 7
+    'type: "Accum" accum_param { top_height: 17 top_width: 33 }': ((), (5, 5), (1, 1)),
+    'type: "ChannelNorm"': ((3, 1, 9, 17), (3, 3), (2, 2)),
+    'type: "DataAugmentation" augmentation_param { crop_height: 4 crop_width: 9 }': ((3, 3, 4, 9), (5, 3), (2, 2)),
+    'type: "Correlation" correlation_param { kernel_size: 1 max_displacement: 2 pad: 2 }': ((), (11, 11), (2, 2)),
 }  # fmt: skip
 
 
@@ -94,7 +102,9 @@ def test_the_view_behind_what_resamples(layer: str) -> None:
             'layer { name: "small" type: "Input" top: "small" input_param { shape { dim: 3 dim: 3 dim: 5 dim: 5 } } }'
         )
     tops = 'top: "rest"' if '"Slice"' in layer else ""
-    bottoms = {"Crop": ["conv", "small"], "Concat": ["conv", "conv"]}.get(layer.split('"')[1], ["conv"])
+    bottoms = {"Crop": ["conv", "small"], "Concat": ["conv", "conv"], "Correlation": ["conv"] * 2}.get(
+        layer.split('"')[1], ["conv"]
+    )
     text = f"""
     {more}
     layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 3 dim: 1 dim: 19 dim: 35 }} }} }}
