@@ -7,6 +7,7 @@ that nobody looks at.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable, MutableMapping, Sequence
 
@@ -100,11 +101,20 @@ class Side:
         self._host_behind = self._host_touched = False
 
     def reshape(self, shape: Shape) -> None:
-        """Take another shape; the values are `fill` again where it differs."""
-        if shape != self.shape:
-            self.shape = shape
-            self._tensor = None
-            self._drop_host()
+        """Take another shape.
+
+        What Python wrote stays as far as it fits, in order, as Caffe's blobs keep their memory. Values are `fill`
+        again where there are more of them than before, or only the net made them.
+        """
+        if shape == self.shape:
+            return
+        count = math.prod(shape)
+        kept = self._host if self.may_be_written else None
+        self.shape = shape
+        self._tensor = None
+        self._drop_host()
+        if kept is not None and count <= kept.numel():
+            self._host, self._host_touched = kept.view(-1)[:count].view(shape), True
 
 
 def _copy(tensor: Tensor, host: Tensor) -> None:

@@ -36,7 +36,10 @@ class Solver:
 
     def __init__(self, solver_file: str | os.PathLike[str]) -> None:
         overrides = [f"type={self._type}"] if self._type else []
-        self._solver = solver.Solver(solver_file, overrides=overrides, fork=current_fork())
+        self._take(solver.Solver(solver_file, overrides=overrides, fork=current_fork()))
+
+    def _take(self, core: solver.Solver) -> None:
+        self._solver = core
         self._solver.keep_gradients = True
         self._solver.updater.keep_steps = True
         self.net = Net._of(self._solver.net)
@@ -135,5 +138,10 @@ class AdamSolver(Solver):
 
 
 def get_solver(solver_file: str | os.PathLike[str]) -> Solver:
-    """The solver of the type that the prototxt names."""
-    return Solver(solver_file)
+    """The solver of the type that the prototxt names: an `SGDSolver`, an `AdamSolver`, ..."""
+    core = solver.Solver(solver_file, fork=current_fork())
+    kinds = (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
+    kind: type[Solver] = next((kind for kind in kinds if kind._type == core.param.type), Solver)
+    face = kind.__new__(kind)
+    face._take(core)
+    return face

@@ -1,4 +1,4 @@
-"""Blob.reshape and Net.reshape with shapes that cannot be: the message names the layer, or the argument."""
+"""Blob.reshape and Net.reshape: what stays, and shapes that cannot be, where the layer or the argument is named."""
 
 from __future__ import annotations
 
@@ -80,3 +80,22 @@ def test_numbers_of_numpy_are_sizes(tmp_path: Path) -> None:
     net.blobs["data"].reshape(*np.array([2, 3, 4, 5]))
     net.reshape()
     assert net.blobs["t"].shape == (2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4, 3, 1, 1), (3, 4), (12,)])
+def test_what_was_written_stays_as_far_as_it_fits(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Caffe's blobs keep their memory unless they must grow (BVLC blob.cpp, Reshape)."""
+    net = make(tmp_path)
+    blob = net.blobs["data"]
+    blob.reshape(4, 3)
+    blob.data[...] = np.arange(12).reshape(4, 3)
+    blob.diff[...] = -blob.data
+    blob.reshape(*shape)
+    want = np.arange(12)[: blob.count].reshape(shape)
+    np.testing.assert_array_equal(blob.data, want)
+    net.reshape()
+    net.forward()
+    np.testing.assert_array_equal(blob.data, want)
+    np.testing.assert_array_equal(blob.diff, -want)
+    blob.reshape(5, 3)
+    assert not blob.data.any()

@@ -153,3 +153,15 @@ def test_the_command_line_has_nobody_to_feed_them(folder: Path, capfd: pytest.Ca
     _solver(folder)
     assert main(["train", "--solver", "solver.prototxt"]) != 0
     assert "needs inputs for 'x', 'y'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_get_solver_gives_the_class_of_the_type(folder: Path, name: str) -> None:
+    _solver(folder)
+    momentum = "" if name in ("AdaGrad", "RMSProp") else " momentum: 0.9"
+    (folder / "solver.prototxt").write_text(f'{SOLVER} type: "{name}"{momentum}')
+    solver = caffe.get_solver(folder / "solver.prototxt")
+    assert type(solver) is getattr(caffe, f"{name}Solver")
+    assert isinstance(solver, caffe._caffe.Solver)
+    solver.step(1)
+    assert solver.iter == 1
