@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,6 +30,22 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("real prototxts and weights (../shared) are not here")
     return folder
+
+
+@pytest.fixture
+def scripts_in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Puts back what ``caffecompat run`` changes in its process: arguments, path, and the modules called caffe."""
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = _caffe_modules()
+    yield
+    for name in _caffe_modules():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def _caffe_modules() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "caffe"}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

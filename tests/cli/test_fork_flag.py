@@ -131,7 +131,7 @@ def test_every_help_names_it(verb, command, capsys):
     assert "--fork NAME" in text and "segnet, pspnet, deeplab" in text
 
 
-def test_scripts_keep_their_own_flags(folder, command):
+def test_scripts_keep_their_own_flags(folder, command, scripts_in_process):
     (folder / "script.py").write_text(
         "import sys, caffe\nprint(sys.argv[1:])\n"
         "print([blob.data.size for blob in caffe.Net('net.prototxt', caffe.TEST).params['bn']])\n"

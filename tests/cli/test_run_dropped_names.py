@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,19 @@ SCRIPTS = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts_in_process: None) -> Iterator[Path]:
     """A current folder, with a scipy that has no misc, as today's."""
     monkeypatch.chdir(tmp_path)
     package = tmp_path / "libraries/scipy"
     (package / "ndimage").mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "ndimage/__init__.py").touch()
-    for name in [name for name in sys.modules if name == "scipy" or name.startswith("scipy.")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(tmp_path / "libraries")
-    return tmp_path
+    sys.path.insert(0, str(tmp_path / "libraries"))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("case", SCRIPTS)

@@ -225,7 +225,7 @@ def _architecture(message: Any) -> Architecture:
         numbers.update({blob: len(numbers) + at for at, blob in enumerate(layer.top)})
         bare = type(layer)()
         bare.CopyFrom(layer)
-        for name in ("name", "type", "bottom", "top", "param", "blobs", "input_param"):
+        for name in ("name", "type", "bottom", "top", "param", "blobs", "input_param", "transform_param"):
             bare.ClearField(name)
         for _, value in bare.ListFields():
             for part in getattr(value, "DESCRIPTOR", bare.DESCRIPTOR).fields:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,14 +51,10 @@ def test_run(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, for scripts run in this process; what `run` changes is put back."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts_in_process: None) -> Path:
+    """The current folder, for scripts run in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", list(sys.argv))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:
-        del sys.modules[name]
+    return tmp_path
 
 
 def test_errors_of_a_script_begin_with_its_own_lines(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
