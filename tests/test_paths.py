@@ -15,7 +15,7 @@ import caffecompat.pycaffe as caffe
 from caffecompat import CaffeCompatError, Solver, glog
 from caffecompat.cli.main import main
 from caffecompat.data import make_source
-from caffecompat.evaluate.preprocess import stated_preprocess
+from caffecompat.data.preprocess import stated_preprocess
 from caffecompat.forks import Fork
 from caffecompat.formats.database import open_database
 from caffecompat.formats.mean import read_mean, write_mean

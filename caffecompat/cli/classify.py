@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.outputs import output
-from caffecompat.cli.scored_net import fed_model
 from caffecompat.cli.transformer_flags import (
     channel_order,
     load_array,
@@ -127,6 +126,8 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
     from caffecompat.formats.picture import read_picture, resize_picture
 
     device, _ = choose_device(args.gpu, args.device)
+    from caffecompat.evaluate.fed_model import fed_model
+
     model = fed_model(args.model, probabilities=True)
     take_stated(args, model)
     classifier = Classifier(model, weight_files(args.weights), blob=args.blob, device=device)
@@ -159,6 +160,8 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
 
     set_mode(args)
     dims = _dims(args.images_dim) if args.images_dim else None
+    from caffecompat.evaluate.fed_model import fed_model
+
     model = fed_model(args.model, probabilities=True)
     take_stated(args, model)
     channels = _input_channels(model)

@@ -21,7 +21,7 @@ from caffecompat.cli.scored_net import fed_net, net_flags
 if TYPE_CHECKING:
     import numpy as np
 
-    from caffecompat.evaluate import Preprocess
+    from caffecompat.data.preprocess import Preprocess
     from caffecompat.evaluate.detector import Detector
     from caffecompat.formats.label_map import LabelMap
 

@@ -36,7 +36,7 @@ from caffecompat.cli.snapshot_scores import (
 )
 
 if TYPE_CHECKING:
-    from caffecompat.evaluate import Preprocess
+    from caffecompat.data.preprocess import Preprocess
     from caffecompat.evaluate.classification import Classifier, TopK
 
 HELP = "top-1, top-5, confusion matrix"
@@ -115,63 +115,36 @@ def _ks(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
-    from caffecompat.evaluate.classification import LabelledPictures, score_own_labels, score_pictures
-    from caffecompat.evaluate.scored_net import own_records
+    from caffecompat.evaluate.classification import evaluate_classification, open_labelled
+    from caffecompat.evaluate.scored_net import own_pictures
 
-    ks = _ks(args)
+    settings: dict[str, Any] = {"ks": _ks(args), "iterations": args.iterations, "batch": args.batch}
     if classifier.input_shape is None:
-        known = own_records(classifier)
-        size = known[1] if known else classifier.net.blob_shapes[classifier.scores][0]
-        if not known and not args.iterations:
-            raise UsageError(f"{_VERB}: give --iterations: how many batches of {args.model}'s data")
-        count = args.iterations * size if args.iterations else known[0]  # type: ignore[index]
-        return _live(args, count, lambda net, report: score_own_labels(net, count, ks=ks, on_progress=report))
-    if not (args.list or args.db):
+        total, _ = own_pictures(classifier, args.iterations)
+    elif args.list or args.db:
+        stated = args.mean_file or states_preprocess(args)
+        pictures = settings["data"] = open_labelled(
+            classifier, args.list or args.db, args.root_folder, database=bool(args.db),
+            resize=parse_size(args.resize, "resize"), mean_file=args.mean_file,
+            preprocess=_given(args, classifier) if stated else None,
+        )  # fmt: skip
+        batch = args.batch or classifier.input_shape[0]
+        total = min(args.iterations * batch, pictures.count) if args.iterations else pictures.count
+    else:
         raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list FILE or --db DB")
-    mean_file, preprocess = _preparation(args, classifier)
-    pictures = LabelledPictures(
-        list_path=args.list or "", database=args.db or "", root=args.root_folder, mean_file=mean_file,
-        resize=parse_size(args.resize, "resize"), preprocess=preprocess,
-    )  # fmt: skip
-    count = (
-        min(args.iterations * (args.batch or classifier.input_shape[0]), pictures.count) if args.iterations else None
-    )
-    return _live(
-        args, count or pictures.count,
-        lambda net, report: score_pictures(net, pictures, ks=ks, batch=args.batch, limit=count, on_progress=report),
-    )  # fmt: skip
 
-
-def _preparation(args: argparse.Namespace, classifier: Classifier) -> tuple[str, Preprocess]:
-    """A mean file to take off pixel by pixel ("" for none), and the rest of the preparation: by flags or the prototxt.
-
-    The prototxt's mean file counts by the means of its channels where it has another size than the pictures.
-    """
-    from dataclasses import replace
-
-    from caffecompat.evaluate.preprocess import stated_transform
-    from caffecompat.formats.mean import read_mean
-    from caffecompat.paths import find_file
-
-    if args.mean_file:
-        return args.mean_file, flags_preprocess(args)
-    preprocess = preprocess_of(args, classifier.net)
-    transform = stated_transform(layer.param for layer in classifier.net.layers)
-    if states_preprocess(args) or transform is None or not transform.mean_file:
-        return "", preprocess
-    path = find_file(transform.mean_file, args.model)
-    assert classifier.input_shape is not None
-    size = parse_size(args.resize, "resize") or classifier.input_shape[2:]
-    by_pixel = args.db or read_mean(path).shape[1:] == tuple(size)
-    return (path, replace(preprocess, mean=())) if by_pixel else ("", preprocess)
-
-
-def _live(args: argparse.Namespace, total: int, work: Callable[[Any, Any], TopK]) -> Scorer:
     def score(classifier: Classifier) -> TopK:
         with live_line(total, "pictures", args.progress) as update:
-            return work(classifier, lambda done, result: update(done, f"top-1 {result.accuracy():.4f}"))
+            return evaluate_classification(
+                classifier, on_progress=lambda done, result: update(done, f"top-1 {result.accuracy():.4f}"), **settings
+            )
 
     return score
+
+
+def _given(args: argparse.Namespace, classifier: Classifier) -> Preprocess:
+    """What the flags say; a warning where the prototxt says something else."""
+    return flags_preprocess(args) if args.mean_file else preprocess_of(args, classifier.net)
 
 
 def _database_names(database: str | None) -> tuple[str, ...]:

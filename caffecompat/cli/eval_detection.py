@@ -126,36 +126,27 @@ def _pictures(args: argparse.Namespace) -> LabelledPictures | None:
 
 
 def _detector(args: argparse.Namespace, pictures: LabelledPictures | None) -> tuple[Detector, Scorer]:
-    from caffecompat.evaluate.detection import score_detector, score_own_detections
+    from caffecompat.evaluate.detection import evaluate_detection
     from caffecompat.evaluate.detector import Detector
-    from caffecompat.evaluate.scored_net import own_records
+    from caffecompat.evaluate.scored_net import own_pictures
 
     detector = scored_net(Detector, args, fed=pictures is not None)
-    if detector.input_shape is None:
-        known = own_records(detector)
-        if not known and not args.iterations:
-            raise UsageError(f"{_VERB}: give --iterations: how many batches of {args.model}'s data")
+    settings: dict[str, Any] = {"iterations": args.iterations}
+    if pictures is not None:
+        settings["preprocess"] = preprocess_of(args, detector.net)
+        total = min(args.iterations or len(pictures), len(pictures))
+    elif detector.input_shape is not None:
+        raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list or --db")
+    else:
+        total, _ = own_pictures(detector, args.iterations)
         if args.overlap is None and detector.evaluation is not None:
             args.overlap = detector.evaluation.overlap_threshold
-        each = known[1] if known else detector.net.blob_shapes[detector.net.fed[0]][0]
-        count = args.iterations * each if args.iterations else known[0]  # type: ignore[index]
-        return detector, _live(args, count, lambda net, report: score_own_detections(net, count, report))
-    if pictures is None:
-        raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list or --db")
-    preprocess, limit = preprocess_of(args, detector.net), args.iterations
-    return detector, _live(
-        args,
-        min(limit or len(pictures), len(pictures)),
-        lambda net, report: score_detector(net, pictures, preprocess, limit=limit, on_progress=report),
-    )
 
-
-def _live(args: argparse.Namespace, total: int, work: Callable[[Any, Any], DetectionTally]) -> Scorer:
     def score(detector: Detector) -> DetectionTally:
         with live_line(total, "pictures", args.progress) as update:
-            return work(detector, lambda done: update(done, ""))
+            return evaluate_detection(detector, data=pictures, on_progress=lambda done: update(done, ""), **settings)
 
-    return score
+    return detector, score
 
 
 def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
@@ -168,10 +159,7 @@ def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
     return {
         "pictures": tally.pictures,
         "overlap": round(overlap, 6),
-        "mAP": {
-            rule: sum(values[label] or 0.0 for label in present) / len(present) if present else None
-            for rule, values in by_rule.items()
-        },
+        "mAP": {rule: plain(scores.mean_of_present(rule)) for rule in by_rule},
         "mAP_all_classes": {rule: plain(scores.mean(rule)) for rule in by_rule},
         "coco": {"AP": plain(coco.ap), "AP50": plain(coco.ap50), "AP75": plain(coco.ap75)},
         "classes": [

@@ -100,56 +100,37 @@ def _check(args: argparse.Namespace) -> None:
 def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tuple[str, ...]]:
     """What scores the net on the data that the flags name, and the class names that come with these data."""
     from caffecompat.data.dataset import class_names
-    from caffecompat.evaluate.segmentation import DatabasePairs, ListPairs
+    from caffecompat.evaluate.scored_net import own_pictures
+    from caffecompat.evaluate.segmentation import evaluate_segmentation, open_pairs
 
     pairs: Pairs | None = None
     names: tuple[str, ...] = ()
     if args.list:
-        pairs = ListPairs(args.list, args.root_folder)
+        pairs = open_pairs(args.list, args.root_folder)
     elif args.db:
-        pairs = DatabasePairs(f"{args.db}/image", f"{args.db}/label")
+        pairs = open_pairs((f"{args.db}/image", f"{args.db}/label"))
         names = tuple(class_names(args.db))
     elif args.images_db:
-        pairs = DatabasePairs(args.images_db, args.labels_db)
+        pairs = open_pairs((args.images_db, args.labels_db))
     if pairs is None and segmenter.input_shape is not None:
         raise UsageError(
             f"{_VERB}: {args.model} is fed from outside; give --list FILE, --db DIR, or --images-db with --labels-db"
         )
-    return (_pair_scorer(args, pairs, segmenter) if pairs is not None else _own_scorer(args, segmenter)), names
-
-
-def _pair_scorer(args: argparse.Namespace, pairs: Pairs, segmenter: Segmenter) -> Scorer:
-    from caffecompat.evaluate.segmentation import score_pairs
-
-    preprocess, ignore = preprocess_of(args, segmenter.net), _ignored(args)
-
-    def score(segmenter: Segmenter) -> ConfusionMatrix:
-        with live_line(min(args.iterations or len(pairs), len(pairs)), "pictures", args.progress) as update:
-            return score_pairs(
-                segmenter, pairs, preprocess, resize=args.resize, ignore=ignore, limit=args.iterations,
-                on_progress=lambda done, matrix: update(done, f"mIoU {matrix.miou():.4f}"),
-            )  # fmt: skip
-
-    return score
-
-
-def _own_scorer(args: argparse.Namespace, segmenter: Segmenter) -> Scorer:
-    from caffecompat.evaluate.segmentation import own_records, score_own_data
-
-    ignore, known = _ignored(args), own_records(segmenter)
-    if not known and not args.iterations:
-        raise UsageError(f"{_VERB}: give --iterations: how many batches of {args.model}'s data")
-    batches = args.iterations or -(-known[0] // known[1])  # type: ignore[index]
-    records = known[0] if known and not args.iterations else None
+    settings: dict[str, Any] = {"resize": args.resize, "ignore": _ignored(args), "iterations": args.iterations}
+    if pairs is not None:
+        settings["preprocess"] = preprocess_of(args, segmenter.net)
+        total, counted = min(args.iterations or len(pairs), len(pairs)), "pictures"
+    else:
+        total, counted = own_pictures(segmenter, args.iterations)[1], "batches"
 
     def score(segmenter: Segmenter) -> ConfusionMatrix:
-        with live_line(batches, "batches", args.progress) as update:
-            return score_own_data(
-                segmenter, batches, records=records, resize=args.resize, ignore=ignore,
-                on_progress=lambda done, matrix: update(done, f"mIoU {matrix.miou():.4f}"),
+        with live_line(total, counted, args.progress) as update:
+            return evaluate_segmentation(
+                segmenter, data=pairs, on_progress=lambda done, matrix: update(done, f"mIoU {matrix.miou():.4f}"),
+                **settings,
             )  # fmt: skip
 
-    return score
+    return score, names
 
 
 def _ignored(args: argparse.Namespace) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ def _export(args: argparse.Namespace, folding: bool) -> int:
     for note in deployed.notes:
         print(note)
     if args.target != "vitis" and deployed.transform is not None:
-        from caffecompat.evaluate.preprocess import describe
+        from caffecompat.data.preprocess import describe
 
         print(f"pictures: {describe(deployed.transform)}, as transform_param of the Input (Caffe itself reads over it)")
     return _Writer(args, document, deployed, folding).write()

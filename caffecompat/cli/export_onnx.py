@@ -182,8 +182,8 @@ def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
     """The net's input from --image: prepared, or pixels where the graph does that."""
     import numpy as np
 
+    from caffecompat.data.preprocess import Preprocess
     from caffecompat.deploy.onnx.pictures import is_picture, prepare
-    from caffecompat.evaluate import Preprocess
     from caffecompat.formats.picture import read_picture
 
     net = done.net

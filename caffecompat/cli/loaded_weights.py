@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat import glog
 from caffecompat.cli.flags import add_switch
 
 if TYPE_CHECKING:
@@ -25,10 +24,5 @@ def check_loaded(report: LoadReport | None, weights: str, args: argparse.Namespa
     Raises:
         CaffeCompatError: no layer was loaded; or layers that need training were not, without ``--allow-missing``.
     """
-    if report is None:
-        return
-    missing = report.missing(weights)
-    if not args.allow_missing:
-        report.require_trained(weights)
-    if missing:
-        glog.warning(f"{missing}; they stay at initial values")
+    if report is not None:
+        report.check(weights, allow_missing=args.allow_missing)

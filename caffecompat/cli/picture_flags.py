@@ -11,7 +11,7 @@ from caffecompat.cli.flags import UsageError, split_commas
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
-    from caffecompat.evaluate import Preprocess
+    from caffecompat.data.preprocess import Preprocess
     from caffecompat.net import Net
 
 __all__ = [
@@ -37,30 +37,16 @@ def states_preprocess(args: argparse.Namespace) -> bool:
 
 
 def preprocess_of(args: argparse.Namespace, net: Net) -> Preprocess:
-    """What the flags say, else the transform_param of the net's Input layer; a log line tells the second.
+    """What the flags say, else the transform_param of the net's Input layer."""
+    from caffecompat.data.preprocess import choose_preprocess
 
-    Where neither says anything a warning does: few nets are trained on raw pixels.
-    """
-    from caffecompat import glog
-    from caffecompat.evaluate.preprocess import Preprocess, describe, stated_preprocess, stated_transform
-
-    layers = [layer.param for layer in net.layers]
-    if states_preprocess(args):
-        flags, transform = flags_preprocess(args), stated_transform(layers)
-        if transform is not None and str(flags) != describe(transform):
-            glog.warning(f"{args.model} says of its pictures: {describe(transform)}; the flags say: {flags}, and count")
-        return flags
-    stated = stated_preprocess(layers, args.model)
-    if stated is None:
-        glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
-        return Preprocess()
-    glog.info(f"pictures are prepared as {args.model} says: {stated}")
-    return stated
+    given = flags_preprocess(args) if states_preprocess(args) else None
+    return choose_preprocess([layer.param for layer in net.layers], args.model, given)
 
 
 def flags_preprocess(args: argparse.Namespace) -> Preprocess:
     """What the flags say."""
-    from caffecompat.evaluate.preprocess import Preprocess
+    from caffecompat.data.preprocess import Preprocess
 
     return Preprocess(_numbers("mean", args.mean), args.scale, _numbers("subtract", args.subtract))
 

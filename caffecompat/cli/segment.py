@@ -24,7 +24,8 @@ from caffecompat.cli.scored_net import fed_net, net_flags
 if TYPE_CHECKING:
     import numpy as np
 
-    from caffecompat.evaluate import Preprocess, Segmenter
+    from caffecompat.data.preprocess import Preprocess
+    from caffecompat.evaluate import Segmenter
     from caffecompat.report.palette import Palette
 
 HELP = "run a segmentation net on pictures, folders or videos: overlays, classes"

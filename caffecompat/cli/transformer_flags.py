@@ -56,7 +56,7 @@ def take_stated(args: argparse.Namespace, document: NetDocument) -> None:
     """Fill in ``--mean`` and ``--input_scale`` from the Input layer's transform_param where no flag says either."""
     if args.mean or args.mean_file or args.input_scale != 1 or args.raw_scale != 255:
         return
-    from caffecompat.evaluate.preprocess import stated_preprocess
+    from caffecompat.data.preprocess import stated_preprocess
 
     stated = stated_preprocess(document.message.layer, document.path)
     if stated is not None:

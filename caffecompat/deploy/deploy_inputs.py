@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffecompat.data.preprocess import says_something
 from caffecompat.data.stand_in import StandIns
 from caffecompat.deploy.batch import BatchedNet
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.preprocess import says_something
 from caffecompat.layers import layer_class
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.graph import build_graph

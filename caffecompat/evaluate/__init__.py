@@ -1,7 +1,6 @@
 """Scores of trained nets: running one over pictures, and what its answers are worth."""
 
 from caffecompat.evaluate.confusion import ConfusionMatrix
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.evaluate.segmenter import Segmenter
 
-__all__ = ["ConfusionMatrix", "Preprocess", "Segmenter"]
+__all__ = ["ConfusionMatrix", "Segmenter"]

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from caffecompat import glog
 from caffecompat.data import Source, make_source
 from caffecompat.data.dataset import count_records
+from caffecompat.data.preprocess import Preprocess, choose_preprocess, stated_transform
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.preprocess import Preprocess
-from caffecompat.evaluate.scored_net import ScoredNet
+from caffecompat.evaluate.fed_model import scored_model
+from caffecompat.evaluate.scored_net import ScoredNet, own_pictures
+from caffecompat.forks import ForkName
 from caffecompat.formats.image_list import read_image_list
-from caffecompat.schema import pb
+from caffecompat.formats.mean import read_mean
+from caffecompat.net.weights import WeightPaths
+from caffecompat.paths import find_file
+from caffecompat.schema import NetSource, pb
 
-__all__ = ["Classifier", "LabelledPictures", "TopK", "score_own_labels", "score_pictures"]
+__all__ = [
+    "Classifier",
+    "LabelledPictures",
+    "TopK",
+    "evaluate_classification",
+    "open_labelled",
+    "score_own_labels",
+    "score_pictures",
+]
+
+PathLike = str | os.PathLike[str]
 
 
 class Classifier(ScoredNet):
@@ -191,6 +208,117 @@ class LabelledPictures:
             mean = np.zeros(channels) + (preprocess.mean or 0)
             shift = (np.zeros(channels) + (preprocess.subtract or 0)) / preprocess.scale
             transform.mean_value.extend((mean + shift).tolist())
+
+
+def open_labelled(
+    classifier: Classifier,
+    data: PathLike,
+    root: str = "",
+    *,
+    database: bool | None = None,
+    resize: tuple[int, int] | None = None,
+    preprocess: Preprocess | None = None,
+    mean_file: str = "",
+) -> LabelledPictures:
+    """Pictures for a net fed from outside, prepared as given, or as its Input layer states.
+
+    The prototxt's mean file counts pixel by pixel, or by the means of its channels where it has another size than the
+    pictures.
+
+    Args:
+        data: a list, or a database's folder.
+        database: which of them; None: folders are databases.
+
+    Raises:
+        CaffeCompatError: the data or the mean file cannot be read.
+    """
+    assert classifier.input_shape is not None, "this net reads its own data"
+    database = os.path.isdir(data) if database is None else database
+    layers = [layer.param for layer in classifier.net.layers]
+    transform = stated_transform(layers)
+    if not mean_file and preprocess is None:
+        preprocess = choose_preprocess(layers, classifier.path)
+        if transform is not None and transform.mean_file:
+            path = find_file(transform.mean_file, classifier.path)
+            if database or read_mean(path).shape[1:] == tuple(resize or classifier.input_shape[2:]):
+                mean_file, preprocess = path, replace(preprocess, mean=())
+    return LabelledPictures(
+        list_path="" if database else os.fspath(data),
+        database=os.fspath(data) if database else "",
+        root=root,
+        resize=resize,
+        preprocess=preprocess,
+        mean_file=mean_file,
+    )
+
+
+def evaluate_classification(
+    model: NetSource | Classifier,
+    weights: WeightPaths | None = None,
+    data: LabelledPictures | PathLike | None = None,
+    *,
+    root: str = "",
+    iterations: int | None = None,
+    batch: int | None = None,
+    ks: Sequence[int] = (1, 5),
+    preprocess: Preprocess | None = None,
+    mean_file: str = "",
+    size: tuple[int, int] | None = None,
+    resize: tuple[int, int] | None = None,
+    blob: str | None = None,
+    device: torch.device | str = "cpu",
+    allow_missing: bool = False,
+    fork: ForkName | None = None,
+    on_progress: Callable[[int, TopK], None] = lambda done, result: None,
+) -> TopK:
+    """Score a net that classifies pictures: how often the label is among the best k, by the rule of Caffe's Accuracy.
+
+    Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to `resize`, if given, and the
+    center of the net's input size is cut out; without, they are resized to the input. Then mean and scale.
+
+    Args:
+        model: path of a deploy or train_val prototxt, or a net that was read.
+        weights: a weight file, or a list of them; None leaves initial values.
+        data: a list of lines "path label", or a database of labelled Datums. None: what the data layer of the net's own
+            TEST phase reads.
+        root: put before a list's paths.
+        iterations: batches to score; None is all pictures once.
+        batch: pictures in a batch instead of the prototxt's number.
+        ks: which k to count.
+        mean_file: a mean picture (binaryproto), subtracted pixel by pixel, as large as the uncropped pictures.
+        preprocess: how pixels become inputs; by default what the prototxt's Input layer states.
+        size: (height, width) of the net's input in pixels instead of the prototxt's.
+        resize: (height, width) that a list's pictures are resized to.
+        blob: name of the scores (N, classes), where the net does not show which they are.
+        device: where to compute.
+        allow_missing: go on though layers that need training get no weights from the files.
+        fork: the Caffe whose rules hold, where the text cannot show it.
+        on_progress: called with how many pictures are done, and the counts so far.
+
+    Returns:
+        Counts by label and best class, with `accuracy(k)`, `recall()` and `precision()`, 0 to 1.
+
+    Raises:
+        CaffeCompatError: the net, its weights or the data cannot be read, or do not fit each other.
+
+    >>> import caffecompat
+    >>> result = caffecompat.evaluate_classification("deploy.prototxt", "net.caffemodel", "list.txt", ks=(1, 2))
+    >>> (result.total, result.accuracy(2), result.counts.shape)
+    (4, 1.0, (2, 2))
+    """
+    classifier = scored_model(
+        Classifier, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
+        fork=fork, blob=blob,
+    )  # fmt: skip
+    if data is None:
+        if classifier.input_shape is not None:
+            raise CaffeCompatError(f"{classifier.path} is fed from outside: give the data to score it on")
+        return score_own_labels(classifier, own_pictures(classifier, iterations)[0], ks=ks, on_progress=on_progress)
+    if not isinstance(data, LabelledPictures):
+        data = open_labelled(classifier, data, root, resize=resize, preprocess=preprocess, mean_file=mean_file)
+    assert classifier.input_shape is not None
+    limit = iterations * (batch or classifier.input_shape[0]) if iterations else None
+    return score_pictures(classifier, data, ks=ks, batch=batch, limit=limit, on_progress=on_progress)
 
 
 def score_pictures(

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
+import torch
 
+from caffecompat.data.annotated_recipes import is_voc_folder
 from caffecompat.data.parallel import ordered_map
+from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.coco_metric import CocoScores, coco_scores
-from caffecompat.evaluate.detection_sets import DetectionSetError, LabelledPicture, LabelledPictures
+from caffecompat.evaluate.detection_sets import DetectionSetError, LabelledPicture, LabelledPictures, open_detection_set
 from caffecompat.evaluate.detector import Detector
-from caffecompat.evaluate.preprocess import Preprocess
+from caffecompat.evaluate.fed_model import scored_model
+from caffecompat.evaluate.scored_net import own_pictures
+from caffecompat.forks import ForkName
 from caffecompat.formats.detections import Detection
 from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
 from caffecompat.layers.detection_scores import DetectionScores, judge
+from caffecompat.net.weights import WeightPaths
+from caffecompat.schema import NetSource
 from caffecompat.threads import loader_threads
 from caffecompat.wording import few
 
-__all__ = ["DetectionTally", "score_detections", "score_detector", "score_own_detections"]
+__all__ = [
+    "DetectionTally",
+    "evaluate_detection",
+    "open_pictures",
+    "score_detections",
+    "score_detector",
+    "score_own_detections",
+]
+
+PathLike = str | os.PathLike[str]
 
 Size = tuple[int, int]
 
@@ -68,6 +85,21 @@ class DetectionTally:
             scores.add(judge(found, objects, overlaps, threshold, difficult_counts=difficult_counts))
         return scores
 
+    def mean_average_precision(
+        self, version: str = "11point", threshold: float = 0.5, *, difficult_counts: bool = False
+    ) -> float:
+        """Mean over the classes that have objects, 0 to 1; nan where none has any.
+
+        Args:
+            version: "11point" (Pascal VOC 2007), "MaxIntegral" (VOC from 2010 on, ILSVRC) or "Integral" (SSD's).
+            threshold: overlap from which on a detection is a hit.
+            difficult_counts: difficult objects have to be found too.
+
+        Raises:
+            ValueError: there is no such version.
+        """
+        return self.scores(threshold, difficult_counts=difficult_counts).mean_of_present(version)
+
     def coco(self) -> CocoScores:
         """As pycocotools; difficult objects are crowds."""
         found, there = (np.concatenate(self.in_pixels(rows)) for rows in (self.found, self.there))
@@ -94,6 +126,80 @@ def _overlaps(found: np.ndarray, objects: np.ndarray, size: Size | None) -> np.n
     scale = np.array([size[1], size[0]] * 2, np.float32)
     a, b = found * scale, objects * scale
     return pixel_overlaps(a, pixel_areas(a), b, pixel_areas(b))
+
+
+def open_pictures(
+    data: LabelledPictures | PathLike, root: str = "", which: str = "test", label_map: str = ""
+) -> LabelledPictures:
+    """Pictures and objects, given in any way that `evaluate_detection` takes.
+
+    Raises:
+        CaffeCompatError: there is no such data set.
+    """
+    if isinstance(data, LabelledPictures):
+        return data
+    path = os.fspath(data)
+    if os.path.isdir(path) and not is_voc_folder(path):
+        return open_detection_set(database=path, label_map=label_map)
+    return open_detection_set(source=path, root=root, which=which, label_map=label_map)
+
+
+def evaluate_detection(
+    model: NetSource | Detector,
+    weights: WeightPaths | None = None,
+    data: LabelledPictures | PathLike | None = None,
+    *,
+    root: str = "",
+    which: str = "test",
+    label_map: str = "",
+    iterations: int | None = None,
+    preprocess: Preprocess | None = None,
+    size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+    allow_missing: bool = False,
+    fork: ForkName | None = None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> DetectionTally:
+    """Run a detector over a data set: what its mean average precision is computed from.
+
+    Args:
+        model: path of a deploy or test prototxt whose net ends in DetectionOutput or in YOLO's, or a net that was read.
+        weights: a weight file, or a list of them; None leaves initial values.
+        data: a list of lines "picture annotation.xml", a Pascal VOC folder, COCO's instances (.json), or a database of
+            AnnotatedDatums. None: what the AnnotatedData layer of the net's own TEST phase reads.
+        root: folder of the pictures of a list or of COCO.
+        which: the list of a VOC folder, ImageSets/Main/WHICH.txt.
+        label_map: file with numbers and names of the annotations' classes.
+        iterations: pictures to score, of the net's own data batches; None is all.
+        preprocess: how pixels become inputs; by default what the prototxt's Input layer states.
+        size: (height, width) of the net's input in pixels instead of the prototxt's.
+        device: where to compute.
+        allow_missing: go on though layers that need training get no weights from the files.
+        fork: the Caffe whose rules hold, where the text cannot show it.
+        on_progress: called with how many pictures are done.
+
+    Returns:
+        Detections and objects picture by picture, boxes in units of the picture (0 to 1), with
+        `mean_average_precision()` by the rules of VOC and SSD, 0 to 1, and `coco()`.
+
+    Raises:
+        CaffeCompatError: the net, its weights or the data cannot be read, or do not fit each other.
+
+    >>> import caffecompat
+    >>> tally = caffecompat.evaluate_detection("detect.prototxt", "detect.caffemodel", "boxes.txt")
+    >>> (tally.pictures, tally.mean_average_precision(), tally.found[0].shape)
+    (2, 1.0, (1, 7))
+    """
+    detector = scored_model(
+        Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing, fork=fork
+    )
+    if data is not None:
+        pictures = open_pictures(data, root, which, label_map)
+        chosen = preprocess or choose_preprocess([layer.param for layer in detector.net.layers], detector.path)
+        return score_detector(detector, pictures, chosen, limit=iterations, on_progress=on_progress)
+    if detector.input_shape is not None:
+        raise DetectionSetError(f"{detector.path} is fed from outside: give the data to score it on")
+    return score_own_detections(detector, own_pictures(detector, iterations)[0], on_progress)
 
 
 def score_detector(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.formats.detections import read_name_sizes
 from caffecompat.paths import look_up

@@ -21,7 +21,7 @@ from caffecompat.net.weights import WeightPaths
 from caffecompat.paths import find_file
 from caffecompat.schema import NetDocument, open_net, pb
 
-__all__ = ["ScoredNet", "own_records"]
+__all__ = ["ScoredNet", "own_pictures", "own_records"]
 
 
 class ScoredNet:
@@ -183,6 +183,20 @@ def own_records(scored: ScoredNet) -> tuple[int, int] | None:
             with open_database(find_file(data.source, scored.beside)) as database:
                 return len(database), data.batch_size
     return None
+
+
+def own_pictures(scored: ScoredNet, iterations: int | None) -> tuple[int, int]:
+    """(pictures, batches) to score of what a net's own data layers bring: `iterations` batches, or all of it once.
+
+    Raises:
+        CaffeCompatError: the number of batches is not given, and nothing tells how much data there is.
+    """
+    known = own_records(scored)
+    if iterations:
+        return iterations * (known[1] if known else scored.net.blob_shapes[scored.net.fed[0]][0]), iterations
+    if known is None:
+        raise CaffeCompatError(f"give --iterations: how many batches of {scored.path}'s data")
+    return known[0], -(-known[0] // known[1])
 
 
 def _ancestors(layers: Any, scores: str, ends_at: int, labels: str | None) -> list[int]:

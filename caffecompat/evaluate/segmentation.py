@@ -7,24 +7,40 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.data.parallel import ordered_map
+from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.confusion import ConfusionMatrix
-from caffecompat.evaluate.preprocess import Preprocess
-from caffecompat.evaluate.scored_net import own_records
+from caffecompat.evaluate.fed_model import scored_model
+from caffecompat.evaluate.scored_net import own_pictures
 from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
 from caffecompat.files import read_bytes
+from caffecompat.forks import ForkName
 from caffecompat.formats.database import DatabaseError, open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.image_list import read_pair_list
 from caffecompat.formats.picture import decode_picture, is_cut_off, resize_picture
+from caffecompat.net.weights import WeightPaths
+from caffecompat.schema import NetSource
 from caffecompat.threads import loader_threads
 
-__all__ = ["DatabasePairs", "EvaluationError", "ListPairs", "Pairs", "own_records", "score_own_data", "score_pairs"]
+__all__ = [
+    "DatabasePairs",
+    "EvaluationError",
+    "ListPairs",
+    "Pairs",
+    "evaluate_segmentation",
+    "open_pairs",
+    "score_own_data",
+    "score_pairs",
+]
+
+PathLike = str | os.PathLike[str]
 
 
 class EvaluationError(CaffeCompatError):
@@ -128,6 +144,89 @@ class DatabasePairs(Pairs):
         picture = decode_datum(self._images.get(key) or b"").image(color)
         labels = _label_record(decode_datum(self._labels.get(key) or b""))
         return picture, labels
+
+
+def open_pairs(data: Pairs | PathLike | tuple[PathLike, PathLike], root: str = "") -> Pairs:
+    """Pictures and labels, given in any way that `evaluate_segmentation` takes.
+
+    Raises:
+        CaffeCompatError: the data cannot be read, or files are missing.
+    """
+    if isinstance(data, Pairs):
+        return data
+    if isinstance(data, tuple):
+        return DatabasePairs(os.fspath(data[0]), os.fspath(data[1]))
+    if os.path.isdir(data):
+        return DatabasePairs(os.path.join(data, "image"), os.path.join(data, "label"))
+    return ListPairs(os.fspath(data), root)
+
+
+def evaluate_segmentation(
+    model: NetSource | Segmenter,
+    weights: WeightPaths | None = None,
+    data: Pairs | PathLike | tuple[PathLike, PathLike] | None = None,
+    *,
+    root: str = "",
+    iterations: int | None = None,
+    preprocess: Preprocess | None = None,
+    size: tuple[int, int] | None = None,
+    resize: str = "classes",
+    ignore: Sequence[int] = (255,),
+    blob: str | None = None,
+    device: torch.device | str = "cpu",
+    allow_missing: bool = False,
+    fork: ForkName | None = None,
+    on_progress: Callable[[int, ConfusionMatrix], None] = lambda done, matrix: None,
+) -> ConfusionMatrix:
+    """Score a segmentation net: IoU of each class, mIoU, pixel accuracy.
+
+    Labels are pictures of class numbers, (H, W) uint8.
+
+    Args:
+        model: path of a deploy or train_val prototxt, or a net that was read.
+        weights: a weight file, or a list of them; None leaves initial values.
+        data: a list of lines "picture label-picture"; a folder with the databases image/ and label/; or a pair of
+            databases. None: what the data layers of the net's own TEST phase read.
+        root: put before a list's paths.
+        iterations: pictures to score, of the net's own data batches; None is all.
+        preprocess: how pixels become inputs; by default what the prototxt's Input layer states.
+        size: (height, width) of the net's input in pixels instead of the prototxt's.
+        device: where to compute.
+        allow_missing: go on though layers that need training get no weights from the files.
+        fork: the Caffe whose rules hold, where the text cannot show it.
+        resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are brought to
+            the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU), "scores" (bilinearly) or "labels" (nearest).
+        ignore: label values that are left out.
+        blob: name of the scores (N, classes, h, w), where the net does not show which they are.
+        on_progress: called with how many pictures (batches of own data) are done, and the counts so far.
+
+    Returns:
+        Counts of pixels by label and predicted class, with `iou()`, `miou()` and `pixel_accuracy()`, 0 to 1.
+
+    Raises:
+        CaffeCompatError: the net, its weights or the data cannot be read, or do not fit each other.
+
+    >>> import caffecompat
+    >>> matrix = caffecompat.evaluate_segmentation("segment.prototxt", "segment.caffemodel", "pairs.txt")
+    >>> (matrix.miou(), matrix.pixel_accuracy(), matrix.iou().shape)
+    (1.0, 1.0, (3,))
+    """
+    if resize not in ("classes", "scores", "labels"):
+        raise EvaluationError(f"resize {resize!r}: expected 'classes', 'scores' or 'labels'")
+    segmenter = scored_model(
+        Segmenter, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
+        fork=fork, blob=blob,
+    )  # fmt: skip
+    if data is not None:
+        chosen = preprocess or choose_preprocess([layer.param for layer in segmenter.net.layers], segmenter.path)
+        return score_pairs(
+            segmenter, open_pairs(data, root), chosen,
+            resize=resize, ignore=ignore, limit=iterations, on_progress=on_progress,
+        )  # fmt: skip
+    if segmenter.input_shape is not None:
+        raise EvaluationError(f"{segmenter.path} is fed from outside: give the data to score it on")
+    pictures, batches = own_pictures(segmenter, iterations)
+    return score_own_data(segmenter, batches, records=pictures, resize=resize, ignore=ignore, on_progress=on_progress)
 
 
 def score_pairs(

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.evaluate.scored_net import ScoredNet
 
 __all__ = ["Segmenter", "scores_to_classes"]

@@ -110,6 +110,12 @@ class DetectionScores:
             result[label] = average_precision(mine[:, 2], hits, count, version) if len(mine) else None
         return result
 
+    def mean_of_present(self, version: str = "Integral") -> float:
+        """Mean over the classes that have objects, as VOC's and COCO's tools take it; nan without any."""
+        values = self.average_precisions(version)
+        present = [label for label, count in self.objects.items() if count]
+        return sum(values[label] or 0.0 for label in present) / len(present) if present else float("nan")
+
     def mean(self, version: str = "Integral") -> float:
         """Mean over all classes, those without objects or detections counting as 0 (SSD); nan without any class."""
         values = self.average_precisions(version).values()

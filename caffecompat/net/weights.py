@@ -115,6 +115,22 @@ class LoadReport:
             "--allow-missing to go on with initial values"
         )
 
+    def check(self, path: str, *, allow_missing: bool = False) -> None:
+        """Refuse weights of another net; warn of layers that the file does not have and that do without.
+
+        Args:
+            path: of the file, for messages.
+            allow_missing: go on with initial values of layers that need training.
+
+        Raises:
+            CaffeCompatError: no layer was loaded; or layers that need training were not, and that is not allowed.
+        """
+        missing = self.missing(path)
+        if not allow_missing:
+            self.require_trained(path)
+        if missing:
+            glog.warning(f"{missing}; they stay at initial values")
+
     def lines(self) -> list[str]:
         """The report for people, a line for each thing worth saying."""
         said = [f"{len(self.loaded)} layers loaded"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.evaluate.preprocess import Preprocess, stated_preprocess
+from caffecompat.data.preprocess import Preprocess, stated_preprocess
 from caffecompat.formats.mean import write_mean
 from caffecompat.formats.picture import encode_picture, resize_picture
 from caffecompat.net import Net

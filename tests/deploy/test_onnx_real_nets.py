@@ -10,12 +10,12 @@ import onnx
 import pytest
 import torch
 
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.onnx.export import ExportOptions
 from caffecompat.deploy.onnx.verify import run_model
 from caffecompat.deploy.onnx.write import Exported, prepared_net, write_onnx
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate import Preprocess
 from caffecompat.evaluate.segmenter import scores_to_classes
 from caffecompat.formats.picture import read_picture
 from caffecompat.net import Net

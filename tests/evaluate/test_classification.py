@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.cli.main import main
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.classification import Classifier, LabelledPictures, TopK, score_pictures
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.mean import write_mean
 from caffecompat.schema import read_net

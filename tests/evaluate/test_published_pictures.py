@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.evaluate import Preprocess, Segmenter
+from caffecompat.data.preprocess import Preprocess
+from caffecompat.evaluate import Segmenter
 from caffecompat.evaluate.segmenter import scores_to_classes
 from caffecompat.formats.picture import read_picture
 from caffecompat.report.palette import load_palette

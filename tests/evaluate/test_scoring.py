@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from caffecompat.cli.main import main
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate import ConfusionMatrix, Preprocess, Segmenter
-from caffecompat.evaluate.segmentation import ListPairs, own_records, score_own_data, score_pairs
+from caffecompat.evaluate import ConfusionMatrix, Segmenter
+from caffecompat.evaluate.scored_net import own_records
+from caffecompat.evaluate.segmentation import ListPairs, score_own_data, score_pairs
 from tests.evaluate.world import World
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.dynamic import export_dynamic
 from caffecompat.deploy.onnx.emission import Cannot, Emission, Note, emitter_of, to_array
 from caffecompat.deploy.onnx.file import complete
@@ -21,7 +22,6 @@ from caffecompat.deploy.onnx.older import MODERN
 from caffecompat.deploy.onnx.parts import activate_parts
 from caffecompat.deploy.onnx.pictures import is_picture
 from caffecompat.deploy.targets.table import TargetTable, load_table
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.net import Net, NetError
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Node, Value, needed_nodes

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffecompat.compare.inputs import numbers_for
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.net import Net
 

@@ -13,8 +13,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.prepare import Head
-from caffecompat.evaluate.preprocess import Preprocess
 from caffecompat.schema import pb, write_text
 
 __all__ = ["calibration_reader", "tidl_meta"]

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat import glog
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
 
-__all__ = ["Preprocess", "describe", "says_something", "stated_preprocess", "stated_transform"]
+__all__ = ["Preprocess", "choose_preprocess", "describe", "says_something", "stated_preprocess", "stated_transform"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,36 @@ def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | No
         return Preprocess(tuple(transform.mean_value), transform.scale)
     mean = read_mean(transform.mean_file, beside).mean((1, 2), dtype=np.float64)
     return Preprocess(tuple(mean.tolist()), transform.scale)
+
+
+def choose_preprocess(
+    layers: Iterable[Any], path: str | os.PathLike[str], given: Preprocess | None = None
+) -> Preprocess:
+    """How pictures for a net are prepared: as given, else as its Input layer states; a log line says the second.
+
+    Where neither says anything a warning does: few nets are trained on raw pixels.
+
+    Args:
+        layers: LayerParameters of a deploy net.
+        path: its prototxt, next to which a mean file may be.
+
+    Raises:
+        MeanError: the mean file cannot be read.
+    """
+    layers = list(layers)
+    if given is not None:
+        transform = stated_transform(layers)
+        if transform is not None and str(given) != describe(transform):
+            glog.warning(
+                f"{path} says of its pictures: {describe(transform)}; the settings given say: {given}, and count"
+            )
+        return given
+    stated = stated_preprocess(layers, path)
+    if stated is None:
+        glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
+        return Preprocess()
+    glog.info(f"pictures are prepared as {path} says: {stated}")
+    return stated
 
 
 def _per_channel(values: Sequence[float], channels: int, name: str) -> np.ndarray:

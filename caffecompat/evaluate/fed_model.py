@@ -1,0 +1,88 @@
+"""The net that pictures are shown to: of a prototxt that trains, what is deployed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from caffecompat import glog
+from caffecompat.deploy.deploy_net import HEADS, DeployError, deploy_net, reads_data
+from caffecompat.errors import CaffeCompatError
+from caffecompat.evaluate.scored_net import ScoredNet
+from caffecompat.forks import ForkName
+from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.schema import NetDocument, NetSource, as_document
+
+__all__ = ["fed_model", "scored_model"]
+
+Kind = TypeVar("Kind", bound=ScoredNet)
+
+
+def fed_model(
+    model: NetSource,
+    *,
+    size: tuple[int, int] | None = None,
+    level: int | None = None,
+    stages: Sequence[str] = (),
+    probabilities: bool = False,
+    fork: ForkName | None = None,
+) -> NetDocument:
+    """A net for pictures from outside; of one that reads data the deploy net, which a log line says.
+
+    Args:
+        model: path of a prototxt, or a net that was read.
+        size: (height, width) of the input, where data and prototxt do not say it or instead.
+        probabilities: put what the loss applies to its scores (Softmax, Sigmoid) after them.
+
+    Raises:
+        CaffeCompatError: the prototxt cannot be read, or the net reads data and nothing says what its input is.
+    """
+    document = as_document(model, fork=fork)
+    path = document.path
+    if not reads_data(document, level=level, stages=stages):
+        return document
+    scored = probabilities and any(layer.type in HEADS for layer in document.message.layer)
+    head = "softmax" if scored else None
+    try:
+        deployed = deploy_net(document, size=size, level=level, stages=stages, head=head)
+    except DeployError as problem:
+        raise CaffeCompatError(f"{path} reads its own data, and no deploy net can be made of it: {problem}") from None
+    inputs = ", ".join(f"{blob} {'x'.join(map(str, shape))}" for blob, shape in deployed.inputs.items())
+    glog.info(f"{path} reads its own data; pictures go into its deploy net instead, input {inputs}")
+    return NetDocument.from_message(deployed.message, path, like=document.fork_choice)
+
+
+def scored_model(
+    kind: type[Kind],
+    model: NetSource | Kind,
+    weights: WeightPaths | None,
+    *,
+    fed: bool,
+    size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+    allow_missing: bool = False,
+    fork: ForkName | None = None,
+    **settings: Any,
+) -> Kind:
+    """A net that is scored, with its weights: made of a prototxt, or one of that kind that is made already.
+
+    Args:
+        fed: pictures come from outside; else the net reads its own data.
+        allow_missing: go on though layers that need training get no weights from the files.
+        settings: of ScoredNet, besides.
+
+    Raises:
+        CaffeCompatError: the net or its weights cannot be read, or do not fit.
+    """
+    if isinstance(model, ScoredNet):
+        net = model
+        if weights is not None:
+            net.load(weights)
+    else:
+        document = fed_model(model, size=size, fork=fork) if fed else as_document(model, fork=fork)
+        net = kind(document, weights, size=size, device=device, **settings)
+    if weights is not None and net.loaded is not None:
+        net.loaded.check(", ".join(weight_paths(weights)), allow_missing=allow_missing)
+    return net
