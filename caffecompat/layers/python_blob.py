@@ -84,7 +84,8 @@ def sizes_of(shape: Sequence[Any]) -> Shape:
     try:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
-        hint = f"; write reshape(*{given})" if len(shape) == 1 and isinstance(shape[0], Sequence | np.ndarray) else ""
+        several = len(shape) == 1 and isinstance(shape[0], list | tuple | np.ndarray)
+        hint = f"; write reshape(*{given})" if several else ""
         raise TypeError(f"reshape takes whole numbers, one for each axis, not reshape({given}){hint}") from None
     if any(size < 0 for size in sizes):
         raise ValueError(f"a blob cannot have the shape {sizes}: no axis has a negative size")

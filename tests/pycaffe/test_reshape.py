@@ -63,6 +63,7 @@ def test_a_layer_made_for_more_axes(layer_type: str, tmp_path: Path) -> None:
         ((np.array([1, 3, 4, 4]),), TypeError, r"write reshape\(\*"),
         ((1, 3, 10.0, 10), TypeError, r"whole numbers, one for each axis, not reshape\(1, 3, 10.0, 10\)"),
         ((1, "3"), TypeError, "whole numbers"),
+        (("3",), TypeError, r"not reshape\('3'\)$"),
         ((1, 3, -1, 10), ValueError, "no axis has a negative size"),
     ],
 )
