@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import repeat
-from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.flags import UsageError, add_switch
@@ -14,13 +12,7 @@ from caffecompat.cli.progress import progress_flag
 from caffecompat.cli.record_progress import record_progress
 from caffecompat.files import read_text
 
-if TYPE_CHECKING:
-    from caffecompat.data.annotated_recipes import DetectionSet
-    from caffecompat.data.build import Plan
-
 HELP = "make a database of a list, class folders, image and label pairs, Pascal VOC or COCO"
-
-_MOST_MISSING = 100
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +47,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat.data.build import write_database
+    from caffecompat.data.database_plan import plan_database
+    from caffecompat.data.recipes import ImageOptions
 
-    plan = _plan(args)
+    plan = plan_database(
+        args.source,
+        ImageOptions(not args.gray, args.resize_height, args.resize_width, args.encode),
+        root=args.root,
+        which=args.set,
+        label_map=args.labelmap or "",
+        shuffle=args.shuffle,
+        seed=args.seed,
+        names=_names(args),
+        backend=args.backend,
+        skip_missing=args.skip_bad,
+    )
     make_folder_above(args.out)
 
     def on_start(done: int) -> None:
@@ -80,93 +85,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
-    import os
-    import random
-
-    from caffecompat.data.recipes import ImageOptions, class_folder_entries, image_plan, pair_plan
-    from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
-
-    options = ImageOptions(not args.gray, args.resize_height, args.resize_width, args.encode)
-    annotated = _annotated_set(args)
-    if annotated is not None:
-        from caffecompat.data.annotated_recipes import detection_plan
-
-        if args.shuffle:
-            annotated = annotated.shuffled(args.seed)
-        places = list(zip(annotated.paths, annotated.lines or repeat(0), strict=False))
-        _missing(places, annotated.where, annotated.folder, args.skip_bad)
-        return detection_plan(annotated, options, backend=args.backend)
-    if os.path.isdir(args.source):
-        seed = None if args.shuffle is False else args.seed
-        images, classes = class_folder_entries(args.source, shuffle_seed=seed)
-        return image_plan(images, "", options, root=args.source, backend=args.backend, classes=_names(args) or classes)
-    pairs = lists_pairs(args.source)
-    entries: list[Any] = read_pair_list(args.source) if pairs else read_image_list(args.source)
-    root = _root(args, entries[0][0])
-    names = [(entry[0], entry.line) for entry in entries]
-    if pairs:
-        names += [(entry.label, entry.line) for entry in entries]
-    _missing(names, args.source, root, args.skip_bad)
-    if args.shuffle:
-        random.Random(args.seed).shuffle(entries)
-    if pairs:
-        return pair_plan(entries, args.source, options, root=root, backend=args.backend, classes=_names(args))
-    return image_plan(entries, args.source, options, root=root, backend=args.backend, classes=_names(args))
-
-
-def _missing(files: Sequence[tuple[str, int]], where: str, root: str, skip: bool) -> None:
-    """Name what is not there before hours of work on the rest."""
-    from caffecompat.data.build import BuildError
-    from caffecompat.data.recipes import missing_files
-
-    missing = [] if skip else missing_files(files, where, root)
-    if missing:
-        shown = "\n".join(f"  {line}" for line in missing[:_MOST_MISSING])
-        more = f"\n  ... and {len(missing) - _MOST_MISSING} more" if len(missing) > _MOST_MISSING else ""
-        raise BuildError(
-            f"{len(missing)} of {len(files)} files are missing:\n{shown}{more}\n"
-            "Give the folder of relative paths with --root, or leave these out with --skip-bad."
-        )
-
-
-def _annotated_set(args: argparse.Namespace) -> DetectionSet | None:
-    """The pictures with boxes that SOURCE means, or None: it means something else."""
-    import os
-
-    from caffecompat.data.annotated_recipes import coco_set, is_voc_folder, listed_set, voc_set
-    from caffecompat.formats.image_list import lists_pairs, read_pair_list
-    from caffecompat.formats.label_map import read_class_numbers
-
-    numbers, text = None, ""
-    if args.labelmap:
-        numbers = read_class_numbers(args.labelmap)
-        text = read_text(args.labelmap, "the label map")
-    if os.path.isdir(args.source):
-        return voc_set(args.source, args.set, numbers, text) if is_voc_folder(args.source) else None
-    if args.source.lower().endswith(".json"):
-        return coco_set(args.source, args.root or os.path.dirname(args.source), numbers, text)
-    if not lists_pairs(args.source):
-        return None
-    first = read_pair_list(args.source)[0]
-    if not first.label.lower().endswith((".xml", ".json", ".txt")):
-        return None
-    return listed_set(args.source, _root(args, first.image), numbers, text)
-
-
 def _names(args: argparse.Namespace) -> Sequence[str]:
     if not args.names:
         return ()
     lines = read_text(args.names, "the class names", UsageError).split("\n")
     return [line.strip() for line in lines if line.strip()]
-
-
-def _root(args: argparse.Namespace, first: str) -> str:
-    """--root; else relative paths start from the current folder, as in Caffe, or else from the list's."""
-    import os
-
-    beside = os.path.dirname(args.source)
-    if args.root is None and beside and not os.path.exists(first) and os.path.exists(os.path.join(beside, first)):
-        glog.info(f"{first} is not in the current directory; taking the list's paths from {beside}", "lmdb.py:1")
-        return beside
-    return args.root or ""

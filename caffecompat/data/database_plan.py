@@ -1,0 +1,165 @@
+"""From pictures and labels in any arrangement to a database."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any
+
+from caffecompat import glog
+from caffecompat.data.annotated_recipes import (
+    DetectionSet,
+    coco_set,
+    detection_plan,
+    is_voc_folder,
+    listed_set,
+    voc_set,
+)
+from caffecompat.data.build import BuildError, BuildReport, Plan, write_database
+from caffecompat.data.recipes import ImageOptions, class_folder_entries, image_plan, missing_files, pair_plan
+from caffecompat.files import read_text
+from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
+from caffecompat.formats.label_map import read_class_numbers
+
+__all__ = ["build_database", "plan_database"]
+
+_MOST_MISSING = 100
+
+
+def build_database(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    root: str | None = None,
+    size: tuple[int, int] | None = None,
+    color: bool = True,
+    encoding: str = "auto",
+    which: str = "trainval",
+    label_map: str = "",
+    shuffle: bool | None = None,
+    seed: int = 0,
+    names: Sequence[str] = (),
+    backend: str = "lmdb",
+    skip_bad: bool = False,
+    threads: int = 0,
+    on_progress: Callable[[int], None] = lambda done: None,
+    on_bad: Callable[[int, str], None] = lambda index, why: None,
+) -> BuildReport:
+    """Make a database of pictures and labels; a build that was interrupted goes on where it stopped.
+
+    Args:
+        source: a list of lines "path label" (Datums with a class), "image label-image" (two databases of the same keys,
+            image/ and label/, for segmentation) or "image annotation.xml" (AnnotatedDatums, for detection); a folder of
+            class folders; a Pascal VOC folder; or COCO's instances (.json).
+        out: the folder to make; it must not exist.
+        root: folder of relative paths, or of COCO's pictures; the current one by default, or the list's.
+        size: (height, width) in pixels to resize to (labels by nearest); None keeps each picture's own.
+        color: three channels in B, G, R order, or one.
+        encoding: "auto" (a file's own bytes where nothing changes them), "png", "jpg" or "raw".
+        which: of a VOC folder the list ImageSets/Main/WHICH.txt.
+        label_map: file with the numbers of the annotations' classes; by default from 1, in the order of names or ids.
+        shuffle: mix the records; by default class folders are mixed, lists are not.
+        seed: of the shuffling.
+        names: of the classes 0, 1, ..., to be kept with the database.
+        backend: "lmdb" or "leveldb".
+        skip_bad: leave out pictures that are missing or damaged.
+        threads: that encode; 0 is one a core.
+        on_progress: called after each batch with how many records are dealt with, by the calling thread.
+        on_bad: called with each record that cannot be made, and why.
+
+    Raises:
+        BuildError: `out` exists, a build of it is running, or pictures are missing or damaged and `skip_bad` is not
+            set: what could be made is kept, and the same call later makes only those anew.
+        CaffeCompatError: the source cannot be read, or writing fails.
+
+    >>> import caffecompat
+    >>> report = caffecompat.build_database("list.txt", "train_lmdb", size=(8, 8), names=("dark", "bright"))
+    >>> (report.written, report.bad)
+    (4, {})
+    """
+    height, width = size or (0, 0)
+    options = ImageOptions(color, height, width, encoding)
+    plan = plan_database(
+        source, options, root=root, which=which, label_map=label_map, shuffle=shuffle, seed=seed, names=names,
+        backend=backend, skip_missing=skip_bad,
+    )  # fmt: skip
+    return write_database(out, plan, skip_bad=skip_bad, threads=threads, on_progress=on_progress, on_bad=on_bad)
+
+
+def plan_database(
+    source: str | os.PathLike[str],
+    options: ImageOptions,
+    *,
+    root: str | None = None,
+    which: str = "trainval",
+    label_map: str = "",
+    shuffle: bool | None = None,
+    seed: int = 0,
+    names: Sequence[str] = (),
+    backend: str = "lmdb",
+    skip_missing: bool = False,
+) -> Plan:
+    """What `write_database` is to make of a source; arguments and errors as of `build_database`."""
+    path = os.fspath(source)
+    annotated = _annotated_set(path, root, which, label_map)
+    if annotated is not None:
+        if shuffle:
+            annotated = annotated.shuffled(seed)
+        places = list(zip(annotated.paths, annotated.lines or repeat(0), strict=False))
+        _check_present(places, annotated.where, annotated.folder, skip_missing)
+        return detection_plan(annotated, options, backend=backend)
+    if os.path.isdir(path):
+        images, classes = class_folder_entries(path, shuffle_seed=None if shuffle is False else seed)
+        return image_plan(images, "", options, root=path, backend=backend, classes=names or classes)
+    pairs = lists_pairs(path)
+    entries: list[Any] = read_pair_list(path) if pairs else read_image_list(path)
+    folder = _root(path, root, entries[0][0])
+    files = [(entry[0], entry.line) for entry in entries]
+    if pairs:
+        files += [(entry.label, entry.line) for entry in entries]
+    _check_present(files, path, folder, skip_missing)
+    if shuffle:
+        random.Random(seed).shuffle(entries)
+    plan = pair_plan if pairs else image_plan
+    return plan(entries, path, options, root=folder, backend=backend, classes=names)
+
+
+def _check_present(files: Sequence[tuple[str, int]], where: str, root: str, skip: bool) -> None:
+    """Name what is not there before hours of work on the rest."""
+    missing = [] if skip else missing_files(files, where, root)
+    if missing:
+        shown = "\n".join(f"  {line}" for line in missing[:_MOST_MISSING])
+        more = f"\n  ... and {len(missing) - _MOST_MISSING} more" if len(missing) > _MOST_MISSING else ""
+        raise BuildError(
+            f"{len(missing)} of {len(files)} files are missing:\n{shown}{more}\n"
+            "Give the folder of relative paths with --root, or leave these out with --skip-bad."
+        )
+
+
+def _annotated_set(source: str, root: str | None, which: str, label_map: str) -> DetectionSet | None:
+    """The pictures with boxes that a source means, or None: it means something else."""
+    numbers, text = None, ""
+    if label_map:
+        numbers = read_class_numbers(label_map)
+        text = read_text(label_map, "the label map")
+    if os.path.isdir(source):
+        return voc_set(source, which, numbers, text) if is_voc_folder(source) else None
+    if source.lower().endswith(".json"):
+        return coco_set(source, root or os.path.dirname(source), numbers, text)
+    if not lists_pairs(source):
+        return None
+    first = read_pair_list(source)[0]
+    if not first.label.lower().endswith((".xml", ".json", ".txt")):
+        return None
+    return listed_set(source, _root(source, root, first.image), numbers, text)
+
+
+def _root(source: str, root: str | None, first: str) -> str:
+    """The root given; else relative paths start from the current folder, as in Caffe, or else from the list's."""
+    near = os.path.dirname(source)
+    if root is None and near and not os.path.exists(first) and os.path.exists(os.path.join(near, first)):
+        glog.info(f"{first} is not in the current directory; taking the list's paths from {near}", "lmdb.py:1")
+        return near
+    return root or ""
