@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.flags import (
@@ -108,10 +107,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
+    from caffecompat.deploy.onnx.side_files import calibration_pictures
     from caffecompat.deploy.onnx.write import DifferentNumbers, export_onnx
 
     options = _options(args)
-    pictures = _calibration_pictures(args) if args.calibration else []
+    pictures = calibration_pictures(args.calibration, args.calibration_count) if args.calibration else []
     try:
         done = export_onnx(
             open_model(args, args.model),
@@ -125,12 +125,15 @@ def run(args: argparse.Namespace) -> int:
             external=args.external_data,
             allow_nonfinite=args.allow_nonfinite,
             inputs=(lambda done: _picture(args, done)) if args.image else None,
+            pictures=pictures,
         )
     except DifferentNumbers as problem:
         print(problem)
         return 1
     _report(args.out, args.weights, done)
-    for path in _side_files(args, done, pictures):
+    for note in done.side_notes:
+        print(note)
+    for path in done.side_files:
         print(f"wrote {path}")
     return 0
 
@@ -257,75 +260,3 @@ def _target_lines(report: TargetReport) -> list[str]:
         lines += [f"    {text} [{source}]" for text, source in dict.fromkeys(x.judgement.reasons[0] for x in replaced)]
     warned = [layer for layer in report.layers if layer.judgement.warned]
     return lines + document_lines(report, [*told, *warned])
-
-
-def _side_files(args: argparse.Namespace, done: Exported, pictures: Sequence[str]) -> list[str]:
-    """What the target's tools want besides; returns the paths written."""
-    from caffecompat.deploy.onnx.side_files import calibration_reader, tidl_meta
-
-    stem = os.path.splitext(args.out)[0]
-    blob = next(iter(done.export.inputs))
-    shape = done.net.fed_shapes[blob]
-    if args.target == "tidl" and done.heads is not None:
-        if args.cut_detection:
-            print(
-                "TI documents its meta-architecture file for models with three outputs, as without --cut-detection; "
-                "beside this model it tells what is left to compute"
-            )
-        top = done.heads.detection.top[0]
-        outputs = [f"{top}_{part}" for part in ("boxes", "labels", "scores")]
-        text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))
-        return [_write(f"{stem}_metaarch.prototxt", text)]
-    if args.target != "dpu" or len(shape) != 4 or shape[1] not in (1, 3):
-        return []
-    list_file = f"{stem}_calibration.txt"
-    reader = calibration_reader(
-        args.out,
-        done.export.inputs[blob],
-        shape,
-        done.options.preprocess,
-        list_file,
-        baked=args.bake_preprocessing,
-        rgb=args.rgb,
-    )
-    written = [_write(f"{stem}_calibration.py", reader)]
-    if done.options.preprocess is None and not args.bake_preprocessing:
-        print(
-            "warning: nothing says how this net's pictures are prepared (no --mean or --scale, no data layer, no "
-            f"transform_param of an Input layer): fill in MEAN and SCALE in {stem}_calibration.py, or export again"
-        )
-    if pictures:
-        written.append(_write(list_file, "".join(f"{path}\n" for path in pictures)))
-    return written
-
-
-def _calibration_pictures(args: argparse.Namespace) -> list[str]:
-    """Pictures from all over the list (the first column of its lines) or folder."""
-    from caffecompat.formats.image_list import read_pair_list
-
-    if os.path.isdir(args.calibration):
-        kinds = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
-        names = sorted(name for name in os.listdir(args.calibration) if name.lower().endswith(kinds))
-        paths = [os.path.abspath(os.path.join(args.calibration, name)) for name in names]
-    else:
-        paths = [entry.image for entry in read_pair_list(args.calibration, labels=False)]
-    if not paths:
-        raise UsageError(f"--calibration {args.calibration}: there are no pictures")
-    count = min(len(paths), args.calibration_count)
-    return [_from_anywhere(paths[at * len(paths) // count], args.calibration) for at in range(count)]
-
-
-def _from_anywhere(path: str, list_file: str) -> str:
-    """A picture that is here, as a path that can be opened from any folder; others as the list has them."""
-    for candidate in (path, os.path.join(os.path.dirname(list_file), path)):
-        if os.path.isfile(candidate):
-            return os.path.abspath(candidate)
-    return path
-
-
-def _write(path: str, text: str) -> str:
-    from caffecompat.formats.atomic import atomic_write
-
-    with atomic_write(path) as file:
-        file.write(text.encode())
-    return path

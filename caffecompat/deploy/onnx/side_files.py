@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.prepare import Head
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.image_list import read_pair_list
 from caffecompat.schema import pb, write_text
 
-__all__ = ["calibration_reader", "tidl_meta"]
+if TYPE_CHECKING:
+    from caffecompat.deploy.onnx.write import Exported
+
+__all__ = ["calibration_pictures", "calibration_reader", "tidl_meta", "write_side_files"]
 
 _DETECTION_FIELDS = {
     "num_classes",
@@ -29,6 +35,81 @@ _DETECTION_FIELDS = {
     "confidence_threshold",
     "variance_encoded_in_target",
 }
+
+
+def write_side_files(
+    done: Exported, path: str, *, cut: bool = False, pictures: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Write what the target's tools want besides the model at `path`; (paths written, notes for people).
+
+    Args:
+        cut: the model stops before DetectionOutput.
+        pictures: for the quantizer of a DPU.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    stem, target = os.path.splitext(path)[0], done.options.target
+    blob = next(iter(done.export.inputs))
+    shape = done.net.fed_shapes[blob]
+    if target == "tidl" and done.heads is not None:
+        top = done.heads.detection.top[0]
+        outputs = [f"{top}_{part}" for part in ("boxes", "labels", "scores")]
+        text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))
+        note = (
+            "TI documents its meta-architecture file for models with three outputs, as without --cut-detection; "
+            "beside this model it tells what is left to compute"
+        )
+        return [_write_text(f"{stem}_metaarch.prototxt", text)], [note] if cut else []
+    if target != "dpu" or len(shape) != 4 or shape[1] not in (1, 3):
+        return [], []
+    list_file, options = f"{stem}_calibration.txt", done.options
+    reader = calibration_reader(
+        path, done.export.inputs[blob], shape, options.preprocess, list_file, baked=options.bake, rgb=options.rgb
+    )
+    written, notes = [_write_text(f"{stem}_calibration.py", reader)], []
+    if options.preprocess is None and not options.bake:
+        notes.append(
+            "warning: nothing says how this net's pictures are prepared (no --mean or --scale, no data layer, no "
+            f"transform_param of an Input layer): fill in MEAN and SCALE in {stem}_calibration.py, or export again"
+        )
+    if pictures:
+        written.append(_write_text(list_file, "".join(f"{picture}\n" for picture in pictures)))
+    return written, notes
+
+
+def _write_text(path: str, text: str) -> str:
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    return path
+
+
+def calibration_pictures(source: str | os.PathLike[str], count: int) -> list[str]:
+    """At most `count` pictures from all over a list (the first column of its lines) or a folder.
+
+    Those that are here are paths that can be opened from any folder, others as the list has them.
+
+    Raises:
+        CaffeCompatError: the list cannot be read, or there are no pictures.
+    """
+    name = os.fspath(source)
+    if os.path.isdir(name):
+        kinds = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+        files = sorted(file for file in os.listdir(name) if file.lower().endswith(kinds))
+        paths = [os.path.abspath(os.path.join(name, file)) for file in files]
+    else:
+        paths = [entry.image for entry in read_pair_list(name, labels=False)]
+    if not paths:
+        raise CaffeCompatError(f"{name}: there are no calibration pictures")
+    count = min(len(paths), count)
+    return [_from_anywhere(paths[at * len(paths) // count], name) for at in range(count)]
+
+
+def _from_anywhere(path: str, list_file: str) -> str:
+    for candidate in (path, os.path.join(os.path.dirname(list_file), path)):
+        if os.path.isfile(candidate):
+            return os.path.abspath(candidate)
+    return path
 
 
 def tidl_meta(name: str, head: Head, outputs: Sequence[str], size: tuple[int, int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,13 +20,15 @@ from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.deploy.onnx.pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx.prepare import Head, cut_detection, drop_softmax, find_heads
 from caffecompat.deploy.onnx.run import LAST_CHANGE, run_net, runs_opset
+from caffecompat.deploy.onnx.side_files import write_side_files
 from caffecompat.deploy.onnx.target import judge_export, measure_statistics, net_for_target, use_stored_statistics
 from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
 from caffecompat.deploy.targets.check import TargetReport
+from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import WriteError, atomic_path, refuse_protected
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
-from caffecompat.schema import NetDocument, open_net, pb
+from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
 __all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
 
@@ -47,6 +49,8 @@ class Exported:
         data: the file with the weights, where they are outside of the model.
         target: what the target makes of each layer, where there is one.
         options: with the preprocessing found in the prototxt, where none was given.
+        side_files: what else was written for the target's tools.
+        side_notes: what to report of these.
     """
 
     export: Export
@@ -57,6 +61,8 @@ class Exported:
     missing: str = ""
     data: str = ""
     target: TargetReport | None = None
+    side_files: list[str] = field(default_factory=list)
+    side_notes: list[str] = field(default_factory=list)
 
 
 def prepared_net(
@@ -104,7 +110,7 @@ def _tell_names_apart(net: Net) -> None:
 
 
 def export_onnx(
-    model: str | os.PathLike[str] | NetDocument,
+    model: NetSource,
     weights: WeightPaths | None,
     path: str | os.PathLike[str],
     options: ExportOptions | None = None,
@@ -116,31 +122,45 @@ def export_onnx(
     external: bool = False,
     allow_nonfinite: bool = False,
     inputs: Callable[[Exported], Mapping[str, np.ndarray]] | None = None,
+    pictures: Sequence[str] = (),
+    fork: ForkName | None = None,
 ) -> Exported:
     """Write a net as an ONNX file that onnxruntime computes as torch computes the net.
 
+    Blobs keep their names; inputs and outputs are (N, C, H, W) float32 as in Caffe. For a target, the files that its
+    tools want are written beside the model.
+
     Args:
-        model: a deploy or train_val prototxt.
+        model: path of a deploy or train_val prototxt, or a net that was read.
         weights: a weight file, or a list of them; None leaves initial values.
-        batch, size: the input's, instead of the prototxt's; size is (height, width).
+        options: opset, target, preprocessing, an open batch, ...
+        batch, size: the input's, instead of the prototxt's; size is (height, width) in pixels.
         channels: of pictures whose data cannot be opened (3).
         cut: leave DetectionOutput out.
         external: weights go into ``PATH.data`` beside the file.
         allow_nonfinite: write it though the net holds NaN or infinity, if the model has them at the same places.
         inputs: makes what to compare on, by fed blob; None is random ones.
+        pictures: paths for the quantizer of a DPU.
+        fork: the Caffe whose rules hold, where the text cannot show it.
 
     Raises:
         NonFiniteError: the net holds NaN or infinity, or computes them; no file is left.
         DifferentNumbers: an output differs by more than TOLERANCE although no rewrite explains it; no file is left.
         OnnxError: a layer has no form in ONNX.
         CaffeCompatError: a file cannot be read or written.
+
+    >>> import caffecompat
+    >>> done = caffecompat.export_onnx("deploy.prototxt", "net.caffemodel", "net.onnx")
+    >>> (done.export.inputs, all(difference.allowed for difference in done.differences))
+    ({'data': 'data'}, True)
     """
     need_onnx()
-    document = model if isinstance(model, NetDocument) else open_net(model)
+    document = as_document(model, fork=fork)
     done = prepared_net(
         document, weights, options or ExportOptions(), batch=batch, size=size, channels=channels, cut=cut
     )
     write_onnx(done, path, external=external, allow_nonfinite=allow_nonfinite, inputs=inputs(done) if inputs else None)
+    done.side_files, done.side_notes = write_side_files(done, os.fspath(path), cut=cut, pictures=pictures)
     return done
 
 
