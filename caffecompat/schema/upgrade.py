@@ -20,6 +20,7 @@ __all__ = ["Origin", "needs_upgrade", "rewrite_snapshot_prefix", "upgrade_net", 
 Origin = tuple[str, int]  # field of the original message and index in it: what a layer was made from
 
 _SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in order of the enum
+_C3D_TYPES = frozenset({"Convolution3D", "Deconvolution3D", "Pooling3D"})
 
 
 def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin]:
@@ -99,22 +100,26 @@ def _say(places: Places, what: str) -> None:
 
 
 def _upgrade_input(net: Any, places: Places) -> bool:
-    """Turn ``input`` with its shapes into an Input layer at the front; names without any shape are dropped."""
+    """Turn ``input`` with its shapes into an Input layer at the front; names without any shape are dropped.
+
+    Of ``input_dim``, four belong to each input; five in C3D (v1.0, net.cpp), whose blobs have a length.
+    """
     names, shapes, dims = list(net.input), list(net.input_shape), list(net.input_dim)
+    axes = 5 if any(layer.type in _C3D_TYPES for layer in net.layer) else 4
     if shapes or dims:
-        given, needed = (len(shapes), len(names)) if shapes else (len(dims), 4 * len(names))
+        given, needed = (len(shapes), len(names)) if shapes else (len(dims), axes * len(names))
+        field, each = ("input_shape", "one") if shapes else ("input_dim", {4: "four", 5: "five"}[axes])
         if given < needed:
-            what = (
-                f"needs {needed} input_shape, one for each input"
-                if shapes
-                else f"needs {needed} input_dim, four for each input"
-            )
-            raise PrototxtError([places.problem("input", 0, f"a net with {len(names)} input {what}; it has {given}")])
+            what = f"a net with {len(names)} input needs {needed} {field}, {each} for each input; it has {given}"
+            raise PrototxtError([places.problem("input", 0, what)])
+        if given > needed:
+            what = f"{field} beyond the {needed} that {len(names)} input take ({each} each) have no effect, as in Caffe"
+            glog.warning(f"{places.problem(field, needed, what).where}: {what}", "upgrade_proto.cpp:1028")
         layer = pb.LayerParameter(name="input", type="Input", top=names)
         layer.input_param.SetInParent()
         for index in range(len(names)):
             shape = layer.input_param.shape.add()
-            shape.dim.extend(shapes[index].dim if shapes else dims[4 * index : 4 * index + 4])
+            shape.dim.extend(shapes[index].dim if shapes else dims[axes * index : axes * (index + 1)])
         net.layer.insert(0, layer)
     for field in ("input", "input_shape", "input_dim"):
         net.ClearField(field)

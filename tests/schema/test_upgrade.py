@@ -159,6 +159,25 @@ def test_input_fields():
         upgraded('input: "a" input: "b" input_dim: [1, 2, 3, 4]' + rest)
 
 
+def test_input_dim_of_c3d_has_five_an_input(log):
+    pool = 'layers { name: "p" type: POOLING3D bottom: "a" top: "c" pooling_param { kernel_size: 2 kernel_depth: 2 } }'
+    made = upgraded('input: "a" input: "b" input_dim: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]' + pool)
+    assert [list(shape.dim) for shape in made.layer[0].input_param.shape] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    assert "no effect" not in "".join(log)
+    with pytest.raises(PrototxtError, match="a net with 1 input needs 5 input_dim, five for each input; it has 4"):
+        upgraded('input: "a" input_dim: [1, 2, 3, 4]' + pool)
+
+
+@pytest.mark.parametrize(("dims", "place"), [
+    ("input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4\ninput_dim: 5", "2:1: input_dim beyond the 4 that 1"),
+    ("input_shape { dim: [1, 2, 3, 4] }\n input_shape { dim: 5 }", "2:2: input_shape beyond the 1 that 1"),
+])  # fmt: skip
+def test_shapes_beyond_those_of_the_inputs_are_said_to_be_without_effect(dims, place, tmp_path, log):
+    made = opened(tmp_path, f'input: "a" {dims}\nlayer {{ name: "r" type: "ReLU" bottom: "a" top: "c" }}').message
+    assert [list(shape.dim) for shape in made.layer[0].input_param.shape] == [[1, 2, 3, 4]]
+    assert f"net.prototxt:{place}" in "".join(log)
+
+
 def test_batch_norm_statistics_are_frozen():
     layer = 'layer { type: "BatchNorm" param { lr_mult: 1 } param { } param { decay_mult: 1 name: "x" } }'
     (upgraded_layer,) = upgraded(layer).layer
