@@ -20,18 +20,30 @@ __all__ = ["DeephiResize", "Interp", "Upsample", "nearest_indices", "resize_near
 class Upsample(Layer):
     """Puts each value back where max pooling found it; everything else is 0 (ENet, SegNet).
 
+    With one bottom (eric612/MobileNet-YOLO, and the nets that converters of Darknet's YOLO v3 write) each value is
+    repeated `scale` times along both axes, and `scale` must be given; no other setting goes with it.
+
     Bottoms: values (N, C, H, W), and the mask of a Pooling layer's second top, of the same shape, whose entries are
     places h * W_out + w in the top's plane. The top is H * scale x W * scale (scale 2, or scale_h and scale_w), one
     less where pad_out_h or pad_out_w says so, or upsample_h x upsample_w. Where two values fall on one place the
     later one stays; backward gathers for both. The mask gets no gradient.
     """
 
-    bottoms = (2, 2)
+    bottoms = (1, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        p, (data, mask) = param.upsample_param, bottom_shapes
-        if len(data) != 4 or tuple(data) != tuple(mask):
+        p, data, mask = param.upsample_param, bottom_shapes[0], bottom_shapes[-1]
+        self.repeats = len(bottom_shapes) == 1
+        if self.repeats:
+            if len(data) != 4:
+                raise LayerError(f"Upsample needs a bottom (N, C, H, W), it has shape {tuple(data)}")
+            if [field.name for field, _ in p.ListFields()] != ["scale"] or p.scale < 1:
+                raise LayerError(
+                    "without a pooling's mask as second bottom it repeats values, and takes scale alone (1 or more), "
+                    "as in upsample_param { scale: 2 }"
+                )
+        elif len(data) != 4 or tuple(data) != tuple(mask):
             raise LayerError(
                 f"the values have shape {tuple(data)}, the mask {tuple(mask)}; both must be one (N, C, H, W)"
             )
@@ -62,9 +74,11 @@ class Upsample(Layer):
         height, width = (max(1, round(after / before)) for before, after in zip(bottom[2:], top[2:], strict=True))
         return View((1, 1), (1 / height, 1 / width))
 
-    def forward(self, data: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, data: Tensor, mask: Tensor | None = None) -> Tensor:
         n, c = data.shape[:2]
         height, width = self._size(data.shape)
+        if mask is None:
+            return resize_nearest(data, (height, width))
         places = mask.detach().reshape(n, c, -1).long()
         if not places.is_meta and places.numel():
             least, greatest = (int(value) for value in places.aminmax())

@@ -114,7 +114,7 @@ def _of_layer(layer: Any) -> tuple[Fork, str, str] | None:
     """The fork whose a layer is, what shows it, and a word of it."""
     for fork, names in _LAYER_FIELDS.items():
         for name in names:
-            if _has(layer, name):
+            if _has(layer, name) and not _repeats(layer, name):
                 return fork, name, name.rpartition(".")[2]
         if fork is Fork.XILINX and _is_xilinx_norm(layer):
             return fork, f"batch_norm_param with fillers and {len(layer.param)} param", "batch_norm_param"
@@ -125,6 +125,11 @@ def _of_layer(layer: Any) -> tuple[Fork, str, str] | None:
     if kind == "ImageSegData" and len(layer.top) == 3:
         return Fork.PSPNET, "the third top", "top"
     return None
+
+
+def _repeats(layer: Any, name: str) -> bool:
+    """An Upsample of YOLO nets, which has no mask and shows no fork whose rules differ."""
+    return name == "upsample_param" and len(layer.bottom) == 1
 
 
 def _is_xilinx_norm(layer: Any) -> bool:

@@ -93,7 +93,7 @@ _ADDED = {
         BoxAnnotatorOHEM PSROIPooling Proposal ROIPooling SmoothL1Loss SmoothL1LossOHEM SoftmaxWithLossOHEM
     """,
     Fork.FACE: "CenterLoss MarginInnerProduct",
-    Fork.YOLO: _DETECTION + "Mish YoloDetectionOutput Yolov3DetectionOutput",
+    Fork.YOLO: _DETECTION + "Mish Upsample YoloDetectionOutput Yolov3DetectionOutput",
     Fork.FOCAL: "FocalLoss",
     Fork.C3D: "Convolution3D Deconvolution3D Pooling3D VideoData",
     Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish ShuffleChannel",

@@ -27,6 +27,22 @@ def test_upsample_puts_maxima_back():
     assert (back != 0).sum() == top.numel()
 
 
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_upsample_without_a_mask_repeats_values(scale):
+    layer = make_layer(f'type: "Upsample" upsample_param {{ scale: {scale} }}', (2, 3, 4, 5))
+    bottom = torch.randn(2, 3, 4, 5, requires_grad=True)
+    top = layer(bottom)
+    assert np.array_equal(top.detach(), np.kron(bottom.detach(), np.ones((1, 1, scale, scale), "f")))
+    top.sum().backward()
+    assert (bottom.grad == scale * scale).all()
+
+
+@pytest.mark.parametrize("text", ["", "scale: 0", "scale: 2 pad_out_h: true", "scale_h: 2 scale_w: 2"])
+def test_upsample_without_a_mask_takes_scale_alone(text):
+    with pytest.raises(LayerError, match="repeats values, and takes scale alone"):
+        make_layer(f'type: "Upsample" upsample_param {{ {text} }}', (2, 3, 4, 5))
+
+
 def test_upsample_gradient_gathers():
     layer = make_layer('type: "Upsample" upsample_param { upsample_h: 3 upsample_w: 3 }', (1, 1, 1, 2), (1, 1, 1, 2))
     data = torch.tensor([[[[1.0, 2.0]]]], requires_grad=True)

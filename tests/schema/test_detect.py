@@ -26,6 +26,8 @@ from caffecompat.schema import NetDocument, detect_fork, open_net, parse_text, p
         ('layer { type: "BatchNorm" batch_norm_param { scale_filler { } } }', Fork.BVLC),
         ("layer { bn_param { bn_mode: INFERENCE } }", Fork.ENET),
         ("layer { upsample_param { scale: 2 } }", Fork.ENET),
+        ('layer { type: "Upsample" bottom: ["a", "mask"] upsample_param { scale: 2 } }', Fork.ENET),
+        ('layer { type: "Upsample" bottom: "a" upsample_param { scale: 2 } }', Fork.BVLC),
         ("layer { dense_image_data_param { } }", Fork.ENET),
         ("layer { bn_param { slope_filler { } } }", Fork.PSPNET),
         ("layer { interp_param { } }", Fork.PSPNET),

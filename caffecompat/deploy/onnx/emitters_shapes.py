@@ -128,7 +128,10 @@ def embed(e: Emission) -> None:
 
 @emits("Upsample")
 def upsample(e: Emission) -> None:
-    """ScatterElements into zeros, plane by plane."""
+    """ScatterElements into zeros, plane by plane; Resize where there is no mask."""
+    if len(e.bottoms) == 1:
+        resize(e, e.bottoms[0], e.shape, e.top_shapes[0], "nearest", "asymmetric", e.tops[0])
+        return
     n, c, h, w = e.shape
     height, width = e.top_shapes[0][2:]
     places = e.cast(e.reshape(e.bottoms[1], (n, c, h * w)), np.int64)

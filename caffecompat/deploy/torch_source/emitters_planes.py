@@ -76,6 +76,8 @@ def im2col(c: Case) -> Emitted:
 @emits("Upsample")
 def upsample(c: Case) -> Emitted:
     m = c.module
+    if m.repeats:
+        return Emitted(call=f'F.interpolate({{0}}, scale_factor={m.scale[0]}, mode="nearest")')
     words = make("", scale=(m.scale, (2, 2)), less=(tuple(map(int, m.less)), (0, 0)))
     if m.outright is not None:
         words = make("", size=(m.outright, None))
