@@ -238,7 +238,7 @@ def _tell_removed(
 
 
 def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[Any], dict[str, str]]:
-    """Leave out Dropout, which passes its bottom on in TEST; returns also what became of the names of its tops."""
+    """Leave out Dropout that passes its bottom on in TEST; returns also what became of the names of its tops."""
     kept: list[Any] = []
     renamed: dict[str, str] = {}
     removed: list[str] = []
@@ -247,7 +247,9 @@ def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[A
         layer = type(given)()
         layer.CopyFrom(given)
         layer.bottom[:] = [renamed.get(blob, blob) for blob in given.bottom]
-        if layer.type != "Dropout" or layer.dropout_param.sample_weights_test or given.top[0] in last_names:
+        settings = layer.dropout_param
+        computes = layer.type != "Dropout" or settings.sample_weights_test or not settings.scale_train
+        if computes or given.top[0] in last_names:
             in_place = {new: old for old, new in zip(given.bottom, layer.bottom, strict=True)}
             layer.top[:] = [renamed.get(b, b) if renamed.get(b) in in_place else b for b in given.top]
             kept.append(layer)

@@ -301,6 +301,9 @@ class Dropout(Layer):
 
     TEST passes the bottom on, unless `sample_weights_test` (ENet fork) asks for
     dropping there too. The mask comes from torch's default generator.
+
+    `scale_train: false` (rbgirshick/caffe-fast-rcnn) scales in the other phase: TRAIN leaves the kept values as they
+    are, TEST multiplies all by 1 - ratio.
     """
 
     keeps_forward: ClassVar[bool] = True
@@ -311,6 +314,8 @@ class Dropout(Layer):
         self.ratio, self.always = p.dropout_ratio, p.sample_weights_test
         if not 0 <= self.ratio < 1:
             raise LayerError(f"dropout_ratio {self.ratio:g} must be at least 0 and below 1")
+        self.factor = 1.0 if p.scale_train else 1 - self.ratio
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return F.dropout(bottom, self.ratio, self.training or self.always)
+        top = F.dropout(bottom, self.ratio, self.training or self.always)
+        return top if self.factor == 1 else top * self.factor

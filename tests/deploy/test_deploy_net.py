@@ -154,11 +154,9 @@ def test_dropout_that_is_not_in_place_is_passed_by() -> None:
     Net(NetDocument.from_message(made.message), pb.TEST, log=False)
 
 
-def test_dropout_stays_where_it_drops_in_test_too() -> None:
-    text = (
-        BASE
-        + 'layer { name: "drop" type: "Dropout" bottom: "fc" top: "fc" dropout_param { sample_weights_test: true } }'
-    )
+@pytest.mark.parametrize("setting", ["sample_weights_test: true", "scale_train: false"])
+def test_dropout_stays_where_it_computes_in_test(setting: str) -> None:
+    text = BASE + f'layer {{ name: "drop" type: "Dropout" bottom: "fc" top: "fc" dropout_param {{ {setting} }} }}'
     assert deploy_net(_net(text)).message.layer[-1].name == "drop"
 
 

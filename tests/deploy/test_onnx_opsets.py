@@ -51,6 +51,8 @@ LAYERS = {
     "one row": layer("Interp", "data", "y", "interp_param { height: 1 width: 9 }"),
     "half pixels": layer("DeephiResize", "data", "y", "deephi_resize_param { new_height: 9 new_width: 4 }"),
     "nearest": layer("DeephiResize", "data", "y", NEAREST),
+    "repeated": layer("Upsample", "data", "y", "upsample_param { scale: 2 }"),
+    "kept share": layer("Dropout", "data", "y", "dropout_param { dropout_ratio: 0.3 scale_train: false }"),
     "limits": layer("ReLU6", "data", "y", "relu_param { negative_slope: 0.1 }"),
     "mask": 'layer { name: "p" type: "Pooling" bottom: "data" top: "y" top: "m" pooling_param { kernel_size: 3\n'
     'stride: 2 pad: 1 } }\nlayer { name: "u" type: "Upsample" bottom: "y" bottom: "m" top: "z" upsample_param {\n'

@@ -54,6 +54,8 @@ LAYERS = {
     "AbsVal": "",
     "Softmax": "softmax_param { axis: -1 }",
     "Dropout": "",
+    "Dropout scaled in TEST": "dropout_param { dropout_ratio: 0.3 scale_train: false }",
+    "Upsample without a mask": "upsample_param { scale: 3 }",
     "Swish": "swish_param { beta: 0.7 }",
     "Mish": "",
     "HardSigmoid": "",

@@ -212,6 +212,11 @@ def _power(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequen
     return {"power": param.power, "scale": param.scale, "shift": param.shift}
 
 
+def _dropout(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``factor`` of the values in TEST, 1 but for R-CNN's Caffe."""
+    return {"factor": module.factor}
+
+
 def _python(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
     """``translated``, ``proposes``: it is one that is known here, so that it has a form in other files."""
     translated = isinstance(module.own, SpatialDropout) and not module.own.drops
@@ -243,9 +248,12 @@ def _argmax(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Seque
 
 
 def _resize(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
-    """``linear`` (else nearest), ``scale_h``, ``scale_w``."""
-    linear = layer.type == "Interp" or layer.param.deephi_resize_param.resize_type == 0
-    return {"linear": linear, "scale_h": tops[0][2] / shapes[0][2], "scale_w": tops[0][3] / shapes[0][3]}
+    """``linear`` (else nearest), ``scale_h``, ``scale_w``; ``by_mask``: an Upsample that undoes a pooling."""
+    linear = layer.type == "Interp" or (
+        layer.type == "DeephiResize" and layer.param.deephi_resize_param.resize_type == 0
+    )
+    scales = {"scale_h": tops[0][2] / shapes[0][2], "scale_w": tops[0][3] / shapes[0][3]}
+    return {"linear": linear, "by_mask": len(shapes) > 1, **scales}
 
 
 def _reorder(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
@@ -262,6 +270,7 @@ _MORE: dict[str, _More] = {
     "Convolution": _convolution,
     "Deconvolution": _convolution,
     "DeephiResize": _resize,
+    "Dropout": _dropout,
     "Eltwise": _eltwise,
     "Flatten": _reorder,
     "Interp": _resize,
@@ -274,4 +283,5 @@ _MORE: dict[str, _More] = {
     "Scale": _affine,
     "Slice": _axis("slice_param"),
     "Softmax": _axis("softmax_param"),
+    "Upsample": _resize,
 }

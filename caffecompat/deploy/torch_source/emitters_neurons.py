@@ -60,6 +60,8 @@ def softmax(c: Case) -> Emitted:
 def dropout(c: Case) -> Emitted:
     if c.module.always:  # ENet's sample_weights_test: dropping at inference too
         return Emitted(call=f"F.dropout({{0}}, {number(c.module.ratio)}, training=True)")
+    if c.module.factor != 1:  # R-CNN's scale_train: false
+        return Emitted(call=f"F.dropout({{0}}, {number(c.module.ratio)}, self.training) * {number(c.module.factor)}")
     return Emitted(make("nn.Dropout", c.module.ratio))
 
 
