@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if not targets:
         raise UsageError("caffecompat check: --target needs a target: dpu, tidl")
     if args.target_version and len(targets) > 1:
-        raise UsageError("caffecompat check: --target-version goes with one target")
+        raise UsageError("caffecompat check: --target-version needs exactly one target")
     document, settings = open_model(args, args.model), {"size": size_of(args), "channels": args.channels}
     reports = [check(document, target, args.target_version, **settings) for target in targets]
     warnings = list(dict.fromkeys(warning for report in reports for warning in report.warnings))

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise UsageError(f"{_VERB}: --top {args.top}: at least 1")
     if args.center_only and not args.images_dim:
-        raise UsageError(f"{_VERB}: --center_only goes with --images_dim, the size that the centre is cut from")
+        raise UsageError(f"{_VERB}: --center_only needs --images_dim, the size that the centre is cut from")
     names, scores = _score(args, inputs)
     labels = _labels(args.labels, scores.shape[1]) if args.labels else [str(i) for i in range(scores.shape[1])]
     if args.output:

@@ -25,8 +25,8 @@ def choose_device(gpu: str | None, device: str | None, solver: Any = None) -> tu
     if device:
         chosen, count = _named(device), 1
     elif gpu:
-        ids = [str(i) for i in range(torch.cuda.device_count())] if gpu == "all" else split_commas(gpu)
-        chosen, count = _cuda(int(ids[0]) if ids and ids[0].isdigit() else 0), max(1, len(ids))
+        ids = list(range(torch.cuda.device_count())) if gpu == "all" else _numbers(gpu)
+        chosen, count = _cuda(ids[0] if ids else 0), max(1, len(ids))
     elif solver is not None and solver.solver_mode == pb.SolverParameter.GPU:
         chosen, count = _cuda(solver.device_id), 1
     else:
@@ -39,7 +39,16 @@ def choose_device(gpu: str | None, device: str | None, solver: Any = None) -> tu
     return chosen, count
 
 
+def _numbers(gpu: str) -> list[int]:
+    ids = split_commas(gpu)
+    if not all(part.isdecimal() or part == "-1" for part in ids) or ("-1" in ids and len(ids) > 1):
+        raise UsageError(f"--gpu {gpu}: expected the number of a GPU, several separated by commas, or 'all'")
+    return [int(part) for part in ids]
+
+
 def _cuda(index: int) -> torch.device:
+    if index < 0:  # the CPU, to Caffe of 2014
+        return torch.device("cpu")
     if not torch.cuda.is_available():
         glog.info("torch finds no GPU here")
         return torch.device("cpu")

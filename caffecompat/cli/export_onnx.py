@@ -220,7 +220,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
         print(f"  {difference}")
     changed = list(dict.fromkeys(done.export.inexact))
     if changed and not all(difference.allowed for difference in done.differences):
-        print(f"the rewrites of {few(changed)} change the numbers, as told above")
+        print(f"the rewrites of {few(changed)} change the numbers, as listed above")
     if done.target:
         print(*fitted(_target_lines(done.target)), sep="\n")
 
@@ -250,7 +250,7 @@ def _target_lines(report: TargetReport) -> list[str]:
 
     table = report.table
     told = [layer for layer in report.layers if layer.verdict in ("cpu", "refused") or layer.judgement.replaced]
-    lines = [f"held against {table.target} {table.version}: {table.title}"]
+    lines = [f"checked against {table.target} {table.version}: {table.title}"]
     replaced = [layer for layer in told if layer.judgement.replaced]
     if not told:
         lines.append(f"  all operators of {len(report.layers)} layers are among those it runs")

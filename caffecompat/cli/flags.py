@@ -96,14 +96,14 @@ def check_companions(verb: str, rows: Iterable[tuple[str, str, object]]) -> None
 
     Args:
         verb: for the message.
-        rows: a flag, what it goes with, and whether it was given without.
+        rows: a flag, what it needs, and whether it was given without.
 
     Raises:
         UsageError: one was.
     """
     for flag, needs, alone in rows:
         if alone:
-            raise UsageError(f"caffecompat {verb}: {flag} goes with {needs}")
+            raise UsageError(f"caffecompat {verb}: {flag} needs {needs}")
 
 
 def check_counts(verb: str, args: argparse.Namespace, *names: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from caffecompat.threads import configure_threads
 
 __all__ = ["main"]
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LONGEST_IMPORT = 5.0  # seconds that Ctrl-C may wait
 
 
@@ -93,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
     0 is done, 1 is "the data says no" (a difference, a violation, a failed
-    verification), 2 a wrong command or unreadable input, 130 interrupted.
+    verification) or that the result could not be written, 2 a wrong command
+    or unreadable input, 130 interrupted.
     """
     configure_threads()
     with lasting_streams():
@@ -124,7 +127,13 @@ def _run(tokens: list[str]) -> int:
         _print_error(_described(problem))
         if isinstance(problem, OSError) and problem.filename is None:
             drop_output()
-        return problem.status if isinstance(problem, CaffeCompatError) else 2
+        return _status(problem)
+
+
+def _status(problem: Exception) -> int:
+    if isinstance(problem, CaffeCompatError):
+        return problem.status
+    return 1 if isinstance(problem, OSError) and problem.errno in _FULL else 2
 
 
 def _described(problem: Exception) -> str:
@@ -133,6 +142,8 @@ def _described(problem: Exception) -> str:
     if notes(problem):  # the user's own code (a Python layer) failed; the note says where
         return f"{'; '.join(notes(problem))}: {type(problem).__name__}: {problem}"
     assert isinstance(problem, OSError)
+    if problem.filename is None and problem.errno in _FULL:
+        return f"the results cannot be written: {problem.strerror}"
     what = f"{problem.filename}: " if problem.filename is not None else ""
     return f"{what}{problem.strerror or problem}"
 

@@ -32,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("out_model", type=output("a prototxt"), metavar="OUT_MODEL")
-    parser.add_argument("out_weights", type=output("weights"), metavar="OUT_WEIGHTS")
+    parser.add_argument("out_weights", type=output("a file of weights"), metavar="OUT_WEIGHTS")
     add_switch(
         parser, "running-statistics",
         "fold BatchNorm with use_global_stats: false too, by its stored statistics; that changes the numbers",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,7 +24,7 @@ __all__ = ["Output", "check_folder", "make_folder_above", "output", "protected_i
 # Endings by what a file holds; none of another kind's is taken.
 _KINDS: dict[str, tuple[str, ...]] = {
     "a prototxt": (".prototxt", ".pbtxt"),
-    "weights": (".caffemodel", ".h5", ".hdf5", ".safetensors", ".npz"),
+    "a file of weights": (".caffemodel", ".h5", ".hdf5", ".safetensors", ".npz"),
     "an ONNX file": (".onnx",),
     "Python source": (".py",),
     "a mean picture": (".binaryproto",),
@@ -33,6 +34,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "a picture": (".png", ".svg", ".pdf", ".dot", ".jpg", ".jpeg"),
     "a solver state": (".solverstate",),
 }
+_DATABASE_FILE = re.compile(r"(data|lock)\.mdb|CURRENT|LOCK|LOG|MANIFEST-\d+|\d+\.(ldb|sst|log)")
 
 
 class Output(str):
@@ -59,7 +61,8 @@ def output(kind: str = "", *, in_place: bool = False) -> Callable[[str], Output]
         end = next((end for end in foreign if text.lower().endswith(end)), None)
         if end:
             raise argparse.ArgumentTypeError(
-                f"{text!r} ends as {foreign[end]} does, and {kind} is written there; expected {' or '.join(known)}"
+                f"{text!r} has the ending of {foreign[end]}, but {kind} would be written to it; "
+                f"expected {', '.join(known)}"
             )
         result = Output(text)
         result.in_place = in_place
@@ -79,7 +82,7 @@ def protected_inputs(verb: str, args: argparse.Namespace) -> AbstractContextMana
     if not outputs:  # train and its like write by rules of their own
         return protected_files(())
     inputs = {part: None for value in values if not isinstance(value, Output) for part in (value, *split_commas(value))}
-    files = [path for path in inputs if os.path.isfile(path)]
+    files = [path for given in inputs for path in _files_of(given)]
     _refuse_same(verb, [path for path in outputs if not path.in_place], files)
     replaced = [path for path in outputs if path.in_place]
     return protected_files([path for path in files if not any(is_same_file(path, other) for other in replaced)])
@@ -130,6 +133,15 @@ def _refuse_same(verb: str, outputs: Sequence[str], inputs: Sequence[str]) -> No
             continue
         same = "" if source == path else f", the same file as {source}"
         raise UsageError(f"{verb}: {path} is read{same}; the result would be written over it: name another file")
+
+
+def _files_of(given: str) -> list[str]:
+    """The file that an argument names, or those of the database (LMDB, LevelDB, or a pair of them)."""
+    if not os.path.isdir(given):
+        return [given] if os.path.isfile(given) else []
+    folders = [given, *(os.path.join(given, part) for part in ("image", "label"))]
+    names = [(folder, name) for folder in filter(os.path.isdir, folders) for name in os.listdir(folder)]
+    return [os.path.join(folder, name) for folder, name in names if _DATABASE_FILE.fullmatch(name)]
 
 
 def _number(path: str) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def transformer_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mean", metavar="A,B,C", help="one mean a channel, in the net's order (default: what its Input states)"
     )
-    parser.add_argument("--input-scale", type=float, default=1.0, metavar="S", help="factor behind the mean")
+    parser.add_argument("--input-scale", type=float, default=1.0, metavar="S", help="factor applied after the mean")
     parser.add_argument("--raw-scale", type=float, default=255.0, metavar="S", help="range of pixels before (255)")
     parser.add_argument(
         "--channel-swap", default="2,1,0", metavar="A,B,C", help="order of R, G, B (default 2,1,0: BGR)"

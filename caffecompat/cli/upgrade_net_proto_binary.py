@@ -13,7 +13,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="NET_IN", help="caffemodel to read")
     parser.add_argument(
         "output",
-        type=output("weights", in_place=True),
+        type=output("a file of weights", in_place=True),
         metavar="NET_OUT",
         help="caffemodel to write; may be the same file",
     )

@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The sub-verbs and their flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(("show", *_OTHERS)))
     show = actions.add_parser("show", help="list layers and blobs", description="List the layers and blobs of a file.")
-    show.add_argument("file", metavar="FILE", help=".caffemodel or .caffemodel.h5, told apart by content")
+    show.add_argument("file", metavar="FILE", help=".caffemodel or .caffemodel.h5 (the content decides which)")
     show.add_argument("--stats", action="store_true", help="mean, std, min, max and zeros of every blob")
     show.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     for action in _OTHERS:

@@ -40,7 +40,7 @@ Blobs = dict[str, "list[np.ndarray]"]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN")
-    parser.add_argument("out", type=output("weights"), metavar="OUT")
+    parser.add_argument("out", type=output("a file of weights"), metavar="OUT")
     parser.add_argument("--model", metavar="FILE", help="prototxt of the net that the weights are for")
     parser.add_argument("--map", metavar="FILE", help="'layer <- module' lines; written if it is not there")
     add_switch(parser, "yes", "use the guessed map without looking at it first")

@@ -159,7 +159,9 @@ class DenseImageDataReader(ListReader[ListedPair]):
             raise DataError("dense_image_data_param needs crop_height and crop_width together, or neither")
         self._crop = (param.crop_height, param.crop_width) if param.crop_height else None
         if self._divide > 1 and (self._crop or self._transformer.crop):
-            raise DataError("a crop does not go with label_divide_factor: it would cut picture and label differently")
+            raise DataError(
+                "a crop cannot be combined with label_divide_factor: it would cut picture and label differently"
+            )
         if self._divide > 1 and not self._new_size and self.batch_size > 1:
             raise DataError("label_divide_factor needs new_height and new_width")
 

@@ -55,7 +55,7 @@ class VideoDataReader(Reader):
     def _frame(self) -> np.ndarray:
         good, frame = self._capture.read()
         if not good:
-            raise DataError(f"{self._name} has no frame behind the first {self._read}; that is the end of the video")
+            raise DataError(f"{self._name} has no frame after the first {self._read}; that is the end of the video")
         self._read += 1
         return np.asarray(frame).reshape(*frame.shape[:2], -1)
 

@@ -301,7 +301,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
                 deployed.notes.append(f"Softmax in front of ArgMax left out: {maker.name}")
     if not scores:
         raise DeployError(
-            f"--{head}: there is no loss with scores to put it behind (SoftmaxWithLoss or SigmoidCrossEntropyLoss); "
+            f"--{head}: there is no loss with scores to put it after (SoftmaxWithLoss or SigmoidCrossEntropyLoss); "
             f"the net's outputs are {', '.join(_outputs(message))}"
         )
     for blob, loss in scores.items():
@@ -314,7 +314,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
             layer.argmax_param.axis = _class_axis(loss)
         elif kind == "Softmax" and _class_axis(loss) != 1:
             layer.softmax_param.axis = _class_axis(loss)
-        deployed.notes.append(f"{kind} {chosen!r} put behind {blob!r}")
+        deployed.notes.append(f"{kind} {chosen!r} put after {blob!r}")
 
 
 def _class_axis(loss: Any) -> int:

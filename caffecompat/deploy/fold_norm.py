@@ -296,11 +296,11 @@ class _Folding:
         shape = self.net.value_shapes[bottom]
         for reader in readers:
             if reader.name in self.left:
-                return f"{reader.name!r} behind it stays, too"
+                return f"{reader.name!r} after it stays, too"
             if reader.type not in _WEIGHTED or len(reader.bottoms) != 1:
-                return f"{reader.name!r} ({reader.type}) behind it has none, either"
+                return f"{reader.name!r} ({reader.type}) after it has none, either"
             if reader.name in self.shared:
-                return f"the parameters of {reader.name!r} behind it are shared with another layer"
+                return f"the parameters of {reader.name!r} after it are shared with another layer"
             reason = cannot_scale_inputs(reader, affine, shape)
             if reason:
                 return reason

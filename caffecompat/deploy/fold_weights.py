@@ -92,15 +92,15 @@ def cannot_scale_inputs(layer: NetLayer, affine: Affine, shape: tuple[int, ...])
     """Why a layer cannot take in what applies to its bottom, of that shape; "" if it can."""
     module: Any = layer.module
     if module.axis != 1:
-        return f"{layer.name!r} behind it has its channels on axis {module.axis}"
+        return f"{layer.name!r} after it has its channels on axis {module.axis}"
     if not affine[1].any() or layer.type == "InnerProduct":
         return ""
     if layer.type == "Deconvolution":
         if any(k != 1 or s != 1 for k, s in zip(module.kernel, module.stride, strict=True)) or any(module.pad):
-            return f"{layer.name!r} behind it is a Deconvolution, in which the shift is not the same everywhere"
+            return f"{layer.name!r} after it is a Deconvolution, in which the shift is not the same everywhere"
     elif any(module.pad):
         return (
-            f"{layer.name!r} behind it pads with zeros (pad {max(module.pad)}), which the shift leaves alone: folding "
+            f"{layer.name!r} after it pads with zeros (pad {max(module.pad)}), which the shift leaves alone: folding "
             "would change the numbers at the border"
         )
     return ""

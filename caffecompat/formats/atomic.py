@@ -20,6 +20,7 @@ from typing import BinaryIO
 from caffecompat.errors import CaffeCompatError
 
 __all__ = [
+    "ProtectedError",
     "WriteError",
     "atomic_path",
     "atomic_together",
@@ -33,7 +34,15 @@ _protected: list[str] = []
 
 
 class WriteError(CaffeCompatError):
-    """A file could not be written; what stood there before is untouched."""
+    """A file could not be written; what was there before is untouched."""
+
+    status = 1  # nothing that was read is at fault
+
+
+class ProtectedError(WriteError):
+    """The file is one of those that are read."""
+
+    status = 2
 
 
 @contextlib.contextmanager
@@ -51,12 +60,14 @@ def refuse_protected(path: str | os.PathLike[str]) -> None:
     """Check a file that is to be written.
 
     Raises:
-        WriteError: it is one of those that are read.
+        ProtectedError: it is one of those that are read.
     """
     if _protected and os.path.exists(path):
         for source in _protected:
             if is_same_file(path, source):
-                raise WriteError(f"{os.fspath(path)}: is not written over, {source} is read; name another output")
+                raise ProtectedError(
+                    f"{os.fspath(path)} is not written over: it is read as {source}; name another output"
+                )
 
 
 def is_same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
@@ -135,7 +146,7 @@ def atomic_together(*paths: str | os.PathLike[str]) -> Iterator[list[str]]:
         try:
             yield made
         except WriteError as problem:
-            raise WriteError(_in_users_words(str(problem), given, made)) from problem
+            raise type(problem)(_in_users_words(str(problem), given, made)) from problem
         new = [(path, made) for path, made in zip(given, made, strict=True) if path != made and os.path.exists(made)]
         for path, temporary in new:
             try:

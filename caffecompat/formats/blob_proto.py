@@ -211,7 +211,7 @@ def _choose(floats: list[_Span], doubles: list[_Span], raw: _Span | None, raw_ty
         offset, size, _ = raw
         dtype = _RAW_TYPES.get(-1 if raw_type is None else raw_type)
         if dtype is None:
-            raise WireError(f"raw data of type {raw_type}, which is none of DOUBLE, FLOAT and FLOAT16", offset)
+            raise WireError(f"raw data of type {raw_type}, which is not DOUBLE, FLOAT or FLOAT16", offset)
         if size % dtype.itemsize:
             raise WireError(f"{size} bytes are no whole number of {dtype.name} values", offset)
         return "raw", _Values(dtype, [(offset, size // dtype.itemsize, dtype.itemsize)])

@@ -191,7 +191,7 @@ class _NetReader:
                 f"{size} bytes and needs at least {problem.at + problem.size}: its copy or download was cut short, or "
                 "the disk was full when it was written; fetch it again"
             )
-        where = f" in {self.inside}" if self.inside else f" behind {whole} layers"
+        where = f" in {self.inside}" if self.inside else f" after {whole} layers"
         return WeightsError(
             f"{path}: damaged, or not a caffemodel: {problem} (offset {problem.at}{where}); fetch the file again"
         )

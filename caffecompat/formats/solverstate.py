@@ -117,7 +117,7 @@ def _explain(file: MappedFile, problem: WireError, inside: str, state: SolverSta
         return WeightsError(f"{file.path}: this is a caffemodel, not a solver state: give it as weights (--weights)")
     if what and what != "a solver state" and not state.history:
         return WeightsError(f"{file.path}: this is {what}, not a solver state")
-    where = f" in {inside}" if inside else f" behind {len(state.history)} history blobs"
+    where = f" in {inside}" if inside else f" after {len(state.history)} history blobs"
     return WeightsError(
         f"{file.path}: cut short, damaged or not a solver state: {problem} (offset {problem.at} of {file.size}{where});"
         " take an older snapshot or fetch the file again"

@@ -108,7 +108,7 @@ def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int, remedy
     remedy = f"; {remedy}" if remedy else f", or set {setting} (where the layer has it) to leave the value out"
     raise LabelError(
         f"layer {param.name!r} ({param.type}): label {value:g} in {param.bottom[1]!r} of shape {tuple(labels.shape)}, "
-        f"{where}, is none of the {classes} classes that are scored (0 to {classes - 1}); "
+        f"{where}, is not one of the {classes} classes that are scored (0 to {classes - 1}); "
         f"{_count_text(outside)} outside; change the labels or the "
         f"number of outputs{remedy}"
         f"{label_ids_hint(classes, int(values.max()))}",

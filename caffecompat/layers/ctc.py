@@ -34,7 +34,7 @@ class _MeanOfSum(torch.autograd.Function):
 
 def _check_blank(blank: int, classes: int, message: str) -> None:
     if not 0 <= blank < classes:
-        raise LayerError(f"{message}: blank_label {blank} is none of the {classes} classes (0 to {classes - 1})")
+        raise LayerError(f"{message}: blank_label {blank} is not one of the {classes} classes (0 to {classes - 1})")
 
 
 def _padding(blank: int) -> str:

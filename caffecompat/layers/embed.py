@@ -57,6 +57,6 @@ class Embed(Layer):
         place = tuple(outside.nonzero()[0].tolist())
         raise LayerError(
             f"layer {self.param.name!r} (Embed): the index {bottom[place].item():g} in {self.param.bottom[0]!r} "
-            f"of shape {tuple(bottom.shape)}, at {place}, is none of the {rows} rows of the table (0 to {rows - 1}); "
+            f"of shape {tuple(bottom.shape)}, at {place}, is not a row of the table (0 to {rows - 1}); "
             f"change the indices or input_dim"
         )

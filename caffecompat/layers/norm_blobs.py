@@ -45,7 +45,7 @@ def arrange(blobs: list[np.ndarray], layout: str, channels: int) -> list[np.ndar
     if "scale" not in names and not (np.all(parts["scale"] == 1) and np.all(parts["bias"] == 0)):
         raise LayerError(
             "the file's BatchNorm has a scale and bias; give this one scale_filler and bias_filler to keep them, "
-            "or a Scale layer behind it"
+            "or a Scale layer after it"
         )
     # With a factor of 0 BVLC has seen no batch, unless there are statistics: then NVCaffe 0.16 wrote them.
     if layout not in WITH_SUMS or (parts["factor"][0] == 0 and (parts["mean"].any() or parts["variance"].any())):

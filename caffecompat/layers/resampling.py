@@ -55,7 +55,7 @@ class Upsample(Layer):
         self.scale = (p.scale_h, p.scale_w) if p.HasField("scale_h") else (p.scale, p.scale)
         self.less = (p.pad_out_h, p.pad_out_w)
         if any(less and scale != 2 for less, scale in zip(self.less, self.scale, strict=True)):
-            raise LayerError("pad_out_h and pad_out_w go with a scale of 2 alone")
+            raise LayerError("pad_out_h and pad_out_w need a scale of 2")
         self.outright = (p.upsample_h, p.upsample_w) if p.HasField("upsample_h") else None
 
     def _size(self, shape: Sequence[int]) -> tuple[int, int]:

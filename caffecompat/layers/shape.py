@@ -121,7 +121,7 @@ class Flatten(Layer):
         p, shape = param.flatten_param, bottom_shapes[0]
         self.axis, self.end = self.axis_index(p.axis, shape), self.axis_index(p.end_axis, shape, "end_axis")
         if self.axis > self.end:
-            raise LayerError(f"axis {p.axis} comes behind end_axis {p.end_axis} in a blob of shape {tuple(shape)}")
+            raise LayerError(f"axis {p.axis} comes after end_axis {p.end_axis} in a blob of shape {tuple(shape)}")
 
     def view(self, bottom: Shape, top: Shape) -> View | None:
         return View() if bottom[2:] == top[2:] else None

@@ -132,7 +132,7 @@ class Yolov3DetectionOutput(_YoloOutput):
                 f"anchors_scale, there are {len(p.mask)} and {len(p.anchors_scale)}"
             )
         if max(p.mask) >= len(p.biases) // 2:
-            raise LayerError(f"mask {max(p.mask)} is none of the {len(p.biases) // 2} pairs of biases (from 0)")
+            raise LayerError(f"mask {max(p.mask)} is not one of the {len(p.biases) // 2} pairs of biases (from 0)")
 
     def _settings(self) -> Any:
         return self.param.yolov3_detection_output_param

@@ -141,7 +141,7 @@ def _scale_of(
     if vectors:
         pairs.problems[target] = (
             f"the file has a BatchNorm without scale and bias, and does not tell which of its layers "
-            f"{', '.join(repr(layer.name) for layer in vectors)} is the Scale behind it; save it as a caffemodel, or "
+            f"{', '.join(repr(layer.name) for layer in vectors)} is the Scale after it; save it as a caffemodel, or "
             "give the net a Scale layer of that name"
         )
     return None
@@ -191,7 +191,7 @@ def _part(stored: LayerWeights, target: NetLayer, scale: NetLayer, pairs: Pairs)
     blobs = [parts["scale"], parts["bias"]][: len(scale.slots)]
     if any(slot.shape != parts["scale"].shape for slot in scale.slots) or (len(blobs) == 1 and parts["bias"].any()):
         pairs.problems[target.name] = (
-            f"the file's {stored.type or 'layer'} has a scale and bias, which the Scale {scale.name!r} behind this "
+            f"the file's {stored.type or 'layer'} has a scale and bias, which the Scale {scale.name!r} after this "
             "layer cannot take; it needs one value a channel and bias_term: true"
         )
         return

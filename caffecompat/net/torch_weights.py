@@ -172,7 +172,7 @@ def _lost(layer: NetLayer, tensors: Mapping[str, np.ndarray], has_scale: bool) -
     if isinstance(layer.module, BN) and not layer.module.keeps_statistics and layer.module.folded:
         return "it has statistics, bn_mode INFERENCE is scale and shift alone; use bn_mode LEARN"
     if isinstance(layer.module, BatchNorm) and layer.module.scale is None and not has_scale and (scaled or shifted):
-        return "it has a weight and bias, for which a Scale layer behind this one is missing (bias_term: true)"
+        return "it has a weight and bias, for which a Scale layer after this one is missing (bias_term: true)"
     if layer.type == "Scale" and len(layer.slots) == 1 and shifted:
         return "it has a bias, for which this Scale needs bias_term: true"
     return ""

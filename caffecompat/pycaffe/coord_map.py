@@ -105,7 +105,7 @@ def compose(base_map: Map, next_map: Map) -> Map:
     axis, a, b = base_map
     next_axis, next_a, next_b = next_map
     if axis is not None and next_axis is not None and axis != next_axis:
-        raise AxisMismatchException(f"one layer's pixels lie behind axis {axis}, another's behind axis {next_axis}")
+        raise AxisMismatchException(f"one layer's pixels come after axis {axis}, another's after axis {next_axis}")
     return next_axis if axis is None else axis, a * next_a, a * next_b + b
 
 

@@ -150,7 +150,7 @@ class _Words:
         told, explained = [], set[int]()
         tops: dict[int, set[str]] = {}
         for first, second in self.diff.swapped:
-            told.append(Told("moved", [self._name(first), " now comes before ", self._name(second), ", not behind it"]))
+            told.append(Told("moved", [self._name(first), " now comes before ", self._name(second), ", not after it"]))
             explained |= {id(first), id(second)}
             both = {top for row in (first, second) if row.b for top in row.b.tops}
             tops |= {id(row): both for row in self.diff.layers if row.b and first.b and second.b
@@ -214,7 +214,7 @@ def block_text(block: Block) -> str:
     names = [layer.name or "(no name)" for layer in block.layers]
     verb = "added" if block.added else "removed"
     place = ", ".join(
-        f"{word} {_some(around)}" for word, around in (("behind", block.behind), ("before", block.before)) if around
+        f"{word} {_some(around)}" for word, around in (("after", block.behind), ("before", block.before)) if around
     )
     if len(names) == 1:
         return f"{_kind(block.layers[0])} {verb}: {names[0]}" + (f" ({place})" if place else "")

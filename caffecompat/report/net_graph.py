@@ -76,7 +76,7 @@ def make_graph(
         ValueError: rankdir is none of the four.
     """
     if rankdir not in RANKDIRS:
-        raise ValueError(f"rankdir {rankdir!r} is none of {', '.join(RANKDIRS)}")
+        raise ValueError(f"rankdir {rankdir!r} is not one of {', '.join(RANKDIRS)}")
     number = None if phase is None else as_phase(phase)
     message = NetDocument.from_message(net).message
     graph = NetGraph(message.name, rankdir)

@@ -135,6 +135,10 @@ class Solver:
         if resume:
             glog.info(f"Restoring previous solver status from {resume}", "solver.cpp:294")
             self.restore(resume)
+        if self.iter >= self.param.max_iter > 0:
+            glog.warning(
+                f"nothing to train: this is iteration {self.iter} already, and max_iter is {self.param.max_iter}"
+            )
         with self.signals:
             self.sparsifier.freeze()
             try:
@@ -143,7 +147,7 @@ class Solver:
                 self._save_what_was_learned()
                 raise
             self.sparsifier.after_training(self.iter)
-            if self.param.snapshot_after_train and not (self.param.snapshot and self.iter % self.param.snapshot == 0):
+            if self.param.snapshot_after_train and not self._is_saved():
                 self.snapshot()
             if self._stopped:
                 glog.info("Optimization stopped early.", "solver.cpp:313")
@@ -168,6 +172,10 @@ class Solver:
                 self.snapshot()
             except CaffeCompatError as problem:
                 glog.error(f"Snapshot failed: {problem}")
+
+    def _is_saved(self) -> bool:
+        """Whether files hold this iteration's weights; a snapshot that was due and failed (a full disk) does not."""
+        return self.iter == self._saved_at and (self.iter > 0 or self.param.snapshot > 0)
 
     def step(self, count: int) -> None:
         """Do `count` iterations, with the tests, displays and snapshots that fall due."""

@@ -51,5 +51,6 @@ def test_mistakes(net: Path, command) -> None:
     result = command("check", "net.prototxt", "--target", "tpu")
     assert result.status == 2 and "there are dpu, tidl" in result.err
     assert (
-        "goes with one target" in command("check", "net.prototxt", "--target", "dpu,tidl", "--target-version", "1").err
+        "needs exactly one target"
+        in command("check", "net.prototxt", "--target", "dpu,tidl", "--target-version", "1").err
     )

@@ -107,7 +107,7 @@ def test_grey_digits(shared: Path, tmp_path: Path, command) -> None:
     [
         ([*NET], "needs MODEL WEIGHTS INPUT"),
         (["--model", NET[0], "in"], "give both --model and --weights"),
-        ([*NET, "in", "--center_only"], "--center_only goes with --images_dim"),
+        ([*NET, "in", "--center_only"], "--center_only needs --images_dim"),
         ([*NET, "in", "--images_dim", "256"], "expected HEIGHT,WIDTH"),
         ([*NET, "in", "--channel_swap", "0,1"], "expected an order of 0,1,2"),
         ([*NET, "in", "--mean", "1,2"], "2 means for the 3 channel(s)"),

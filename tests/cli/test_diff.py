@@ -149,7 +149,7 @@ def test_neighbours_that_change_places(shared: Path, command) -> None:
         shared / f"real/bvlc/models/{name}/train_val.prototxt" for name in ("bvlc_alexnet", "bvlc_reference_caffenet")
     )
     out = command("diff", alexnet, caffenet).out
-    assert "> pool1 now comes before norm1, not behind it" in out and "> pool2 now comes before norm2" in out
+    assert "> pool1 now comes before norm1, not after it" in out and "> pool2 now comes before norm2" in out
     assert "moved" not in out and "rewired" not in out
     assert "TRAIN: norm1 256x96x55x55 -> 256x96x27x27" in out and "TEST: the same, but for the batch" in out
 
@@ -227,7 +227,7 @@ def test_mistakes(nets: Path, command) -> None:
 def test_a_net_that_does_not_build_is_still_compared(nets: Path, command) -> None:
     Path("x.prototxt").write_text(NET % (4, "c3") + 'layer { name: "x" type: "Nowhere" bottom: "c3" top: "x" }')
     result = command("diff", "a.prototxt", "x.prototxt")
-    assert result.status == 1 and "+ Nowhere added: x (behind c3)" in result.out and "B not built" in result.out
+    assert result.status == 1 and "+ Nowhere added: x (after c3)" in result.out and "B not built" in result.out
 
 
 def test_pictures_whose_size_nothing_tells(nets: Path, command) -> None:

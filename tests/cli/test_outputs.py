@@ -79,12 +79,18 @@ def test_an_output_that_is_an_input(
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        ("export onnx --model deploy.prototxt --weights deploy.caffemodel other.prototxt", "an ONNX file is written"),
+        (
+            "export onnx --model deploy.prototxt --weights deploy.caffemodel other.prototxt",
+            "an ONNX file would be written",
+        ),
         ("export onnx --model deploy.prototxt other.caffemodel", "expected .onnx"),
-        ("merge-bn deploy.prototxt deploy.caffemodel m.caffemodel m.prototxt", "'m.caffemodel' ends as weights"),
-        ("weights convert deploy.caffemodel m.prototxt", "'m.prototxt' ends as a prototxt does"),
-        ("draw deploy.prototxt net.onnx", "a picture is written there"),
-        ("upgrade_net_proto_text deploy.prototxt deploy.caffemodel", "a prototxt is written there"),
+        (
+            "merge-bn deploy.prototxt deploy.caffemodel m.caffemodel m.prototxt",
+            "'m.caffemodel' has the ending of a file of weights",
+        ),
+        ("weights convert deploy.caffemodel m.prototxt", "'m.prototxt' has the ending of a prototxt"),
+        ("draw deploy.prototxt net.onnx", "a picture would be written to it"),
+        ("upgrade_net_proto_text deploy.prototxt deploy.caffemodel", "a prototxt would be written to it"),
     ],
 )
 def test_endings_of_other_kinds(command: Callable, folder: Path, words: str, what: str) -> None:
@@ -101,11 +107,11 @@ def test_export_deploy_into_the_folder_of_its_files(command: Callable, folder: P
     before = Path("deploy.prototxt").read_bytes(), Path("deploy.caffemodel").read_bytes()
     for out in (".", "./", "deploy", folder):
         result = command("export", "deploy", "--model", "deploy.prototxt", "--weights", "deploy.caffemodel", out)
-        assert result.status == 2 and "deploy.prototxt is read" in result.err
+        assert result.status == 2 and "is read as deploy.prototxt" in result.err
     os.symlink(".", "elsewhere")
     shutil.copyfile("deploy.prototxt", "net.prototxt")  # only the weights collide
     result = command("export", "deploy", "--model", "net.prototxt", "--weights", "deploy.caffemodel", "elsewhere/")
-    assert result.status == 2 and "deploy.caffemodel is read" in result.err
+    assert result.status == 2 and "is read as deploy.caffemodel" in result.err
     assert (Path("deploy.prototxt").read_bytes(), Path("deploy.caffemodel").read_bytes()) == before
     assert command("export", "deploy", "--model", "deploy.prototxt", "new/").status == 0
 
@@ -115,7 +121,7 @@ def test_names_made_on_the_way_hit_no_input(command: Callable, folder: Path) -> 
     np.save("out/conv.npy", np.ones((1, 2, 4, 4), np.float32))
     before = Path("out/conv.npy").read_bytes()
     result = command("dump-blobs", "deploy.prototxt", "deploy.caffemodel", "out", "--input", "out/conv.npy")
-    assert result.status == 2 and "out/conv.npy: is not written over" in result.err
+    assert result.status == 2 and "out/conv.npy is not written over" in result.err
     assert Path("out/conv.npy").read_bytes() == before
 
 
@@ -168,6 +174,23 @@ def test_flags_that_name_an_output_say_so() -> None:
             if verb in makes_new or not name.startswith(("out", "save", "html", "confusion")):
                 continue
             assert callable(action.type) and isinstance(action.type("x"), Output), f"{verb}: {name}"  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("given", ["db", "db/image"])
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_the_files_of_a_database_are_not_written_over(
+    command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, backend: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"lmdb": ["data.mdb", "lock.mdb"], "leveldb": ["CURRENT", "MANIFEST-000002", "000005.ldb", "000003.log"]}
+    Path("db/image").mkdir(parents=True)
+    for name in names[backend]:
+        Path("db/image", name).write_text(name)
+    for name in names[backend]:
+        result = command("compute_image_mean", given, f"db/image/{name}")
+        assert result.status == 2 and f"db/image/{name} is read" in result.err
+        assert Path("db/image", name).read_text() == name
+    assert "is read" not in command("compute_image_mean", given, "db/image/mean.binaryproto").err
 
 
 # ---------------------------------------------------------------- folders of pictures

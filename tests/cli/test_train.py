@@ -192,6 +192,32 @@ def test_ctrl_c_writes_a_snapshot_that_resumes(streets, command):
     assert result.status == 0
 
 
+@pytest.mark.parametrize("gpu", ["x", "0,x", "0;1", "1.5", "-2", "0,-1", "ALL"])
+def test_a_gpu_that_is_no_number_is_an_error(streets, command, gpu):
+    result = command(*ENCODER, "--gpu", gpu)
+    assert result.status == 2 and f"--gpu {gpu}: expected the number of a GPU" in result.err
+
+
+def test_a_last_snapshot_that_fails_is_no_success(streets, command):
+    """Also where the last iteration is one at which a snapshot is due anyway."""
+    limit = 1000  # a file size limit is a full disk for one process
+    process = _start(
+        *ENCODER, "--set", "snapshot=1", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "Training goes on" in error and "error: encoder_iter_2.caffemodel: cannot be written" in error
+    assert not list(Path().glob("encoder_iter_[12].*"))
+
+
+def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(streets, command):
+    assert command(*ENCODER).status == 0
+    files = {path: path.stat().st_mtime_ns for path in Path().glob("encoder_iter_*")}
+    result = command(*ENCODER, "--snapshot", "encoder_iter_2.solverstate", "--set", "max_iter=1")
+    assert result.status == 0 and "nothing to train: this is iteration 2 already, and max_iter is 1" in result.err
+    assert files == {path: path.stat().st_mtime_ns for path in Path().glob("encoder_iter_*")}
+
+
 def test_a_killed_training_leaves_its_snapshots_whole(streets, command):
     words = ("train", "-solver", "solver_encoder.prototxt", "--set", "max_iter=100000", "--set", "snapshot=1")
     process = _start(*words)
@@ -213,7 +239,7 @@ def test_a_full_disk_keeps_the_old_snapshot(streets, command):
     limit = len(before) // 2
     process = _start(*ENCODER, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     error = process.communicate(timeout=60)[1]
-    assert process.returncode == 2
+    assert process.returncode == 1
     assert "encoder_iter_2.caffemodel" in error.splitlines()[-1] or "encoder_iter_2.caffemodel" in error
     assert "Traceback" not in error
     assert Path("encoder_iter_2.caffemodel").read_bytes() == before

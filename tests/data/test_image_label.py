@@ -228,7 +228,7 @@ def test_videos(tmp_path: Path) -> None:
             seen += batch[:, 1, 12, 16].tolist()
             assert not label.any()
         np.testing.assert_allclose(seen, [0, 30, 60, 90, 120, 150], atol=4)
-        with pytest.raises(DataError, match=r"v.avi has no frame behind the first 7; that is the end"):
+        with pytest.raises(DataError, match=r"v.avi has no frame after the first 7; that is the end"):
             made.next()
     with source(
         layer("skip_frames: 1", "resize_param { height: 12 width: 20 } mean_value: 30"), TEST, Fork.SSD

@@ -110,7 +110,10 @@ class TestMistakes:
             (("ImageSegData", "", "", 1), r"has 2 top\(s\), this layer has 1"),
             (("DenseImageData", "crop_height: 3"), "crop_height and crop_width together"),
             (("DenseImageData", "label_divide_factor: 2"), "needs new_height and new_width"),
-            (("DenseImageData", "label_divide_factor: 2", "crop_size: 3"), "crop does not go with label_divide_factor"),
+            (
+                ("DenseImageData", "label_divide_factor: 2", "crop_size: 3"),
+                "crop cannot be combined with label_divide_factor",
+            ),
         ],
     )
     def test_parameters(self, folder: Path, text: tuple[str], message: str) -> None:

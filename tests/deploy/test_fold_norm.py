@@ -202,10 +202,10 @@ UP = PADDED.replace("Convolution", "Deconvolution").replace("pad: 1", "stride: 2
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (BVLC.replace('"x"', '"data"') + PADDED, "'w' behind it pads with zeros \\(pad 1\\).*border"),
-        (BVLC.replace('"x"', '"data"') + UP, "'w' behind it is a Deconvolution"),
+        (BVLC.replace('"x"', '"data"') + PADDED, "'w' after it pads with zeros \\(pad 1\\).*border"),
+        (BVLC.replace('"x"', '"data"') + UP, "'w' after it is a Deconvolution"),
         (BVLC.replace('"x"', '"data"'), "before it stays, too; what it makes is an output of the net"),
-        (BVLC.replace('"x"', '"data"') + RELU.replace('"x"', '"y"'), "'r' \\(ReLU\\) behind it has none"),
+        (BVLC.replace('"x"', '"data"') + RELU.replace('"x"', '"y"'), "'r' \\(ReLU\\) after it has none"),
         (JOINED + BEHIND + RELU, "'cat' \\(Concat\\) before it joins 'x', which cannot.* part: 'r' also read"),
         (JOINED.replace('bottom: "z"', 'bottom: "data"') + BEHIND, "joins 'data', which .*: 'data' \\(Input\\)"),
         (JOINED.replace('bottom: "z"', 'bottom: "x"') + BEHIND, "also read"),
@@ -227,7 +227,7 @@ def test_shared_weights_behind_stay() -> None:
     conv = CONV.replace('"data"', '"y"').replace("convolution_param", 'param { name: "both" } convolution_param')
     text = _scaled_input(conv + conv.replace('"w"', '"v"').replace('"x"', '"z"').replace('bottom: "y"', 'bottom: "x"'))
     folded = fold_norms(_net(text), around=True)
-    assert not folded.folded and "parameters of 'w' behind it are shared" in dict(folded.left)["scale"]
+    assert not folded.folded and "parameters of 'w' after it are shared" in dict(folded.left)["scale"]
 
 
 def test_shared_weights_stay() -> None:
@@ -282,7 +282,7 @@ REAL = {
     "JSegNet21": (
         "jacinto-models/image_segmentation/cityscapes5_jsegnet21v2/test/deploy",
         16,
-        r"'conv1a' behind it pads with zeros \(pad 2\)",
+        r"'conv1a' after it pads with zeros \(pad 2\)",
     ),
     "ENet": (
         "vitis-tutorial-05-seg/model/enet/deploy",

@@ -122,8 +122,8 @@ def test_scores_that_are_far_apart_and_small_types() -> None:
 @pytest.mark.parametrize(("text", "shapes", "words"), [
     ("time_step: 2", [(2, 3, 4), (3, 2)], "needs alphabet_size"),
     ("alphabet_size: 4", [(2, 3, 4), (3, 2)], "needs time_step"),
-    ("alphabet_size: 4 time_step: 2 blank_label: 4", [(2, 3, 4), (3, 2)], "blank_label 4 is none of the 4 classes"),
-    ("alphabet_size: 4 time_step: 2 blank_label: -1", [(2, 3, 4), (3, 2)], "blank_label -1 is none"),
+    ("alphabet_size: 4 time_step: 2 blank_label: 4", [(2, 3, 4), (3, 2)], "blank_label 4 is not one of the 4 classes"),
+    ("alphabet_size: 4 time_step: 2 blank_label: -1", [(2, 3, 4), (3, 2)], "blank_label -1 is not one"),
     ("alphabet_size: 5 time_step: 2", [(2, 3, 4), (3, 2)], r"must be \(steps, items, 5\), .* \(2, 3, 4\)"),
     ("alphabet_size: 4 time_step: 3", [(2, 3, 4), (3, 2)], "time_step 3 is more than the steps of 'b0', 2"),
     ("alphabet_size: 4 time_step: 3", [(3, 2, 4), (3, 2)], r"number of batch items \(axis 1 and axis 0\)"),
@@ -147,7 +147,7 @@ def test_labels_that_the_loss_refuses() -> None:
                                          r"l, 3") as caught:  # fmt: skip
         layer(torch.zeros(5, 2, 4), torch.tensor([[0.0, 1], [2, -1]]))
     assert caught.value.item == 1 and "ignore_label" not in str(caught.value)
-    with pytest.raises(LabelError, match=r"4 in 'b1'.*none of the 4 classes"):
+    with pytest.raises(LabelError, match=r"4 in 'b1'.*not one of the 4 classes"):
         layer(torch.zeros(5, 2, 4), torch.tensor([[0.0, 4], [2, 1]]))
     with pytest.raises(LabelError, match="all 4 labels of the batch in 'b1' are the blank_label, 3"):
         layer(torch.zeros(5, 2, 4), torch.full((2, 2), 3.0))
@@ -184,7 +184,7 @@ def test_accuracy_merges_repeats_takes_the_first_of_equals_and_counts_other_labe
 
 
 @pytest.mark.parametrize(("blank", "shapes", "words"), [
-    (3, [(2, 5, 3), (2, 2)], "labelsequence_accuracy_param: blank_label 3 is none of the 3 classes"),
+    (3, [(2, 5, 3), (2, 2)], "labelsequence_accuracy_param: blank_label 3 is not one of the 3 classes"),
     (0, [(2, 5), (2, 2)], r"'b0' must be \(items, steps, classes\)"),
     (0, [(2, 5, 1, 3), (2, 2)], r"'b0' must be \(items, steps, classes\)"),
     (0, [(2, 5, 3), (2,)], r"'b1' must be \(items, places\)"),

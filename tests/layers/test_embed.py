@@ -37,4 +37,4 @@ def test_an_index_outside_the_table_is_named(ids: list, value: str, place: str) 
         embed(ids)
     text = str(caught.value)
     assert text.startswith(f"layer 'words' (Embed): the index {value} in 'ids'")
-    assert f"at {place}," in text and "none of the 5 rows of the table (0 to 4)" in text
+    assert f"at {place}," in text and "not a row of the table (0 to 4)" in text

@@ -138,7 +138,7 @@ V3 = 'type: "Yolov3DetectionOutput" yolov3_detection_output_param '
         (
             V3 + "{ num_classes: 1 num_box: 1 mask_group_num: 1 mask: 1 anchors_scale: 32 biases: 1 biases: 2 }",
             (1, 6, 2, 2),
-            "mask 1 is none of the 1 pairs",
+            "mask 1 is not one of the 1 pairs",
         ),
     ],
 )

@@ -118,8 +118,8 @@ def test_scale_that_the_net_has_too_stays_its_own(tmp_path: Path) -> None:
     ("target", "scale", "why"),
     [
         ("bvlc", "layer { name: 'r' type: 'ReLU' bottom: 'bn' top: 'bn' }", "has a scale and bias"),
-        ("bvlc", "layer { name: 'sc' type: 'Scale' bottom: 'bn' top: 'bn' }", "'sc' behind this layer cannot take"),
-        ("bvlc", SCALE.replace("bias_term: true", "bias_term: true num_axes: 0"), "'sc' behind this layer cannot take"),
+        ("bvlc", "layer { name: 'sc' type: 'Scale' bottom: 'bn' top: 'bn' }", "'sc' after this layer cannot take"),
+        ("bvlc", SCALE.replace("bias_term: true", "bias_term: true num_axes: 0"), "'sc' after this layer cannot take"),
     ],
 )
 def test_what_has_no_place_is_an_error(target: str, scale: str, why: str, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_what_is_left_stays_where_two_pairs_fit() -> None:
 
 
 NORMS = {
-    "a Scale layer behind this one is missing": 'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }',
+    "a Scale layer after this one is missing": 'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }',
     "this Scale needs bias_term: true": (
         'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }'
         'layer { name: "scale" type: "Scale" bottom: "bn" top: "bn" }'

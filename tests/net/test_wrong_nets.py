@@ -106,7 +106,7 @@ WRONG: list[tuple[str, dict[str, tuple[int, ...]], str, str]] = [
     ("EuclideanLoss", PAIR, "", "'x' of shape (2, 3) and 'z' of shape (2, 4) differ in count"),
     ("Exp", IMAGE, "exp_param { base: -2 }", "base -2 must be positive (or -1 for e)"),
     ("Filter", {"x": (2, 3), "z": (3,)}, "", "'x' has 2 items, the selector 3"),
-    ("Flatten", IMAGE, "flatten_param { axis: 3 end_axis: 1 }", "axis 3 comes behind end_axis 1"),
+    ("Flatten", IMAGE, "flatten_param { axis: 3 end_axis: 1 }", "axis 3 comes after end_axis 1"),
     (
         "HDF5Data",
         {},

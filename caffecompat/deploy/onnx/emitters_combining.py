@@ -98,7 +98,7 @@ def softmax(e: Emission) -> None:
     turned = e.op("Softmax", e.op("Transpose", e.bottoms[0], perm=order), axis=rank - 1)
     e.op("Transpose", turned, to=e.tops[0], perm=[order.index(at) for at in range(rank)])
     if e.target == "tidl":
-        e.note(f"softmax along axis {axis} of {rank} stands between two transposes: TIDL has it along width and height")
+        e.note(f"softmax along axis {axis} of {rank} is put between two transposes: TIDL has it along width and height")
 
 
 @emits("ArgMax")

@@ -99,7 +99,7 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
             for other in loose:
                 message.layer.remove(other)
         if at_convolutions:
-            notes[-1].text = "left out with the layers behind the heads' convolutions, whose tops are the outputs"
+            notes[-1].text = "left out with the layers after the heads' convolutions, whose tops are the outputs"
     if not notes:
         raise OnnxError("there is no DetectionOutput layer to cut; leave --cut-detection out")
     _drop_unread(message)
