@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from traceback import walk_tb
 from typing import Any, Protocol
 
 import numpy as np
@@ -208,7 +209,7 @@ def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]
 
 @contextmanager
 def naming_layers(check: Callable[[], object]) -> Iterator[None]:
-    """Let a computation that torch or a layer refuses because of shapes end with an error that names the layer.
+    """Let a computation that torch or a layer refuses end with an error that names the layer.
 
     Args:
         check: infers the shapes of what was to be computed; it raises that error.
@@ -218,7 +219,16 @@ def naming_layers(check: Callable[[], object]) -> Iterator[None]:
     except (CaffeCompatError, *_TORCH_REFUSES) as problem:
         if not notes(problem) and not str(problem).startswith("layer "):  # else it says where it comes from
             check()
+            refusing = _layer_of(problem) if isinstance(problem, LayerError) else None
+            if refusing is not None:  # because of the values of a bottom
+                raise LayerError(f"layer {refusing.name!r} ({refusing.type}): {problem}") from None
         raise
+
+
+def _layer_of(problem: LayerError) -> Any:
+    """The parameters of the layer whose code raised an error; None where it came from elsewhere."""
+    callers = [frame.f_locals.get("self") for frame, _ in walk_tb(problem.__traceback__)]
+    return next((caller.param for caller in reversed(callers) if isinstance(caller, Layer)), None)
 
 
 def top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -43,6 +43,17 @@ def test_the_layer_that_cannot_work_is_named(kind: str) -> None:
     assert net.blob_shapes == before
 
 
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_layer_that_refuses_values_is_named(attached: bool) -> None:
+    """A mask that points outside of the plane, say; the message of the layer itself tells values alone."""
+    net = make_net(INPUTS + layer("Upsample", "data", "top", 'bottom: "fixed"'))
+    if attached:
+        Interpreter(net).attach()
+    batch = {"data": torch.zeros(1, 4, 16, 16), "fixed": torch.full((1, 4, 16, 16), 1024.0)}
+    with pytest.raises(CaffeCompatError, match=r"^layer 'top' \(Upsample\): the mask points at place 1024"):
+        net.forward({blob: batch[blob] for blob in net.fed})
+
+
 def test_a_kernel_that_is_too_large_is_told_in_caffes_words() -> None:
     net = make_net(INPUTS + REFUSING["Pooling"])
     with pytest.raises(CaffeCompatError, match=r"no window of \(7, 7\) fits a bottom of shape \(1, 4, 6, 6\), pad"):
