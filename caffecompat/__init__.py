@@ -1,7 +1,11 @@
 """Caffe's files and nets on PyTorch: read them, train them under Caffe's rules, write them back.
 
-The names below are what users may rely on. They are imported when first used, so ``import caffecompat`` is instant
-and what needs no torch never loads it.
+The names below are what users may rely on: a function for everything that the command line's verbs do, whose settings
+are the verbs' flags. They are imported when first used, so ``import caffecompat`` is instant and what needs no torch
+never loads it; nothing is changed outside of the package (see `configure_threads`). All else is private.
+
+Nets are given as paths of prototxts or as what `read_net` returns, sizes as (height, width), arrays as Caffe has them:
+float32, (N, C, H, W), pictures in B, G, R order. What a user can mend is a `CaffeCompatError`.
 """
 
 from __future__ import annotations
@@ -11,9 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caffecompat import pycaffe
+    from caffecompat.data.database_plan import build_database
+    from caffecompat.data.preprocess import Preprocess
+    from caffecompat.deploy.deploy_net import deploy_net
+    from caffecompat.deploy.merge import merge_batch_norm
+    from caffecompat.deploy.onnx.export import ExportOptions
+    from caffecompat.deploy.onnx.write import export_onnx
+    from caffecompat.deploy.targets.check import check
+    from caffecompat.deploy.torch_source.write import export_torch
     from caffecompat.errors import CaffeCompatError
+    from caffecompat.evaluate.classification import evaluate_classification
+    from caffecompat.evaluate.detection import evaluate_detection
+    from caffecompat.evaluate.segmentation import evaluate_segmentation
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
-    from caffecompat.net import load_net
+    from caffecompat.net import Net, load_net
+    from caffecompat.report.net_diff import diff_nets
+    from caffecompat.report.net_summary import summarize
     from caffecompat.schema import read_net, read_solver, write_text
     from caffecompat.solver import Solver
     from caffecompat.threads import configure_threads
@@ -22,28 +39,56 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CaffeCompatError",
+    "ExportOptions",
+    "Net",
+    "Preprocess",
     "Solver",
+    "build_database",
+    "check",
     "configure_threads",
+    "deploy_net",
+    "diff_nets",
+    "evaluate_classification",
+    "evaluate_detection",
+    "evaluate_segmentation",
+    "export_onnx",
+    "export_torch",
     "load_caffemodel",
     "load_net",
+    "merge_batch_norm",
     "open_caffemodel",
     "pycaffe",
     "read_net",
     "read_solver",
     "save_caffemodel",
+    "summarize",
     "write_text",
 ]
 
 _HOMES = {
     "CaffeCompatError": "caffecompat.errors",
+    "ExportOptions": "caffecompat.deploy.onnx.export",
+    "Net": "caffecompat.net",
+    "Preprocess": "caffecompat.data.preprocess",
     "Solver": "caffecompat.solver",
+    "build_database": "caffecompat.data.database_plan",
+    "check": "caffecompat.deploy.targets.check",
     "configure_threads": "caffecompat.threads",
+    "deploy_net": "caffecompat.deploy.deploy_net",
+    "diff_nets": "caffecompat.report.net_diff",
+    "evaluate_classification": "caffecompat.evaluate.classification",
+    "evaluate_detection": "caffecompat.evaluate.detection",
+    "evaluate_segmentation": "caffecompat.evaluate.segmentation",
+    "export_onnx": "caffecompat.deploy.onnx.write",
+    "export_torch": "caffecompat.deploy.torch_source.write",
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",
+    "merge_batch_norm": "caffecompat.deploy.merge",
     "open_caffemodel": "caffecompat.formats",
     "read_net": "caffecompat.schema",
     "read_solver": "caffecompat.schema",
     "save_caffemodel": "caffecompat.formats",
+    "summarize": "caffecompat.report.net_summary",
     "write_text": "caffecompat.schema",
 }
 

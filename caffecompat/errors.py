@@ -13,6 +13,13 @@ class CaffeCompatError(Exception):
     The message is written for the person at the prompt: what was read, where
     (``file:line:column`` when known), what was expected and what to do. The
     command line prints it without a traceback and exits with `status`.
+
+    >>> import caffecompat
+    >>> try:
+    ...     caffecompat.read_net("nowhere.prototxt")
+    ... except caffecompat.CaffeCompatError as problem:
+    ...     print(str(problem).partition(" (")[0])
+    nowhere.prototxt: there is no such file
     """
 
     status: ClassVar[int] = 2

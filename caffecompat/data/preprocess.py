@@ -27,6 +27,12 @@ class Preprocess:
     Attributes:
         mean, subtract: one value, or one a channel; empty for none.
         scale: the factor.
+
+    >>> import caffecompat, numpy
+    >>> picture = numpy.full((4, 6, 3), 200, numpy.uint8)  # (H, W, C), B, G, R
+    >>> batch = caffecompat.Preprocess(mean=(104, 117, 123), scale=0.5)(picture, 8, 8)
+    >>> (batch.shape, batch.dtype.name, batch[0, :, 0, 0].tolist())
+    ((1, 3, 8, 8), 'float32', [48.0, 41.5, 38.5])
     """
 
     mean: tuple[float, ...] = ()

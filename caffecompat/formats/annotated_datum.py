@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from caffecompat import wire
 from caffecompat.formats.datum import Buffer, Datum, DatumError, decode_datum, encode_datum
-from caffecompat.schema import wire
 
 __all__ = ["AnnotatedDatum", "decode_annotated_datum", "encode_annotated_datum", "is_annotated_datum", "no_objects"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from caffecompat.forks import Fork
 from caffecompat.formats.foreign import MappedFile
 from caffecompat.formats.weights import StoredBlob, WeightsError
-from caffecompat.schema.wire import (
+from caffecompat.wire import (
     BYTES,
     FIXED32,
     FIXED64,

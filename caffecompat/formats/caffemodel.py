@@ -26,7 +26,7 @@ from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
 from caffecompat.formats.own_fields import FORK, fork_called
 from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
-from caffecompat.schema.wire import (
+from caffecompat.wire import (
     BYTES,
     VARINT,
     Overrun,
@@ -57,6 +57,11 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]
 
     Raises:
         WeightsError: the file is not a caffemodel, is cut short or damaged.
+
+    >>> import caffecompat
+    >>> weights = caffecompat.load_caffemodel("net.caffemodel")
+    >>> {layer: [blob.shape for blob in blobs] for layer, blobs in weights.items()}
+    {'conv': [(4, 3, 3, 3), (4,)], 'fc': [(2, 256)]}
     """
     return open_weights(path).load()
 
@@ -70,6 +75,13 @@ def open_caffemodel(path: str | os.PathLike[str]) -> WeightFile:
 
     Raises:
         WeightsError: the file is something else, is cut short or damaged; names the layer and the offset.
+
+    >>> import caffecompat
+    >>> file = caffecompat.open_caffemodel("net.caffemodel")
+    >>> [(layer.name, layer.type, len(layer.blobs)) for layer in file.layers if layer.blobs]
+    [('conv', 'Convolution', 2), ('fc', 'InnerProduct', 1)]
+    >>> float(file.layers[2].blobs[0].array()[1, 0])
+    0.009999999776482582
     """
     file = MappedFile(path, "caffemodel", may_be_empty=True)
     if not file.size:
@@ -230,6 +242,11 @@ def save_caffemodel(
     Raises:
         WeightsError: `blobs` names a layer that is not in the net, or a diff has another shape than its blob.
         WriteError: the file could not be written.
+
+    >>> import caffecompat
+    >>> weights = caffecompat.load_caffemodel("net.caffemodel")
+    >>> weights["conv"][0] *= 2
+    >>> caffecompat.save_caffemodel("twice.caffemodel", caffecompat.read_net("deploy.prototxt"), weights)
     """
     _check(path, net, blobs, diffs)
     with atomic_write(path) as file:

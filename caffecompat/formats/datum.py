@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffecompat import wire
 from caffecompat.errors import CaffeCompatError
-from caffecompat.schema import wire
 
 __all__ = ["Datum", "DatumError", "decode_datum", "encode_datum"]
 

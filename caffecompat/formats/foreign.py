@@ -7,7 +7,7 @@ import os
 import stat
 
 from caffecompat.formats.weights import WeightsError
-from caffecompat.schema.wire import BYTES, VARINT, Buffer, WireError, read_field
+from caffecompat.wire import BYTES, VARINT, Buffer, WireError, read_field
 from caffecompat.wording import nearest
 
 __all__ = ["MappedFile", "describe_message", "is_hdf5"]

@@ -22,7 +22,7 @@ from caffecompat.formats.blob_proto import blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message, is_hdf5
 from caffecompat.formats.own_fields import FORK, FORK_NAMED, fork_called
 from caffecompat.formats.weights import WeightsError
-from caffecompat.schema.wire import (
+from caffecompat.wire import (
     BYTES,
     FIXED32,
     VARINT,

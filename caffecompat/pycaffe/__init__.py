@@ -1,9 +1,10 @@
 """The face of ``import caffe``: everything that BVLC's pycaffe offers, under the same names.
 
 >>> import caffecompat.pycaffe as caffe
->>> net = caffe.Net("deploy.prototxt", "weights.caffemodel", caffe.TEST)  # doctest: +SKIP
->>> net.blobs["data"].data[...] = image  # doctest: +SKIP
->>> net.forward()["prob"]  # doctest: +SKIP
+>>> net = caffe.Net("deploy.prototxt", "net.caffemodel", caffe.TEST)
+>>> net.blobs["data"].data[...] = 200
+>>> net.forward()["prob"].argmax(1)
+array([1])
 
 Scripts that say ``import caffe`` run as they are after :func:`install`, or by ``caffecompat run script.py``. Names are
 imported when first used: what needs no torch (`io`, `net_spec`, `proto`, ...) never loads it.

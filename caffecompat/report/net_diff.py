@@ -62,7 +62,7 @@ def diff_nets(
     b: NetSource,
     phase: int | str | None = None,
     *,
-    weights: Sequence[str | os.PathLike[str]] = (),
+    weights: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     fork: ForkName | None = None,
@@ -74,7 +74,7 @@ def diff_nets(
     Args:
         a, b: paths of prototxts, or nets that were read.
         phase: the layers of "TRAIN" or "TEST" alone.
-        weights: a weight file of A: which of its layers load into B; and one of B: which blobs differ, and how far.
+        weights: a file of A: which of its layers load into B; or a file of each: which blobs differ, and how far.
         size: (height, width) in pixels of data layers' pictures, where neither data nor text state it.
         channels: of these pictures (3).
         fork: the Caffe whose rules hold in both, where the texts cannot show it.
@@ -91,15 +91,14 @@ def diff_nets(
     >>> [(change.blob, change.a, change.b) for change in found.shapes[0].changes]
     [('fc', (1, 2), (1, 3)), ('prob', (1, 2), (1, 3))]
     """
-    if len(weights) > 2:
-        raise CaffeCompatError(f"weights are those of A, or of A and B; these are {len(weights)}")
+    files = [os.fspath(path) for path in ([weights] if isinstance(weights, (str, os.PathLike)) else weights)]
+    if len(files) > 2:
+        raise CaffeCompatError(f"weights are those of A, or of A and B; these are {len(files)}")
     documents = as_document(a, fork=fork), as_document(b, fork=fork)
     chosen = None if phase is None else as_phase(phase)
     found = NetComparison(*documents, diff_documents(*documents, chosen))
     with passing_over_missing_code(size, channels) as passed:
-        _build_both(
-            found, [0, 1] if chosen is None else [chosen], [os.fspath(path) for path in weights], size, channels
-        )
+        _build_both(found, [0, 1] if chosen is None else [chosen], files, size, channels)
     found.notes += passed.lines()
     return found
 

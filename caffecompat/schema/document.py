@@ -157,6 +157,11 @@ def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = No
     Raises:
         PrototxtError: the file cannot be read or is not a net; every problem is in it.
         CaffeCompatError: no fork has that name.
+
+    >>> import caffecompat
+    >>> net = caffecompat.read_net("deploy.prototxt")
+    >>> [(layer.name, layer.type) for layer in net.layer]
+    [('data', 'Input'), ('conv', 'Convolution'), ('fc', 'InnerProduct'), ('prob', 'Softmax')]
     """
     return open_net(path, strict, fork=fork).message
 
@@ -169,6 +174,11 @@ def read_solver(path: PathLike, *, strict: bool = False) -> Any:
 
     Raises:
         PrototxtError: the file cannot be read or is not a solver; every problem is in it.
+
+    >>> import caffecompat
+    >>> solver = caffecompat.read_solver("solver.prototxt")
+    >>> (solver.net, solver.lr_policy, solver.snapshot_prefix)
+    ('train_val.prototxt', 'fixed', 'solver')
     """
     solver, _ = open_solver(path, strict=strict)
     rewrite_snapshot_prefix(solver, os.fspath(path))

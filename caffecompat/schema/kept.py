@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from caffecompat.schema.wire import bytes_header
+from caffecompat.wire import bytes_header
 
 __all__ = ["keep_text", "kept_texts", "without_kept"]
 

@@ -22,6 +22,13 @@ def write_text(message: Message) -> str:
     Two blanks a level, fields by number, one line for each element of a repeated field, enum values by name, strings
     in C escapes (bytes outside ASCII in octal). A float is printed with 6 digits where these give it back exactly and
     with 9 otherwise, a double with 15 or 17. Unknown fields kept by the reader follow at the end of their block.
+
+    >>> import caffecompat
+    >>> print(caffecompat.write_text(caffecompat.read_net("deploy.prototxt").layer[3]), end="")
+    name: "prob"
+    type: "Softmax"
+    bottom: "fc"
+    top: "prob"
     """
     lines: list[str] = []
     _write(message, "", lines)

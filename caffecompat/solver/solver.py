@@ -62,6 +62,12 @@ class Solver:
     Raises:
         CaffeCompatError: the files do not describe a solver and its nets, weights do not fit them, or snapshots
             cannot be written.
+
+    >>> import caffecompat
+    >>> solver = caffecompat.Solver("solver.prototxt", weights="net.caffemodel")
+    >>> solver.step(2)  # or train(), to max_iter with tests and snapshots
+    >>> (solver.iter, solver.smoothed_loss < 1)
+    (2, True)
     """
 
     def __init__(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffecompat import wire
 from caffecompat.cli.main import main
-from caffecompat.schema import wire
 from tests.formats.protobytes import layer, message, net, packed, shape
 
 

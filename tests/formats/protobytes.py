@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from caffecompat.schema.wire import bytes_header, string_field, varint, varint_field
+from caffecompat.wire import bytes_header, string_field, varint, varint_field
 
 
 def message(number: int, *parts: bytes) -> bytes:

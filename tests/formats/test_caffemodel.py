@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffecompat import wire
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats import WeightsError, load_caffemodel, open_caffemodel, save_caffemodel
 from caffecompat.formats.blob_proto import blob_pieces
-from caffecompat.schema import pb, wire
+from caffecompat.schema import pb
 from tests.formats.protobytes import layer, legacy, message, net, packed, shape, unpacked
 
 string = wire.string_field

@@ -11,7 +11,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import open_weights
 from caffecompat.formats.inventory import inventory
 from caffecompat.formats.solverstate import read_solverstate
-from caffecompat.schema.wire import string_field, varint_field
+from caffecompat.wire import string_field, varint_field
 from tests.formats.protobytes import legacy, message, net, packed, unpacked
 from tests.formats.test_caffemodel import SIX
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffecompat import wire
 from caffecompat.formats import WeightsError
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
-from caffecompat.schema import pb, wire
+from caffecompat.schema import pb
 from tests.formats.protobytes import legacy, message, packed, shape
 
 GOLDEN = Path(__file__).parents[1] / "golden"

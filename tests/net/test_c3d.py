@@ -14,7 +14,7 @@ from caffecompat.deploy.onnx.verify import run_model
 from caffecompat.deploy.torch_source.source import load_source, make_source, write_source
 from caffecompat.net import Net
 from caffecompat.schema import open_net, pb
-from caffecompat.schema.wire import bytes_header, varint_field
+from caffecompat.wire import bytes_header, varint_field
 from tests.deploy.exporting import export
 
 # Convolutions of each group, and the depth of the pooling after it; the network's widths are 64 to 512.

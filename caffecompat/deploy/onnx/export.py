@@ -63,6 +63,11 @@ class ExportOptions:
         rgb: the pixels come as R, G, B; only with `bake`.
         class_names: for the metadata.
         dynamic: leave the batch open (a symbolic first axis of inputs and outputs).
+
+    >>> import caffecompat
+    >>> options = caffecompat.ExportOptions(opset=17, preprocess=caffecompat.Preprocess(scale=1 / 255), bake=True)
+    >>> caffecompat.export_onnx("deploy.prototxt", "net.caffemodel", "net.onnx", options).options.opset
+    17
     """
 
     opset: int = 13

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from caffecompat.deploy.onnx.graph import need_onnx
-from caffecompat.schema.wire import bytes_header
+from caffecompat.wire import bytes_header
 
 __all__ = ["LARGEST", "complete", "file_size", "write_external", "write_model"]
 

@@ -83,7 +83,7 @@ def check(
     >>> import caffecompat
     >>> report = caffecompat.check("deploy.prototxt", "dpu")
     >>> [(layer.name, layer.verdict) for layer in report.layers]
-    [('conv', 'runs'), ('fc', 'runs'), ('prob', 'cpu')]
+    [('data', 'left out'), ('conv', 'runs'), ('fc', 'rewritten'), ('prob', 'cpu')]
     """
     document, table = as_document(model, fork=fork), load_table(target.lower(), version)
     with passing_over_missing_code(size, channels) as passed:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffecompat.schema import wire
+from caffecompat import wire
 
 
 @given(st.integers(-(1 << 63), (1 << 64) - 1))
