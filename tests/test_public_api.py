@@ -137,3 +137,14 @@ def test_verbs_of_the_readme_are_there() -> None:
     assert told <= set(VERB_NAMES)
     if told:
         assert set(VERB_NAMES) <= told, "verbs that the README leaves out"
+
+
+def test_functions_of_the_readme_are_there() -> None:
+    """Its table of functions, and what its first lines call."""
+    section = (ROOT / "README.md").read_text().split("## From Python")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)\(.*\| `([\w -]+)` \|$", section, re.MULTILINE)
+    assert len(rows) > 10
+    for function, verb in rows:
+        assert function in caffecompat.__all__ and verb.split()[0] in VERB_NAMES
+    for name in re.findall(r"caffecompat\.(\w+)", section):
+        assert hasattr(caffecompat, name)
