@@ -101,7 +101,18 @@ def _export(args: argparse.Namespace, folding: bool) -> int:
         from caffecompat.data.preprocess import describe
 
         print(f"pictures: {describe(deployed.transform)}, as transform_param of the Input (Caffe itself reads over it)")
+        if not args.size and _cuts(deployed.data):
+            print(
+                f"  {deployed.data.name!r} cuts its pictures out of larger ones (transform_param crop); given to the "
+                f"deploy net, whole pictures are resized to its input: cut them before where that matters"
+            )
     return _Writer(args, document, deployed, folding).write()
+
+
+def _cuts(data: Any) -> bool:
+    """Whether a data layer gives a part of each picture; WindowData, whose windows are resized, does not."""
+    fields = ("crop_size", "crop_h", "crop_height")
+    return data is not None and data.type != "WindowData" and any(map(data.transform_param.HasField, fields))
 
 
 def _check(args: argparse.Namespace) -> None:

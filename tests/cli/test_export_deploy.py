@@ -42,6 +42,23 @@ def test_files_of_a_folder_and_their_numbers(command, espnet, tmp_path) -> None:
     assert list(net.layer[0].transform_param.mean_value) == [73, 82, 72]
 
 
+@pytest.mark.parametrize(("kind", "settings", "cuts"), [
+    ("Data", "crop_size: 6", True),
+    ("Data", "crop_h: 6 crop_w: 8", True),
+    ("ImageData", "mean_value: 3", False),
+    ("WindowData", "crop_size: 6", False),
+])  # fmt: skip
+def test_pictures_that_are_cut_in_training_are_reported(command, tmp_path, kind, settings, cuts) -> None:
+    more = "image_data_param { new_height: 6 new_width: 8 }" if kind == "ImageData" else ""
+    (tmp_path / "net.prototxt").write_text(
+        f'layer {{ name: "street" type: "{kind}" top: "data" top: "label" transform_param {{ {settings} }} {more} }}\n'
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    )
+    result = command("export", "deploy", "--model", tmp_path / "net.prototxt", tmp_path / "out")
+    assert result.status == 0, result.err
+    assert ("'street' cuts its pictures out of larger ones" in result.out) == cuts
+
+
 def test_weights_of_another_net_make_no_file(command, espnet, shared, tmp_path) -> None:
     strangers = shared / "real/lenet-v2/lenet_iter_10000.caffemodel"
     for form, out in (("deploy", f"{tmp_path}/out/"), ("torch", tmp_path / "net.py")):
