@@ -11,7 +11,7 @@ import argparse
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas
+from caffecompat.cli.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     fork = kept_fork(resume) if resume and named_fork() is None else None
     solver = Solver(
         param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
-        weights=[] if resume else _named_weights(args.weights), skip_mismatched=args.skip_mismatched,
+        weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
     if devices > 1:
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
@@ -109,10 +109,3 @@ def _newest(param: Any, args: argparse.Namespace) -> str | None:
     if not found:
         glog.info(f"--resume auto: no {changed.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")
     return found
-
-
-def _named_weights(text: str | None) -> list[str] | None:
-    """The files of --weights, which replace the solver's own list; None leaves that."""
-    from caffecompat.net.weights import listed_files
-
-    return listed_files(text) if text else None

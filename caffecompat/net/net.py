@@ -276,8 +276,8 @@ class Net:
         if report.trained_as not in (None, self.fork):
             named, file = report.trained_as, weight_paths(paths)[-1]
             glog.warning(
-                f"{file}: trained under the rules of {named.value}, which a person named; here those of "
-                f"{self.fork.value} hold (--fork {named.name.lower()}, or fork=, goes by the same)"
+                f"{file}: trained under the rules of {named.value}, named by the user; this run follows those of "
+                f"{self.fork.value} (--fork {named.name.lower()}, or fork=, chooses the same)"
             )
         return report
 

@@ -148,7 +148,7 @@ def test_training_goes_on_under_the_named_fork(folder, command):
         resumed = command("train", "--solver", "solver.prototxt", *words)
         assert "the rules of NVCaffe hold, as named for the run that wrote s_iter_" in resumed.err
     other = command("train", "--solver", "solver.prototxt", "--snapshot", "s_iter_2.solverstate", "--fork", "enet")
-    assert "trained under the rules of NVCaffe, which a person named" in other.err
+    assert "trained under the rules of NVCaffe, named by the user" in other.err
     assert "rules of ENet Caffe hold, named by --fork" in other.err
 
 

@@ -198,6 +198,14 @@ def test_a_gpu_that_is_no_number_is_an_error(streets, command, gpu):
     assert result.status == 2 and f"--gpu {gpu}: expected the number of a GPU" in result.err
 
 
+@pytest.mark.parametrize("weights", ["", ",", " , "])
+def test_empty_weights_are_no_start_from_scratch(streets, command, weights):
+    """`--weights "$W"` of a script whose variable is empty."""
+    for words in (("--weights", weights), (f"-weights={weights}",)):
+        result = command(*ENCODER, *words)
+        assert result.status == 2 and "--weights is empty" in result.err
+
+
 def test_a_last_snapshot_that_fails_is_no_success(streets, command):
     """Also where the last iteration is one at which a snapshot is due anyway."""
     limit = 1000  # a file size limit is a full disk for one process
