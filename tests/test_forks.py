@@ -165,7 +165,7 @@ def test_snapshots_keep_a_named_fork_and_a_run_under_another_says_so(folder, suf
     solver.restore(state)
     assert "trained under" not in capsys.readouterr().err
     Solver("solver.prototxt").restore(state)
-    said = f"s_iter_0.caffemodel{suffix}: trained under the rules of ENet Caffe, named by the user; this run follows those of"
+    said = f"s_iter_0.caffemodel{suffix}: trained under the rules of ENet Caffe, named by the user; this run follows"
     assert said in capsys.readouterr().err
 
 

@@ -64,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     inputs = _sort_words(args)
     if args.top < 1:
-        raise UsageError(f"{_VERB}: --top {args.top}: at least 1")
+        raise UsageError(f"{_VERB}: --top {args.top} must be at least 1")
     if args.center_only and not args.images_dim:
         raise UsageError(f"{_VERB}: --center_only needs --images_dim, the size that the centre is cut from")
     names, scores = _score(args, inputs)

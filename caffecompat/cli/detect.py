@@ -68,7 +68,7 @@ def _check(args: argparse.Namespace) -> None:
     if not 0 <= args.threshold <= 1:
         raise UsageError(f"{_VERB}: --threshold {args.threshold:g}: 0 to 1")
     if args.frames_every < 1:
-        raise UsageError(f"{_VERB}: --frames-every {args.frames_every}: at least 1")
+        raise UsageError(f"{_VERB}: --frames-every {args.frames_every} must be at least 1")
 
 
 def _names(path: str) -> LabelMap:

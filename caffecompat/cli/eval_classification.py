@@ -100,7 +100,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: take one of --list and --db")
     for name in ("iterations", "batch"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UsageError(f"{_VERB}: --{name} {getattr(args, name)}: at least 1")
+            raise UsageError(f"{_VERB}: --{name} {getattr(args, name)} must be at least 1")
     _ks(args)
 
 

@@ -112,7 +112,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.overlap is not None and not 0 < args.overlap <= 1:
         raise UsageError(f"{_VERB}: --overlap {args.overlap:g}: above 0, at most 1")
     if args.iterations is not None and args.iterations < 1:
-        raise UsageError(f"{_VERB}: --iterations {args.iterations}: must be at least 1")
+        raise UsageError(f"{_VERB}: --iterations {args.iterations} must be at least 1")
 
 
 def _pictures(args: argparse.Namespace) -> LabelledPictures | None:

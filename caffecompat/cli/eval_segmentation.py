@@ -94,7 +94,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.resize not in ("classes", "scores", "labels"):
         raise UsageError(f"{_VERB}: --resize {args.resize}: expected classes, scores or labels")
     if args.iterations is not None and args.iterations < 1:
-        raise UsageError(f"{_VERB}: --iterations {args.iterations}: must be at least 1")
+        raise UsageError(f"{_VERB}: --iterations {args.iterations} must be at least 1")
 
 
 def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tuple[str, ...]]:

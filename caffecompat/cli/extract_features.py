@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.mode.upper() not in ("CPU", "GPU"):
         raise UsageError(f"caffecompat extract_features: {args.mode}: expected CPU or GPU")
     if args.batches < 1:
-        raise UsageError(f"caffecompat extract_features: num_mini_batches {args.batches}: at least 1")
+        raise UsageError(f"caffecompat extract_features: num_mini_batches {args.batches} must be at least 1")
 
     from caffecompat.cli.devices import choose_device
     from caffecompat.data import make_source

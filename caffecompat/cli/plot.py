@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.x not in ("iterations", "seconds"):
         raise UsageError(f"caffecompat plot: --x {args.x}: expected iterations or seconds")
     if args.smooth < 1:
-        raise UsageError(f"caffecompat plot: --smooth {args.smooth}: at least 1")
+        raise UsageError(f"caffecompat plot: --smooth {args.smooth} must be at least 1")
 
     from caffecompat.report.log_parser import parse_log
     from caffecompat.report.plots import require_matplotlib

@@ -77,7 +77,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.at not in ("picture", "net"):
         raise UsageError(f"{_VERB}: --at {args.at}: expected picture or net")
     if args.frames_every < 1:
-        raise UsageError(f"{_VERB}: --frames-every {args.frames_every}: at least 1")
+        raise UsageError(f"{_VERB}: --frames-every {args.frames_every} must be at least 1")
 
 
 class _Work:

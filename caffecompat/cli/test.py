@@ -57,7 +57,7 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
         if not getattr(args, name):
             raise UsageError(f"caffecompat test: needs --{name}")
     if args.iterations < 1:
-        raise UsageError(f"caffecompat test: --iterations {args.iterations}: must be at least 1")
+        raise UsageError(f"caffecompat test: --iterations {args.iterations} must be at least 1")
     if args.ap_version not in ("11point", "MaxIntegral", "Integral"):
         raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: 11point, MaxIntegral or Integral")
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.model:
         raise UsageError("caffecompat time: needs --model")
     if args.iterations < 1:
-        raise UsageError(f"caffecompat time: --iterations {args.iterations}: must be at least 1")
+        raise UsageError(f"caffecompat time: --iterations {args.iterations} must be at least 1")
     if args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat time: --phase {args.phase}: TRAIN or TEST")
 
