@@ -203,6 +203,7 @@ class DetectionEvaluate(Layer):
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    not_exported: ClassVar[str] = "measures results"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -44,6 +44,7 @@ class BoxAnnotatorOHEM(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (4, 4)
     tops: ClassVar[tuple[int, int | None]] = (2, 2)
+    not_exported: ClassVar[str] = "reads labels, which there are in training alone"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

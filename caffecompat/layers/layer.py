@@ -85,6 +85,8 @@ class Layer(nn.Module):
         keeps_forward: whether Caffe's backward works from what forward drew or measured (a mask, statistics, a state, a
             difference) alone, and not from what the bottoms hold by then.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
+        not_exported: what it does that has no form in an exported file ("measures results"); "" where it has one.
+        reads_shapes_alone: whether its tops depend on its bottoms' shapes, and not on their values.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
@@ -95,6 +97,8 @@ class Layer(nn.Module):
     is_loss: ClassVar[bool] = False
     keeps_forward: ClassVar[bool] = False
     mixes_items: str = ""
+    not_exported: ClassVar[str] = ""
+    reads_shapes_alone: ClassVar[bool] = False
     unbatched: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

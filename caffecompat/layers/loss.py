@@ -50,6 +50,7 @@ class LossLayer(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (0, 1)
     is_loss: ClassVar[bool] = True
+    not_exported: ClassVar[str] = "is a loss"
     batch_axis: ClassVar[int] = 0
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -81,6 +81,7 @@ class MarginInnerProduct(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
+    not_exported: ClassVar[str] = "reads labels, which there are in training alone"
     weight: nn.Parameter
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -27,6 +27,7 @@ class PriorBox(Layer):
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    reads_shapes_alone: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -26,6 +26,7 @@ class _LabelMapScore(Layer):
     """Compares scores (N, C, H, W) with label maps (N, 1, H, W); nothing flows back."""
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
+    not_exported: ClassVar[str] = "measures results"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -114,6 +115,7 @@ class IOUAccuracy(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
+    not_exported: ClassVar[str] = "measures results"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

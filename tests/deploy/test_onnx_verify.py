@@ -29,7 +29,7 @@ def emitting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets layer types be written in another way."""
 
     def use(**emitters: Emit) -> None:
-        monkeypatch.setattr(emission._emitters, "by_type", emission._emitters.by_type | emitters)
+        monkeypatch.setattr(emission.emitters, "by_type", emission.emitters.by_type | emitters)
 
     return use
 

@@ -12,31 +12,10 @@ import torch
 from caffecompat.compare.nets import TOLERANCE, compare_outputs
 from caffecompat.deploy.torch_source.emission import emitter_of
 from caffecompat.deploy.torch_source.source import TorchSource, make_source
-from caffecompat.layers import layer_class, layer_types
 from tests.deploy.recorded import recorded_net, recorded_types
 from tests.layers.test_golden_layers import CASES, FOLDERS
 
-# Types that are no losses and yet mean nothing at inference: they score, or store.
-NOT_EXPORTED = {
-    "Accuracy",
-    "DetectionEvaluate",
-    "HDF5Output",
-    "IOUAccuracy",
-    "MatWrite",
-    "LabelsequenceAccuracy",
-    "SegAccuracy",
-    "SegmentPixelIOU",
-    "SegmentationAccuracy",
-}
 EXPORTED = [path for path in CASES if all(emitter_of(kind) for kind in recorded_types(path))]
-
-
-def test_only_training_is_left_out() -> None:
-    """Each layer type without an emitter is a loss, or is named above."""
-    left = {kind for kind in layer_types() if not emitter_of(kind) and kind.isidentifier()}
-    classes = {kind: layer_class(kind) for kind in left}
-    own = {kind for kind, cls in classes.items() if cls is not None and cls.__module__.startswith("caffecompat.")}
-    assert {kind for kind in own if not classes[kind].is_loss} == NOT_EXPORTED
 
 
 def _run(source: TorchSource, inputs: dict[str, torch.Tensor], memory_format: torch.memory_format) -> dict:

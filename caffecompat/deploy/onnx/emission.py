@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffecompat.deploy.emitters import Emitters
-from caffecompat.deploy.onnx.errors import Cannot
+from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
 from caffecompat.deploy.onnx.graph import GraphBuilder
 
-__all__ = ["Cannot", "Emission", "Emitter", "Note", "emits", "emitter_of"]
+__all__ = ["Emission", "Emitter", "Note", "UnsupportedLayer", "emits", "emitter_of", "emitters", "lacks"]
 
 Shape = tuple[int, ...]
 
@@ -166,8 +165,8 @@ class Emission:
 
 
 Emitter = Callable[[Emission], None]
-_emitters: Emitters[Emitter] = Emitters()
-emits, emitter_of = _emitters.emits, _emitters.of
+emitters: Emitters[Emitter] = Emitters()
+emits, lacks, emitter_of = emitters.emits, emitters.lacks, emitters.of
 
 
 def to_array(tensor: Tensor) -> np.ndarray:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["Cannot", "OnnxError"]
+__all__ = ["OnnxError"]
 
 
 class OnnxError(CaffeCompatError):
     """A net cannot be written as ONNX, or not with these options."""
-
-
-class Cannot(OnnxError):
-    """A layer has no form in ONNX; the export adds its name and place."""

@@ -13,7 +13,7 @@ import torch
 
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.dynamic import export_dynamic
-from caffecompat.deploy.onnx.emission import Cannot, Emission, Note, emitter_of, to_array
+from caffecompat.deploy.onnx.emission import Emission, Note, UnsupportedLayer, emitter_of, emitters, to_array
 from caffecompat.deploy.onnx.file import complete
 from caffecompat.deploy.onnx.free_rows import free_rows
 from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, need_onnx
@@ -30,18 +30,7 @@ from caffecompat.schema import NetDocument
 
 __all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
 
-for _family in (
-    "combining",
-    "detection",
-    "flow",
-    "neurons",
-    "normalization",
-    "recurrent",
-    "regions",
-    "shapes",
-    "windows",
-):
-    import_module(f"caffecompat.deploy.onnx.emitters_{_family}")
+import_module("caffecompat.deploy.onnx.layers")  # registers the emitters
 
 SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}
 
@@ -199,7 +188,7 @@ class _Exporter:
                     self.emit(
                         node, layer, [names[value] for value in node.bottoms if value], [names[v] for v in node.tops]
                     )
-                except Cannot as problem:
+                except UnsupportedLayer as problem:
                     where = f"{self.document.where(node.index)}: " if self.document else ""
                     problems.append(f"{where}layer {node.name!r} ({node.type}): {problem}{self._lowest(node.index)}")
         if problems:
@@ -225,7 +214,7 @@ class _Exporter:
         for opset in range(self.options.opset + 1, MODERN + 1):
             try:
                 export_layer(self.net, index, replace(self.options, opset=opset))
-            except OnnxError:
+            except (OnnxError, UnsupportedLayer):
                 continue
             return f"; the lowest opset that can is {opset} (--opset {opset})"
         return ""
@@ -265,7 +254,7 @@ class _Exporter:
             return
         emitter = emitter_of(layer.type)
         if emitter is None:
-            raise Cannot("has no form in ONNX" + _advice(layer))
+            raise emitters.refusal(layer.type, "in ONNX")
         table = self.options.table
         self.builder.layer = layer.name or layer.type
         emission = Emission(
@@ -286,13 +275,13 @@ class _Exporter:
         self.notes += emission.notes
 
     def _folded(self, node: Node, layer: NetLayer, bottoms: list[str], tops: list[str]) -> bool:
-        """Whether the tops were computed here: those of PriorBox, which reads shapes alone, and of constants."""
+        """Whether the tops were computed here: of layers that read shapes alone, and of constants."""
         known: list[np.ndarray | None] = [self.builder.known(bottom) for bottom in bottoms]
-        if layer.type == "PriorBox":
+        assert layer.module is not None
+        if layer.module.reads_shapes_alone:
             known = [np.zeros(self.net.value_shapes[value], np.float32) for value in node.bottoms if value is not None]
         if not known or any(value is None for value in known):
             return False
-        assert layer.module is not None
         with torch.no_grad():
             made = layer.module(*(torch.from_numpy(np.array(value)) for value in known))
         for top, value in zip(tops, made if isinstance(made, tuple) else (made,), strict=True):
@@ -369,9 +358,3 @@ def _parameters(layer: NetLayer) -> tuple[dict[str, np.ndarray], dict[str, str]]
         fixed: dict[str, Any] = module.fixed_blobs()  # type: ignore[union-attr, operator]
         values = {name: to_array(blob) for name, blob in fixed.items()}
     return values, names
-
-
-def _advice(layer: NetLayer) -> str:
-    if layer.module is not None and layer.module.is_loss:
-        return ": it is a loss; make a deploy prototxt first (caffecompat export deploy)"
-    return ""

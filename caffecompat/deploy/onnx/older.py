@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffecompat.deploy.onnx.errors import Cannot
+from caffecompat.deploy.emitters import UnsupportedLayer
 
 if TYPE_CHECKING:
     from caffecompat.deploy.onnx.graph import GraphBuilder
@@ -40,7 +40,7 @@ def in_opset(builder: GraphBuilder, form: NodeForm) -> NodeForm:
     """A node as the builder's opset has it; nodes that it needs before it are added.
 
     Raises:
-        Cannot: that opset cannot say it.
+        UnsupportedLayer: that opset cannot say it.
     """
     since, older, _ = FORMS.get(form.operator, (0, _same, ""))
     return older(builder, form) if builder.opset < since else form
@@ -56,7 +56,9 @@ def _values(builder: GraphBuilder, form: NodeForm, place: int) -> Any:
         return None
     known = builder.known(form.inputs[place])
     if known is None:
-        raise Cannot(f"opset {builder.opset} knows {form.operator} with constant settings only, here they are computed")
+        raise UnsupportedLayer(
+            f"opset {builder.opset} knows {form.operator} with constant settings only, here they are computed"
+        )
     return known.tolist()
 
 
@@ -77,7 +79,9 @@ def _without(**defaults: Any) -> _Older:
     def older(builder: GraphBuilder, form: NodeForm) -> NodeForm:
         for name, default in defaults.items():
             if form.attributes.get(name, default) != default:
-                raise Cannot(f"opset {builder.opset} knows no {form.operator} with {name}={form.attributes[name]}")
+                raise UnsupportedLayer(
+                    f"opset {builder.opset} knows no {form.operator} with {name}={form.attributes[name]}"
+                )
         kept = {name: value for name, value in form.attributes.items() if name not in defaults}
         return replace(form, attributes=kept)
 

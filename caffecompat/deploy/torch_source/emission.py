@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.deploy.emitters import Emitters
-from caffecompat.layers import layer_class
+from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
 from caffecompat.layers.fixed import quantised_blobs
 from caffecompat.net.build import NetLayer
 
 __all__ = [
-    "CannotEmit",
-    "Case",
     "Emitted",
+    "LayerView",
     "Shape",
+    "UnsupportedLayer",
     "emit",
     "emits",
     "emitter_of",
+    "emitters",
+    "lacks",
     "make",
     "number",
     "square",
@@ -31,12 +32,8 @@ __all__ = [
 Shape = tuple[int, ...]
 
 
-class CannotEmit(Exception):
-    """A layer has no counterpart; says why."""
-
-
 @dataclass
-class Case:
+class LayerView:
     """The layer that an emitter has before it.
 
     Attributes:
@@ -85,24 +82,22 @@ class Emitted:
     helpers: tuple[str, ...] = ()
 
 
-Emitter = Callable[[Case], Emitted]
-_emitters: Emitters[Emitter] = Emitters()
-emits, emitter_of = _emitters.emits, _emitters.of
+Emitter = Callable[[LayerView], Emitted]
+emitters: Emitters[Emitter] = Emitters()
+emits, lacks, emitter_of = emitters.emits, emitters.lacks, emitters.of
 
 
 def emit(layer: NetLayer, blobs: list[np.ndarray], bottoms: list[Shape], tops: list[Shape]) -> Emitted:
     """What a layer of a net is in the file.
 
     Raises:
-        CannotEmit: it cannot be written.
+        UnsupportedLayer: it cannot be written.
     """
     emitter = emitter_of(layer.type)
     if emitter is None:
-        cls = layer_class(layer.type)
-        what = "a loss" if cls is not None and cls.is_loss else "a layer that scores or stores"
-        raise CannotEmit(f"{what}, which has no meaning at inference")
+        raise emitters.refusal(layer.type, "in torch source")
     fixed = quantised_blobs(layer.module)
-    return emitter(Case(layer, blobs if fixed is None else [blob.numpy() for blob in fixed], bottoms, tops))
+    return emitter(LayerView(layer, blobs if fixed is None else [blob.numpy() for blob in fixed], bottoms, tops))
 
 
 def make(name: str, *values: object, **settings: tuple[object, object]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.batch import fixed_batch
-from caffecompat.deploy.torch_source.emission import CannotEmit, Emitted, emit
+from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit
 from caffecompat.deploy.torch_source.functions import needed_functions, own_functions
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
@@ -28,8 +28,7 @@ from caffecompat.net.graph import needed_nodes
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
-for _family in ("combining", "flow", "neurons", "norms", "planes", "regions", "weights"):
-    import_module(f"caffecompat.deploy.torch_source.emitters_{_family}")
+import_module("caffecompat.deploy.torch_source.layers")  # registers the emitters
 
 # What files can have above their net: class or function -> those it needs, and their text.
 _NEEDS: dict[str, tuple[str, ...]] = {}
@@ -124,7 +123,7 @@ class _Writer:
             tops = [net.value_shapes[value] for value in node.tops]
             try:
                 self._add(layer, emit(layer, blobs.get(layer.name, []), bottoms, tops), _group(net, layer, tops))
-            except CannotEmit as problem:
+            except UnsupportedLayer as problem:
                 refused.append(f"{layer.name} ({layer.type}): {problem}")
         if refused:
             listed = "\n".join(f"  {line}" for line in refused)

@@ -1,0 +1,92 @@
+"""ONNX of the layers that move values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from caffecompat.deploy.onnx.emission import Emission, emits, lacks
+
+
+@emits("Concat")
+def concat(e: Emission) -> None:
+    """Concat; of one bottom nothing."""
+    if len(e.bottoms) == 1:
+        e.alias(0, e.bottoms[0])
+    else:
+        e.op("Concat", *e.bottoms, to=e.tops[0], axis=e.module.axis)
+
+
+@emits("Slice")
+def slice_(e: Emission) -> None:
+    """Split; for the DPU, which slices by strides, a Slice for each top."""
+    if len(e.tops) == 1:
+        e.alias(0, e.bottoms[0])
+        return
+    if e.target == "dpu":
+        start = 0
+        for top, shape in zip(e.tops, e.top_shapes, strict=True):
+            e.slice(e.bottoms[0], [start], [start + shape[e.module.axis]], [e.module.axis], top)
+            start += shape[e.module.axis]
+        return
+    sizes = e.ints([shape[e.module.axis] for shape in e.top_shapes], "sizes")
+    e.builder.add("Split", [e.bottoms[0], sizes], e.tops, e.name, axis=e.module.axis)
+
+
+@emits("Split")
+def split(e: Emission) -> None:
+    """Nothing: each top is the bottom."""
+    for top in range(len(e.tops)):
+        e.alias(top, e.bottoms[0])
+
+
+@emits("Silence")
+def silence(e: Emission) -> None:
+    """Nothing at all."""
+
+
+@emits("Flatten", "Reshape")
+def reshape(e: Emission) -> None:
+    """Reshape to the static shape; Flatten where it says the same."""
+    if e.top_shapes[0] == e.shape:
+        e.alias(0, e.bottoms[0])
+    elif len(e.shape) > 1 and e.top_shapes[0] == (e.shape[0], math.prod(e.shape[1:])):
+        e.op("Flatten", e.bottoms[0], to=e.tops[0], axis=1)
+    else:
+        e.reshape(e.bottoms[0], e.top_shapes[0], e.tops[0])
+
+
+@emits("Permute", "Transpose")
+def permute(e: Emission) -> None:
+    """Transpose."""
+    e.op("Transpose", e.bottoms[0], to=e.tops[0], perm=list(e.module.order))
+
+
+@emits("Tile")
+def tile(e: Emission) -> None:
+    """Tile."""
+    repeats = [e.module.tiles if axis == e.module.axis else 1 for axis in range(len(e.shape))]
+    e.op("Tile", e.bottoms[0], e.ints(repeats, "repeats"), to=e.tops[0])
+
+
+@emits("AutoCrop", "Crop")
+def crop(e: Emission) -> None:
+    """Slice at constant places; the reference's shape is known."""
+    if e.shape == e.top_shapes[0]:
+        e.alias(0, e.bottoms[0])
+        return
+    offsets = e.module.offsets
+    axes = list(range(e.module.axis, len(e.shape)))
+    ends = [offset + e.top_shapes[0][axis] for axis, offset in zip(axes, offsets, strict=True)]
+    e.slice(e.bottoms[0], offsets, ends, axes, e.tops[0])
+
+
+@emits("BatchReindex")
+def batch_reindex(e: Emission) -> None:
+    """Gather."""
+    index = e.cast(e.reshape(e.bottoms[1], (-1,)), np.int64)
+    e.op("Gather", e.bottoms[0], index, to=e.tops[0], axis=0)
+
+
+lacks("Filter", "gives a number of rows that depends on values")

@@ -1,0 +1,23 @@
+"""Torch source of FlowNet's correlations."""
+
+from __future__ import annotations
+
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, text_of
+
+
+@emits("Correlation", "Correlation1D")
+def correlation(c: LayerView) -> Emitted:
+    m = c.module
+    rows, columns = (_steps(places) for places in m.rules.displacements)
+    words = make(
+        "", m.rules.kernel, m.rules.stride, m.rules.margin, pad=(m.pad, (0, 0)), subtract=(m.subtract, False)
+    )  # fmt: skip
+    return Emitted(call=f"correlate({{0}}, {{1}}, ({rows}, {columns}), {words[1:]}", helpers=("correlate",))
+
+
+def _steps(places: tuple[int, ...]) -> str:
+    """Places at equal distances."""
+    if len(places) == 1:
+        return text_of(places)
+    step = places[1] - places[0]
+    return f"range({places[0]}, {places[-1] + 1}{f', {step}' if step != 1 else ''})"

@@ -1,0 +1,24 @@
+"""Torch source of DataAugmentation as it is at inference."""
+
+from __future__ import annotations
+
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, UnsupportedLayer, emits, text_of
+
+
+@emits("DataAugmentation")
+def data_augmentation(c: LayerView) -> Emitted:
+    m = c.module
+    if not m.settled:
+        raise UnsupportedLayer("its mean is still to be computed; load weights that have it")
+    if len(c.tops) > 1:
+        raise UnsupportedLayer("the coefficients of its second top are of training alone")
+    value = "{0}" if m.crop is None else f"crop_center({{0}}, {text_of(tuple(m.crop))})"
+    helpers = () if m.crop is None else ("crop_center",)
+    if m.fixed_mean is not None:
+        mean = f"{{0}}.new_tensor({text_of(list(m.fixed_mean))}).view(1, -1, 1, 1)"
+        return Emitted(call=f"{value} - {mean}", helpers=helpers)
+    if not m.wanted:
+        return Emitted(call=value, helpers=helpers)
+    blob = c.blobs[1 if m.per_pixel else 2]
+    module = f"nn.Parameter(torch.zeros({text_of(tuple(blob.shape))}), requires_grad=False)"
+    return Emitted(module, f"{value} - {{self}}", {"": blob}, helpers=helpers)

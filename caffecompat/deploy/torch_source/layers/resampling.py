@@ -1,0 +1,51 @@
+"""Torch source of Upsample, Interp and DeephiResize."""
+
+from __future__ import annotations
+
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, number, square, text_of
+
+
+@emits("Upsample")
+def upsample(c: LayerView) -> Emitted:
+    m = c.module
+    if m.repeats:
+        return Emitted(call=f'F.interpolate({{0}}, scale_factor={m.scale[0]}, mode="nearest")')
+    words = make("", scale=(m.scale, (2, 2)), less=(tuple(map(int, m.less)), (0, 0)))
+    if m.outright is not None:
+        words = make("", size=(m.outright, None))
+    words = words[1:] if words == "()" else f", {words[1:]}"
+    return Emitted(call=f"unpool({{0}}, {{1}}{words}", helpers=("unpool",))
+
+
+@emits("Interp")
+def interp(c: LayerView) -> Emitted:
+    p, bottom = c.param.interp_param, "{0}"
+    if p.pad_beg or p.pad_end:
+        cut = f"{-p.pad_beg or ''}:{p.pad_end or ''}"
+        bottom = f"{{0}}[:, :, {cut}, {cut}]"
+    shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
+    if p.HasField("height") and shrinks == zooms:
+        return Emitted(call=f'F.interpolate({bottom}, {(p.height, p.width)}, mode="bilinear", align_corners=True)')
+    words = make(
+        "", shrink=(p.shrink_factor if shrinks else 1, 1), zoom=(p.zoom_factor if zooms else 1, 1)
+    )  # fmt: skip
+    words = ")" if words == "()" else f", {words[1:]}"
+    return Emitted(call=f"resize_by_corners({bottom}{words}", helpers=("resize_by_corners",))
+
+
+@emits("DeephiResize")
+def deephi_resize(c: LayerView) -> Emitted:
+    p = c.param.deephi_resize_param
+    if p.HasField("new_height"):
+        size = text_of((p.new_height, p.new_width))
+        whole = p.new_height % c.shape[2] == 0 and p.new_width % c.shape[3] == 0
+    elif p.scale_h == int(p.scale_h) and p.scale_w == int(p.scale_w):
+        size, whole = f"scale_factor={text_of(square((int(p.scale_h), int(p.scale_w))))}", True
+    else:
+        sides = [f"int({number(scale)} * {{0}}.shape[{axis}])" for axis, scale in ((2, p.scale_h), (3, p.scale_w))]
+        size, whole = f"({', '.join(sides)})", False
+    if c.module.bilinear:
+        return Emitted(call=f'F.interpolate({{0}}, {size}, mode="bilinear", align_corners=False)')
+    if whole:
+        return Emitted(call=f'F.interpolate({{0}}, {size}, mode="nearest")')
+    return Emitted(call=f"resize_nearest({{0}}, {size})", helpers=("resize_nearest",))
