@@ -4,8 +4,8 @@
     caffecompat check deploy.prototxt --target dpu,tidl
     caffecompat check deploy.prototxt --target dpu --target-version 1.4 --json
 
-Every layer runs there, is rewritten for it (how is told), falls to the CPU, or is refused. A net that trains is looked
-at as it is when deployed. The exit status is 1 where a layer is refused.
+Every layer runs there, is rewritten for it (the report says how), falls to the CPU, or is refused. A net that trains is
+looked at as it is when deployed. The exit status is 1 where a layer is refused.
 """
 
 from __future__ import annotations

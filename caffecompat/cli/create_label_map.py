@@ -3,7 +3,7 @@
     caffecompat create_label_map --include_background=true names.txt labelmap.prototxt
 
 Each line of MAPFILE is 'name', 'name label' or 'name label displayname', all lines alike; without labels the
-classes are numbered from 0, or behind the background.
+classes are numbered from 0, or after the background.
 """
 
 from __future__ import annotations

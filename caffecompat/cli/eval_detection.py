@@ -7,7 +7,7 @@ folder of VOC's .txt.
 
 Printed are each class, the mean by Pascal VOC 2007 (11point), by VOC from 2010 on (MaxIntegral), by SSD's default
 (Integral), and COCO's AP as pycocotools has it. Means are over the classes that have objects; where some have none,
-SSD's mean, for which these count as 0, is told besides. Difficult objects need not be found.
+SSD's mean, for which these count as 0, is printed as well. Difficult objects need not be found.
 """
 
 from __future__ import annotations

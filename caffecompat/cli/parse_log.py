@@ -6,8 +6,8 @@
 Reads logs of BVLC Caffe, SSD, ENet/SegNet, Xilinx Caffe, NVCaffe and TI Jacinto, and of caffecompat. Columns:
 NumIters, Seconds (since 'Solving'), LearningRate, then the outputs. Beyond parse_log.py: a blob of several values gives
 one column a value (per_acc_0, per_acc_1, ...); the rate is that of the row's own iteration, not of the display before;
-nan and inf are kept; a log with one display gives a row; several runs in one file are told apart by a last column Run,
-several test nets by TestNet; Jacinto's and SSD's mAP and IoU lines are columns too.
+nan and inf are kept; a log with one display gives a row; several runs in one file have numbers in a last column Run,
+several test nets in TestNet; Jacinto's and SSD's mAP and IoU lines are columns too.
 """
 
 from __future__ import annotations

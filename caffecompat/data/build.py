@@ -23,7 +23,7 @@ from pathlib import Path
 
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.database import DatabaseError, DatabaseWriter, open_database
+from caffecompat.formats.database import DatabaseWriteError, DatabaseWriter, open_database
 
 __all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "publish", "workshop", "write_database"]
 
@@ -211,7 +211,7 @@ class _Journal:
                 os.fsync(file.fileno())
             os.replace(fresh, self._path)
         except OSError as error:
-            raise DatabaseError(f"cannot write {self._path}: {error.strerror}") from None
+            raise DatabaseWriteError(f"cannot write {self._path}: {error.strerror}") from None
 
 
 @contextlib.contextmanager

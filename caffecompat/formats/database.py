@@ -15,7 +15,15 @@ from typing import Literal, TypeVar, overload
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["Cursor", "DatabaseError", "DatabaseReader", "DatabaseWriter", "detect_backend", "open_database"]
+__all__ = [
+    "Cursor",
+    "DatabaseError",
+    "DatabaseReader",
+    "DatabaseWriteError",
+    "DatabaseWriter",
+    "detect_backend",
+    "open_database",
+]
 
 Record = tuple[bytes, bytes]
 _T = TypeVar("_T", bound="_Closing")
@@ -23,6 +31,12 @@ _T = TypeVar("_T", bound="_Closing")
 
 class DatabaseError(CaffeCompatError):
     """A database that cannot be opened, read or written."""
+
+
+class DatabaseWriteError(DatabaseError):
+    """A database that cannot be made or written to (a full disk)."""
+
+    status = 1  # nothing that was read is at fault
 
 
 class Cursor(ABC):

@@ -13,7 +13,14 @@ from typing import ClassVar
 
 import lmdb
 
-from caffecompat.formats.database import Cursor, DatabaseError, DatabaseReader, DatabaseWriter, Record
+from caffecompat.formats.database import (
+    Cursor,
+    DatabaseError,
+    DatabaseReader,
+    DatabaseWriteError,
+    DatabaseWriter,
+    Record,
+)
 
 __all__ = ["LmdbReader", "LmdbWriter"]
 
@@ -140,7 +147,7 @@ class LmdbWriter(DatabaseWriter):
         try:
             self._environment = lmdb.open(path, map_size=max(_FIRST_MAP, 2 * size))
         except (lmdb.Error, OSError) as error:
-            raise DatabaseError(f"cannot write the LMDB {path}: {_reason(error, path)}") from None
+            raise DatabaseWriteError(f"cannot write the LMDB {path}: {_reason(error, path)}") from None
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         while True:
@@ -153,7 +160,7 @@ class LmdbWriter(DatabaseWriter):
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
             except (lmdb.Error, OSError) as error:
                 size = sum(len(key) + len(value) for key, value in records)
-                raise DatabaseError(
+                raise DatabaseWriteError(
                     f"cannot write to the LMDB {self.path}: {_reason(error, self.path, size)}"
                 ) from None
 

@@ -153,7 +153,7 @@ class OutsideLabels:
         if not self._warned and not outside.is_meta and outside.any():
             self._warned = True
             glog.warning(
-                f"layer {self._param.name!r} ({self._param.type}): {_count_text(outside)} none of the {self._classes} "
+                f"layer {self._param.name!r} ({self._param.type}): {_count_text(outside)} outside the {self._classes} "
                 f"classes (the first is {int(index[outside][0])}); they count as wrong, here and in later batches; "
                 f"{self._remedy}{label_ids_hint(self._classes, int(index[outside].max()))}"
             )

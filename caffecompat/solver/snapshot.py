@@ -65,7 +65,7 @@ def tell_of_replaced(param: Any, weights: str) -> None:
     )
     if due and number <= param.max_iter and is_same_file(weights, snapshot_names(param, number)[0]):
         glog.warning(
-            f"the snapshot of iteration {number} will take the place of {weights}, which this run starts from; "
+            f"the snapshot of iteration {number} will replace {weights}, which this run starts from; "
             "--set snapshot_prefix=PATH keeps both"
         )
 

@@ -173,7 +173,9 @@ class Solver:
         """
         wanted = self.param.snapshot or self.param.snapshot_after_train
         if wanted and self.iter != self._saved_at and not self._updating:
-            glog.error(f"An error ends the run at iteration {self.iter}; a snapshot of what was learned comes first.")
+            glog.error(
+                f"An error ends the run at iteration {self.iter}; writing a snapshot of what was learned before that."
+            )
             try:
                 self.snapshot()
             except CaffeCompatError as problem:

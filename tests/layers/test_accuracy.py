@@ -66,7 +66,7 @@ def test_the_first_label_that_is_no_class_gives_one_warning(fork: Fork, capsys: 
         assert share.item() == 0.25 and each.tolist() == [1, 0, 0]
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert "layer 'acc' (Accuracy): 2 of the batch's 4 labels are none of the 3 classes (the first is 255)" in lines[0]
+    assert "layer 'acc' (Accuracy): 2 of the batch's 4 labels are outside the 3 classes (the first is 255)" in lines[0]
 
 
 def test_nothing_to_count_is_0_in_bvlc_and_nan_in_the_forks() -> None:

@@ -183,4 +183,4 @@ def test_weights_that_a_snapshot_will_replace(
 ) -> None:
     Solver("solver.prototxt").net.save(name)
     Solver("solver.prototxt", overrides=overrides).load_weights(name)
-    assert any(f"will take the place of {name}, which this run starts from" in line for line in log) == told
+    assert any(f"will replace {name}, which this run starts from" in line for line in log) == told
