@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from caffecompat.data.database_plan import build_database
     from caffecompat.data.preprocess import Preprocess
     from caffecompat.deploy.deploy_net import deploy_net
+    from caffecompat.deploy.export_deploy import export_deploy
     from caffecompat.deploy.merge import merge_batch_norm
     from caffecompat.deploy.onnx.export import ExportOptions
     from caffecompat.deploy.onnx.write import export_onnx
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate_classification",
     "evaluate_detection",
     "evaluate_segmentation",
+    "export_deploy",
     "export_onnx",
     "export_torch",
     "load_caffemodel",
@@ -79,6 +81,7 @@ _HOMES = {
     "evaluate_classification": "caffecompat.evaluate.classification",
     "evaluate_detection": "caffecompat.evaluate.detection",
     "evaluate_segmentation": "caffecompat.evaluate.segmentation",
+    "export_deploy": "caffecompat.deploy.export_deploy",
     "export_onnx": "caffecompat.deploy.onnx.write",
     "export_torch": "caffecompat.deploy.torch_source.write",
     "load_caffemodel": "caffecompat.formats",

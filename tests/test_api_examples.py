@@ -71,6 +71,19 @@ def test_detection_data_in_two_forms(folder: Path) -> None:
         assert tally.coco().ap50 == 1
 
 
+def test_what_is_deployed_is_written_in_a_tools_form(folder: Path) -> None:
+    lines: list[str] = []
+    done = caffecompat.export_deploy(
+        "bn.prototxt", ["bn.caffemodel"], "out/", target="tidl-caffe", calibration="list.txt", on_note=lines.append
+    )
+    assert done.same and lines == done.notes and any("folded 2 layers" in line for line in lines)
+    assert done.paths == ["out/tidl_import.txt", "out/deploy.prototxt", "out/deploy.caffemodel"]
+    assert all(difference.relative < 1e-5 for difference in done.differences) and len(done.differences) == 1
+    assert [layer.type for layer in caffecompat.read_net("out/deploy.prototxt").layer] == ["Input", "Convolution"]
+    plain = caffecompat.export_deploy("train_val.prototxt", None, "plain")
+    assert plain.paths == ["plain.prototxt"] and not Path("plain.caffemodel").exists()
+
+
 def test_a_net_can_be_given_as_it_was_read(folder: Path) -> None:
     net = caffecompat.read_net("deploy.prototxt")
     assert caffecompat.summarize(net).parameters == caffecompat.summarize("deploy.prototxt").parameters
@@ -100,6 +113,8 @@ MISTAKES = [
     (lambda c: c.summarize("deploy.prototxt", 7), "phase 7: expected TRAIN"),
     (lambda c: c.summarize(c.Net("deploy.prototxt", 1, log=False), size=(8, 8)), "made already"),
     (lambda c: c.check("deploy.prototxt", "gpu"), "there is no target 'gpu'"),
+    (lambda c: c.export_deploy("deploy.prototxt", None, "a", target="vitus"), "target 'vitus': expected 'vitis' or"),
+    (lambda c: c.export_deploy("deploy.prototxt", None, "a", merge_batch_norm=True), "needs weights"),
     (lambda c: c.merge_batch_norm("train_val.prototxt", "net.caffemodel", "a", "b"), "reads data"),
     (lambda c: c.evaluate_segmentation("segment.prototxt", "segment.caffemodel"), "fed from outside: give the data"),
     (lambda c: c.evaluate_segmentation("segment.prototxt", None, "pairs.txt", resize="up"), "resize 'up': expected"),

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat import formats
 from caffecompat.data import make_source
 from caffecompat.formats import open_weights
 from caffecompat.formats.atomic import WriteError
@@ -71,7 +70,7 @@ def test_a_full_disk_leaves_no_text_without_weights(command, espnet, tmp_path, m
     def full(*args: object, **options: object) -> None:
         raise WriteError("no space")
 
-    monkeypatch.setattr(formats, "save_caffemodel", full)
+    monkeypatch.setattr("caffecompat.deploy.export_deploy.save_caffemodel", full)
     assert command("export", "deploy", *espnet, f"{tmp_path}/out/").status == 1
     assert not list((tmp_path / "out").iterdir())
 
