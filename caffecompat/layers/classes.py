@@ -20,7 +20,6 @@ __all__ = [
     "innermost",
     "label_ids_hint",
     "labels_fit",
-    "largest",
     "softmax",
 ]
 
@@ -158,20 +157,6 @@ class OutsideLabels:
                 f"{self._remedy}{label_ids_hint(self._classes, int(index[outside].max()))}"
             )
         return outside
-
-
-def largest(scores: Tensor, count: int, axis: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest values along `axis`, greatest first, and their int64 indices.
-
-    Of equal values the last comes first: Caffe sorts pairs of value and index.
-    """
-    reverse = scores.flip(axis)
-    if count == 1:
-        values, indices = reverse.max(axis, keepdim=True)
-    else:
-        values, indices = reverse.sort(dim=axis, descending=True, stable=True)
-        values, indices = values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
-    return values, scores.shape[axis] - 1 - indices
 
 
 def count_by_class(index: Tensor, counted: Tensor, classes: int) -> Tensor:

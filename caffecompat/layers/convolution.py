@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caffecompat.layers.functional.convolution import im2col
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, missing_output
 from caffecompat.layers.registry import register
 
@@ -206,9 +207,4 @@ class Im2col(_Windowed):
         self._check_fits(bottom_shapes[0])
 
     def _apply_one(self, x: Tensor) -> Tensor:
-        axes = len(self.kernel)
-        x = F.pad(x, [p for pad in reversed(self.pad) for p in (pad, pad)])
-        for axis, (span, step, dilation) in enumerate(zip(self.spans, self.stride, self.dilation, strict=True)):
-            x = x.unfold(2 + axis, span, step)[..., ::dilation]
-        outs, kernels = range(2, 2 + axes), range(2 + axes, 2 + 2 * axes)
-        return x.permute(0, 1, *kernels, *outs).flatten(1, 1 + axes)
+        return im2col(x, self.kernel, self.stride, self.pad, self.dilation)

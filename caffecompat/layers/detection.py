@@ -12,10 +12,10 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers.detection_boxes import decode
 from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.detection_pixels import pixel_boxes, pixel_overlaps
 from caffecompat.layers.detection_scores import judge
+from caffecompat.layers.functional.detection_boxes import decode_boxes
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -123,7 +123,7 @@ class DetectionOutput(Layer):
         codes = locations[image, prior, kind]
         if not self.param.detection_output_param.variance_encoded_in_target:
             codes = codes * variances[prior, 0]
-        found = decode(self.code, boxes[prior, 0], codes)
+        found = decode_boxes(self.code, boxes[prior, 0], codes)
         nms = self.param.detection_output_param.nms_param
         stay = non_maximum_suppression(found, image * self.classes + label, nms.nms_threshold, nms.eta)
         keep = self._keep_best(image, score, stay, images)

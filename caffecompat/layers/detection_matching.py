@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caffecompat.layers.detection_boxes import jaccard, outside
+from caffecompat.layers.functional.detection_boxes import jaccard, outside
 from caffecompat.layers.layer import LayerError
 
 __all__ = ["IGNORED", "UNMATCHED", "Objects", "match", "read_objects"]

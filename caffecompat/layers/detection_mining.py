@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.detection_boxes import areas
 from caffecompat.layers.detection_matching import UNMATCHED
 from caffecompat.layers.detection_nms import non_maximum_suppression
+from caffecompat.layers.functional.detection_boxes import areas
 
 __all__ = ["Suppression", "confidence_losses", "hard_examples", "hard_negatives"]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.detection_boxes import jaccard
+from caffecompat.layers.functional.detection_boxes import jaccard
 
 __all__ = ["non_maximum_suppression"]
 

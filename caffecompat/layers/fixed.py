@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from caffecompat.layers.activation import PReLU
 from caffecompat.layers.convolution import Convolution, Deconvolution
-from caffecompat.layers.fixed_point import find_position, to_grid
+from caffecompat.layers.fixed_point import find_position
+from caffecompat.layers.functional.fixed_point import to_grid
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.normalize import Normalize

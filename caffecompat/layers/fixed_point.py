@@ -9,36 +9,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from caffecompat.layers.functional.fixed_point import to_grid
 from caffecompat.schema import pb
 
-__all__ = ["ALL_ZERO", "find_position", "round_away", "round_up", "to_grid"]
+__all__ = ["ALL_ZERO", "find_position"]
 
 ALL_ZERO = 32767  # the position of a tensor of zeros: its step is 0
 _NAN = -32768
-
-
-def round_away(values: Tensor) -> Tensor:
-    """To whole numbers, halves away from zero (weights, and every trial of a search)."""
-    whole = values.trunc()
-    return whole + torch.where((values - whole).abs() >= 0.5, values.sign(), torch.zeros_like(values))
-
-
-def round_up(values: Tensor) -> Tensor:
-    """To whole numbers, halves towards +infinity (activations)."""
-    whole = values.floor()
-    return whole + (values - whole >= 0.5).to(values.dtype)
-
-
-def to_grid(values: Tensor, position: int, bits: int, *, upwards: bool = False) -> Tensor:
-    """The nearest numbers that `bits` signed bits hold at `position`; `upwards` rounds halves towards +infinity."""
-    if position >= ALL_ZERO:
-        return torch.zeros_like(values)
-    step = math.ldexp(1.0, -position)
-    whole = (round_up if upwards else round_away)(values / step)
-    return whole.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * step
 
 
 def find_position(values: Tensor, bits: int, method: int) -> int:

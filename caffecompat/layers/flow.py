@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from caffecompat.layers.functional.flow_warp import flow_warp
+from caffecompat.layers.functional.flow import flow_warp
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 

@@ -15,7 +15,7 @@ from caffecompat import glog
 from caffecompat.files import read_bytes
 from caffecompat.forks import Fork
 from caffecompat.layers.classes import class_index, innermost, labels_fit, softmax
-from caffecompat.layers.functional.balanced_loss import balanced_cross_entropy
+from caffecompat.layers.functional.loss import balanced_cross_entropy
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 from caffecompat.paths import find_file

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat import glog
-from caffecompat.layers.detection_boxes import decode, encode, outside
 from caffecompat.layers.detection_matching import UNMATCHED, Objects, match, read_objects
 from caffecompat.layers.detection_mining import Suppression, confidence_losses, hard_examples, hard_negatives
+from caffecompat.layers.functional.detection_boxes import decode_boxes, encode_boxes, outside
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer, softmax_nll
 from caffecompat.layers.registry import register
@@ -114,7 +114,7 @@ class MultiBoxLoss(LossLayer):
                 predicted = None
             else:
                 moved = locations if p.encode_variance_in_target else locations * variances[:, None]
-                predicted = decode(self.code, boxes[:, None], moved)
+                predicted = decode_boxes(self.code, boxes[:, None], moved)
             found, overlap = self._match(boxes, predicted, objects, images)
             found, negatives = self._mine(found, overlap, locations, scores, boxes, variances, predicted, objects)
             matched, prior = (found >= 0).nonzero(as_tuple=True)
@@ -216,7 +216,7 @@ class MultiBoxLoss(LossLayer):
         kind = torch.zeros_like(rows) if p.share_location else objects.label[rows]
         index = (objects.image[rows] * len(boxes) + prior) * self.location_classes + kind
         prediction = locations.reshape(-1, 4).index_select(0, index)
-        target = encode(self.code, boxes[prior], objects.box[rows])
+        target = encode_boxes(self.code, boxes[prior], objects.box[rows])
         variance = variances[prior]
         if p.encode_variance_in_target:
             prediction = _Divided.apply(prediction, variance)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat.layers.detection_nms import non_maximum_suppression
-from caffecompat.layers.functional.proposals import make_anchors, proposal_boxes
+from caffecompat.layers.functional.proposal import make_anchors, proposal_boxes
 from caffecompat.layers.layer import TRAIN, Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 

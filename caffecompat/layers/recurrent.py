@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat import glog
+from caffecompat.layers.functional.recurrent import lstm_unit
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
@@ -162,24 +163,6 @@ class RNN(Recurrent):
             h = torch.tanh(torch.addmm(given, h * goes_on, weight))
             hidden.append(h)
         return torch.tanh(F.linear(torch.stack(hidden), self.output_weight, self.output_bias)), [h]
-
-
-def lstm_unit(c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of an LSTM (BVLC lstm_unit_layer.cpp).
-
-    Args:
-        c: cells before the step, (..., H).
-        gates: input, forget, output gate and candidate before their non-linearities, (..., 4 H) in that order.
-        cont: (..., 1); 0 forgets `c`.
-
-    Returns:
-        Cells c' = cont f c + i g and outputs h = o tanh(c') behind the step.
-    """
-    size = c.shape[-1]
-    opened, candidate = gates.split((3 * size, size), -1)
-    i, f, o = torch.sigmoid(opened).chunk(3, -1)
-    c = torch.addcmul(f * cont * c, i, torch.tanh(candidate))
-    return c, o * torch.tanh(c)
 
 
 @register("LSTM")

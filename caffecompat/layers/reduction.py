@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caffecompat.layers.classes import largest
+from caffecompat.layers.functional.class_scores import top_k
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
@@ -43,9 +43,9 @@ class ArgMax(Layer):
     def forward(self, bottom: Tensor) -> Tensor:
         bottom = bottom.detach()
         if self.axis is not None:
-            values, indices = largest(bottom, self.top_k, self.axis)
+            values, indices = top_k(bottom, self.top_k, self.axis)
             return values if self.with_values else indices.to(bottom.dtype)
-        values, indices = largest(bottom.reshape(bottom.shape[0], -1), self.top_k, 1)
+        values, indices = top_k(bottom.reshape(bottom.shape[0], -1), self.top_k, 1)
         numbers = indices.to(bottom.dtype)
         pairs = torch.stack([numbers, values] if self.with_values else [numbers], dim=1)
         return pairs.reshape(pairs.shape + (1,) * (bottom.dim() - 3))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from caffecompat.layers.functional.roi_pooling import roi_max_pool, roi_position_sensitive_pool
+from caffecompat.layers.functional.region_pooling import roi_max_pool, roi_position_sensitive_pool
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.layers.functional.resampling import resize_nearest, unpool
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
-__all__ = ["DeephiResize", "Interp", "Upsample", "nearest_indices", "resize_nearest"]
+__all__ = ["DeephiResize", "Interp", "Upsample"]
 
 
 @register("Upsample")
@@ -75,11 +75,10 @@ class Upsample(Layer):
         return View((1, 1), (1 / height, 1 / width))
 
     def forward(self, data: Tensor, mask: Tensor | None = None) -> Tensor:
-        n, c = data.shape[:2]
         height, width = self._size(data.shape)
         if mask is None:
             return resize_nearest(data, (height, width))
-        places = mask.detach().reshape(n, c, -1).long()
+        places = mask.detach().long()
         if not places.is_meta and places.numel():
             least, greatest = (int(value) for value in places.aminmax())
             if least < 0 or greatest >= height * width:
@@ -88,8 +87,7 @@ class Upsample(Layer):
                     f"the mask points at place {wrong}, the top's plane has {height * width} ({height} x {width}); "
                     "is it the mask of the pooling that this layer undoes?"
                 )
-        top = data.new_zeros(n, c, height * width).scatter(2, places, data.reshape(n, c, -1))
-        return top.view(n, c, height, width)
+        return unpool(data, places, (height, width))
 
 
 @register("Interp")
@@ -200,22 +198,3 @@ class DeephiResize(Layer):
         if self.bilinear:
             return F.interpolate(bottom, size, mode="bilinear", align_corners=False)
         return resize_nearest(bottom, size)
-
-
-def resize_nearest(blob: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize the last two axes by taking value floor(i * in / out), rounded as OpenCV's INTER_NEAREST does."""
-    height, width = blob.shape[-2:]
-    if tuple(size) == (height, width):
-        return blob
-    if size[0] % height == 0 and size[1] % width == 0 and blob.is_floating_point():
-        return F.interpolate(blob, tuple(size), mode="nearest")
-    rows, columns = nearest_indices(height, size[0]), nearest_indices(width, size[1])
-    blob = blob.index_select(-2, torch.tensor(rows, device=blob.device))
-    return blob.index_select(-1, torch.tensor(columns, device=blob.device))
-
-
-def nearest_indices(length: int, wanted: int) -> list[int]:
-    """Which of `length` values each of the `wanted` takes."""
-    # OpenCV inverts the ratio twice in double precision; a single division rounds otherwise for some sizes.
-    step = 1.0 / (wanted / length)
-    return [min(math.floor(i * step), length - 1) for i in range(wanted)]

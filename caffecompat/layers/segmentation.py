@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.accuracy import among_best
-from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit, largest
+from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit
+from caffecompat.layers.functional.class_scores import top_k
+from caffecompat.layers.functional.resampling import resize_nearest
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
-from caffecompat.layers.resampling import resize_nearest
 
 __all__ = [
     "IOUAccuracy",
@@ -100,7 +101,7 @@ class SegmentationAccuracy(_LabelMapScore):
             counted &= truth != self.ignore
         truth = truth.masked_fill(~counted, 0)
         hits = among_best(scores, truth, 1, self.top_k, ties_count=False)
-        found = torch.where(hits, truth, largest(scores, 1, 1)[1])
+        found = torch.where(hits, truth, top_k(scores, 1, 1)[1])
         return _confusion_matrix(truth, found, counted, classes).to(scores.dtype)[None, None]
 
 
@@ -128,7 +129,7 @@ class IOUAccuracy(Layer):
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         p, classes = self.param.accuracy_param, scores.shape[self.axis]
-        found = largest(scores, 1, self.axis)[1].flatten()
+        found = top_k(scores, 1, self.axis)[1].flatten()
         truth = labels.to(torch.int64).flatten()
         counted = (truth >= 0) & (truth < classes)
         if p.HasField("ignore_label"):
@@ -169,7 +170,7 @@ class SegAccuracy(_LabelMapScore):
         outside = self.outside.find(truth, ~ignored)
         counted = ~(ignored | outside)
         truth = truth.masked_fill(~counted, 0)
-        counts = _confusion_matrix(truth, largest(scores, 1, 1)[1], counted, classes)
+        counts = _confusion_matrix(truth, top_k(scores, 1, 1)[1], counted, classes)
         wrong = outside.sum().to(counts.dtype)
         if not p.reset and not counts.is_meta:
             self.counts += counts

@@ -8,24 +8,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.layers.functional.tiling import blocks_to_pixels, darknet_reorg, pixels_to_blocks
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
 __all__ = ["GSTiling", "Reorg", "Tiling"]
-
-
-def _blocks_to_pixels(bottom: Tensor, side: int) -> Tensor:
-    """(N, side * side * C, H, W), the place in the block being the outer channel index, to (N, C, side H, side W)."""
-    n, c, h, w = bottom.shape
-    parts = bottom.reshape(n, side, side, c // side**2, h, w)
-    return parts.permute(0, 3, 4, 1, 5, 2).reshape(n, c // side**2, h * side, w * side)
-
-
-def _pixels_to_blocks(bottom: Tensor, side: int) -> Tensor:
-    """The inverse of _blocks_to_pixels."""
-    n, c, h, w = bottom.shape
-    parts = bottom.reshape(n, c, h // side, side, w // side, side)
-    return parts.permute(0, 3, 5, 1, 2, 4).reshape(n, c * side**2, h // side, w // side)
 
 
 class _Rearrangement(Layer):
@@ -78,7 +65,7 @@ class GSTiling(_Rearrangement):
         self._check("stride", bottom_shapes[0], channels=p.reverse, pixels=not p.reverse)
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return _blocks_to_pixels(bottom, self.side) if self.reverse else _pixels_to_blocks(bottom, self.side)
+        return blocks_to_pixels(bottom, self.side) if self.reverse else pixels_to_blocks(bottom, self.side)
 
 
 @register("Reorg")
@@ -98,7 +85,5 @@ class Reorg(_Rearrangement):
 
     def forward(self, bottom: Tensor) -> Tensor:
         if self.reverse:
-            return _blocks_to_pixels(bottom, self.side)
-        n, c, h, w = bottom.shape
-        read = bottom.reshape(n, c // self.side**2, h * self.side, w * self.side)
-        return _pixels_to_blocks(read, self.side).reshape(n, c * self.side**2, h // self.side, w // self.side)
+            return blocks_to_pixels(bottom, self.side)
+        return darknet_reorg(bottom, self.side)

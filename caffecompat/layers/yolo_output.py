@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.layers.detection_nms import non_maximum_suppression
-from caffecompat.layers.functional.yolo import yolo_boxes
+from caffecompat.layers.functional.yolo_output import yolo_boxes
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffecompat.layers import detection_nms
-from caffecompat.layers.detection_boxes import areas, decode, encode, jaccard
 from caffecompat.layers.detection_matching import Objects, match, read_objects
 from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.detection_scores import AP_VERSIONS, DetectionScores, average_precision
+from caffecompat.layers.functional.detection_boxes import areas, decode_boxes, encode_boxes, jaccard
 from caffecompat.layers.layer import LayerError
 from tests.layers import ssd_by_hand as by_hand
 
@@ -36,10 +36,10 @@ def test_overlap() -> None:
 def test_codes_come_back(code: str) -> None:
     generator = np.random.default_rng(1)
     priors, boxes = some_boxes(generator, 20), some_boxes(generator, 20)
-    codes = encode(code, priors, boxes)
-    assert torch.allclose(decode(code, priors, codes), boxes, atol=1e-5)
+    codes = encode_boxes(code, priors, boxes)
+    assert torch.allclose(decode_boxes(code, priors, codes), boxes, atol=1e-5)
     expected = by_hand.decode(code, priors[3].numpy(), codes[4].numpy())
-    assert np.allclose(decode(code, priors[3], codes[4]).numpy(), expected, atol=1e-6)
+    assert np.allclose(decode_boxes(code, priors[3], codes[4]).numpy(), expected, atol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from caffecompat.layers import LayerError
-from caffecompat.layers.fixed_point import ALL_ZERO, find_position, round_away, round_up, to_grid
+from caffecompat.layers.fixed_point import ALL_ZERO, find_position
+from caffecompat.layers.functional.fixed_point import to_grid
+from caffecompat.layers.functional.rounding import round_away, round_up
 from caffecompat.schema import pb
 from tests.layers.make import make_layer
 

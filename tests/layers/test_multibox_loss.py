@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caffecompat.forks import Fork
 from caffecompat.layers import LayerError
-from caffecompat.layers.detection_boxes import encode
+from caffecompat.layers.functional.detection_boxes import encode_boxes
 from tests.layers import ssd_by_hand as by_hand
 from tests.layers.make import make_layer
 
@@ -76,7 +76,7 @@ def expected(world: World, samples: list[tuple[list[int], set[int]]], *, inside:
             if at >= 0:
                 matches += 1
                 box = torch.from_numpy(world.boxes[prior])
-                target = encode("CENTER_SIZE", box, torch.from_numpy(mine[at, 3:7])) / torch.from_numpy(VARIANCE)
+                target = encode_boxes("CENTER_SIZE", box, torch.from_numpy(mine[at, 3:7])) / torch.from_numpy(VARIANCE)
                 losses = F.smooth_l1_loss(by_prior[image, prior], target, reduction="none")
                 total = total + (losses[(box >= 0) & (box <= 1)] if inside else losses).sum()
                 total = total + F.cross_entropy(class_scores[image, prior], torch.tensor(int(mine[at, 1])))
@@ -190,7 +190,7 @@ def test_hard_examples() -> None:
             loss = by_hand.class_loss(world.scores[image].reshape(P, C)[prior].numpy(), label, True)
             if at >= 0:
                 box = torch.from_numpy(world.boxes[prior])
-                target = encode("CENTER_SIZE", box, torch.from_numpy(mine[at, 3:7])) / torch.from_numpy(VARIANCE)
+                target = encode_boxes("CENTER_SIZE", box, torch.from_numpy(mine[at, 3:7])) / torch.from_numpy(VARIANCE)
                 loss += float(F.smooth_l1_loss(world.location[image].reshape(P, 4)[prior], target, reduction="sum"))
             losses.append(loss)
         chosen = by_hand.worst(losses, list(range(P)), 8, None, {}) if len(mine) else set()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caffecompat.layers import Context, LayerError, layer_class
-from caffecompat.layers.functional.proposals import make_anchors
+from caffecompat.layers.functional.proposal import make_anchors
 from caffecompat.schema import parse_text, pb
 from tests.layers.faster_rcnn_by_hand import anchors_of, candidates, greedy, py_faster_rcnn
 from tests.layers.make import make_layer

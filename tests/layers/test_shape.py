@@ -155,7 +155,7 @@ REFUSALS = [
     ('type: "Reshape" reshape_param { shape { dim: 2 dim: 3 dim: 0 } }', [(2, 3)], "keeps axis 2"),
     ('type: "Reshape" reshape_param { axis: 3 }', [(2, 3)], "axis 3"),
     ('type: "Reshape" reshape_param { axis: 1 num_axes: 2 }', [(2, 3)], "reaches past"),
-    ('type: "Flatten" flatten_param { axis: 2 end_axis: 1 }', [(2, 3, 4)], "behind end_axis"),
+    ('type: "Flatten" flatten_param { axis: 2 end_axis: 1 }', [(2, 3, 4)], "comes after end_axis"),
     ('type: "Permute" permute_param { order: 0 order: 0 }', [(2, 3)], "at most once"),
     ('type: "Transpose"', [(2, 3)], r"dim \[\] must list each of the axes 0 to 1 once"),
     ('type: "Transpose" transpose_param { dim: 1 dim: 0 }', [(2, 3, 4)], r"dim \[1, 0\] must list .* 0 to 2"),

@@ -1,31 +1,45 @@
-"""The functions of a module that exported files can take as they stand, and which of them each calls."""
+"""The functions and classes that exported files can take as they stand, and which of them each uses."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, ModuleType
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import CodeType
 from typing import Any
 
-__all__ = ["needed_functions", "own_functions"]
+__all__ = ["exportable", "needed"]
+
+_PACKAGES = ("caffecompat.layers.functional", "caffecompat.deploy.torch_source.helpers")
 
 
-def own_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """The functions that a module defines, by name."""
-    return {
-        name: made
-        for name, made in vars(module).items()
-        if inspect.isfunction(made) and made.__module__ == module.__name__
-    }
+def exportable() -> dict[str, Any]:
+    """All that the modules of the two packages define, by name.
+
+    Raises:
+        ValueError: two modules define the same name.
+    """
+    things: dict[str, Any] = {}
+    for package in _PACKAGES:
+        for found in iter_modules(import_module(package).__path__):
+            module = import_module(f"{package}.{found.name}")
+            for name, thing in vars(module).items():
+                if getattr(thing, "__module__", None) != module.__name__ or not _has_source(thing):
+                    continue
+                if name in things:
+                    raise ValueError(f"{module.__name__} defines {name!r}, as {things[name].__module__} does")
+                things[name] = thing
+    return things
 
 
-def needed_functions(name: str, functions: Mapping[str, Callable[..., Any]]) -> tuple[str, ...]:
-    """The functions that one of them calls, also through others, each after those that it calls itself."""
+def needed(name: str, things: Mapping[str, Any]) -> tuple[str, ...]:
+    """The things that one of them uses, also through others, each after those that it uses itself."""
     found: dict[str, None] = {}
 
     def add(of: str) -> None:
-        for other in _names(functions[of].__code__):
-            if other in functions and other != name and other not in found:
+        for other in _names(things[of]):
+            if other in things and other != name and other not in found:
                 add(other)
                 found.setdefault(other)
 
@@ -33,9 +47,24 @@ def needed_functions(name: str, functions: Mapping[str, Callable[..., Any]]) -> 
     return tuple(found)
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def _has_source(thing: Any) -> bool:
+    return inspect.isfunction(thing) or inspect.isclass(thing)
+
+
+def _names(thing: Any) -> Iterator[str]:
+    """Names that a function's code reads, or a class's bases and methods."""
+    if inspect.isfunction(thing):
+        yield from _names_of_code(thing.__code__)
+        return
+    yield from (base.__name__ for base in thing.__bases__)
+    for method in vars(thing).values():
+        if inspect.isfunction(method):
+            yield from _names_of_code(method.__code__)
+
+
+def _names_of_code(code: CodeType) -> Iterator[str]:
     """Global names that code reads, also inside comprehensions and inner functions."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _names_of_code(constant)

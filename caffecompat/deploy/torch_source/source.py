@@ -18,7 +18,7 @@ import torch
 
 from caffecompat.deploy.batch import fixed_batch
 from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit
-from caffecompat.deploy.torch_source.functions import needed_functions, own_functions
+from caffecompat.deploy.torch_source.functions import exportable, needed
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_together, atomic_write
@@ -30,18 +30,8 @@ __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
 import_module("caffecompat.deploy.torch_source.layers")  # registers the emitters
 
-# What files can have above their net: class or function -> those it needs, and their text.
-_NEEDS: dict[str, tuple[str, ...]] = {}
-_HELPERS: dict[str, Any] = {}
-for _family in ("", "_planes", "_recurrent", "_detection", "_regions"):
-    _module = import_module(f"caffecompat.deploy.torch_source.helpers{_family}")
-    _NEEDS.update(_module.NEEDS)
-    _HELPERS.update({_name: getattr(_module, _name) for _name in _module.__all__})
-# The functions behind the layers stand on torch alone, and on others of their module.
-for _family in ("correlation", "flow_warp", "proposals", "roi_pooling", "weighted_resize", "yolo"):
-    _functions = own_functions(import_module(f"caffecompat.layers.functional.{_family}"))
-    _HELPERS.update(_functions)
-    _NEEDS.update({_name: needed_functions(_name, _functions) for _name in _functions})
+# What files can have above their net, by name.
+_HELPERS = exportable()
 
 _DETECTIONS = {"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"}
 _RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "Sequence", "math", "load", "WEIGHTS", *_HELPERS}
@@ -137,10 +127,8 @@ class _Writer:
         for key, values in emitted.state.items():
             self.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
         for helper in emitted.helpers:
-            for need in _NEEDS.get(helper, ()):
-                for each in (*_NEEDS.get(need, ()), need):
-                    self.helpers.setdefault(each)
-            self.helpers.setdefault(helper)
+            for each in (*needed(helper, _HELPERS), helper):
+                self.helpers.setdefault(each)
         self.shared[layer.index] = emitted.blobs
         self._share(layer, name, group)
         given = [self.variables.name(blob) for blob in layer.bottoms]

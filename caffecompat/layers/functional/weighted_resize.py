@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from caffecompat.layers.functional.rounding import round_away
+
 __all__ = [
     "crop_axis",
     "crop_center",
@@ -20,12 +22,6 @@ __all__ = [
     "thin_axis",
     "weigh_axis",
 ]
-
-
-def _round(x: Tensor) -> Tensor:
-    """To whole numbers, halves away from 0 as C's round does."""
-    whole = x.trunc()
-    return whole + x.sign() * ((x - whole).abs() >= 0.5)
 
 
 def _cubic(x: Tensor) -> Tensor:
@@ -46,7 +42,7 @@ def resample_axis(size: int, made: int, factor: float, cubic: bool, antialias: b
     centers, own = _centers(size, made, factor), size / made
     wide = own if antialias else 1.0
     radius = 2 if own < 1 else math.ceil((4 if cubic else 2) * wide)
-    places = _round(centers)[:, None] + torch.arange(-radius, radius + 1)
+    places = round_away(centers)[:, None] + torch.arange(-radius, radius + 1)
     distances = (centers[:, None] - places) / wide
     weights = _cubic(distances) if cubic else (1 - distances.abs()).clamp(min=0)
     weights = torch.where((places >= 0) & (places < size), weights, 0.0)
@@ -59,7 +55,7 @@ def thin_axis(size: int, made: int) -> tuple[Tensor, Tensor]:
     scale = (size - 1) / (made - 1)
     radius = math.ceil(scale)
     centers = torch.arange(made, dtype=torch.float32) / (made - 1) * (size - 1)
-    places = _round(centers)[:, None] + torch.arange(-radius, radius + 1)
+    places = round_away(centers)[:, None] + torch.arange(-radius, radius + 1)
     weights = (1 - (places - centers[:, None]).abs() / scale).clamp(min=0)
     return places.clamp(0, size - 1).long(), torch.where((places >= 0) & (places < size), weights, 0.0)
 
@@ -97,7 +93,7 @@ def resample(x: Tensor, size: tuple[int, int], cubic: bool = False, antialias: b
 
 def resample_nearest_axis(size: int, made: int, factor: float) -> Tensor:
     """Places along one axis of `resample_nearest`."""
-    return _round(_centers(size, made, factor)).clamp(0, size - 1).long()
+    return round_away(_centers(size, made, factor)).clamp(0, size - 1).long()
 
 
 def resample_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 
 from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
 from caffecompat.deploy.onnx.resize import resize
-from caffecompat.layers.resampling import nearest_indices
+from caffecompat.layers.functional.resampling import nearest_indices
 
 
 @emits("Upsample")

@@ -10,11 +10,12 @@ def upsample(c: LayerView) -> Emitted:
     m = c.module
     if m.repeats:
         return Emitted(call=f'F.interpolate({{0}}, scale_factor={m.scale[0]}, mode="nearest")')
-    words = make("", scale=(m.scale, (2, 2)), less=(tuple(map(int, m.less)), (0, 0)))
-    if m.outright is not None:
-        words = make("", size=(m.outright, None))
-    words = words[1:] if words == "()" else f", {words[1:]}"
-    return Emitted(call=f"unpool({{0}}, {{1}}{words}", helpers=("unpool",))
+    sides = [
+        f"{{0}}.shape[{axis}] * {scale}{' - 1' if less else ''}"
+        for axis, scale, less in zip((2, 3), m.scale, m.less, strict=True)
+    ]
+    size = text_of(m.outright) if m.outright is not None else f"({', '.join(sides)})"
+    return Emitted(call=f"unpool({{0}}, {{1}}, {size})", helpers=("unpool",))
 
 
 @emits("Interp")

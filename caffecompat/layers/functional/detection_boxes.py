@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["areas", "decode", "encode", "jaccard", "outside"]
+__all__ = ["areas", "decode_boxes", "encode_boxes", "jaccard", "outside"]
 
 
 def areas(boxes: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def _center_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
 
 
-def encode(code: str, priors: Tensor, boxes: Tensor) -> Tensor:
+def encode_boxes(code: str, priors: Tensor, boxes: Tensor) -> Tensor:
     """What a net should predict for `boxes` (..., 4) seen from `priors`, before the division by variances.
 
     CORNER: differences of corners. CORNER_SIZE: these over the prior's size. CENTER_SIZE: shift of the centre over
@@ -50,7 +50,7 @@ def encode(code: str, priors: Tensor, boxes: Tensor) -> Tensor:
     return torch.cat([(center - prior_center) / prior_size, (size / prior_size).log()], -1)
 
 
-def decode(code: str, priors: Tensor, codes: Tensor) -> Tensor:
+def decode_boxes(code: str, priors: Tensor, codes: Tensor) -> Tensor:
     """The boxes that `codes` (..., 4), already multiplied by the variances, mean at `priors`."""
     if code == "CORNER":
         return priors + codes

@@ -10,13 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.layers.functional.rounding import round_away
+
 __all__ = ["roi_max_pool", "roi_position_sensitive_pool"]
-
-
-def _round(x: Tensor) -> Tensor:
-    """To whole numbers, halves away from 0 as C's round does."""
-    whole = x.trunc()
-    return whole + x.sign() * ((x - whole).abs() >= 0.5)
 
 
 def _steps(size: Tensor, cells: int) -> Tensor:
@@ -50,7 +46,7 @@ def roi_max_pool(features: Tensor, regions: Tensor, cells: tuple[int, int], scal
     items, channels, height, width = features.shape
     if features.is_meta:
         return features.new_empty((count, channels, rows, columns))
-    corners = _round(_precise(regions)[:, 1:] * scale)
+    corners = round_away(_precise(regions)[:, 1:] * scale)
     sizes = (corners[:, 2:] - corners[:, :2] + 1).clamp(min=1)
     (first_x, end_x), (first_y, end_y) = (
         _within(steps[:, :-1].floor() + corners[:, axis, None], steps[:, 1:].ceil() + corners[:, axis, None], limit)
@@ -146,7 +142,7 @@ def roi_position_sensitive_pool(features: Tensor, regions: Tensor, channels: int
     items, _, height, width = features.shape
     if features.is_meta:
         return features.new_empty((count, channels, side, side))
-    corners = _round(_precise(regions)[:, 1:])
+    corners = round_away(_precise(regions)[:, 1:])
     start, end = corners[:, :2] * scale, (corners[:, 2:] + 1) * scale
     sizes = (end - start).clamp(min=0.1) / side
     (left, right), (top, bottom) = (

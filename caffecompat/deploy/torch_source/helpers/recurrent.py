@@ -1,14 +1,11 @@
-"""Caffe's recurrent layers, written into exported files as they stand here.
-
-Each stands on torch alone, and on those of its file that `NEEDS` names; nothing else of this package may be used.
-"""
+"""Recurrent layers in exported files."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LSTM", "RNN", "ContinuationIndicator", "Recurrent", "lstm_unit"]
+from caffecompat.layers.functional.recurrent import lstm_unit
 
-NEEDS = {"RNN": ("Recurrent",), "LSTM": ("Recurrent", "lstm_unit")}
+__all__ = ["LSTM", "RNN", "ContinuationIndicator", "Recurrent"]
 
 
 class Recurrent(nn.Module):
@@ -68,13 +65,6 @@ class RNN(Recurrent):
 
     def output_of(self, hidden: Tensor) -> Tensor:
         return torch.tanh(self.output(hidden))
-
-
-def lstm_unit(cells: Tensor, gates: Tensor, goes_on: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells and outputs behind a step; gates are input, forget, output and candidate, in that order."""
-    i, f, o, candidate = gates.chunk(4, -1)
-    cells = goes_on * torch.sigmoid(f) * cells + torch.sigmoid(i) * torch.tanh(candidate)
-    return cells, torch.sigmoid(o) * torch.tanh(cells)
 
 
 class LSTM(Recurrent):

@@ -1,0 +1,40 @@
+"""Planes brought to another size: by the nearest value, and back to where a pooling found its maxima."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["nearest_indices", "resize_nearest", "unpool"]
+
+
+def resize_nearest(blob: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize the last two axes by taking value floor(i * in / out), rounded as OpenCV's INTER_NEAREST does."""
+    height, width = blob.shape[-2:]
+    if tuple(size) == (height, width):
+        return blob
+    if size[0] % height == 0 and size[1] % width == 0 and blob.is_floating_point():
+        return F.interpolate(blob, tuple(size), mode="nearest")
+    rows, columns = nearest_indices(height, size[0]), nearest_indices(width, size[1])
+    blob = blob.index_select(-2, torch.tensor(rows, device=blob.device))
+    return blob.index_select(-1, torch.tensor(columns, device=blob.device))
+
+
+def nearest_indices(length: int, wanted: int) -> list[int]:
+    """Which of `length` values each of the `wanted` takes."""
+    # OpenCV inverts the ratio twice in double precision; a single division rounds otherwise for some sizes.
+    step = 1.0 / (wanted / length)
+    return [min(math.floor(i * step), length - 1) for i in range(wanted)]
+
+
+def unpool(x: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Put each value where max pooling found it, in a plane of (height, width); zeros elsewhere.
+
+    Args:
+        x, places: (N, C, H, W); places count row by row through the new plane.
+    """
+    n, c = x.shape[:2]
+    plane = x.new_zeros(n, c, size[0] * size[1])
+    return plane.scatter(2, places.reshape(n, c, -1).long(), x.reshape(n, c, -1)).view(n, c, *size)
