@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
 from caffecompat.schema.legacy_types import V1_TYPES
+from caffecompat.wording import few
 
 __all__ = ["HARMLESS", "OF_MISSING_TYPES", "WITHOUT_EFFECT", "NoEffect"]
 
@@ -71,6 +73,15 @@ def _is_horizontal(layer: Any) -> bool:
 def _takes_mean(layer: Any) -> bool:
     """Whether a DataAugmentation layer takes off the mean of its text."""
     return not layer.augmentation_param.mean_per_pixel and not layer.augmentation_param.recompute_mean
+
+
+def _misplaced(types: tuple[str, ...]) -> NoEffect:
+    """Of a layer's block that layers of these types read."""
+
+    def obeyed(layer: Any) -> bool:
+        return _type(layer) in types or _type(layer) not in KNOWN_TYPES
+
+    return NoEffect(f"only layers of type {few(types)} read it", obeyed)
 
 
 _ALGORITHM = "a choice of algorithm; the results are the same"
@@ -179,6 +190,7 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     **dict.fromkeys(_fields("NetParameter", "quantize net_quantization_param"), NoEffect(_QUANTIZED)),
     "NetParameter.global_grad_scale_adaptive": NoEffect("the scale stays at global_grad_scale"),
     "LayerParameter.quantization_param": NoEffect(_QUANTIZED),
+    **{f"LayerParameter.{block}": _misplaced(types) for block, types in BLOCK_READERS.items()},
     **dict.fromkeys(_fields("LayerParameter", "snapshot_log_weights snapshot_log_in snapshot_log_out"), NoEffect()),
     **dict.fromkeys(
         _fields(

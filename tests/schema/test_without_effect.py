@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from caffecompat.layers import layer_class
+from caffecompat.layers import Layer, layer_class, layer_types
 from caffecompat.schema import parse_text, pb, pool, read_net
+from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
 from caffecompat.schema.without_effect import HARMLESS, OF_MISSING_TYPES, WITHOUT_EFFECT
 
 PACKAGE = Path(__file__).resolve().parents[2] / "caffecompat"
@@ -24,7 +26,7 @@ MADE_UP = {
     for measure in ("jaccard_overlap", "sample_coverage", "object_coverage")
 }
 # The lists, and the module that looks only whether fields are there.
-UNREAD = ("without_effect.py", "detect.py")
+UNREAD = ("without_effect.py", "block_readers.py", "detect.py")
 # Fields in the lists whose names code uses for something else, or only to pass them on.
 NAMESAKES = {
     "NetParameter.quantize",  # kept in deploy prototxts
@@ -117,8 +119,8 @@ def block_of(message: str) -> str:
 BLOCKS = {
     "NetParameter": "%s",
     "SolverParameter": "%s",
-    "LayerParameter": "layer { %s }",
-    "V1LayerParameter": "layers { %s }",
+    "LayerParameter": "layer { type: 'Silence' %s }",
+    "V1LayerParameter": "layers { type: SILENCE %s }",
     "V0LayerParameter": "layers { layer { %s } }",
     "ParamSpec": "layer { param { %s } }",
     "TransformationParameter": "layer { type: 'ImageData' transform_param { %s } }",
@@ -161,6 +163,9 @@ def test_the_forks_are_named_once_for_all_occurrences(log: list[str]) -> None:
         'layer { augmentation_param { rotate { spread: 0.4 rand_type: "gaussian" } max_multiplier: 1 } }',
         "layers { type: DATA data_param { scale: 2 mirror: true crop_size: 3 mean_file: 'm' } }",
         "layer { convolution_param { engine: CUDNN force_nd_im2col: true } }",
+        'layer { type: "Convolution" convolution_param { } }',
+        'layer { type: "ATypeOfTheUsersOwn" pooling_param { } }',
+        "layers { type: POOLING pooling_param { } }",
         'layer { type: "WindowData" window_data_param { mirror: true crop_size: 3 scale: 2 mean_file: "m" } }',
     ],
 )
@@ -179,6 +184,9 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
             "only ImageSegData with three tops obeys it",
         ),
         ('type: "Data" data_param { mirror: true }', "transform_param has it"),
+        ('type: "ReLU" pooling_param { }', "only layers of type Pooling, Pooling3D read it"),
+        ('pooling_param { } type: "ReLU"', "only layers of type Pooling, Pooling3D read it"),
+        ('type: "Accuracy" loss_param { ignore_label: 255 }', "only layers of type SoftmaxWithLoss,"),
         ('type: "Correlation" correlation_param { single_direction: -1 }', "only Correlation1D obeys it"),
         (
             'type: "DataAugmentation" augmentation_param { mean: 1 }',
@@ -189,6 +197,17 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
 def test_what_only_another_layer_obeys_is_reported(text: str, said: str, log: list[str]) -> None:
     parse_text(f"layer {{ {text} }}", pb.NetParameter())
     assert said in log[0]
+
+
+@pytest.mark.parametrize("kind", layer_types())
+def test_the_blocks_of_a_layer_type_are_those_that_its_class_reads(kind: str) -> None:
+    cls = layer_class(kind)
+    assert cls is not None
+    code = "".join(inspect.getsource(base) for base in cls.__mro__ if base not in Layer.__mro__)
+    inside = {"MultiBoxLoss": {"prior_box_param"}, "DetectionOutput": {"prior_box_param"}}  # of the layer that fits
+    read = {block for block in BLOCK_READERS if re.search(rf"\b{block}\b", code)} - inside.get(kind, set())
+    assert read == {block for block, types in BLOCK_READERS.items() if kind in types}
+    assert kind in KNOWN_TYPES
 
 
 def test_no_code_reads_what_is_said_to_have_no_effect() -> None:
