@@ -110,7 +110,10 @@ _READERS = {
     "yolo_detection_output_param": "YoloDetectionOutput",
     "yolov3_detection_output_param": "Yolov3DetectionOutput",
 }
-_WITHOUT_BLOCK = "AbsVal Axpy BNLL BatchReindex ChannelNorm Filter HardSwish LSTMUnit Mish SegmentPixelIOU Sigmoid Silence Split TanH"
+_WITHOUT_BLOCK = (
+    "AbsVal Axpy BNLL BatchReindex ChannelNorm Filter HardSwish LSTMUnit Mish SegmentPixelIOU Sigmoid Silence "
+    + "Split TanH"
+)
 
 BLOCK_READERS: dict[str, tuple[str, ...]] = {block: tuple(types.split()) for block, types in _READERS.items()}
 """A layer's block -> the types that read it, the plainest first."""

@@ -124,7 +124,7 @@ class _Reader(ValueReader):
     def read(self, message: Message) -> Reading:
         self._fields(message, table_of(message.DESCRIPTOR), "")
         for setting in self.doubtful:
-            self._judge(setting)
+            self._judge(setting, message)
         self.problems.sort(key=lambda problem: (problem.line, problem.column))
         return self.reading
 
@@ -304,11 +304,10 @@ class _Reader(ValueReader):
         else:
             found[table, name] = Repeated(Problem.at(self.text, at, text))
 
-    def _judge(self, setting: _Setting) -> None:
-        """Note a setting that has no effect in its layer."""
-        layer = next(
-            (x.message for x in reversed(setting.frames) if "LayerParameter" in x.message.DESCRIPTOR.name), None
-        )
+    def _judge(self, setting: _Setting, outermost: Any) -> None:
+        """Note a setting that has no effect in its layer, which may be the `outermost` message."""
+        around = (*(frame.message for frame in reversed(setting.frames)), outermost)
+        layer = next((x for x in around if "LayerParameter" in x.DESCRIPTOR.name), None)
         if setting.effect.obeyed is not None and layer is not None and setting.effect.obeyed(layer):
             return
         entry = setting.entry

@@ -73,7 +73,8 @@ def test_volumes_without_sizes(fields: str, complaint: str, tmp_path: Path) -> N
 
 
 def test_the_old_form_is_read_too() -> None:
-    old = 'input: "data" input_dim: 1 input_dim: 4 input_dim: 9 input_dim: 9 layers { name: "c" type: CONVOLUTION3D '
+    old = 'input: "data" input_dim: 1 input_dim: 4 input_dim: 5 input_dim: 9 input_dim: 9 '
+    old += 'layers { name: "c" type: CONVOLUTION3D '
     old += (
         'bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 3 kernel_depth: 2 temporal_pad: 1 } }'
     )

@@ -210,6 +210,13 @@ def test_the_blocks_of_a_layer_type_are_those_that_its_class_reads(kind: str) ->
     assert kind in KNOWN_TYPES
 
 
+def test_a_layer_that_is_read_alone_is_judged_too(log: list[str]) -> None:
+    parse_text('pooling_param { } type: "Pooling"', pb.LayerParameter())
+    assert log == []
+    parse_text('pooling_param { } type: "ReLU"', pb.LayerParameter(), name="layer")
+    assert "layer:1:1: pooling_param has no effect here" in log[0]
+
+
 def test_no_code_reads_what_is_said_to_have_no_effect() -> None:
     """Neither as ``transform_param.field``, nor, for a net's and a solver's own fields, by their name at all."""
     code = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name not in UNREAD)
