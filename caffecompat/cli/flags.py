@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 from typing import Any, NoReturn, cast
 
 from caffecompat.errors import CaffeCompatError
@@ -144,10 +145,30 @@ class FlagParser(argparse.ArgumentParser):
         choice = re.search(r"invalid choice: '([^']*)'", message)
         if choice and self._subparsers:
             return did_you_mean(choice[1], self.parts())
-        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if not unknown:
             return ""
-        return did_you_mean(unknown[1], self._option_string_actions)
+        return self._file_flag(unknown[1]) or self._solver_field(unknown[1]) or self._near_flag(unknown[1])
+
+    def _file_flag(self, word: str) -> str:
+        """For a file without its flag, the flag that takes it."""
+        flags = {".prototxt": ("--solver", "--model"), ".caffemodel": ("--weights",), ".solverstate": ("--snapshot",)}
+        known = (flag for flag in flags.get(PurePath(word).suffix, ()) if flag in self._option_string_actions)
+        return next((f"; did you mean {flag} {word}?" for flag in known if not _is_flag(word)), "")
+
+    def _solver_field(self, flag: str) -> str:
+        """For a field of the solver that is given as a flag, how it is set."""
+        from caffecompat.schema import pb  # takes as long to import as this whole module
+
+        name = flag.removeprefix("--").replace("-", "_")
+        known = name in pb.SolverParameter.DESCRIPTOR.fields_by_name and "--solver" in self._option_string_actions
+        return f"; --set {name}=VALUE sets it in the solver" if known and _is_flag(flag) else ""
+
+    def _near_flag(self, flag: str) -> str:
+        if len(flag) == len("--o"):  # a letter is near to every short flag
+            begun = sorted(known for known in self._option_string_actions if known.startswith(flag))
+            return f"; did you mean {begun[0]}?" if begun else ""
+        return did_you_mean(flag, self._option_string_actions) if _is_flag(flag) else ""
 
     def parts(self) -> dict[str, FlagParser]:
         """The verbs of a group (``build``, ``info`` of ``lmdb``) and their parsers; none of a single verb."""

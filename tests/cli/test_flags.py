@@ -120,6 +120,24 @@ def test_words_may_stand_anywhere_among_the_flags(words_parser: FlagParser, line
         ("LOG OUT --pair a", "--pair: expected 2 arguments"),
     ],
 )
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("solver.prototxt", "unrecognized arguments: solver.prototxt; did you mean --solver solver.prototxt"),
+        ("old.caffemodel", "did you mean --weights old.caffemodel"),
+        ("--test_iter 2", "--set test_iter=VALUE sets it in the solver"),
+        ("-w x", "did you mean --weights"),
+        ("-q x", "unrecognized arguments: --q x\n"),
+    ],
+)
+def test_files_and_solver_fields_without_their_flag_are_explained(line: str, told: str) -> None:
+    parser = FlagParser(prog="caffecompat train")
+    parser.add_argument("--solver")
+    parser.add_argument("--weights")
+    with pytest.raises(UsageError, match=told):
+        parser.parse_args(line.split())
+
+
 def test_words_in_excess_and_values_that_lack_are_told(words_parser: FlagParser, line: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         words_parser.parse_args(line.split())
