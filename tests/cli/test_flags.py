@@ -120,6 +120,11 @@ def test_words_may_stand_anywhere_among_the_flags(words_parser: FlagParser, line
         ("LOG OUT --pair a", "--pair: expected 2 arguments"),
     ],
 )
+def test_words_in_excess_and_values_that_lack_are_told(words_parser: FlagParser, line: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        words_parser.parse_args(line.split())
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -136,8 +141,3 @@ def test_files_and_solver_fields_without_their_flag_are_explained(line: str, tol
     parser.add_argument("--weights")
     with pytest.raises(UsageError, match=told):
         parser.parse_args(line.split())
-
-
-def test_words_in_excess_and_values_that_lack_are_told(words_parser: FlagParser, line: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        words_parser.parse_args(line.split())
