@@ -107,7 +107,7 @@ def _accumulate(
     loss, sums = 0.0, dict[str, torch.Tensor]()
     with torch.no_grad():
         for batch in range(iterations):
-            tops = net.forward()
+            tops = net()
             loss += float(net.loss(tops))
             for name in net.outputs:
                 if name in detections:

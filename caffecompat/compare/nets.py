@@ -180,7 +180,7 @@ def _run(net: Net, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.
             hooks.append(layer.module.register_forward_pre_hook(keep))
     try:
         with SameDraws():
-            return dict(net.forward(inputs)), read
+            return net(inputs), read
     finally:
         for hook in hooks:
             hook.remove()

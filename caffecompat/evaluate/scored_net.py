@@ -108,13 +108,13 @@ class ScoredNet:
     @torch.no_grad()
     def score(self, batch: np.ndarray) -> Tensor:
         """Scores (N, classes, ...) of prepared pictures."""
-        return self.net.forward({self.net.fed[0]: batch})[self.scores]
+        return self.net({self.net.fed[0]: batch})[self.scores]
 
     @torch.no_grad()
     def next(self) -> tuple[Tensor, np.ndarray]:
         """Of a net that reads its own data: scores of the next batch and its labels, float32 as the layer has them."""
         assert self.labels is not None
-        tops = self.net.forward()
+        tops = self.net()
         return tops[self.scores], tops[self.labels].cpu().numpy()
 
     def describe(self, row: int) -> str:

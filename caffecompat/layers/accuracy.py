@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caffecompat.forks import Fork
 from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, values_known
 from caffecompat.layers.registry import register
 
 __all__ = ["Accuracy", "among_best"]
@@ -29,7 +29,7 @@ def among_best(scores: Tensor, index: Tensor, axis: int, top_k: int, *, ties_cou
         return hits
     # Sorting out ties costs as much again as both counts, and hardly ever a tie reaches over rank top_k.
     tied = (_count_along(scores > own, axis) < top_k) & ~hits
-    if tied.is_meta or not tied.any():
+    if tied.is_meta or (values_known(tied) and not tied.any()):
         return hits
     numbers = torch.arange(scores.shape[axis], device=scores.device)
     later = numbers.view([-1 if i == axis else 1 for i in range(scores.dim())]) > index

@@ -49,7 +49,9 @@ class ReLU(Layer):
         self.slope = param.relu_param.negative_slope
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return F.leaky_relu(bottom, self.slope) if self.slope else F.relu(bottom, self.inplace)
+        if self.slope:
+            return F.leaky_relu(bottom, self.slope)
+        return F.relu(bottom, self.inplace and not torch.compiler.is_compiling())
 
 
 @register("ReLU6")
@@ -226,11 +228,15 @@ class Clip(Layer):
 class Threshold(Layer):
     """1 where x > threshold, else 0; nothing flows back (BVLC)."""
 
+    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+        super().__init__(param, bottom_shapes, context)
+        self.threshold = param.threshold_param.threshold
+
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return (bottom > self.param.threshold_param.threshold).to(bottom.dtype)
+        return (bottom > self.threshold).to(bottom.dtype)
 
 
 @register("Power")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat import glog
-from caffecompat.layers.layer import LabelError, LayerError, Shape
+from caffecompat.layers.layer import LabelError, LayerError, Shape, values_known
 
 __all__ = [
     "OutsideLabels",
@@ -89,7 +89,7 @@ def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int, remedy
     `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read. `remedy` is
     what to do besides changing labels or outputs; without it, to set ignore_label.
     """
-    if index.is_meta or index.numel() == 0:
+    if not values_known(index) or index.numel() == 0:
         return
     low, high = torch.stack(index.aminmax()).tolist()
     if low >= 0 and high < classes:
@@ -149,7 +149,7 @@ class OutsideLabels:
         outside = (index < 0) | (index >= self._classes)
         if counted is not None:
             outside &= counted
-        if not self._warned and not outside.is_meta and outside.any():
+        if not self._warned and values_known(outside) and outside.any():
             self._warned = True
             glog.warning(
                 f"layer {self._param.name!r} ({self._param.type}): {_count_text(outside)} outside the {self._classes} "

@@ -37,10 +37,10 @@ class Eltwise(Layer):
             raise LayerError("coeff belongs to the operation SUM, this one is PROD")
         self.operation = p.EltwiseOp.Name(p.operation)
         self.coeffs = list(p.coeff) or [1.0] * len(bottom_shapes)
-        _same_shape(param, bottom_shapes)
+        _same_shape(self.bottom_names, bottom_shapes)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
-        _same_shape(self.param, [bottom.shape for bottom in bottoms])
+        _same_shape(self.bottom_names, [bottom.shape for bottom in bottoms])
         if self.operation == "SUM":
             return self._sum(bottoms)
         top, *others = bottoms
@@ -62,12 +62,12 @@ class Eltwise(Layer):
         return top
 
 
-def _same_shape(param: Any, shapes: Sequence[Shape]) -> None:
+def _same_shape(names: Sequence[str], shapes: Sequence[Shape]) -> None:
     for index, shape in enumerate(shapes):
         if shape != shapes[0]:
             raise LayerError(
-                f"the bottoms must have one shape: {param.bottom[0]!r} is {tuple(shapes[0])}, "
-                f"{param.bottom[index]!r} is {tuple(shape)}"
+                f"the bottoms must have one shape: {names[0]!r} is {tuple(shapes[0])}, "
+                f"{names[index]!r} is {tuple(shape)}"
             )
 
 

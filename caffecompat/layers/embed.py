@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, values_known
 from caffecompat.layers.registry import register
 
 __all__ = ["Embed"]
@@ -51,7 +51,7 @@ class Embed(Layer):
 
     def _check(self, index: Tensor, bottom: Tensor) -> None:
         rows = self.weight.shape[0]
-        outside = None if index.is_meta or not index.numel() else (index < 0) | (index >= rows)
+        outside = None if not values_known(index) or not index.numel() else (index < 0) | (index >= rows)
         if outside is None or not outside.any():
             return
         place = tuple(outside.nonzero()[0].tolist())

@@ -14,7 +14,17 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import DRAWN, FillerError, fill
 
-__all__ = ["Context", "LabelError", "Layer", "LayerError", "Shape", "View", "missing_output"]
+__all__ = [
+    "Context",
+    "LabelError",
+    "Layer",
+    "LayerError",
+    "Shape",
+    "View",
+    "exporting",
+    "missing_output",
+    "values_known",
+]
 
 Shape = tuple[int, ...]
 TRAIN, TEST = 0, 1
@@ -40,6 +50,16 @@ class LabelError(LayerError):
 def missing_output(param: Any, message: str) -> str:
     """What to do where a layer's `message` lacks num_output (DIGITS leaves that of the last layer to the data set)."""
     return f"num_output is missing, it must be at least 1; in the file, or by --set {param.name}.{message}.num_output=N"
+
+
+def exporting() -> bool:
+    """Whether torch.export traces (torch.compile does not: it leaves its graph where values are looked at)."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
+def values_known(blob: Tensor) -> bool:
+    """Whether a blob has values to look at: it has none while shapes are inferred, or torch.export traces."""
+    return not (blob.is_meta or exporting())
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,8 @@ class Layer(nn.Module):
     shapes of the bottoms, so one layer serves every input size. ``forward``
     takes one tensor a bottom and returns one tensor, or a tuple where the layer
     has several tops; it also runs on ``meta`` tensors, which is how shapes are
-    inferred.
+    inferred. What forward needs of `param` is best read in ``__init__``:
+    torch.compile cannot look into messages and would leave its graph there.
 
     Attributes:
         type: the type string of the prototxt, set by ``@register``.
@@ -87,7 +108,9 @@ class Layer(nn.Module):
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
         not_exported: what it does that has no form in an exported file ("measures results"); "" where it has one.
         reads_shapes_alone: whether its tops depend on its bottoms' shapes, and not on their values.
+        untraceable: why torch.export cannot follow what it computes; "" where it can.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
+        bottom_names: of the blobs it reads.
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
 
@@ -99,12 +122,14 @@ class Layer(nn.Module):
     mixes_items: str = ""
     not_exported: ClassVar[str] = ""
     reads_shapes_alone: ClassVar[bool] = False
+    untraceable: ClassVar[str] = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()
         self.param = param
         self.context = context
+        self.bottom_names = tuple(param.bottom)
         self.top_count = max(1, len(param.top))
         self.blob_names: list[str] = []
         self._fillers: dict[str, Any] = {}
@@ -185,6 +210,15 @@ class Layer(nn.Module):
         """Blob `name` has its values from elsewhere: a weight file, or the layer whose blob it shares."""
         self._unfilled.pop(name, None)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """What torch calls for each module in ``load_state_dict``: blobs from there are as those from a weight file."""
+        super()._load_from_state_dict(state_dict, prefix, *others)
+        given = [name for name in self.blob_names if prefix + name in state_dict]
+        for name in given:
+            self.blob_given(name)
+        if given:
+            self.weights_loaded()
+
     def axis_index(self, axis: int, shape: Shape, name: str = "axis") -> int:
         """The axis of a blob of that shape, counted from the front (Caffe also counts from the end, with negatives)."""
         if not -len(shape) <= axis < len(shape):
@@ -208,7 +242,7 @@ class Layer(nn.Module):
         """
 
     def weights_loaded(self) -> None:
-        """Called after blobs were copied in from a file."""
+        """Called after blobs were copied in from a file, or a state_dict."""
 
     def default_loss_weight(self, top_index: int) -> float:
         """Weight of a top in the objective where the prototxt names none: 1 for a loss layer's first top."""

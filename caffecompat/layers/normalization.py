@@ -94,6 +94,14 @@ class BatchNorm(Layer):
             if self.layout == "xilinx" and blob.requires_grad:
                 _keep_last_gradient(blob)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy's parameters come without the hooks of the original's."""
+        super().__setstate__(state)
+        if self.layout == "xilinx":
+            for blob in self.blobs:
+                if blob.requires_grad:
+                    _keep_last_gradient(blob)
+
     def weights_loaded(self) -> None:
         """Statistics came from a file (or another net): training moves them instead of starting anew."""
         self.fresh = False
@@ -279,18 +287,19 @@ class MVN(Layer):
         super().__init__(param, bottom_shapes, context)
         if len(bottom_shapes[0]) < 2:
             raise LayerError(f"MVN takes (N, C, ...), the bottom is {tuple(bottom_shapes[0])}")
+        p = param.mvn_param
+        self.first_axis, self.normalizes, self.eps = 1 if p.across_channels else 2, p.normalize_variance, p.eps
 
     def view(self, bottom: Shape, top: Shape) -> View:
         return View(None)
 
     def forward(self, bottom: Tensor) -> Tensor:
-        p = self.param.mvn_param
-        axes = list(range(1 if p.across_channels else 2, bottom.dim()))
+        axes = list(range(self.first_axis, bottom.dim()))
         centred = bottom - bottom.mean(axes, keepdim=True)
-        if not p.normalize_variance:
+        if not self.normalizes:
             return centred
         variance = centred.square().mean(axes, keepdim=True)
         # A constant plane has gradient 0 through the root here as in Caffe, where autograd's would be infinite.
         flat = variance == 0
         deviation = torch.where(flat, 1, variance).sqrt().masked_fill(flat, 0)
-        return centred / (deviation + p.eps)
+        return centred / (deviation + self.eps)

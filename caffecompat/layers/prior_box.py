@@ -39,6 +39,7 @@ class PriorBox(Layer):
         self.variances = _variances(p)
         self.image = _pair(p, "img_size", "img_h", "img_w")
         self.step = _pair(p, "step", "step_h", "step_w")
+        self.offset, self.clips = np.float32(p.offset), p.clip
         self._made: dict[tuple[int, ...], Tensor] = {}
 
     def needs_gradient(self, bottom_index: int) -> bool:
@@ -53,22 +54,22 @@ class PriorBox(Layer):
         if made is None or made.device != features.device:
             height, width = self.image or picture.shape[2:]
             made = torch.from_numpy(self._boxes(cells, height, width)).to(features.device)
-            self._made = {key: made}
+            if not torch.compiler.is_compiling():
+                self._made = {key: made}
         return made.clone()
 
     def _boxes(self, cells: tuple[int, int], height: float, width: float) -> np.ndarray:
         rows, columns = cells
         step_h, step_w = self.step or (np.float32(height / rows), np.float32(width / columns))
-        offset = np.float32(self.param.prior_box_param.offset)
-        y = (np.arange(rows, dtype=np.float32) + offset) * np.float32(step_h)
-        x = (np.arange(columns, dtype=np.float32) + offset) * np.float32(step_w)
+        y = (np.arange(rows, dtype=np.float32) + self.offset) * np.float32(step_h)
+        x = (np.arange(columns, dtype=np.float32) + self.offset) * np.float32(step_w)
         box_w, box_h = self.sizes[:, 0], self.sizes[:, 1]
         boxes = np.empty((rows, columns, len(self.sizes), 4), np.float32)
         boxes[..., 0] = (x[None, :, None] - box_w / 2.0) / width
         boxes[..., 1] = (y[:, None, None] - box_h / 2.0) / height
         boxes[..., 2] = (x[None, :, None] + box_w / 2.0) / width
         boxes[..., 3] = (y[:, None, None] + box_h / 2.0) / height
-        if self.param.prior_box_param.clip:
+        if self.clips:
             boxes.clip(0, 1, out=boxes)
         variances = np.broadcast_to(self.variances, boxes.shape)
         return np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]

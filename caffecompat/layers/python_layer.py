@@ -100,6 +100,7 @@ class PythonLayer(Layer):
     """
 
     keeps_forward: ClassVar[bool] = True
+    untraceable: ClassVar[str] = "it is Python code, which works on arrays"
     bottoms: ClassVar[tuple[int, int | None]] = (0, None)
     tops: ClassVar[tuple[int, int | None]] = (0, None)
     anchor: Tensor

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from caffecompat.layers.functional.region_pooling import roi_max_pool, roi_position_sensitive_pool
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, values_known
 from caffecompat.layers.registry import register
 
 __all__ = ["PSROIPooling", "ROIPooling"]
@@ -47,7 +47,7 @@ class _RegionPooling(Layer):
         """
         rows = regions.detach().reshape(-1, 5)
         items = features.shape[0]
-        if rows.is_meta or not len(rows):
+        if not values_known(rows) or not len(rows):
             return rows
         wrong = ~((rows[:, 0] >= 0) & (rows[:, 0] < items))
         if bool(wrong.any()):

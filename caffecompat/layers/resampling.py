@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.functional.resampling import resize_nearest, unpool
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
 from caffecompat.layers.registry import register
 
 __all__ = ["DeephiResize", "Interp", "Upsample"]
@@ -79,7 +79,7 @@ class Upsample(Layer):
         if mask is None:
             return resize_nearest(data, (height, width))
         places = mask.detach().long()
-        if not places.is_meta and places.numel():
+        if values_known(places) and places.numel():
             least, greatest = (int(value) for value in places.aminmax())
             if least < 0 or greatest >= height * width:
                 wrong = least if least < 0 else greatest
@@ -112,22 +112,24 @@ class Interp(Layer):
         given = [p.HasField(field) for field in ("shrink_factor", "zoom_factor", "height", "width")]
         if not any(given) or (given[2] != given[3]):
             raise LayerError("give shrink_factor, zoom_factor, both, or height and width")
+        self.begin, self.end = -p.pad_beg, p.pad_end  # cropped where positive, where negative
+        self.shrink = p.shrink_factor if given[0] else None
+        self.zoom = p.zoom_factor if given[1] else None
+        self.size = (p.height, p.width) if given[2] and given[0] == given[1] else None
         size = self._size(bottom_shapes[0])
         if min(size) < 1:
             raise LayerError(f"a bottom of shape {tuple(bottom_shapes[0])} would be resized to {size[0]} x {size[1]}")
 
     def _size(self, shape: Sequence[int]) -> tuple[int, int]:
-        p = self.param.interp_param
-        shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
-        if p.HasField("height") and p.HasField("width") and shrinks == zooms:
-            return p.height, p.width
+        if self.size is not None:
+            return self.size
         sizes = []
         for axis in (2, 3):
-            size = int(shape[axis]) + p.pad_beg + p.pad_end
-            if shrinks:
-                size = (size - 1) // p.shrink_factor + 1
-            if zooms:
-                size += (size - 1) * (p.zoom_factor - 1)
+            size = int(shape[axis]) - self.begin + self.end
+            if self.shrink is not None:
+                size = (size - 1) // self.shrink + 1
+            if self.zoom is not None:
+                size += (size - 1) * (self.zoom - 1)
             sizes.append(size)
         return sizes[0], sizes[1]
 
@@ -137,17 +139,15 @@ class Interp(Layer):
 
     def view(self, bottom: Shape, top: Shape) -> View:
         """Corners stay corners, so that in - 1 steps become out - 1."""
-        p = self.param.interp_param
-        sides = [(before + p.pad_beg + p.pad_end, after) for before, after in zip(bottom[2:], top[2:], strict=True)]
+        sides = [(before - self.begin + self.end, after) for before, after in zip(bottom[2:], top[2:], strict=True)]
         strides = [(before - 1) / (after - 1) if min(before, after) > 1 else before / after for before, after in sides]
         spans = [1 if stride % 1 == 0 or before == 1 else 2 for (before, _), stride in zip(sides, strides, strict=True)]
         return View((spans[0], spans[1]), (strides[0], strides[1]))
 
     def forward(self, bottom: Tensor) -> Tensor:
-        p = self.param.interp_param
         size = self._size(bottom.shape)
-        height, width = bottom.shape[2] + p.pad_end, bottom.shape[3] + p.pad_end
-        cropped = bottom[:, :, -p.pad_beg : height, -p.pad_beg : width]
+        height, width = bottom.shape[2] + self.end, bottom.shape[3] + self.end
+        cropped = bottom[:, :, self.begin : height, self.begin : width]
         if tuple(cropped.shape[2:]) == size:
             return cropped
         return F.interpolate(cropped, size, mode="bilinear", align_corners=True)
@@ -169,14 +169,12 @@ class DeephiResize(Layer):
         if p.HasField("new_height") != p.HasField("new_width"):
             raise LayerError("new_height and new_width must be given together")
         self.bilinear = p.resize_type == p.BILINEAR
+        self.size = (p.new_height, p.new_width) if p.HasField("new_height") else None
+        self.scales = (p.scale_h, p.scale_w)
         self._size(bottom_shapes[0])
 
     def _size(self, shape: Shape) -> tuple[int, int]:
-        p = self.param.deephi_resize_param
-        if p.HasField("new_height"):
-            size = p.new_height, p.new_width
-        else:
-            size = int(shape[2] * p.scale_h), int(shape[3] * p.scale_w)
+        size = self.size or (int(shape[2] * self.scales[0]), int(shape[3] * self.scales[1]))
         if min(size) < 1:
             raise LayerError(f"a bottom of shape {tuple(shape)} would be resized to {size[0]} x {size[1]}")
         return size

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
 from caffecompat.layers.registry import register
 
 __all__ = [
@@ -52,16 +52,16 @@ class Concat(Layer):
 
     def _check(self, shapes: Sequence[Shape]) -> None:
         first = tuple(shapes[0])
-        for name, shape in zip(self.param.bottom, map(tuple, shapes), strict=True):
+        for name, shape in zip(self.bottom_names, [tuple(shape) for shape in shapes], strict=True):
             if len(shape) != len(first):
                 raise LayerError(
-                    f"cannot concatenate {self.param.bottom[0]!r} of shape {first} with {name!r} of shape {shape}: "
+                    f"cannot concatenate {self.bottom_names[0]!r} of shape {first} with {name!r} of shape {shape}: "
                     f"they must have as many axes"
                 )
             for axis, (a, b) in enumerate(zip(first, shape, strict=True)):
                 if a != b and axis != self.axis:
                     raise LayerError(
-                        f"cannot concatenate {self.param.bottom[0]!r} of shape {first} with {name!r} of shape {shape} "
+                        f"cannot concatenate {self.bottom_names[0]!r} of shape {first} with {name!r} of shape {shape} "
                         f"along axis {self.axis}: they differ on axis {axis} ({a} and {b})"
                     )
 
@@ -85,11 +85,12 @@ class Slice(Layer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axis = _old_or_new_axis(self, param.slice_param, "slice_dim", bottom_shapes[0])
+        self.points = list(param.slice_param.slice_point)
         self._sizes(bottom_shapes[0][self.axis])
 
     def _sizes(self, length: int) -> list[int]:
         """How long each top is on the axis."""
-        points, tops = list(self.param.slice_param.slice_point), self.top_count
+        points, tops = self.points, self.top_count
         if not points:
             if length % tops:
                 raise LayerError(f"axis {self.axis} is {length} long, which {tops} tops cannot share equally")
@@ -142,30 +143,31 @@ class Reshape(Layer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
+        p = param.reshape_param
+        self.start, self.count, self.dims = p.axis, p.num_axes, list(p.shape.dim)
         self._target(tuple(bottom_shapes[0]))
 
     def _target(self, shape: Shape) -> Shape:
-        p = self.param.reshape_param
-        start = p.axis if p.axis >= 0 else len(shape) + p.axis + 1
+        start = self.start if self.start >= 0 else len(shape) + self.start + 1
         if not 0 <= start <= len(shape):
-            raise LayerError(f"axis {p.axis} is not within a bottom of shape {shape}")
-        if p.num_axes < -1:
-            raise LayerError(f"num_axes {p.num_axes} must be -1 (all to the end) or the count of axes to replace")
-        end = len(shape) if p.num_axes == -1 else start + p.num_axes
+            raise LayerError(f"axis {self.start} is not within a bottom of shape {shape}")
+        if self.count < -1:
+            raise LayerError(f"num_axes {self.count} must be -1 (all to the end) or the count of axes to replace")
+        end = len(shape) if self.count == -1 else start + self.count
         if end > len(shape):
-            raise LayerError(f"num_axes {p.num_axes} from axis {start} reaches past a bottom of shape {shape}")
-        dims = [self._size(dim, start + i, shape) for i, dim in enumerate(p.shape.dim)]
+            raise LayerError(f"num_axes {self.count} from axis {start} reaches past a bottom of shape {shape}")
+        dims = [self._size(dim, start + i, shape) for i, dim in enumerate(self.dims)]
         if dims.count(-1) > 1:
-            raise LayerError(f"only one dim can be -1 (inferred), the shape asked for is {list(p.shape.dim)}")
+            raise LayerError(f"only one dim can be -1 (inferred), the shape asked for is {self.dims}")
         target = [*shape[:start], *dims, *shape[end:]]
-        have, known = math.prod(shape), math.prod(size for size in target if size != -1)
+        have, known = math.prod(shape), math.prod([size for size in target if size != -1])
         if have % known if -1 in target else have != known:
-            asked = ", ".join(str(dim) for dim in p.shape.dim)
+            asked = ", ".join(str(dim) for dim in self.dims)
             raise LayerError(
                 f"a bottom of shape {shape} has {have} values, which do not fill dim: [{asked}] "
                 f"(replacing axes {start} to {end}): {' x '.join(map(str, target))}"
             )
-        return tuple(have // known if size == -1 else size for size in target)
+        return tuple([have // known if size == -1 else size for size in target])
 
     @staticmethod
     def _size(dim: int, axis: int, shape: Shape) -> int:
@@ -347,7 +349,7 @@ class BatchReindex(Layer):
 
     def forward(self, bottom: Tensor, order: Tensor) -> Tensor:
         index = order.detach().to(torch.int64)
-        if not index.is_meta and index.numel():
+        if values_known(index) and index.numel():
             low, high = torch.stack(index.aminmax()).tolist()
             if low < 0 or high >= bottom.shape[0]:
                 raise LayerError(
@@ -364,6 +366,7 @@ class Filter(Layer):
     How many items the tops have depends on values. On meta tensors all N are kept.
     """
 
+    untraceable: ClassVar[str] = "how many items it lets through depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 

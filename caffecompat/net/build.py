@@ -27,6 +27,7 @@ __all__ = [
     "NetLayer",
     "Source",
     "build_layers",
+    "check_layers",
     "infer_shapes",
     "naming_layers",
     "top_shapes",
@@ -73,7 +74,11 @@ MakeSource = Callable[[Any, int, Fork, str | None], Source]
 
 @dataclass(eq=False)
 class NetLayer:
-    """A layer of a net that stands: its module computes, its source reads, or (neither) its tops are fed."""
+    """A layer of a built net: its module computes, its source reads, or (neither) its tops are fed.
+
+    `fed_shapes` are those of the tops of a layer without a module. `half_precision` is whether it computes in 16 bits,
+    None in a net where no layer does. A copy of a layer has no source: threads and databases belong to one net.
+    """
 
     index: int
     param: Any
@@ -81,8 +86,13 @@ class NetLayer:
     tops: list[str]
     module: Layer | None = None
     source: Source | None = None
+    fed_shapes: Sequence[Shape] = ()
     loss_weights: list[float] = field(default_factory=list)
     slots: list[BlobSlot] = field(default_factory=list)
+    half_precision: bool | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"source": None}
 
     @property
     def name(self) -> str:
@@ -144,12 +154,14 @@ def _set_up(
 ) -> Sequence[Shape]:
     """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
     if layer.type == "Input" or (layer.type == "MemoryData" and sources is None):
-        return _fed_shapes(layer.param)
+        layer.fed_shapes = _fed_shapes(layer.param)
+        return layer.fed_shapes
     if layer.type in DATA_TYPES or layer.type in FED_TYPES:
         if sources is None:
             raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
         layer.source = sources(layer.param, context.phase, context.fork, beside)
-        return layer.source.top_shapes
+        layer.fed_shapes = layer.source.top_shapes
+        return layer.fed_shapes
     cls = layer_class(layer.type)
     if cls is None:
         raise CaffeCompatError(_unknown_type(layer.type))
@@ -167,6 +179,23 @@ def _set_up(
             return tops
         alike[key] = tops
     return alike[key]
+
+
+def check_layers(layers: Sequence[NetLayer]) -> list[Problem]:
+    """Rules that concern a layer's place in the net."""
+    problems = []
+    owners: dict[str, NetLayer] = {}
+    for layer in layers:
+        wanted = len(layer.param.propagate_down)
+        if wanted not in (0, len(layer.bottoms)):
+            problems.append(
+                Problem(layer.index, f"has {wanted} propagate_down for {len(layer.bottoms)} bottoms; none or one each")
+            )
+        if layer.slots and owners.setdefault(layer.name, layer) is not layer:
+            problems.append(
+                Problem(layer.index, "has the name of another layer with parameters; weights go by name: rename one")
+            )
+    return problems
 
 
 def _loss_weights(layer: NetLayer) -> list[float]:
@@ -198,11 +227,8 @@ def infer_shapes(graph: Graph, layers: Sequence[NetLayer], fed: dict[str, Shape]
     for node, layer in zip(graph.nodes, layers, strict=True):
         if layer.module is not None:
             tops = top_shapes(layer, [shapes[value] for value in node.bottoms if value is not None])
-        elif layer.source is not None:
-            tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, layer.source.top_shapes, strict=True)]
         else:
-            stated = _fed_shapes(layer.param)
-            tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, stated, strict=True)]
+            tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, layer.fed_shapes, strict=True)]
         shapes.update(zip(node.tops, tops, strict=True))
     return shapes
 

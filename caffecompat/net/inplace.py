@@ -9,10 +9,16 @@ about a tenth faster.)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from caffecompat.layers import Layer
 from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Graph, Node, Value
+from caffecompat.net.graph import Graph, Node
+from caffecompat.net.module import returned_values
 from caffecompat.schema import pb
 
 __all__ = ["find_inplace"]
@@ -21,11 +27,48 @@ __all__ = ["find_inplace"]
 _FREE_TOPS = frozenset({"BatchNorm", "Convolution", "Deconvolution", "InnerProduct", "Scale"})
 
 
-def find_inplace(graph: Graph, layers: Sequence[NetLayer], returned: Collection[Value]) -> list[NetLayer]:
-    """The ReLU layers that may work in place."""
+class InPlace:
+    """Which layers of a net work in place: those that may, unless it is off or a hook looks at what would be lost.
+
+    Hooks are looked for before each pass. (A ReLU that writes over the convolution's top would change what a forward
+    hook there has kept, and torch refuses it where a full backward hook is.)
+
+    Args:
+        pairs: the layers that may, each with the layer whose top it writes over.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[NetLayer, NetLayer]]) -> None:
+        self.layers = [layer for layer, _ in pairs]
+        self._modules: list[tuple[Any, Layer]] = [(a.module, b.module) for a, b in pairs if a.module and b.module]
+        self.allow(True)
+
+    def allow(self, allowed: bool) -> None:
+        """Let layers work in place, or keep all blobs as they are made."""
+        self._allowed = allowed
+        for module, _ in self._modules:
+            module.inplace = allowed
+
+    def settle(self) -> None:
+        """Decide for the pass that comes."""
+        watched = _has_any_global_hook()
+        for module, maker in self._modules:
+            wanted = self._allowed and not (watched or _hooked(module) or _hooked(maker))
+            if module.inplace is not wanted:
+                module.inplace = wanted
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._backward_hooks or module._forward_pre_hooks or module._backward_pre_hooks
+    )
+
+
+def find_inplace(graph: Graph, layers: Sequence[NetLayer]) -> list[tuple[NetLayer, NetLayer]]:
+    """The ReLU layers that may work in place, each with the layer whose top it writes over."""
+    returned = set(returned_values(graph, layers).values())
     readers = Counter(value for node in graph.nodes for value in node.bottoms)
     return [
-        layer
+        (layer, layers[bottom.node])
         for layer, node in zip(layers, graph.nodes, strict=True)
         if layer.type == "ReLU"
         and (bottom := node.bottoms[0]) is not None

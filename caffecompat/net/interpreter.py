@@ -1,7 +1,7 @@
 """Running a net layer by layer, as Caffe does, with every blob kept.
 
-The module of a net (``net.module``) is what trains, compiles and exports. This
-is its other face: the same layers over the same parameters, but each is a step
+A :class:`Net` as a torch module is what trains, compiles and exports. This is
+its other face: the same layers over the same parameters, but each is a step
 of its own that can be run alone, and every blob's data and diff can be read and
 written in between. pycaffe and per-layer timing stand on it.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 from caffecompat.net.blob import Blob, ParamBlob
 from caffecompat.net.build import NetLayer, naming_layers, top_shapes
 from caffecompat.net.net import Net
+from caffecompat.net.precision import compute
 from caffecompat.net.records import naming_records
 from caffecompat.net.steps import Step
 
@@ -120,7 +121,7 @@ class Interpreter:
             tops = [self._bottom(step.bottoms[0], step, fresh)] * len(step.tops)
         elif layer.module is not None:
             with naming_records(self.net.layers):
-                tops = self._call(step, layer, layer.module, fresh)
+                tops = self._call(step, layer, fresh)
         elif layer.source is not None and step.tops[0] not in fresh:
             tops = [self.net.to_device(array) for array in layer.source.next()]
         else:
@@ -160,20 +161,21 @@ class Interpreter:
         fresh[name] = value
         return value
 
-    def _call(self, step: Step, layer: NetLayer, module: Any, fresh: dict[str, Tensor]) -> list[Tensor]:
+    def _call(self, step: Step, layer: NetLayer, fresh: dict[str, Tensor]) -> list[Tensor]:
         bottoms = [self._bottom(name, step, fresh) for name in step.bottoms]
         with naming_layers(lambda: top_shapes(layer, [tuple(bottom.shape) for bottom in bottoms])):
-            return self._compute(step, module, bottoms)
+            return self._compute(step, layer, bottoms)
 
-    def _compute(self, step: Step, module: Any, bottoms: list[Tensor]) -> list[Tensor]:
+    def _compute(self, step: Step, layer: NetLayer, bottoms: list[Tensor]) -> list[Tensor]:
         if not step.needs_backward:
             with torch.no_grad():
-                return _listed(step, module(*bottoms))
+                return _listed(step, compute(layer, bottoms))
         bottoms = [bottom.detach() for bottom in bottoms]
         with torch.enable_grad():
             for bottom, need in zip(bottoms, step.bottom_needs, strict=True):
                 bottom.requires_grad_(need)
-            tops = _listed(step, module(*map(_Alias.apply, bottoms)) if step in self._inplace else module(*bottoms))
+            given = [_Alias.apply(bottom) for bottom in bottoms] if step in self._inplace else bottoms
+            tops = _listed(step, compute(layer, given))
         self._ran[step] = (bottoms, tops)
         return [top.detach() for top in tops]
 
@@ -206,7 +208,7 @@ class Interpreter:
         if step not in self._ran or self._is_outdated(step):
             if step.layer.module is None:
                 return
-            self._call(step, step.layer, step.layer.module, {})
+            self._call(step, step.layer, {})
         bottoms, tops = self._ran[step]
         wanted = [bottom for bottom in bottoms if bottom.requires_grad]
         unique = {id(slot.parameter): slot.parameter for slot in step.layer.slots if slot.parameter.requires_grad}

@@ -5,28 +5,30 @@ from __future__ import annotations
 import keyword
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import fx, nn
 
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Graph, Value
+from caffecompat.net.precision import in_half, in_single
 
-__all__ = ["make_module"]
+__all__ = ["make_module", "returned_values"]
 
 
 class _Names:
-    """Python names for layers and blobs: unique, and no attribute that a module has already."""
+    """Python names for layers and blobs: unique, and none of the names that are taken already."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Collection[str] = ()) -> None:
         self._taken: set[str] = set()
+        self._reserved = {*taken, "self", "torch", "training"}
 
     def python_name(self, caffe_name: str) -> str:
         """``conv1/7x7_s2`` becomes ``conv1_7x7_s2``, ``3x3`` becomes ``_3x3``."""
         name = re.sub(r"\W", "_", caffe_name, flags=re.ASCII) or "_"
         if name[0].isdigit():
             name = f"_{name}"
-        if keyword.iskeyword(name) or hasattr(fx.GraphModule, name) or name in ("self", "torch", "training"):
+        if keyword.iskeyword(name) or hasattr(fx.GraphModule, name) or name in self._reserved:
             name = f"{name}_"
         unique, count = name, 1
         while unique in self._taken:
@@ -40,24 +42,20 @@ def make_module(
     name: str,
     graph: Graph,
     layers: Sequence[NetLayer],
-    returned: dict[str, Value],
-    cut: set[tuple[int, int]],
     *,
-    half_precision: bool,
+    taken: Collection[str],
 ) -> tuple[fx.GraphModule, list[str]]:
     """Write the graph as a module.
 
     Args:
-        returned: the blobs of the dict that ``forward`` returns.
-        cut: (layer, bottom) pairs that no gradient may pass (propagate_down: false).
-        half_precision: some layers compute in 16 bits; what is returned is made float32.
+        taken: names that no layer may have, attributes of the object that the code runs on.
 
     Returns:
         The module, and the blob names of its placeholders in order: the tops of data and input layers.
     """
     root = nn.Module()
     program = fx.Graph()
-    names = _Names()
+    names = _Names(taken)
     nodes: dict[Value, fx.Node] = {}
     fed: list[str] = []
     # Placeholders go first, whatever the place of their layer, because fx wants them so.
@@ -75,18 +73,33 @@ def make_module(
         for position, read in enumerate(node.bottoms):
             assert read is not None
             bottom = nodes[read]
-            bottoms.append(program.call_method("detach", (bottom,)) if (node.index, position) in cut else bottom)
-        call = program.create_node("call_module", target, tuple(bottoms), name=target)
+            cut = position < len(layer.param.propagate_down) and not layer.param.propagate_down[position]
+            bottoms.append(program.call_method("detach", (bottom,)) if cut else bottom)
+        if layer.half_precision:  # where some layers compute in 16 bits, all say how, and float32 is returned
+            held = program.create_node("get_attr", target, name=names.python_name(f"{layer.name}_layer"))
+            call = program.create_node("call_function", in_half, (held, *bottoms), name=target)
+        else:
+            if layer.half_precision is False:
+                bottoms = [program.call_function(in_single, (bottom,)) for bottom in bottoms]
+            call = program.create_node("call_module", target, tuple(bottoms), name=target)
         if len(node.tops) == 1:
             nodes[node.tops[0]] = call
         else:
             for slot, made in enumerate(node.tops):
                 top = names.python_name(made.blob)
                 nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
-    tops = {blob: nodes[value] for blob, value in returned.items()}
-    if half_precision:
-        tops = {blob: program.call_method("float", (node,)) for blob, node in tops.items()}
+    tops = {blob: nodes[value] for blob, value in returned_values(graph, layers).items()}
+    if any(layer.half_precision for layer in layers):
+        tops = {blob: program.call_function(in_single, (node,)) for blob, node in tops.items()}
     program.output(tops)
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))
     module.train(any(layer.module.training for layer in layers if layer.module is not None))
     return module, fed
+
+
+def returned_values(graph: Graph, layers: Sequence[NetLayer]) -> dict[str, Value]:
+    """What a net returns, by blob: the values that no layer reads, and all that have a loss weight."""
+    returned = {value.blob: value for value in graph.outputs}
+    for node, layer in zip(graph.nodes, layers, strict=True):
+        returned.update({v.blob: v for v, w in zip(node.tops, layer.loss_weights, strict=False) if w})
+    return returned

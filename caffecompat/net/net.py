@@ -1,4 +1,4 @@
-"""A net made from a prototxt: layers, parameters, the module that computes, weights in and out."""
+"""A net made from a prototxt, which is a torch module: layers, parameters, computation, weights in and out."""
 
 from __future__ import annotations
 
@@ -9,41 +9,58 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, fx, nn
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.forks import Fork, ForkName
+from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
+from caffecompat.layers.layer import exporting
 from caffecompat.net.alignment import crop_doubts
 from caffecompat.net.blob import push_written
-from caffecompat.net.build import MakeSource, NetLayer, Shape, build_layers, infer_shapes, naming_layers
+from caffecompat.net.build import (
+    MakeSource,
+    NetLayer,
+    Shape,
+    build_layers,
+    check_layers,
+    infer_shapes,
+    naming_layers,
+)
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, Value, build_graph
-from caffecompat.net.inplace import find_inplace
+from caffecompat.net.inplace import InPlace, find_inplace
+from caffecompat.net.inputs import blobs_by_name
 from caffecompat.net.layout import choose_channels_last
 from caffecompat.net.log import log_steps
 from caffecompat.net.module import make_module
 from caffecompat.net.params import LearnableParam, collect_params
 from caffecompat.net.precision import apply_precision
-from caffecompat.net.problems import NetError, Problem
+from caffecompat.net.problems import NetError, Problem, described
 from caffecompat.net.records import naming_records
 from caffecompat.net.sharing import share_weights
 from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
 from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
 from caffecompat.net.weights import LoadReport, WeightPaths, copy_weights, weight_paths
-from caffecompat.schema import NetDocument, as_phase, open_net, write_text
+from caffecompat.schema import NetDocument, as_phase, open_net, pb, write_text
 from caffecompat.wording import few
 
 __all__ = ["Net", "load_net"]
 
 Tops = dict[str, Tensor]
+Blob = Tensor | np.ndarray
 
 
-class Net:
-    """A Caffe net on torch.
+class Net(nn.Module):
+    """A Caffe net on torch: a module whose children are the layers that compute, under their names.
+
+    Calling it computes the outputs (see :meth:`forward`). All that torch does with a module it does with this one:
+    ``to``, ``double``, ``train`` and ``eval``, ``state_dict`` and ``load_state_dict`` (keys: layer and blob, as in
+    ``conv1.weight``), hooks, ``copy.deepcopy``, ``pickle``, ``torch.compile``, ``torch.export``,
+    ``DistributedDataParallel``. What the layers of a data source need of threads and databases stays with the net that
+    opened them: copies and pickles are nets fed from outside.
 
     Args:
         document: path of a prototxt, a NetDocument, or a NetParameter.
@@ -60,27 +77,52 @@ class Net:
 
     Attributes:
         name, phase, message: of the net; `message` is the NetParameter filtered by its state.
-        module: a torch.fx.GraphModule with one call per layer; takes the fed blobs, returns a dict.
+        graph_module: the computation as a torch.fx.GraphModule with one call per layer; takes the fed blobs, returns
+            a dict. It has the same layers as the net.
         layers: every layer in order, data layers included.
         params: the learnable parameters in Caffe's order (that of the solver's history).
-        fed: names of the blobs that come from outside or from sources, in the order of `module`'s arguments.
+        fed: names of the blobs that come from outside or from sources, in the order of the net's arguments.
         outputs: names of the blobs that no layer reads, sorted as Caffe sorts them.
         loss_weights: weight in the objective of each top that has one.
-        blob_shapes: shape of each blob (of its last value where layers work in place).
+        blob_shapes, value_shapes: shape of each blob (of its last value where layers work in place), of each value.
         loaded: what loading `weights` did; None without any.
         channels_last: whether pictures are laid out so while the net computes (see `memory_format`).
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
         fork_choice: whose rules the net follows, and why.
         weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
         beside: the file next to which relative paths in `message` may lead.
-        execute: what :meth:`forward` calls with the fed tensors; `module` unless someone replaces it.
+        execute: called with the fed tensors in place of the graph; None unless someone holds the net's blobs (pycaffe).
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
-            unless someone holds the net's blobs (pycaffe).
+            unless someone holds the net's blobs.
 
     Raises:
         NetError: the prototxt makes no net; all problems at once.
         WeightsMismatch, CaffeCompatError: as for :meth:`load_weights`; a file cannot be read.
     """
+
+    # Declared here, for a layer may have none of these names in the module.
+    name: str
+    phase: int
+    message: Any
+    fork_choice: ForkChoice
+    beside: str | None
+    log: bool
+    weights_writer: Fork | None
+    graph: Graph
+    graph_module: fx.GraphModule
+    layers: list[NetLayer]
+    params: list[LearnableParam]
+    steps: list[Step]
+    fed: list[str]
+    outputs: list[str]
+    loss_weights: dict[str, float]
+    blob_shapes: dict[str, Shape]
+    value_shapes: dict[Value, Shape]
+    loaded: LoadReport | None
+    channels_last: bool
+    half_precision: bool
+    execute: Callable[..., Tops] | None
+    input_values: Callable[[], dict[str, Tensor | np.ndarray]]
 
     def __init__(
         self,
@@ -95,6 +137,7 @@ class Net:
         weights: WeightPaths | None = None,
         skip_mismatched: bool = False,
     ) -> None:
+        super().__init__()
         phase = as_phase(phase)
         document = _as_document(document, strict)
         if document.path and not document.message.layer:
@@ -105,46 +148,75 @@ class Net:
         if not document.fork_choice.why:  # else said when the text was read
             say(f"{document.path}: {document.fork_choice}", "net.cpp:49")
         say(f"Initializing net from parameters: \n{write_text(message).rstrip()}", "net.cpp:53")
-        self.name: str = message.name
+        self.name = message.name
         self.phase = phase
         self.fork_choice = document.fork_choice
         self.message = message
         self.beside = document.beside
         self.log = log
-        self.device = torch.device("cpu")
-        self.weights_writer: Fork | None = None
-        self.graph: Graph = build_graph(message, document.message)
+        self.weights_writer = None
+        self._like = torch.empty(0)  # of the net's device and type
+        self.graph = build_graph(message, document.message)
         self.layers, shapes, made_badly = build_layers(
             self.graph, Context(phase, document.fork, document.beside, weights is None), sources, document.beside
         )
-        found = self.graph.problems + made_badly + _check_layers(self.layers)
-        self.params: list[LearnableParam]
+        found = self.graph.problems + made_badly + check_layers(self.layers)
         self.params, more = collect_params(self.layers, message.force_backward)
         places = [Problem(kept[p.layer] if p.layer is not None else None, p.text) for p in found + more]
         if problems or places:
             self.close()
-            raise NetError(_describe(document, problems + places))
+            raise NetError(described(document, problems + places))
         if not document.fork_choice.why:
             doubts = [Problem(kept[index], text) for index, text in crop_doubts(self.graph).items()]
-            for line in _describe(document, doubts):
+            for line in described(document, doubts):
                 _warn_once(line)
         self._set_shapes(shapes)
         self.outputs = [value.blob for value in self.graph.outputs]
         self.loss_weights = self._find_loss_weights()
-        self.steps: list[Step] = make_steps(message, self.layers, self.params)
+        self.steps = make_steps(message, self.layers, self.params)
         self.channels_last = choose_channels_last(self.layers)
         self.half_precision = apply_precision(message, self.layers)
-        self.module, self.fed = make_module(
-            self.name, self.graph, self.layers, self._returned(), self._cut(), half_precision=self.half_precision
-        )
-        self.execute: Callable[..., Tops] = self.module
-        self.input_values: Callable[[], dict[str, Tensor | np.ndarray]] = dict
-        self.inplace_layers = find_inplace(self.graph, self.layers, self._returned().values())
-        self.allow_inplace(True)
+        self.execute = None
+        self.input_values = dict
+        self._in_place = InPlace(find_inplace(self.graph, self.layers))
         self._fed_from_sources = [layer for layer in self.layers if layer.source is not None]
+        self._write_graph_module()
+        for name, module in self.graph_module.named_children():
+            self.add_module(name, module)
+        self.training = self.graph_module.training
         if log:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
         self.loaded = None if weights is None else self._start_from(weights, skip_mismatched)
+
+    def _write_graph_module(self) -> None:
+        """Write the graph as code; a child of its own it must not be, as it has the same layers as the net."""
+        reserved = {*dir(Net), *Net.__annotations__}
+        module, self.fed = make_module(self.name, self.graph, self.layers, taken=reserved)
+        object.__setattr__(self, "graph_module", module)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles are made of: the sources stay here, and the code is written anew."""
+        state = self.__dict__ | {"execute": None, "input_values": dict, "_fed_from_sources": []}
+        del state["graph_module"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._write_graph_module()
+
+    def extra_repr(self) -> str:
+        """Name and phase, for ``print(net)``."""
+        return f"{self.name!r}, phase={'TRAIN' if self.phase == pb.TRAIN else 'TEST'}"
+
+    @property
+    def code(self) -> str:
+        """The computation as Python code, a line a layer."""
+        return str(self.graph_module.code)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net's parameters are and where it computes."""
+        return self._like.device
 
     @property
     def fork(self) -> Fork:
@@ -175,31 +247,71 @@ class Net:
 
     # ----------------------------------------------------------------- running
 
-    def forward(self, inputs: Mapping[str, Tensor | np.ndarray] | None = None) -> Tops:
+    def forward(self, *blobs: Blob | Mapping[str, Blob], **named: Blob) -> Tops:
         """Compute the outputs.
 
         Args:
-            inputs: the fed blobs by name; None draws the next batch from the sources and `input_values`.
+            blobs: the fed blobs in the order of `fed`, float32 as a rule, pictures (N, C, H, W); or a mapping of them
+                by name, which may have more.
+            named: fed blobs by name. Without any argument the next batch comes from the sources and `input_values`.
 
         Returns:
             The output blobs and every top with a loss weight, by blob name.
 
         Raises:
-            CaffeCompatError: a fed blob is neither in `inputs` nor made by a source, or a layer cannot work on the
-                shapes that come of them.
+            CaffeCompatError: a fed blob is neither given nor made by a source, what is given is no blob of the net's,
+                a layer cannot work on the shapes that come of them, or torch.export cannot trace one.
+
+        >>> from caffecompat.schema import parse_text, pb
+        >>> net = Net(parse_text('''
+        ...     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
+        ...     layer { name: "sum" type: "Reduction" bottom: "data" top: "sum" reduction_param { axis: 1 } }
+        ... ''', pb.NetParameter()), "TEST", log=False)
+        >>> net(torch.ones(2, 3, 4, 4))
+        {'sum': tensor([48., 48.])}
+        >>> net(data=torch.ones(2, 3, 4, 4))["sum"].equal(net({"data": torch.ones(2, 3, 4, 4)})["sum"])
+        True
         """
-        batch = self.next_batch() if inputs is None else inputs
+        batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self.next_batch()
+        given = self.fed_tensors(batch)
+        if exporting():
+            self._check_traceable()
+        if torch.compiler.is_compiling():
+            return self._compute(*given.values())
+        execute = self.execute or self._compute
+        with naming_records(self._fed_from_sources), naming_layers(lambda: self._shapes_from(given)):
+            return execute(*given.values())
+
+    def _check_traceable(self) -> None:
+        for layer in self.layers:
+            if layer.module is not None and layer.module.untraceable:
+                raise CaffeCompatError(
+                    f"layer {layer.name!r} ({layer.type}) cannot be exported by torch.export: "
+                    f"{layer.module.untraceable}; export the net without it"
+                )
+
+    def _compute(self, *fed: Tensor) -> Tops:
+        """The graph's code, run on the net's own children."""
+        if not torch.compiler.is_compiling():
+            self._in_place.settle()
+        tops: Tops = type(self.graph_module).forward(self, *fed)
+        return tops
+
+    def fed_tensors(self, batch: Mapping[str, Blob]) -> Tops:
+        """The fed blobs out of a batch, on the net's device in its memory format.
+
+        Raises:
+            CaffeCompatError: one is missing.
+        """
         missing = [blob for blob in self.fed if blob not in batch]
         if missing:
             raise CaffeCompatError(f"net {self.name!r} needs inputs for {few([repr(blob) for blob in missing], 8)}")
-        given = {blob: self.to_device(batch[blob]) for blob in self.fed}
-        with naming_records(self._fed_from_sources), naming_layers(lambda: self._shapes_from(given)):
-            return self.execute(*given.values())
+        return {blob: self.to_device(batch[blob]) for blob in self.fed}
 
     def _shapes_from(self, given: Tops) -> dict[Value, Shape]:
         return infer_shapes(self.graph, self.layers, {blob: tuple(tensor.shape) for blob, tensor in given.items()})
 
-    def next_batch(self) -> dict[str, Tensor | np.ndarray]:
+    def next_batch(self) -> dict[str, Blob]:
         """One batch from every source, and what `input_values` gives, by blob name."""
         return self.input_values() | {
             blob: array
@@ -208,13 +320,15 @@ class Net:
             for blob, array in zip(layer.tops, layer.source.next(), strict=False)
         }
 
-    def to_device(self, blob: Tensor | np.ndarray) -> Tensor:
-        """A blob on the net's device in its memory format; the copy to a GPU does not wait."""
+    def to_device(self, blob: Blob) -> Tensor:
+        """A blob on the net's device in its memory format, float64 in a float64 net; copies to a GPU do not wait."""
         tensor = torch.from_numpy(blob) if isinstance(blob, np.ndarray) else blob
         if tensor.device != self.device:
             if self.device.type == "cuda" and not tensor.is_cuda:
                 tensor = tensor.pin_memory()
             tensor = tensor.to(self.device, non_blocking=True)
+        if tensor.dtype == torch.float32 and self._like.dtype == torch.float64:
+            tensor = tensor.double()
         return tensor.contiguous(memory_format=self.memory_format) if tensor.dim() == 4 else tensor
 
     def loss(self, tops: Tops) -> Tensor:
@@ -226,10 +340,14 @@ class Net:
             total = value if total is None else total + value
         return torch.zeros((), device=self.device) if total is None else total
 
-    def to(self, device: torch.device | str) -> Net:
-        """Move parameters and computation to a device; returns the net itself."""
-        self.device = torch.device(device)
-        self.module.to(self.device)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Net:
+        """What ``to``, ``double`` and the like do to every parameter; those that layers share stay shared."""
+        super()._apply(fn, recurse)
+        self._like = fn(self._like)
+        for layer in self.layers:
+            for slot in layer.slots:
+                if slot.owner is not None and slot.parameter is not slot.owner.parameter:
+                    slot.share(slot.owner.parameter)
         return self
 
     def take_written(self) -> None:
@@ -239,8 +357,12 @@ class Net:
 
     def allow_inplace(self, allowed: bool) -> None:
         """Let layers write over bottoms that nobody else needs; off for whoever wants to see every blob."""
-        for layer in self.inplace_layers:
-            layer.module.inplace = allowed  # type: ignore[union-attr]
+        self._in_place.allow(allowed)
+
+    @property
+    def inplace_layers(self) -> list[NetLayer]:
+        """The layers that may write over their bottoms."""
+        return self._in_place.layers
 
     def close(self) -> None:
         """Stop the sources."""
@@ -368,20 +490,6 @@ class Net:
             if weight
         }
 
-    def _returned(self) -> dict[str, Value]:
-        returned = {value.blob: value for value in self.graph.outputs}
-        for node, layer in zip(self.graph.nodes, self.layers, strict=True):
-            returned.update({v.blob: v for v, w in zip(node.tops, layer.loss_weights, strict=False) if w})
-        return returned
-
-    def _cut(self) -> set[tuple[int, int]]:
-        return {
-            (layer.index, bottom)
-            for layer in self.layers
-            for bottom, wanted in enumerate(layer.param.propagate_down)
-            if not wanted
-        }
-
 
 def load_net(
     prototxt: str | os.PathLike[str],
@@ -390,7 +498,7 @@ def load_net(
     *,
     skip_mismatched: bool = False,
     fork: ForkName | None = None,
-) -> torch.nn.Module:
+) -> Net:
     """A net fed from outside (a deploy prototxt) as a torch module.
 
     Args:
@@ -400,14 +508,14 @@ def load_net(
         fork: the Caffe whose rules the net follows ("jacinto", ``Fork.JACINTO``), where its text cannot show it.
 
     Returns:
-        A module that takes the input blobs in order, (N, C, H, W) float32, and
-        returns a dict of output blobs by name.
+        The net, a torch module that takes the input blobs in order or by name, pictures as (N, C, H, W) float32, and
+        returns a dict of output blobs by name (see :meth:`Net.forward`).
 
     Raises:
         NetError, WeightsMismatch, CaffeCompatError: as for :class:`Net`.
     """
     document = open_net(prototxt, fork=fork)
-    return Net(document, phase, log=False, weights=weights, skip_mismatched=skip_mismatched).module
+    return Net(document, phase, log=False, weights=weights, skip_mismatched=skip_mismatched)
 
 
 def _as_document(given: Any, strict: bool) -> NetDocument:
@@ -416,34 +524,6 @@ def _as_document(given: Any, strict: bool) -> NetDocument:
     if isinstance(given, (str, os.PathLike)):
         return open_net(given, strict=strict)
     return NetDocument.from_message(given)
-
-
-def _check_layers(layers: Sequence[NetLayer]) -> list[Problem]:
-    """Rules that concern a layer's place in the net."""
-    problems = []
-    owners: dict[str, NetLayer] = {}
-    for layer in layers:
-        wanted = len(layer.param.propagate_down)
-        if wanted not in (0, len(layer.bottoms)):
-            problems.append(
-                Problem(layer.index, f"has {wanted} propagate_down for {len(layer.bottoms)} bottoms; none or one each")
-            )
-        if layer.slots and owners.setdefault(layer.name, layer) is not layer:
-            problems.append(
-                Problem(layer.index, "has the name of another layer with parameters; weights go by name: rename one")
-            )
-    return problems
-
-
-def _describe(document: NetDocument, problems: Sequence[Problem]) -> list[str]:
-    texts = []
-    for problem in sorted(problems, key=lambda p: -1 if p.layer is None else p.layer):
-        if problem.layer is None:
-            texts.append(f"{document.path or 'net'}: {problem.text}")
-        else:
-            layer = document.message.layer[problem.layer]
-            texts.append(f"{document.where(problem.layer)}: layer {layer.name!r} ({layer.type}): {problem.text}")
-    return texts
 
 
 @cache

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.schema import NetDocument
 
-__all__ = ["NetError", "Problem"]
+__all__ = ["NetError", "Problem", "described"]
 
 
 _SHOWN = 20  # problems printed in full; the rest is counted
@@ -32,3 +33,15 @@ class NetError(CaffeCompatError):
         self.problems = list(problems)
         more = len(self.problems) - _SHOWN
         super().__init__("\n".join([*self.problems[:_SHOWN], *([f"... and {more} more problems"] if more > 0 else [])]))
+
+
+def described(document: NetDocument, problems: Sequence[Problem]) -> list[str]:
+    """One line each, with the place in the document, in its order."""
+    texts = []
+    for problem in sorted(problems, key=lambda p: -1 if p.layer is None else p.layer):
+        if problem.layer is None:
+            texts.append(f"{document.path or 'net'}: {problem.text}")
+        else:
+            layer = document.message.layer[problem.layer]
+            texts.append(f"{document.where(problem.layer)}: layer {layer.name!r} ({layer.type}): {problem.text}")
+    return texts

@@ -17,8 +17,8 @@ from caffecompat.formats.atomic import atomic_write
 from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value, needed_nodes
 from caffecompat.net.net import Net
+from caffecompat.net.precision import compute, in_single
 from caffecompat.net.tidl_trace import TidlTrace, find_traces, write_tidl_trace
-from caffecompat.wording import few
 
 __all__ = ["MANIFEST", "NpyFile", "Trace", "computed_outputs", "read_traces", "trace", "value_names", "write_trace"]
 
@@ -34,27 +34,20 @@ def trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray]) -> Iterator[tuple
     Raises:
         CaffeCompatError: a fed blob is missing from `inputs`.
     """
-    missing = [blob for blob in net.fed if blob not in inputs]
-    if missing:
-        raise CaffeCompatError(f"net {net.name!r} needs inputs for {few([repr(blob) for blob in missing], 8)}")
+    fed = net.fed_tensors(inputs)
     values: dict[Value, Tensor] = {}
     net.allow_inplace(False)
     try:
         for node, layer in zip(net.graph.nodes, net.layers, strict=True):
             if layer.module is None:
-                tops = [net.to_device(inputs[value.blob]) for value in node.tops]
+                tops = [fed[value.blob] for value in node.tops]
             else:
-                made = layer.module(*[values[value] for value in node.bottoms if value is not None])
+                made = compute(layer, [values[value] for value in node.bottoms if value is not None])
                 tops = list(made) if isinstance(made, tuple) else [made]
             values.update(zip(node.tops, tops, strict=False))
-            yield layer, [np.ascontiguousarray(_single(top).cpu().numpy()) for top in tops[: len(node.tops)]]
+            yield layer, [np.ascontiguousarray(in_single(top).cpu().numpy()) for top in tops[: len(node.tops)]]
     finally:
         net.allow_inplace(True)
-
-
-def _single(blob: Tensor) -> Tensor:
-    """A blob in float32, which layers of NVCaffe's FLOAT16 do not make."""
-    return blob.float() if blob.is_floating_point() else blob
 
 
 def write_trace(

@@ -160,7 +160,7 @@ class Solver:
                 return
             if self.param.display and self.iter % self.param.display == 0:
                 with torch.no_grad():
-                    self._losses.append(self.net.loss(self.net.forward()))
+                    self._losses.append(self.net.loss(self.net()))
                 glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
             if self.param.test_interval and self.iter % self.param.test_interval == 0:
                 self.test_all()
@@ -261,7 +261,7 @@ class Solver:
 
         Gradients are added to those there are, times the loss scale.
         """
-        tops = self.net.forward()
+        tops = self.net()
         loss = self.net.loss(tops)
         if loss.requires_grad:
             (loss * self._loss_scale if self._loss_scale != 1 else loss).backward()
@@ -349,7 +349,7 @@ class Solver:
                 self._stopped = True
                 glog.info("Test interrupted.", "solver.cpp:397")
                 return None
-            tops = net.forward()
+            tops = net()
             if self.param.test_compute_loss:
                 loss += float(net.loss(tops))
             tally.add(tops)

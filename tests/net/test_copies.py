@@ -38,14 +38,12 @@ def _saved(thing: Any) -> Any:
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing)), _saved])
 @pytest.mark.parametrize("text", NETS.values(), ids=NETS)
-@pytest.mark.parametrize("whole", [False, True], ids=["module", "Net"])
-def test_copies_have_weights_of_their_own(text: str, how: Callable[[Any], Any], whole: bool) -> None:
+def test_copies_have_weights_of_their_own(text: str, how: Callable[[Any], Any]) -> None:
     net = make_net(text)
-    module = net.module
     data = torch.randn(2, 3, 6, 6)
-    before = module(data)  # with a pass done: what it leaves behind must not be in the way
-    made = how(net).module if whole else how(module)
-    assert made.state_dict().keys() == module.state_dict().keys()
+    before = net(data)  # with a pass done: what it leaves must not be in the way
+    made = how(net)
+    assert made.state_dict().keys() == net.state_dict().keys()
     assert len(list(made.parameters())) == len(net.params)
     _equal(made(data), before)
     with torch.no_grad():
@@ -53,8 +51,8 @@ def test_copies_have_weights_of_their_own(text: str, how: Callable[[Any], Any], 
             parameter.mul_(2)
     changed = made(data)
     assert not any(torch.equal(changed[blob], before[blob]) for blob in before)
-    _equal(module(data), before)
-    made.load_state_dict(module.state_dict())
+    _equal(net(data), before)
+    made.load_state_dict(net.state_dict())
     _equal(made(data), before)
 
 
@@ -65,11 +63,11 @@ def _equal(tops: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> No
 
 def test_copies_share_among_themselves_alone() -> None:
     net = make_net(NETS["shared in another shape"])
-    made = copy.deepcopy(net.module)
+    made = copy.deepcopy(net)
     with torch.no_grad():
         made.a.weight.fill_(2)
     assert torch.equal(made.b.weight, torch.full((3, 4, 1, 1), 2.0))
-    assert not (net.module.b.weight == 2).any()
+    assert not (net.b.weight == 2).any()
 
 
 def test_gradients_of_both_shapes_are_summed_into_the_one_parameter() -> None:
@@ -86,5 +84,5 @@ def test_gradients_of_both_shapes_are_summed_into_the_one_parameter() -> None:
 
 def test_what_a_half_precision_module_gives_is_float32() -> None:
     """Also where it is called without Net.forward, as load_net's is."""
-    tops = make_net(NETS["half precision"]).module(torch.randn(2, 3, 6, 6))
+    tops = make_net(NETS["half precision"])(torch.randn(2, 3, 6, 6))
     assert {top.dtype for top in tops.values()} == {torch.float32}

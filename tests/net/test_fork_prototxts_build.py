@@ -85,7 +85,7 @@ def test_net_builds(name: str, record_property: Callable[[str, object], None]) -
         record_property("case of", f"prototxts that build, {name.split('/')[0]}, each in its phases")
         net = Net(document, phase, sources=_shapes, log=False)
         net.close()
-        assert net.layers and net.outputs and len(net.module.graph.nodes) >= len(net.layers)
+        assert net.layers and net.outputs and len(net.graph_module.graph.nodes) >= len(net.layers)
         built.append(f"{'TRAIN' if phase == pb.TRAIN else 'TEST'} {len(net.layers)} layers")
     if len(built) < 2:
         built.append(f"no data for {'TEST' if pb.TRAIN in phases else 'TRAIN'}")

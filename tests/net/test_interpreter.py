@@ -35,7 +35,7 @@ def test_agrees_with_the_module() -> None:
     kept = [blob.diff.copy() for blob in run.params["c"]]
     for p in run.net.params:
         p.blob.grad = None
-    top = run.net.module(data)["sum"]
+    top = run.net.graph_module(data)["sum"]
     top.sum().backward()
     np.testing.assert_allclose(run.blobs["sum"].data, top.detach().numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run.blobs["data"].diff, data.grad.numpy(), rtol=1e-5, atol=1e-5)

@@ -17,17 +17,17 @@ def test_code_reads_like_the_prototxt() -> None:
     net = make_net(
         'name: "tiny-net"\n' + INPUT + conv("conv1/3x3", "data") + layer("ReLU", "conv1/3x3", "conv1/3x3", name="relu1")
     )
-    code = net.module.code
+    code = net.code
     assert "def forward(self, data):" in code
     assert "conv1_3x3 = self.conv1_3x3(data)" in code
     assert "relu1 = self.relu1(conv1_3x3)" in code
     assert "return {'conv1/3x3': relu1}" in code
-    assert type(net.module).__name__ == "tiny_net"
+    assert type(net.graph_module).__name__ == "tiny_net"
 
 
 def test_names_that_python_cannot_take() -> None:
     net = make_net(INPUT + SLICED)
-    assert {name for name, _ in net.module.named_children()} == {"_1x1_slice", "class_"}
+    assert {name for name, _ in net.named_children()} == {"_1x1_slice", "class_"}
     data = torch.randn(2, 3, 6, 6)
     assert torch.equal(net.forward({"data": data})["forward"], data[:, [1, 2, 0]])
 

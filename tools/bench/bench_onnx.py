@@ -59,7 +59,7 @@ def variants(net: Net, model: Path, threads: int) -> dict[str, Call]:
     batch = np.random.default_rng(0).standard_normal(shape, np.float32)
     tensor = torch.from_numpy(batch)
     run = session(model, threads)
-    compiled = torch.compile(net.module)
+    compiled = torch.compile(net)
 
     @torch.no_grad()
     def ours() -> object:

@@ -179,15 +179,15 @@ def _settle_rest(
 def _in_double(net: Net, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     """The net's outputs in float64, None where a layer computes in float32 only."""
     forget_states(net)
-    net.module.double()
+    net.double()
     try:
         with torch.no_grad():
-            made = net.module(*(torch.from_numpy(np.asarray(inputs[blob], np.float64)) for blob in net.fed))
+            made = net({blob: np.asarray(inputs[blob], np.float64) for blob in net.fed})
         return {blob: top.numpy() for blob, top in made.items()}
     except RuntimeError:
         return None
     finally:
-        net.module.float()
+        net.float()
 
 
 def _judge_choice(

@@ -23,7 +23,7 @@ def run_net(net: Net, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     """The net's outputs, from the fresh state of recurrent layers that each run of a model has."""
     forget_states(net)
     with torch.no_grad():
-        return {blob: top.numpy() for blob, top in net.forward(inputs).items()}
+        return {blob: top.numpy() for blob, top in net(inputs).items()}
 
 
 def forget_states(net: Net) -> None:

@@ -61,7 +61,7 @@ def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndar
             layer.batch_norm_param.use_global_stats = False
     asked = Net(NetDocument.from_message(message, like=net.fork_choice), pb.TEST, log=False)
     put_blobs(asked, net.blobs_by_layer())
-    before, after = asked.forward(dict(inputs)), net.forward(dict(inputs))
+    before, after = asked(inputs), net(inputs)
     effects = {blob: effect_of(after[blob].numpy(), before[blob].numpy()) for blob in net.outputs}
     for note in told:
         note.effect = "; ".join(f"output {blob!r}: {effect[0]}" for blob, effect in effects.items())

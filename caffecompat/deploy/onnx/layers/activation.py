@@ -103,7 +103,7 @@ def hard_swish(e: Emission) -> None:
 @emits("Threshold")
 def threshold(e: Emission) -> None:
     """x > threshold as a float."""
-    above = e.op("Greater", e.bottoms[0], e.const(e.module.param.threshold_param.threshold))
+    above = e.op("Greater", e.bottoms[0], e.const(e.module.threshold))
     e.cast(above, np.float32, to=e.tops[0])
 
 
