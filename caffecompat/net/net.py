@@ -274,10 +274,10 @@ class Net(nn.Module):
         """
         batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self.next_batch()
         given = self.fed_tensors(batch)
-        if exporting():
-            self._check_traceable()
         if torch.compiler.is_compiling():
-            return self._compute(*given.values())
+            if exporting():
+                self._check_traceable()
+            return self._run_code(*given.values())
         execute = self.execute or self._compute
         with naming_records(self._fed_from_sources), naming_layers(lambda: self._shapes_from(given)):
             return execute(*given.values())
@@ -291,9 +291,11 @@ class Net(nn.Module):
                 )
 
     def _compute(self, *fed: Tensor) -> Tops:
+        self._in_place.settle()
+        return self._run_code(*fed)
+
+    def _run_code(self, *fed: Tensor) -> Tops:
         """The graph's code, run on the net's own children."""
-        if not torch.compiler.is_compiling():
-            self._in_place.settle()
         tops: Tops = type(self.graph_module).forward(self, *fed)
         return tops
 
