@@ -33,8 +33,6 @@ __all__ = [
 TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
 
 _SHARES = {"Sigmoid", "Softmax"}  # what they make is held to 1: a small probability is as near as a great one
-# One rounding more or less and they give quite another number.
-_CHOOSING = {"ArgMax", "DetectionOutput", "Proposal", "YoloDetectionOutput", "Yolov3DetectionOutput"}
 
 
 class DifferentNumbers(CaffeCompatError):
@@ -171,7 +169,7 @@ def _run(net: Net, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.
     read: dict[str, torch.Tensor] = {}
     hooks = []
     for layer in net.layers:
-        if layer.type in _CHOOSING and layer.module is not None:
+        if layer.module is not None and layer.module.chooses:
             names = [f"{blob}, read by {layer.name}" for blob in layer.bottoms]
 
             def keep(_: object, bottoms: tuple[torch.Tensor, ...], names: Sequence[str] = names) -> None:
@@ -193,10 +191,11 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
         CaffeCompatError: there is none in common, or an output's shape differs.
     """
     makers = {top: layer.type for layer in net.layers for top in layer.tops}
+    chosen = {top for layer in net.layers if layer.module is not None and layer.module.chooses for top in layer.tops}
     found = []
     for blob in sorted(ours.keys() & theirs.keys()):
         a, b = ours[blob], theirs[blob]
-        if makers.get(blob) in _CHOOSING:
+        if blob in chosen:
             share = 1.0
             if a.shape == b.shape:
                 close = torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)

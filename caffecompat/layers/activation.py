@@ -228,6 +228,8 @@ class Clip(Layer):
 class Threshold(Layer):
     """1 where x > threshold, else 0; nothing flows back (BVLC)."""
 
+    chooses: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.threshold = param.threshold_param.threshold

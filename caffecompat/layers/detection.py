@@ -39,6 +39,8 @@ class DetectionOutput(Layer):
     pictures of name_size_file have passed. Other files there are left alone, while some originals delete the folder.
     """
 
+    chooses: ClassVar[bool] = True
+    gives_detections: ClassVar[bool] = True
     untraceable: ClassVar[str] = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (3, 4)
     unbatched: ClassVar[tuple[int, ...]] = (2,)

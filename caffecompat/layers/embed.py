@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ class Embed(Layer):
         LayerError: in forward, where a value is no index; BVLC reads past its table there.
     """
 
+    index_bottoms: ClassVar[tuple[int, ...]] = (0,)
     weight: nn.Parameter
     bias: nn.Parameter | None
 

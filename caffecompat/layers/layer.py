@@ -103,6 +103,9 @@ class Layer(nn.Module):
         type: the type string of the prototxt, set by ``@register``.
         bottoms, tops: least and greatest count allowed; ``None`` is no limit.
         blob_names: parameter names in Caffe's blob order.
+        chooses: whether its first top is a choice (an index, boxes), which one rounding more or less can change.
+        gives_detections: whether its first top has rows [image, class, score, xmin, ymin, xmax, ymax], one a detection.
+        index_bottoms: bottoms, by place, that hold indices of rows or items.
         keeps_forward: whether Caffe's backward works from what forward drew or measured (a mask, statistics, a state, a
             difference) alone, and not from what the bottoms hold by then.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
@@ -118,6 +121,9 @@ class Layer(nn.Module):
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
+    gives_detections: ClassVar[bool] = False
+    index_bottoms: ClassVar[tuple[int, ...]] = ()
     keeps_forward: ClassVar[bool] = False
     mixes_items: str = ""
     not_exported: ClassVar[str] = ""

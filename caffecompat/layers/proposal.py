@@ -115,6 +115,7 @@ class Proposal(Layer):
     one row [0, 0, 0, 1, 1].
     """
 
+    chooses: ClassVar[bool] = True
     untraceable: ClassVar[str] = "how many regions it proposes depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class ArgMax(Layer):
     Without: over all but the first axis, top (N, 1, top_k), with out_max_val (N, 2, top_k) of
     indices and values; a 1 is appended for each axis of the bottom beyond three. Nothing flows back.
     """
+
+    chooses: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

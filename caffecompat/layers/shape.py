@@ -330,6 +330,7 @@ class BatchReindex(Layer):
     bottom 0 (N, ...), bottom 1 (M) of numbers below N; top (M, ...).
     """
 
+    index_bottoms: ClassVar[tuple[int, ...]] = (1,)
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     mixes_items = "its second bottom numbers the items of the batch"
 

@@ -21,6 +21,8 @@ __all__ = ["YoloDetectionOutput", "Yolov3DetectionOutput"]
 class _YoloOutput(Layer):
     """What both share: the check of shapes, suppression, and the rows of the top."""
 
+    chooses: ClassVar[bool] = True
+    gives_detections: ClassVar[bool] = True
     untraceable: ClassVar[str] = "how many boxes it finds depends on the values"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

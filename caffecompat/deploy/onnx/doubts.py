@@ -28,8 +28,6 @@ from caffecompat.net.trace import value_names
 
 __all__ = ["compare_output", "settle"]
 
-_DETECTIONS = {"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"}
-_CHOOSING = {"ArgMax", "Threshold", "Proposal", *_DETECTIONS}
 _AT_ONCE = 2**27  # values held at once while looking for the first that is off
 
 
@@ -66,7 +64,7 @@ def _fields(output: Output, layer: NetLayer, slot: int, blob: np.ndarray) -> lis
     """Parts of an output that have a scale of their own, and whether they are numbers of something."""
     if layer.type == "Proposal":
         return [((..., 0), True), ((..., slice(1, 5)), False)] if slot == 0 else [(..., False)]
-    if layer.type in _DETECTIONS and slot == 0:
+    if layer.module is not None and layer.module.gives_detections and slot == 0:
         if output.columns is not None:
             return [(..., output.columns == (1,))]
         return [((..., slice(0, 2)), True), ((..., 2), False), ((..., slice(3, 7)), False)]
@@ -77,7 +75,8 @@ def _fields(output: Output, layer: NetLayer, slot: int, blob: np.ndarray) -> lis
 
 
 def _chooses(layer: NetLayer, slot: int) -> bool:
-    return (layer.type in _CHOOSING and slot == 0) or (layer.type == "Pooling" and slot == 1)
+    chooses = layer.module is not None and layer.module.chooses
+    return (chooses and slot == 0) or (layer.type == "Pooling" and slot == 1)
 
 
 def settle(

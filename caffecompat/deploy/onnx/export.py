@@ -32,8 +32,6 @@ __all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
 
 import_module("caffecompat.deploy.onnx.layers")  # registers the emitters
 
-SHAPED_BY_VALUES = {"DetectionOutput", "Filter"}
-
 
 @dataclass(frozen=True)
 class ExportOptions:

@@ -33,7 +33,6 @@ import_module("caffecompat.deploy.torch_source.layers")  # registers the emitter
 # What files can have above their net, by name.
 _HELPERS = exportable()
 
-_DETECTIONS = {"DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"}
 _RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "Sequence", "math", "load", "WEIGHTS", *_HELPERS}
 # What forward() uses, and names that linters find hard to read.
 _NO_VARIABLES = {*_RESERVED, "dict", "float", "int", "tuple", "l", "I", "O"}
@@ -245,8 +244,8 @@ def _docstring(net: Net, origin: str, title: str, inputs: dict[str, str]) -> str
 
 
 def _shape_text(net: Net, blob: str) -> str:
-    made_by_values = any(layer.type in _DETECTIONS and layer.tops[0] == blob for layer in net.layers)
-    return "(1, 1, boxes, 7)" if made_by_values else str(tuple(net.blob_shapes[blob]))
+    detections = {layer.tops[0] for layer in net.layers if layer.module is not None and layer.module.gives_detections}
+    return "(1, 1, boxes, 7)" if blob in detections else str(tuple(net.blob_shapes[blob]))
 
 
 def _imports(text: str) -> str:
@@ -269,7 +268,9 @@ def _load(name: str, net: Net) -> str:
 
 
 def _demo(net: Net) -> str:
-    numbers = {layer.bottoms[i] for layer in net.layers for i in _NUMBERS.get(layer.type, ()) if i < len(layer.bottoms)}
+    numbers = {  # which the demo cannot draw at random
+        layer.bottoms[place] for layer in net.layers if layer.module is not None for place in layer.module.index_bottoms
+    }
     shapes = {blob: ", ".join(map(str, net.fed_shapes[blob])) for blob in net.fed}
     inputs = [f"torch.{'zeros' if blob in numbers else 'randn'}({shape})" for blob, shape in shapes.items()]
     one = len(net.outputs) == 1
@@ -283,10 +284,6 @@ def _demo(net: Net) -> str:
         return "\n".join([*lines, f"    print({_quoted(net.outputs[0])}, tuple(output.shape))"])
     lines += ["    for name, output in outputs.items():", "        print(name, tuple(output.shape))"]
     return "\n".join(lines)
-
-
-# Bottoms that are numbers of rows or items, which the demo cannot draw at random.
-_NUMBERS = {"Embed": (0,), "BatchReindex": (1,)}
 
 
 def _one_line(text: str) -> str:
