@@ -87,7 +87,7 @@ setup(
         "protobuf>=4.25,<8",
         "rich>=13",
         "safetensors>=0.4",
-        "torch>=2.1,<3",
+        "torch>=2.3,<3",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["caffecompat = caffecompat.__main__:main"]},
