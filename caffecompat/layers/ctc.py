@@ -67,7 +67,7 @@ class CtcLoss(LossLayer):
 
     batch_axis: ClassVar[int] = 1
 
-    untraceable: ClassVar[str] = "how long its sequences are depends on the values"
+    untraceable: str = "how long its sequences are depends on the values"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -124,7 +124,7 @@ class LabelsequenceAccuracy(Layer):
     class makes its item wrong and ends no run.
     """
 
-    untraceable: ClassVar[str] = "how long its sequences are depends on the values"
+    untraceable: str = "how long its sequences are depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "measures results"
 

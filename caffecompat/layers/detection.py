@@ -41,7 +41,7 @@ class DetectionOutput(Layer):
 
     chooses: ClassVar[bool] = True
     gives_detections: ClassVar[bool] = True
-    untraceable: ClassVar[str] = "how many boxes it finds depends on the values"
+    untraceable: str = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (3, 4)
     unbatched: ClassVar[tuple[int, ...]] = (2,)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
@@ -205,7 +205,7 @@ class DetectionEvaluate(Layer):
     images in order; SSD goes on by one for each image that has a detection, wherever no image is without, rightly.
     """
 
-    untraceable: ClassVar[str] = "how many boxes it finds depends on the values"
+    untraceable: str = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "measures results"
 

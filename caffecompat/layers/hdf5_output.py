@@ -23,7 +23,7 @@ class HDF5Output(Layer):
     file alone.
     """
 
-    untraceable: ClassVar[str] = "it writes files"
+    untraceable: str = "it writes files"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
     not_exported: ClassVar[str] = "writes a file"

@@ -128,7 +128,7 @@ class Layer(nn.Module):
     mixes_items: str = ""
     not_exported: ClassVar[str] = ""
     reads_shapes_alone: ClassVar[bool] = False
-    untraceable: ClassVar[str] = ""
+    untraceable: str = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

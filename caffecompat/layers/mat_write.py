@@ -23,7 +23,7 @@ class MatWrite(Layer):
     pass, without its last `strip` characters. The variable is "data", W x H x C x N. Building a net writes nothing.
     """
 
-    untraceable: ClassVar[str] = "it writes files"
+    untraceable: str = "it writes files"
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
     not_exported: ClassVar[str] = "writes files"

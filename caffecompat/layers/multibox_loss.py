@@ -47,7 +47,7 @@ class MultiBoxLoss(LossLayer):
     negatives. Matching, mining and both losses are computed for the whole batch at once.
     """
 
-    untraceable: ClassVar[str] = "which boxes match depends on the values"
+    untraceable: str = "which boxes match depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (4, 4)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

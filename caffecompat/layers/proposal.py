@@ -116,7 +116,7 @@ class Proposal(Layer):
     """
 
     chooses: ClassVar[bool] = True
-    untraceable: ClassVar[str] = "how many regions it proposes depends on the values"
+    untraceable: str = "how many regions it proposes depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     mixes_items = "how many regions it proposes depends on values"
@@ -183,6 +183,7 @@ class PythonProposal(nn.Module):
 
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
+    untraceable: ClassVar[str] = Proposal.untraceable
     says: ClassVar[str] = ", with the settings of fast_rcnn/config.py as published"
     anchors: Tensor
 

@@ -100,7 +100,7 @@ class PythonLayer(Layer):
     """
 
     keeps_forward: ClassVar[bool] = True
-    untraceable: ClassVar[str] = "it is Python code, which works on arrays"
+    untraceable: str = "it is Python code, which works on arrays"
     bottoms: ClassVar[tuple[int, int | None]] = (0, None)
     tops: ClassVar[tuple[int, int | None]] = (0, None)
     anchor: Tensor
@@ -159,6 +159,7 @@ class PythonLayer(Layer):
             self._check_count("bottom", len(bottom_shapes), own.bottoms)
             self._check_count("top", len(self.param.top), own.tops)
             self.own = own(self.param, bottom_shapes, self.context)
+            self.untraceable = own.untraceable
             return None
         where = f"module {p.module!r} ({getattr(module, '__file__', None) or 'built in'})"
         kind = getattr(module, p.layer, None)

@@ -367,7 +367,7 @@ class Filter(Layer):
     How many items the tops have depends on values. On meta tensors all N are kept.
     """
 
-    untraceable: ClassVar[str] = "how many items it lets through depends on the values"
+    untraceable: str = "how many items it lets through depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 

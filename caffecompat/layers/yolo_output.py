@@ -23,7 +23,7 @@ class _YoloOutput(Layer):
 
     chooses: ClassVar[bool] = True
     gives_detections: ClassVar[bool] = True
-    untraceable: ClassVar[str] = "how many boxes it finds depends on the values"
+    untraceable: str = "how many boxes it finds depends on the values"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
