@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [name for name in caffecompat.__all__ if name not in ("Net", "load_net")])
+@pytest.mark.parametrize("name", caffecompat.__all__)
 def test_examples(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     public = getattr(caffecompat, name)
     doc = public.__doc__ or ""

@@ -1,6 +1,7 @@
 """From a prototxt to a net that computes: state filtering, the typed graph, the module, weights in and out."""
 
-from caffecompat.net.net import Net, load_net
+from caffecompat.net.loading import load_net
+from caffecompat.net.net import Net
 from caffecompat.net.params import LearnableParam
 from caffecompat.net.problems import NetError
 from caffecompat.net.weights import LoadReport, WeightsMismatch

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.forks import Fork, ForkChoice, ForkName
+from caffecompat.forks import Fork, ForkChoice
 from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
 from caffecompat.layers.layer import exporting
@@ -44,10 +44,10 @@ from caffecompat.net.splits import insert_splits
 from caffecompat.net.steps import Step, make_steps
 from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
 from caffecompat.net.weights import LoadReport, WeightPaths, copy_weights, weight_paths
-from caffecompat.schema import NetDocument, as_phase, open_net, pb, write_text
+from caffecompat.schema import NetDocument, as_document, as_phase, pb, write_text
 from caffecompat.wording import few
 
-__all__ = ["Net", "load_net"]
+__all__ = ["Net"]
 
 Tops = dict[str, Tensor]
 Blob = Tensor | np.ndarray
@@ -98,6 +98,13 @@ class Net(nn.Module):
     Raises:
         NetError: the prototxt makes no net; all problems at once.
         WeightsMismatch, CaffeCompatError: as for :meth:`load_weights`; a file cannot be read.
+
+    >>> from caffecompat import Net
+    >>> net = Net("deploy.prototxt", "TEST", log=False, weights="net.caffemodel")
+    >>> net.fed, net.outputs, net.blob_shapes["conv"]
+    (['data'], ['prob'], (1, 4, 8, 8))
+    >>> [name for name, _ in net.named_parameters()]
+    ['conv.weight', 'conv.bias', 'fc.weight']
     """
 
     # Declared here, for a layer may have none of these names in the module.
@@ -139,7 +146,7 @@ class Net(nn.Module):
     ) -> None:
         super().__init__()
         phase = as_phase(phase)
-        document = _as_document(document, strict)
+        document = as_document(document, strict=strict)
         if document.path and not document.message.layer:
             raise NetError([f"{document.path}: has no layers; an empty or cut-off file, or not a net"])
         state = make_state(document.message, phase, level, stages)
@@ -491,41 +498,6 @@ class Net(nn.Module):
             for blob, weight in zip(layer.tops, layer.loss_weights, strict=False)
             if weight
         }
-
-
-def load_net(
-    prototxt: str | os.PathLike[str],
-    weights: WeightPaths | None = None,
-    phase: int | str = "TEST",
-    *,
-    skip_mismatched: bool = False,
-    fork: ForkName | None = None,
-) -> Net:
-    """A net fed from outside (a deploy prototxt) as a torch module.
-
-    Args:
-        prototxt: path.
-        weights: path of a caffemodel or HDF5 file, or a list of such paths.
-        phase: "TRAIN" or "TEST", in any case, or pycaffe's numbers of them.
-        fork: the Caffe whose rules the net follows ("jacinto", ``Fork.JACINTO``), where its text cannot show it.
-
-    Returns:
-        The net, a torch module that takes the input blobs in order or by name, pictures as (N, C, H, W) float32, and
-        returns a dict of output blobs by name (see :meth:`Net.forward`).
-
-    Raises:
-        NetError, WeightsMismatch, CaffeCompatError: as for :class:`Net`.
-    """
-    document = open_net(prototxt, fork=fork)
-    return Net(document, phase, log=False, weights=weights, skip_mismatched=skip_mismatched)
-
-
-def _as_document(given: Any, strict: bool) -> NetDocument:
-    if isinstance(given, NetDocument):
-        return given
-    if isinstance(given, (str, os.PathLike)):
-        return open_net(given, strict=strict)
-    return NetDocument.from_message(given)
 
 
 @cache
