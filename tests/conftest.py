@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ import pytest
 
 # Several test processes share the cores: OpenMP teams that wait for each other are slower than one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A suite that a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
