@@ -264,7 +264,11 @@ class TestFinding:
         assert found == [beside.parent, tmp_path / "here", tmp_path / "path"]
         assert str(tmp_path / "here") not in sys.path
 
-    def test_import_caffe_holds_only_while_the_layer_is_made(self, beside: Path) -> None:
+    def test_import_caffe_holds_only_while_the_layer_is_made(
+        self, beside: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:
+            monkeypatch.delitem(sys.modules, name)  # of scripts that ran here before
         layer = python(beside, "Times", (1,))
         assert isinstance(layer.instance, PythonLayerBase)
         assert "caffe" not in sys.modules

@@ -130,6 +130,9 @@ for name in names:
     first = next(net.parameters()).detach().clone()
     dist.broadcast(first, 0)
     assert torch.equal(first, next(net.parameters()))
+    del whole
+dist.barrier()
+dist.destroy_process_group()  # its threads would outlive the interpreter
 """
 
 
