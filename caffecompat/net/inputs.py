@@ -28,23 +28,27 @@ def blobs_by_name(
     Raises:
         CaffeCompatError: they are not what the net is fed with; the message lists what is.
     """
-    head = f"net {net!r} takes {few([repr(blob) for blob in fed], 8) or 'no inputs'}"
     if len(blobs) == 1 and isinstance(blobs[0], Mapping):
         given = {**blobs[0], **named}
     else:
         if len(blobs) > len(fed):
-            raise CaffeCompatError(f"{head}, which is {len(fed)}; {len(blobs)} inputs are given")
+            raise CaffeCompatError(f"{_takes(net, fed)}, which is {len(fed)}; {len(blobs)} inputs are given")
         given = dict(zip(fed, blobs, strict=False))
         for blob in named:
             if blob in given:
-                raise CaffeCompatError(f"{head}; {blob!r} is given by position and by name")
+                raise CaffeCompatError(f"{_takes(net, fed)}; {blob!r} is given by position and by name")
         given.update(named)
     for blob in named:
         if blob not in fed:
-            raise CaffeCompatError(f"{head}, not {blob!r}{did_you_mean(blob, fed, quoted=True)}")
+            raise CaffeCompatError(f"{_takes(net, fed)}, not {blob!r}{did_you_mean(blob, fed, quoted=True)}")
     for blob in fed:
         if blob in given and not isinstance(given[blob], Tensor | np.ndarray):
             raise CaffeCompatError(
-                f"{head} as tensors or numpy arrays; {blob!r} is given as {type(given[blob]).__name__}"
+                f"{_takes(net, fed)} as tensors or numpy arrays; {blob!r} is given as {type(given[blob]).__name__}"
             )
     return given
+
+
+def _takes(net: str, fed: Sequence[str]) -> str:
+    """The head of an error; made only then, as nets are called in the innermost loop."""
+    return f"net {net!r} takes {few([repr(blob) for blob in fed], 8) or 'no inputs'}"
