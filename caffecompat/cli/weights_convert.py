@@ -90,11 +90,11 @@ def _stored(path: str) -> tuple[Any, Blobs] | None:
 
 
 def _net(path: str) -> Net:
-    from caffecompat.data.stand_in import StandIns
+    from caffecompat.data.placeholder import Placeholders
     from caffecompat.net import Net
     from caffecompat.schema import open_net, pb
 
-    net = Net(open_net(path), pb.TEST, sources=StandIns(), log=False)
+    net = Net(open_net(path), pb.TEST, sources=Placeholders(), log=False)
     net.close()
     return net
 

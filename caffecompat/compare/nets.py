@@ -25,7 +25,7 @@ __all__ = [
     "compare_nets",
     "compare_outputs",
     "in_single_precision",
-    "put_blobs",
+    "load_blobs",
     "random_inputs",
     "remarked",
 ]
@@ -85,7 +85,7 @@ def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
     return {blob: torch.from_numpy(np.asarray(values)) for blob, values in inputs.items()}
 
 
-def put_blobs(net: Net, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
+def load_blobs(net: Net, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
     """Give a net the parameter blobs of its layers, each in the layer's own arrangement."""
     for layer in net.layers:
         for slot, array in zip(layer.slots, blobs.get(layer.name, ()), strict=bool(layer.slots)):
@@ -102,7 +102,7 @@ def in_single_precision(net: Net) -> Net:
     for layer in message.layer:
         layer.ClearField("forward_type")
     copy = Net(NetDocument.from_message(message, like=net.fork_choice, beside=net.beside), net.phase, log=False)
-    put_blobs(copy, net.blobs_by_layer())
+    load_blobs(copy, net.blobs_by_layer())
     return copy
 
 

@@ -181,10 +181,10 @@ class AnnotatedDataReader(DataReader):
         if len(arrays) > 1:
             arrays[1][at] = sample.label
 
-    def loose(self, sample: _Sample) -> np.ndarray:
+    def variable_size_rows(self, sample: _Sample) -> np.ndarray:
         return sample.objects
 
-    def loose_tops(self, pieces: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def variable_size_tops(self, pieces: list[np.ndarray]) -> tuple[np.ndarray, ...]:
         if not (self._labelled and self._boxed):
             return ()
         rows = np.concatenate(pieces)

@@ -25,7 +25,7 @@ from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.database import DatabaseWriteError, DatabaseWriter, open_database
 
-__all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "publish", "workshop", "write_database"]
+__all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "commit", "staging", "write_database"]
 
 _BATCH_RECORDS = 1000
 _BATCH_BYTES = 64 << 20
@@ -100,7 +100,7 @@ def write_database(
     """
     name = os.fspath(out).rstrip("/")
     started = time.monotonic()
-    with workshop(name) as folder:
+    with staging(name) as folder:
         journal = _Journal.load(folder, plan)
         resumed_at = journal.done
         on_start(journal.done)
@@ -112,7 +112,7 @@ def write_database(
             raise BuildError(_describe_bad(journal.bad, plan, name))
         for extra, text in plan.extras.items():
             (folder / "out" / extra).write_text(text, encoding="utf-8")
-        publish(folder, name)
+        commit(folder, name)
     return BuildReport(len(plan.keys) - len(journal.bad), journal.bad, resumed_at, time.monotonic() - started)
 
 
@@ -215,7 +215,7 @@ class _Journal:
 
 
 @contextlib.contextmanager
-def workshop(name: str, *, emptied: bool = False) -> Iterator[Path]:
+def staging(name: str, *, emptied: bool = False) -> Iterator[Path]:
     """The folder ``<out>.partial``, locked; removed in the end, but kept where a journal tells how a build goes on.
 
     Args:
@@ -260,8 +260,8 @@ def _lock(descriptor: int, name: str) -> None:
         return  # a file system without locks
 
 
-def publish(folder: Path, name: str) -> None:
-    """Make the finished database, ``out`` in its workshop, appear under its name, all at once and for good."""
+def commit(folder: Path, name: str) -> None:
+    """Make the finished database, ``out`` in its staging folder, appear under its name, all at once and for good."""
     for directory, _, files in os.walk(folder / "out"):
         for path in (directory, *(os.path.join(directory, file) for file in files)):
             _fsync(path)

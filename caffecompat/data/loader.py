@@ -72,11 +72,11 @@ class Reader(ABC):
     def describe(self, record: Any) -> str:
         """Which file or record it is, for messages."""
 
-    def loose(self, sample: Any) -> Any:
+    def variable_size_rows(self, sample: Any) -> Any:
         """What the sample adds to tops whose size depends on all samples of a batch (boxes)."""
         return None
 
-    def loose_tops(self, pieces: list[Any]) -> tuple[np.ndarray, ...]:
+    def variable_size_tops(self, pieces: list[Any]) -> tuple[np.ndarray, ...]:
         """These tops, behind the others, from the pieces of all samples in order."""
         return ()
 
@@ -174,7 +174,7 @@ class Loader:
             self._pending.popleft()
             self._newest = batch.records
             self._changed.notify_all()
-        return batch.tops() + self._reader.loose_tops(batch.pieces)
+        return batch.tops() + self._reader.variable_size_tops(batch.pieces)
 
     def describe(self, row: int) -> str:
         """Which file or record filled a row of the batch that `next` returned last; "" where there is no such row."""
@@ -269,7 +269,7 @@ class Loader:
         if shapes != batch.shapes:
             raise DataError(_mismatch(self._reader.describe(record), shapes, batch))
         self._reader.write(sample, batch.arrays, at)
-        batch.pieces[at] = self._reader.loose(sample)
+        batch.pieces[at] = self._reader.variable_size_rows(sample)
 
     def _finish(self, batch: _Batch, at: int, count: int, error: BaseException | None) -> None:
         with self._changed:
@@ -302,7 +302,7 @@ class LoadedSource(Source):
             raise DataError(f"{reader.describe(first)}: {error}") from None
         size = reader.batch_size
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
-        self.top_shapes += [top.shape for top in reader.loose_tops([reader.loose(sample)])]
+        self.top_shapes += [top.shape for top in reader.variable_size_tops([reader.variable_size_rows(sample)])]
         self._loader = Loader(reader, depth, threads or loader_threads())
         # The threads hold the loader, not this object: dropping the last reference to it stops them.
         self._closer = weakref.finalize(self, self._loader.close)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffecompat.data.placeholder import Placeholders
 from caffecompat.data.preprocess import says_something
-from caffecompat.data.stand_in import StandIns
 from caffecompat.deploy.batch import BatchedNet
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import layer_class
@@ -17,7 +17,7 @@ from caffecompat.schema import NetDocument, pb
 
 __all__ = [
     "SCORES", "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges",
-    "settle_batch",
+    "resolve_batch",
 ]  # fmt: skip
 
 # What only measures; losses are told by their class.
@@ -140,11 +140,11 @@ def _picture_shape(
                 f"layer {layer.name!r}: a Python layer makes the input; give its size: --size WIDTHxHEIGHT"
             )
         return (1, channels or 3, *size)
-    shape = _shapes(layer, document, StandIns(size, channels), "give --size WIDTHxHEIGHT")[0]
+    shape = _shapes(layer, document, Placeholders(size, channels), "give --size WIDTHxHEIGHT")[0]
     return (*shape[:2], *size) if size and len(shape) == 4 else shape
 
 
-def _shapes(layer: Any, document: NetDocument, sources: StandIns, remedy: str) -> list[tuple[int, ...]]:
+def _shapes(layer: Any, document: NetDocument, sources: Placeholders, remedy: str) -> list[tuple[int, ...]]:
     try:
         source = sources(layer, pb.TEST, document.fork, document.beside)
     except CaffeCompatError as problem:
@@ -159,7 +159,7 @@ def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument,
 
     --size tells nothing of them.
     """
-    shapes = _shapes(layer, document, StandIns(), "its data must be there, or an Input in its place")
+    shapes = _shapes(layer, document, Placeholders(), "its data must be there, or an Input in its place")
     labels = {
         top for top in layer.top if all(only_judges(reader) or is_loss(reader) for reader in net.layer
                                         if top in reader.bottom)
@@ -194,7 +194,7 @@ def _add_input(
         layer.transform_param.CopyFrom(transform)
 
 
-def settle_batch(deployed: Deployed, document: NetDocument, batch: int | None) -> None:
+def resolve_batch(deployed: Deployed, document: NetDocument, batch: int | None) -> None:
     """Give the inputs back the batch that the net states, where it does not work on another one.
 
     Raises:

@@ -14,7 +14,7 @@ from caffecompat.deploy.deploy_inputs import (
     feeds,
     is_loss,
     only_judges,
-    settle_batch,
+    resolve_batch,
 )
 from caffecompat.forks import ForkName
 from caffecompat.net.alignment import state_offsets
@@ -111,7 +111,7 @@ def deploy_net(
         _add_head(deployed, head, head_name, losses, renamed)
     if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
         raise DeployError(f"{document.path or 'net'}: nothing is left: every layer depends on labels or only measures")
-    settle_batch(deployed, document, batch)
+    resolve_batch(deployed, document, batch)
     return deployed
 
 

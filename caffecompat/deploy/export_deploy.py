@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, put_blobs
+from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
 from caffecompat.data.preprocess import describe
 from caffecompat.deploy.caffe_targets import (
     channel_means,
@@ -235,7 +235,7 @@ class _Writer:
     def _go_on_from(self, message: Any, blobs: dict[str, Any]) -> None:
         """Tell what was asked for and changes numbers by itself; what comes then is held against the result of it."""
         changed = self._net(message)
-        put_blobs(changed, blobs)
+        load_blobs(changed, blobs)
         for difference in compare_nets(self.net, changed, allow_nonfinite=self.allow_nonfinite):
             self.note(f"stored statistics instead of each batch's, on random input: {difference.line()}")
         self.net, self.base = changed, type(message)()
@@ -252,7 +252,7 @@ class _Writer:
 
     def _check(self, message: Any, blobs: dict[str, Any]) -> None:
         rewritten = self._net(message)
-        put_blobs(rewritten, blobs)
+        load_blobs(rewritten, blobs)
         done = self.done
         done.differences = compare_nets(self.net, rewritten, allow_nonfinite=self.allow_nonfinite)
         for difference in done.differences:

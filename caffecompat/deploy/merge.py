@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, put_blobs
+from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
 from caffecompat.deploy.fold_norm import Folded, fold_norms, use_running_statistics
 from caffecompat.deploy.moved_paths import lead_paths
 from caffecompat.errors import CaffeCompatError
@@ -82,7 +82,7 @@ def merge_batch_norm(
         folded.message.ClearField("state")  # the phase that it was folded in
     copy = NetDocument.from_message(folded.message, like=document.fork_choice, beside=document.beside)
     merged = Net(copy, pb.TEST, log=False)
-    put_blobs(merged, folded.blobs)
+    load_blobs(merged, folded.blobs)
     differences = compare_nets(net, merged, allow_nonfinite=allow_nonfinite)
     lead_paths(folded.message, document.beside, os.path.dirname(out_model))
     with atomic_together(out_weights, out_model) as (weights_file, text_file):

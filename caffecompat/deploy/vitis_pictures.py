@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.stand_in import StandIns
+from caffecompat.data.placeholder import Placeholders
 from caffecompat.deploy.caffe_targets import picture_input
 from caffecompat.deploy.deploy_inputs import Deployed, DeployError
 from caffecompat.errors import CaffeCompatError
@@ -188,7 +188,7 @@ def _before_crop(data: Any, beside: str | None) -> Size | None:
             whole.transform_param.ClearField(name)
     whole.transform_param.ClearField("mean_file")
     try:
-        source = StandIns()(whole, pb.TEST, Fork.BVLC, beside)
+        source = Placeholders()(whole, pb.TEST, Fork.BVLC, beside)
     except CaffeCompatError:
         return None
     height, width = source.top_shapes[0][2:4]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffecompat.layers.classes import label_ids_hint
+from caffecompat.layers.class_scores import label_ids_hint
 
 __all__ = ["ConfusionMatrix"]
 

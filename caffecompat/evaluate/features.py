@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from caffecompat.data.build import publish, workshop
+from caffecompat.data.build import commit, staging
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.database import DatabaseWriter, open_database
 from caffecompat.formats.datum import Datum, encode_datum
@@ -107,7 +107,7 @@ def extract_features(
         folders, writers = {}, {}
         for blob, path in names.items():
             on_open(path)
-            folders[blob] = stack.enter_context(workshop(path, emptied=True))
+            folders[blob] = stack.enter_context(staging(path, emptied=True))
             database = stack.enter_context(open_database(folders[blob] / "out", backend, "w"))
             writers[blob] = FeatureWriter(database, functools.partial(on_records, blob))
         for batch in range(batches):
@@ -118,4 +118,4 @@ def extract_features(
         for writer in writers.values():
             writer.finish()
         for blob, path in names.items():
-            publish(folders[blob], path)
+            commit(folders[blob], path)

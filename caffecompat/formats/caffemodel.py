@@ -281,9 +281,9 @@ def _layer_pieces(
     layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray], raw: bool
 ) -> Iterator[bytes | memoryview]:
     """A `layer` field of a net, piece by piece: blobs stand between the fields below and above number 7."""
-    from caffecompat.schema.kept import without_kept
+    from caffecompat.schema.unknown_fields import without_unknown_fields
 
-    bare = without_kept(layer)
+    bare = without_unknown_fields(layer)
     bare.ClearField("blobs")
     fields = bare.SerializeToString(deterministic=True)
     cut = _offset_of_field_from(fields, 7)

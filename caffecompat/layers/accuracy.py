@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.forks import Fork
-from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit
+from caffecompat.layers.class_scores import OutsideLabels, check_label_count, count_by_class
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, values_known
 from caffecompat.layers.registry import register
 
@@ -60,7 +60,7 @@ class Accuracy(Layer):
         super().__init__(param, bottom_shapes, context)
         p, (scores, labels) = param.accuracy_param, bottom_shapes
         self.axis = self.axis_index(p.axis, scores)
-        labels_fit(scores, labels, self.axis)
+        check_label_count(scores, labels, self.axis)
         self.top_k, self.ignore = p.top_k, p.ignore_label if p.HasField("ignore_label") else None
         if not 1 <= self.top_k <= scores[self.axis]:
             raise LayerError(f"top_k {self.top_k} must be 1 to {scores[self.axis]}, the number of classes")
@@ -71,7 +71,7 @@ class Accuracy(Layer):
 
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        labels_fit(scores.shape, labels.shape, self.axis)
+        check_label_count(scores.shape, labels.shape, self.axis)
         shape = list(scores.shape)
         shape[self.axis] = 1
         labels = labels.to(torch.int64).reshape(shape)

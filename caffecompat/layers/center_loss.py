@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from caffecompat.layers.classes import check_labels
+from caffecompat.layers.class_scores import check_labels
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caffecompat import glog
-from caffecompat.layers.classes import OutsideLabels, check_labels
+from caffecompat.layers.class_scores import OutsideLabels, check_labels
 from caffecompat.layers.functional.ctc import ctc_costs, merge_path, pack
 from caffecompat.layers.layer import Context, LabelError, Layer, LayerError, Shape
 from caffecompat.layers.loss import LossLayer

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.classes import class_index, labels_fit, softmax
+from caffecompat.layers.class_scores import check_label_count, class_index, softmax
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import AtLeast, LossLayer
 from caffecompat.layers.registry import register
@@ -34,7 +34,7 @@ class FocalLoss(LossLayer):
         super().__init__(param, bottom_shapes, context)
         scores, labels = bottom_shapes
         self.axis = self.axis_index(param.softmax_param.axis, scores)
-        labels_fit(scores, labels, self.axis)
+        check_label_count(scores, labels, self.axis)
         p = param.focal_loss_param
         if p.type != p.ORIGIN or p.HasField("beta"):
             raise LayerError(
@@ -46,7 +46,7 @@ class FocalLoss(LossLayer):
         self.mode = self._mode("VALID")
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        labels_fit(scores.shape, labels.shape, self.axis)
+        check_label_count(scores.shape, labels.shape, self.axis)
         index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
         log_probability = softmax(scores, self.axis, F.log_softmax).gather(self.axis, index)
         at_least = AtLeast.apply(log_probability, math.log(torch.finfo(torch.float32).tiny))

@@ -14,7 +14,7 @@ from torch import Tensor
 from caffecompat import glog
 from caffecompat.files import read_bytes
 from caffecompat.forks import Fork
-from caffecompat.layers.classes import class_index, innermost, labels_fit, softmax
+from caffecompat.layers.class_scores import check_label_count, class_index, is_contiguous_along, softmax
 from caffecompat.layers.functional.loss import balanced_cross_entropy
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
@@ -114,7 +114,7 @@ class _SoftmaxNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, index: Tensor, weight: Tensor | None, axis: int) -> Tensor:
         ctx.axis = ctx.along = axis
-        if innermost(scores, axis):
+        if is_contiguous_along(scores, axis):
             scores, index = scores.movedim(axis, -1), index.movedim(axis, -1)
             weight = None if weight is None else weight.movedim(axis, -1)
             ctx.along = -1
@@ -168,7 +168,7 @@ class SoftmaxWithLoss(LossLayer):
         super().__init__(param, bottom_shapes, context)
         scores, labels = bottom_shapes
         self.axis = self.axis_index(param.softmax_param.axis, scores)
-        labels_fit(scores, labels, self.axis)
+        check_label_count(scores, labels, self.axis)
         p = param.loss_param
         by_frequency = p.weight_by_label_freqs and context.fork is not Fork.XILINX
         if context.fork.is_segnet or by_frequency:
@@ -188,7 +188,7 @@ class SoftmaxWithLoss(LossLayer):
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        labels_fit(scores.shape, labels.shape, self.axis)
+        check_label_count(scores.shape, labels.shape, self.axis)
         index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
         weight = None if counted is None else counted.to(scores.dtype)
         if self.class_weights is not None:
@@ -229,7 +229,7 @@ class InfogainLoss(LossLayer):
         self.mode = self._mode("VALID") if self.on_scores else "BATCH_SIZE"
         if not self.on_scores:
             scores = (scores[0], math.prod(scores[1:]))
-        labels_fit(scores, bottom_shapes[1], self.axis)
+        check_label_count(scores, bottom_shapes[1], self.axis)
         matrix = None if len(bottom_shapes) == 3 else _read_matrix(p, context.beside)
         shape = tuple(bottom_shapes[2]) if matrix is None else tuple(matrix.shape)
         if math.prod(shape) != scores[self.axis] ** 2:

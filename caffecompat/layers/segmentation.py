@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.accuracy import among_best
-from caffecompat.layers.classes import OutsideLabels, count_by_class, labels_fit
+from caffecompat.layers.class_scores import OutsideLabels, check_label_count, count_by_class
 from caffecompat.layers.functional.class_scores import top_k
 from caffecompat.layers.functional.resampling import resize_nearest
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
@@ -88,7 +88,7 @@ class SegmentationAccuracy(_LabelMapScore):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, (scores, labels) = param.accuracy_param, bottom_shapes
-        labels_fit(scores, labels, 1)
+        check_label_count(scores, labels, 1)
         self.top_k, self.ignore = p.top_k, p.ignore_label if p.HasField("ignore_label") else None
         if not 1 <= self.top_k <= scores[1]:
             raise LayerError(f"top_k {self.top_k} must be 1 to {scores[1]}, the number of classes")
@@ -121,7 +121,7 @@ class IOUAccuracy(Layer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axis = self.axis_index(param.accuracy_param.axis, bottom_shapes[0])
-        labels_fit(bottom_shapes[0], bottom_shapes[1], self.axis)
+        check_label_count(bottom_shapes[0], bottom_shapes[1], self.axis)
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
@@ -156,7 +156,7 @@ class SegAccuracy(_LabelMapScore):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        labels_fit(bottom_shapes[0], bottom_shapes[1], 1)
+        check_label_count(bottom_shapes[0], bottom_shapes[1], 1)
         classes = bottom_shapes[0][1]
         self.register_buffer("counts", torch.zeros(classes, classes), persistent=False)
         self.register_buffer("wrong", torch.zeros(()), persistent=False)  # labels that are no class

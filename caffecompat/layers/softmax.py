@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from caffecompat.layers.classes import softmax
+from caffecompat.layers.class_scores import softmax
 from caffecompat.layers.layer import Context, Layer, Shape
 from caffecompat.layers.registry import register
 

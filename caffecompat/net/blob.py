@@ -18,12 +18,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from caffecompat.net.params import BlobSlot
 
-__all__ = ["Blob", "HostCopy", "ParamBlob", "Side", "push_written"]
+__all__ = ["Blob", "HostCopy", "HostMirror", "ParamBlob", "push_written"]
 
 Shape = tuple[int, ...]
 
 
-class Side:
+class HostMirror:
     """The data or the diff of a blob: the tensor that computes, and the array that Python sees while it holds it.
 
     On the CPU there is one or the other, never both, so a blob is in memory once. An array that nobody holds any more
@@ -38,7 +38,7 @@ class Side:
         self._tensor: Tensor | None = None
         self._host: Tensor | None = None  # C order, on the CPU; its numpy view is what Python holds
         self._array: weakref.ref[np.ndarray] | None = None  # that view; views of it keep it alive
-        self._host_behind = False  # the tensor is newer (GPU only: on the CPU the two are kept equal)
+        self._host_stale = False  # the tensor is newer (GPU only: on the CPU the two are kept equal)
         self._host_touched = False  # Python may have written since the tensor was made
 
     def array(self) -> np.ndarray:
@@ -49,11 +49,11 @@ class Side:
             else:
                 self._host = torch.empty(self.shape)
                 _copy(self._tensor.detach().cpu(), self._host)
-        elif self._host_behind and self._tensor is not None:
+        elif self._host_stale and self._tensor is not None:
             self._host.copy_(self._tensor)
         if self._tensor is not None and self._tensor.device.type == "cpu":
             self._tensor = None
-        self._host_behind, self._host_touched = False, True
+        self._host_stale, self._host_touched = False, True
         array = self._array() if self._array is not None else None
         if array is None:
             array = self._host.numpy()
@@ -85,7 +85,7 @@ class Side:
             _copy(tensor, self._host)
             return
         self._tensor = tensor
-        self._host_behind, self._host_touched = self._host is not None, False
+        self._host_stale, self._host_touched = self._host is not None, False
 
     def release(self) -> None:
         """Let go of values that are about to be replaced, so that the new ones can take their memory."""
@@ -98,7 +98,7 @@ class Side:
 
     def _drop_host(self) -> None:
         self._host = self._array = None
-        self._host_behind = self._host_touched = False
+        self._host_stale = self._host_touched = False
 
     def reshape(self, shape: Shape) -> None:
         """Take another shape.
@@ -135,8 +135,8 @@ class Blob:
     """A named blob between layers: `data` and `diff` are live numpy arrays of shape `shape`."""
 
     def __init__(self, shape: Shape, loss_weight: float = 0.0) -> None:
-        self.data_side = Side(shape)
-        self.diff_side = Side(shape, loss_weight)
+        self.data_side = HostMirror(shape)
+        self.diff_side = HostMirror(shape, loss_weight)
 
     @property
     def shape(self) -> Shape:

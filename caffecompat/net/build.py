@@ -320,7 +320,7 @@ def _fed_shapes(param: Any) -> list[Shape]:
 
 
 def _unknown_type(name: str) -> str:
-    """Tell a type that some Caffe has, but not this library, from a misspelt one."""
+    """Tell a type that some Caffe has, but not this library, from a misspelled one."""
     if not name:
         return "has no type"
     forks = dialects.layer_forks(name)

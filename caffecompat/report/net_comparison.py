@@ -1,6 +1,6 @@
 """What a comparison of two prototxts leaves open: the shapes of blobs, and which weights of one load into the other.
 
-Nets are built without their data; see ``caffecompat.data.stand_in``.
+Nets are built without their data; see ``caffecompat.data.placeholder``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from caffecompat.compare.arrays import gaps
-from caffecompat.data.stand_in import StandIns
+from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.net.filter import filter_net, make_state
@@ -72,8 +72,8 @@ def measure(
     Raises:
         CaffeCompatError: it does not build, or its prototxt does not tell the size of its pictures.
     """
-    net = None if weights else _without_values(document, phase, StandIns(size, channels))
-    net = net or Net(document, phase, sources=StandIns(size, channels), log=False)
+    net = None if weights else _without_values(document, phase, Placeholders(size, channels))
+    net = net or Net(document, phase, sources=Placeholders(size, channels), log=False)
     net.close()
     _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
     found = Measured(net, phase)
@@ -83,7 +83,7 @@ def measure(
     return found
 
 
-def _without_values(document: NetDocument, phase: int, sources: StandIns) -> Net | None:
+def _without_values(document: NetDocument, phase: int, sources: Placeholders) -> Net | None:
     """The net without its values, which costs less; None where that fails, be it that a layer's code needs them."""
     try:
         with torch.device("meta"):

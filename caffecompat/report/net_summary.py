@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffecompat.data.stand_in import StandIns
+from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.layers.missing_code import passing_over_missing_code
@@ -60,7 +60,7 @@ def summarize(
         if weights is not None or size or channels or fork is not None:
             raise CaffeCompatError("a net that is made already is counted as it is: no weights, size, channels, fork")
         return summarise(model)
-    sources = StandIns(size, channels)
+    sources = Placeholders(size, channels)
     document = as_document(model, strict=strict, fork=fork)
     with passing_over_missing_code(size, channels) as passed:
         net = Net(document, phase, sources=sources, log=False)

@@ -22,11 +22,11 @@ from caffecompat.schema.document import (
     read_net,
     read_solver,
 )
-from caffecompat.schema.kept import without_kept
 from caffecompat.schema.phase import as_phase
 from caffecompat.schema.problems import Problem, PrototxtError
 from caffecompat.schema.text_reader import parse_text
 from caffecompat.schema.text_writer import write_text
+from caffecompat.schema.unknown_fields import without_unknown_fields
 
 __all__ = [
     "NetDocument",
@@ -46,6 +46,6 @@ __all__ = [
     "read_message",
     "read_net",
     "read_solver",
-    "without_kept",
+    "without_unknown_fields",
     "write_text",
 ]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from caffecompat.forks import Fork, ForkChoice, ForkName, choice_of, named_fork
 from caffecompat.schema.legacy_types import V1_TYPES
-from caffecompat.schema.problems import Places
+from caffecompat.schema.problems import SourceLocations
 
 __all__ = ["Evidence", "choose_fork", "detect_fork", "find_evidence"]
 
@@ -140,7 +140,7 @@ def _is_xilinx_norm(layer: Any) -> bool:
 
 def choose_fork(
     message: Any,
-    places: Places,
+    locations: SourceLocations,
     named: ForkName | None = None,
     otherwise: ForkChoice | None = None,
 ) -> ForkChoice:
@@ -148,7 +148,7 @@ def choose_fork(
 
     Args:
         message: the NetParameter.
-        places: where its fields are in the text.
+        locations: where its fields are in the text.
         named: by the caller; else what is named for the whole process holds.
         otherwise: what holds where neither a person nor the text says anything: what the solver or the other net of
             a training run shows.
@@ -158,7 +158,7 @@ def choose_fork(
     """
     choice = choice_of(named) if named is not None else named_fork()
     found = find_evidence(message)
-    shown = f"{found.what} ({places.problem_inside(*found.place, '').where})" if found else ""
+    shown = f"{found.what} ({locations.problem_inside(*found.place, '').where})" if found else ""
     if choice is not None:
         at_odds = found is not None and not choice.fork.knows_what_is_of(found.fork)
         return replace(choice, why=f"{choice.why}, although {shown} is of another fork") if at_odds else choice

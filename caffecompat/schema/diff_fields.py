@@ -14,8 +14,8 @@ from typing import Any
 from caffecompat.forks import Fork
 from caffecompat.schema import fields as f
 from caffecompat.schema.fields import table_of
-from caffecompat.schema.kept import kept_texts
 from caffecompat.schema.text_writer import scalar_text, write_text
+from caffecompat.schema.unknown_fields import unknown_field_texts
 
 __all__ = ["FieldChange", "changed_fields", "layer_fields", "said"]
 
@@ -59,7 +59,7 @@ def _say(message: Any, prefix: str, skip: Collection[str], texts: dict[str, str]
     if "kernel_h" in by_name:
         own = _geometry(own)
     texts.update((prefix + name, text) for name, text in own.items())
-    for text in kept_texts(message):
+    for text in unknown_field_texts(message):
         name, _, value = text.partition(":") if re.match(r"\w+\s*:", text) else text.partition(" ")
         texts[prefix + name.strip()] = " ".join(value.split())
 

@@ -16,7 +16,7 @@ from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.schema import pb
 from caffecompat.schema.detect import choose_fork
 from caffecompat.schema.fields import table_of
-from caffecompat.schema.problems import Places, Problem, PrototxtError, Text
+from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations, Text
 from caffecompat.schema.text_reader import Reading, read_text, warn
 from caffecompat.schema.upgrade import Origin, needs_upgrade, rewrite_snapshot_prefix, upgrade_net, upgrade_solver
 from caffecompat.wording import nearest
@@ -62,7 +62,7 @@ class NetDocument:
     path: str
     fork_choice: ForkChoice
     upgraded: bool
-    _places: Places = field(repr=False)
+    _locations: SourceLocations = field(repr=False)
     _origins: list[Origin] = field(repr=False)
     beside: str = ""
 
@@ -95,18 +95,18 @@ class NetDocument:
         """
         copy = pb.NetParameter()
         copy.CopyFrom(message)
-        places = Places(path)
+        locations = SourceLocations(path)
         if like is None:
-            like = _choose(copy, places, fork, otherwise)
-        made = cls._upgraded(copy, places, like)
+            like = _choose(copy, locations, fork, otherwise)
+        made = cls._upgraded(copy, locations, like)
         made.beside = beside or path
         return made
 
     @classmethod
-    def _upgraded(cls, message: Any, places: Places, choice: ForkChoice) -> NetDocument:
+    def _upgraded(cls, message: Any, locations: SourceLocations, choice: ForkChoice) -> NetDocument:
         old = needs_upgrade(message, choice.fork)
-        origins = upgrade_net(message, places, choice.fork)
-        return cls(message, places.name, choice, old, places, origins)
+        origins = upgrade_net(message, locations, choice.fork)
+        return cls(message, locations.name, choice, old, locations, origins)
 
     def keeping(self, layers: Sequence[int]) -> NetDocument:
         """The same net with only these layers (indices into ``message.layer``), each still knowing its place."""
@@ -115,17 +115,19 @@ class NetDocument:
         del message.layer[:]
         message.layer.extend(self.message.layer[index] for index in layers)
         origins = [self._origins[index] for index in layers]
-        return NetDocument(message, self.path, self.fork_choice, self.upgraded, self._places, origins, self.beside)
+        return NetDocument(message, self.path, self.fork_choice, self.upgraded, self._locations, origins, self.beside)
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""
-        return self._places.where(*self._origins[layer_index])
+        return self._locations.where(*self._origins[layer_index])
 
 
-def _choose(message: Any, places: Places, fork: ForkName | None, otherwise: ForkChoice | None) -> ForkChoice:
-    choice = choose_fork(message, places, fork, otherwise)
+def _choose(
+    message: Any, locations: SourceLocations, fork: ForkName | None, otherwise: ForkChoice | None
+) -> ForkChoice:
+    choice = choose_fork(message, locations, fork, otherwise)
     if choice.why:
-        glog.info(f"{places.name}: {choice}")
+        glog.info(f"{locations.name}: {choice}")
     return choice
 
 
@@ -144,8 +146,8 @@ def open_net(
         PrototxtError: the file cannot be read or is not a net; every problem is in it.
         CaffeCompatError: no fork has that name.
     """
-    message, places = _read(path, pb.NetParameter(), strict)
-    return NetDocument._upgraded(message, places, _choose(message, places, fork, otherwise))
+    message, locations = _read(path, pb.NetParameter(), strict)
+    return NetDocument._upgraded(message, locations, _choose(message, locations, fork, otherwise))
 
 
 def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = None) -> Any:
@@ -212,8 +214,8 @@ def open_solver(path: PathLike, *, strict: bool = False) -> tuple[Any, bool]:
     Raises:
         PrototxtError: the file cannot be read or is not a solver; every problem is in it.
     """
-    solver, places = _read(path, pb.SolverParameter(), strict)
-    return solver, upgrade_solver(solver, places)
+    solver, locations = _read(path, pb.SolverParameter(), strict)
+    return solver, upgrade_solver(solver, locations)
 
 
 def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:
@@ -240,8 +242,8 @@ def open_net_binary(path: PathLike) -> NetDocument:
     except DecodeError:
         what = " (it looks like text)" if _guess_binary(data) is None else ""
         raise PrototxtError([Problem(name, 0, 0, f"not a binary net{what}, or cut off")]) from None
-    places = Places(name)
-    return NetDocument._upgraded(net, places, _choose(net, places, None, None))
+    locations = SourceLocations(name)
+    return NetDocument._upgraded(net, locations, _choose(net, locations, None, None))
 
 
 def kind_of(path: PathLike) -> str:
@@ -255,14 +257,14 @@ def kind_of(path: PathLike) -> str:
     return "solver" if as_net and len(read_text(text, pb.SolverParameter()).unknown_at_top) < len(as_net) else "net"
 
 
-def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, Places]:
+def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, SourceLocations]:
     text = Text(os.fspath(path), _decode(os.fspath(path), _bytes(path)))
     reading = read_text(text, message, strict)
     _check_kind(text, message, reading)
     if reading.problems:
         raise PrototxtError(reading.problems)
     _warn_once(text, reading)
-    return message, Places(text.name, text, reading.places)
+    return message, SourceLocations(text.name, text, reading.offsets)
 
 
 _warned: set[tuple[str, int]] = set()  # files and their contents
@@ -279,7 +281,7 @@ def _warn_once(text: Text, reading: Reading) -> None:
 def _check_kind(text: Text, message: Message, reading: Reading) -> None:
     """A solver given for a net, or the reverse, is one mistake, not one a line."""
     strangers = reading.unknown_at_top
-    if not strangers or len(reading.places) >= len(strangers):
+    if not strangers or len(reading.offsets) >= len(strangers):
         return
     kinds = {"NetParameter": "net", "SolverParameter": "solver", "LabelMap": "label map"}
     wanted = kinds.get(message.DESCRIPTOR.name, message.DESCRIPTOR.name)

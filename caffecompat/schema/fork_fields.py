@@ -11,7 +11,7 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb
-from caffecompat.schema.problems import Places, Problem, PrototxtError
+from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations
 
 __all__ = ["BVLC_NAMES", "FieldConflict", "forks_fields", "rename_fields_of", "rename_forks_fields"]
 
@@ -38,7 +38,7 @@ def forks_fields(layer: Any) -> list[str]:
     return found
 
 
-def rename_forks_fields(net: Any, places: Places, origins: Sequence[tuple[str, int]]) -> None:
+def rename_forks_fields(net: Any, locations: SourceLocations, origins: Sequence[tuple[str, int]]) -> None:
     """Say with BVLC's fields what forks' fields say, in place, in all layers of today's form.
 
     Args:
@@ -54,7 +54,7 @@ def rename_forks_fields(net: Any, places: Places, origins: Sequence[tuple[str, i
         try:
             rename_fields_of(layer)
         except FieldConflict as conflict:
-            problems.append(places.problem_inside(field, index, conflict.field, str(conflict)))
+            problems.append(locations.problem_inside(field, index, conflict.field, str(conflict)))
     if problems:
         raise PrototxtError(problems)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from caffecompat.schema.problems import Places, Problem, PrototxtError
+from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations
 
 __all__ = ["fork_types", "rename_fork_types"]
 
@@ -27,7 +27,7 @@ def fork_types(net: Any) -> list[str]:
     return [name for name in dict.fromkeys(layer.type for layer in net.layer) if name in _DEPTHWISE | _VOLUMES]
 
 
-def rename_fork_types(net: Any, places: Places, origins: Sequence[tuple[str, int]]) -> None:
+def rename_fork_types(net: Any, locations: SourceLocations, origins: Sequence[tuple[str, int]]) -> None:
     """Give such layers BVLC's type, with settings that say the same, in place.
 
     Args:
@@ -46,7 +46,7 @@ def rename_fork_types(net: Any, places: Places, origins: Sequence[tuple[str, int
             missing = _missing(layer.convolution_param) if layer.HasField("convolution_param") else ""
             if missing:
                 text = f"layer {layer.name!r} ({layer.type}): {missing}"
-                problems.append(places.problem_inside(field, index, "convolution_param", text))
+                problems.append(locations.problem_inside(field, index, "convolution_param", text))
                 continue
             layer.type = _VOLUMES[layer.type]
             _add_depth(layer.convolution_param)

@@ -16,7 +16,7 @@ from typing import Any
 
 from caffecompat import glog
 from caffecompat.schema import pb
-from caffecompat.schema.problems import Places, Problem, PrototxtError
+from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations
 
 __all__ = ["fused_fields", "split_fused_layers"]
 
@@ -62,7 +62,7 @@ def _lacks_stats_size(layer: Any) -> bool:
     return layer.type == "BatchNorm" and not layer.batch_norm_param.HasField("stats_batch_size")
 
 
-def split_fused_layers(net: Any, places: Places, origins: Sequence[Origin]) -> list[Origin]:
+def split_fused_layers(net: Any, locations: SourceLocations, origins: Sequence[Origin]) -> list[Origin]:
     """Take fused layers apart, in place.
 
     Args:
@@ -88,9 +88,9 @@ def split_fused_layers(net: Any, places: Places, origins: Sequence[Origin]) -> l
         if problem:
             field, text = problem
             text = f"layer {layer.name!r} ({layer.type}): {text}"
-            problems.append(places.problem_inside(*origin, field, text))
+            problems.append(locations.problem_inside(*origin, field, text))
             continue
-        _warn_of_slope(layer, places, origin)
+        _warn_of_slope(layer, locations, origin)
         made += [(part, origin) for part in _parts(layer, names, blobs)]
     if problems:
         raise PrototxtError(problems)
@@ -116,10 +116,10 @@ def _problem(layer: Any) -> tuple[str, str] | None:
     return None
 
 
-def _warn_of_slope(layer: Any, places: Places, origin: Origin) -> None:
+def _warn_of_slope(layer: Any, locations: SourceLocations, origin: Origin) -> None:
     if layer.type == "Convolution" and layer.convolution_param.negative_slope and not layer.convolution_param.relu:
         text = f"layer {layer.name!r} ({layer.type}): negative_slope has no effect without relu: true"
-        glog.warning(str(places.problem_inside(*origin, "negative_slope", text)))
+        glog.warning(str(locations.problem_inside(*origin, "negative_slope", text)))
 
 
 def _parts(layer: Any, names: set[str], blobs: set[str]) -> list[Any]:

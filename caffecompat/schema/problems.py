@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["Places", "Problem", "PrototxtError", "Text"]
+__all__ = ["Problem", "PrototxtError", "SourceLocations", "Text"]
 
 _SHOWN = 20  # problems printed in full; the rest is counted
 _LONG = 140  # characters of a line that are shown
@@ -94,7 +94,7 @@ class PrototxtError(CaffeCompatError):
         super().__init__("\n".join(lines))
 
 
-class Places:
+class SourceLocations:
     """Where the fields of the outermost message stand in its text; a message made in memory has a name only."""
 
     def __init__(self, name: str, text: Text | None = None, offsets: dict[str, list[int]] | None = None) -> None:

@@ -18,11 +18,11 @@ from caffecompat.schema import fields as f
 from caffecompat.schema.cursor import CLOSERS, DEEPEST
 from caffecompat.schema.dialects import field_note, spell
 from caffecompat.schema.fields import Field, Table, table_of
-from caffecompat.schema.kept import keep_text
-from caffecompat.schema.loose_reader import read_loose_field
 from caffecompat.schema.problems import Problem, PrototxtError, Text
+from caffecompat.schema.suggestions import suggest
 from caffecompat.schema.tokens import END, NAME, PUNCTUATION
-from caffecompat.schema.unknown_fields import explain_unknown
+from caffecompat.schema.unknown_field_reader import read_unknown_field
+from caffecompat.schema.unknown_fields import add_unknown_field
 from caffecompat.schema.values import NoValue, ValueReader
 from caffecompat.schema.without_effect import NoEffect
 
@@ -45,14 +45,14 @@ class Reading:
 
     Attributes:
         problems: what keeps the text from being accepted, in the order of the text.
-        places: for each field of the outermost message, where its entries begin (offsets), in order.
+        offsets: for each field of the outermost message, where its entries begin (offsets), in order.
         unknown: unknown fields that were kept, by message type and name: where the first is, and how many.
         without_effect: settings that no code obeys, likewise.
         unknown_at_top: names of the outermost message's unknown fields.
     """
 
     problems: list[Problem] = field(default_factory=list)
-    places: dict[str, list[int]] = field(default_factory=dict)
+    offsets: dict[str, list[int]] = field(default_factory=dict)
     unknown: dict[tuple[str, str], Repeated] = field(default_factory=dict)
     without_effect: dict[tuple[str, str], Repeated] = field(default_factory=dict)
     unknown_at_top: list[str] = field(default_factory=list)
@@ -151,7 +151,7 @@ class _Reader(ValueReader):
             else:
                 self.i += 1
                 if not closer:
-                    self.reading.places.setdefault(word, []).append(at)
+                    self.reading.offsets.setdefault(word, []).append(at)
                 if not entry.repeated and seen.setdefault(word, at) != at:
                     only = f"{self._title(table)} has only one"
                     self.problem(at, f"{word} is given twice (first at {self.spot(seen[word])}), but {only}")
@@ -285,17 +285,17 @@ class _Reader(ValueReader):
         """Read a field that the schema does not know; keep it or refuse it."""
         _, word, at = self.tokens[self.i]
         before = len(self.problems)
-        loose = read_loose_field(self, len(self.frames))
+        unknown = read_unknown_field(self, len(self.frames))
         if not self.frames:
             self.reading.unknown_at_top.append(word)
         if len(self.problems) > before:
             return
-        found = explain_unknown(table, word)
+        found = suggest(table, word)
         text = f"{self._title(table)} has no field '{word}'{found.hint}"
-        if found.misspelt or self.strict:
+        if found.misspelled or self.strict:
             self.problem(at, text)
         else:
-            keep_text(message, loose)
+            add_unknown_field(message, unknown)
             self._count(self.reading.unknown, table.name, word, at, f"{text}; kept as it is, without effect")
 
     def _count(self, found: dict[tuple[str, str], Repeated], table: str, name: str, at: int, text: str) -> None:

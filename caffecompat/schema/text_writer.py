@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from caffecompat.schema import fields as f
 from caffecompat.schema.fields import Field, table_of
-from caffecompat.schema.kept import kept_texts
+from caffecompat.schema.unknown_fields import unknown_field_texts
 
 __all__ = ["escape", "scalar_text", "write_text"]
 
@@ -47,7 +47,7 @@ def _write(message: Message, indent: str, lines: list[str]) -> None:
                 lines.append(indent + "}")
             else:
                 lines.append(f"{indent}{entry.name}: {scalar_text(entry, item)}")
-    for text in kept_texts(message):
+    for text in unknown_field_texts(message):
         lines.extend(indent + line for line in text.split("\n"))
 
 

@@ -1,74 +1,42 @@
-"""What an unknown field may have been meant as."""
+"""Fields that no schema of ours knows: carried inside the message as text, printed again, never in weight files.
+
+The text of such a field lies in the message as an unknown wire field under one number that no Caffe uses, so it
+travels with ``CopyFrom`` and ``MergeFrom`` and counts in ``==``. Serializing a message would write it too: weight
+files are written from ``without_unknown_fields(message)``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from caffecompat.schema import pool
-from caffecompat.schema.dialects import field_note, spell
-from caffecompat.schema.fields import Table
-from caffecompat.schema.pool import PACKAGE
-from caffecompat.wording import distance, nearest
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
-__all__ = ["UnknownField", "explain_unknown"]
+from caffecompat.wire import bytes_header
 
+__all__ = ["add_unknown_field", "unknown_field_texts", "without_unknown_fields"]
 
-@dataclass(frozen=True)
-class UnknownField:
-    """What is to say of a field that its message does not have.
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
-    Attributes:
-        hint: the tail of the message, beginning with its own punctuation; may be empty.
-        misspelt: it is plainly a known field of that message written wrong.
-    """
-
-    hint: str
-    misspelt: bool
+_NUMBER = 536870911  # protobuf's greatest field number
 
 
-@cache
-def explain_unknown(table: Table, name: str) -> UnknownField:
-    """Look for the field that the writer of `name` meant: one like it in the message, or its namesakes elsewhere."""
-    near = nearest(name, table.fields)
-    if near is not None and _misspells(name, near):
-        return UnknownField(f"; did you mean '{near}'?", True)
-    owners = _owners().get(name, [])
-    if owners:
-        shown = ", ".join(f"{owner} ({spell(field_note(owner, name).forks)})" for owner in owners[:3])
-        more = f" and {len(owners) - 3} more" if len(owners) > 3 else ""
-        return UnknownField(f", which is a field of {shown}{more}", False)
-    hint = f"; did you mean '{near}'?" if near else ""
-    return UnknownField(f", nor has any Caffe fork known here{hint}", False)
+def add_unknown_field(message: Message, text: str) -> None:
+    """Add a field's text (name and value, lines unindented) to what `message` carries."""
+    data = text.encode()
+    message.MergeFromString(bytes_header(_NUMBER, len(data)) + data)
 
 
-@cache
-def _owners() -> dict[str, list[str]]:
-    """Every field name of the schema -> the messages that have it, named as within package ``caffe``."""
-    owners: dict[str, list[str]] = {}
-    waiting = list(pool.SCHEMA.message_types_by_name.values())
-    while waiting:
-        message = waiting.pop(0)
-        waiting.extend(message.nested_types)
-        for field in message.fields if message.name != "V1LayerParameter" else ():  # all are LayerParameter's, too
-            owners.setdefault(field.name, []).append(message.full_name.removeprefix(f"{PACKAGE}."))
-    return owners
+def unknown_field_texts(message: Message) -> list[str]:
+    """The texts that `message` itself carries, in the order they were read."""
+    carried: Iterable[Any] = UnknownFieldSet(message)  # type: ignore[assignment]  # the stubs forget that it iterates
+    return [field.data.decode() for field in carried if field.field_number == _NUMBER]
 
 
-def _misspells(name: str, near: str) -> bool:
-    """Whether `name` is a slip of the pen for `near`, rather than another field of the same family.
-
-    One letter wrong, missing, doubled or swapped with its neighbour, two in names of eight letters or more, the first
-    letter being right and ``_param`` not counting. Digits (``crop_size2``), whole words (``stride_h``) and another
-    first letter (``gelu_param``) make other names of the same family.
-    """
-    a, b = name.lower(), near.lower()
-    if a.endswith("_param") and b.endswith("_param"):
-        a, b = a.removesuffix("_param"), b.removesuffix("_param")
-    if a == b:
-        return True
-    if a[:1] != b[:1] or [c for c in a if c.isdigit()] != [c for c in b if c.isdigit()]:
-        return False
-    if a.startswith(b + "_") or b.startswith(a + "_") or a.endswith("_" + b) or b.endswith("_" + a):
-        return False
-    return distance(a, b) <= (2 if min(len(a), len(b)) >= 8 else 1)
+def without_unknown_fields(message: AnyMessage) -> AnyMessage:
+    """A copy of `message` whose binary form holds known fields only, at every depth."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.DiscardUnknownFields()
+    return copy

@@ -11,7 +11,7 @@ from caffecompat.schema import pb
 from caffecompat.schema.fork_fields import forks_fields, rename_forks_fields
 from caffecompat.schema.fork_types import fork_types, rename_fork_types
 from caffecompat.schema.fused_layers import fused_fields, split_fused_layers
-from caffecompat.schema.problems import Places, PrototxtError
+from caffecompat.schema.problems import PrototxtError, SourceLocations
 from caffecompat.schema.upgrade_v0 import is_v0, upgrade_v0
 from caffecompat.schema.upgrade_v1 import has_old_transform, is_v1, upgrade_transform, upgrade_v1
 
@@ -23,7 +23,7 @@ _SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  #
 _C3D_TYPES = frozenset({"Convolution3D", "Deconvolution3D", "Pooling3D"})
 
 
-def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin]:
+def upgrade_net(net: Any, locations: SourceLocations, fork: Fork = Fork.BVLC) -> list[Origin]:
     """Bring a NetParameter to today's form, in place.
 
     V0 layers, then V1 data transformations, V1 layers, ``input`` fields, forks' names of BVLC's fields and layer types,
@@ -40,30 +40,30 @@ def upgrade_net(net: Any, places: Places, fork: Fork = Fork.BVLC) -> list[Origin
     if is_v1(net):
         stays = list(range(len(net.layers)))
         if is_v0(net):
-            _say(places, "V0LayerParameter")
-            stays = upgrade_v0(net, places)
+            _say(locations, "V0LayerParameter")
+            stays = upgrade_v0(net, locations)
         if has_old_transform(net):
-            _say(places, "transformation parameters")
+            _say(locations, "transformation parameters")
             upgrade_transform(net)
-        _say(places, "V1LayerParameter")
-        upgrade_v1(net, places)
+        _say(locations, "V1LayerParameter")
+        upgrade_v1(net, locations)
         origins = [("layers", index) for index in stays]
     if _has_input_fields(net):
-        _say(places, "input fields")
-        if _upgrade_input(net, places):
+        _say(locations, "input fields")
+        if _upgrade_input(net, locations):
             origins.insert(0, ("input", 0))
     foreign = _foreign_fields(net)
     if foreign:
-        _say(places, ", ".join(foreign))
-        rename_forks_fields(net, places, origins)
+        _say(locations, ", ".join(foreign))
+        rename_forks_fields(net, locations, origins)
     types = fork_types(net)
     if types:
-        _say(places, f"layer types of forks ({', '.join(types)})")
-        rename_fork_types(net, places, origins)
+        _say(locations, f"layer types of forks ({', '.join(types)})")
+        rename_fork_types(net, locations, origins)
     fused = fused_fields(net)
     if fused:
-        _say(places, f"fused layers ({', '.join(fused)})")
-        origins = split_fused_layers(net, places, origins)
+        _say(locations, f"fused layers ({', '.join(fused)})")
+        origins = split_fused_layers(net, locations, origins)
     for layer in _old_batch_norms(net, fork):
         for param in layer.param:
             param.lr_mult = param.decay_mult = 0
@@ -95,11 +95,11 @@ def _old_batch_norms(net: Any, fork: Fork) -> list[Any]:
     return [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) == 3]
 
 
-def _say(places: Places, what: str) -> None:
-    glog.info(f"Upgrading {places.name}, which is specified using deprecated {what}", "upgrade_proto.cpp:53")
+def _say(locations: SourceLocations, what: str) -> None:
+    glog.info(f"Upgrading {locations.name}, which is specified using deprecated {what}", "upgrade_proto.cpp:53")
 
 
-def _upgrade_input(net: Any, places: Places) -> bool:
+def _upgrade_input(net: Any, locations: SourceLocations) -> bool:
     """Turn ``input`` with its shapes into an Input layer at the front; names without any shape are dropped.
 
     Of ``input_dim``, four belong to each input; five in C3D (v1.0, net.cpp), whose blobs have a length.
@@ -111,10 +111,10 @@ def _upgrade_input(net: Any, places: Places) -> bool:
         field, each = ("input_shape", "one") if shapes else ("input_dim", {4: "four", 5: "five"}[axes])
         if given < needed:
             what = f"a net with {len(names)} input needs {needed} {field}, {each} for each input; it has {given}"
-            raise PrototxtError([places.problem("input", 0, what)])
+            raise PrototxtError([locations.problem("input", 0, what)])
         if given > needed:
             what = f"{field} beyond the {needed} that {len(names)} input take ({each} each) have no effect, as in Caffe"
-            glog.warning(f"{places.problem(field, needed, what).where}: {what}", "upgrade_proto.cpp:1028")
+            glog.warning(f"{locations.problem(field, needed, what).where}: {what}", "upgrade_proto.cpp:1028")
         layer = pb.LayerParameter(name="input", type="Input", top=names)
         layer.input_param.SetInParent()
         for index in range(len(names)):
@@ -126,7 +126,7 @@ def _upgrade_input(net: Any, places: Places) -> bool:
     return bool(shapes or dims)
 
 
-def upgrade_solver(solver: Any, places: Places) -> bool:
+def upgrade_solver(solver: Any, locations: SourceLocations) -> bool:
     """Turn the enum ``solver_type`` into the string ``type``, in place; True where there was something to do.
 
     Raises:
@@ -135,9 +135,9 @@ def upgrade_solver(solver: Any, places: Places) -> bool:
     if not solver.HasField("solver_type"):
         return False
     if solver.HasField("type"):
-        text = f"solver_type (the older form) and type (at {places.where('type')}) are both given; keep type only"
-        raise PrototxtError([places.problem("solver_type", 0, text)])
-    _say(places, "solver_type")
+        text = f"solver_type (the older form) and type (at {locations.where('type')}) are both given; keep type only"
+        raise PrototxtError([locations.problem("solver_type", 0, text)])
+    _say(locations, "solver_type")
     solver.type = _SOLVER_TYPES[solver.solver_type]
     solver.ClearField("solver_type")
     return True

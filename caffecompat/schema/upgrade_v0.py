@@ -10,9 +10,9 @@ from typing import Any
 
 from caffecompat import glog
 from caffecompat.schema import pb
-from caffecompat.schema.kept import keep_text, kept_texts
 from caffecompat.schema.legacy_types import V0_TYPES, V1_TYPES
-from caffecompat.schema.problems import Places, Problem, PrototxtError
+from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations
+from caffecompat.schema.unknown_fields import add_unknown_field, unknown_field_texts
 
 __all__ = ["is_v0", "upgrade_v0"]
 
@@ -64,7 +64,7 @@ def is_v0(net: Any) -> bool:
     return any(layer.HasField("layer") for layer in net.layers)
 
 
-def upgrade_v0(net: Any, places: Places) -> list[int]:
+def upgrade_v0(net: Any, locations: SourceLocations) -> list[int]:
     """Rewrite the V0 layers of `net` as V1 layers, in place; padding layers become the ``pad`` of what follows them.
 
     Returns:
@@ -74,10 +74,10 @@ def upgrade_v0(net: Any, places: Places) -> list[int]:
         PrototxtError: unknown V0 types, or padding in front of what cannot pad; all at once.
     """
     problems: list[Problem] = []
-    stays = _merge_padding(net, places, problems)
+    stays = _merge_padding(net, locations, problems)
     for index in stays:
         if net.layers[index].HasField("layer"):
-            _upgrade_layer(net.layers[index], places, index, problems)
+            _upgrade_layer(net.layers[index], locations, index, problems)
     if problems:
         raise PrototxtError(problems)
     for index in sorted(set(range(len(net.layers))) - set(stays), reverse=True):
@@ -85,7 +85,7 @@ def upgrade_v0(net: Any, places: Places) -> list[int]:
     return stays
 
 
-def _merge_padding(net: Any, places: Places, problems: list[Problem]) -> list[int]:
+def _merge_padding(net: Any, locations: SourceLocations, problems: list[Problem]) -> list[int]:
     """Give the amount of each padding layer to the layers that read it; indexes of all other layers."""
     maker: dict[str, int] = {}  # blob -> the last layer so far that writes it
     stays = []
@@ -99,10 +99,10 @@ def _merge_padding(net: Any, places: Places, problems: list[Problem]) -> list[in
             if layer.layer.type not in _WINDOWED or len(layer.bottom) != 1:
                 names = f"'{layer.layer.name}' reads the padding layer '{source.layer.name}'"
                 text = f"{names}, but only conv and pool with one bottom can pad"
-                problems.append(places.problem("layers", index, text))
+                problems.append(locations.problem("layers", index, text))
             elif len(source.bottom) != 1 or len(source.top) != 1:
                 text = f"the padding layer '{source.layer.name}' must have one bottom and one top"
-                problems.append(places.problem("layers", maker[bottom], text))
+                problems.append(locations.problem("layers", maker[bottom], text))
             else:
                 layer.layer.pad = source.layer.pad
                 layer.bottom[at] = source.bottom[0]
@@ -111,7 +111,7 @@ def _merge_padding(net: Any, places: Places, problems: list[Problem]) -> list[in
     return stays
 
 
-def _upgrade_layer(layer: Any, places: Places, index: int, problems: list[Problem]) -> None:
+def _upgrade_layer(layer: Any, locations: SourceLocations, index: int, problems: list[Problem]) -> None:
     old = pb.V0LayerParameter()
     old.CopyFrom(layer.layer)
     layer.ClearField("layer")
@@ -120,12 +120,12 @@ def _upgrade_layer(layer: Any, places: Places, index: int, problems: list[Proble
     if old.type in V0_TYPES:
         layer.type = _V1_NUMBERS[V0_TYPES[old.type]]
     elif old.HasField("type"):
-        problems.append(places.problem("layers", index, f"layer '{old.name}': V0 has no layer type '{old.type}'"))
+        problems.append(locations.problem("layers", index, f"layer '{old.name}': V0 has no layer type '{old.type}'"))
         return
     for repeated in ("blobs", "blobs_lr", "weight_decay"):
         getattr(layer, repeated).extend(getattr(old, repeated))
-    for text in kept_texts(old):
-        keep_text(layer, text)
+    for text in unknown_field_texts(old):
+        add_unknown_field(layer, text)
     for descriptor, value in old.ListFields():
         if descriptor.name in _MOVES:
             new_name, holders = _MOVES[descriptor.name]
@@ -133,7 +133,7 @@ def _upgrade_layer(layer: Any, places: Places, index: int, problems: list[Proble
             if holder:
                 _put(getattr(layer, holder), new_name, value)
             else:
-                where = places.where("layers", index)
+                where = locations.where("layers", index)
                 glog.warning(f"{where}: '{descriptor.name}' means nothing to layer '{old.name}' of type '{old.type}'")
     if old.HasField("hdf5_output_param") and old.type == "hdf5_output":
         layer.hdf5_output_param.CopyFrom(old.hdf5_output_param)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from caffecompat.schema import pb
-from caffecompat.schema.kept import keep_text, kept_texts
 from caffecompat.schema.legacy_types import V1_TYPES
-from caffecompat.schema.problems import Places, PrototxtError
+from caffecompat.schema.problems import PrototxtError, SourceLocations
+from caffecompat.schema.unknown_fields import add_unknown_field, unknown_field_texts
 
 __all__ = ["has_old_transform", "is_v1", "upgrade_transform", "upgrade_v1"]
 
@@ -50,31 +50,31 @@ def upgrade_transform(net: Any) -> None:
             holder.ClearField(field)
 
 
-def upgrade_v1(net: Any, places: Places) -> None:
+def upgrade_v1(net: Any, locations: SourceLocations) -> None:
     """Rewrite ``layers`` as ``layer``, in place and in the same order.
 
     Raises:
         PrototxtError: the net has both forms, or a setting that today's form cannot say.
     """
     if net.layer:
-        other = places.where("layer")
+        other = locations.where("layer")
         text = f"the net has 'layers' (the form of 2014) and 'layer' (at {other}); write all of them as 'layer'"
-        raise PrototxtError([places.problem("layers", 0, text)])
+        raise PrototxtError([locations.problem("layers", 0, text)])
     for index, old in enumerate(net.layers):
         if old.HasField("softmaxloss_param"):
-            _upgrade_softmax_loss(old, index, places)
+            _upgrade_softmax_loss(old, index, locations)
         _upgrade_layer(old, net.layer.add())
     net.ClearField("layers")
 
 
-def _upgrade_softmax_loss(old: Any, index: int, places: Places) -> None:
+def _upgrade_softmax_loss(old: Any, index: int, locations: SourceLocations) -> None:
     """DeepLab v1's settings of its loss, as loss_param has them, in place."""
     labels = list(old.softmaxloss_param.ignore_label)
     field = "weight_source" if old.softmaxloss_param.weight_source else "ignore_label"
     if field == "weight_source" or len(labels) > 1:
         more = "weights of classes from a file are" if field == "weight_source" else "more than one ignore_label is"
         text = f"layer {old.name!r}: in softmaxloss_param, {more} not implemented"
-        raise PrototxtError([places.problem_inside("layers", index, field, text)])
+        raise PrototxtError([locations.problem_inside("layers", index, field, text)])
     if labels:
         old.loss_param.ignore_label = labels[0]
     old.ClearField("softmaxloss_param")
@@ -99,5 +99,5 @@ def _upgrade_layer(old: Any, layer: Any) -> None:
             continue
         else:
             getattr(layer, name).CopyFrom(value)
-    for text in kept_texts(old):
-        keep_text(layer, text)
+    for text in unknown_field_texts(old):
+        add_unknown_field(layer, text)

@@ -1,4 +1,4 @@
-"""Which of the words typed is the verb, and what is said of a misspelt one."""
+"""Which of the words typed is the verb, and what is said of a misspelled one."""
 
 from __future__ import annotations
 

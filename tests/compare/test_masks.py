@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.compare.masks import given_masks, kept_masks
-from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
+from caffecompat.compare.nets import TOLERANCE, compare_nets, load_blobs
 from caffecompat.deploy.torch_source.source import make_source
 from caffecompat.deploy.torch_source.verify import compare_source
 from caffecompat.net import Net
@@ -31,7 +31,7 @@ def _twins(text: str) -> tuple[Net, Net]:
     """Two nets of the same weights."""
     torch.manual_seed(3)
     first, second = make_net(text), make_net(text)
-    put_blobs(second, first.blobs_by_layer())
+    load_blobs(second, first.blobs_by_layer())
     return first, second
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.compare.nets import compare_nets, put_blobs
+from caffecompat.compare.nets import compare_nets, load_blobs
 from caffecompat.compare.nonfinite import NonFiniteError, watch_values
 from caffecompat.formats import load_caffemodel, save_caffemodel
 from caffecompat.net import Net
@@ -79,7 +79,7 @@ def test_weights_that_reach_no_output_count_too(verb, tmp_path, monkeypatch, cap
 def test_they_must_be_at_the_same_places() -> None:
     text = INPUT + conv("c", "data", outputs=2)
     first, second = make_net(text), make_net(text)
-    put_blobs(second, first.blobs_by_layer())
+    load_blobs(second, first.blobs_by_layer())
     for net, place in ((first, 0), (second, 1)):
         net.layers[1].slots[0].tensor()[place] = float("nan")
     with pytest.raises(NonFiniteError, match="'c' blob 0"):

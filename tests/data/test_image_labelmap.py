@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError
-from caffecompat.data.stand_in import stand_in
+from caffecompat.data.placeholder import placeholder
 from caffecompat.forks import Fork
 from tests.data.batches import TRAIN, layer, picture, refuses, source, write_picture
 
@@ -104,5 +104,5 @@ def test_it_has_two_tops(folder: Path) -> None:
 
 
 def test_shapes_without_the_data(folder: Path) -> None:
-    made = stand_in(layer(fields(folder)), (20, 30))
+    made = placeholder(layer(fields(folder)), (20, 30))
     assert made.top_shapes == [(2, 3, 20, 30), (2, 1, 20, 30)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
+from caffecompat.compare.nets import TOLERANCE, compare_nets, load_blobs
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import Folded, fold_norms
 from caffecompat.deploy.onnx.export import ExportOptions
@@ -68,7 +68,7 @@ def _net(text: str) -> Net:
 def _folded(net: Net, target: str) -> tuple[Folded, Net]:
     folded = fold_norms(net, around=True, target=target)
     made = Net(NetDocument.from_message(folded.message, fork=net.fork), pb.TEST, log=False)
-    put_blobs(made, folded.blobs)
+    load_blobs(made, folded.blobs)
     return folded, made
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffecompat.compare.nets import TOLERANCE, compare_nets, put_blobs
+from caffecompat.compare.nets import TOLERANCE, compare_nets, load_blobs
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.fold_norm import fold_norms
 from caffecompat.net import Net
@@ -64,7 +64,7 @@ def _net(text: str) -> Net:
 
 def _check(net: Net, folded) -> None:
     other = Net(NetDocument.from_message(folded.message), pb.TEST, log=False)
-    put_blobs(other, folded.blobs)
+    load_blobs(other, folded.blobs)
     assert all(difference.relative <= TOLERANCE for difference in compare_nets(net, other))
 
 
@@ -246,8 +246,8 @@ def test_statistics_of_the_batch_fold_when_asked() -> None:
 def test_small_outputs_are_compared_by_their_own_size() -> None:
     first, second = _net(INPUT + CONV), _net(INPUT + CONV)
     tiny = [blob * 1e-6 for blob in first.blobs_by_layer()["w"]]
-    put_blobs(first, {"w": tiny})
-    put_blobs(second, {"w": [blob * 1.01 for blob in tiny]})
+    load_blobs(first, {"w": tiny})
+    load_blobs(second, {"w": [blob * 1.01 for blob in tiny]})
     (difference,) = compare_nets(first, second)
     assert 0.005 < difference.relative < 0.02
 
@@ -261,14 +261,14 @@ def test_a_choice_between_equals_is_no_difference() -> None:
     blobs = {name: [blob.copy() for blob in own] for name, own in first.blobs_by_layer().items()}
     blobs["w"][0][1:] = blobs["w"][0][:1]
     blobs["w"][1][:] = 0
-    put_blobs(first, blobs)
+    load_blobs(first, blobs)
     blobs["w"][1][0] = 1e-6
-    put_blobs(second, blobs)
+    load_blobs(second, blobs)
     read, choice = compare_nets(first, second)
     assert (read.blob, read.chosen, choice.blob) == ("x, read by best", False, "best")
     assert choice.excused and choice.largest > 0.5 and choice.relative == 0
     blobs["w"][1][0] = 0.1
-    put_blobs(second, blobs)
+    load_blobs(second, blobs)
     assert min(difference.relative for difference in compare_nets(first, second)) > TOLERANCE
 
 
@@ -308,7 +308,7 @@ def test_published_nets(name: str, shared: Path, record_property: Callable[[str,
     assert folded.left and all(re.search(reason, text) for _, text in folded.left)
     merged = NetDocument.from_message(folded.message, like=document.fork_choice)
     other = Net(merged, pb.TEST, log=False)
-    put_blobs(other, folded.blobs)
+    load_blobs(other, folded.blobs)
     for difference in compare_nets(net, other):
         record_property("line of", ("merge-bn, random weights and input", f"{name}: {difference.line()}"))
         assert difference.relative <= TOLERANCE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.compare.nets import put_blobs
+from caffecompat.compare.nets import load_blobs
 from caffecompat.deploy import fold_norm
 from caffecompat.deploy.onnx.compare import TOLERANCE
 from caffecompat.deploy.onnx.emission import Note
@@ -273,7 +273,7 @@ def test_stored_statistics_are_told(tmp_path: Path) -> None:
     told, folded = notes_of(done, "n")
     assert not told.exact and "use_global_stats: false" in told.text and folded.exact
     plain = prepared_net(NetDocument.from_message(message(text)), None, ExportOptions()).net
-    put_blobs(plain, done.net.blobs_by_layer())
+    load_blobs(plain, done.net.blobs_by_layer())
     x = random_inputs(done.net, done.options)
     before, after = (net.forward(x)["n"].detach().numpy() for net in (plain, done.net))
     assert told.effect == f"output 'n': {effect_of(after, before)[0]}" and "values differ" in told.effect

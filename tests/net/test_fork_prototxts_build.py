@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 
 from caffecompat.data import DataError, Source
-from caffecompat.data.stand_in import StandIn, stand_in
+from caffecompat.data.placeholder import Placeholder, placeholder
 from caffecompat.forks import Fork
 from caffecompat.layers import layer
 from caffecompat.layers.fillers import fill
@@ -62,12 +62,12 @@ def without_large_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _shapes(param: Any, phase: int, fork: Fork, beside: str | None) -> Source:
     try:
-        return stand_in(param)
+        return placeholder(param)
     except DataError:
         item = next(shape for name, shape in ITEMS.items() if name in str(beside))
         batch = param.data_param.batch_size if param.type == "Data" else param.image_data_param.batch_size
         label = (1, *item[1:]) if param.type == "ImageSegData" else ()
-        return StandIn([(batch, *item), (batch, *label)][: len(param.top)])
+        return Placeholder([(batch, *item), (batch, *label)][: len(param.top)])
 
 
 def _has_data(document: NetDocument, phase: int) -> bool:

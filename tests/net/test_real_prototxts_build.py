@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from caffecompat.data import DataError, Source
-from caffecompat.data.stand_in import StandIn, stand_in
+from caffecompat.data.placeholder import Placeholder, placeholder
 from caffecompat.forks import Fork
 from caffecompat.net import Net, NetError
 from caffecompat.schema import NetDocument, open_net, pb, read_solver
@@ -97,9 +97,9 @@ class Shapes:
     def __call__(self, param: Any, phase: int, fork: Fork, beside: str | None) -> Source:
         try:
             with torch.device("cpu"):
-                source = stand_in(param)
+                source = placeholder(param)
         except DataError:
-            source = StandIn(self._shapes(param, str(beside)))
+            source = Placeholder(self._shapes(param, str(beside)))
         shapes = ", ".join("x".join(map(str, shape)) for shape in source.top_shapes)
         self.told.append(f"{param.type} {shapes}")
         return source

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.data.placeholder import Placeholders, placeholder
 from caffecompat.data.source import DataError
-from caffecompat.data.stand_in import StandIns, stand_in
 from caffecompat.forks import Fork
 from caffecompat.net import Net
 from caffecompat.net.summary import Field, NetSummary, summarise
@@ -32,7 +32,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "sum" top: "fc" inner_product_pa
 def summary_of(text: str, phase: int = pb.TEST) -> NetSummary:
     message = pb.NetParameter()
     parse(text, message)
-    return summarise(Net(message, phase, sources=StandIns(), log=False))
+    return summarise(Net(message, phase, sources=Placeholders(), log=False))
 
 
 def test_counts() -> None:
@@ -205,7 +205,7 @@ def layer_of(text: str):
     ],
 )  # fmt: skip
 def test_shapes_without_data(text: str, shapes: list[tuple[int, ...]]) -> None:
-    source = stand_in(layer_of(text))
+    source = placeholder(layer_of(text))
     assert source.top_shapes == shapes
     with pytest.raises(DataError, match="was not found"):
         source.next()
@@ -214,12 +214,12 @@ def test_shapes_without_data(text: str, shapes: list[tuple[int, ...]]) -> None:
 def test_a_size_that_nothing_states() -> None:
     layer = layer_of('name: "in" type: "Data" top: "d" top: "l" data_param { source: "nowhere" batch_size: 4 }')
     with pytest.raises(DataError, match=r"(?s)source: nowhere: there is no.*without data: nothing .* states the size"):
-        StandIns()(layer, pb.TEST, Fork.BVLC, None)
-    sources = StandIns(size=(28, 30), channels=1)
+        Placeholders()(layer, pb.TEST, Fork.BVLC, None)
+    sources = Placeholders(size=(28, 30), channels=1)
     assert sources(layer, pb.TEST, Fork.BVLC, None).top_shapes == [(4, 1, 28, 30), (4,)]
     assert sources.notes == ['layer "in" (Data): not opened; taken from the prototxt: d 4x1x28x30, l 4']
     with pytest.raises(DataError, match="known from its data alone"):
-        stand_in(layer_of('type: "HDF5Data" top: "d"'))
+        placeholder(layer_of('type: "HDF5Data" top: "d"'))
 
 
 def mobilenet() -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caffecompat.data.stand_in import StandIns
+from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import pb
@@ -179,7 +179,7 @@ COPIES: list[Callable[[Any], Any]] = [copy.deepcopy, lambda thing: pickle.loads(
 @pytest.mark.parametrize("how", COPIES)
 def test_copies_of_a_net_with_data_layers_are_fed(how: Callable[[Any], Any]) -> None:
     text = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "nowhere" batch_size: 2 } }'
-    net = Net(message(text + conv("a", "data")), pb.TRAIN, sources=StandIns((6, 6), 3), log=False)
+    net = Net(message(text + conv("a", "data")), pb.TRAIN, sources=Placeholders((6, 6), 3), log=False)
     made = how(net)
     assert net.layers[0].source is not None and made.layers[0].source is None
     with pytest.raises(CaffeCompatError, match="needs inputs for 'data', 'label'"):

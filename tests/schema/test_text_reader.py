@@ -8,9 +8,9 @@ import time
 import pytest
 
 from caffecompat.schema import PrototxtError, parse_text, pb, write_text
-from caffecompat.schema.kept import kept_texts
 from caffecompat.schema.problems import Text
 from caffecompat.schema.text_reader import read_text
+from caffecompat.schema.unknown_fields import unknown_field_texts
 
 
 def layer(text: str):
@@ -274,13 +274,13 @@ future: MODE
 
 
 def test_kept_fields_stay_out_of_binary_files(log):
-    from caffecompat.schema import without_kept
+    from caffecompat.schema import without_unknown_fields
 
     net = parse_text("layer { foo_bar_baz: 3 }", pb.NetParameter())
-    assert kept_texts(net.layer[0]) == ["foo_bar_baz: 3"]
-    clean = without_kept(net)
+    assert unknown_field_texts(net.layer[0]) == ["foo_bar_baz: 3"]
+    clean = without_unknown_fields(net)
     assert b"foo_bar_baz" not in clean.SerializeToString()
-    assert kept_texts(net.layer[0]) == ["foo_bar_baz: 3"]
+    assert unknown_field_texts(net.layer[0]) == ["foo_bar_baz: 3"]
 
 
 def test_unknown_field_names_its_owners_and_forks(log):

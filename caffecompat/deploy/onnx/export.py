@@ -17,7 +17,7 @@ from caffecompat.deploy.onnx.emission import Emission, Note, UnsupportedLayer, e
 from caffecompat.deploy.onnx.file import complete
 from caffecompat.deploy.onnx.free_rows import free_rows
 from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, need_onnx
-from caffecompat.deploy.onnx.message import add_metadata, assemble_model, great_weights
+from caffecompat.deploy.onnx.message import add_metadata, assemble_model, large_initializers
 from caffecompat.deploy.onnx.older import MODERN
 from caffecompat.deploy.onnx.parts import activate_parts
 from caffecompat.deploy.onnx.pictures import is_picture
@@ -93,7 +93,7 @@ class Export:
 
     Attributes:
         model: the onnx.ModelProto, but for `weights`.
-        weights: the initialisers that are great, by name.
+        weights: the large initializers, by name.
         inputs: names of the graph's inputs by fed blob.
         outputs: of the graph, in order.
         notes: what else happened to layers.
@@ -315,8 +315,8 @@ class _Exporter:
         return assemble_model(self.builder, self.net.name or "net", self.options.opset, inputs, outputs, dtypes)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The great initialisers."""
-        return great_weights(self.builder)
+        """The large initializers."""
+        return large_initializers(self.builder)
 
     def _metadata(self) -> dict[str, str]:
         """What an application must do to pictures, and what the classes are called."""

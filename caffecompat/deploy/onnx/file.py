@@ -28,7 +28,7 @@ def complete(model: Any, weights: Mapping[str, np.ndarray]) -> Any:
 
 
 def file_size(model: Any, weights: Mapping[str, np.ndarray]) -> int:
-    """How long `write_model`'s file gets, in bytes; a little less than that where the weights are great."""
+    """How long `write_model`'s file gets, in bytes; a little less than that where the weights are large."""
     return int(model.ByteSize()) + sum(values.nbytes for values in weights.values())
 
 

@@ -1,4 +1,4 @@
-"""The ModelProto of a finished graph: assembled, checked, its shapes inferred; great weights stay beside it."""
+"""The ModelProto of a finished graph: assembled, checked, its shapes inferred; large initializers stay outside it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from caffecompat.deploy.onnx.graph import IR_VERSION, GraphBuilder, OnnxError, need_onnx
 from caffecompat.deploy.onnx.older import MODERN
 
-__all__ = ["add_metadata", "assemble_model", "great_weights", "infer_values"]
+__all__ = ["add_metadata", "assemble_model", "infer_values", "large_initializers"]
 
-_GREAT = 4096  # initialisers above this many values stay out of the model until it is written
+_LARGE = 4096  # initializers above this many values stay out of the model until it is written
 
 
-def great_weights(builder: GraphBuilder) -> dict[str, np.ndarray]:
-    """The great initialisers, which would be copied again and again as parts of a message."""
-    return {name: values for name, values in builder.constants.items() if values.size > _GREAT}
+def large_initializers(builder: GraphBuilder) -> dict[str, np.ndarray]:
+    """The large initializers, which would be copied again and again as parts of a message."""
+    return {name: values for name, values in builder.constants.items() if values.size > _LARGE}
 
 
 def assemble_model(
@@ -28,7 +28,7 @@ def assemble_model(
     outputs: Mapping[str, Sequence[Any]],
     dtypes: Mapping[str, Any],
 ) -> Any:
-    """The ModelProto, with the shapes of all values in it and without `great_weights`.
+    """The ModelProto, with the shapes of all values in it and without `large_initializers`.
 
     Args:
         inputs: shapes by name, in order; `outputs` alike.
@@ -53,16 +53,16 @@ def assemble_model(
     oldest = onnx.helper.find_min_ir_version_for(opsets)
     ir_version = oldest if opset < MODERN else max(IR_VERSION, oldest)  # runtimes of older opsets know older ones only
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat")
-    great = great_weights(builder)
+    large = large_initializers(builder)
     for value, numbers in builder.constants.items():
-        if value not in great:
+        if value not in large:
             model.graph.initializer.append(onnx.numpy_helper.from_array(numbers, value))
-    model.graph.value_info.extend(infer_values(model, great))
+    model.graph.value_info.extend(infer_values(model, large))
     return model
 
 
-def infer_values(model: Any, great: Mapping[str, np.ndarray]) -> list[Any]:
-    """Check a model and infer the shapes of its values, on a copy whose great weights are inputs.
+def infer_values(model: Any, large: Mapping[str, np.ndarray]) -> list[Any]:
+    """Check a model and infer the shapes of its values, on a copy whose large weights are inputs.
 
     Raises:
         OnnxError: the checker refuses it.
@@ -70,7 +70,7 @@ def infer_values(model: Any, great: Mapping[str, np.ndarray]) -> list[Any]:
     onnx = need_onnx()
     slim = type(model)()
     slim.CopyFrom(model)
-    for name, values in great.items():
+    for name, values in large.items():
         kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
         slim.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
     try:

@@ -90,13 +90,13 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
         ends = set(layer.bottom[:3])
         while at_convolutions and ends:
             read = {blob for other in message.layer for blob in other.bottom if blob not in other.top}
-            loose = [
+            unread = [
                 other
                 for other in message.layer
                 if other.type in _BETWEEN and ends.issuperset(other.top) and not read.intersection(other.top)
             ]
-            ends = {blob for other in loose for blob in other.bottom}
-            for other in loose:
+            ends = {blob for other in unread for blob in other.bottom}
+            for other in unread:
                 message.layer.remove(other)
         if at_convolutions:
             notes[-1].text = "left out with the layers after the heads' convolutions, whose tops are the outputs"

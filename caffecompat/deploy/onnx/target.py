@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffecompat.compare.nets import put_blobs
+from caffecompat.compare.nets import load_blobs
 from caffecompat.deploy.fold_norm import Folded, fold_norms, norms_as_convolutions, use_running_statistics
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export
@@ -60,7 +60,7 @@ def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndar
         if layer.name in names:
             layer.batch_norm_param.use_global_stats = False
     asked = Net(NetDocument.from_message(message, like=net.fork_choice), pb.TEST, log=False)
-    put_blobs(asked, net.blobs_by_layer())
+    load_blobs(asked, net.blobs_by_layer())
     before, after = asked(inputs), net(inputs)
     effects = {blob: effect_of(after[blob].numpy(), before[blob].numpy()) for blob in net.outputs}
     for note in told:
@@ -107,7 +107,7 @@ class TargetNet:
         if changed.folded:
             document = NetDocument.from_message(changed.message, like=self.net.fork_choice)
             self.net = Net(document, pb.TEST, log=False)
-            put_blobs(self.net, changed.blobs)
+            load_blobs(self.net, changed.blobs)
         return bool(changed.folded)
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Holding an exported model against the net: both compute the same inputs, onnxruntime the one and torch the other.
 
 The rule: no value of an output may be off by more than TOLERANCE (1e-4) of that output's largest, and indices and
-labels must be equal; `caffecompat.deploy.onnx.doubts` says what happens where that does not hold at first sight.
+labels must be equal; `caffecompat.deploy.onnx.discrepancies` says what happens where that does not hold at first sight.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from caffecompat.compare.arrays import gaps, magnitude
 from caffecompat.deploy.onnx.compare import TOLERANCE, Difference
-from caffecompat.deploy.onnx.doubts import compare_output, settle
+from caffecompat.deploy.onnx.discrepancies import compare_output, resolve
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export, ExportOptions, export_layer
 from caffecompat.deploy.onnx.pictures import prepared_inputs, random_inputs
@@ -55,7 +55,7 @@ def verify(path: str | os.PathLike[str], export: Export, net: Net, inputs: Mappi
         compare_output(output, *makers[output.blob], found[output.name], tops[output.blob]) for output in export.outputs
     ]
     if not all(difference.allowed for difference in differences) and not export.inexact:
-        settle(path, export, net, options, fed, prepared, found, differences)
+        resolve(path, export, net, options, fed, prepared, found, differences)
     return differences
 
 

@@ -14,17 +14,17 @@ from caffecompat.layers.layer import LabelError, LayerError, Shape, values_known
 
 __all__ = [
     "OutsideLabels",
+    "check_label_count",
     "check_labels",
     "class_index",
     "count_by_class",
-    "innermost",
+    "is_contiguous_along",
     "label_ids_hint",
-    "labels_fit",
     "softmax",
 ]
 
 
-def innermost(blob: Tensor, axis: int) -> bool:
+def is_contiguous_along(blob: Tensor, axis: int) -> bool:
     """Whether the values along `axis` are neighbours in memory though other axes follow (channels_last, axis 1).
 
     torch's softmax and gather are twice as fast there when the axis is moved to the end first.
@@ -34,12 +34,12 @@ def innermost(blob: Tensor, axis: int) -> bool:
 
 def softmax(scores: Tensor, axis: int, function: Callable[..., Tensor] = F.softmax) -> Tensor:
     """Softmax (or log-softmax) along `axis`; channels_last scores stay so where the axis is the channels."""
-    if innermost(scores, axis):
+    if is_contiguous_along(scores, axis):
         return function(scores.movedim(axis, -1), dim=-1).movedim(-1, axis)
     return function(scores, dim=axis)
 
 
-def labels_fit(scores: Shape, labels: Shape, axis: int) -> None:
+def check_label_count(scores: Shape, labels: Shape, axis: int) -> None:
     """Check that there is one label for every position of `scores` off the class axis.
 
     Raises:

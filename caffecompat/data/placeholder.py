@@ -10,7 +10,7 @@ import numpy as np
 from caffecompat.data.source import DataError, Shape, Source, make_source
 from caffecompat.forks import Fork
 
-__all__ = ["StandIn", "StandIns", "stand_in"]
+__all__ = ["Placeholder", "Placeholders", "placeholder"]
 
 # The message that holds a layer's batch_size, new_height, is_color, ...
 _PARAMS = {
@@ -29,7 +29,7 @@ _PARAMS = {
 _BOXES = 8  # AnnotatedData's label is (1, 1, boxes of the batch, 8); shapes need no more than one box
 
 
-class StandIn(Source):
+class Placeholder(Source):
     """Shapes without batches."""
 
     def __init__(self, shapes: list[Shape]) -> None:
@@ -39,15 +39,15 @@ class StandIn(Source):
         raise DataError("this data layer's data was not found; there are only the shapes that the prototxt tells")
 
 
-class StandIns:
-    """Makes sources as `make_source` does, and stand-ins where the data cannot be opened.
+class Placeholders:
+    """Makes sources as `make_source` does, and placeholders where the data cannot be opened.
 
     Args:
         size: (height, width) of all pictures instead of what data and prototxt say; then no data is opened.
         channels: of all pictures; what says nothing else has 3 (records of a database may have 1).
 
     Attributes:
-        notes: a line for each stand-in made.
+        notes: a line for each placeholder made.
     """
 
     def __init__(self, size: tuple[int, int] | None = None, channels: int | None = None) -> None:
@@ -62,7 +62,7 @@ class StandIns:
             except DataError as error:
                 reason = str(error)
         try:
-            source = stand_in(layer, self.size, self.channels)
+            source = placeholder(layer, self.size, self.channels)
         except DataError as error:
             raise DataError(f"{reason}\n  without data: {error}" if reason else str(error)) from None
         shapes = ", ".join(
@@ -73,7 +73,7 @@ class StandIns:
         return source
 
 
-def stand_in(layer: Any, size: tuple[int, int] | None = None, channels: int | None = None) -> Source:
+def placeholder(layer: Any, size: tuple[int, int] | None = None, channels: int | None = None) -> Source:
     """The shapes that a data layer's parameters tell.
 
     Raises:
@@ -90,7 +90,7 @@ def stand_in(layer: Any, size: tuple[int, int] | None = None, channels: int | No
     batch = getattr(param, "batch_size", 0) or (layer.data_param.batch_size if layer.HasField("data_param") else 0)
     height, width = size or _size(layer, param)
     picture: Shape = (max(1, batch), channels or _channels(layer, param), height, width)
-    return StandIn([picture, *_other_tops(layer, param, picture)])
+    return Placeholder([picture, *_other_tops(layer, param, picture)])
 
 
 def _of_one_picture(layer: Any, size: tuple[int, int] | None, channels: int | None) -> Any:

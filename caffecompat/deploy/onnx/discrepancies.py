@@ -26,7 +26,7 @@ from caffecompat.net.build import NetLayer
 from caffecompat.net.graph import Value
 from caffecompat.net.trace import value_names
 
-__all__ = ["compare_output", "settle"]
+__all__ = ["compare_output", "resolve"]
 
 _AT_ONCE = 2**27  # values held at once while looking for the first that is off
 
@@ -79,7 +79,7 @@ def _chooses(layer: NetLayer, slot: int) -> bool:
     return (chooses and slot == 0) or (layer.type == "Pooling" and slot == 1)
 
 
-def settle(
+def resolve(
     path: str | os.PathLike[str],
     export: Export,
     net: Net,
@@ -105,7 +105,7 @@ def settle(
             again = compare_output(output, net.layers[value.node], value.slot, found[output.name], tops[output.blob])
             if not difference.allowed and again.allowed:
                 difference.allowed, difference.remark = True, f"{again.relative:.3g} {moved}"
-        _settle_rest(path, export, net, options, fed, prepared, found, differences)
+        _resolve_rest(path, export, net, options, fed, prepared, found, differences)
 
 
 def _masks_of(
@@ -141,7 +141,7 @@ def _moved(choices: Sequence[MaskChoice]) -> str:
     return f"with onnxruntime's masks, which choose otherwise ({masks}) between values that differ by {worst:.2g}"
 
 
-def _settle_rest(
+def _resolve_rest(
     path: str | os.PathLike[str],
     export: Export,
     net: Net,
@@ -151,7 +151,7 @@ def _settle_rest(
     found: Mapping[str, np.ndarray],
     differences: Sequence[Difference],
 ) -> None:
-    """`settle`, with the masks that the net has now."""
+    """`resolve`, with the masks that the net has now."""
     values = {value.blob: value for value in net.graph.outputs}
     if all(difference.allowed for difference in differences):
         return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from caffecompat.schema.cursor import DEEPEST, Cursor
 from caffecompat.schema.tokens import END, NAME, NUMBER, STRING
 
-__all__ = ["read_loose_field"]
+__all__ = ["read_unknown_field"]
 
 
-def read_loose_field(cursor: Cursor, depth: int) -> str:
+def read_unknown_field(cursor: Cursor, depth: int) -> str:
     """Read the field whose name is the next word, `depth` blocks deep; its text, in `write_text`'s layout."""
     lines: list[str] = []
     _field(cursor, lines, "", depth)
