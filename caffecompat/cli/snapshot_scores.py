@@ -49,7 +49,7 @@ def find_snapshots(args: argparse.Namespace) -> list[tuple[int, str]]:
         PlotError: ``--plot`` cannot be drawn here.
     """
     from caffecompat.report.plots import require_matplotlib
-    from caffecompat.solver.snapshot import weight_snapshots
+    from caffecompat.solver.snapshot_files import weight_snapshots
 
     if args.plot:
         require_matplotlib(args.plot)

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.schema import read_solver
     from caffecompat.solver import Solver
     from caffecompat.solver.signals import SignalActions
-    from caffecompat.solver.snapshot import kept_fork
+    from caffecompat.solver.snapshot_files import kept_fork
 
     signals = SignalActions(args.sigint_effect, args.sighup_effect)
     param = read_solver(args.solver, strict=args.strict)
@@ -100,7 +100,7 @@ def _merge_state(param: Any, args: argparse.Namespace) -> None:
 def _newest(param: Any, args: argparse.Namespace) -> str | None:
     """The newest solverstate under the prefix that the solver will have."""
     from caffecompat.solver.overrides import apply_to_solver, split_overrides
-    from caffecompat.solver.snapshot import newest_solverstate
+    from caffecompat.solver.snapshot_files import newest_solverstate
 
     changed = type(param)()
     changed.CopyFrom(param)

@@ -32,6 +32,11 @@ class RateState:
     minimum_loss: float = 1e38
     iter_last_event: int = 0
 
+    def become(self, other: RateState) -> None:
+        """Take over another one's values: those who hold this one see them."""
+        self.current_step = other.current_step
+        self.minimum_loss, self.iter_last_event = other.minimum_loss, other.iter_last_event
+
 
 def _fixed(param: Any, iteration: int, state: RateState) -> float:
     return float(param.base_lr)

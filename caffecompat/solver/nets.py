@@ -1,4 +1,4 @@
-"""Which nets a SolverParameter names: one to train, any number to test."""
+"""Which nets a SolverParameter names: one to train, any number to test; and whose rules it follows itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.forks import ForkChoice, ForkName
+from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.net import Net
 from caffecompat.paths import find_file
-from caffecompat.schema import NetDocument, open_net, open_solver, pb
+from caffecompat.schema import NetDocument, detect_fork, find_evidence, open_net, open_solver, pb
 from caffecompat.schema.pool import is_repeated
 from caffecompat.solver.overrides import LayerSettings
 
-__all__ = ["NetReader", "make_test_nets", "make_train_net", "net_of_solver"]
+__all__ = ["NetReader", "make_test_nets", "make_train_net", "net_of_solver", "shown_fork", "update_fork"]
 
 
 @dataclass(frozen=True)
@@ -166,3 +166,20 @@ def _build(document: NetDocument, phase: int, solver_state: Any, settings: Layer
     level = solver_state.level if solver_state.HasField("level") else None
     phase = solver_state.phase if solver_state.HasField("phase") else phase
     return Net(document, phase, level=level, stages=tuple(solver_state.stage), sources=data.make_source)
+
+
+def shown_fork(param: Any, path: str | None) -> ForkChoice | None:
+    """What a solver's own fields say of the fork."""
+    found = find_evidence(param)
+    return ForkChoice(found.fork, f"as {found.what} in {path or 'the solver'} shows") if found else None
+
+
+def update_fork(param: Any, net: Net) -> Fork:
+    """The fork whose update rules hold: named, or shown by the solver, the net, or the weights it began with.
+
+    Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.
+    """
+    if net.fork_choice.named:
+        return net.fork
+    shown = [detect_fork(param), net.fork, net.weights_writer or Fork.BVLC]
+    return next((fork for fork in shown if fork is not Fork.BVLC), Fork.BVLC)

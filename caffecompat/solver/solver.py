@@ -6,8 +6,6 @@ Rules and order are BVLC's ``solver.cpp`` and ``sgd_solver.cpp``; the ``where`` 
 from __future__ import annotations
 
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,22 +14,24 @@ from torch import Tensor
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.forks import Fork, ForkChoice, ForkName
-from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
+from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
-from caffecompat.net.weights import WeightPaths, listed_files, weight_paths
-from caffecompat.paths import find_file
-from caffecompat.schema import detect_fork, find_evidence, pb, read_solver, write_text
+from caffecompat.net.weights import WeightPaths
+from caffecompat.schema import pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
+from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
-from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net
-from caffecompat.solver.outputs import check_eval, log_outputs, make_tally
+from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
+from caffecompat.solver.outputs import check_eval
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.signals import Action, SignalActions
-from caffecompat.solver.snapshot import beside_state, check_writable, snapshot_names, tell_of_replaced
+from caffecompat.solver.snapshot import Snapshots
+from caffecompat.solver.snapshot_files import check_writable
 from caffecompat.solver.sparsity import Sparsifier
+from caffecompat.solver.start_weights import load_start_weights, own_weights
+from caffecompat.solver.testing import run_test
 from caffecompat.solver.updater import Updater
 
 __all__ = ["Solver"]
@@ -108,9 +108,7 @@ class Solver:
         self.keep_gradients = False
         self.signals = SignalActions()
         self._stopped = False
-        self._losses: deque[Tensor] = deque(maxlen=max(1, self.param.average_loss))
-        self._last_display = (time.perf_counter(), 0)
-        reader = NetReader(self.path, strict, fork, self._shown_fork())
+        reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
         self.net: Net = make_train_net(self.param, settings, reader).to(self.device)
         reader = NetReader(self.path, strict, fork, self.net.fork_choice)
         self.test_nets: list[Net] = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
@@ -118,15 +116,16 @@ class Solver:
         for net in self.test_nets:
             net.share_from(self.net)
             net.check_files()
-        start = self._own_weights() if weights is None else weights
+        start = own_weights(self.param, self.path) if weights is None else weights
         if start:
             self.load_weights(start, skip_mismatched=skip_mismatched)
         # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
         self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
         self.updater = Updater(self.param, self.net.params)
         self.sparsifier = Sparsifier(self.param, self.net)
-        self._divergence = DivergenceWatch(self.net.params)
-        self._saved_at = 0  # the iteration whose weights are in files
+        divergence = DivergenceWatch(self.net.params)
+        self.display = Display(self.param, self.net, divergence)
+        self.snapshots = Snapshots(self.param, self.net, self.updater, self.rate_state, divergence)
         self._updating = False
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
@@ -150,45 +149,26 @@ class Solver:
             try:
                 self.step(self.param.max_iter - self.iter)
             except Exception:
-                self._save_what_was_learned()
+                if not self._updating:  # in the middle of an update the weights are of no iteration
+                    self.snapshots.before_error(self.iter)
                 raise
             self.sparsifier.after_training(self.iter)
-            if self.param.snapshot_after_train and not self._is_saved():
+            if self.param.snapshot_after_train and not self.snapshots.hold(self.iter):
                 self.snapshot()
             if self._stopped:
                 glog.info("Optimization stopped early.", "solver.cpp:313")
                 return
-            if self.param.display and self.iter % self.param.display == 0:
+            if self.display.is_due(self.iter):
                 with torch.no_grad():
-                    self._losses.append(self.net.loss(self.net()))
+                    self.display.losses.append(self.net.loss(self.net()))
                 glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
             if self.param.test_interval and self.iter % self.param.test_interval == 0:
                 self.test_all()
         glog.info("Optimization Done.", "solver.cpp:332")
 
-    def _save_what_was_learned(self) -> None:
-        """Before an error (data that cannot be read, a layer that fails in a test) ends the run: a last snapshot.
-
-        There is none where the user wants none at all, after no iteration, and in the middle of an update.
-        """
-        wanted = self.param.snapshot or self.param.snapshot_after_train
-        if wanted and self.iter != self._saved_at and not self._updating:
-            glog.error(
-                f"An error ends the run at iteration {self.iter}; writing a snapshot of what was learned before that."
-            )
-            try:
-                self.snapshot()
-            except CaffeCompatError as problem:
-                glog.error(f"Snapshot failed: {problem}")
-
-    def _is_saved(self) -> bool:
-        """Whether files hold this iteration's weights; a snapshot that was due and failed (a full disk) does not."""
-        return self.iter == self._saved_at and (self.iter > 0 or self.param.snapshot > 0)
-
     def step(self, count: int) -> None:
         """Do `count` iterations, with the tests, displays and snapshots that fall due."""
-        self._losses.clear()
-        self._last_display = (time.perf_counter(), self.iter)
+        self.display.begin(self.iter)
         end = self.iter + count
         while self.iter < end:
             self._clear_gradients()
@@ -196,13 +176,13 @@ class Solver:
                 self.test_all()
                 if self._stopped:
                     break
-            display = self.param.display > 0 and self.iter % self.param.display == 0
+            display = self.display.is_due(self.iter)
             for before_forward, _ in self.callbacks:
                 before_forward()
             loss, tops = self._forward_backward(debug=display and self.param.debug_info)
-            self._losses.append(loss)
+            self.display.losses.append(loss)
             if display:
-                self._log_iteration(tops)
+                self.display.log(self.iter, tops)
             for _, before_update in self.callbacks:
                 before_update()
             self._updating = True
@@ -214,7 +194,7 @@ class Solver:
                 observer(self)
             request = self.signals.poll()
             if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
-                self._periodic_snapshot()
+                self.snapshots.periodic(self.iter)
             if request is Action.STOP:
                 self._stopped = True
                 break
@@ -269,7 +249,7 @@ class Solver:
 
     def apply_update(self) -> None:
         """Update the parameters from their gradients as they stand, without counting an iteration."""
-        self._update(self.param.display > 0 and self.iter % self.param.display == 0)
+        self._update(self.display.is_due(self.iter))
 
     def _update(self, display: bool) -> None:
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
@@ -290,37 +270,13 @@ class Solver:
 
     @property
     def fork(self) -> Fork:
-        """The fork whose update rules hold: named, or shown by the solver, the net, or the weights it began with.
-
-        Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.
-        """
-        if self.net.fork_choice.named:
-            return self.net.fork
-        shown = [detect_fork(self.param), self.net.fork, self.net.weights_writer or Fork.BVLC]
-        return next((fork for fork in shown if fork is not Fork.BVLC), Fork.BVLC)
-
-    def _shown_fork(self) -> ForkChoice | None:
-        """What the solver's own fields say of the fork."""
-        found = find_evidence(self.param)
-        return ForkChoice(found.fork, f"as {found.what} in {self.path or 'the solver'} shows") if found else None
+        """The fork whose update rules hold (see :func:`caffecompat.solver.nets.update_fork`)."""
+        return update_fork(self.param, self.net)
 
     @property
     def smoothed_loss(self) -> float:
         """Mean loss of the last average_loss iterations (of this call of :meth:`step`)."""
-        return sum(float(loss) for loss in self._losses) / len(self._losses) if self._losses else 0.0
-
-    def _log_iteration(self, tops: Tops) -> None:
-        now, (then, since) = time.perf_counter(), self._last_display
-        elapsed, done = now - then, self.iter - since
-        speed = done / elapsed if elapsed else 0.0
-        self._last_display = (now, self.iter)
-        glog.info(
-            f"Iteration {self.iter} ({glog.number(speed)} iter/s, {glog.number(elapsed)}s/{self.param.display} iters), "
-            f"loss = {glog.number(self.smoothed_loss)}",
-            "solver.cpp:239",
-        )
-        self._divergence.at_display(self.iter, self.smoothed_loss)
-        log_outputs("Train", self.net, {name: tops[name] for name in self.net.outputs}, "solver.cpp:258")
+        return self.display.smoothed_loss
 
     # ----------------------------------------------------------------- testing
 
@@ -331,32 +287,24 @@ class Solver:
             if self._stopped:
                 return
 
-    @torch.no_grad()
     def test(self, index: int) -> dict[str, list[float]] | None:
         """Scores of test net `index` by output blob; None when a stop was asked for meanwhile.
 
         By eval_type: the mean of each element ("classification"), or mean average precision ("detection").
         """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
-        net, batches = self.test_nets[index], self.param.test_iter[index]
-        tally = make_tally(self.param, net, self.fork)
-        loss = 0.0
-        for _ in range(batches):
-            request = self.signals.poll()
-            if request is Action.SNAPSHOT:
-                self._periodic_snapshot()
-            if request is Action.STOP:
-                self._stopped = True
-                glog.info("Test interrupted.", "solver.cpp:397")
-                return None
-            tops = net()
-            if self.param.test_compute_loss:
-                loss += float(net.loss(tops))
-            tally.add(tops)
-        if self.param.test_compute_loss:
-            glog.info(f"Test loss: {glog.number(loss / batches)}", "solver.cpp:403")
-        tally.log()
-        return tally.values()
+        return run_test(
+            self.param, self.test_nets[index], self.param.test_iter[index], self.fork, self._interrupts_test
+        )
+
+    def _interrupts_test(self) -> bool:
+        """Do what signals ask for between two batches of a test; whether that is to stop."""
+        request = self.signals.poll()
+        if request is Action.SNAPSHOT:
+            self.snapshots.periodic(self.iter)
+        if request is Action.STOP:
+            self._stopped = True
+        return self._stopped
 
     # --------------------------------------------------------------- snapshots
 
@@ -366,38 +314,7 @@ class Solver:
         Raises:
             CaffeCompatError: the disk is full or the folder unwritable; older snapshots stay whole.
         """
-        weights, state = snapshot_names(self.param, self.iter)
-        kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
-        glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
-        # What NVCaffe's runs write, so that a resumed one is known for what it is.
-        self._divergence.before_snapshot(weights)
-        raw = self.fork.is_nvcaffe and not self.param.store_blobs_in_old_format
-        self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
-        glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
-        write_solverstate(
-            state,
-            SolverState(
-                iter=self.iter,
-                learned_net=weights,
-                history=self.updater.history(),
-                current_step=self.rate_state.current_step,
-                minimum_loss=self.rate_state.minimum_loss if self.param.lr_policy == "plateau" else None,
-                iter_last_event=self.rate_state.iter_last_event if self.param.lr_policy == "plateau" else None,
-                fork=self.fork,
-                fork_named=self.net.fork_choice.named,
-            ),
-            raw=raw,
-        )
-        self._saved_at = self.iter
-        return state
-
-    def _periodic_snapshot(self) -> None:
-        """A snapshot in the middle of training: a full disk must not throw away the training itself."""
-        try:
-            self.snapshot()
-        except CaffeCompatError as problem:
-            glog.error(f"Snapshot failed: {problem}")
-            glog.error("Training goes on; free some space, and SIGHUP writes a snapshot at once.")
+        return self.snapshots.write(self.iter)
 
     def restore(self, path: str) -> None:
         """Continue from a solverstate, ours or original Caffe's, binary or HDF5.
@@ -408,26 +325,7 @@ class Solver:
         Raises:
             CaffeCompatError: the file is unreadable, or of another solver type or net.
         """
-        state = read_solverstate(path)
-        if state.learned_net:
-            weights = beside_state(state.learned_net, path)
-            self.net.load_weights(weights).missing(weights)
-        if state.fork not in (None, self.fork) and not state.fork_named:  # a named one is in the weights, which warn
-            glog.warning(
-                f"{path}: written under the rules of {state.fork.value}; resumed under those of {self.fork.value}"
-            )
-        glog.info("SGDSolver: restoring history", "sgd_solver.cpp:336")
-        self.updater.load_history(state.history)
-        self.iter = self._saved_at = state.iter
-        self.rate_state = RateState(state.current_step)
-        if state.minimum_loss is not None:
-            self.rate_state.minimum_loss = state.minimum_loss
-            self.rate_state.iter_last_event = state.iter_last_event or 0
-
-    def _own_weights(self) -> list[str]:
-        """The files that the solver's `weights` lists, each text by itself or several after commas (BVLC)."""
-        names = [name for text in self.param.weights for name in listed_files(text)]
-        return [find_file(name, self.path, field=f"{self.path or 'solver'}: weights") for name in names]
+        self.iter = self.snapshots.restore(path)
 
     def load_weights(self, paths: WeightPaths, *, skip_mismatched: bool = False) -> None:
         """Fine-tune: copy weights by layer name from a file or a list of files, the last one winning.
@@ -437,24 +335,7 @@ class Solver:
         Raises:
             CaffeCompatError: a file does not fit, or has none of the net's layers.
         """
-        # Jacinto's own name for the same wish, where the text states it (there it is on by default).
-        if self.param.HasField("ignore_shape_mismatch"):
-            skip_mismatched |= self.param.ignore_shape_mismatch
-        for path in weight_paths(paths):
-            glog.info(f"Finetuning from {path}", "solver.cpp:80")
-            tell_of_replaced(self.param, path)
-            before = self.fork
-            self.net.load_weights(path, skip_mismatched=skip_mismatched).missing(path)
-            if self.fork is not before:
-                glog.info(f"{path}: the rules of {self.fork.value} hold for updates, as its weights' own format shows")
-            for net in self.test_nets:
-                if self._has_more(net):
-                    net.load_weights(path, skip_mismatched=skip_mismatched)
-
-    def _has_more(self, net: Net) -> bool:
-        """Whether a test net has parameters that the train net lacks."""
-        trained = {id(param.blob) for param in self.net.params}
-        return any(id(param.blob) not in trained for param in net.params)
+        load_start_weights(self.param, self.net, self.test_nets, paths, skip_mismatched=skip_mismatched)
 
 
 def _own_device(param: Any) -> torch.device:

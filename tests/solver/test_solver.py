@@ -12,7 +12,7 @@ import pytest
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import open_caffemodel
 from caffecompat.solver import Solver
-from caffecompat.solver.snapshot import newest_solverstate
+from caffecompat.solver.snapshot_files import newest_solverstate
 
 
 def test_training_logs_caffes_lines_in_order(workdir, log):

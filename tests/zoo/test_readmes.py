@@ -14,7 +14,7 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.schema import read_solver
-from caffecompat.solver.snapshot import newest_solverstate
+from caffecompat.solver.snapshot_files import newest_solverstate
 
 _MODELS = Path(__file__).parents[2] / "models"
 _SMALLER = [  # in the copies of the prototxts

@@ -1,0 +1,64 @@
+"""What a display shows of an iteration: the smoothed loss, the speed, the outputs of the train net."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from caffecompat import glog
+from caffecompat.net import Net
+from caffecompat.solver.divergence import DivergenceWatch
+from caffecompat.solver.outputs import log_outputs
+
+__all__ = ["Display"]
+
+
+class Display:
+    """The losses of the last iterations and the time since the last display.
+
+    Args:
+        param: the SolverParameter: its `display`, and `average_loss`, the iterations whose mean the smoothed loss is.
+        net: the train net.
+        divergence: is shown the loss of each display.
+
+    Attributes:
+        losses: of the last iterations, the newest last.
+    """
+
+    def __init__(self, param: Any, net: Net, divergence: DivergenceWatch) -> None:
+        self._param, self._net, self._divergence = param, net, divergence
+        self.losses: deque[Tensor] = deque(maxlen=max(1, param.average_loss))
+        self._last = (time.perf_counter(), 0)  # when, and at which iteration
+
+    def begin(self, iteration: int) -> None:
+        """Forget the losses so far; the clock starts at `iteration`."""
+        self.losses.clear()
+        self._last = (time.perf_counter(), iteration)
+
+    def is_due(self, iteration: int) -> bool:
+        """Whether `iteration` is displayed."""
+        return self._param.display > 0 and iteration % self._param.display == 0
+
+    @property
+    def smoothed_loss(self) -> float:
+        """Mean of the losses; 0 without any."""
+        return sum(float(loss) for loss in self.losses) / len(self.losses) if self.losses else 0.0
+
+    def log(self, iteration: int, tops: Mapping[str, Tensor]) -> None:
+        """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net."""
+        now, (then, since) = time.perf_counter(), self._last
+        elapsed, done = now - then, iteration - since
+        speed = done / elapsed if elapsed else 0.0
+        self._last = (now, iteration)
+        glog.info(
+            f"Iteration {iteration} "
+            f"({glog.number(speed)} iter/s, {glog.number(elapsed)}s/{self._param.display} iters), "
+            f"loss = {glog.number(self.smoothed_loss)}",
+            "solver.cpp:239",
+        )
+        self._divergence.at_display(iteration, self.smoothed_loss)
+        log_outputs("Train", self._net, {name: tops[name] for name in self._net.outputs}, "solver.cpp:258")
