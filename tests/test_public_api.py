@@ -127,7 +127,7 @@ VERB_NAMES = [verb for verbs in VERBS.values() for verb in verbs]
 
 @pytest.mark.parametrize("verb", VERB_NAMES)
 def test_every_verb_is_a_module_of_the_same_shape(verb: str) -> None:
-    module = importlib.import_module("caffecompat.cli." + verb.replace("-", "_"))
+    module = importlib.import_module("caffecompat.cli.commands." + verb.replace("-", "_"))
     assert module.HELP and "\n" not in module.HELP and callable(module.add_flags) and callable(module.run)
 
 

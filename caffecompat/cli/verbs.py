@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
-from caffecompat.cli.flags import FlagParser, UsageError
+from caffecompat.cli.common.flags import FlagParser, UsageError
 from caffecompat.wording import nearest
 
 __all__ = ["VERBS", "parser_of", "split_verb", "verb_module"]
@@ -46,7 +46,7 @@ _GROUPS = ("lmdb", "export", "weights", "eval")
 
 def verb_module(verb: str) -> ModuleType:
     """The module of a verb."""
-    return importlib.import_module(f"caffecompat.cli.{verb.replace('-', '_')}")
+    return importlib.import_module(f"caffecompat.cli.commands.{verb.replace('-', '_')}")
 
 
 def parser_of(verb: str, notice: Callable[[str], None] | None = None) -> FlagParser:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import walk_packages
 
 import cv2
 import numpy as np
 import pytest
 
-import caffecompat.cli
+from caffecompat.cli import commands
 from caffecompat.cli.main import main
-from caffecompat.cli.verbs import parser_of, split_verb, verb_module
+from caffecompat.cli.verbs import parser_of, split_verb
 from caffecompat.formats import save_caffemodel
 from caffecompat.net import Net
 from caffecompat.schema import open_net, pb
@@ -36,8 +38,8 @@ _ELSEWHERE = {  # examples that need sets or nets which their verbs' own tests m
 def _examples() -> Iterator[list[str]]:
     """The commands in the modules' docstrings, once each; blanks and signs of optional parts taken out."""
     seen = set()
-    for path in sorted(Path(caffecompat.cli.__path__[0]).glob("*.py")):
-        text = verb_module(path.stem).__doc__ or ""
+    for module in walk_packages(commands.__path__, "caffecompat.cli.commands."):
+        text = importlib.import_module(module.name).__doc__ or ""
         for block in re.findall(r"^ *caffecompat ((?:[^\\\n]|\\\n)*)$", text, re.M):
             words = shlex.split(block.replace("\\\n", " "), comments=True)
             words = [word.strip("[]") for word in words if word != "..."]

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
-import caffecompat.cli
 from caffecompat import __version__
-from caffecompat.cli.verbs import VERBS
+from caffecompat.cli import commands
+from caffecompat.cli.verbs import VERBS, parser_of, verb_module
 
 ALL = [name for names in VERBS.values() for name in names]
 LIGHT = [
@@ -36,11 +37,10 @@ def test_every_verb_has_help(command, verb):
 
 
 def test_every_verb_module_is_listed():
-    modules = {path.stem for path in Path(caffecompat.cli.__path__[0]).glob("*.py")}
-    verbs = {name for name in modules if hasattr(importlib.import_module(f"caffecompat.cli.{name}"), "HELP")}
-    second_words = ("eval_", "export_", "lmdb_", "weights_")
-    parts = {name for name in verbs if name.startswith(second_words)}
-    assert {name.replace("-", "_") for name in ALL} == verbs - parts
+    assert {name.replace("-", "_") for name in ALL} == {module.name for module in iter_modules(commands.__path__)}
+    for group in (module.name for module in iter_modules(commands.__path__) if module.ispkg):
+        parts = {module.name for module in iter_modules(verb_module(group).__path__)}
+        assert parser_of(group).parts().keys() == parts
 
 
 def test_version(command):
@@ -90,7 +90,7 @@ def test_an_interrupt_while_the_command_line_is_imported_is_one_word() -> None:
 import os, signal, sys
 class Interrupter:
     def find_spec(self, name, path=None, target=None):
-        if name == "caffecompat.cli.outputs":
+        if name == "caffecompat.cli.common.outputs":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupter())
 from caffecompat.__main__ import main
@@ -138,7 +138,7 @@ def test_an_interrupt_waits_for_the_import(command, monkeypatch: pytest.MonkeyPa
         time.sleep(10)
         return 0
 
-    monkeypatch.setattr("caffecompat.cli.device_query.run", run)
+    monkeypatch.setattr("caffecompat.cli.commands.device_query.run", run)
     result = command("device_query")
     assert (result.status, result.out, result.err) == (130, "imported\n", "interrupted\n")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -149,8 +149,10 @@ def test_an_interrupt_does_not_wait_for_ever(command, monkeypatch: pytest.Monkey
         "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(20)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("caffecompat.cli.main._LONGEST_IMPORT", 0.2)
-    monkeypatch.setattr("caffecompat.cli.device_query.run", lambda args: importlib.import_module("endless_module"))
+    monkeypatch.setattr("caffecompat.cli.process._LONGEST_IMPORT", 0.2)
+    monkeypatch.setattr(
+        "caffecompat.cli.commands.device_query.run", lambda args: importlib.import_module("endless_module")
+    )
     assert command("device_query").status == 130
 
 
@@ -174,7 +176,7 @@ def test_what_the_system_refuses_is_one_line(command, monkeypatch: pytest.Monkey
     def run(args: object) -> int:
         raise PermissionError(13, "Permission denied", "secret.prototxt")
 
-    monkeypatch.setattr("caffecompat.cli.device_query.run", run)
+    monkeypatch.setattr("caffecompat.cli.commands.device_query.run", run)
     result = command("device_query")
     assert (result.status, result.err) == (2, "error: secret.prototxt: Permission denied\n")
     with pytest.raises(PermissionError):

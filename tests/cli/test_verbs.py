@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffecompat.cli.flags import UsageError
+from caffecompat.cli.common.flags import UsageError
 from caffecompat.cli.main import main
 from caffecompat.cli.verbs import split_verb
 

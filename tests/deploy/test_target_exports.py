@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from caffecompat.cli.export_onnx import _target_lines
+from caffecompat.cli.commands.export.onnx import _target_lines
 from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
 from caffecompat.deploy.onnx.file import complete
 from caffecompat.deploy.onnx.target import judge_export, net_for_target

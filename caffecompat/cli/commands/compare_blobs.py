@@ -1,0 +1,59 @@
+"""Compare two folders of blobs layer by layer, as dump-blobs writes them or a board's trace gives them.
+
+    caffecompat compare-blobs desktop/ board/ --tolerance 0.02
+
+Files of the same name are compared; of a net whose normalizations were folded, what holds the same blob then (a layer
+whose result was scaled beforehand, to be joined with others, still differs). A folder may also have TIDL's float traces
+(tidl_trace_*_float.bin, from debug_level 4) with the *.layer_info.txt of the compiled model: they are held against the
+blobs that the exported model's values come from. Exit status 1 when a blob's largest difference exceeds --tolerance
+times the largest magnitude of A's blob, or when its values are not as many; the first such layer is named. NaN and
+infinity are equal to the same value at the same place alone. A file that only one folder has is named and does not
+count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from caffecompat.cli.common.flags import add_switch
+from caffecompat.errors import CaffeCompatError
+from caffecompat.wording import few
+
+HELP = "two folders of blobs, layer by layer: errors, and where they begin"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="DIR_A", help="the reference")
+    parser.add_argument("second", metavar="DIR_B")
+    parser.add_argument("--tolerance", type=float, default=1e-4, metavar="T",
+                        help="largest difference let pass, a share of the blob's largest magnitude (1e-4)")  # fmt: skip
+    add_switch(parser, "json", "one JSON object instead of the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    from caffecompat.net.trace import read_traces
+    from caffecompat.report.blob_differences import compare_blobs, nonfinite_lines, table_lines
+
+    first, second = read_traces(args.first, args.second)
+    common = [name for name in first if name in second]
+    if not common:
+        raise CaffeCompatError(f"{args.first} and {args.second} have no file name in common")
+    rows = [compare_blobs(name, first[name].read(), second[name].read()) for name in common]
+    bad = [row["name"] for row in rows if "problem" in row or not row["relative"] <= args.tolerance]
+    alone = {
+        folder: [name for name in files if name not in other]
+        for folder, files, other in ((args.first, first, second), (args.second, second, first))
+    }
+    if args.json:
+        print(json.dumps({"blobs": rows, "over_tolerance": bad, "alone": alone}, indent=1))
+        return 1 if bad else 0
+    print(*table_lines(rows), *nonfinite_lines(rows), sep="\n")
+    for folder, names in alone.items():
+        if names:
+            print(f"only in {folder}: {few(names, 8)}")
+    if bad:
+        print(f"{len(bad)} of {len(rows)} blobs over {args.tolerance:g}, the first is {bad[0]}")
+    else:
+        print(f"all {len(rows)} blobs within {args.tolerance:g}")
+    return 1 if bad else 0

@@ -1,0 +1,59 @@
+"""Draw training logs: losses, accuracies and learning rate over iterations or seconds.
+
+    caffecompat plot train.log curve.png
+    caffecompat plot espnet.log enet.log both.svg --x seconds --smooth 10
+    caffecompat plot train.log accuracy.png --y accuracy,loss
+
+Logs of any Caffe and of caffecompat, as parse-log reads them; several are drawn into the same panels. --y names
+outputs (one panel each; the name of a vector means all its elements) or "smoothed loss", "learning rate", "speed"
+(iterations a second), "sparsity". Needs matplotlib: pip install 'caffecompat[plot]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from caffecompat.cli.common.flags import UsageError, add_switch, split_commas
+
+HELP = "curves of training logs: loss, accuracy, learning rate"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="LOG... OUT", help="logs, and the picture: .png, .svg or .pdf")
+    parser.add_argument("--x", default="iterations", metavar="WHAT", help="iterations (default) or seconds")
+    parser.add_argument("--y", metavar="A,B", help="what to draw (default: losses, other outputs, learning rate)")
+    parser.add_argument("--smooth", type=int, default=1, metavar="N", help="running mean over N displays")
+    add_switch(parser, "beside", "a column a log, instead of all in the same panels")
+
+
+def run(args: argparse.Namespace) -> int:
+    *logs, out = args.files
+    if not logs:
+        raise UsageError(f"caffecompat plot: needs a log and a picture to write, as in: plot {out} curve.png")
+    if args.x not in ("iterations", "seconds"):
+        raise UsageError(f"caffecompat plot: --x {args.x}: expected iterations or seconds")
+    if args.smooth < 1:
+        raise UsageError(f"caffecompat plot: --smooth {args.smooth} must be at least 1")
+
+    from caffecompat.report.log_parser import parse_log
+    from caffecompat.report.plots import require_matplotlib
+    from caffecompat.report.training_curve import draw_training_curves
+
+    require_matplotlib(out)
+    parsed = {title: parse_log(path) for title, path in zip(_titles(logs), logs, strict=True)}
+    draw_training_curves(
+        out, parsed, x=args.x, y=split_commas(args.y or ""), smooth=args.smooth, beside=args.beside
+    )  # fmt: skip
+    print(f"wrote {out}")
+    return 0
+
+
+def _titles(paths: list[str]) -> list[str]:
+    """File names; with as much of their folders as makes them differ."""
+    parts = [os.path.normpath(path).split(os.sep) for path in paths]
+    for count in range(1, max(map(len, parts)) + 1):
+        titles = ["/".join(part[-count:]) for part in parts]
+        if len(set(titles)) == len(titles):
+            return titles
+    raise UsageError("caffecompat plot: a log is named twice")

@@ -1,0 +1,121 @@
+"""Score a model on its TEST-phase data, as `caffe test` does.
+
+    caffecompat test --model train_val.prototxt --weights net.caffemodel --iterations 100
+
+Outputs of DetectionEvaluate layers give the mean average precision. ``caffecompat test_detection`` is the same, as TI's
+scripts call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caffecompat import glog
+from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
+from caffecompat.cli.common.progress import live_line, progress_flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from caffecompat.layers.detection_scores import DetectionScores
+    from caffecompat.net import Net
+
+HELP = "score a model: the mean of each output over some batches"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="FILE", help="the model definition (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
+    parser.add_argument("--iterations", "--test-iter", type=int, default=50, metavar="N",
+                        help="batches to run (default 50)")  # fmt: skip
+    parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    parser.add_argument("--ap-version", default="11point", metavar="V",
+                        help="average precision of detections: 11point (default), MaxIntegral or Integral")  # fmt: skip
+    add_switch(
+        parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
+    )
+    parser.add_argument("--display-sparsity", type=int, default=0, metavar="0|1",
+                        help="1: also print the share of zeros in the convolutions' weights (TI)")  # fmt: skip
+    add_switch(parser, "strict", "unknown fields in the prototxt are errors")
+    missing_flag(parser)
+    device_flags(parser)
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return score(args, "    Test net output #")
+
+
+def score(args: argparse.Namespace, precision_line: str) -> int:
+    """Run the test; `precision_line` is what the line of a mean average precision begins with."""
+    for name in ("model", "weights"):
+        if not getattr(args, name):
+            raise UsageError(f"caffecompat test: needs --{name}")
+    if args.iterations < 1:
+        raise UsageError(f"caffecompat test: --iterations {args.iterations} must be at least 1")
+    if args.ap_version not in ("11point", "MaxIntegral", "Integral"):
+        raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: 11point, MaxIntegral or Integral")
+
+    from caffecompat.cli.common.devices import choose_device
+    from caffecompat.data import make_source
+    from caffecompat.net import Net
+    from caffecompat.schema import open_net, pb
+    from caffecompat.solver.outputs import output_texts
+
+    device, _ = choose_device(args.gpu, args.device)
+    document = open_net(args.model, strict=args.strict)
+    net = Net(
+        document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source,
+        weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
+    )  # fmt: skip
+    check_loaded(net.loaded, args.weights, args)
+    net.check_files()
+    net.to(device)
+    glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
+    with live_line(args.iterations, "batches", args.progress) as update:
+        loss, sums, detections = _accumulate(net, args.iterations, update)
+    glog.info(f"Loss: {glog.number(loss / args.iterations)}", "caffe.cpp:309")
+    for name, total in sums.items():
+        for text in output_texts(name, total / args.iterations, net.loss_weights.get(name, 0.0)):
+            glog.info(text, "caffe.cpp:321")
+    for index, (name, scores) in enumerate(detections.items()):
+        mean = glog.number(scores.mean(args.ap_version))
+        glog.info(f"{precision_line}{index}: {name} = {mean}", "caffe.cpp:454")
+    if args.display_sparsity:
+        from caffecompat.solver.sparsity import log_test_sparsity
+
+        log_test_sparsity(net)
+    return 0
+
+
+def _accumulate(
+    net: Net, iterations: int, update: Callable[[int, str], None]
+) -> tuple[float, dict[str, Tensor], dict[str, DetectionScores]]:
+    """The loss and each element of the outputs, summed; of outputs that judge detections, the scores (Xilinx)."""
+    import torch
+
+    from caffecompat.layers.detection_scores import DetectionScores
+    from caffecompat.solver.outputs import output_texts
+
+    judging = {top for layer in net.layers if layer.type == "DetectionEvaluate" for top in layer.tops}
+    detections = {name: DetectionScores() for name in net.outputs if name in judging}
+    loss, sums = 0.0, dict[str, torch.Tensor]()
+    with torch.no_grad():
+        for batch in range(iterations):
+            tops = net()
+            loss += float(net.loss(tops))
+            for name in net.outputs:
+                if name in detections:
+                    detections[name].add(tops[name].cpu().numpy())
+                    continue
+                values = tops[name].double().flatten()
+                for text in output_texts(name, values):
+                    glog.info(f"Batch {batch}, {text}", "caffe.cpp:304")
+                sums[name] = sums[name] + values if name in sums else values
+            update(batch + 1, "")
+    return loss, sums, detections

@@ -1,0 +1,111 @@
+"""Train or fine-tune a net from its solver.prototxt, as `caffe train` does.
+
+caffecompat train --solver solver.prototxt --weights pretrained.caffemodel
+caffecompat train --solver solver.prototxt --snapshot net_iter_5000.solverstate
+caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_data_param.source=train.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from caffecompat import glog
+from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.progress import live_line, progress_flag
+from caffecompat.forks import named_fork
+
+HELP = "train or fine-tune a net from its solver.prototxt"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--solver", metavar="FILE", help="the solver definition (required)")
+    parser.add_argument("--weights", metavar="A,B", help="weights to start from, copied by layer name, in order")
+    parser.add_argument("--snapshot", metavar="FILE", help="solverstate to resume from (ours or original Caffe's)")
+    parser.add_argument(
+        "--resume", metavar="auto", help="'auto': resume from the newest solverstate of the prefix, if any"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                        help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
+    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--stage", metavar="A,B", help="NetState stages")
+    parser.add_argument("--sigint-effect", metavar="ACTION", default="stop", help="on Ctrl-C: stop, snapshot or none")
+    parser.add_argument(
+        "--sighup-effect", metavar="ACTION", default="snapshot", help="on SIGHUP: snapshot, stop or none"
+    )
+    add_switch(parser, "dry-run", "build the nets, print what would be trained, and stop")
+    add_switch(
+        parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
+    )
+    add_switch(parser, "strict", "unknown fields in the prototxts are errors")
+    device_flags(parser)
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.solver:
+        raise UsageError("caffecompat train: needs a solver definition: --solver solver.prototxt")
+    if args.snapshot and (args.weights or args.resume):
+        other = "--weights" if args.weights else "--resume"
+        raise UsageError(f"caffecompat train: give --snapshot to resume or {other}, not both")
+    if args.resume not in (None, "auto"):
+        raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
+
+    from caffecompat.cli.common.devices import choose_device
+    from caffecompat.schema import read_solver
+    from caffecompat.solver import Solver
+    from caffecompat.solver.signals import SignalActions
+    from caffecompat.solver.snapshot_files import kept_fork
+
+    signals = SignalActions(args.sigint_effect, args.sighup_effect)
+    param = read_solver(args.solver, strict=args.strict)
+    _merge_state(param, args)
+    device, devices = choose_device(args.gpu, args.device, param)
+    resume = args.snapshot or (_newest(param, args) if args.resume else None)
+    fork = kept_fork(resume) if resume and named_fork() is None else None
+    solver = Solver(
+        param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
+        weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,
+    )  # fmt: skip
+    if devices > 1:
+        # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
+        solver.param.iter_size *= devices
+        glog.info(
+            f"{devices} GPUs named: computing their {devices} batches an iteration on {device} (iter_size x {devices})"
+        )
+    solver.signals = signals
+    if args.dry_run:
+        from caffecompat.cli.common.dry_run import print_plan
+
+        print_plan(solver, resume)
+        return 0
+    if resume:
+        glog.info(f"Resuming from {resume}", "caffe.cpp:235")
+        solver.restore(resume)
+    glog.info("Starting Optimization", "caffe.cpp:245")
+    with live_line(solver.param.max_iter, "iter", args.progress) as update:
+        solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))
+        solver.train()
+    glog.info("Optimization Done.", "caffe.cpp:250")
+    return 0
+
+
+def _merge_state(param: Any, args: argparse.Namespace) -> None:
+    if args.level is not None:
+        param.train_state.level = args.level
+    if args.stage:
+        param.train_state.stage.extend(split_commas(args.stage))
+
+
+def _newest(param: Any, args: argparse.Namespace) -> str | None:
+    """The newest solverstate under the prefix that the solver will have."""
+    from caffecompat.solver.overrides import apply_to_solver, split_overrides
+    from caffecompat.solver.snapshot_files import newest_solverstate
+
+    changed = type(param)()
+    changed.CopyFrom(param)
+    apply_to_solver(changed, split_overrides(args.settings, changed)[0], args.solver)
+    found = newest_solverstate(changed)
+    if not found:
+        glog.info(f"--resume auto: no {changed.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")
+    return found

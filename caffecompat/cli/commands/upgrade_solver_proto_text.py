@@ -1,0 +1,34 @@
+"""Rewrite a solver's prototxt of any age in today's form, as Caffe's upgrade_solver_proto_text does."""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.common.outputs import output
+
+HELP = "rewrite an old solver's prototxt in today's form"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="SOLVER_IN", help="prototxt to read")
+    parser.add_argument(
+        "output",
+        type=output("a prototxt", in_place=True),
+        metavar="SOLVER_OUT",
+        help="prototxt to write; may be the same file",
+    )
+    parser.add_argument("--strict", action="store_true", help="unknown fields are errors")
+
+
+def run(args: argparse.Namespace) -> int:
+    from caffecompat import glog
+    from caffecompat.formats.atomic import atomic_write
+    from caffecompat.schema import open_solver, write_text
+
+    solver, upgraded = open_solver(args.input, strict=args.strict)
+    if not upgraded:
+        glog.error(f"File already in latest proto format: {args.input}", "upgrade_solver_proto_text.cpp:40")
+    with atomic_write(args.output) as file:
+        file.write(write_text(solver).encode())
+    glog.info(f"Wrote upgraded SolverParameter text proto to {args.output}", "upgrade_solver_proto_text.cpp:46")
+    return 0

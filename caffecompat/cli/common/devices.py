@@ -1,0 +1,71 @@
+"""Which device the flags, the solver and this machine's torch agree on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from caffecompat import glog
+from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.schema import pb
+
+__all__ = ["choose_device"]
+
+
+def choose_device(gpu: str | None, device: str | None, solver: Any = None) -> tuple[torch.device, int]:
+    """The device to compute on, and how many GPUs the user named.
+
+    Order: ``--device``, then ``--gpu``, then the solver's solver_mode and
+    device_id. Where torch has no GPU the answer is the CPU, with a log line.
+
+    Raises:
+        UsageError: the device is not one that torch knows here.
+    """
+    if device:
+        chosen, count = _named(device), 1
+    elif gpu:
+        ids = list(range(torch.cuda.device_count())) if gpu == "all" else _numbers(gpu)
+        chosen, count = _cuda(ids[0] if ids else 0), max(1, len(ids))
+    elif solver is not None and solver.solver_mode == pb.SolverParameter.GPU:
+        chosen, count = _cuda(solver.device_id), 1
+    else:
+        chosen, count = torch.device("cpu"), 1
+    if chosen.type == "cpu":
+        glog.info("Use CPU.", "caffe.cpp:197")
+    else:
+        glog.info(f"Using GPUs {gpu or chosen.index}", "caffe.cpp:204")
+        glog.info(f"GPU {chosen.index}: {torch.cuda.get_device_name(chosen)}", "caffe.cpp:209")
+    return chosen, count
+
+
+def _numbers(gpu: str) -> list[int]:
+    ids = split_commas(gpu)
+    if not all(part.isdecimal() or part == "-1" for part in ids) or ("-1" in ids and len(ids) > 1):
+        raise UsageError(f"--gpu {gpu}: expected the number of a GPU, several separated by commas, or 'all'")
+    return [int(part) for part in ids]
+
+
+def _cuda(index: int) -> torch.device:
+    if index < 0:  # the CPU, to Caffe of 2014
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        glog.info("torch finds no GPU here")
+        return torch.device("cpu")
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"GPU {index} is not there; this machine has {torch.cuda.device_count()} (numbered from 0)")
+    return torch.device("cuda", index)
+
+
+def _named(text: str) -> torch.device:
+    if text.isdigit():
+        text = f"cuda:{text}"
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise UsageError(f"--device {text}: expected cpu, cuda, cuda:N or N") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device {text}: torch finds no GPU here; use --device cpu")
+        return _cuda(device.index or 0)
+    return device

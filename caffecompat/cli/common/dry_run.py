@@ -1,0 +1,45 @@
+"""What a training run would be: layers, shapes, parameters, memory, schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.common.net_table import layer_table, mib
+
+if TYPE_CHECKING:
+    from caffecompat.net.summary import NetSummary
+    from caffecompat.solver import Solver
+
+__all__ = ["print_plan"]
+
+
+def print_plan(solver: Solver, resume: str | None) -> None:
+    """Print the plan of a built solver to stdout."""
+    from caffecompat.net.summary import summarise
+
+    summary = summarise(solver.net)
+    for line in [*layer_table(summary), "", *_totals(summary, solver, resume)]:
+        print(line)
+
+
+def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str]:
+    param = solver.param
+    slots = solver.updater.rule.slots
+    lines = [
+        f"parameters   {summary.parameters:,} ({summary.trained:,} trained, "
+        f"{summary.parameters - summary.trained:,} with lr_mult 0)",
+        f"memory       {mib(summary.activations * 2)} activations and their gradients a pass, "
+        f"{mib(summary.parameters * (2 + slots))} weights, gradients and {param.type} history",
+        f"solver       {param.type}, {param.lr_policy} from base_lr {param.base_lr:g}, weight_decay "
+        f"{param.weight_decay:g} {param.regularization_type}, iter_size {param.iter_size}, {param.max_iter} iterations",
+        f"device       {solver.device}",
+        f"snapshots    {_snapshots(param)}",
+    ]
+    if resume:
+        lines.append(f"resume       {resume}")
+    return lines
+
+
+def _snapshots(param: Any) -> str:
+    every = f"every {param.snapshot} iterations" if param.snapshot else "none in between"
+    return f"{param.snapshot_prefix}_iter_N, {every}{', and at the end' if param.snapshot_after_train else ''}"

@@ -1,0 +1,58 @@
+"""The flags that say which net of a prototxt is meant: level, stages, and settings changed on the way."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.common.flags import split_commas
+
+if TYPE_CHECKING:
+    from caffecompat.schema import NetDocument
+
+__all__ = ["net_flags", "open_model"]
+
+
+def net_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--level``, ``--stage`` and ``--set``."""
+    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages: layers that are included by them")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                        help="change a layer's field, as in ip2.inner_product_param.num_output=10")  # fmt: skip
+
+
+def open_model(args: argparse.Namespace, path: str, *, strict: bool = False) -> NetDocument:
+    """The net of a prototxt, or of a solver's, as the flags of `net_flags` want it.
+
+    Level and stages are put into its own state.
+
+    Raises:
+        CaffeCompatError: the file cannot be read, or ``--set`` names no field of it.
+    """
+    document = _open(path, getattr(args, "phase", ""), strict)
+    if args.settings:
+        from caffecompat.solver.overrides import LayerSettings
+
+        settings = LayerSettings(args.settings)
+        settings.apply(document)
+        settings.check_all_used()
+    state = document.message.state
+    if args.level is not None:
+        state.level = args.level
+    state.stage.extend(stage for stage in split_commas(args.stage) if stage not in state.stage)
+    return document
+
+
+def _open(path: str, phase: str, strict: bool) -> NetDocument:
+    from caffecompat.schema import PrototxtError, open_net, pb
+    from caffecompat.schema.document import kind_of
+
+    try:
+        return open_net(path, strict=strict)
+    except PrototxtError:
+        if not os.path.isfile(path) or kind_of(path) != "solver":
+            raise
+    from caffecompat.solver.nets import net_of_solver
+
+    return net_of_solver(path, pb.TRAIN if phase.upper() == "TRAIN" else pb.TEST, strict=strict)

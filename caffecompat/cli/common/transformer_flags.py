@@ -1,0 +1,106 @@
+"""Flags by which classify.py and detect.py make a net's input of pictures, shared by their verbs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from caffecompat import glog
+from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.errors import CaffeCompatError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.schema import NetDocument
+
+__all__ = ["channel_order", "load_array", "read_means", "set_mode", "take_stated", "transformer_flags"]
+
+
+def transformer_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--mean_file``, ``--mean``, ``--input_scale``, ``--raw_scale`` and ``--channel_swap``."""
+    parser.add_argument("--mean-file", metavar="FILE", help="mean picture (.npy or .binaryproto); its channels' means")
+    parser.add_argument(
+        "--mean", metavar="A,B,C", help="one mean a channel, in the net's order (default: what its Input states)"
+    )
+    parser.add_argument("--input-scale", type=float, default=1.0, metavar="S", help="factor applied after the mean")
+    parser.add_argument("--raw-scale", type=float, default=255.0, metavar="S", help="range of pixels before (255)")
+    parser.add_argument(
+        "--channel-swap", default="2,1,0", metavar="A,B,C", help="order of R, G, B (default 2,1,0: BGR)"
+    )
+
+
+def set_mode(args: argparse.Namespace) -> None:
+    """pycaffe's mode from --gpu and --device."""
+    from caffecompat import pycaffe
+    from caffecompat.cli.common.devices import choose_device
+
+    device, _ = choose_device(args.gpu, args.device)
+    if device.type == "cuda":
+        pycaffe.set_device(device.index or 0)
+        pycaffe.set_mode_gpu()
+    else:
+        pycaffe.set_mode_cpu()
+
+
+def channel_order(args: argparse.Namespace) -> list[int]:
+    """``--channel_swap`` as numbers."""
+    parts = split_commas(args.channel_swap)
+    if sorted(parts) != ["0", "1", "2"]:
+        raise UsageError(f"--channel_swap {args.channel_swap}: expected an order of 0,1,2, as in 2,1,0")
+    return [int(part) for part in parts]
+
+
+def take_stated(args: argparse.Namespace, document: NetDocument) -> None:
+    """Fill in ``--mean`` and ``--input_scale`` from the Input layer's transform_param where no flag says either."""
+    if args.mean or args.mean_file or args.input_scale != 1 or args.raw_scale != 255:
+        return
+    from caffecompat.data.preprocess import stated_preprocess
+
+    stated = stated_preprocess(document.message.layer, document.path)
+    if stated is not None:
+        args.mean, args.input_scale = ",".join(repr(mean) for mean in stated.mean), stated.scale
+        glog.info(f"pictures are prepared as {document.path} says: {stated}")
+
+
+def read_means(args: argparse.Namespace, channels: int) -> np.ndarray | None:
+    """One mean a channel (C,) from ``--mean`` or ``--mean_file``; None without either.
+
+    Raises:
+        CaffeCompatError: the file is none, or has another count of channels.
+    """
+    import numpy as np
+
+    if args.mean and args.mean_file:
+        raise UsageError("take one of --mean and --mean_file")
+    if args.mean:
+        try:
+            means = np.array([float(part) for part in split_commas(args.mean)], np.float32)
+        except ValueError:
+            raise UsageError(f"--mean {args.mean}: expected one number a channel, as in 104,117,123") from None
+    elif args.mean_file:
+        means = _means_of(args.mean_file)
+    else:
+        return None
+    if len(means) not in (1, channels):
+        raise UsageError(f"{len(means)} means for the {channels} channel(s) of the net's input")
+    return np.broadcast_to(means, channels).copy()
+
+
+def _means_of(path: str) -> np.ndarray:
+    from caffecompat.formats.mean import read_mean
+
+    mean = load_array(path) if path.endswith(".npy") else read_mean(path)
+    if mean.ndim not in (1, 3):
+        raise CaffeCompatError(f"{path}: a mean of shape {mean.shape}; expected (C, H, W) or (C,)")
+    return (mean if mean.ndim == 1 else mean.mean((1, 2), dtype="float64")).astype("float32")
+
+
+def load_array(path: str) -> np.ndarray:
+    import numpy as np
+
+    try:
+        return np.load(os.path.expanduser(path), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CaffeCompatError(f"cannot read the array {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -1,0 +1,201 @@
+"""The process of a command: its streams, Ctrl-C, its exit status.
+
+A reader of stdout or stderr may leave: what a command does goes on, and its exit status is what it would be.
+``caffecompat merge-bn ... | head -1`` still writes its files, and ``caffecompat train ... 2>&1 | head`` trains to the
+end. What is written after the reader has left goes nowhere.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import errno
+import io
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from caffecompat.errors import CaffeCompatError, notes
+
+__all__ = ["exit_status", "lasting_streams"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LONGEST_IMPORT = 5.0  # seconds that Ctrl-C may wait
+
+
+def exit_status(command: Callable[[], int], debug: bool) -> int:
+    """Run a command; what went wrong becomes a message on stderr and an exit status.
+
+    0 is done, 1 is "the data says no" (a difference, a violation, a failed verification) or that the result could not
+    be written, 2 a wrong command or unreadable input, 130 interrupted.
+
+    Args:
+        command: returns 0 or 1, or raises.
+        debug: let exceptions through, for their tracebacks.
+    """
+    try:
+        with _interrupts_after_imports():
+            try:
+                status = command()
+            except SystemExit:  # of --help
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
+        return status
+    except KeyboardInterrupt as stop:
+        if debug:
+            raise
+        print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
+        return 130
+    except Exception as problem:
+        if debug or not (isinstance(problem, (CaffeCompatError, OSError)) or notes(problem)):
+            raise
+        _print_error(_described(problem))
+        if isinstance(problem, OSError) and problem.filename is None:
+            _drop_output()
+        return _status(problem)
+
+
+def _status(problem: Exception) -> int:
+    if isinstance(problem, CaffeCompatError):
+        return problem.status
+    return 1 if isinstance(problem, OSError) and problem.errno in _FULL else 2
+
+
+def _described(problem: Exception) -> str:
+    if isinstance(problem, CaffeCompatError):
+        return str(problem)
+    if notes(problem):  # the user's own code (a Python layer) failed; the note says where
+        return f"{'; '.join(notes(problem))}: {type(problem).__name__}: {problem}"
+    assert isinstance(problem, OSError)
+    if problem.filename is None and problem.errno in _FULL:
+        return f"the results cannot be written: {problem.strerror}"
+    what = f"{problem.filename}: " if problem.filename is not None else ""
+    return f"{what}{problem.strerror or problem}"
+
+
+def _print_error(message: str) -> None:
+    with contextlib.suppress(OSError):  # stderr on a full disk
+        print(f"error: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _interrupts_after_imports() -> Iterator[None]:
+    """Hold Ctrl-C back while a module is imported, a few seconds at most.
+
+    Importing torch is most of a command's first second. There Python drops an interrupt (in callbacks of its own, in
+    others' "except:"), and the command would go on; or it stops for good, at the lock of a module that is half there.
+    """
+    since = 0.0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        since = since or time.monotonic()
+        if _is_importing(frame) and time.monotonic() - since < _LONGEST_IMPORT:
+            again = threading.Timer(0.05, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+            return
+        since = 0.0
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield  # another's handler stays
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class _LastingText(io.TextIOWrapper):
+    """A text stream that goes nowhere once nobody can read it: its pipe or its terminal was closed.
+
+    Text is where this is done, and not the file below the buffer: a buffer that calls Python code would be entered
+    again by a signal handler that logs, which it refuses.
+    """
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as problem:
+            self._go_on(problem)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as problem:
+            self._go_on(problem)
+
+    def _go_on(self, problem: OSError) -> None:
+        gone_terminal = problem.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+        if problem.errno != errno.EPIPE and not gone_terminal:
+            raise problem
+        _to_nowhere(self.fileno())
+
+
+@contextlib.contextmanager
+def lasting_streams() -> Iterator[None]:
+    """Give ``sys.stdout`` and ``sys.stderr`` that property for a while; streams that are no files stay as they are."""
+    _open_closed_streams()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_lasting, before)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # a full disk was reported where it could be
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere: its disk is full."""
+    with contextlib.suppress(OSError, ValueError):
+        _to_nowhere(sys.stdout.fileno())
+
+
+def _to_nowhere(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _open_closed_streams() -> None:
+    """Give the place of a stdout or stderr that was closed (``>&-``) to nothing, before a file opened next takes it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 -- for the rest of the process
+
+
+def _lasting(stream: Any) -> Any:
+    try:
+        stream.flush()
+        descriptor = stream.fileno()
+        return _LastingText(
+            io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+    except (OSError, ValueError, AttributeError):  # a notebook's or a test's own stream
+        return stream

@@ -1,0 +1,81 @@
+"""--proto and --layers: the README's example of a fork of one's own, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parents[3] / "README.md"
+NET = """
+name: "own"
+layer { name: "data" type: "DummyData" top: "data" top: "target"
+  dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 dim: 3 } data_filler { type: "gaussian" } } }
+layer { name: "gain" type: "SoftGain" bottom: "data" top: "gain" soft_gain_param { steepness: 2 start: 0.5 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "gain" bottom: "target" top: "loss" }
+"""
+SOLVER = (
+    'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 3 display: 1 snapshot_prefix: "own" solver_mode: CPU'
+)
+
+
+def _example(kind: str) -> str:
+    """A fenced block of the README by its language."""
+    match = re.search(rf"## A fork of your own.*?```{kind}\n(.*?)```", README.read_text(), re.DOTALL)
+    assert match
+    return match[1]
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "caffecompat", *words], capture_output=True, text=True)
+
+
+@pytest.fixture
+def fork(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_caffe.proto").write_text(_example("proto"))
+    (tmp_path / "my_layers.py").write_text(_example("python"))
+    (tmp_path / "net.prototxt").write_text(NET)
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    return tmp_path
+
+
+def test_the_readmes_fork_trains_and_its_blobs_are_stored(fork):
+    own = ("--proto", "my_caffe.proto", "--layers=my_layers.py")
+    trained = _run("train", *own, "-solver", "solver.prototxt")
+    assert trained.returncode == 0, trained.stderr[-500:]
+    losses = [float(value) for value in re.findall(r"Iteration \d+ \(.*loss = (\S+)", trained.stderr)]
+    assert len(losses) == 3
+    shown = _run("weights", "show", "own_iter_3.caffemodel")
+    assert re.search(r"gain +SoftGain", shown.stdout)
+
+
+def test_without_the_layers_the_type_is_named(fork):
+    result = _run("train", "--proto", "my_caffe.proto", "-solver", "solver.prototxt")
+    assert result.returncode == 2
+    assert "SoftGain" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("my_caffe.proto", "message {", "does not compile"),
+        ("my_layers.py", "import nothing_of_that_name", r"my_layers.py:1: ModuleNotFoundError"),
+        ("my_layers.py", "x = 1", "registers no layer"),
+    ],
+)
+def test_wrong_files_are_explained(fork, file, text, message):
+    (fork / file).write_text(text)
+    result = _run("train", "--proto", "my_caffe.proto", "--layers", "my_layers.py", "-solver", "solver.prototxt")
+    assert result.returncode == 2
+    assert re.search(message, result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+def test_missing_files_and_values(fork):
+    assert "no such file" in _run("train", "--proto", "no.proto", "-solver", "solver.prototxt").stderr
+    assert "no such file" in _run("train", "--layers", "no.py", "-solver", "solver.prototxt").stderr
+    assert "--proto needs a file" in _run("train", "--proto").stderr
