@@ -148,8 +148,8 @@ def _first_size(
 
 
 def _logged(annotations: Annotations) -> np.ndarray:
-    for doubt in annotations.doubts:
-        glog.warning(doubt, "io.cpp:350")
+    for warning in annotations.warnings:
+        glog.warning(warning, "io.cpp:350")
     return annotations.objects
 
 

@@ -36,7 +36,7 @@ class Placeholder(Source):
         self.top_shapes = shapes
 
     def next(self) -> tuple[np.ndarray, ...]:
-        raise DataError("this data layer's data was not found; there are only the shapes that the prototxt tells")
+        raise DataError("this data layer's data was not found; there are only the shapes that the prototxt gives")
 
 
 class Placeholders:
@@ -68,13 +68,13 @@ class Placeholders:
         shapes = ", ".join(
             f"{top} {'x'.join(map(str, s))}" for top, s in zip(layer.top, source.top_shapes, strict=True)
         )
-        told = reason or f'layer "{layer.name}" ({layer.type}): not opened'
-        self.notes.append(f"{told}; taken from the prototxt: {shapes}")
+        why = reason or f'layer "{layer.name}" ({layer.type}): not opened'
+        self.notes.append(f"{why}; taken from the prototxt: {shapes}")
         return source
 
 
 def placeholder(layer: Any, size: tuple[int, int] | None = None, channels: int | None = None) -> Source:
-    """The shapes that a data layer's parameters tell.
+    """The shapes that a data layer's parameters give.
 
     Raises:
         DataError: they do not tell the size of the pictures, or the type is one whose shapes only the data knows.

@@ -14,7 +14,7 @@ from caffecompat.data.per_channel import check_per_channel
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
 
-__all__ = ["Preprocess", "choose_preprocess", "describe", "says_something", "stated_preprocess", "stated_transform"]
+__all__ = ["Preprocess", "choose_preprocess", "describe", "is_set", "stated_preprocess", "stated_transform"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Preprocess:
         return np.ascontiguousarray(pixels).transpose(2, 0, 1)[None]
 
 
-def says_something(transform: Any) -> bool:
+def is_set(transform: Any) -> bool:
     """Whether a TransformationParameter states a mean or a scale."""
     return bool(transform.mean_file or transform.mean_value or transform.HasField("scale"))
 
@@ -89,7 +89,7 @@ def stated_transform(layers: Iterable[Any]) -> Any | None:
     ``export deploy`` writes it, and so does Xilinx' vai_q_caffe; Caffe itself reads over it.
     """
     inputs = (layer.transform_param for layer in layers if layer.type == "Input")
-    return next((transform for transform in inputs if says_something(transform)), None)
+    return next((transform for transform in inputs if is_set(transform)), None)
 
 
 def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | None) -> Preprocess | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat.data.placeholder import Placeholders
-from caffecompat.data.preprocess import says_something
+from caffecompat.data.preprocess import is_set
 from caffecompat.deploy.batch import BatchedNet
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import layer_class
@@ -176,7 +176,7 @@ def _preparation(layer: Any) -> Any | None:
     A data layer of pictures that states none feeds raw pixels, which is scale 1.
     """
     given = layer.transform_param
-    if not says_something(given) and (layer.type not in DATA_TYPES or layer.type in _NO_PICTURES):
+    if not is_set(given) and (layer.type not in DATA_TYPES or layer.type in _NO_PICTURES):
         return None
     kept = pb.TransformationParameter(mean_value=given.mean_value, scale=given.scale)
     if given.mean_file:
@@ -209,17 +209,17 @@ def resolve_batch(deployed: Deployed, document: NetDocument, batch: int | None) 
     made = BatchedNet(message, document.fork, document.path)
     if made.problem and guessed:
         raise DeployError(f"a Python layer makes the input, the batch 1 is a guess; give --batch N: {made.problem}")
-    told = " and ".join(map(str, sorted({shape[0] for shape in deployed.own.values() if shape})))
+    stated = " and ".join(map(str, sorted({shape[0] for shape in deployed.own.values() if shape})))
     if batch is not None:
         refused = "" if made.problem else made.refuses(deployed.inputs)
         if refused:
-            raise DeployError(f"--batch {batch}: the net does not work on it as on its own batch, {told}: {refused}")
+            raise DeployError(f"--batch {batch}: the net does not work on it as on its own batch, {stated}: {refused}")
         return
     fixed = "" if made.problem else made.what_fixes(deployed.inputs)
     if fixed:
         _set_shapes(deployed.message, deployed.own)
         deployed.inputs.update(deployed.own)
-        deployed.notes.append(f"the input keeps its batch of {told}: {fixed}")
+        deployed.notes.append(f"the input keeps its batch of {stated}: {fixed}")
 
 
 def _set_shapes(message: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -100,7 +100,7 @@ def deploy_net(
     body = _without_labels([layer for layer in body if layer not in ends], labels)
     wanted = _wanted(body, ends, labels | {loss.bottom[0] for loss in auxiliary})
     kept = _leading_to(body, wanted)
-    _tell_removed(deployed.notes, test, [*_losses(test.layer), *_losses(train.layer)], ends, train, kept, dropped)
+    _report_removed(deployed.notes, test, [*_losses(test.layer), *_losses(train.layer)], ends, train, kept, dropped)
     kept, renamed = _without_passing_on(kept, deployed.notes)
     deployed.message.layer.extend(_bare(layer) for layer in kept)
     if stated := state_offsets(deployed.message, document.fork):
@@ -207,7 +207,7 @@ def _leading_to(body: Sequence[Any], wanted: set[str]) -> list[Any]:
     return kept[::-1]
 
 
-def _tell_removed(
+def _report_removed(
     notes: list[str],
     test: Any,
     losses: Sequence[Any],
@@ -218,18 +218,20 @@ def _tell_removed(
 ) -> None:
     names = {layer.name for layer in kept}
 
-    def tell(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
+    def report(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
         gone = [layer for layer in layers if holds(layer) and layer.name not in names]
         found = list(dict.fromkeys(layer.name or next(iter(layer.top), layer.type) for layer in gone))
         if found:
             notes.append(f"{what}: {few(found, 12)}")
 
     everything = [*test.layer, *train.layer]
-    tell("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
-    tell("losses left out", lambda layer: True, losses)
-    tell("measures left out", lambda layer: layer.type in SCORES, test.layer)
-    tell("orders of axes for measures left out", lambda layer: layer.type in _REORDERING and layer in ends, test.layer)
-    tell("Silence left out", lambda layer: layer.type == "Silence", test.layer)
+    report("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
+    report("losses left out", lambda layer: True, losses)
+    report("measures left out", lambda layer: layer.type in SCORES, test.layer)
+    report(
+        "orders of axes for measures left out", lambda layer: layer.type in _REORDERING and layer in ends, test.layer
+    )
+    report("Silence left out", lambda layer: layer.type == "Silence", test.layer)
     if dropped:
         notes.append(f"auxiliary classifiers left out with their branches: {few(sorted(dropped), 12)}")
     rest = [layer.name for layer in test.layer if not (feeds(layer) or layer in ends or layer.name in names)]

@@ -188,9 +188,9 @@ class _Writer:
         self.base = deployed.message
         if self.weights:
             report = self.net.load_weights(self.weights)
-            missing = report.missing(", ".join(self.weights))
+            missing = report.describe_missing(", ".join(self.weights))
             self.note(*([f"warning: {missing}; they stay as filled"] if missing else []))
-            self.note(*report.converted, *report.skipped)
+            self.note(*report.converted, *report.mismatches)
 
     def _net(self, message: Any) -> Net:
         return Net(NetDocument.from_message(message, like=self.fork_choice), pb.TEST, log=False)
@@ -284,9 +284,9 @@ class _Writer:
             reader.image_data_param.source = os.path.basename(path)
         if self.target == "tidl-caffe":
             listing = self.calibration
-            means, told = channel_means(self.done.deployed, self.path)
-            if told:
-                self.note(told)
+            means, remark = channel_means(self.done.deployed, self.path)
+            if remark:
+                self.note(remark)
             texts[f"{beside}tidl_import.txt"] = tidl_import_text(
                 self.done.deployed, means, f"{name}.prototxt", f"{name}.caffemodel", f"{os.path.basename(beside)}tidl",
                 path_from(folder, listing), _count_lines(listing),

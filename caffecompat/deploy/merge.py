@@ -101,6 +101,6 @@ def _fed_net(document: NetDocument, weights: WeightPaths) -> Net:
                 f"{document.path} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
             ) from None
         raise
-    if net.loaded and net.loaded.kept:
-        raise CaffeCompatError(net.loaded.missing(", ".join(weight_paths(weights))))
+    if net.loaded and net.loaded.missing:
+        raise CaffeCompatError(net.loaded.describe_missing(", ".join(weight_paths(weights))))
     return net

@@ -42,7 +42,7 @@ class Annotations:
     """The objects of one picture, and what looks wrong with them (a line each)."""
 
     objects: np.ndarray = field(default_factory=no_objects)
-    doubts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class _Box(NamedTuple):
@@ -83,16 +83,18 @@ def _annotations(
         raise AnnotationError(f"{name}: no valid image width/height ({width}x{height})")
     result = Annotations()
     if stated is not None and stated != size:
-        result.doubts.append(f"{name} says {width}x{height}, the image is {size[1]}x{size[0]}: inconsistent image size")
+        result.warnings.append(
+            f"{name} says {width}x{height}, the image is {size[1]}x{size[0]}: inconsistent image size"
+        )
     seen: Counter[int] = Counter()
     rows = []
     for box in boxes:
         label = int(box.name) if numbers is None else _number(name, box.name, numbers)
         left, top, right, bottom = box.corners
         if left < 0 or top < 0 or right > width or bottom > height or left > width or top > height:
-            result.doubts.append(f"{name}: {_text(box)} bounding box exceeds image boundary, {width}x{height}")
+            result.warnings.append(f"{name}: {_text(box)} bounding box exceeds image boundary, {width}x{height}")
         if left > right or top > bottom:
-            result.doubts.append(f"{name}: {_text(box)} bounding box irregular")
+            result.warnings.append(f"{name}: {_text(box)} bounding box irregular")
         corners = np.array(box.corners, np.float32) / np.array([width, height] * 2, np.float32)
         rows.append([label, seen[label], *corners.tolist(), box.difficult])
         seen[label] += 1

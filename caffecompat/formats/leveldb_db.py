@@ -54,7 +54,7 @@ def _link(source: str, target: str) -> None:
 
 
 @contextmanager
-def _told(doing: str, path: str, folder: str = "") -> Iterator[None]:
+def _translated_errors(doing: str, path: str, folder: str = "") -> Iterator[None]:
     """LevelDB's errors as ours, naming the user's folder rather than its shadow."""
     try:
         yield
@@ -76,14 +76,14 @@ class LevelDbReader(DatabaseReader):
         self._count: int | None = None
         self._folder = _shadow(path)
         try:
-            with self._told("open"):
+            with self._translated_errors("open"):
                 self._database = plyvel.DB(self._folder.name, max_open_files=100)
         except DatabaseError:
             self._folder.cleanup()
             raise
 
-    def _told(self, doing: str = "read") -> AbstractContextManager[None]:
-        return _told(doing, self.path, self._folder.name)
+    def _translated_errors(self, doing: str = "read") -> AbstractContextManager[None]:
+        return _translated_errors(doing, self.path, self._folder.name)
 
     def __len__(self) -> int:
         if self._count is None:
@@ -91,15 +91,15 @@ class LevelDbReader(DatabaseReader):
         return self._count
 
     def cursor(self) -> LevelDbCursor:
-        with self._told():
-            return LevelDbCursor(self._database, self._told)
+        with self._translated_errors():
+            return LevelDbCursor(self._database, self._translated_errors)
 
     def get(self, key: bytes) -> bytes | None:
-        with self._told():
+        with self._translated_errors():
             return self._database.get(key)
 
     def keys(self) -> Iterator[bytes]:
-        with self._told(), self._database.iterator(include_value=False, fill_cache=False) as iterator:
+        with self._translated_errors(), self._database.iterator(include_value=False, fill_cache=False) as iterator:
             yield from iterator
 
     def close(self) -> None:
@@ -110,23 +110,23 @@ class LevelDbReader(DatabaseReader):
 class LevelDbCursor(Cursor):
     """A cursor over LevelDB's snapshot of the moment it was made."""
 
-    def __init__(self, database: Any, told: Callable[[], AbstractContextManager[None]]) -> None:
-        self._told = told
+    def __init__(self, database: Any, translated_errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._translated_errors = translated_errors
         self._iterator = database.iterator(fill_cache=False, verify_checksums=True)
 
     def read(self, count: int) -> list[Record]:
-        with self._told():
+        with self._translated_errors():
             return list(islice(self._iterator, count))
 
     def skip(self, count: int) -> int:
         return len(self.read(count))
 
     def rewind(self) -> None:
-        with self._told():
+        with self._translated_errors():
             self._iterator.seek_to_start()
 
     def seek(self, key: bytes) -> None:
-        with self._told():
+        with self._translated_errors():
             self._iterator.seek(key)
 
     def close(self) -> None:
@@ -140,11 +140,11 @@ class LevelDbWriter(DatabaseWriter):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with _told("write", path):
+        with _translated_errors("write", path):
             self._database = plyvel.DB(path, create_if_missing=True, block_size=65536, write_buffer_size=64 << 20)
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        with _told("write to", self.path), self._database.write_batch(sync=True) as batch:
+        with _translated_errors("write to", self.path), self._database.write_batch(sync=True) as batch:
             for key, value in records:
                 batch.put(key, value)
 

@@ -184,7 +184,7 @@ class PythonProposal(nn.Module):
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     untraceable: ClassVar[str] = Proposal.untraceable
-    says: ClassVar[str] = ", with the settings of fast_rcnn/config.py as published"
+    origin: ClassVar[str] = ", with the settings of fast_rcnn/config.py as published"
     anchors: Tensor
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -155,7 +155,7 @@ class PythonLayer(Layer):
             own = _OWN.get((p.module, p.layer))
             if own is None:
                 raise
-            _tell_once(f"{problem}; caffecompat computes {p.module}.{p.layer} by code of its own{own.says}")
+            _log_once(f"{problem}; caffecompat computes {p.module}.{p.layer} by code of its own{own.origin}")
             self._check_count("bottom", len(bottom_shapes), own.bottoms)
             self._check_count("top", len(self.param.top), own.tops)
             self.own = own(self.param, bottom_shapes, self.context)
@@ -220,7 +220,7 @@ class PythonLayer(Layer):
 
 
 @cache
-def _tell_once(line: str) -> None:
+def _log_once(line: str) -> None:
     """ENet has 38 such layers."""
     glog.info(line)
 

@@ -25,7 +25,7 @@ class SpatialDropout(nn.Module):
 
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
-    says: ClassVar[str] = ""
+    origin: ClassVar[str] = ""
     untraceable: ClassVar[str] = ""
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

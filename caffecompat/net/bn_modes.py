@@ -15,7 +15,7 @@ from caffecompat.layers.bn import BN
 from caffecompat.net.build import NetLayer
 from caffecompat.wording import few
 
-__all__ = ["mode_doubts"]
+__all__ = ["mode_discrepancies"]
 
 _FOLDED = (
     "these BN layers are folded in the file, scale and shift alone, but bn_mode LEARN in the prototxt normalises by "
@@ -28,7 +28,7 @@ _LEARNED = (
 )
 
 
-def mode_doubts(pairs: Iterable[tuple[LayerWeights, NetLayer]]) -> list[str]:
+def mode_discrepancies(pairs: Iterable[tuple[LayerWeights, NetLayer]]) -> list[str]:
     """A text for each way in which layers contradict the file, with their names."""
     folded: list[str] = []
     learned: list[str] = []

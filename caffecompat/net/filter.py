@@ -53,8 +53,8 @@ def left_out(layer: Any, state: Any) -> LeftOut:
     """What the state would need for a layer that it leaves out, of its include rules the one nearest to it."""
     if not layer.include:
         rule = next((rule for rule in layer.exclude if unmet(state, rule) is None), None)
-        said = f" {{ {' '.join(write_text(rule).split())} }}" if rule is not None else ""
-        return LeftOut(20, f"its rule exclude{said} leaves it out of this phase and these stages")
+        shown = f" {{ {' '.join(write_text(rule).split())} }}" if rule is not None else ""
+        return LeftOut(20, f"its rule exclude{shown} leaves it out of this phase and these stages")
     return min(_wanted(rule, state) for rule in layer.include)
 
 

@@ -43,13 +43,13 @@ class Pairs:
     Attributes:
         blobs: by layer name of the net, instead of the file's blobs of that name.
         used: layers of the file whose blobs went into another layer.
-        said: what was joined or parted, one text each.
+        converted: what was joined or parted, one text each.
         problems: what cannot be, by layer name of the net.
     """
 
     blobs: dict[str, list[np.ndarray]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
-    said: list[str] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -172,7 +172,7 @@ def _join(stored: LayerWeights, scale: LayerWeights, target: NetLayer, pairs: Pa
         parts["bias"] = factors[1].reshape(-1)
     pairs.blobs[target.name] = _as_stored_by(parts, _layout(target))
     pairs.used.add(scale.name)
-    pairs.said.append(f"layer {target.name!r}: the file's BatchNorm and Scale {scale.name!r} as one layer")
+    pairs.converted.append(f"layer {target.name!r}: the file's BatchNorm and Scale {scale.name!r} as one layer")
 
 
 def _as_stored_by(parts: Parts, layout: str) -> list[np.ndarray]:
@@ -198,4 +198,6 @@ def _part(stored: LayerWeights, target: NetLayer, scale: NetLayer, pairs: Pairs)
     one = np.ones(1, parts["mean"].dtype)
     pairs.blobs[target.name] = [parts["mean"], parts["variance"], one]
     pairs.blobs[scale.name] = blobs
-    pairs.said.append(f"layers {target.name!r} and {scale.name!r}: the file's {stored.type or 'layer'} in two layers")
+    pairs.converted.append(
+        f"layers {target.name!r} and {scale.name!r}: the file's {stored.type or 'layer'} in two layers"
+    )

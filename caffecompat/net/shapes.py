@@ -100,7 +100,7 @@ class _NoRows(TorchDispatchMode):
         carriers = _carriers(func, args)
         if carriers:
             try:
-                made = func(*_stand_ins(args, func, carriers), **kwargs)
+                made = func(*_substitutes(args, func, carriers), **kwargs)
             except RuntimeError:
                 pass  # no rows are too few for it, or the shapes do not fit, which it tells better of the true ones
             else:
@@ -127,12 +127,12 @@ def _carriers(func: Any, args: Sequence[Any]) -> list[Tensor]:
     return tensors if same else []
 
 
-def _stand_ins(args: Sequence[Any], func: Any, carriers: Sequence[Tensor]) -> list[Any]:
+def _substitutes(args: Sequence[Any], func: Any, carriers: Sequence[Tensor]) -> list[Any]:
     """The arguments on the CPU: carriers without rows, others with one value in memory for all."""
     made: list[Any] = []
     for arg in args:
         if isinstance(arg, list | tuple):
-            made.append(_stand_ins(arg, func, carriers))
+            made.append(_substitutes(arg, func, carriers))
         elif isinstance(arg, Tensor) and arg.is_meta:
             shape = _small(arg, func) if any(arg is carrier for carrier in carriers) else arg.shape
             made.append(torch.ones((), dtype=arg.dtype).expand(shape))

@@ -35,7 +35,7 @@ class NameMap:
         shapes: of what a layer gets, for people.
         without: layers with parameters that got none.
         unused: modules that no layer took -> their tensors, for people.
-        doubts: pairs that shapes alone made; and where the order of the modules was all there was to go by, and they
+        uncertain: pairs that shapes alone made; and where the order of the modules was all there was to go by, and they
             are not as many as the layers.
     """
 
@@ -43,7 +43,7 @@ class NameMap:
     shapes: dict[str, str] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     unused: dict[str, str] = field(default_factory=dict)
-    doubts: list[str] = field(default_factory=list)
+    uncertain: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """As the map's file has it, and for people."""
@@ -55,7 +55,7 @@ class NameMap:
         ]
         lines += [f"# no weights for layer: {layer}" for layer in self.without]
         lines += [f"# not used: {_shown(module)} ({tensors})" for module, tensors in self.unused.items()]
-        return [*lines, *(f"# look here: {doubt}" for doubt in self.doubts)]
+        return [*lines, *(f"# look here: {line}" for line in self.uncertain)]
 
 
 def guess_map(net: Net, state: State) -> NameMap:
@@ -64,14 +64,14 @@ def guess_map(net: Net, state: State) -> NameMap:
     The convolution of a residual block's shortcut, whose shape is often that of the block's last one and whose place
     in the order differs between models, is known by the net's structure, a module by its name (downsample, ...); these
     are matched first, in order. What is left after that is matched where one layer and one module fit only each other,
-    which is a doubt. A batch normalization goes where the layer before it went: to the next one of its size in the
-    state_dict's order. A Scale after it goes with it.
+    and listed as uncertain. A batch normalization takes the next module of its size, in the state_dict's order, after
+    the one that the layer before it took. A Scale after it takes the same module.
     """
     modules = modules_of(state)
     guess = _Guess(net, modules)
     guess.match_weights()
     guess.match_norms()
-    found = NameMap(doubts=guess.doubts)
+    found = NameMap(uncertain=guess.uncertain)
     for layer in net.layers:
         before = _norm_before(net, layer)
         if before is not None and before.name in guess.chosen:
@@ -82,7 +82,7 @@ def guess_map(net: Net, state: State) -> NameMap:
             found.shapes[layer.name] = _shapes_text(modules[guess.chosen[layer.name]]) + by_shape
     found.without = unfilled_layers(net, found.pairs)
     found.unused = unused_modules(state, found.pairs)
-    found.doubts += _doubts(found, guess.layers, modules)
+    found.uncertain += _uncertain(found, guess.layers, modules)
     return found
 
 
@@ -109,7 +109,7 @@ class _Guess:
         layers: those with weights that are no normalizations, nor a Scale that completes one.
         chosen: layer -> module.
         by_shape: layers that shapes alone gave their module.
-        doubts: a line for each of these.
+        uncertain: a line for each of these.
     """
 
     def __init__(self, net: Net, modules: _Modules) -> None:
@@ -118,7 +118,7 @@ class _Guess:
         self.layers = [layer for layer in layers if _norm_before(net, layer) is None]
         self.chosen: dict[str, str] = {}
         self.by_shape: set[str] = set()
-        self.doubts: list[str] = []
+        self.uncertain: list[str] = []
 
     def match_weights(self) -> None:
         free = [name for name, tensors in self.modules.items() if not is_norm(tensors)]
@@ -130,10 +130,10 @@ class _Guess:
         layers = sorted(self.layers, key=lambda layer: bool(named) and layer.name in shortcuts)
         self._in_order(layers, [name for name in free if name not in named])
         if not named:
-            self._doubt_order(shortcuts)
+            self._check_order(shortcuts)
         self._by_shape(self.layers, [name for name in free if name not in self.chosen.values()])
 
-    def _doubt_order(self, shortcuts: set[str]) -> None:
+    def _check_order(self, shortcuts: set[str]) -> None:
         """Where the model names no shortcut, its order may be another than the net's: of those of one shape tell."""
         for layer in self.layers:
             module = self.chosen.get(layer.name)
@@ -141,7 +141,7 @@ class _Guess:
                 continue
             others = [other.name for other in self.layers if other is not layer and self._fits(other, module)]
             if others:
-                self.doubts.append(
+                self.uncertain.append(
                     f"{layer.name} <- {_shown(module)}: a shortcut that went by order, no module is named like one; "
                     f"its shapes fit {_some(others)}, too"
                 )
@@ -178,7 +178,9 @@ class _Guess:
             if len(candidates) == 1 and wanted.count(candidates[0]) == 1:
                 self.chosen[layer] = candidates[0]
                 self.by_shape.add(layer)
-                self.doubts.append(f"{layer} <- {_shown(candidates[0])}: guessed by shape, nothing else is left for it")
+                self.uncertain.append(
+                    f"{layer} <- {_shown(candidates[0])}: guessed by shape, nothing else is left for it"
+                )
 
     def _fits(self, layer: NetLayer, name: str) -> bool:
         return _suits(layer, self.modules[name])
@@ -246,9 +248,9 @@ def _shapes_text(tensors: Mapping[str, np.ndarray]) -> str:
     return ", ".join(_shape_text(values) for values in tensors.values())
 
 
-def _doubts(found: NameMap, layers: Sequence[NetLayer], modules: _Modules) -> list[str]:
+def _uncertain(found: NameMap, layers: Sequence[NetLayer], modules: _Modules) -> list[str]:
     """Where order decided between modules or layers of one shape, of which some are left over."""
-    doubts = []
+    uncertain = []
     for module in found.unused:
         fitting = [
             layer.name
@@ -258,7 +260,7 @@ def _doubts(found: NameMap, layers: Sequence[NetLayer], modules: _Modules) -> li
             and _plain(found.pairs[layer.name]) != _plain(layer.name)
         ]
         if fitting:
-            doubts.append(f"{_shown(module)} is left over, but its shapes fit {_some(fitting)}, too")
+            uncertain.append(f"{_shown(module)} is left over, but its shapes fit {_some(fitting)}, too")
     for name in found.without:
         layer = next((layer for layer in layers if layer.name == name), None)
         taken = [
@@ -267,8 +269,8 @@ def _doubts(found: NameMap, layers: Sequence[NetLayer], modules: _Modules) -> li
             if layer is not None and _plain(other) != _plain(module) and _suits(layer, modules[module])
         ]
         if taken:
-            doubts.append(f"{name} got nothing, but the shapes of {_some(taken)} fit it, too")
-    return doubts
+            uncertain.append(f"{name} got nothing, but the shapes of {_some(taken)} fit it, too")
+    return uncertain
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from caffecompat import glog
+from caffecompat.deprecation import RenamedAttribute
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats import LayerWeights, WeightFile, open_weights
-from caffecompat.net.bn_modes import mode_doubts
+from caffecompat.net.bn_modes import mode_discrepancies
 from caffecompat.net.build import NetLayer
 from caffecompat.net.norm_pairs import Pairs, match_pairs
 from caffecompat.net.params import BlobSlot
@@ -25,10 +26,10 @@ WeightPaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # one f
 
 _Plan = list[tuple[BlobSlot, np.ndarray]]
 
-_WARNED = "doubtful"
+_WARNED = "to check"
 _SHOWN = 12  # mismatches and layers in a message; more of them tell no more
 _LISTED = 20  # of the report
-_SAID_BY_CAFFE = "only in the weight file, ignored: "  # its log has a line for each such layer
+_LOGGED_BY_CAFFE = "only in the weight file, ignored: "  # its log has a line for each such layer
 
 
 class WeightsMismatch(CaffeCompatError):
@@ -56,47 +57,54 @@ class LoadReport:
 
     Attributes:
         loaded: layers whose blobs came from the file(s), in net order.
-        ignored: layers of the files that the net does not have.
-        kept: layers with parameters that got none; they keep their initial values.
-        untrained: of those `kept`, layers whose parameters mean nothing before training: what a random filler gave, or
+        unexpected: layers of the files that the net does not have.
+        missing: layers with parameters that got none; they keep their initial values.
+        untrained: the `missing` layers whose parameters mean nothing before training: what a random filler gave, or
             weights that the prototxt has no filler for; without those that `skip_mismatched` left out.
         mismatched: those of them that a file has in another shape, which `skip_mismatched` left out.
-        skipped: their mismatches, one text each.
+        mismatches: of these, one text each.
         converted: layers that the file has in the form of another fork or size, one text each.
         reshaped: blobs stored in another shape of the same layout, such as (C) for (1, C, 1, 1), one text each.
-        doubts: layers that fit and yet mean something else in the file, one text a kind; each was a warning, too.
+        discrepancies: layers that fit and yet mean something else in the file, one text a kind; also warned of.
         writer: the fork that the (last) file's blob format gives away, if any.
         trained_as: the fork that the (last) file says was named for the net that was saved, if any.
     """
 
     loaded: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     untrained: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    mismatches: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
+    discrepancies: list[str] = field(default_factory=list)
     writer: Fork | None = None
     trained_as: Fork | None = None
 
-    def missing(self, path: str) -> str:
-        """What to tell of layers that a file has no weights for; "" where it has all.
+    ignored = RenamedAttribute("unexpected")
+    kept = RenamedAttribute("missing")
+    skipped = RenamedAttribute("mismatches")
+    doubts = RenamedAttribute("discrepancies")
+
+    def describe_missing(self, path: str) -> str:
+        """A line about the layers that a file has no weights for; "" where it has all.
 
         Raises:
             CaffeCompatError: it has none for any layer.
         """
-        if self.kept and not self.loaded and self.mismatched:
-            raise CaffeCompatError(f"{path}: none of its layers fits this net: {'; '.join(self.skipped[:_SHOWN])}")
-        if self.kept and not self.loaded:
+        if self.missing and not self.loaded and self.mismatched:
+            raise CaffeCompatError(f"{path}: none of its layers fits this net: {'; '.join(self.mismatches[:_SHOWN])}")
+        if self.missing and not self.loaded:
             names = (
-                f"the file has {few(self.ignored, _SHOWN)}, the net {few(self.kept, _SHOWN)}; " if self.ignored else ""
+                f"the file has {few(self.unexpected, _SHOWN)}, the net {few(self.missing, _SHOWN)}; "
+                if self.unexpected
+                else ""
             )
             raise CaffeCompatError(
                 f"{path}: none of its layers is in this net; {names}are these the weights of another one?"
             )
-        return f"{path} has no weights for: {few(self.kept, _SHOWN)}" if self.kept else ""
+        return f"{path} has no weights for: {few(self.missing, _SHOWN)}" if self.missing else ""
 
     def require_trained(self, path: str) -> None:
         """Make sure that the net computes what it was trained for.
@@ -107,7 +115,9 @@ class LoadReport:
         if not self.untrained:
             return
         instead = (
-            f"; it has layers that the net lacks, {few(self.ignored, _SHOWN)}: do names differ?" if self.ignored else ""
+            f"; it has layers that the net lacks, {few(self.unexpected, _SHOWN)}: do names differ?"
+            if self.unexpected
+            else ""
         )
         raise CaffeCompatError(
             f"{path} has no weights for {len(self.untrained)} layer{'s' if len(self.untrained) > 1 else ''} whose "
@@ -125,31 +135,31 @@ class LoadReport:
         Raises:
             CaffeCompatError: no layer was loaded; or layers that need training were not, and that is not allowed.
         """
-        missing = self.missing(path)
+        missing = self.describe_missing(path)
         if not allow_missing:
             self.require_trained(path)
         if missing:
             glog.warning(f"{missing}; they stay at initial values")
 
     def lines(self) -> list[str]:
-        """The report for people, a line for each thing worth saying."""
-        said = [f"{len(self.loaded)} layers loaded"]
+        """The report for people, a line for each fact."""
+        lines = [f"{len(self.loaded)} layers loaded"]
         for text, names in (
-            (_SAID_BY_CAFFE, self.ignored),
-            ("only in the net, left at initial values: ", [n for n in self.kept if n not in self.mismatched]),
+            (_LOGGED_BY_CAFFE, self.unexpected),
+            ("only in the net, left at initial values: ", [n for n in self.missing if n not in self.mismatched]),
         ):
             if names:
-                said.append(text + few(names, _LISTED))
+                lines.append(text + few(names, _LISTED))
         for what, texts in (
-            ("in the file with another shape, left at initial values", self.skipped),
+            ("in the file with another shape, left at initial values", self.mismatches),
             ("converted", self.converted),
             ("reshaped", self.reshaped),
-            (_WARNED, self.doubts),
+            (_WARNED, self.discrepancies),
         ):
-            said += [f"{what}: {text}" for text in texts[:_LISTED]]
+            lines += [f"{what}: {text}" for text in texts[:_LISTED]]
             if len(texts) > _LISTED:
-                said.append(f"{what}: {len(texts) - _LISTED} more")
-        return said
+                lines.append(f"{what}: {len(texts) - _LISTED} more")
+        return lines
 
 
 def listed_files(text: str) -> list[str]:
@@ -201,10 +211,12 @@ def copy_weights(
         if mismatches and not skip_mismatched:
             raise WeightsMismatch(path, [text for texts in mismatches.values() for text in texts])
         skipped.update(mismatches)
-        doubts = mode_doubts((stored, by_name[stored.name]) for stored in file.layers if stored.name in plan)
-        for text in doubts:
+        discrepancies = mode_discrepancies(
+            (stored, by_name[stored.name]) for stored in file.layers if stored.name in plan
+        )
+        for text in discrepancies:
             glog.warning(f"{path}: {text}")
-        report.doubts += doubts
+        report.discrepancies += discrepancies
         for name, blobs in plan.items():
             for slot, array in blobs:
                 _copy(slot, array)
@@ -214,17 +226,17 @@ def copy_weights(
             if blobs and module is not None:
                 module.weights_loaded()
     report.loaded = [name for name, layer in by_name.items() if name in touched and layer.slots]
-    report.kept = [name for name, layer in by_name.items() if name not in touched and layer.slots]
+    report.missing = [name for name, layer in by_name.items() if name not in touched and layer.slots]
     report.mismatched = [name for name in skipped if name not in touched]
     report.untrained = [
         name
-        for name in report.kept
+        for name in report.missing
         if name not in report.mismatched and any(_means_nothing(slot, given) for slot in by_name[name].slots)
     ]
-    report.skipped = [text for name in report.mismatched for text in skipped[name]]
+    report.mismatches = [text for name in report.mismatched for text in skipped[name]]
     if log:
         for line in report.lines()[1:]:
-            if not line.startswith((_SAID_BY_CAFFE, f"{_WARNED}: ")):
+            if not line.startswith((_LOGGED_BY_CAFFE, f"{_WARNED}: ")):
                 glog.info(line)
     return report
 
@@ -242,7 +254,7 @@ def _plan(
     plan: dict[str, _Plan] = {}
     mismatches: dict[str, list[str]] = {}
     pairs = match_pairs(file.layers, by_name)
-    report.converted += pairs.said
+    report.converted += pairs.converted
     for stored in file.layers:
         layer = by_name.get(stored.name)
         if layer is None:
@@ -250,12 +262,12 @@ def _plan(
                 if log:
                     glog.info(f"Ignoring source layer {stored.name}", "net.cpp:744")
                 if stored.blobs:
-                    report.ignored.append(stored.name)
+                    report.unexpected.append(stored.name)
             continue
         if stored.name not in pairs.blobs:  # those follow
             _put(plan, mismatches, layer, *_fit(stored, layer, pairs, report))
     for name, arrays in pairs.blobs.items():
-        _put(plan, mismatches, by_name[name], *_fit_arrays(arrays, "", by_name[name], report, told=True))
+        _put(plan, mismatches, by_name[name], *_fit_arrays(arrays, "", by_name[name], report, reported=True))
     return plan, mismatches
 
 
@@ -285,9 +297,9 @@ def _fit(stored: LayerWeights, layer: NetLayer, pairs: Pairs, report: LoadReport
 
 
 def _fit_arrays(
-    arrays: list[np.ndarray], stored_type: str, layer: NetLayer, report: LoadReport, *, told: bool = False
+    arrays: list[np.ndarray], stored_type: str, layer: NetLayer, report: LoadReport, *, reported: bool = False
 ) -> tuple[_Plan, list[str]]:
-    """Match blobs with a layer's slots, in the layer's own arrangement; `told` if the report has it already."""
+    """Match blobs with a layer's slots, in the layer's own arrangement; `reported` if the report has it already."""
     where = f"layer {layer.name!r}"
     given = arrays
     if layer.module is not None and layer.slots:
@@ -299,7 +311,7 @@ def _fit_arrays(
     if len(arrays) != len(layer.slots) and not shared_only:
         kind = f" (type {stored_type})" if stored_type and stored_type != layer.type else ""
         return [], [f"{where}: the file has {len(arrays)} blobs{kind}, the net's {layer.type} has {len(layer.slots)}"]
-    if not told and [array.size for array in arrays] != [array.size for array in given]:
+    if not reported and [array.size for array in arrays] != [array.size for array in given]:
         whose = "another size" if len(arrays) == len(given) else "another fork's"
         report.converted.append(f"{where}: {len(given)} blobs of {whose} {stored_type or layer.type}")
     pairs = list(zip(layer.slots, arrays, strict=False))

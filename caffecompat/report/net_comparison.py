@@ -139,9 +139,9 @@ class ShapeReport:
         return [change for change in self.changes if change.root]
 
     def within(self, other: ShapeReport) -> bool:
-        """Whether another phase's report tells the same but for the batch."""
-        told = {(change.layer, change.blob, change.a[1:], change.b[1:]) for change in other.changes}
-        return all((change.layer, change.blob, change.a[1:], change.b[1:]) in told for change in self.changes)
+        """Whether another phase's report lists the same but for the batch."""
+        theirs = {(change.layer, change.blob, change.a[1:], change.b[1:]) for change in other.changes}
+        return all((change.layer, change.blob, change.a[1:], change.b[1:]) in theirs for change in self.changes)
 
 
 def compare_shapes(diff: NetDiff, a: Measured, b: Measured) -> ShapeReport:
@@ -173,10 +173,10 @@ class WeightsReport:
 
     Attributes:
         loaded: names of layers that do; `values` how many values these are, `total` how many B has.
-        misfits: names with what keeps them from loading (Caffe refuses such a file).
+        misfits: names with what prevents loading them (Caffe refuses such a file).
         fresh: layers of B with blobs that A has none for.
         ignored: layers of A with blobs that B does not have.
-        renamed: (A's name, B's name) of layers that would load had they kept their names.
+        renamed: (A's name, B's name) of layers that would load under the same name.
         file: what was loaded, or "" where only the prototxts tell.
     """
 
@@ -203,15 +203,15 @@ def compare_weights(
     if file is not None:
         loading = b.net.load_weights(file, skip_mismatched=True)
         report.file = os.fspath(file)
-        report.loaded, report.ignored = loading.loaded, loading.ignored
+        report.loaded, report.ignored = loading.loaded, loading.unexpected
         misfits: dict[str, list[str]] = {}
-        for text in loading.skipped:
+        for text in loading.mismatches:
             misfits.setdefault(_named(text, list(theirs)), []).append(text)
         report.misfits = [
             (name, texts[0] + (f", and {len(texts) - 1} more of its blobs" if len(texts) > 1 else ""))
             for name, texts in misfits.items()
         ]
-        report.fresh = [name for name in loading.kept if name not in misfits]
+        report.fresh = [name for name in loading.missing if name not in misfits]
     else:
         mine = {layer.name: [slot.shape for slot in layer.slots] for layer in a.net.layers if layer.slots}
         for name, shapes in theirs.items():

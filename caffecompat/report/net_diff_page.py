@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from caffecompat.report.net_diff_style import SCRIPT, STYLE
-from caffecompat.report.net_diff_words import SIGNS, Named, Told
+from caffecompat.report.net_diff_text import SIGNS, Named, Sentence
 from caffecompat.schema.diff import LayerDiff, NetDiff
 from caffecompat.schema.diff_graph import DiffLayer
 
@@ -29,7 +29,7 @@ def diff_page(
     name_b: str,
     diff: NetDiff,
     counts: str,
-    summary: Sequence[Told],
+    summary: Sequence[Sentence],
     measured: tuple[Measured, Measured] | None = None,
 ) -> str:
     """The page's HTML, without anything from elsewhere.
@@ -86,22 +86,23 @@ def _head(letter: str, name: str, short: str) -> str:
 # ------------------------------------------------------------------------------------------------ the summary
 
 
-def _summary(summary: Sequence[Told]) -> Iterable[str]:
+def _summary(summary: Sequence[Sentence]) -> Iterable[str]:
     """Sentences in sections; the names of layers lead to them."""
     section = ""
-    for told in summary:
-        if told.section != section:
-            yield ("</ul>" if section else "") + f'<h2>{escape(told.section)}</h2><ul class="told">'
-            section = told.section
-        text = "".join(_link(piece) for piece in told.pieces)
-        names = [_link(name) for name in told.names]
+    for sentence in summary:
+        if sentence.section != section:
+            yield ("</ul>" if section else "") + f'<h2>{escape(sentence.section)}</h2><ul class="sentences">'
+            section = sentence.section
+        text = "".join(_link(piece) for piece in sentence.pieces)
+        names = [_link(name) for name in sentence.names]
         shown = f": {', '.join(names[:_NAMES])}" if names else ""
         if len(names) > _NAMES + 1:
             rest = f"<summary>and {len(names) - _NAMES} more</summary>{', '.join(names[_NAMES:])}"
             shown += f" <details>{rest}</details>"
         elif len(names) > _NAMES:
             shown += f", {names[_NAMES]}"
-        yield f'<li class="{told.kind or "plain"}"><b>{SIGNS[told.kind].strip()}</b><div>{text}{shown}</div></li>'
+        kind, sign = sentence.kind or "plain", SIGNS[sentence.kind].strip()
+        yield f'<li class="{kind}"><b>{sign}</b><div>{text}{shown}</div></li>'
     yield "</ul>"
 
 
@@ -153,9 +154,9 @@ def _cell(layer: DiffLayer, row: LayerDiff, side: int, shapes: Shapes) -> str:
         f'<span class="shape">{tops}</span></div>',
         f'<div class="wire">{f"<mark>{wires}</mark>" if row.rewired else wires}</div>',
     ]
-    said = [(change.path, (change.a, change.b)[side]) for change in row.changes]
+    values = [(change.path, (change.a, change.b)[side]) for change in row.changes]
     parts += [f'<div class="say">{_path(path)}: <mark>{escape(value or "(not set)")}</mark></div>'
-              for path, value in said]  # fmt: skip
+              for path, value in values]  # fmt: skip
     return f'<div class="cell">{"".join(parts)}</div>'
 
 

@@ -18,12 +18,12 @@ body { margin: 0 auto; max-width: 1500px; padding: 16px; background: var(--page)
 h1 { font-size: 20px; margin: 0; } h1 + p { margin: 2px 0 8px; color: var(--soft); }
 h2 { font-size: 12px; margin: 8px 0 2px; color: var(--soft); text-transform: uppercase; letter-spacing: .05em; }
 a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
-ul.told { list-style: none; margin: 0; padding: 0; font-size: 13px; }
-.told li { display: flex; gap: 6px; padding: 1px 0; overflow-wrap: anywhere; }
-.told li > b { flex: 0 0 12px; text-align: center; font-family: ui-monospace, monospace; }
-.told li.plain > b { display: none; }
-.told details { display: inline; color: var(--soft); } .told summary { display: inline; cursor: pointer; }
-.told details[open] { color: inherit; } .told details[open] summary { display: none; }
+ul.sentences { list-style: none; margin: 0; padding: 0; font-size: 13px; }
+.sentences li { display: flex; gap: 6px; padding: 1px 0; overflow-wrap: anywhere; }
+.sentences li > b { flex: 0 0 12px; text-align: center; font-family: ui-monospace, monospace; }
+.sentences li.plain > b { display: none; }
+.sentences details { display: inline; color: var(--soft); } .sentences summary { display: inline; cursor: pointer; }
+.sentences details[open] { color: inherit; } .sentences details[open] summary { display: none; }
 li.added > b { color: var(--added-ink); } li.removed > b { color: var(--removed-ink); }
 li.changed > b { color: var(--changed-ink); } li.renamed > b { color: var(--renamed-ink); }
 li.moved > b { color: var(--moved-ink); }

@@ -70,7 +70,7 @@ def summarize(
     report = None
     if weights is not None:
         report = net.load_weights(weights, skip_mismatched=skip_mismatched)
-        report.missing(", ".join(weight_paths(weights)))
+        report.describe_missing(", ".join(weight_paths(weights)))
     summary = summarise(net)
     summary.notes, summary.loaded = [*sources.notes, *passed.lines()], report
     return summary

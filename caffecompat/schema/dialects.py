@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 from caffecompat.forks import Fork
 from caffecompat.schema import pool
 
-__all__ = ["FieldNote", "field_note", "layer_forks", "layer_types", "message_note", "spell"]
+__all__ = ["FieldNote", "field_note", "fork_names", "layer_forks", "layer_types", "message_note"]
 
 _NAME = "|".join(sorted(Fork.__members__, key=len, reverse=True))
 _NAMES = re.compile(rf"(?P<names>(?:{_NAME})(?:, (?:{_NAME}))*)(?:\. |$)")
@@ -153,10 +153,10 @@ def message_note(message: str) -> FieldNote:
     return _notes()[message]
 
 
-def spell(forks: Iterable[Fork]) -> str:
+def fork_names(forks: Iterable[Fork]) -> str:
     """Forks as people read them.
 
-    >>> spell((Fork.PSPNET, Fork.DEEPLAB))
+    >>> fork_names((Fork.PSPNET, Fork.DEEPLAB))
     'PSPNet Caffe and DeepLab Caffe'
     """
     names = [fork.value for fork in forks]

@@ -13,7 +13,7 @@ from typing import Any
 
 from caffecompat.schema import pb
 from caffecompat.schema.diff_align import align
-from caffecompat.schema.diff_fields import FieldChange, changed_fields, said
+from caffecompat.schema.diff_fields import FieldChange, changed_fields, field_texts
 from caffecompat.schema.diff_graph import DiffGraph, DiffLayer, Maker, groups_outside, make_graph
 from caffecompat.schema.document import NetDocument
 
@@ -153,7 +153,7 @@ def diff_documents(a: NetDocument, b: NetDocument, phase: int | None = None) -> 
         else LayerDiff(None if x is None else first.layers[x], None if y is None else second.layers[y])
         for x, y in _rows(len(first.layers), len(second.layers), pairs)
     ]  # fmt: skip
-    texts = [said(document.message, _LAYER_FIELDS_APART) for document in (a, b)]
+    texts = [field_texts(document.message, _LAYER_FIELDS_APART) for document in (a, b)]
     fields = changed_fields(texts[0], texts[1], pb.NetParameter.DESCRIPTOR)
     taken = set(pairs.values())
     blocks = [*_blocks(first, set(pairs), added=False), *_blocks(second, taken, added=True)]
@@ -162,7 +162,7 @@ def diff_documents(a: NetDocument, b: NetDocument, phase: int | None = None) -> 
 
 def diff_solvers(a: Any, b: Any) -> list[FieldChange]:
     """Fields of two SolverParameters (today's form) that differ."""
-    return changed_fields(said(a), said(b), pb.SolverParameter.DESCRIPTOR)
+    return changed_fields(field_texts(a), field_texts(b), pb.SolverParameter.DESCRIPTOR)
 
 
 # ------------------------------------------------------------------------------------------------ one layer

@@ -1,7 +1,7 @@
-"""What a message says, as texts by path, so that two messages that mean the same give the same.
+"""The fields of a message as texts by path, so that two messages that mean the same give the same.
 
-A field at its default is not said; ``kernel_h`` with ``kernel_w`` is ``kernel_size``; a value given once a spatial
-axis is given once; empty ``param`` blocks and loss weights that Caffe would assume are not said either.
+A field at its default is left out; ``kernel_h`` with ``kernel_w`` is ``kernel_size``; a value given once a spatial
+axis is given once; empty ``param`` blocks and loss weights that Caffe would assume are left out as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from caffecompat.schema.fields import table_of
 from caffecompat.schema.text_writer import scalar_text, write_text
 from caffecompat.schema.unknown_fields import unknown_field_texts
 
-__all__ = ["FieldChange", "changed_fields", "layer_fields", "said"]
+__all__ = ["FieldChange", "changed_fields", "field_texts", "layer_fields"]
 
 _GEOMETRY = ("kernel_size", "stride", "pad")
 _NOT_PARAMETERS = ("name", "type", "bottom", "top", "blobs", "phase", "param", "loss_weight")
@@ -32,18 +32,18 @@ class FieldChange:
     b: str | None
 
 
-def said(message: Any, skip: Collection[str] = ()) -> dict[str, str]:
-    """Texts of all that a message says beyond the schema's defaults, by path.
+def field_texts(message: Any, skip: Collection[str] = ()) -> dict[str, str]:
+    """Texts of all fields of a message that differ from the schema's defaults, by path.
 
     Args:
         skip: fields of the message itself to leave out.
     """
     texts: dict[str, str] = {}
-    _say(message, "", skip, texts)
+    _add_fields(message, "", skip, texts)
     return texts
 
 
-def _say(message: Any, prefix: str, skip: Collection[str], texts: dict[str, str]) -> None:
+def _add_fields(message: Any, prefix: str, skip: Collection[str], texts: dict[str, str]) -> None:
     by_name = table_of(message.DESCRIPTOR).fields
     own: dict[str, str] = {}
     for descriptor, value in message.ListFields():
@@ -51,7 +51,7 @@ def _say(message: Any, prefix: str, skip: Collection[str], texts: dict[str, str]
             continue
         entry, path = by_name[descriptor.name], prefix + descriptor.name
         if entry.kind == f.MESSAGE:
-            _say_messages(descriptor.name, value, entry.repeated, path, texts)
+            _add_messages(descriptor.name, value, entry.repeated, path, texts)
         elif entry.repeated:
             own[entry.name] = _list([scalar_text(entry, item) for item in value])
         elif not (descriptor.has_default_value and value == descriptor.default_value):
@@ -64,7 +64,7 @@ def _say(message: Any, prefix: str, skip: Collection[str], texts: dict[str, str]
         texts[prefix + name.strip()] = " ".join(value.split())
 
 
-def _say_messages(name: str, value: Any, repeated: bool, path: str, texts: dict[str, str]) -> None:
+def _add_messages(name: str, value: Any, repeated: bool, path: str, texts: dict[str, str]) -> None:
     if name in ("include", "exclude"):
         texts[path] = " ".join(sorted(_compact(rule) for rule in value))
     elif name == "shape" and repeated:
@@ -72,11 +72,11 @@ def _say_messages(name: str, value: Any, repeated: bool, path: str, texts: dict[
     elif repeated:
         for index, item in enumerate(value):
             before = len(texts)
-            _say(item, f"{path}[{index}].", (), texts)
+            _add_fields(item, f"{path}[{index}].", (), texts)
             if len(texts) == before and name != "param":
                 texts[f"{path}[{index}]"] = "{ }"
     else:
-        _say(value, path + ".", (), texts)
+        _add_fields(value, path + ".", (), texts)
 
 
 def _compact(message: Any) -> str:
@@ -88,7 +88,7 @@ def _list(values: list[str]) -> str:
 
 
 def _geometry(own: Mapping[str, str]) -> dict[str, str]:
-    """One spelling of kernel, stride, pad and dilation."""
+    """One notation of kernel, stride, pad and dilation."""
     texts = dict(own)
     for name in _GEOMETRY:
         stem = name.removesuffix("_size")
@@ -105,14 +105,14 @@ def _geometry(own: Mapping[str, str]) -> dict[str, str]:
 
 
 def layer_fields(layer: Any, fork: Fork) -> dict[str, str]:
-    """What a LayerParameter of today's form says besides its name, type, bottoms and tops.
+    """The fields of a LayerParameter of today's form besides its name, type, bottoms and tops.
 
     Args:
         fork: whose rules the net follows: unless ``fork.learns_batch_norm``, BatchNorm's own blobs never learn.
     """
-    texts = said(layer, _NOT_PARAMETERS)
+    texts = field_texts(layer, _NOT_PARAMETERS)
     if layer.type != "BatchNorm" or fork.learns_batch_norm:
-        _say_messages("param", layer.param, True, "param", texts)
+        _add_messages("param", layer.param, True, "param", texts)
     weights = [float(weight) for weight in layer.loss_weight]
     assumed = 1.0 if layer.type.endswith("Loss") else 0.0  # of the first top; 0 for the others
     if weights and (weights[0] != assumed or any(weights[1:])):
@@ -121,7 +121,7 @@ def layer_fields(layer: Any, fork: Fork) -> dict[str, str]:
 
 
 def changed_fields(a: Mapping[str, str], b: Mapping[str, str], descriptor: Any) -> list[FieldChange]:
-    """Differences of two messages' texts, in the order of their paths; an unsaid value is told by its default."""
+    """Differences of two messages' texts, in the order of their paths; a missing value is given as its default."""
     changes = []
     for path in sorted({*a, *b}):
         if a.get(path) != b.get(path):
@@ -131,7 +131,7 @@ def changed_fields(a: Mapping[str, str], b: Mapping[str, str], descriptor: Any) 
 
 
 def _default(descriptor: Any, path: str) -> str | None:
-    """What an unsaid field is: the schema's default, or that of kernel geometry; None where there is no such thing."""
+    """The value of a field that is not set: the schema's default, or that of kernel geometry; None without one."""
     *outer, last = re.sub(r"\[\d+\]", "", path).split(".")
     for name in outer:
         field = descriptor.fields_by_name.get(name)

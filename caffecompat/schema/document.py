@@ -285,11 +285,11 @@ def _check_kind(text: Text, message: Message, reading: Reading) -> None:
         return
     kinds = {"NetParameter": "net", "SolverParameter": "solver", "LabelMap": "label map"}
     wanted = kinds.get(message.DESCRIPTOR.name, message.DESCRIPTOR.name)
-    for kind, said in kinds.items():
+    for kind, found in kinds.items():
         known = table_of(getattr(pb, kind).DESCRIPTOR).fields
-        if said != wanted and all(name in known for name in strangers):
+        if found != wanted and all(name in known for name in strangers):
             shown = ", ".join(dict.fromkeys(strangers[:3]))
-            raise PrototxtError([Problem(text.name, 0, 0, f"this is a {said} (it has {shown}); expected a {wanted}")])
+            raise PrototxtError([Problem(text.name, 0, 0, f"this is a {found} (it has {shown}); expected a {wanted}")])
 
 
 def _bytes(path: PathLike) -> bytes:

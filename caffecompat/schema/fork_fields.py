@@ -84,9 +84,9 @@ def _dilate(convolution: Any) -> None:
     values = sides[:1] if sides[0] == sides[1] else sides
     stated = list(convolution.dilation)
     if stated and stated not in (values, sides):
-        said = ", ".join(f"{name}: {getattr(convolution, name)}" for name in given)
+        dilations = ", ".join(f"{name}: {getattr(convolution, name)}" for name in given)
         raise FieldConflict(
-            given[0], f"{said} is dilation {values}, but dilation is given as {stated}; keep one of them"
+            given[0], f"{dilations} is dilation {values}, but dilation is given as {stated}; keep one of them"
         )
     for name in given:
         convolution.ClearField(name)
@@ -99,10 +99,10 @@ def _round(pooling: Any) -> None:
     modes = pb.PoolingParameter
     mode = modes.CEIL if pooling.ceil_mode else modes.FLOOR
     if pooling.HasField("round_mode") and pooling.round_mode != mode:
-        said, other = modes.RoundMode.Name(mode), modes.RoundMode.Name(pooling.round_mode)
+        own, other = modes.RoundMode.Name(mode), modes.RoundMode.Name(pooling.round_mode)
         flag = str(pooling.ceil_mode).lower()
         raise FieldConflict(
-            "ceil_mode", f"ceil_mode: {flag} is round_mode: {said}, but round_mode: {other} is given as well"
+            "ceil_mode", f"ceil_mode: {flag} is round_mode: {own}, but round_mode: {other} is given as well"
         )
     pooling.ClearField("ceil_mode")
     pooling.round_mode = mode

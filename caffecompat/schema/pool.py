@@ -106,8 +106,8 @@ def message_class(name: str) -> type[Message]:
 
 def is_repeated(field: Any) -> bool:
     """Whether a field holds a list. Protobuf before 6.31 knows only ``label``, of which later ones warn."""
-    told: bool | None = getattr(field, "is_repeated", None)
-    return field.label == FieldDescriptor.LABEL_REPEATED if told is None else told
+    repeated: bool | None = getattr(field, "is_repeated", None)
+    return field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated
 
 
 def lookup(name: str) -> Any:

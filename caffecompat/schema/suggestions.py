@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from caffecompat.schema import pool
-from caffecompat.schema.dialects import field_note, spell
+from caffecompat.schema.dialects import field_note, fork_names
 from caffecompat.schema.fields import Table
 from caffecompat.schema.pool import PACKAGE
 from caffecompat.wording import distance, nearest
@@ -35,7 +35,7 @@ def suggest(table: Table, name: str) -> Suggestion:
         return Suggestion(f"; did you mean '{near}'?", True)
     owners = _owners().get(name, [])
     if owners:
-        shown = ", ".join(f"{owner} ({spell(field_note(owner, name).forks)})" for owner in owners[:3])
+        shown = ", ".join(f"{owner} ({fork_names(field_note(owner, name).forks)})" for owner in owners[:3])
         more = f" and {len(owners) - 3} more" if len(owners) > 3 else ""
         return Suggestion(f", which is a field of {shown}{more}", False)
     hint = f"; did you mean '{near}'?" if near else ""

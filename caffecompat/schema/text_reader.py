@@ -16,7 +16,7 @@ from caffecompat import glog
 from caffecompat.forks import Fork
 from caffecompat.schema import fields as f
 from caffecompat.schema.cursor import CLOSERS, DEEPEST
-from caffecompat.schema.dialects import field_note, spell
+from caffecompat.schema.dialects import field_note, fork_names
 from caffecompat.schema.fields import Field, Table, table_of
 from caffecompat.schema.problems import Problem, PrototxtError, Text
 from caffecompat.schema.suggestions import suggest
@@ -313,7 +313,7 @@ class _Reader(ValueReader):
         entry = setting.entry
         block = f"{setting.frames[-1].name}." if setting.frames else ""
         forks = field_note(entry.owner, entry.name).forks
-        whose = f" ({spell(forks)})" if Fork.BVLC not in forks else ""
+        whose = f" ({fork_names(forks)})" if Fork.BVLC not in forks else ""
         advice = f": {setting.effect.advice}" if setting.effect.advice else ""
         text = f"{block}{entry.name}{whose} has no effect here{advice}"
         self._count(self.reading.without_effect, entry.owner, entry.name, setting.at, text)

@@ -113,7 +113,7 @@ class Snapshots:
         state = read_solverstate(path)
         if state.learned_net:
             weights = beside_state(state.learned_net, path)
-            self.net.load_weights(weights).missing(weights)
+            self.net.load_weights(weights).describe_missing(weights)
         fork = update_fork(self.param, self.net)
         if state.fork not in (None, fork) and not state.fork_named:  # a named one is in the weights, which warn
             glog.warning(f"{path}: written under the rules of {state.fork.value}; resumed under those of {fork.value}")

@@ -20,7 +20,7 @@ __all__ = [
     "kept_fork",
     "newest_solverstate",
     "snapshot_names",
-    "tell_of_replaced",
+    "warn_of_replaced",
     "weight_snapshots",
 ]
 
@@ -56,7 +56,7 @@ def check_writable(param: Any) -> None:
         ) from problem
 
 
-def tell_of_replaced(param: Any, weights: str) -> None:
+def warn_of_replaced(param: Any, weights: str) -> None:
     """Warn where a snapshot of this run will take the place of the weights that it begins with."""
     match = re.search(r"_iter_(\d+)\.caffemodel(\.h5)?$", weights)
     number = int(match[1]) if match else 0

@@ -10,7 +10,7 @@ from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, listed_files, weight_paths
 from caffecompat.paths import find_file
 from caffecompat.solver.nets import update_fork
-from caffecompat.solver.snapshot_files import tell_of_replaced
+from caffecompat.solver.snapshot_files import warn_of_replaced
 
 __all__ = ["load_start_weights", "own_weights"]
 
@@ -40,9 +40,9 @@ def load_start_weights(
         skip_mismatched |= param.ignore_shape_mismatch
     for path in weight_paths(paths):
         glog.info(f"Finetuning from {path}", "solver.cpp:80")
-        tell_of_replaced(param, path)
+        warn_of_replaced(param, path)
         before = update_fork(param, net)
-        net.load_weights(path, skip_mismatched=skip_mismatched).missing(path)
+        net.load_weights(path, skip_mismatched=skip_mismatched).describe_missing(path)
         fork = update_fork(param, net)
         if fork is not before:
             glog.info(f"{path}: the rules of {fork.value} hold for updates, as its weights' own format shows")

@@ -144,7 +144,7 @@ def test_lists_of_annotation_files(tmp_path: Path) -> None:
     found = listed_set(tmp_path / "list", str(tmp_path), {"dog": 2})
     rows = [found.objects(index, (20, 30)) for index in range(3)]
     assert [row.objects[:, 0].tolist() for row in rows] == [[2], [4], []]
-    assert "missing.xml: no boxes" in rows[2].doubts[0]
+    assert "missing.xml: no boxes" in rows[2].warnings[0]
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(BadRecord, match=r"list:2: .*a.txt:1: expected 'label"):
         detection_plan(found, ImageOptions()).encode(1)

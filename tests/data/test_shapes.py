@@ -47,7 +47,7 @@ def test_a_written_set_is_pascal_vocs_and_becomes_a_database(tmp_path: Path) -> 
     found = read_annotations(tmp_path / "voc" / first, "xml", (64, 96), label_map.labels)
     expected = [shape.box for shape in draw_shapes(1, 0, 96, 64)[1]]
     np.testing.assert_allclose(found.objects[:, 2:6] * [96, 64, 96, 64], np.array(expected).reshape(-1, 4), atol=1e-4)
-    assert not found.doubts
+    assert not found.warnings
     report = write_database(tmp_path / "db", detection_plan(voc_set(tmp_path / "voc", "train"), ImageOptions()))
     assert report.written == 6
     with open_database(tmp_path / "db") as database:

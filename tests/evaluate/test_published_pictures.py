@@ -50,7 +50,7 @@ def test_published_picture(name: str, shared: Path, record_property) -> None:
     expected = read_picture(tutorial / f"expected/munich_000000_000019_leftImg8bit{suffix}.png")
     segmenter = Segmenter(tutorial / f"model/{model}.prototxt", str(tutorial / f"model/{weights}.caffemodel"))
     assert segmenter.scores == blob
-    assert segmenter.loaded and not segmenter.loaded.kept
+    assert segmenter.loaded and not segmenter.loaded.missing
     scores = segmenter.score(segmenter.prepare(read_picture(_photo(shared)), _PREPROCESS))
     drawn = load_palette("cityscapes-swapped").paint(scores_to_classes(scores)[0])
     different = (drawn != expected).any(2)

@@ -32,7 +32,7 @@ def test_voc(tmp_path: Path) -> None:
     found = read_annotations(write(tmp_path / "a.xml", text), "xml", (50, 100), NUMBERS)
     want = [[3, 0, 0.1, 0.1, 0.2, 0.5, 0], [5, 0, 0, 0, 1, 1, 1], [3, 1, 0.015, 0.04, 0.03, 0.08, 0]]
     np.testing.assert_allclose(found.objects, np.array(want, np.float32))
-    assert not found.doubts
+    assert not found.warnings
     assert class_names_of_xml(tmp_path / "a.xml") == {"cat", "dog"}
 
 
@@ -40,7 +40,7 @@ def test_the_files_own_size_counts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml", voc(thing("cat", "10 5 20 25")))
     found = read_annotations(path, "xml", (500, 1000), NUMBERS)
     assert found.objects[0, 2] == np.float32(0.1)
-    assert "says 100x50, the image is 1000x500" in found.doubts[0]
+    assert "says 100x50, the image is 1000x500" in found.warnings[0]
     without = write(tmp_path / "b.xml", voc(thing("cat", "10 5 20 25"), ""))
     assert read_annotations(without, "xml", (50, 1000), NUMBERS).objects[0, 2] == np.float32(0.01)
 
@@ -49,7 +49,7 @@ def test_doubtful_boxes_are_kept_and_told(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml", voc(thing("cat", "-1 5 20 25") + thing("dog", "30 5 20 25")))
     found = read_annotations(path, "xml", (50, 100), NUMBERS)
     assert len(found.objects) == 2
-    assert [doubt.partition(") ")[2] for doubt in found.doubts] == [
+    assert [warning.partition(") ")[2] for warning in found.warnings] == [
         "bounding box exceeds image boundary, 100x50",
         "bounding box irregular",
     ]

@@ -126,6 +126,6 @@ def test_weights_of_its_own_file_format(tmp_path: Path, net: Net, model: Path) -
     path.write_bytes(layers)
     torch.manual_seed(5)
     other = Net(open_net(model), pb.TEST, log=False, weights=path)
-    assert other.loaded is not None and not other.loaded.kept and not other.loaded.reshaped
+    assert other.loaded is not None and not other.loaded.missing and not other.loaded.reshaped
     with torch.no_grad():
         assert torch.equal(other.forward({"data": clip()})["prob"], net.forward({"data": clip()})["prob"])

@@ -139,7 +139,7 @@ def test_weights_by_name_bring_the_mean_of_another_size(ending: str, tmp_path: P
     stored.save(path)
     net = make_net(flownet_s(TARGET, ADAPTED))
     report = net.load_weights(path)
-    assert report.kept == ["scale_conv1"] and report.untrained == []
+    assert report.missing == ["scale_conv1"] and report.untrained == []
     assert len(report.converted) == 2 and "3 blobs of another size" in report.converted[0]
     with torch.no_grad():
         made = net.forward(pictures())["predict_flow_final"]

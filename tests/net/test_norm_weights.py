@@ -74,7 +74,7 @@ def test_every_layout_into_every_other(source: str, target: str, suffix: str, ch
     report = second.load_weights(path)
     if COUNTS[source] != COUNTS[target] or (source != target and channels > 1):
         assert len(report.converted) == 1
-    assert (report.ignored, report.kept, report.skipped) == ([], [], [])
+    assert (report.unexpected, report.missing, report.mismatches) == ([], [], [])
     torch.testing.assert_close(output(second), output(first), rtol=1e-5, atol=1e-6)
 
 
@@ -215,8 +215,8 @@ def test_enets_modes_that_contradict_the_file_are_told(
     report = _enet(mode, names).load_weights(path)
     assert report.loaded == ["c", *names]
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W")]
-    assert len(warnings) == len(report.doubts) == bool(doubt)
-    for line in warnings + [line for line in report.lines() if line.startswith("doubtful")] if doubt else ():
+    assert len(warnings) == len(report.discrepancies) == bool(doubt)
+    for line in warnings + [line for line in report.lines() if line.startswith("to check")] if doubt else ():
         assert doubt in line and line.endswith(": " + ", ".join(names))
 
 
@@ -224,6 +224,6 @@ def test_other_batch_normalizations_have_no_mode(tmp_path: Path, capsys: pytest.
     for source in FUSED:
         randomise(net_of(source)).save(tmp_path / f"{source}.caffemodel")
         assert {layer.bn_mode for layer in open_caffemodel(tmp_path / f"{source}.caffemodel").layers} == {""}
-        assert not _enet("LEARN").load_weights(tmp_path / f"{source}.caffemodel").doubts
+        assert not _enet("LEARN").load_weights(tmp_path / f"{source}.caffemodel").discrepancies
     _enet("INFERENCE").save(tmp_path / "w.caffemodel.h5")  # HDF5 does not tell
-    assert not _enet("LEARN").load_weights(tmp_path / "w.caffemodel.h5").doubts
+    assert not _enet("LEARN").load_weights(tmp_path / "w.caffemodel.h5").discrepancies

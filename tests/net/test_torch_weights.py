@@ -132,7 +132,7 @@ def test_a_published_net_takes_torchvisions_weights(case: str, tmp_path) -> None
     net, model = _net(case), _model(case)
     state = {name: values.numpy() for name, values in model.state_dict().items()}
     found = guess_map(net, state)
-    assert not found.without and not found.unused and not found.doubts
+    assert not found.without and not found.unused and not found.uncertain
     first = "downsample.0" if case == "ResNet-50" else "conv1"
     assert found.pairs[f"res2a_branch{'1' if case == 'ResNet-50' else '2a'}"] == f"layer1.0.{first}"
     assert found.pairs["bn4b_branch2b"] == found.pairs["scale4b_branch2b"] == "layer3.1.bn2"
@@ -154,11 +154,11 @@ def test_what_order_alone_decided_is_doubted_where_something_is_left_over() -> N
     del state["layer1.1.conv2.weight"]
     found = guess_map(_net("ResNet-50"), state)
     assert found.without == ["res2c_branch2b"]
-    assert found.doubts == [
+    assert found.uncertain == [
         "bn2c_branch2b <- layer1.1.bn2: guessed by shape, nothing else is left for it",
         "res2c_branch2b got nothing, but the shapes of layer1.0.conv2, layer1.2.conv2 fit it, too",
     ]
-    assert "# look here: " + found.doubts[0] in found.lines()
+    assert "# look here: " + found.uncertain[0] in found.lines()
 
 
 SHORTCUTS = {
@@ -179,7 +179,7 @@ def test_shortcuts_are_found_whatever_the_net_calls_them(naming: str, case: str)
         text = text.replace(f'"res{stage}a_branch1"', f'"{SHORTCUTS[naming](stage)}"')
     net = Net(NetDocument.from_message(parse_text(text, pb.NetParameter())), pb.TEST, log=False)
     found = guess_map(net, {name: values.numpy() for name, values in _model(case).state_dict().items()})
-    assert not found.without and not found.unused and not found.doubts
+    assert not found.without and not found.unused and not found.uncertain
     plain = guess_map(_net(case), {name: values.numpy() for name, values in _model(case).state_dict().items()})
     assert list(found.pairs.values()) == list(plain.pairs.values())
     for stage in range(2 if case == "ResNet-50" else 3, 6):
@@ -192,8 +192,8 @@ def test_shortcuts_that_the_model_does_not_name_are_doubted() -> None:
         name.replace("downsample", "extra"): values.numpy() for name, values in _model("ResNet-50").state_dict().items()
     }
     found = guess_map(_net("ResNet-50"), state)
-    assert [doubt.split(" <-")[0] for doubt in found.doubts] == ["res2a_branch1"], "the others' shapes occur once"
-    assert "its shapes fit res2a_branch2c, res2b_branch2c, res2c_branch2c, too" in found.doubts[0]
+    assert [line.split(" <-")[0] for line in found.uncertain] == ["res2a_branch1"], "the others' shapes occur once"
+    assert "its shapes fit res2a_branch2c, res2b_branch2c, res2c_branch2c, too" in found.uncertain[0]
 
 
 CONV = (
@@ -212,7 +212,7 @@ def test_what_is_left_goes_by_shape_where_only_one_pair_fits() -> None:
     net, state = _leftovers(("a", 3), ("res_branch1", 5), c_downsample=5, d_downsample=3)
     found = guess_map(net, state)
     assert found.pairs == {"a": "d_downsample", "res_branch1": "c_downsample"}
-    assert found.doubts == ["a <- d_downsample: guessed by shape, nothing else is left for it"]
+    assert found.uncertain == ["a <- d_downsample: guessed by shape, nothing else is left for it"]
     assert any(line.startswith("a ") and line.endswith("3x2x1x1; guessed by shape") for line in found.lines())
 
 

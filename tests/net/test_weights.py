@@ -37,7 +37,7 @@ def test_a_net_that_starts_from_a_file_fills_only_what_the_file_lacks(tmp_path: 
     torch.manual_seed(5)
     net = make_net(text, weights=path, skip_mismatched=True)
     assert net.loaded is not None
-    assert (net.loaded.loaded, net.loaded.kept, len(net.loaded.skipped)) == (["a", "d"], ["b", "c"], 1)
+    assert (net.loaded.loaded, net.loaded.missing, len(net.loaded.mismatches)) == (["a", "d"], ["b", "c"], 1)
     assert [weight(net, name).max() for name in "acd"] == [1, 3, 3]
     assert np.array_equal(weight(net, "b"), drawn)  # nothing was drawn for a, c and d
     assert not weight(net, "b", 1).any()
@@ -49,7 +49,7 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     first.save(tmp_path / f"w.{suffix}")
     report = second.load_weights(tmp_path / f"w.{suffix}")
     assert report.loaded == ["a", "b"]
-    assert (report.kept, report.ignored, report.reshaped) == ([], [], [])
+    assert (report.missing, report.unexpected, report.reshaped) == ([], [], [])
     for name, blobs in first.blobs_by_layer().items():
         for mine, theirs in zip(second.blobs_by_layer()[name], blobs, strict=True):
             assert np.array_equal(mine, theirs)
@@ -100,7 +100,7 @@ def test_skip_mismatched_loads_the_rest(tmp_path: Path) -> None:
     net = make_net(TWO)
     report = net.load_weights(path, skip_mismatched=True)
     assert report.loaded == ["b"]
-    assert report.kept == ["a"]
+    assert report.missing == ["a"]
     assert np.array_equal(weight(net, "b"), ones)
     assert report.lines() == [
         "1 layers loaded",
@@ -114,14 +114,14 @@ def test_skip_mismatched_of_two_files_tells_what_neither_fits(tmp_path: Path) ->
     ones = [np.ones((4, 3, 1, 1)), np.ones(4)]
     wrong = write(tmp_path / "w.caffemodel", a=[np.zeros((9, 3, 1, 1)), np.zeros(9)], b=[np.ones(3)])
     report = make_net(TWO).load_weights([wrong, write(tmp_path / "v.caffemodel", a=ones)], skip_mismatched=True)
-    assert (report.loaded, report.kept, report.mismatched) == (["a"], ["b"], ["b"])
-    assert report.skipped == ["layer 'b': the file has 1 blobs, the net's Convolution has 2"]
+    assert (report.loaded, report.missing, report.mismatched) == (["a"], ["b"], ["b"])
+    assert report.mismatches == ["layer 'b': the file has 1 blobs, the net's Convolution has 2"]
 
 
 def test_layers_on_one_side_only_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "w.caffemodel", a=[np.zeros((4, 3, 1, 1)), np.zeros(4)], gone=[np.zeros(1)])
     report = make_net(TWO).load_weights(path)
-    assert (report.loaded, report.ignored, report.kept) == (["a"], ["gone"], ["b"])
+    assert (report.loaded, report.unexpected, report.missing) == (["a"], ["gone"], ["b"])
     assert report.lines() == [
         "1 layers loaded",
         "only in the weight file, ignored: gone",
@@ -218,12 +218,12 @@ def test_an_empty_file_leaves_the_initial_values(tmp_path: Path) -> None:
     path = tmp_path / "empty.caffemodel"
     path.write_bytes(b"")
     net = make_net(INPUT + conv("c", "data", more="").replace('"gaussian" std: 1', '"constant" value: 3'), weights=path)
-    assert net.loaded is not None and net.loaded.kept == ["c"]
+    assert net.loaded is not None and net.loaded.missing == ["c"]
     assert (net.blobs_by_layer()["c"][0] == 3).all()
 
 
 def test_reports_of_many_layers_are_short() -> None:
     names = [f"layer_{i}" for i in range(5000)]
-    report = LoadReport(kept=names, ignored=names, reshaped=names)
+    report = LoadReport(missing=names, unexpected=names, reshaped=names)
     assert len("".join(report.lines())) < 3000
     assert any(line.endswith("and 4980 more") for line in report.lines())

@@ -81,4 +81,4 @@ def test_layer_types_know_their_forks(layer_type: str, forks: tuple[Fork, ...]) 
     ],
 )
 def test_forks_are_named_for_people(forks: tuple[Fork, ...], text: str) -> None:
-    assert dialects.spell(forks) == text
+    assert dialects.fork_names(forks) == text

@@ -53,14 +53,14 @@ def test_deploy_nets_are_wired_as_the_published_ones(network: str, suffix: str, 
 def test_published_weights_load_completely(network: str, suffix: str, weights: str, shared: Path) -> None:
     net = Net(_MODELS / network / f"deploy{suffix}.prototxt", pb.TEST, log=False)
     report = net.load_weights(shared / f"real/vitis-tutorial-05-seg/model/{network}/{weights}")
-    assert (report.ignored, report.kept, report.skipped) == ([], [], [])
+    assert (report.unexpected, report.missing, report.mismatches) == ([], [], [])
     assert len(report.loaded) == sum(bool(layer.slots) for layer in net.layers)
 
 
 def test_lenet_loads_published_weights(shared: Path) -> None:
     net = Net(_MODELS / "lenet/deploy.prototxt", pb.TEST, log=False)
     report = net.load_weights(next((shared / "real/lenet-v2").glob("*.caffemodel")))
-    assert (report.kept, report.skipped) == ([], [])
+    assert (report.missing, report.mismatches) == ([], [])
     assert report.loaded == ["conv1", "conv2", "ip1", "ip2"]
 
 
@@ -74,8 +74,8 @@ def test_the_second_stage_takes_the_encoder_of_the_first(network: str, tmp_path:
         nets[suffix] = Net(tmp_path / f"deploy{suffix}.prototxt", pb.TEST, log=False)
     nets["_encoder"].save(tmp_path / "encoder.caffemodel")
     report = nets[""].load_weights(tmp_path / "encoder.caffemodel")
-    assert report.ignored == ["deconv_encoder6_0_0"]
-    assert report.skipped == []
+    assert report.unexpected == ["deconv_encoder6_0_0"]
+    assert report.mismatches == []
     assert len(report.loaded) == sum(bool(layer.slots) for layer in nets["_encoder"].layers) - 1
 
 

@@ -57,22 +57,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(report: TargetReport, everything: bool) -> list[str]:
-    from caffecompat.deploy.targets.text import SAID, document_lines, finding_lines
+    from caffecompat.deploy.targets.text import VERDICT_TEXTS, document_lines, finding_lines
 
     table = report.table
-    counts = ", ".join(f"{len(report.of(verdict))} {said}" for verdict, said in SAID.items() if report.of(verdict))
+    counts = ", ".join(
+        f"{len(report.of(verdict))} {text}" for verdict, text in VERDICT_TEXTS.items() if report.of(verdict)
+    )
     lines = [f"{table.target} {table.version}: {table.title}", f"{len(report.layers)} layers: {counts}"]
     lines += _all_lines(report) if everything else finding_lines(report)
-    told = report.layers if everything else [x for x in report.layers if x.verdict != "runs" or x.judgement.warned]
-    return [*lines, *document_lines(report, told), ""]
+    listed = report.layers if everything else [x for x in report.layers if x.verdict != "runs" or x.judgement.warned]
+    return [*lines, *document_lines(report, listed), ""]
 
 
 def _all_lines(report: TargetReport) -> list[str]:
     width = max(len(layer.name) for layer in report.layers)
     lines = []
     for layer in report.layers:
-        told = "; ".join(f"{text} [{source}]" for text, source in (*layer.judgement.reasons, *layer.judgement.warned))
-        lines.append(f"  {layer.name:<{width}}  {layer.type:<16} {layer.verdict:<9} {told}")
+        listed = "; ".join(f"{text} [{source}]" for text, source in (*layer.judgement.reasons, *layer.judgement.warned))
+        lines.append(f"  {layer.name:<{width}}  {layer.type:<16} {layer.verdict:<9} {listed}")
     return lines
 
 

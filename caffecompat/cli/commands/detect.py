@@ -104,7 +104,7 @@ class _Work:
         if self.args.out:
             entry["file"] = self._target(name, ".png")
             save_png(entry["file"], self._drawn(picture, rows))
-        self._tell(path, entry, entry["detections"])
+        self._report(path, entry, entry["detections"])
         return entry
 
     def video(self, path: str, name: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class _Work:
                 entry["frames"].append({"frame": number, **self._as_json(frame, rows)})
                 if self.args.out:
                     out.write(self._drawn(frame, rows))
-                self._tell(f"{path}, frame {number}", {}, entry["frames"][-1]["detections"])
+                self._report(f"{path}, frame {number}", {}, entry["frames"][-1]["detections"])
         if self.args.out and not self.args.json:
             print(f"{path}: {len(entry['frames'])} frames -> {entry['file']}", flush=True)
         return entry
@@ -162,7 +162,7 @@ class _Work:
             ],
         }
 
-    def _tell(self, what: str, entry: dict[str, Any], found: list[dict[str, Any]]) -> None:
+    def _report(self, what: str, entry: dict[str, Any], found: list[dict[str, Any]]) -> None:
         if self.args.json:
             return
         shown = ", ".join(f"{one['name']} {one['score']:.2f}" for one in found) or "nothing found"

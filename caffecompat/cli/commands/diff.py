@@ -23,14 +23,14 @@ from caffecompat.cli.common.picture_flags import size_of
 
 if TYPE_CHECKING:
     from caffecompat.report.net_diff import NetComparison
-    from caffecompat.report.net_diff_words import Told
+    from caffecompat.report.net_diff_text import Sentence
     from caffecompat.schema import NetDocument
     from caffecompat.schema.diff import NetDiff
 
 HELP = "what changed between two nets, or two solvers"
 
 _SCREEN = 40  # lines that a report has at most, as long as its sentences can be summed up
-_SENTENCES = (24, 16, 12, 10, 8, 6, 4)  # told of a kind, before the rest is summed up: the most that fit a screen
+_SENTENCES = (24, 16, 12, 10, 8, 6, 4)  # sentences of a kind, before the rest is summed up: the most that fit a screen
 _ON_A_PAGE = 40
 
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _diff_solvers(args: argparse.Namespace) -> int:
     from caffecompat.cli.common.diff_text import Printer
-    from caffecompat.report.net_diff_words import field_words
+    from caffecompat.report.net_diff_text import field_sentences
     from caffecompat.schema import open_solver
     from caffecompat.schema.diff import diff_solvers
 
@@ -84,7 +84,7 @@ def _diff_solvers(args: argparse.Namespace) -> int:
         return 1 if changes else 0
     printer = Printer(args.all)
     lines = [printer.paint("head", f"A {args.a}"), printer.paint("head", f"B {args.b}"), "  two solvers"]
-    lines += printer.lines(field_words(changes)) if changes else ["  no difference"]
+    lines += printer.lines(field_sentences(changes)) if changes else ["  no difference"]
     print("\n".join([*lines, *(f"for the nets they name: {offer}" for offer in offers)]))
     return 1 if changes else 0
 
@@ -117,14 +117,16 @@ def _diff_nets(args: argparse.Namespace) -> int:
         from caffecompat.formats.atomic import atomic_write
         from caffecompat.report.net_diff_page import diff_page
 
-        told = _told(args, a, b, diff, found, most=_ON_A_PAGE)
+        sentences = _sentences(args, a, b, diff, found, most=_ON_A_PAGE)
         with atomic_write(args.html) as file:
-            file.write(diff_page(os.fspath(args.a), os.fspath(args.b), diff, heading[2], told, found.measured).encode())
+            file.write(
+                diff_page(os.fspath(args.a), os.fspath(args.b), diff, heading[2], sentences, found.measured).encode()
+            )
     if args.json:
         print(json.dumps(_as_json(diff, found), indent=1))
     else:
         for most in [None] if args.all else _SENTENCES:
-            lines = _lines(heading, _told(args, a, b, diff, found, most, args.all), args.all, found.differs)
+            lines = _lines(heading, _sentences(args, a, b, diff, found, most, args.all), args.all, found.differs)
             if len(lines) <= _SCREEN:
                 break
         print("\n".join(lines))
@@ -133,34 +135,34 @@ def _diff_nets(args: argparse.Namespace) -> int:
     return 1 if found.differs else 0
 
 
-def _lines(heading: list[str], told: list[Told], everything: bool, differs: bool) -> list[str]:
+def _lines(heading: list[str], sentences: list[Sentence], everything: bool, differs: bool) -> list[str]:
     """The whole report, as the terminal shows it."""
     from caffecompat.cli.common.diff_text import Printer
 
     printer = Printer(everything)
     lines = [*(printer.paint("head", line) for line in heading[:2]), *heading[2:]]
-    lines += ([] if differs else ["  no difference"]) + printer.lines(told)
+    lines += ([] if differs else ["  no difference"]) + printer.lines(sentences)
     return lines + (["(--all shows everything)"] if printer.left_out else [])
 
 
-def _told(
+def _sentences(
     args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff, found: NetComparison, most: int | None,
     everything: bool = False,
-) -> list[Told]:  # fmt: skip
+) -> list[Sentence]:  # fmt: skip
     """What there is to say, sentence by sentence, `most` of a kind."""
-    from caffecompat.cli.common.diff_text import blob_words, shape_words, weight_words
-    from caffecompat.report.net_diff_words import Told, field_words, layer_words
+    from caffecompat.cli.common.diff_text import blob_sentences, shape_sentences, weight_sentences
+    from caffecompat.report.net_diff_text import Sentence, field_sentences, layer_sentences
 
-    told = [*field_words(diff.fields), *layer_words(diff, most)]
+    sentences = [*field_sentences(diff.fields), *layer_sentences(diff, most)]
     if a.fork != b.fork:
-        told.append(Told("", [f"! read by the rules of different forks: A {a.fork.value}, B {b.fork.value}"]))
+        sentences.append(Sentence("", [f"! read by the rules of different forks: A {a.fork.value}, B {b.fork.value}"]))
     if found.differs:
-        told += shape_words(found.shapes, everything)
+        sentences += shape_sentences(found.shapes, everything)
     if found.weights and (found.differs or args.weights):
-        told += weight_words(found.weights, everything)
+        sentences += weight_sentences(found.weights, everything)
     if found.blobs is not None:
-        told += blob_words(found.blobs, everything)
-    return told + [Told("", [f"note: {note}"]) for note in found.notes if found.differs]
+        sentences += blob_sentences(found.blobs, everything)
+    return sentences + [Sentence("", [f"note: {note}"]) for note in found.notes if found.differs]
 
 
 def _heading(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: NetDiff) -> list[str]:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         weights=weight_files(args.weights or None),
     )
     if core.loaded:
-        core.loaded.missing(args.weights)
+        core.loaded.describe_missing(args.weights)
     net = pycaffe.Net._of(core.to(device))
     wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
     _benchmark(net, args.iterations, wait)

@@ -9,12 +9,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.report.net_diff_words import SIGNS, Told, counted
+from caffecompat.report.net_diff_text import SIGNS, Sentence, counted
 
 if TYPE_CHECKING:
     from caffecompat.report.net_comparison import BlobDifference, ShapeReport, WeightsReport
 
-__all__ = ["Printer", "blob_words", "shape_words", "weight_words"]
+__all__ = ["Printer", "blob_sentences", "shape_sentences", "weight_sentences"]
 
 _COLOURS = {"added": "32", "removed": "31", "changed": "33", "renamed": "36", "moved": "35", "head": "1"}
 _SHOWN = 6  # sentences of a kind before "and N more"
@@ -43,10 +43,10 @@ class Printer:
         colour = _COLOURS.get(kind)
         return f"\033[{colour}m{text}\033[0m" if self._coloured and colour else text
 
-    def lines(self, told: Iterable[Told]) -> list[str]:
+    def lines(self, sentences: Iterable[Sentence]) -> list[str]:
         """Sentences as lines, with a heading where a section begins."""
         lines, section = [], "layers"
-        for each in told:
+        for each in sentences:
             self.left_out |= each.more
             if each.section != section:
                 lines.append(self.paint("head", each.section))
@@ -87,15 +87,17 @@ def _text(name: object) -> str:
     return name if isinstance(name, str) else str(getattr(name, "text", name))
 
 
-def _section(name: str, texts: Iterable[str | tuple[str, Sequence[str]]]) -> list[Told]:
+def _section(name: str, texts: Iterable[str | tuple[str, Sequence[str]]]) -> list[Sentence]:
     return [
-        Told("", [text], section=name) if isinstance(text, str) else Told("", [text[0]], list(text[1]), section=name)
+        Sentence("", [text], section=name)
+        if isinstance(text, str)
+        else Sentence("", [text[0]], list(text[1]), section=name)
         for text in texts
     ]
 
 
-def _rest(section: str, text: str) -> list[Told]:
-    return [Told("", [text], section=section, more=True)]
+def _rest(section: str, text: str) -> list[Sentence]:
+    return [Sentence("", [text], section=section, more=True)]
 
 
 # ------------------------------------------------------------------------------------------------ shapes
@@ -105,26 +107,26 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def shape_words(reports: Sequence[ShapeReport], everything: bool) -> list[Told]:
+def shape_sentences(reports: Sequence[ShapeReport], everything: bool) -> list[Sentence]:
     """Where shapes begin to differ, and how many blobs follow."""
-    told: list[Told] = []
+    sentences: list[Sentence] = []
     for at, report in enumerate(reports):
         phases = " and ".join("TRAIN" if phase == 0 else "TEST" for phase in report.phases)
         if at and not everything and report.changes and report.within(reports[0]):
-            told += _section("shapes", [f"{phases}: the same, but for the batch"])
+            sentences += _section("shapes", [f"{phases}: the same, but for the batch"])
         else:
-            told += _shape_words(report, phases, everything)
-    return told
+            sentences += _shape_sentences(report, phases, everything)
+    return sentences
 
 
-def _shape_words(report: ShapeReport, phases: str, everything: bool) -> list[Told]:
+def _shape_sentences(report: ShapeReport, phases: str, everything: bool) -> list[Sentence]:
     if not report.changes:
         return _section("shapes", [f"{phases}: the blobs of layers in both have the same shapes"])
     if report.batch:
         text = f"batch {report.batch[0]} -> {report.batch[1]} in {len(report.changes)} blobs, else the same"
         return _section("shapes", [f"{phases}: {text}"])
-    told = report.changes if everything else report.roots
-    shown = told if everything or len(told) <= _SHOWN + 1 else told[:_SHOWN]
+    changes = report.changes if everything else report.roots
+    shown = changes if everything or len(changes) <= _SHOWN + 1 else changes[:_SHOWN]
     words = _section(
         "shapes", [f"{phases}: {change.blob} {_shape(change.a)} -> {_shape(change.b)}" for change in shown]
     )
@@ -135,7 +137,7 @@ def _shape_words(report: ShapeReport, phases: str, everything: bool) -> list[Tol
 # ------------------------------------------------------------------------------------------------ weights
 
 
-def weight_words(report: WeightsReport, everything: bool) -> list[Told]:
+def weight_sentences(report: WeightsReport, everything: bool) -> list[Sentence]:
     """What loads, what does not and why."""
     count = len(report.loaded) + len(report.misfits) + len(report.fresh)
     share = report.values / report.total if report.total else 1.0
@@ -145,9 +147,9 @@ def weight_words(report: WeightsReport, everything: bool) -> list[Told]:
     ]
     shown = report.misfits if everything else report.misfits[:_SHOWN]
     texts += [f"does not fit: {text if report.file else f'{name}: {text}'}" for name, text in shown]
-    told = _section("weights", texts)
+    sentences = _section("weights", texts)
     if len(shown) < len(report.misfits):
-        told += _rest("weights", f"does not fit: and {len(report.misfits) - len(shown)} more")
+        sentences += _rest("weights", f"does not fit: and {len(report.misfits) - len(shown)} more")
     texts = []
     ignored = "in the file only, ignored" if report.file else "in A only, ignored"
     if report.misfits:
@@ -158,20 +160,20 @@ def weight_words(report: WeightsReport, everything: bool) -> list[Told]:
     if report.renamed:
         pairs = [f"{old} -> {new}" for old, new in report.renamed]
         texts.append((f"would fit but for the name: {counted(len(pairs))}", pairs))
-    return told + _section("weights", texts)
+    return sentences + _section("weights", texts)
 
 
-def blob_words(differences: Sequence[BlobDifference], everything: bool) -> list[Told]:
+def blob_sentences(differences: Sequence[BlobDifference], everything: bool) -> list[Sentence]:
     """How far the weights of both are apart, the farthest first."""
     apart = sorted((d for d in differences if d.largest != 0), key=lambda d: -d.relative)
     equal = len(differences) - len(apart)
-    told = _section("weights", [f"{equal} of {len(differences)} blobs of layers in both are equal"])
+    sentences = _section("weights", [f"{equal} of {len(differences)} blobs of layers in both are equal"])
     shown = apart if everything or len(apart) <= _SHOWN + 1 else apart[:_SHOWN]
     for d in shown:
         amount = (
             "another shape" if d.largest is None else f"largest difference {d.largest:.3g}, {d.relative:.2%} of A's rms"
         )
-        told += _section("weights", [f"{d.layer}[{d.index}]: {amount}"])
-    return told + (
+        sentences += _section("weights", [f"{d.layer}[{d.index}]: {amount}"])
+    return sentences + (
         _rest("weights", f"and {len(apart) - len(shown)} more that differ less") if len(shown) < len(apart) else []
     )

@@ -44,7 +44,7 @@ class ExportOptions:
         approx: let a target's nearest operator stand for one it lacks.
         dpu_leaky: set slopes of leaky ReLUs to the DPU's 26/256.
         dpu_dense: write grouped convolutions as dense ones with zeros instead of as slices.
-        preprocess: of the pictures that the net was trained on; None where nobody said.
+        preprocess: of the pictures that the net was trained on; None where that is not known.
         mean_picture: (C, H, W) taken off instead of `preprocess.mean`, which has the means of its channels; in B, G, R.
         bake: put `preprocess` into the graph, so that its input are pixels.
         rgb: the pixels come as R, G, B; only with `bake`.
@@ -321,19 +321,19 @@ class _Exporter:
     def _metadata(self) -> dict[str, str]:
         """What an application must do to pictures, and what the classes are called."""
         p, options = self.options.preprocess, self.options
-        told: dict[str, str] = {"net": self.net.name}
+        metadata: dict[str, str] = {"net": self.net.name}
         if p is not None and not options.bake:
-            told |= {"mean": _text(p.mean), "scale": repr(p.scale), "subtract": _text(p.subtract)}
+            metadata |= {"mean": _text(p.mean), "scale": repr(p.scale), "subtract": _text(p.subtract)}
             if options.mean_picture is not None:
-                told["mean_of"] = "a mean picture's channels; training took the picture off pixel by pixel"
-        told["color_order"] = "RGB" if options.rgb else "BGR"
+                metadata["mean_of"] = "a mean picture's channels; training took the picture off pixel by pixel"
+        metadata["color_order"] = "RGB" if options.rgb else "BGR"
         if options.bake:
-            told["preprocessing"] = "in the graph; the input is pixels, 0 to 255"
+            metadata["preprocessing"] = "in the graph; the input is pixels, 0 to 255"
         if options.class_names:
-            told["class_names"] = json.dumps(list(options.class_names), ensure_ascii=False)
+            metadata["class_names"] = json.dumps(list(options.class_names), ensure_ascii=False)
         if options.target:
-            told["target"] = options.target
-        return told
+            metadata["target"] = options.target
+        return metadata
 
 
 def _text(values: Sequence[float]) -> str:

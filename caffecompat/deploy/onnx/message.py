@@ -80,9 +80,9 @@ def infer_values(model: Any, large: Mapping[str, np.ndarray]) -> list[Any]:
         raise OnnxError(f"the model does not pass onnx's checker, which is a mistake of ours: {problem}") from problem
 
 
-def add_metadata(model: Any, told: Mapping[str, str]) -> None:
-    """Add what is not empty of `told` to the model's properties."""
-    for key, value in told.items():
+def add_metadata(model: Any, metadata: Mapping[str, str]) -> None:
+    """Add what is not empty of `metadata` to the model's properties."""
+    for key, value in metadata.items():
         if value:
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value

@@ -35,7 +35,7 @@ def is_picture(shape: Sequence[int]) -> bool:
 def with_preprocessing(
     options: ExportOptions, deployed: Deployed, net: Net, beside: str | None
 ) -> tuple[ExportOptions, list[Note]]:
-    """The options with the preprocessing of the prototxt's data layer, where none was given; and what to tell.
+    """The options with the preprocessing of the prototxt's data layer, where none was given; and what to report.
 
     Args:
         options: `mean_picture` of any size.
@@ -64,8 +64,8 @@ def with_preprocessing(
             raise OnnxError(f"{name} has {count} values, the input {pictures[0][1]} channel(s); give as many, or one")
     if options.mean_picture is None or not pictures:
         return replace(options, mean_picture=None), notes
-    options, told = _with_mean(options, pictures[0])
-    return options, notes + told
+    options, remarks = _with_mean(options, pictures[0])
+    return options, notes + remarks
 
 
 def _with_mean(options: ExportOptions, shape: Sequence[int]) -> tuple[ExportOptions, list[Note]]:

@@ -50,10 +50,10 @@ def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndar
         net: the one that uses them.
         inputs: its fed blobs.
     """
-    told = [note for note in notes if note.text == _STORED]
-    if not told:
+    stored = [note for note in notes if note.text == _STORED]
+    if not stored:
         return
-    names = {note.layer for note in told}
+    names = {note.layer for note in stored}
     message = type(net.message)()
     message.CopyFrom(net.message)
     for layer in message.layer:
@@ -63,7 +63,7 @@ def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndar
     load_blobs(asked, net.blobs_by_layer())
     before, after = asked(inputs), net(inputs)
     effects = {blob: effect_of(after[blob].numpy(), before[blob].numpy()) for blob in net.outputs}
-    for note in told:
+    for note in stored:
         note.effect = "; ".join(f"output {blob!r}: {effect[0]}" for blob, effect in effects.items())
 
 
@@ -193,11 +193,11 @@ def _joined(layer: Judgement, nodes: list[JudgedNode], changed: bool) -> Judgeme
     """
     if layer.replaced:
         return layer
-    warned = [*layer.warned, *(said for node in nodes for said in node.judgement.warned)]
+    warned = [*layer.warned, *(text for node in nodes for text in node.judgement.warned)]
     outside = [node.judgement for node in nodes if node.judgement.verdict in ("cpu", "refused")]
     verdict, reasons = layer.verdict, layer.reasons
     if outside and (changed or verdict != "cpu"):
-        verdict, reasons = "cpu", [said for judgement in outside for said in judgement.reasons]
+        verdict, reasons = "cpu", [text for judgement in outside for text in judgement.reasons]
     elif changed and not outside:
         verdict = "rewritten"
     return Judgement(verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)))

@@ -89,17 +89,17 @@ def prepared_net(
         notes += drop_softmax(message) + use_stored_statistics(message)
     made = NetDocument.from_message(message, document.path, like=document.fork_choice)
     net = Net(made, pb.TEST, log=False, weights=weights)
-    missing = net.loaded.missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
+    missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     if net.half_precision:
         net = in_single_precision(net)
         notes.append(Note("", "computes in 32 bits throughout; the prototxt's FLOAT16 is NVCaffe's own"))
-    _tell_names_apart(net)
-    options, told = with_preprocessing(options, deployed, net, document.path)
-    notes += told
+    _make_names_unique(net)
+    options, remarks = with_preprocessing(options, deployed, net, document.path)
+    notes += remarks
     return Exported(Export(None, {}, {}, [], notes), net, options, heads=heads, missing=missing)
 
 
-def _tell_names_apart(net: Net) -> None:
+def _make_names_unique(net: Net) -> None:
     """Rename layers that have another's name, as layers without parameters may: the report goes by names."""
     taken = {layer.name for layer in net.layers if layer.slots}
     for layer in net.layers:

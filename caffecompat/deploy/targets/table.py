@@ -115,11 +115,11 @@ class TargetTable:
         for limit in self.limits_of(case):
             if evaluate(limit["need"], known):
                 continue
-            said = (limit["text"].format_map(known), limit.get("source", case.get("source", "")))
+            judged = (limit["text"].format_map(known), limit.get("source", case.get("source", "")))
             if limit["else"] == "warn":
-                judgement.warned.append(said)
+                judgement.warned.append(judged)
                 continue
-            judgement.reasons.append(said)
+            judgement.reasons.append(judged)
             judgement.verdict = max(judgement.verdict, limit["else"], key=VERDICTS.index)
         if not judgement.reasons:
             judgement.reasons.append((case["text"].format_map(known), case.get("source", "")))

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
 from caffecompat.wording import few
 
-__all__ = ["SAID", "document_lines", "finding_lines", "fitted"]
+__all__ = ["VERDICT_TEXTS", "document_lines", "finding_lines", "fitted"]
 
-SAID = {
+VERDICT_TEXTS = {
     "refused": "refused",
     "cpu": "falling to the CPU",
     "rewritten": "rewritten for the target",
@@ -23,13 +23,13 @@ SAID = {
 _NAMES = 5
 
 
-def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(SAID)) -> list[str]:
+def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(VERDICT_TEXTS)) -> list[str]:
     """The layers of each verdict with the reasons, where there is something to tell; then what is to be noted."""
     lines = []
     for verdict in verdicts:
         layers = report.of(verdict)
         if layers:
-            lines.append(f"{SAID[verdict]}:")
+            lines.append(f"{VERDICT_TEXTS[verdict]}:")
         if verdict in ("runs", "left out"):
             lines += [f"  {line}" for line in _wrapped([f"{count} {kind}" for kind, count in _kinds(layers).items()])]
             continue
@@ -37,9 +37,9 @@ def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(SAID)) -
         for layer in layers:
             same.setdefault(tuple(layer.judgement.reasons), []).append(layer)
         for reasons, alike in sorted(same.items(), key=lambda item: -len(item[1])):
-            told = "; ".join(f"{text} [{source}]" for text, source in reasons)
+            text = "; ".join(f"{text} [{source}]" for text, source in reasons)
             kinds = ", ".join(_kinds(alike))
-            lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike], _NAMES)}): {told}")
+            lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike], _NAMES)}): {text}")
     return lines + _notes(report)
 
 
@@ -51,8 +51,8 @@ def _kinds(layers: Sequence[CheckedLayer]) -> Counter[str]:
 def _notes(report: TargetReport) -> list[str]:
     noted: dict[tuple[str, str], list[str]] = {}
     for layer in report.layers:
-        for said in layer.judgement.warned:
-            noted.setdefault(said, []).append(layer.name)
+        for warning in layer.judgement.warned:
+            noted.setdefault(warning, []).append(layer.name)
     lines = [f"note: {text} [{source}]" for text, source in (report.model.warned if report.model else ())]
     return lines + [f"note: {text} [{source}] ({few(names, _NAMES)})" for (text, source), names in noted.items()]
 

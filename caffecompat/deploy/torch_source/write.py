@@ -83,7 +83,7 @@ def export_torch(
     copy = NetDocument.from_message(deployed.message, document.path, like=document.fork_choice)
     net = Net(copy, pb.TEST, log=False, weights=weights)
     done = ExportedSource(net, name, notes=deployed.notes)
-    done.missing = net.loaded.missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
+    done.missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     source = make_source(net, document.path, os.path.splitext(os.path.basename(name))[0])
 
     def check(written: nn.Module) -> None:

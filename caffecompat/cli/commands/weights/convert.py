@@ -153,11 +153,13 @@ def _fills(args: argparse.Namespace, net: Net, filled: Mapping[str, object]) -> 
     missing = unfilled_layers(net, filled)
     if not missing:
         return True
-    said = f"no weights for {len(missing)} layer{'s' * (len(missing) > 1)} with parameters: {', '.join(missing)}"
+    missing_text = (
+        f"no weights for {len(missing)} layer{'s' * (len(missing) > 1)} with parameters: {', '.join(missing)}"
+    )
     if args.allow_missing:
-        print(f"{said}; left out of {args.out}")
+        print(f"{missing_text}; left out of {args.out}")
         return True
-    print(f"{said}; {args.out} is not written. To write it without them, add --allow-missing", file=sys.stderr)
+    print(f"{missing_text}; {args.out} is not written. To write it without them, add --allow-missing", file=sys.stderr)
     return False
 
 

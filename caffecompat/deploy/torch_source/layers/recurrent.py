@@ -33,5 +33,5 @@ def lstm_unit(c: LayerView) -> Emitted:
 @emits("ContinuationIndicator")
 def continuation_indicator(c: LayerView) -> Emitted:
     steps, streams = c.tops[0]
-    told = (None if c.bottoms else streams, None)
-    return Emitted(make("ContinuationIndicator", steps, streams=told), helpers=("ContinuationIndicator",))
+    known_streams = (None if c.bottoms else streams, None)
+    return Emitted(make("ContinuationIndicator", steps, streams=known_streams), helpers=("ContinuationIndicator",))

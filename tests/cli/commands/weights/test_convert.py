@@ -272,7 +272,7 @@ def test_a_torch_resnet_computes_the_same_as_a_net(command, resnet: ResNet, form
     assert "no weights for 1 layer with parameters: new; left out of out.caffemodel" in result.out
     net = Net("net.prototxt", pb.TEST, log=False)
     report = net.load_weights("out.caffemodel")
-    assert report.kept == ["new"]
+    assert report.missing == ["new"]
     picture = torch.randn(2, 3, 6, 5)
     with torch.no_grad():
         torch.testing.assert_close(net.forward({"data": picture})["fc5"], resnet(picture), rtol=1e-5, atol=1e-5)

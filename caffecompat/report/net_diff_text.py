@@ -10,10 +10,10 @@ from caffecompat.schema.diff import Block, LayerDiff, NetDiff
 from caffecompat.schema.diff_fields import FieldChange
 from caffecompat.schema.diff_graph import DiffLayer
 
-__all__ = ["Named", "Told", "block_text", "change_text", "field_words", "layer_words"]
+__all__ = ["Named", "Sentence", "block_text", "change_text", "field_sentences", "layer_sentences"]
 
-_TYPES = 5  # of a block's layers told before "N of other types"
-_FILLERS = 2  # kinds of them that one net leaves out told one by one
+_TYPES = 5  # of a block's layers named before "N of other types"
+_FILLERS = 2  # kinds of them that one net leaves out listed one by one
 _NO_FILLER = "(not set: 0)"
 _DATA_FIELDS = ("_data_param.", "transform_param.", "data_param.", "dummy_data_param")
 _TRAINING_FIELDS = ("_filler", "fillers", "param[", "loss_weight", "propagate_down")
@@ -28,7 +28,7 @@ class Named:
 
 
 @dataclass
-class Told:
+class Sentence:
     """A sentence.
 
     Attributes:
@@ -68,21 +68,21 @@ def change_text(change: FieldChange) -> str:
     return f"{change.path}: {_value(change.a)} -> {_value(change.b)}"
 
 
-def field_words(changes: Iterable[FieldChange]) -> list[Told]:
+def field_sentences(changes: Iterable[FieldChange]) -> list[Sentence]:
     """A sentence a field."""
-    return [Told("changed", [change_text(change)]) for change in changes]
+    return [Sentence("changed", [change_text(change)]) for change in changes]
 
 
-def layer_words(diff: NetDiff, most: int | None = None) -> list[Told]:
-    """Blocks, renames, moves, wiring and fields; what holds of many layers is told once, with how many.
+def layer_sentences(diff: NetDiff, most: int | None = None) -> list[Sentence]:
+    """Blocks, renames, moves, wiring and fields; what holds of many layers is given once, with how many.
 
     Args:
-        most: sentences of wiring, and of fields, before the rest is summed up; None tells all.
+        most: sentences of wiring, and of fields, before the rest is summed up; None: no limit.
     """
-    return _Words(diff, most).all()
+    return _Sentences(diff, most).all()
 
 
-class _Words:
+class _Sentences:
     """Sentences about the layers of one comparison."""
 
     def __init__(self, diff: NetDiff, most: int | None) -> None:
@@ -92,8 +92,8 @@ class _Words:
         self.often = Counter(row.b.name for row in diff.layers if row.b is not None)
         self.places = {id(row): at for at, row in enumerate(diff.layers)}
 
-    def all(self) -> list[Told]:
-        return [*self._blocks(), *self._renamed(), *self._places(), *self._fields()]
+    def all(self) -> list[Sentence]:
+        return [*self._blocks(), *self._renamed(), *self._moved(), *self._fields()]
 
     def _name(self, row: LayerDiff) -> Named:
         """A layer by its name in B; where two layers of B share it, with its phases."""
@@ -109,27 +109,27 @@ class _Words:
 
     # -------------------------------------------------------------------------------------- of one net only
 
-    def _blocks(self) -> list[Told]:
+    def _blocks(self) -> list[Sentence]:
         alike: dict[tuple[bool, tuple[str, ...]], list[Block]] = defaultdict(list)
         for block in self.diff.blocks:
             alike[block.added, tuple(layer.type for layer in block.layers)].append(block)
-        return [told for group in alike.values() for told in self._block_group(group)]
+        return [sentences for group in alike.values() for sentences in self._block_group(group)]
 
-    def _block_group(self, group: list[Block]) -> list[Told]:
+    def _block_group(self, group: list[Block]) -> list[Sentence]:
         added = group[0].added
         kind = "added" if added else "removed"
         if len(group) == 1:
-            return [Told(kind, _linked(block_text(group[0]), self._ends(group[0])))]
+            return [Sentence(kind, _linked(block_text(group[0]), self._ends(group[0])))]
         types = [_kind(layer) for layer in group[0].layers]
         if len(types) == 1:
             names: list[Named | str] = [self._of(block.layers[0], added) for block in group]
-            return [Told(kind, [f"{len(group)} {types[0]} {kind}{_between(group)}"], names)]
+            return [Sentence(kind, [f"{len(group)} {types[0]} {kind}{_between(group)}"], names)]
         spans = [f"{block.layers[0].name} to {block.layers[-1].name}" for block in group]
         firsts = [self._of(block.layers[0], added).row for block in group]
         what = " and ".join(types) if len(types) <= 2 else ", ".join(types[:_TYPES])
         what += f" and {len(types) - _TYPES} more" if len(types) > _TYPES else ""
         text = f"{len(group)} times {what} {kind}{_between(group)}"
-        return [Told(kind, [text], [Named(*span) for span in zip(spans, firsts, strict=True)])]
+        return [Sentence(kind, [text], [Named(*span) for span in zip(spans, firsts, strict=True)])]
 
     def _ends(self, block: Block) -> list[Named]:
         side = "b" if block.added else "a"
@@ -138,19 +138,21 @@ class _Words:
 
     # ----------------------------------------------------------------------------- of both, in another place
 
-    def _renamed(self) -> list[Told]:
+    def _renamed(self) -> list[Sentence]:
         pairs: list[Named | str] = [
             Named(f"{row.a.name or '(no name)'} -> {row.b.name or '(no name)'}", self.places[id(row)])
             for row in self.diff.renamed
             if row.a and row.b
         ]
-        return [Told("renamed", [f"renamed {counted(len(pairs))}"], pairs)] if pairs else []
+        return [Sentence("renamed", [f"renamed {counted(len(pairs))}"], pairs)] if pairs else []
 
-    def _places(self) -> list[Told]:
-        told, explained = [], set[int]()
+    def _moved(self) -> list[Sentence]:
+        sentences, explained = [], set[int]()
         tops: dict[int, set[str]] = {}
         for first, second in self.diff.swapped:
-            told.append(Told("moved", [self._name(first), " now comes before ", self._name(second), ", not after it"]))
+            sentences.append(
+                Sentence("moved", [self._name(first), " now comes before ", self._name(second), ", not after it"])
+            )
             explained |= {id(first), id(second)}
             both = {top for row in (first, second) if row.b for top in row.b.tops}
             tops |= {id(row): both for row in self.diff.layers if row.b and first.b and second.b
@@ -162,17 +164,19 @@ class _Words:
             if old | new and old | new <= tops.get(id(row), set()):
                 continue  # the two before it have changed places
             verb = " moved: " if row.moved else " rewired: "
-            told.append(Told("moved" if row.moved else "changed", [self._name(row), verb, _wiring(row)]))
-        shown = self._shown(told)
-        rest = len(told) - len(shown)
-        return shown + ([Told("changed", [f"and {counted(rest, 'other layer')} rewired"], more=True)] if rest else [])
+            sentences.append(Sentence("moved" if row.moved else "changed", [self._name(row), verb, _wiring(row)]))
+        shown = self._shown(sentences)
+        rest = len(sentences) - len(shown)
+        return shown + (
+            [Sentence("changed", [f"and {counted(rest, 'other layer')} rewired"], more=True)] if rest else []
+        )
 
-    def _shown(self, told: list[Told]) -> list[Told]:
-        return told if self.most is None or len(told) <= self.most + 1 else told[: self.most]
+    def _shown(self, sentences: list[Sentence]) -> list[Sentence]:
+        return sentences if self.most is None or len(sentences) <= self.most + 1 else sentences[: self.most]
 
     # ------------------------------------------------------------------------------- of both, in other words
 
-    def _fields(self) -> list[Told]:
+    def _fields(self) -> list[Sentence]:
         holders: dict[FieldChange, list[LayerDiff]] = defaultdict(list)
         everywhere = [(change, row) for row in self.diff.layers for change in _changes(row)]
         for change, holder in _fillers_in_short(everywhere):
@@ -183,16 +187,16 @@ class _Words:
         by_id = {id(row): row for row in self.diff.layers}
         groups = [([by_id[key] for key in keys], changes) for keys, changes in together.items()]
         groups.sort(key=lambda group: (not (group[0][0].b and group[0][0].b.bottoms), min(map(_weight, group[1]))))
-        told = [self._group(rows, changes) for rows, changes in groups]
-        shown = self._shown(told)
-        if len(shown) < len(told):
+        sentences = [self._group(rows, changes) for rows, changes in groups]
+        shown = self._shown(sentences)
+        if len(shown) < len(sentences):
             rest = groups[len(shown) :]
             count = sum(len(changes) for _, changes in rest)
             layers = len({id(row) for rows, _ in rest for row in rows})
-            shown.append(Told("changed", [f"and {counted(count, 'other change')} in {counted(layers)}"], more=True))
+            shown.append(Sentence("changed", [f"and {counted(count, 'other change')} in {counted(layers)}"], more=True))
         return shown
 
-    def _group(self, rows: list[LayerDiff], changes: list[FieldChange]) -> Told:
+    def _group(self, rows: list[LayerDiff], changes: list[FieldChange]) -> Sentence:
         """Changes that the same layers have."""
         texts = []
         before = ""
@@ -203,10 +207,10 @@ class _Words:
             before = outer
         names: list[Named | str] = [self._name(row) for row in rows]
         if len(rows) == 1 and len(texts) > 1:
-            return Told("changed", [names[0], ": ", ", ".join(texts)])
+            return Sentence("changed", [names[0], ": ", ", ".join(texts)])
         if len(rows) == 1:
-            return Told("changed", [texts[0], "  in ", names[0]])
-        return Told("changed", [f"{', '.join(texts)}  in {counted(len(rows))}"], names)
+            return Sentence("changed", [texts[0], "  in ", names[0]])
+        return Sentence("changed", [f"{', '.join(texts)}  in {counted(len(rows))}"], names)
 
 
 def block_text(block: Block) -> str:
