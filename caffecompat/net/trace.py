@@ -157,9 +157,9 @@ def read_traces(first: str | os.PathLike[str], second: str | os.PathLike[str]) -
             renamed = {stems.get(name, name): file for name, file in board.items()}
             board.clear()
             board.update(renamed)
-    renamed = _renamed(_listed(first), _listed(second))
-    named = {renamed[stem]: file for stem, file in found[1].items() if stem in renamed}
-    return found[0], {stem: file for stem, file in found[1].items() if stem not in renamed} | named
+    aliases = _aliases(_listed(first), _listed(second))
+    named = {aliases[stem]: file for stem, file in found[1].items() if stem in aliases}
+    return found[0], {stem: file for stem, file in found[1].items() if stem not in aliases} | named
 
 
 def _read(folder: str | os.PathLike[str]) -> dict[str, NpyFile | TidlTrace]:
@@ -184,7 +184,7 @@ def _listed(folder: str | os.PathLike[str]) -> list[dict[str, object]]:
     return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
 
-def _renamed(first: list[dict[str, object]], second: list[dict[str, object]]) -> dict[str, str]:
+def _aliases(first: list[dict[str, object]], second: list[dict[str, object]]) -> dict[str, str]:
     """Stems of the second list's files whose values are those of another file in the first, and that file's stem.
 
     Where normalizations were folded, a blob has fewer layers that write it, or one of another name: each layer of both
