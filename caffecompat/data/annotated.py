@@ -70,7 +70,7 @@ class AnnotatedDataReader(DataReader):
 
     def take(self, count: int) -> list[DataRecord]:
         # Each with a seed: how many random numbers a record takes depends on its boxes.
-        return [DataRecord([key], [value], self._random.getrandbits(64)) for key, value in self._next(count)]
+        return [DataRecord([key], [value], self._random.getrandbits(64)) for key, value in self._records.next(count)]
 
     def read(self, record: DataRecord) -> _Sample:
         annotated = self._decode(record)

@@ -8,11 +8,12 @@ import numpy as np
 
 from caffecompat import glog
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
-from caffecompat.data.shuffled import ShuffledCursor
+from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer
-from caffecompat.formats.database import Cursor, open_database
+from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
+from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 
 __all__ = ["DataReader", "DataRecord", "decoded", "prefetch_depth"]
@@ -53,40 +54,39 @@ class DataReader(Reader):
         self._random = request.generator()
         self.batch_size = _batch_size(param.batch_size, "data_param")
         self._path = request.find("data_param.source", param.source)
-        self._database = open_database(self._path, pb.DataParameter.DB.Name(param.backend))
-        if not len(self._database):
+        database = open_database(self._path, pb.DataParameter.DB.Name(param.backend))
+        if not len(database):
             raise DataError(f"the database {self._path} holds no records")
-        self._cursor = self._walk(request, param)
+        self._records = Records(database, self._random if self._shuffles(request, param) else None)
         if param.rand_skip:
             glog.warning(f"data_param.rand_skip of {request.layer.name} has no effect, as in Caffe", "data_layer.cpp:1")
 
-    def _walk(self, request: Request, param: Any) -> Cursor:
+    @staticmethod
+    def _shuffles(request: Request, param: Any) -> bool:
         if param.shuffle and request.train:
             if param.cache:
-                return ShuffledCursor(self._database, self._random)
+                return True
             glog.warning(f"data_param.shuffle of {request.layer.name} has no effect without cache: true, as in NVCaffe",
                          "data_layer.cpp:1")  # fmt: skip
-        return self._database.cursor()
+        return False
 
     def first(self) -> DataRecord:
         """The first record, left in its place."""
-        key, value = self._cursor.read(1)[0]
-        self._cursor.rewind()
+        key, value = self._records.first()
         return DataRecord([key], [value], None)
 
     def take(self, count: int) -> list[DataRecord]:
-        found = self._next(count)
+        found = self._records.next(count)
         if self._transformer.same_for_all and len(found[0][1]) <= _SMALL:
             return _runs(found)
         return [DataRecord([key], [value], self._transformer.draw(self._random)) for key, value in found]
 
-    def _next(self, count: int) -> list[tuple[bytes, bytes]]:
-        """The next keys and values; behind the last comes the first."""
-        found = self._cursor.read(count)
-        while len(found) < count:
-            self._cursor.rewind()
-            found += self._cursor.read(count - len(found))
-        return found
+    def state(self) -> State:
+        return {"records": self._records.state(), "random": generator_state(self._random)}
+
+    def restore(self, state: State) -> list[str]:
+        restore_generator(self._random, state["random"])
+        return self._records.restore(state["records"])
 
     def rows(self, record: DataRecord) -> int:
         return len(record.values)
@@ -122,8 +122,7 @@ class DataReader(Reader):
         return f"{self._path}, record {record.keys[0].decode(errors='backslashreplace')!r}"
 
     def close(self) -> None:
-        self._cursor.close()
-        self._database.close()
+        self._records.close()
 
 
 def decoded(datum: Datum, color: bool | None) -> np.ndarray:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from caffecompat.data.source import DataError, Request, Source, new_random, register_source
+from caffecompat.data.source import DataError, Request, Source, batch_size_remarks, new_random, register_source
+from caffecompat.data.walk import Walk, fingerprint
 from caffecompat.files import decode_text
 from caffecompat.paths import find_file, with_slashes
+from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.wording import few
 
 __all__ = ["Hdf5Source"]
@@ -36,14 +38,12 @@ class Hdf5Source(Source):
         self._shuffle = param.shuffle
         self._random = new_random()
         self._list = request.find("hdf5_data_param.source", param.source)
+        self._names = _read_list(self._list)
         self._files = [
-            find_file(name, request.beside, DataError, field=f"HDF5 file of {self._list}")
-            for name in _read_list(self._list)
+            find_file(name, request.beside, DataError, field=f"HDF5 file of {self._list}") for name in self._names
         ]
-        self._order = list(range(len(self._files)))
-        self._place = 0
-        if self._shuffle:
-            self._random.shuffle(self._order)
+        self._names_print = fingerprint(self._names)
+        self._walk = Walk(len(self._files), self._random if self._shuffle else None)
         self._loaded = -1
         self._data: list[np.ndarray] = []
         self._open()
@@ -54,7 +54,8 @@ class Hdf5Source(Source):
         done = 0
         while done < self._batch_size:
             if self._row == len(self._rows):
-                self._advance()
+                self._walk.advance(1)
+                self._open()
             rows = self._rows[self._row : self._row + self._batch_size - done]
             for top, data in zip(tops, self._data, strict=True):
                 np.take(data, rows, axis=0, out=top[done : done + len(rows)])
@@ -62,18 +63,36 @@ class Hdf5Source(Source):
             done += len(rows)
         return tops
 
-    def _advance(self) -> None:
-        """To the next file; after the last one to the first again."""
-        self._place += 1
-        if self._place == len(self._files):
-            self._place = 0
-            if self._shuffle:
-                self._random.shuffle(self._order)
+    def state(self) -> State:
+        return {
+            "batch_size": self._batch_size,
+            "files": self._names_print,
+            "walk": self._walk.state(),
+            "file": self._names[self._walk.number()],
+            "rows": len(self._rows),
+            "row": self._row,
+            "random": self._random_before,
+        }
+
+    def restore(self, state: State) -> list[str]:
+        remarks = batch_size_remarks(state, self._batch_size) + self._walk.restore(state["walk"])
+        if state["files"] != self._names_print:
+            order = self._walk.order or range(len(self._names))
+            same = [place for place, number in enumerate(order) if self._names[number] == state["file"]]
+            self._walk.at = min(same, key=lambda place: abs(place - state["walk"]["at"]), default=self._walk.at)
+            self._walk.advance(0)  # to a new round, if no file of this one is left
+            remarks.append(f"{self._list} lists other files; {self._names[self._walk.number()]} is read")
+        if state["random"] is not None:
+            restore_generator(self._random, state["random"])
         self._open()
+        if state["rows"] != len(self._rows):
+            remarks.append(f"{self._files[self._loaded]} has {len(self._rows)} rows, the file then had {state['rows']}")
+        self._row = min(state["row"], len(self._rows))
+        return remarks
 
     def _open(self) -> None:
         """Begin the file that is due; one that is in memory already is not read again."""
-        index = self._order[self._place]
+        index = self._walk.number()
         if index != self._loaded:
             data = _load(self._files[index], self._tops)
             for top, new, old in zip(self._tops, data, self._data, strict=False):
@@ -83,6 +102,8 @@ class Hdf5Source(Source):
                         f"those of the file before {old.shape[1:]}"
                     )
             self._data, self._loaded = data, index
+        # From here on the order of the rows can be drawn again; to store it would take more.
+        self._random_before = generator_state(self._random) if self._shuffle else None
         order = list(range(len(self._data[0])))
         if self._shuffle:
             self._random.shuffle(order)

@@ -10,11 +10,12 @@ import numpy as np
 
 from caffecompat.data.databases import decoded, prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
-from caffecompat.data.shuffled import ShuffledCursor
+from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer, cut
-from caffecompat.formats.database import Cursor, DatabaseReader, open_database
+from caffecompat.formats.database import DatabaseReader, open_database
 from caffecompat.formats.datum import DatumError, decode_datum
+from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 
 __all__ = ["ImageLabelDataReader"]
@@ -56,26 +57,37 @@ class ImageLabelDataReader(Reader):
                 f"{self._image.path} holds {len(self._image)} records and {self._label.path} {len(self._label)}; "
                 f"they need as many as each other, and at least one"
             )
-        self._cursors = self._walk(param.shuffle and request.train)
-
-    def _walk(self, shuffle: bool) -> list[Cursor]:
-        databases = (self._image, self._label)
-        if not shuffle:
-            return [database.cursor() for database in databases]
-        seed = self._random.getrandbits(64)
-        return [ShuffledCursor(database, random.Random(seed)) for database in databases]
+        self._orders: list[random.Random] = []  # one each of the two, as long as they are shuffled in step
+        if param.shuffle and request.train:
+            seed = self._random.getrandbits(64)
+            self._orders = [random.Random(seed), random.Random(seed)]
+        self._images, self._labels = (
+            Records(database, order)
+            for database, order in zip((self._image, self._label), self._orders or (None, None), strict=True)
+        )
 
     def first(self) -> _Record:
         """The first record, left in its place."""
-        (image,), (label,) = (cursor.read(1) for cursor in self._cursors)
-        for cursor in self._cursors:
-            cursor.rewind()
-        return _Record(image, label, None)
+        return _Record(self._images.first(), self._labels.first(), None)
 
     def take(self, count: int) -> list[_Record]:
-        images, labels = (_next(cursor, count) for cursor in self._cursors)
+        images, labels = self._images.next(count), self._labels.next(count)
         draw = self._transformer.draw
         return [_Record(image, label, draw(self._random)) for image, label in zip(images, labels, strict=True)]
+
+    def state(self) -> State:
+        return {
+            "images": self._images.state(),
+            "labels": self._labels.state(),
+            "random": generator_state(self._random),
+            "orders": [generator_state(order) for order in self._orders],
+        }
+
+    def restore(self, state: State) -> list[str]:
+        restore_generator(self._random, state["random"])
+        for order, stored in zip(self._orders, state["orders"], strict=False):
+            restore_generator(order, stored)
+        return self._images.restore(state["images"]) + self._labels.restore(state["labels"])
 
     def read(self, record: _Record) -> _Sample:
         try:
@@ -113,10 +125,8 @@ class ImageLabelDataReader(Reader):
         return _name(self._image, record.image)
 
     def close(self) -> None:
-        for cursor in self._cursors:
-            cursor.close()
-        self._image.close()
-        self._label.close()
+        self._images.close()
+        self._labels.close()
 
 
 def _open(request: Request, param: Any, field: str, path: str) -> DatabaseReader:
@@ -125,14 +135,6 @@ def _open(request: Request, param: Any, field: str, path: str) -> DatabaseReader
         raise DataError(f"{found} is a file, not a database; layers of type ImageLabelListData read lists of files")
     backend = pb.ImageLabelDataParameter.DB.Name(param.backend) if param.HasField("backend") else None
     return open_database(found, backend)
-
-
-def _next(cursor: Cursor, count: int) -> list[tuple[bytes, bytes]]:
-    found = cursor.read(count)
-    while len(found) < count:
-        cursor.rewind()
-        found += cursor.read(count - len(found))
-    return found
 
 
 def _name(database: DatabaseReader, record: tuple[bytes, bytes]) -> str:

@@ -13,9 +13,11 @@ from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer, cut
+from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedPair, read_path_list
 from caffecompat.formats.picture import read_picture, resize_picture
 from caffecompat.paths import look_up, tried
+from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 from caffecompat.threads import cores
 
@@ -64,10 +66,10 @@ class ImageLabelListDataReader(Reader):
         shared = "" if param.image_dir or param.label_dir else param.data_dir
         self._folders = param.image_dir or shared, param.label_dir or shared
         self._entries = self._read_lists()
-        if param.shuffle:
-            self._random.shuffle(self._entries)
-        self._start = self._random.getrandbits(32) % param.rand_skip if param.rand_skip else 0
-        if self._start >= len(self._entries):
+        self._walk = ListWalk(self._list, self._entries, self._random if param.shuffle else None)
+        if param.rand_skip:
+            self._walk.at = self._random.getrandbits(32) % param.rand_skip
+        if self._walk.at >= len(self._entries):
             raise DataError(f"image_label_data_param.rand_skip is more than the {len(self._entries)} lines of the list")
         self._in_batch = 0
 
@@ -99,23 +101,27 @@ class ImageLabelListDataReader(Reader):
 
     def first(self) -> Any:
         """The first record, left in its place."""
-        return self._entries[self._start], None
+        return self._entries[self._walk.number()], None
 
     def take(self, count: int) -> list[Any]:
         records = []
         for _ in range(count):
-            entry = self._entries[(self._start + self._in_batch) % len(self._entries)]
+            entry = self._entries[self._walk.number(self._in_batch)]
             chance = _Scaling(self._random.random(), self._random.random(), self._transformer.draw(self._random))
             records.append((entry, chance))
             self._in_batch += 1
             if self._in_batch == self.batch_size:
                 self._in_batch = 0
-                self._start += self.batch_size
-                if self._start >= len(self._entries):
-                    self._start = 0
-                    if self._param.shuffle:
-                        self._random.shuffle(self._entries)
+                self._walk.advance(self.batch_size)
         return records
+
+    def state(self) -> State:
+        return {"walk": self._walk.state(), "random": generator_state(self._random)}
+
+    def restore(self, state: State) -> list[str]:
+        restore_generator(self._random, state["random"])
+        self._in_batch = 0
+        return self._walk.restore(state["walk"])
 
     def describe(self, record: Any) -> str:
         return f"{self._list}:{record[0].line}: {self._folders[0]}{record[0].image}"

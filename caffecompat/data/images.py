@@ -13,9 +13,11 @@ from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer
+from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedImage, read_image_list
 from caffecompat.formats.picture import read_picture, resize_picture
 from caffecompat.paths import look_up, tried, with_slashes
+from caffecompat.resumable import State, generator_state, restore_generator
 
 __all__ = ["ImageDataReader", "ListReader"]
 
@@ -49,15 +51,12 @@ class ListReader(Reader, Generic[_Entry]):
         self._root = with_slashes(param.root_folder)
         self._list = request.find(f"{name}.source", param.source)
         self._entries = read_list(self._list)
-        self._shuffle = param.shuffle
         self._random = request.generator()
-        self._at = 0
-        if self._shuffle:
-            self._random.shuffle(self._entries)
+        self._walk = ListWalk(self._list, self._entries, self._random if param.shuffle else None)
         skip = getattr(param, "rand_skip", 0)
         if skip:
-            self._at = self._random.getrandbits(32) % skip
-            if self._at >= len(self._entries):
+            self._walk.at = self._random.getrandbits(32) % skip
+            if self._walk.at >= len(self._entries):
                 raise DataError(
                     f"{name}.rand_skip of {skip} is more than the {len(self._entries)} lines of {self._list}"
                 )
@@ -65,7 +64,7 @@ class ListReader(Reader, Generic[_Entry]):
     def first(self) -> tuple[_Entry, Any]:
         """The first record, left in its place."""
         state = self._random.getstate()
-        record = self._entries[self._at], self._draw()
+        record = self._entries[self._walk.number()], self._draw()
         self._random.setstate(state)
         return record
 
@@ -76,13 +75,16 @@ class ListReader(Reader, Generic[_Entry]):
     def take(self, count: int) -> list[tuple[_Entry, Any]]:
         records = []
         for _ in range(count):
-            records.append((self._entries[self._at], self._draw()))
-            self._at += 1
-            if self._at == len(self._entries):
-                self._at = 0
-                if self._shuffle:
-                    self._random.shuffle(self._entries)
+            records.append((self._entries[self._walk.number()], self._draw()))
+            self._walk.advance(1)
         return records
+
+    def state(self) -> State:
+        return {"walk": self._walk.state(), "random": generator_state(self._random)}
+
+    def restore(self, state: State) -> list[str]:
+        restore_generator(self._random, state["random"])
+        return self._walk.restore(state["walk"])
 
     def describe(self, record: tuple[_Entry, Any]) -> str:
         entry = record[0]

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.source import DataError, Shape, Source
+from caffecompat.data.source import DataError, Shape, Source, batch_size_remarks
+from caffecompat.resumable import State
 from caffecompat.threads import loader_threads, start_loader_thread
 
 __all__ = ["LoadedSource", "Loader", "Reader"]
@@ -30,8 +31,8 @@ Arrays = Sequence[np.ndarray]
 class Reader(ABC):
     """How one layer's records become rows of a batch, one row each unless `rows` says more.
 
-    Rows are in memory order: a picture is (H, W, C), a label is (). `take` and `close` are called by
-    one thread at a time, the others by several at once.
+    Rows are in memory order: a picture is (H, W, C), a label is (). `take`, `state`, `restore` and `close` are called
+    by one thread at a time, the others by several at once.
     """
 
     batch_size: int
@@ -39,6 +40,14 @@ class Reader(ABC):
     @abstractmethod
     def take(self, count: int) -> list[Any]:
         """Records for the next `count` rows, with all that is random about them; at the end it begins again."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Where `take` goes on, between two batches: place, order, random numbers (see `Source.state`)."""
+
+    @abstractmethod
+    def restore(self, state: State) -> list[str]:
+        """Let `take` go on from such a state; what differs from then."""
 
     def rows(self, record: Any) -> int:
         """How many rows of the batch the record fills."""
@@ -96,6 +105,7 @@ class _Batch:
     allocated: threading.Event = field(default_factory=threading.Event)
     first: str = ""
     records: list[tuple[Any, int]] = field(default_factory=list)  # of each row, and which of its rows that is
+    state: State = field(default_factory=dict)  # the reader's after this batch
     error: BaseException | None = None
     error_at: int = 0
 
@@ -155,6 +165,7 @@ class Loader:
         self._pending: deque[_Batch] = deque()
         self._buffers = _Buffers(4 * (self._depth + 2))  # of up to four tops
         self._newest: list[tuple[Any, int]] = []  # records of the batch that was handed out last
+        self._state = reader.state()  # after that batch
         self._workers: list[threading.Thread] = []
         self._running = 0
         self._stopped = False
@@ -172,13 +183,30 @@ class Loader:
             if batch.error is not None:
                 raise batch.error
             self._pending.popleft()
-            self._newest = batch.records
+            self._newest, self._state = batch.records, batch.state
             self._changed.notify_all()
         return batch.tops() + self._reader.variable_size_tops(batch.pieces)
 
     def describe(self, row: int) -> str:
         """Which file or record filled a row of the batch that `next` returned last; "" where there is no such row."""
         return self._reader.describe(self._reader.row(*self._newest[row])) if row < len(self._newest) else ""
+
+    def state(self) -> State:
+        """Where the batch begins that `next` will return; what was read ahead of it does not count."""
+        return {"batch_size": self._reader.batch_size, **self._state}
+
+    def restore(self, state: State) -> list[str]:
+        """Go on from such a state; what differs from then."""
+        with self._planning:
+            with self._changed:
+                if self._stopped:
+                    raise DataError("this source is closed")
+                self._pending.clear()
+            remarks = batch_size_remarks(state, self._reader.batch_size) + self._reader.restore(state)
+            self._state = self._reader.state()
+            with self._changed:
+                self._changed.notify_all()
+        return remarks
 
     def close(self) -> None:
         """Stop the threads; safe to call from anywhere, more than once."""
@@ -211,23 +239,36 @@ class Loader:
 
     def _next_job(self) -> tuple[_Batch, int, int, list[Any] | BaseException] | None:
         """Plan the next chunk: its batch, first row and number of rows, and the records or why there are none."""
-        with self._planning:
-            with self._changed:
+        job = None
+        while job is None:
+            with self._changed:  # nobody waits for room with the right to plan in hand, which `restore` needs
                 while not self._stopped and not self._room():
                     self._changed.wait()
                 if self._stopped:
                     return None
-                if not self._pending or self._planned == self._pending[-1].size:
-                    size = self._reader.batch_size
-                    self._pending.append(_Batch(size, size, pieces=[None] * size, records=[(None, 0)] * size))
-                    self._planned = 0
-                batch, start = self._pending[-1], self._planned
-                count = min(self._chunk, batch.size - start)
-                self._planned += count
-            try:
-                return batch, start, count, self._reader.take(count)
-            except BaseException as error:
-                return batch, start, count, error
+            with self._planning:
+                job = self._plan()
+        return job
+
+    def _plan(self) -> tuple[_Batch, int, int, list[Any] | BaseException] | None:
+        """The next chunk; None where another thread has taken the last room."""
+        with self._changed:
+            if self._stopped or not self._room():
+                return None
+            if not self._pending or self._planned == self._pending[-1].size:
+                size = self._reader.batch_size
+                self._pending.append(_Batch(size, size, pieces=[None] * size, records=[(None, 0)] * size))
+                self._planned = 0
+            batch, start = self._pending[-1], self._planned
+            count = min(self._chunk, batch.size - start)
+            self._planned += count
+        try:
+            records = self._reader.take(count)
+            if start + count == batch.size:
+                batch.state = self._reader.state()
+            return batch, start, count, records
+        except BaseException as error:
+            return batch, start, count, error
 
     def _room(self) -> bool:
         if self._pending and self._planned < self._pending[-1].size:
@@ -312,6 +353,12 @@ class LoadedSource(Source):
 
     def describe(self, row: int) -> str:
         return self._loader.describe(row)
+
+    def state(self) -> State:
+        return self._loader.state()
+
+    def restore(self, state: State) -> list[str]:
+        return self._loader.restore(state)
 
     def close(self) -> None:
         self._closer()

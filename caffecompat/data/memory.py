@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from caffecompat import glog
-from caffecompat.data.source import DataError, Request, Source, register_source
+from caffecompat.data.source import DataError, Request, Source, batch_size_remarks, register_source
+from caffecompat.resumable import State
 
 __all__ = ["MemorySource"]
 
@@ -28,9 +29,12 @@ class MemorySource(Source):
         self._batch_size = param.batch_size
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self._at = 0
+        self._resumed = False  # the next arrays are those of the run that goes on
 
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Read from these arrays from now on; they are not copied, so what is written into them later counts.
+
+        Reading begins with their first item, after `restore` without arrays at the place where it was.
 
         Args:
             data: (M, C, H, W) float32, M a multiple of the batch size.
@@ -51,7 +55,26 @@ class MemorySource(Source):
             raise DataError(
                 f"the number of items, {len(data)}, must be a multiple of the batch size, {self._batch_size}"
             )
-        self._arrays, self._at = (data, labels.reshape(-1)), 0
+        self._arrays = data, labels.reshape(-1)
+        self._at = self._batch_at(self._at) if self._resumed else 0
+        self._resumed = False
+
+    def _batch_at(self, item: int) -> int:
+        """The first item of the batch that this one is in."""
+        assert self._arrays is not None
+        return item % len(self._arrays[0]) // self._batch_size * self._batch_size
+
+    def state(self) -> State:
+        return {"batch_size": self._batch_size, "at": self._at}
+
+    def restore(self, state: State) -> list[str]:
+        remarks = batch_size_remarks(state, self._batch_size)
+        self._at, self._resumed = state["at"], self._arrays is None
+        if self._arrays is not None:
+            self._at = self._batch_at(state["at"])
+            if self._at != state["at"]:
+                remarks.append(f"item {state['at']} was next; of {len(self._arrays[0])} items {self._at} comes next")
+        return remarks
 
     def next(self) -> tuple[np.ndarray, ...]:
         if self._arrays is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar
@@ -15,9 +15,20 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.paths import find_file
+from caffecompat.resumable import State
 from caffecompat.schema import as_phase
 
-__all__ = ["DataError", "Request", "Source", "is_data_layer", "make_source", "new_random", "register_source", "seed"]
+__all__ = [
+    "DataError",
+    "Request",
+    "Source",
+    "batch_size_remarks",
+    "is_data_layer",
+    "make_source",
+    "new_random",
+    "register_source",
+    "seed",
+]
 
 Shape = tuple[int, ...]
 TRAIN, TEST = 0, 1
@@ -54,6 +65,21 @@ class Source(ABC):
         """Which file or record filled a row of the newest batch, for messages; "" where that is not known."""
         return ""
 
+    def state(self) -> State:
+        """Where the next batch begins, and all random numbers to come; batches that were read ahead count as unread.
+
+        Empty for a source that is always at the same place. See :class:`caffecompat.resumable.Resumable`.
+        """
+        return {}
+
+    def restore(self, state: State) -> Sequence[str]:
+        """Go on where `state` was taken; what is there of batches read ahead is thrown away.
+
+        Returns:
+            What differs from then; the next record is as near as it can be.
+        """
+        return []
+
     def close(self) -> None:  # noqa: B027 (not every source holds something)
         """Stop reading ahead and let go of files. Also done when the source is collected."""
 
@@ -62,6 +88,12 @@ class Source(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def batch_size_remarks(state: State, batch_size: int) -> list[str]:
+    """What to say where a state was taken with another batch size; positions are counted in records."""
+    before = state["batch_size"]
+    return [] if before == batch_size else [f"batch_size was {before}, it is {batch_size}; no record is left out"]
 
 
 @dataclass(frozen=True)

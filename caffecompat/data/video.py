@@ -10,6 +10,7 @@ from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer
+from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 
 __all__ = ["VideoDataReader"]
@@ -41,7 +42,8 @@ class VideoDataReader(Reader):
         self._transformer = Transformer(request, resizes=True)
         self._random = request.generator()
         self._skip = param.skip_frames
-        if param.video_type == pb.VideoDataParameter.VIDEO:
+        self._is_file = param.video_type == pb.VideoDataParameter.VIDEO
+        if self._is_file:
             self._name = request.find("video_data_param.video_file", param.video_file)
             self._capture = cv2.VideoCapture(self._name)
         else:
@@ -72,6 +74,22 @@ class VideoDataReader(Reader):
                 self._ahead = None
             frames.append(_Frame(self._read - 1, picture, self._transformer.draw(self._random)))
         return frames
+
+    def state(self) -> State:
+        return {"frames": self._read - (self._ahead is not None), "random": generator_state(self._random)}
+
+    def restore(self, state: State) -> list[str]:
+        restore_generator(self._random, state["random"])
+        if not self._is_file:
+            return []
+        self._capture.open(self._name)
+        self._read, self._ahead = 0, None
+        try:
+            while self._read < state["frames"]:
+                self._frame()
+        except DataError as error:
+            return [str(error)]
+        return []
 
     def read(self, record: _Frame) -> _Frame:
         try:

@@ -15,6 +15,7 @@ from caffecompat.formats.mean import read_mean
 from caffecompat.formats.picture import decode_picture, resize_picture
 from caffecompat.formats.window_file import ListedPicture, read_window_file
 from caffecompat.paths import look_up, tried, with_slashes
+from caffecompat.resumable import State, generator_state, restore_generator
 
 __all__ = ["Region", "WindowReader", "region_of"]
 
@@ -203,6 +204,16 @@ class WindowReader(Reader):
             records.append(self._record(row, self._mirror and bool(self._random.getrandbits(32) % 2)))
             self._place = (self._place + 1) % self.batch_size
         return records
+
+    def state(self) -> State:
+        return {"windows": len(self._table), "random": generator_state(self._random)}
+
+    def restore(self, state: State) -> list[str]:
+        restore_generator(self._random, state["random"])
+        self._place = 0
+        if state["windows"] == len(self._table):
+            return []
+        return [f"{self._list} had {state['windows']} windows, it has {len(self._table)}; others are drawn"]
 
     def read(self, record: _Record) -> _Sample:
         data = self._files[record.picture] if self._files else self._bytes(self._pictures[record.picture])

@@ -18,6 +18,7 @@ import pytest
 from caffecompat.data import DataError
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import Shape
+from caffecompat.resumable import State
 
 
 class Numbers(Reader):
@@ -32,6 +33,13 @@ class Numbers(Reader):
     def take(self, count: int) -> list[int]:
         self.taken += count
         return list(range(self.taken - count, self.taken))
+
+    def state(self) -> State:
+        return {"taken": self.taken}
+
+    def restore(self, state: State) -> list[str]:
+        self.taken = state["taken"]
+        return []
 
     def read(self, record: int) -> int:
         if record in self._slow:
@@ -84,6 +92,42 @@ def test_arrays_stay_the_callers() -> None:
     with LoadedSource(Numbers(), 0, depth=2, threads=2) as source:
         kept = [source.next()[0] for _ in range(12)]
         assert [int(batch[0, 0]) for batch in kept] == list(range(0, 48, 4))
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_the_state_is_that_of_the_batch_that_was_handed_out(threads: int) -> None:
+    """Whatever was read ahead; and going back to it works while threads read and wait."""
+    with LoadedSource(Numbers(5, slow={0, 6, 13}), 0, depth=3, threads=threads) as source:
+        states = [source.state()]
+        for _ in range(6):
+            source.next()
+            states.append(source.state())
+        assert [state["taken"] for state in states] == list(range(0, 35, 5))
+        for k in (2, 5, 0, 0, 4):
+            assert source.restore(states[k]) == [] and source.state() == states[k]
+            for row in (5 * k, 5 * k + 5):
+                np.testing.assert_array_equal(source.next()[1], -np.arange(row, row + 5))
+
+
+def test_going_back_ends_an_error() -> None:
+    reader = Numbers(4, bad={5})
+    with LoadedSource(reader, 0, depth=2, threads=2) as source:
+        source.next()
+        with pytest.raises(DataError):
+            source.next()
+        assert source.state() == {"batch_size": 4, "taken": 4}  # the batch that failed is the next one
+        source.restore({"batch_size": 4, "taken": 8})
+        assert source.next()[1][0] == -8
+    with pytest.raises(DataError, match="closed"):
+        source.restore({"batch_size": 4, "taken": 8})
+
+
+def test_going_back_again_and_again_leaves_no_thread_waiting() -> None:
+    source = LoadedSource(Numbers(6), 0, depth=2, threads=4)
+    for k in range(300):
+        source.restore({"batch_size": 6, "taken": 6 * k})
+        assert source.next()[1][0] == -6 * k
+    source.close()
 
 
 def test_reads_no_further_ahead_than_asked() -> None:

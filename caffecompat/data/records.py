@@ -1,0 +1,105 @@
+"""The records of a database round after round, in the order of their keys or shuffled."""
+
+from __future__ import annotations
+
+import random
+
+from caffecompat.data.walk import Walk, fingerprint
+from caffecompat.formats.database import DatabaseReader
+from caffecompat.resumable import State
+
+__all__ = ["Records"]
+
+Record = tuple[bytes, bytes]
+
+
+class Records:
+    """An endless walk through a database; one thread at a time may use it.
+
+    Args:
+        database: is closed with the walk.
+        generator: shuffles the records anew each time round; None reads them in the order of their keys. Two walks
+            with equal generators go through two databases in step.
+    """
+
+    def __init__(self, database: DatabaseReader, generator: random.Random | None = None) -> None:
+        self.database = database
+        self._count = len(database)
+        self._cursor = database.cursor() if generator is None else None
+        self._keys = [] if generator is None else list(database.keys())
+        self._walk = Walk(len(self._keys), generator)
+        self._print = fingerprint(key.decode("latin-1") for key in self._keys)
+        self._last: bytes | None = None  # the key that was read last, where they come in order
+
+    def first(self) -> Record:
+        """The first record, left in its place."""
+        (record,) = self._read(1)
+        self._rewind()
+        return record
+
+    def next(self, count: int) -> list[Record]:
+        """The next keys and values; behind the last comes the first."""
+        found = self._read(count)
+        while len(found) < count:
+            self._rewind()
+            found += self._read(count - len(found))
+        self._last = found[-1][0]
+        return found
+
+    def _read(self, count: int) -> list[Record]:
+        if self._cursor is not None:
+            return self._cursor.read(count)
+        order, at = self._walk.order or [], self._walk.at
+        keys = [self._keys[number] for number in order[at : at + count]]
+        self._walk.at += len(keys)
+        return [(key, self.database.get(key) or b"") for key in keys]
+
+    def _rewind(self) -> None:
+        if self._cursor is not None:
+            self._cursor.rewind()
+        else:
+            self._walk.begin_again()
+
+    def state(self) -> State:
+        """Where `next` goes on; a generator's state is its owner's."""
+        if self._cursor is None:
+            return {"shuffle": True, "records": self._count, "keys": self._print, "walk": self._walk.state()}
+        last = None if self._last is None else self._last.decode("utf-8", "surrogateescape")
+        return {"shuffle": False, "records": self._count, "last": last}
+
+    def restore(self, state: State) -> list[str]:
+        """Go on from such a state; in another database as near to it as can be."""
+        remarks = []
+        if state["records"] != self._count:
+            remarks.append(f"{self.database.path} held {state['records']} records, it holds {self._count}")
+        if state["shuffle"] != (self._cursor is None):
+            remarks.append("records were shuffled, they are not; the first comes next" if state["shuffle"] else
+                           "records were not shuffled, they are; a new order begins")  # fmt: skip
+            self._rewind()
+        elif self._cursor is None:
+            self._walk.restore(state["walk"])
+            if state["keys"] != self._print:
+                remarks.append(f"{self.database.path} has other keys; the order of this round holds for their places")
+        else:
+            self._cursor.rewind()
+            self._last = None if state["last"] is None else state["last"].encode("utf-8", "surrogateescape")
+            if self._last is not None:
+                remarks += self._go_behind(self._last)
+        return remarks
+
+    def _go_behind(self, key: bytes) -> list[str]:
+        """To the record behind that of the key, or behind the place where it would be."""
+        assert self._cursor is not None
+        self._cursor.seek(key)
+        found = self._cursor.read(1)
+        if found and found[0][0] == key:
+            return []
+        self._cursor.seek(key)
+        shown = key.decode(errors="backslashreplace")
+        return [f"{self.database.path} has no record {shown!r} any more; the one behind its place comes next"]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._cursor is not None:
+            self._cursor.close()
+        self.database.close()
