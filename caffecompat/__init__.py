@@ -2,7 +2,8 @@
 
 The names below are what users may rely on: a function for everything that the command line's verbs do, whose settings
 are the verbs' flags. They are imported when first used, so ``import caffecompat`` is instant and what needs no torch
-never loads it; nothing is changed outside of the package (see `configure_threads`). All else is private.
+never loads it; nothing is changed outside of the package (`configure_threads` and `configure_logging` do that). All
+else is private.
 
 Nets are given as paths of prototxts or as what `read_net` returns, sizes as (height, width), arrays as Caffe has them:
 float32, (N, C, H, W), pictures in B, G, R order. What a user can mend is a `CaffeCompatError`.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.detection import evaluate_detection
     from caffecompat.evaluate.segmentation import evaluate_segmentation
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
+    from caffecompat.glog import configure_logging
     from caffecompat.net import Net, load_net
     from caffecompat.report.net_diff import diff_nets
     from caffecompat.report.net_summary import summarize
@@ -46,6 +48,7 @@ __all__ = [
     "Solver",
     "build_database",
     "check",
+    "configure_logging",
     "configure_threads",
     "deploy_net",
     "diff_nets",
@@ -75,6 +78,7 @@ _HOMES = {
     "Solver": "caffecompat.solver",
     "build_database": "caffecompat.data.database_plan",
     "check": "caffecompat.deploy.targets.check",
+    "configure_logging": "caffecompat.glog",
     "configure_threads": "caffecompat.threads",
     "deploy_net": "caffecompat.deploy.deploy_net",
     "diff_nets": "caffecompat.report.net_diff",

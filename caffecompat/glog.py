@@ -1,13 +1,16 @@
-"""Log lines in glog's form, which Caffe's log parsers read.
+"""The package's log: Python's ``logging``, with the places in Caffe's source that glog prints.
 
-``I0706 13:22:47.513291  4945 solver.cpp:270] message`` on stderr: severity,
-month and day, local time, thread id in at least five columns, the C++ file and
-line that prints the line in BVLC Caffe. Parsers look at the text after ``]``.
+The library logs to the logger ``caffecompat`` and leaves it to its user what becomes of that (Python alone shows
+warnings, without a form). `configure_logging` writes it as Caffe does, for its parsers: the command line and pycaffe
+call it. ``I0706 13:22:47.513291  4945 solver.cpp:270] message`` on stderr: severity, month and day, local time, thread
+id in at least five columns, the C++ file and line that prints the line in BVLC Caffe. Parsers look at the text after
+``]``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -15,7 +18,80 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
-__all__ = ["error", "info", "number", "set_min_level", "set_sink", "warning"]
+__all__ = [
+    "GlogFormatter",
+    "configure_logging",
+    "error",
+    "info",
+    "number",
+    "set_min_level",
+    "set_sink",
+    "warning",
+]
+
+_LOGGER = logging.getLogger("caffecompat")
+_SEVERITIES = ((logging.CRITICAL, "F"), (logging.ERROR, "E"), (logging.WARNING, "W"))
+
+
+def number(value: float) -> str:
+    """A float as C++ streams print it: six significant digits, ``%g`` style."""
+    return f"{value:.6g}"
+
+
+def info(message: str, where: str = "caffe.cpp:1") -> None:
+    """Log `message`; `where` is the ``file:line`` that BVLC Caffe prints for it."""
+    _LOGGER.info(message, extra={"where": where}, stacklevel=2)
+
+
+def warning(message: str, where: str = "caffe.cpp:1") -> None:
+    """Log a warning line."""
+    _LOGGER.warning(message, extra={"where": where}, stacklevel=2)
+
+
+def error(message: str, where: str = "caffe.cpp:1") -> None:
+    """Log an error line."""
+    _LOGGER.error(message, extra={"where": where}, stacklevel=2)
+
+
+class GlogFormatter(logging.Formatter):
+    """Records as glog's lines; a record without Caffe's place has the Python module's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end; made by the thread that logs."""
+        severity = _severity(record)
+        where = getattr(record, "where", f"{record.filename}:{record.lineno}")
+        time = datetime.fromtimestamp(record.created)
+        return f"{severity}{time:%m%d %H:%M:%S.%f} {threading.get_native_id():>5} {where}] {record.getMessage()}"
+
+
+def _severity(record: logging.LogRecord) -> str:
+    return next((letter for level, letter in _SEVERITIES if record.levelno >= level), "I")
+
+
+def configure_logging() -> None:
+    """Write the log to stderr in glog's form, as Caffe and the command line do; again is harmless.
+
+    Lines below ``GLOG_minloglevel`` (environment; 0 all, 1 from warnings on, 2 from errors on) are left out. Handlers
+    of the root logger no longer get the package's records.
+
+    >>> import caffecompat
+    >>> caffecompat.configure_logging()
+    >>> net = caffecompat.Net("deploy.prototxt", "TEST")  # stderr: I0706 13:22:47.513291  4945 net.cpp:86] Creating ...
+    """
+    if _HANDLER not in _LOGGER.handlers:
+        _LOGGER.addHandler(_HANDLER)
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+
+
+def set_sink(sink: Callable[[str], None] | None) -> None:
+    """Have `configure_logging`'s lines go to `sink` (a live display, a test); ``None`` is stderr again."""
+    _HANDLER.sink = sink or _stderr
+
+
+def set_min_level(level: int | None) -> None:
+    """Write lines from this severity on (0 info, 1 warning, 2 error); ``None`` leaves it to ``GLOG_minloglevel``."""
+    _HANDLER.min_level = level
 
 
 def _stderr(line: str) -> None:
@@ -27,69 +103,35 @@ def _stderr(line: str) -> None:
         sys.stderr.flush()
 
 
-_sink: Callable[[str], None] = _stderr
-_held_back: deque[str] = deque()  # lines of signal handlers that came while another line was being written
+class _GlogHandler(logging.Handler):
+    """Writes glog's lines to whatever stderr is at the time."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.sink: Callable[[str], None] = _stderr
+        self.min_level: int | None = None
+        self._held_back: deque[str] = deque()  # of signal handlers that came while another line was being written
+        self.setFormatter(GlogFormatter())
 
-def set_sink(sink: Callable[[str], None] | None) -> None:
-    """Send finished lines to `sink` (a live display, a test); ``None`` is stderr again."""
-    global _sink
-    _sink = sink or _stderr
-
-
-_min_level: int | None = None
-
-
-def set_min_level(level: int | None) -> None:
-    """Print lines from this severity on (0 info, 1 warning, 2 error); ``None`` leaves it to ``GLOG_minloglevel``.
-
-    The environment variable is read anew for every line: scripts set it before ``import caffe``.
-    """
-    global _min_level
-    _min_level = level
-
-
-def _is_muted(severity: str) -> bool:
-    least = _min_level if _min_level is not None else os.environ.get("GLOG_minloglevel", "0")  # noqa: SIM112  (glog's spelling)
-    return str(least).isdigit() and "IWEF".index(severity) < int(least)
-
-
-def number(value: float) -> str:
-    """A float as C++ streams print it: six significant digits, ``%g`` style."""
-    return f"{value:.6g}"
-
-
-def _log(severity: str, message: str, where: str) -> None:
-    if _is_muted(severity):
-        return
-    now = datetime.now()
-    thread = threading.get_native_id()
-    _put(f"{severity}{now:%m%d %H:%M:%S.%f} {thread:>5} {where}] {message}")
-
-
-def _put(line: str) -> None:
-    _held_back.append(line)
-    while _held_back:
-        line = _held_back.popleft()
-        try:
-            _sink(line)
-        except RuntimeError as problem:
-            if "reentrant" not in str(problem):
-                raise
-            _held_back.appendleft(line)  # follows the line that is being written: the loop below on the stack puts it
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record's line, after those that wait."""
+        if self._is_muted(record):
             return
+        self._held_back.append(self.format(record))
+        while self._held_back:
+            line = self._held_back.popleft()
+            try:
+                self.sink(line)
+            except RuntimeError as problem:
+                if "reentrant" not in str(problem):
+                    raise
+                self._held_back.appendleft(line)  # follows the line being written: the loop below on the stack puts it
+                return
+
+    def _is_muted(self, record: logging.LogRecord) -> bool:
+        """Whether the least severity is higher; the environment is read anew, as scripts set it where they like."""
+        least = os.environ.get("GLOG_minloglevel", "0") if self.min_level is None else str(self.min_level)  # noqa: SIM112
+        return least.isdigit() and "IWEF".index(_severity(record)) < int(least)
 
 
-def info(message: str, where: str = "caffe.cpp:1") -> None:
-    """Log `message`; `where` is the ``file:line`` that BVLC Caffe prints for it."""
-    _log("I", message, where)
-
-
-def warning(message: str, where: str = "caffe.cpp:1") -> None:
-    """Log a warning line."""
-    _log("W", message, where)
-
-
-def error(message: str, where: str = "caffe.cpp:1") -> None:
-    """Log an error line."""
-    _log("E", message, where)
+_HANDLER = _GlogHandler()

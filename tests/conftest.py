@@ -12,12 +12,17 @@ from types import ModuleType
 
 import pytest
 
+from caffecompat import configure_logging
+
 # Several test processes share the cores: OpenMP teams that wait for each other are slower than one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A suite that a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What the package logs is read as the command line writes it: in glog's form, on stderr.
+configure_logging()
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -28,6 +28,7 @@ def test_the_names_are_these() -> None:
         "Solver",
         "build_database",
         "check",
+        "configure_logging",
         "configure_threads",
         "deploy_net",
         "diff_nets",
@@ -58,6 +59,7 @@ Solver: source path overrides device strict fork weights skip_mismatched
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork
+configure_logging:
 configure_threads:
 deploy_net: model size batch channels head head_name level stages fork
 diff_nets: a b phase weights size channels fork
@@ -101,7 +103,7 @@ def test_every_name_is_there_and_documented() -> None:
 
 
 def test_what_needs_no_torch_loads_none() -> None:
-    names = "read_net write_text load_caffemodel CaffeCompatError configure_threads"
+    names = "read_net write_text load_caffemodel CaffeCompatError configure_logging configure_threads"
     script = (
         f"import sys, caffecompat as c; [getattr(c, n) for n in '{names}'.split()]; sys.exit('torch' in sys.modules)"
     )

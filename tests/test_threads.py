@@ -98,11 +98,14 @@ def test_importing_and_using_the_package_leaves_the_process_alone(tmp_path: Path
     changed = _run(f"""
 import faulthandler, logging, os, signal, sys, warnings
 
+package = logging.getLogger("caffecompat")
+
 def look():
     state = dict(
         environment=dict(os.environ), handlers=list(logging.root.handlers), level=logging.root.level,
         signals=[signal.getsignal(number) for number in sorted(signal.valid_signals())],
         hooks=(sys.excepthook, sys.unraisablehook, sys.displayhook), streams=(sys.stdout, sys.stderr),
+        log=(package.handlers[:], package.level, package.propagate),
         faults=faulthandler.is_enabled(), folder=os.getcwd(), path=list(sys.path),
     )
     if "torch" in sys.modules:

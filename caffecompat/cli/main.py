@@ -10,6 +10,7 @@ from caffecompat.cli.common.flags import EVERY_VERB
 from caffecompat.cli.common.outputs import protected_inputs
 from caffecompat.cli.process import exit_status, lasting_streams
 from caffecompat.cli.verbs import VERBS, parser_of, split_verb, verb_module
+from caffecompat.glog import configure_logging
 from caffecompat.threads import configure_threads
 
 __all__ = ["main"]
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, _ = _split_script(tokens)
     debug = "--debug" in own or "-debug" in own
     configure_threads()
+    configure_logging()
     with lasting_streams():
         return exit_status(lambda: _dispatch(tokens, debug), debug)
 

@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.glog import configure_logging
 from caffecompat.threads import configure_threads
 
 __all__ = ["install"]
@@ -18,8 +19,9 @@ _PACKAGE = "caffecompat.pycaffe"
 def install() -> ModuleType:
     """Bind ``caffe``, ``caffe.io``, ``caffe.proto.caffe_pb2`` and the rest, for this process only; again is harmless.
 
-    A real Caffe may be installed: it is neither imported nor changed, and its modules stay out of the way. Threads are
-    set up as for the command line (`caffecompat.configure_threads`), for Caffe too rules the process that imports it.
+    A real Caffe may be installed: it is neither imported nor changed, and its modules stay out of the way. Threads and
+    the log are set up as for the command line (`caffecompat.configure_threads`, `caffecompat.configure_logging`), for
+    Caffe too rules the process that imports it.
 
     Returns:
         The module that ``import caffe`` now gives.
@@ -34,6 +36,7 @@ def install() -> ModuleType:
             f"another caffe has been imported already ({getattr(present, '__file__', None) or 'of unknown origin'}); "
             "restart Python (the notebook's kernel) and call caffecompat.pycaffe.install() before 'import caffe'"
         )
+    configure_logging()
     configure_threads()  # before modules below load torch
     for name in ("caffe", "caffe.pycaffe", "caffe._caffe"):  # what BVLC's two modules define is all here
         sys.modules[name] = face

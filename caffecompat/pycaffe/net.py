@@ -13,6 +13,7 @@ import numpy as np
 from caffecompat import data, layers, net
 from caffecompat.data import MemorySource
 from caffecompat.errors import CaffeCompatError
+from caffecompat.glog import configure_logging
 from caffecompat.layers.python_blob import BlobFace, BlobVec, RawBlobVec, sizes_of
 from caffecompat.layers.python_layer import PythonLayer, PythonLayerBase
 from caffecompat.net.blob import Blob as KeptBlob
@@ -75,7 +76,7 @@ def _entry(step: Step, blobs: Sequence[BlobFace]) -> Layer | PythonLayerBase:
 
 
 class Net:
-    """pycaffe's Net.
+    """pycaffe's Net; from now on the log goes to stderr, as Caffe's does.
 
     ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``. The phase is
     ``caffe.TRAIN``, ``caffe.TEST`` or the name of one of them, in any case. Beside pycaffe's own arguments
@@ -95,6 +96,7 @@ class Net:
     """
 
     def __init__(self, network_file: str | os.PathLike[str] | NetDocument, *args: Any, **kwargs: Any) -> None:
+        configure_logging()
         options = _options(args, kwargs)
         stages = list(options.get("stages") or ())
         if not isinstance(network_file, NetDocument):

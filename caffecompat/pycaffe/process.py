@@ -34,6 +34,7 @@ def init_log(level: int = 0, stderr: bool = False) -> None:
 
 def log(message: str) -> None:
     """Write a line into the log."""
+    glog.configure_logging()
     glog.info(message, "_caffe.cpp:49")
 
 

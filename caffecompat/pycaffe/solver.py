@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from caffecompat import solver
+from caffecompat.glog import configure_logging
 from caffecompat.pycaffe.mode import current_fork
 from caffecompat.pycaffe.net import Net
 from caffecompat.pycaffe.process import NCCL
@@ -35,6 +36,7 @@ class Solver:
     _type: ClassVar[str | None] = None  # the rule that the class name demands, whatever the prototxt says
 
     def __init__(self, solver_file: str | os.PathLike[str]) -> None:
+        configure_logging()
         overrides = [f"type={self._type}"] if self._type else []
         self._take(solver.Solver(solver_file, overrides=overrides, fork=current_fork()))
 
@@ -139,6 +141,7 @@ class AdamSolver(Solver):
 
 def get_solver(solver_file: str | os.PathLike[str]) -> Solver:
     """The solver of the type that the prototxt names: an `SGDSolver`, an `AdamSolver`, ..."""
+    configure_logging()
     core = solver.Solver(solver_file, fork=current_fork())
     kinds = (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
     kind: type[Solver] = next((kind for kind in kinds if kind._type == core.param.type), Solver)
