@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["write_rows"]
+__all__ = ["count_rows", "write_rows"]
 
 
-def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray], *, append: bool) -> None:
+def count_rows(path: str | os.PathLike[str], names: Sequence[str]) -> int:
+    """How many rows all these datasets have; 0 where there is no such file."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return min(len(file[name]) for name in names)
+    except (OSError, KeyError, TypeError):
+        return 0
+
+
+def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray], *, behind: int) -> None:
     """Write arrays of shape (rows, ...) as datasets.
 
     Args:
-        append: add the rows to the datasets of a file written so before; else the file is made anew.
+        behind: put the rows behind that many of the datasets of a file written so before; 0 makes the file anew.
 
     Raises:
         CaffeCompatError: the file cannot be written, or its rows have another shape.
@@ -24,9 +35,9 @@ def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray],
     import h5py
 
     try:
-        with h5py.File(path, "a" if append else "w") as file:
+        with h5py.File(path, "a" if behind else "w") as file:
             for name, rows in datasets.items():
-                if not append:
+                if not behind:
                     file.create_dataset(name, data=rows, maxshape=(None, *rows.shape[1:]))
                     continue
                 kept = file[name]
@@ -35,7 +46,7 @@ def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray],
                         f"{path}: rows of shape {rows.shape[1:]} cannot follow rows of shape {kept.shape[1:]} "
                         f"in dataset {name!r}"
                     )
-                kept.resize(len(kept) + len(rows), axis=0)
-                kept[len(kept) - len(rows) :] = rows
+                kept.resize(behind + len(rows), axis=0)
+                kept[behind:] = rows
     except (OSError, KeyError) as error:
         raise CaffeCompatError(f"cannot write the HDF5 file {path}: {error}") from None

@@ -208,6 +208,7 @@ class DetectionEvaluate(Layer):
     untraceable: str = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "measures results"
+    remembers = ("next_image",)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -220,7 +221,7 @@ class DetectionEvaluate(Layer):
             if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != columns:
                 raise LayerError(f"{what} of shape {tuple(shape)}: expected (1, 1, rows, {columns})")
         self._sizes: np.ndarray | None = None
-        self._next = 0
+        self.next_image = 0
         self._warned = False
 
     def check_files(self) -> None:
@@ -284,7 +285,7 @@ class DetectionEvaluate(Layer):
         overlaps = self._overlaps(found, there, images, position)
         sizes = self.sizes
         if sizes is not None:
-            self._next = (self._next + len(images)) % len(sizes)
+            self.next_image = (self.next_image + len(images)) % len(sizes)
         named = found[:, 1] != -1
         return judge(
             found[named], there, overlaps[named], p.overlap_threshold, difficult_counts=p.evaluate_difficult_gt
@@ -297,7 +298,7 @@ class DetectionEvaluate(Layer):
             return pixel_overlaps(found[:, 3:7], None, there[:, 3:7], None)
         p = self.param.detection_evaluate_param
         resize = p.resize_param if p.HasField("resize_param") else None
-        size = sizes[(self._next + np.arange(len(images))) % len(sizes)]
+        size = sizes[(self.next_image + np.arange(len(images))) % len(sizes)]
         # An object in an image without detections meets none, so any image's size will do for it.
         mine, theirs = size[position], size[np.searchsorted(images, there[:, 0]).clip(max=len(images) - 1)]
         return pixel_overlaps(

@@ -19,6 +19,7 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.normalize import Normalize
 from caffecompat.layers.registry import register
 from caffecompat.layers.scale import Scale
+from caffecompat.resumable import State
 from caffecompat.schema import pb
 
 __all__ = [
@@ -55,6 +56,13 @@ class FixedNeuron(Layer):
         _check_bits(param)
         self.add_blob("position", (1,), learned=False)
         self._seen: Counter[int] = Counter()
+
+    def state(self) -> State:
+        return {"seen": sorted(self._seen.items())}
+
+    def restore(self, state: State) -> list[str]:
+        self._seen = Counter(dict(state["seen"]))
+        return []
 
     def forward(self, bottom: Tensor) -> Tensor:
         p = self.param.fixed_param

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.resumable import State
 
 __all__ = ["HDF5Output"]
 
@@ -27,6 +28,7 @@ class HDF5Output(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
     not_exported: ClassVar[str] = "writes a file"
+    remembers = ("rows",)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -44,7 +46,18 @@ class HDF5Output(Layer):
                 f"{param.bottom[0]!r} and {param.bottom[1]!r} must have as many items: "
                 f"{tuple(bottom_shapes[0])} and {tuple(bottom_shapes[1])}"
             )
-        self.begun = False
+        self.rows = 0  # of this run in the file
+
+    def restore(self, state: State) -> list[str]:
+        """Go on behind the rows that were there then; later ones are written again."""
+        from caffecompat.formats.hdf5_rows import count_rows
+
+        there, self.rows = count_rows(self.path, ("data", "label")), state["rows"]
+        if there >= self.rows:
+            return []
+        remark = f"{self.path} has {there} of the {self.rows} rows that were written; it begins anew"
+        self.rows = 0
+        return [remark]
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
@@ -54,8 +67,8 @@ class HDF5Output(Layer):
             from caffecompat.formats.hdf5_rows import write_rows
 
             rows = {name: _four_axes(blob) for name, blob in (("data", data), ("label", label))}
-            write_rows(self.path, {name: blob.numpy() for name, blob in rows.items()}, append=self.begun)
-            self.begun = True
+            write_rows(self.path, {name: blob.numpy() for name, blob in rows.items()}, behind=self.rows)
+            self.rows += len(data)
         return ()
 
 

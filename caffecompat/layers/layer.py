@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import DRAWN, FillerError, fill
+from caffecompat.resumable import State
 
 __all__ = [
     "Context",
@@ -110,6 +111,8 @@ class Layer(nn.Module):
             difference) alone, and not from what the bottoms hold by then.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
         not_exported: what it does that has no form in an exported file ("measures results"); "" where it has one.
+        remembers: attributes, besides the blobs, that one pass leaves for the next: tensors, numbers, truth values.
+            What a layer draws at random comes from torch's default generator, which a run remembers for all of them.
         reads_shapes_alone: whether its tops depend on its bottoms' shapes, and not on their values.
         untraceable: why torch.export cannot follow what it computes; "" where it can.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
@@ -127,6 +130,7 @@ class Layer(nn.Module):
     keeps_forward: ClassVar[bool] = False
     mixes_items: str = ""
     not_exported: ClassVar[str] = ""
+    remembers: tuple[str, ...] = ()
     reads_shapes_alone: ClassVar[bool] = False
     untraceable: str = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
@@ -249,6 +253,18 @@ class Layer(nn.Module):
 
     def weights_loaded(self) -> None:
         """Called after blobs were copied in from a file, or a state_dict."""
+
+    def state(self) -> State:
+        """What it remembers, for a run that goes on in another process (`caffecompat.resumable.Resumable`)."""
+        values = {name: getattr(self, name) for name in self.remembers}
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in values.items()}
+
+    def restore(self, state: State) -> Sequence[str]:
+        """Remember what `state` gave; what differs from then."""
+        for name in self.remembers:
+            value, before = state[name], getattr(self, name)
+            setattr(self, name, torch.as_tensor(value).to(before) if isinstance(before, Tensor) else value)
+        return []
 
     def default_loss_weight(self, top_index: int) -> float:
         """Weight of a top in the objective where the prototxt names none: 1 for a loss layer's first top."""

@@ -75,13 +75,15 @@ class MarginInnerProduct(Layer):
     Bottoms: features, whose axes from `axis` on are a vector x; one label each. Blob: weight (num_output, K), whose
     rows every forward, also in TEST, brings to length 1. With type DOUBLE, TRIPLE or QUADRUPLE (m = 2, 3, 4) the
     label's score is (lambda |x| cos(t) + |x| psi(t)) / (1 + lambda), psi(t) = (-1)^k cos(m t) - 2 k, and lambda =
-    max(base (1 + gamma n)^-power, lambda_min) at the n-th forward, counted from `iteration`; training that goes on
-    needs it set. Tops: scores (..., num_output); lambda (1), where named. The gradients are SphereFace's own.
+    max(base (1 + gamma n)^-power, lambda_min) at the n-th forward, counted from `iteration`, which original Caffe needs
+    set where training goes on. Tops: scores (..., num_output); lambda (1), where named. The gradients are SphereFace's
+    own.
     """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     not_exported: ClassVar[str] = "reads labels, which there are in training alone"
+    remembers = ("iteration",)
     weight: nn.Parameter
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -27,6 +27,7 @@ class MatWrite(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
     not_exported: ClassVar[str] = "writes files"
+    remembers = ("done",)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -59,6 +59,7 @@ class BatchNorm(Layer):
     """
 
     keeps_forward: ClassVar[bool] = True
+    remembers = ("fresh",)
     mean: nn.Parameter
     variance: nn.Parameter
     factor: nn.Parameter

@@ -20,6 +20,7 @@ from caffecompat.layers.python_blob import ArrayBlob, BlobVec, RawBlobVec
 from caffecompat.layers.python_module import CodeMissing, ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
 from caffecompat.layers.spatial_dropout import SpatialDropout
+from caffecompat.resumable import State
 from caffecompat.wording import few
 
 __all__ = ["PythonLayer", "PythonLayerBase"]
@@ -51,6 +52,10 @@ class PythonLayerBase:
         param_str: text from the prototxt.
         phase: ``caffe.TRAIN`` (0) or ``caffe.TEST`` (1); ``str(self.phase)`` is its name.
         blobs: the layer's parameters; ``self.blobs.add_blob(*shape)`` in ``setup`` adds one.
+
+    A layer that brings data has a place in it. Where its class has methods ``state()``, which returns a dict of
+    numbers, strings, lists and arrays, and ``restore(state)``, which takes one, snapshots hold that place, and a run
+    that is resumed goes on from it. They hold the generators of `random` and `numpy.random` too.
     """
 
     type = "Python"
@@ -217,6 +222,23 @@ class PythonLayer(Layer):
         for blob, shape in zip(self.bottom_blobs, shapes, strict=True):
             blob.reshape(*shape)
         self.call("reshape", self.bottom_blobs, self.top_blobs)
+
+    @property
+    def _keeps_place(self) -> bool:
+        """Whether the user's class follows the protocol of `PythonLayerBase`: state() and restore(state)."""
+        return all(callable(getattr(self.instance, method, None)) for method in ("state", "restore"))
+
+    def state(self) -> State:
+        if self._keeps_place:
+            return {"own": self.instance.state()}  # type: ignore[union-attr]
+        return {"own": None} if self.instance is not None and not self.param.bottom else {}
+
+    def restore(self, state: State) -> list[str]:
+        if self._keeps_place and state["own"] is not None:
+            self.instance.restore(state["own"])  # type: ignore[union-attr]
+            return []
+        name = f"{self.param.python_param.module}.{self.param.python_param.layer}"
+        return [f"{name} has no state() and restore(state), or had none then: it begins from the beginning"]
 
 
 @cache

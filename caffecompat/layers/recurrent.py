@@ -64,6 +64,7 @@ class Recurrent(Layer):
         self.add_blob("hidden_weight", (rows, p.num_output), p.weight_filler)
         for name in self.states:
             self.register_buffer(f"last_{name}", torch.zeros(1, 0, p.num_output), persistent=False)
+        self.remembers = tuple(f"last_{name}" for name in self.states)
 
     def _check(self, shapes: Sequence[Shape]) -> None:
         x, cont = tuple(shapes[0]), tuple(shapes[1])

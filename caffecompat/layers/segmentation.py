@@ -151,6 +151,7 @@ class SegAccuracy(_LabelMapScore):
     Any other label that is no class is a pixel that is wrong, and part of no class (the original ends there).
     """
 
+    remembers = ("counts", "wrong")
     counts: Tensor
     wrong: Tensor
 
