@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["numbers_for"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from caffecompat.layers.pooling import Window
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["MaskChoice", "given_masks", "kept_masks", "masked_poolings"]
 

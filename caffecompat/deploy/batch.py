@@ -9,9 +9,11 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers import Context
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer, Shape, build_layers, infer_shapes
-from caffecompat.net.graph import Graph, Value, build_graph
+from caffecompat.net.build import build_layers
+from caffecompat.net.graph import build_graph
+from caffecompat.net.layer import NetLayer, Shape, Value
 from caffecompat.net.problems import Problem
+from caffecompat.net.shapes import infer_shapes
 from caffecompat.schema import pb
 
 __all__ = ["BatchedNet", "batched_shapes", "fixed_batch", "what_fixes_batch"]
@@ -25,15 +27,16 @@ class BatchedNet:
     """
 
     def __init__(self, message: Any, fork: Fork, beside: str | None) -> None:
-        self.graph: Graph = build_graph(message, message)
-        self.layers, self.shapes, found = build_layers(self.graph, Context(pb.TEST, fork, beside, False), None, beside)
-        problems = [*self.graph.problems, *found]
+        graph = build_graph(message, message)
+        self.layers = graph.layers
+        self.shapes, found = build_layers(graph, Context(pb.TEST, fork, beside, False), None, beside)
+        problems = [*graph.problems, *found]
         self.problem = _described(self.layers, problems[0]) if problems else ""
 
     def refuses(self, inputs: Mapping[str, Shape]) -> str:
         """Which layer cannot work on these inputs, of another batch, and why; "" where all can."""
         try:
-            infer_shapes(self.graph, self.layers, dict(inputs))
+            infer_shapes(self.layers, dict(inputs))
         except CaffeCompatError as problem:
             return str(problem)
         return ""
@@ -43,9 +46,7 @@ class BatchedNet:
         refused = self.refuses(inputs)
         if refused:
             return refused
-        return what_fixes_batch(
-            self.graph, self.layers, self.shapes, infer_shapes(self.graph, self.layers, dict(inputs))
-        )
+        return what_fixes_batch(self.layers, self.shapes, infer_shapes(self.layers, dict(inputs)))
 
 
 def _described(layers: list[NetLayer], problem: Problem) -> str:
@@ -67,16 +68,14 @@ def fixed_batch(net: Net) -> str:
         return "an input is a single value, which has no batch"
     try:
         net.reshape(batched_shapes(net, max(shape[0] for shape in before.values()) + 1))
-        return what_fixes_batch(net.graph, net.layers, ours, net.value_shapes)
+        return what_fixes_batch(net.layers, ours, net.value_shapes)
     except CaffeCompatError as problem:
         return str(problem)
     finally:
         net.reshape(before)
 
 
-def what_fixes_batch(
-    graph: Graph, layers: list[NetLayer], ours: Mapping[Value, Shape], others: Mapping[Value, Shape]
-) -> str:
+def what_fixes_batch(layers: list[NetLayer], ours: Mapping[Value, Shape], others: Mapping[Value, Shape]) -> str:
     """The first layer for which the first axis is no batch of items of their own; "" where there is none.
 
     That is a layer whose type mixes items, or whose tops do not grow along their first axis as the net's inputs do.
@@ -84,17 +83,17 @@ def what_fixes_batch(
     Args:
         ours, others: shapes of all values for two batches.
     """
-    fed = next((value for value in ours if layers[value.node].module is None and ours[value] != others[value]), None)
+    fed = next((value for value in ours if layers[value.maker].module is None and ours[value] != others[value]), None)
     if fed is None:
         return ""
     one, other = ours[fed][0], others[fed][0]
-    for node, layer in zip(graph.nodes, layers, strict=True):
+    for layer in layers:
         if layer.module is None:
             continue
         head = f"layer {layer.name!r} ({layer.type}): "
         if layer.module.mixes_items:
             return f"{head}{layer.module.mixes_items}"
-        for top in node.tops:
+        for top in layer.top_values:
             mine, theirs = ours[top], others[top]
             grows = mine[1:] == theirs[1:] and mine[:1] and mine[0] * other == theirs[0] * one
             if mine != theirs and not grows:

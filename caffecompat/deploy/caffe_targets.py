@@ -94,7 +94,7 @@ def round_up(net: Net, message: Any) -> list[str]:
         param, module = layers.get(layer.name), layer.module
         if param is None or not isinstance(module, Pooling) or not param.pooling_param.HasField("round_mode"):
             continue
-        bottom = net.graph.nodes[layer.index].bottoms[0]
+        bottom = layer.bottom_values[0]
         assert bottom is not None
         size = net.value_shapes[bottom][2:]
         here, there = module.window.counts(size), replace(module.window, ceil=True).counts(size)
@@ -116,7 +116,7 @@ def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
         param = layers.get(layer.name)
         if param is None or layer.type != "Deconvolution" or len(layer.bottoms) != 1:
             continue
-        bottom = net.graph.nodes[layer.index].bottoms[0]
+        bottom = layer.bottom_values[0]
         assert bottom is not None
         names = ("weight", "bias")
         own = dict(zip(names, blobs.get(layer.name, []), strict=False))

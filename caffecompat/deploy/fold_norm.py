@@ -23,8 +23,7 @@ from caffecompat.deploy.onnx.resize import bilinear_factor
 from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Bias, Scale
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
 
 __all__ = ["Folded", "fold_norms", "norms_as_convolutions", "use_running_statistics"]
@@ -95,19 +94,19 @@ def norms_as_convolutions(net: Net) -> Folded:
     message.CopyFrom(net.message)
     made = Folded(message, net.blobs_by_layer())
     shared, ends = _shared_layers(net), set()
-    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
-        if not isinstance(layer.module, BatchNorm | BN | Scale | Bias) or len(node.bottoms) != 1:
+    for layer in net.layers:
+        if not isinstance(layer.module, BatchNorm | BN | Scale | Bias) or len(layer.bottom_values) != 1:
             continue
-        bottom = node.bottoms[0]
+        bottom = layer.bottom_values[0]
         assert bottom is not None
         shape = net.value_shapes[bottom]
         affine = channel_affine(layer, made.blobs, shape)
-        if isinstance(affine, str) or len(shape) != 4 or len(node.tops) != 1 or layer.name in shared:
+        if isinstance(affine, str) or len(shape) != 4 or len(layer.top_values) != 1 or layer.name in shared:
             continue
         if bottom in ends:
-            ends.add(node.tops[0])
+            ends.add(layer.top_values[0])
             continue
-        ends.add(node.tops[0])
+        ends.add(layer.top_values[0])
         param = message.layer[layer.index]
         kept = type(param)(name=param.name, type="Convolution", bottom=param.bottom, top=param.top)
         settings = kept.convolution_param
@@ -147,18 +146,18 @@ class _Folding:
         self.ahead: set[str] = set()
         self.left: dict[str, str] = {}
         self.readers: dict[Value, list[int]] = {}
-        for node in net.graph.nodes:
-            for value in node.bottoms:
+        for layer in net.layers:
+            for value in layer.bottom_values:
                 if value is not None:
-                    self.readers.setdefault(value, []).append(node.index)
+                    self.readers.setdefault(value, []).append(layer.index)
         self.shared = _shared_layers(net)
         self.origin: dict[Value, Value] = {}  # the value that became what a folded layer's top was
 
     def run(self) -> None:
         norms = [
             layer
-            for node, layer in zip(self.net.graph.nodes, self.net.layers, strict=True)
-            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(node.bottoms) == 1
+            for layer in self.net.layers
+            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(layer.bottom_values) == 1
         ]
         for layer in norms:
             reason = self._fold_back(layer)
@@ -170,7 +169,7 @@ class _Folding:
                     self._fold_ahead(layer)
 
     def _affine(self, layer: NetLayer) -> Affine | str:
-        (bottom,) = self.net.graph.nodes[layer.index].bottoms
+        (bottom,) = layer.bottom_values
         assert bottom is not None
         if layer.name in self.shared:
             return f"the parameters of {layer.name!r} are shared with another layer"
@@ -180,8 +179,7 @@ class _Folding:
 
     def _fold_back(self, layer: NetLayer) -> str:
         """Fold a layer into what makes its bottom; returns why not, "" if done."""
-        node = self.net.graph.nodes[layer.index]
-        (bottom,) = node.bottoms
+        (bottom,) = layer.bottom_values
         affine = self._affine(layer)
         if isinstance(affine, str):
             return affine
@@ -189,7 +187,7 @@ class _Folding:
         takers = self._makers(bottom, layer.index)
         if isinstance(takers, str):
             return takers
-        worse = self._worse(self.net.layers[self.origin.get(bottom, bottom).node], node.tops[0])
+        worse = self._worse(self.net.layers[self.origin.get(bottom, bottom).maker], layer.top_values[0])
         if worse:
             return worse
         start = 0
@@ -200,8 +198,8 @@ class _Folding:
             start += count
         self.gone.add(layer.index)
         origin = self.origin.get(bottom, bottom)
-        self.origin[node.tops[0]] = origin
-        self.params[origin.node].top[0] = node.tops[0].blob
+        self.origin[layer.top_values[0]] = origin
+        self.params[origin.maker].top[0] = layer.top_values[0].blob
         return ""
 
     def _worse(self, before: NetLayer, top: Value) -> str:
@@ -213,7 +211,7 @@ class _Folding:
                 "the DPU runs none; as it is, the two are one depthwise convolution there"
             )
         if self.target == "tidl" and before.type == "Deconvolution":
-            bottom = self.net.graph.nodes[before.index].bottoms[0]
+            bottom = before.bottom_values[0]
             assert bottom is not None
             weights = dict(zip(("weight", "bias"), self.blobs[before.name], strict=False))
             if bilinear_factor(before.module, weights, self.net.value_shapes[bottom]):
@@ -223,11 +221,11 @@ class _Folding:
     def _activation(self, value: Value) -> str:
         """The ReLU or ReLU6 that reads a value, maybe through other normalizations; ""."""
         for index in self.readers.get(value, []):
-            layer, node = self.net.layers[index], self.net.graph.nodes[index]
+            layer = self.net.layers[index]
             if layer.type == "ReLU6" or (layer.type == "ReLU" and getattr(layer.module, "slope", 0) == 0):
                 return f"{layer.name!r} ({layer.type})"
-            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(node.bottoms) == 1:
-                found = self._activation(node.tops[0])
+            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(layer.bottom_values) == 1:
+                found = self._activation(layer.top_values[0])
                 if found:
                     return found
         return ""
@@ -235,7 +233,7 @@ class _Folding:
     def _makers(self, value: Value, reader: int) -> list[tuple[NetLayer, int]] | str:
         """The weighted layers whose outputs, so many each, make up a value that one layer alone reads; or why not."""
         origin = self.origin.get(value, value)
-        maker = self.net.layers[origin.node]
+        maker = self.net.layers[origin.maker]
         joins = maker.type == "Concat" and self.around
         if not joins and (maker.type not in _WEIGHTED or len(maker.tops) != 1):
             stays = " stays, too" if maker.name in self.left else " has no weights to take it"
@@ -250,7 +248,7 @@ class _Folding:
         if maker.module is None or maker.module.axis != 1:
             return f"{maker.name!r} (Concat) before it joins along another axis than the channels"
         found: list[tuple[NetLayer, int]] = []
-        for bottom in self.net.graph.nodes[maker.index].bottoms:
+        for bottom in maker.bottom_values:
             assert bottom is not None
             part = self._makers(bottom, maker.index)
             if isinstance(part, str):
@@ -269,8 +267,7 @@ class _Folding:
 
     def _fold_ahead(self, layer: NetLayer) -> None:
         """Fold a layer into all that read its top; the reason why not is added to why it could not be folded back."""
-        node = self.net.graph.nodes[layer.index]
-        (bottom,), top = node.bottoms, node.tops[0]
+        (bottom,), top = layer.bottom_values, layer.top_values[0]
         affine = self._affine(layer)
         if isinstance(affine, str):
             return  # that is the reason already
@@ -304,9 +301,9 @@ class _Folding:
             reason = cannot_scale_inputs(reader, affine, shape)
             if reason:
                 return reason
-            for node in self.net.graph.nodes[index + 1 : reader.index]:
-                if node.index not in self.gone and any(top.blob == bottom.blob for top in node.tops):
-                    return f"{node.name!r} changes {bottom.blob!r} in place before {reader.name!r} would read it"
+            for between in self.net.layers[index + 1 : reader.index]:
+                if between.index not in self.gone and any(top.blob == bottom.blob for top in between.top_values):
+                    return f"{between.name!r} changes {bottom.blob!r} in place before {reader.name!r} would read it"
         return ""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Bias
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["Affine", "cannot_scale_inputs", "channel_affine", "scale_inputs", "scale_outputs"]
 

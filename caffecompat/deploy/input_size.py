@@ -57,7 +57,7 @@ def _fits(document: NetDocument, size: tuple[int, int], level: int | None, stage
         message = deploy_net(document, size=size, level=level, stages=stages).message
         graph = build_graph(message, message)
         without_fillers = Context(pb.TEST, document.fork, document.path, False)
-        _, _, problems = build_layers(graph, without_fillers, None, document.path)
+        _, problems = build_layers(graph, without_fillers, None, document.path)
     except CaffeCompatError:
         return False
     return not problems and not graph.problems

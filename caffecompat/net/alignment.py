@@ -16,7 +16,8 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
-from caffecompat.net.graph import Graph, Node, Value, build_graph
+from caffecompat.net.graph import Graph, build_graph
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
 
 __all__ = ["align_crops", "crop_doubts", "state_offsets"]
@@ -58,37 +59,37 @@ def _finds_its_offset(layer: Any, fork: Fork) -> bool:
 def align_crops(graph: Graph, fork: Fork) -> list[Problem]:
     """Give the crops of a graph that find their offset by themselves a crop_param that says it.
 
-    Their nodes get a copy of the layer's message; the message of the net stays as it is.
+    These layers get a copy of their message; the message of the net stays as it is.
 
     Returns:
         what is wrong with crops for which there is no offset.
     """
     problems = []
-    for node in graph.nodes:
-        if _finds_its_offset(node.param, fork) and None not in node.bottoms and len(node.bottoms) == 2:
+    for layer in graph.layers:
+        if _finds_its_offset(layer.param, fork) and None not in layer.bottom_values and len(layer.bottom_values) == 2:
             try:
-                offsets = _offsets(graph, node)
+                offsets = _offsets(graph, layer)
             except CaffeCompatError as problem:
-                problems.append(Problem(node.index, str(problem)))
+                problems.append(Problem(layer.index, str(problem)))
                 continue
-            param = type(node.param)()
-            param.CopyFrom(node.param)
+            param = type(layer.param)()
+            param.CopyFrom(layer.param)
             param.crop_param.axis = 2
             param.crop_param.offset[:] = offsets
-            node.param = param
+            layer.param = param
     return problems
 
 
 def crop_doubts(graph: Graph) -> dict[int, str]:
     """What to say of crops without crop_param that cut elsewhere in FCN's and HED's Caffe, by the layer's index."""
     doubts = {}
-    for node in graph.nodes:
-        if _finds_its_offset(node.param, Fork.HED) and node.type == "Crop" and None not in node.bottoms:
+    for layer in graph.layers:
+        if _finds_its_offset(layer.param, Fork.HED) and layer.type == "Crop" and None not in layer.bottom_values:
             with suppress(CaffeCompatError):
-                offsets = _offsets(graph, node)
+                offsets = _offsets(graph, layer)
                 if any(offsets):
                     written = " ".join(f"offset: {offset}" for offset in offsets)
-                    doubts[node.index] = (
+                    doubts[layer.index] = (
                         f"cuts from offset 0, as BVLC's Caffe does without crop_param; where FCN's and HED's cut is "
                         f"crop_param {{ {written} }}: write that, or name their Caffe (--fork hed)"
                     )
@@ -104,17 +105,16 @@ def state_offsets(message: Any, fork: Fork) -> list[str]:
     stated = []
     graph = build_graph(message)
     unaligned = {problem.layer for problem in align_crops(graph, fork)}
-    for node in graph.nodes:
-        layer = message.layer[node.index]
-        if _finds_its_offset(layer, fork) and node.index not in unaligned and node.param.HasField("crop_param"):
-            layer.type = "Crop"
-            layer.crop_param.CopyFrom(node.param.crop_param)
+    for layer, param in zip(graph.layers, message.layer, strict=True):
+        if _finds_its_offset(param, fork) and layer.index not in unaligned and layer.param.HasField("crop_param"):
+            param.type = "Crop"
+            param.crop_param.CopyFrom(layer.param.crop_param)
             stated.append(layer.name)
     return stated
 
 
-def _offsets(graph: Graph, node: Node) -> tuple[int, ...]:
-    first, second = node.bottoms
+def _offsets(graph: Graph, layer: NetLayer) -> tuple[int, ...]:
+    first, second = layer.bottom_values
     assert first is not None and second is not None
     to_first, to_second = _meeting(graph, first, second)
     offsets = []
@@ -160,8 +160,8 @@ def _way_back(graph: Graph, start: Value) -> list[tuple[Value, _Lines | None]]:
     lines: _Lines | None = (_Line(), _Line())
     while value is not None:
         way.append((value, lines))
-        maker = graph.nodes[value.node]
-        value = maker.bottoms[0] if maker.bottoms else None
+        maker = graph.layers[value.maker]
+        value = maker.bottom_values[0] if maker.bottom_values else None
         step = _step(maker.param)
         lines = None if lines is None or step is None else tuple(a.after(b) for a, b in zip(lines, step, strict=True))
     return way

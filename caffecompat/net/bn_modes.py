@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from caffecompat.formats import LayerWeights
 from caffecompat.layers.bn import BN
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 from caffecompat.wording import few
 
 __all__ = ["mode_discrepancies"]

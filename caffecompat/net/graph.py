@@ -3,60 +3,32 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from caffecompat.layers import layer_class
 from caffecompat.net.filter import left_out
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
 from caffecompat.wording import did_you_mean, few
 
-__all__ = ["AUTOMATIC", "Graph", "Node", "Value", "build_graph", "needed_nodes", "with_automatic_tops"]
+__all__ = ["AUTOMATIC", "Graph", "build_graph", "needed_layers", "with_automatic_tops"]
 
 _SEARCHED = 20  # missing blobs whose near names are searched for
 _NAMED = 8  # blobs listed where none is near
 AUTOMATIC = "(automatic)"  # what Caffe's log calls the top of a loss layer that names none
 
 
-@dataclass(frozen=True)
-class Value:
-    """What a layer puts under a blob's name.
-
-    ``conv1`` behind the convolution and ``conv1`` behind the ReLU working in
-    place are versions 0 and 1 of one blob.
-    """
-
-    blob: str
-    version: int
-    node: int
-    slot: int
-
-
-@dataclass
-class Node:
-    """A layer with its bottoms and tops as values; a bottom that nothing makes is None."""
-
-    index: int
-    param: Any
-    bottoms: list[Value | None] = field(default_factory=list)
-    tops: list[Value] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return str(self.param.name)
-
-    @property
-    def type(self) -> str:
-        return str(self.param.type)
-
-
 @dataclass
 class Graph:
-    """Nodes in the order of the file; `outputs` are the values nobody reads, by blob name as Caffe sorts them."""
+    """Layers in the order of the file, with what they read and make.
 
-    nodes: list[Node]
+    `outputs` are the values that nobody reads, by blob name as Caffe sorts them.
+    """
+
+    layers: list[NetLayer]
     outputs: list[Value]
     problems: list[Problem]
 
@@ -83,18 +55,18 @@ def build_graph(message: Any, whole: Any = None) -> Graph:
     A top may carry the name of an older blob only in place, that is at the same
     position among the layer's bottoms (BVLC ``Net::AppendTop``).
     """
-    nodes: list[Node] = []
+    layers: list[NetLayer] = []
     problems: list[Problem] = []
     current: dict[str, Value] = {}
     unread: dict[str, Value] = {}
     missing = _Missing(message, whole)
     for index, given in enumerate(message.layer):
         param = with_automatic_tops(given)
-        node = Node(index, param)
-        nodes.append(node)
+        layer = NetLayer(index, param)
+        layers.append(layer)
         for blob in param.bottom:
             value = current.get(blob)
-            node.bottoms.append(value)
+            layer.bottom_values.append(value)
             unread.pop(blob, None)
             if value is None:
                 problems.append(Problem(index, missing.explain(blob, index, current)))
@@ -105,27 +77,27 @@ def build_graph(message: Any, whole: Any = None) -> Graph:
                 problems.append(
                     Problem(
                         index,
-                        f"top {blob!r} is made by layer {message.layer[older.node].name!r} already; "
+                        f"top {blob!r} is made by layer {message.layer[older.maker].name!r} already; "
                         f"rename one of them (in place works only where bottom and top stand at the same position)",
                     )
                 )
             value = Value(blob, older.version + 1 if older else 0, index, slot)
-            node.tops.append(value)
+            layer.top_values.append(value)
             current[blob] = unread[blob] = value
     # An unnamed top is no output of the net (it never enters Caffe's available blobs), only part of the loss.
     outputs = [unread[blob] for blob in sorted(unread) if not blob.startswith(AUTOMATIC)]
-    return Graph(nodes, outputs, problems)
+    return Graph(layers, outputs, problems)
 
 
-def needed_nodes(graph: Graph, values: Iterable[Value]) -> set[int]:
-    """Indices of the nodes that make `values`, and of all that these depend on."""
+def needed_layers(layers: Sequence[NetLayer], values: Iterable[Value]) -> set[int]:
+    """Indices of the layers that make `values`, and of all that these depend on."""
     needed: set[int] = set()
-    waiting = [value.node for value in values]
+    waiting = [value.maker for value in values]
     while waiting:
         index = waiting.pop()
         if index not in needed:
             needed.add(index)
-            waiting += [value.node for value in graph.nodes[index].bottoms if value is not None]
+            waiting += [value.maker for value in layers[index].known_bottoms]
     return needed
 
 

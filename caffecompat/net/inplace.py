@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from caffecompat.layers import Layer
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Graph, Node
+from caffecompat.net.graph import Graph
+from caffecompat.net.layer import NetLayer
 from caffecompat.net.module import returned_values
 from caffecompat.schema import pb
 
@@ -66,19 +66,19 @@ def _hooked(module: nn.Module) -> bool:
 def find_inplace(graph: Graph, layers: Sequence[NetLayer]) -> list[tuple[NetLayer, NetLayer]]:
     """The ReLU layers that may work in place, each with the layer whose top it writes over."""
     returned = set(returned_values(graph, layers).values())
-    readers = Counter(value for node in graph.nodes for value in node.bottoms)
+    readers = Counter(value for layer in layers for value in layer.bottom_values)
     return [
-        (layer, layers[bottom.node])
-        for layer, node in zip(layers, graph.nodes, strict=True)
+        (layer, layers[bottom.maker])
+        for layer in layers
         if layer.type == "ReLU"
-        and (bottom := node.bottoms[0]) is not None
+        and (bottom := layer.bottom_values[0]) is not None
         and readers[bottom] == 1
         and bottom not in returned
-        and _may_be_lost(graph.nodes[bottom.node])
+        and _may_be_lost(layers[bottom.maker])
     ]
 
 
-def _may_be_lost(maker: Node) -> bool:
+def _may_be_lost(maker: NetLayer) -> bool:
     if maker.type in _FREE_TOPS:
         return True
     if len(maker.bottoms) < 2:  # a sum or concatenation of one may hand its bottom on

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from caffecompat.net.blob import Blob, ParamBlob
-from caffecompat.net.build import NetLayer, naming_layers, top_shapes
+from caffecompat.net.layer import NetLayer, Split, Step
 from caffecompat.net.net import Net
 from caffecompat.net.precision import compute
 from caffecompat.net.records import naming_records
-from caffecompat.net.steps import Step
+from caffecompat.net.shapes import naming_layers, top_shapes
 
 __all__ = ["Interpreter"]
 
@@ -48,11 +48,11 @@ class Interpreter:
         self.blobs: dict[str, Blob] = {}
         self._loss_blobs: dict[str, str] = {}  # blob of the net -> blob of the steps that carries its weight
         for step in self.steps:
-            weights = step.loss_weights or [0.0] * len(step.tops)
+            weights = step.split_loss_weights or [0.0] * len(step.tops)
             for name, shape, weight in zip(step.tops, net.step_shapes(step), weights, strict=True):
                 self.blobs[name] = Blob(shape, weight)
                 if weight:
-                    self._loss_blobs[step.bottoms[0] if step.layer is None else name] = name
+                    self._loss_blobs[step.blob if isinstance(step, Split) else name] = name
         self.params = {layer.name: [ParamBlob(slot) for slot in layer.slots] for layer in net.layers if layer.slots}
         self.callbacks: dict[str, list[Callable[[int], None]]] = {occasion: [] for occasion in self.OCCASIONS}
         self._ran: dict[Step, tuple[list[Tensor], list[Tensor]]] = {}
@@ -63,14 +63,13 @@ class Interpreter:
                 self.blobs[name].data_side.fill = value
                 self._constant.add(name)
 
-    def _allow_inplace(self) -> set[Step]:
-        """Let layers write over their bottoms where the prototxt gives top and bottom one name; returns their steps."""
+    def _allow_inplace(self) -> set[NetLayer]:
+        """Let layers write over their bottoms where the prototxt gives top and bottom one name; returns which."""
         self.net.allow_inplace(False)
-        able = {id(layer): layer.module for layer in self.net.inplace_layers}
-        steps = {step for step in self.steps if id(step.layer) in able and step.bottoms == step.tops}
-        for step in steps:
-            able[id(step.layer)].inplace = True  # type: ignore[union-attr]
-        return steps
+        layers = {layer for layer in self.net.inplace_layers if layer.split_bottoms == layer.tops}
+        for layer in layers:
+            layer.module.inplace = True  # type: ignore[union-attr]
+        return layers
 
     # ----------------------------------------------------------------- forward
 
@@ -83,7 +82,7 @@ class Interpreter:
         return sum(
             weight * float(fresh[name].sum())
             for step in self.steps[start : end + 1]
-            for name, weight in zip(step.tops, step.loss_weights, strict=False)
+            for name, weight in zip(step.tops, step.split_loss_weights, strict=False)
             if weight and name in fresh
         )
 
@@ -103,7 +102,7 @@ class Interpreter:
         if not (self.callbacks["before_forward"] or self.callbacks["after_forward"]):
             return
         self.net.take_written()
-        for name in step.bottoms:
+        for name in step.split_bottoms:
             if name in fresh and self.blobs[name].data_side.may_be_written:
                 del fresh[name]
 
@@ -115,15 +114,14 @@ class Interpreter:
                 Python may have written; the step's tops are added.
         """
         fresh = fresh if fresh is not None else {}
-        layer = step.layer
         self._release(step, fresh)
-        if layer is None:
-            tops = [self._bottom(step.bottoms[0], step, fresh)] * len(step.tops)
-        elif layer.module is not None:
+        if isinstance(step, Split):
+            tops = [self._bottom(step.blob, step, fresh)] * len(step.tops)
+        elif step.module is not None:
             with naming_records(self.net.layers):
-                tops = self._call(step, layer, fresh)
-        elif layer.source is not None and step.tops[0] not in fresh:
-            tops = [self.net.to_device(array) for array in layer.source.next()]
+                tops = self._call(step, fresh)
+        elif step.source is not None and step.tops[0] not in fresh:
+            tops = [self.net.to_device(array) for array in step.source.next()]
         else:
             return
         for name, top in zip(step.tops, tops, strict=False):
@@ -132,9 +130,9 @@ class Interpreter:
     def _release(self, step: Step, fresh: Tops) -> None:
         """Let go of what the step made last time."""
         self._ran.pop(step, None)
-        if step.layer is not None and step.layer.module is not None:
+        if step.module is not None:
             for name in step.tops:
-                if name not in step.bottoms and name not in self._constant and name not in fresh:
+                if name not in step.split_bottoms and name not in self._constant and name not in fresh:
                     self.blobs[name].data_side.release()
 
     def _set(self, name: str, value: Tensor, fresh: Tops) -> None:
@@ -161,22 +159,22 @@ class Interpreter:
         fresh[name] = value
         return value
 
-    def _call(self, step: Step, layer: NetLayer, fresh: dict[str, Tensor]) -> list[Tensor]:
-        bottoms = [self._bottom(name, step, fresh) for name in step.bottoms]
+    def _call(self, layer: NetLayer, fresh: dict[str, Tensor]) -> list[Tensor]:
+        bottoms = [self._bottom(name, layer, fresh) for name in layer.split_bottoms]
         with naming_layers(lambda: top_shapes(layer, [tuple(bottom.shape) for bottom in bottoms])):
-            return self._compute(step, layer, bottoms)
+            return self._compute(layer, bottoms)
 
-    def _compute(self, step: Step, layer: NetLayer, bottoms: list[Tensor]) -> list[Tensor]:
-        if not step.needs_backward:
+    def _compute(self, layer: NetLayer, bottoms: list[Tensor]) -> list[Tensor]:
+        if not layer.needs_backward:
             with torch.no_grad():
-                return _listed(step, compute(layer, bottoms))
+                return _listed(layer, compute(layer, bottoms))
         bottoms = [bottom.detach() for bottom in bottoms]
         with torch.enable_grad():
-            for bottom, need in zip(bottoms, step.bottom_needs, strict=True):
+            for bottom, need in zip(bottoms, layer.bottom_needs, strict=True):
                 bottom.requires_grad_(need)
-            given = [_Alias.apply(bottom) for bottom in bottoms] if step in self._inplace else bottoms
-            tops = _listed(step, compute(layer, given))
-        self._ran[step] = (bottoms, tops)
+            given = [_Alias.apply(bottom) for bottom in bottoms] if layer in self._inplace else bottoms
+            tops = _listed(layer, compute(layer, given))
+        self._ran[layer] = (bottoms, tops)
         return [top.detach() for top in tops]
 
     # ---------------------------------------------------------------- backward
@@ -201,17 +199,17 @@ class Interpreter:
         One that never ran forward is computed from the blobs as they stand. So is one whose bottoms Python has changed
         since, as far as Caffe reads them in backward: a label that is set after the forward pass counts.
         """
-        if step.layer is None:
+        if isinstance(step, Split):
             diffs = [self._diff(name) for name in step.tops]
-            self.blobs[step.bottoms[0]].diff_side.write(functools.reduce(torch.add, diffs))
+            self.blobs[step.blob].diff_side.write(functools.reduce(torch.add, diffs))
             return
         if step not in self._ran or self._is_outdated(step):
-            if step.layer.module is None:
+            if step.module is None:
                 return
-            self._call(step, step.layer, {})
+            self._call(step, {})
         bottoms, tops = self._ran[step]
         wanted = [bottom for bottom in bottoms if bottom.requires_grad]
-        unique = {id(slot.parameter): slot.parameter for slot in step.layer.slots if slot.parameter.requires_grad}
+        unique = {id(slot.parameter): slot.parameter for slot in step.slots if slot.parameter.requires_grad}
         params = list(unique.values())
         made = [(top, self._diff(name)) for name, top in zip(step.tops, tops, strict=True) if top.requires_grad]
         if not made or not (wanted or params):
@@ -224,23 +222,22 @@ class Interpreter:
             elif grad is not None:
                 parameter.grad.add_(grad)
         by_bottom = iter(grads)
-        for name, bottom in zip(step.bottoms, bottoms, strict=True):
+        for name, bottom in zip(step.split_bottoms, bottoms, strict=True):
             if bottom.requires_grad:
                 grad = next(by_bottom)
                 self.blobs[name].diff_side.write(torch.zeros_like(bottom) if grad is None else grad)
 
     def _follows_bottoms(self, step: Step) -> bool:
         """Whether Caffe's backward of a step reads its bottoms, and the step itself does not overwrite them."""
-        module = step.layer.module if step.layer is not None else None
-        if module is None or module.keeps_forward:
+        if step.module is None or step.module.keeps_forward:
             return False
-        return step.needs_backward and not set(step.bottoms) & set(step.tops)
+        return step.needs_backward and not set(step.split_bottoms) & set(step.tops)
 
     def _is_outdated(self, step: Step) -> bool:
         """Whether Python has put other values into the bottoms that a step's backward reads since it ran."""
         if not self._follows_bottoms(step):
             return False
-        for name, used in zip(step.bottoms, self._ran[step][0], strict=True):
+        for name, used in zip(step.split_bottoms, self._ran[step][0], strict=True):
             side = self.blobs[name].data_side
             if side.may_be_written and not torch.equal(side.read(self.net.device), used):
                 return True
@@ -285,14 +282,14 @@ class Interpreter:
         return dict(zip(returned, values, strict=True))
 
 
-def _listed(step: Step, made: Any) -> list[Tensor]:
+def _listed(layer: NetLayer, made: Any) -> list[Tensor]:
     """What a module made, as a list of tops."""
-    return list(made) if isinstance(made, tuple) else [made] if step.tops else []
+    return list(made) if isinstance(made, tuple) else [made] if layer.tops else []
 
 
 def _constant_tops(step: Step) -> list[tuple[str, float]]:
     """The tops of a DummyData layer that are filled once, and with what."""
-    if step.type != "DummyData":
+    if isinstance(step, Split) or step.type != "DummyData":
         return []
     fillers = list(step.param.dummy_data_param.data_filler)
     if not fillers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffecompat.layers.convolution import BaseConvolution
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["choose_channels_last"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from caffecompat import glog
 from caffecompat.net.graph import AUTOMATIC
+from caffecompat.net.layer import NetLayer, Step
 from caffecompat.net.params import LearnableParam
-from caffecompat.net.steps import Step
 
 __all__ = ["log_steps"]
 
@@ -29,10 +29,10 @@ def log_steps(
     for step, tops in zip(steps, shapes, strict=True):
         glog.info(f"Creating layer {step.name}", "layer_factory.hpp:77")
         glog.info(f"Creating Layer {step.name}", "net.cpp:86")
-        for blob in step.bottoms:
+        for blob in step.split_bottoms:
             glog.info(f"{step.name} <- {blob}", "net.cpp:408")
         for slot, blob in enumerate(step.tops):
-            if slot < len(step.bottoms) and step.bottoms[slot] == blob:
+            if slot < len(step.split_bottoms) and step.split_bottoms[slot] == blob:
                 glog.info(f"{step.name} -> {blob} (in-place)", "net.cpp:369")
             else:
                 shown = AUTOMATIC if blob.startswith(AUTOMATIC) else blob
@@ -41,19 +41,13 @@ def log_steps(
         for slot, shape in enumerate(tops):
             sizes = "".join(f"{size} " for size in shape)
             glog.info(f"Top shape: {sizes}({math.prod(shape)})", "net.cpp:131")
-            weight = step.loss_weights[slot] if step.loss_weights else 0.0
+            weight = step.split_loss_weights[slot] if step.split_loss_weights else 0.0
             if weight:
                 glog.info(f"    with loss weight {glog.number(weight)}", "net.cpp:134")
             memory += math.prod(shape)
         glog.info(f"Memory required for data: {memory * 4}", "net.cpp:139")
-        for shared in step.layer.slots if step.layer is not None else ():
-            if shared.owner is not None:
-                owner = owners[id(shared.parameter)]
-                name = step.param.param[shared.index].name
-                glog.info(
-                    f"Sharing parameters '{name}' owned by layer '{owner.layer}', param index {owner.index}",
-                    "net.cpp:504",
-                )
+        if isinstance(step, NetLayer):
+            _log_sharing(step, owners)
     for step in reversed(steps):
         if step.needs_backward:
             glog.info(f"{step.name} needs backward computation.", "net.cpp:200")
@@ -62,3 +56,13 @@ def log_steps(
     for blob in outputs:
         glog.info(f"This network produces output {blob}", "net.cpp:244")
     glog.info("Network initialization done.", "net.cpp:257")
+
+
+def _log_sharing(layer: NetLayer, owners: dict[int, LearnableParam]) -> None:
+    for shared in layer.slots:
+        if shared.owner is not None:
+            owner = owners[id(shared.parameter)]
+            name = layer.param.param[shared.index].name
+            glog.info(
+                f"Sharing parameters '{name}' owned by layer '{owner.layer}', param index {owner.index}", "net.cpp:504"
+            )

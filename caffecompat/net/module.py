@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 
 from torch import fx, nn
 
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Graph, Value
+from caffecompat.net.graph import Graph
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.precision import in_half, in_single
 
 __all__ = ["make_module", "returned_values"]
@@ -59,18 +59,18 @@ def make_module(
     nodes: dict[Value, fx.Node] = {}
     fed: list[str] = []
     # Placeholders go first, whatever the place of their layer, because fx wants them so.
-    for node, layer in zip(graph.nodes, layers, strict=True):
+    for layer in layers:
         if layer.module is None:
-            for value in node.tops:
+            for value in layer.top_values:
                 nodes[value] = program.placeholder(names.python_name(value.blob))
                 fed.append(value.blob)
-    for node, layer in zip(graph.nodes, layers, strict=True):
+    for layer in layers:
         if layer.module is None:
             continue
         target = names.python_name(layer.name)
         root.add_module(target, layer.module)
         bottoms = []
-        for position, read in enumerate(node.bottoms):
+        for position, read in enumerate(layer.bottom_values):
             assert read is not None
             bottom = nodes[read]
             cut = position < len(layer.param.propagate_down) and not layer.param.propagate_down[position]
@@ -82,10 +82,10 @@ def make_module(
             if layer.half_precision is False:
                 bottoms = [program.call_function(in_single, (bottom,)) for bottom in bottoms]
             call = program.create_node("call_module", target, tuple(bottoms), name=target)
-        if len(node.tops) == 1:
-            nodes[node.tops[0]] = call
+        if len(layer.top_values) == 1:
+            nodes[layer.top_values[0]] = call
         else:
-            for slot, made in enumerate(node.tops):
+            for slot, made in enumerate(layer.top_values):
                 top = names.python_name(made.blob)
                 nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
     tops = {blob: nodes[value] for blob, value in returned_values(graph, layers).items()}
@@ -100,6 +100,6 @@ def make_module(
 def returned_values(graph: Graph, layers: Sequence[NetLayer]) -> dict[str, Value]:
     """What a net returns, by blob: the values that no layer reads, and all that have a loss weight."""
     returned = {value.blob: value for value in graph.outputs}
-    for node, layer in zip(graph.nodes, layers, strict=True):
-        returned.update({v.blob: v for v, w in zip(node.tops, layer.loss_weights, strict=False) if w})
+    for layer in layers:
+        returned.update({v.blob: v for v, w in zip(layer.top_values, layer.loss_weights, strict=False) if w})
     return returned

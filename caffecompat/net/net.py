@@ -18,20 +18,14 @@ from caffecompat.formats import save_caffemodel
 from caffecompat.layers import Context
 from caffecompat.layers.layer import exporting
 from caffecompat.net.alignment import crop_doubts
+from caffecompat.net.backward_needs import mark_needs
 from caffecompat.net.blob import push_written
-from caffecompat.net.build import (
-    MakeSource,
-    NetLayer,
-    Shape,
-    build_layers,
-    check_layers,
-    infer_shapes,
-    naming_layers,
-)
+from caffecompat.net.build import build_layers, check_layers
 from caffecompat.net.filter import filter_net, make_state
-from caffecompat.net.graph import Graph, Value, build_graph
+from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.inplace import InPlace, find_inplace
 from caffecompat.net.inputs import blobs_by_name
+from caffecompat.net.layer import MakeSource, NetLayer, Shape, Step, Value
 from caffecompat.net.layout import choose_channels_last
 from caffecompat.net.log import log_steps
 from caffecompat.net.module import make_module
@@ -39,9 +33,9 @@ from caffecompat.net.params import LearnableParam, collect_params
 from caffecompat.net.precision import apply_precision
 from caffecompat.net.problems import NetError, Problem, described
 from caffecompat.net.records import naming_records
+from caffecompat.net.shapes import infer_shapes, naming_layers
 from caffecompat.net.sharing import share_weights
-from caffecompat.net.splits import insert_splits
-from caffecompat.net.steps import Step, make_steps
+from caffecompat.net.splits import message_with_splits, put_splits
 from caffecompat.net.stored import blobs_by_layer, diffs_by_layer, save_hdf5
 from caffecompat.net.weights import LoadReport, WeightPaths, copy_weights, weight_paths
 from caffecompat.schema import NetDocument, as_document, as_phase, pb, write_text
@@ -80,6 +74,7 @@ class Net(nn.Module):
         graph_module: the computation as a torch.fx.GraphModule with one call per layer; takes the fed blobs, returns
             a dict. It has the same layers as the net.
         layers: every layer in order, data layers included.
+        steps: the layers and Splits as Caffe runs them.
         params: the learnable parameters in Caffe's order (that of the solver's history).
         fed: names of the blobs that come from outside or from sources, in the order of the net's arguments.
         outputs: names of the blobs that no layer reads, sorted as Caffe sorts them.
@@ -164,9 +159,9 @@ class Net(nn.Module):
         self.weights_writer = None
         self._like = torch.empty(0)  # of the net's device and type
         self.graph = build_graph(message, document.message)
-        self.layers, shapes, made_badly = build_layers(
-            self.graph, Context(phase, document.fork, document.beside, weights is None), sources, document.beside
-        )
+        self.layers = self.graph.layers
+        context = Context(phase, document.fork, document.beside, weights is None)
+        shapes, made_badly = build_layers(self.graph, context, sources, document.beside)
         found = self.graph.problems + made_badly + check_layers(self.layers)
         self.params, more = collect_params(self.layers, message.force_backward)
         places = [Problem(kept[p.layer] if p.layer is not None else None, p.text) for p in found + more]
@@ -180,7 +175,8 @@ class Net(nn.Module):
         self._set_shapes(shapes)
         self.outputs = [value.blob for value in self.graph.outputs]
         self.loss_weights = self._find_loss_weights()
-        self.steps = make_steps(message, self.layers, self.params)
+        self.steps = put_splits(self.layers)
+        mark_needs(self.steps, self.params, message.force_backward)
         self.channels_last = choose_channels_last(self.layers)
         self.half_precision = apply_precision(message, self.layers)
         self.execute = None
@@ -318,7 +314,7 @@ class Net(nn.Module):
         return {blob: self.to_device(batch[blob]) for blob in self.fed}
 
     def _shapes_from(self, given: Tops) -> dict[Value, Shape]:
-        return infer_shapes(self.graph, self.layers, {blob: tuple(tensor.shape) for blob, tensor in given.items()})
+        return infer_shapes(self.layers, {blob: tuple(tensor.shape) for blob, tensor in given.items()})
 
     def next_batch(self) -> dict[str, Blob]:
         """One batch from every source, and what `input_values` gives, by blob name."""
@@ -385,7 +381,7 @@ class Net(nn.Module):
         Raises:
             CaffeCompatError: a layer cannot work on the shapes that result.
         """
-        self._set_shapes(infer_shapes(self.graph, self.layers, dict(shapes)))
+        self._set_shapes(infer_shapes(self.layers, dict(shapes)))
 
     # ----------------------------------------------------------------- weights
 
@@ -466,26 +462,13 @@ class Net(nn.Module):
 
     def message_with_splits(self) -> Any:
         """The NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights."""
-        message, origins = insert_splits(self.message)
-        for param, origin in zip(message.layer, origins, strict=True):
-            param.phase = self.phase
-            module = self.layers[origin].module if origin is not None else None
-            stated = origin is not None and self.message.layer[origin].loss_weight
-            if module is not None and module.is_loss and not stated:
-                param.loss_weight.append(1.0)
-        return message
+        return message_with_splits(self.message, self.phase, self.steps)
 
     # ------------------------------------------------------------------ shapes
 
     def step_shapes(self, step: Step) -> list[Shape]:
         """Shapes of a step's tops."""
-        if step.layer is None:
-            return [self.bottom_shape(step)] * len(step.tops)
-        return [self.value_shapes[value] for value in self.graph.nodes[step.layer.index].tops]
-
-    def bottom_shape(self, step: Step) -> Shape:
-        """Shape of the value that a Split passes on."""
-        return self.blob_shapes[step.bottoms[0]]
+        return [self.value_shapes[value] for value in step.top_values]
 
     def _set_shapes(self, shapes: dict[Value, Shape]) -> None:
         self.value_shapes = shapes

@@ -17,7 +17,7 @@ from caffecompat.formats import LayerWeights
 from caffecompat.layers.bn import BN
 from caffecompat.layers.norm_blobs import Parts, statistics
 from caffecompat.layers.normalization import BatchNorm
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["Pairs", "match_pairs"]
 

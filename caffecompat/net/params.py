@@ -13,7 +13,7 @@ from caffecompat.net.problems import Problem
 from caffecompat.schema import pb
 
 if TYPE_CHECKING:
-    from caffecompat.net.build import NetLayer
+    from caffecompat.net.layer import NetLayer
 
 __all__ = ["BlobSlot", "LearnableParam", "collect_params", "make_slots"]
 

@@ -19,7 +19,7 @@ from caffecompat.layers import Layer
 from caffecompat.schema import pb
 
 if TYPE_CHECKING:
-    from caffecompat.net.build import NetLayer
+    from caffecompat.net.layer import NetLayer
 
 __all__ = ["apply_precision", "compute", "in_half", "in_single"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from caffecompat.layers.layer import LabelError
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["naming_records"]
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from torch import nn
 
 from caffecompat import glog
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 from caffecompat.net.params import BlobSlot
 from caffecompat.net.problems import NetError
 

@@ -1,82 +1,79 @@
 """Caffe's Split layers, for messages and logs: autograd needs none.
 
-Where a value is read more than once Caffe puts a Split layer behind its maker
+Where a value is read more than once Caffe puts a Split layer after its maker
 (``util/insert_splits.cpp``). The layers appear in caffemodels, in logs and in
-pycaffe's layer list, so their names are made here exactly as Caffe makes them.
+pycaffe's layer list, so their names are made exactly as Caffe makes them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["insert_splits", "split_layer_name"]
+from caffecompat.net.graph import AUTOMATIC
+from caffecompat.net.layer import NetLayer, Split, Step, Value
 
-_Place = tuple[int, int]  # layer, top
-
-
-def split_layer_name(layer: str, blob: str, slot: int) -> str:
-    """Name of the Split behind top number `slot` of a layer; its tops append ``_0``, ``_1``, ..."""
-    return f"{blob}_{layer}_{slot}_split"
+__all__ = ["message_with_splits", "put_splits"]
 
 
-def insert_splits(message: Any) -> tuple[Any, list[int | None]]:
-    """A copy of a filtered NetParameter in which no value has more than one reader.
+def put_splits(layers: Sequence[NetLayer]) -> list[Step]:
+    """Layers and Splits in Caffe's order, in which no top has more than one reader.
 
-    An explicit loss weight counts as a reader and moves to the first top of the
-    Split. Bottoms that nothing makes are left as they are.
-
-    Returns:
-        The copy, and for each of its layers the index in `message` (None for a Split put in).
+    A loss weight that the prototxt gives counts as a reader and moves to the first top of the Split. The layers learn
+    what they read and weigh then: their `split_bottoms` and `split_loss_weights` are set.
     """
-    source, readers, loss_weight = _readers(message)
-    split = type(message)()
-    split.CopyFrom(message)
-    del split.layer[:]
-    origins: list[int | None] = []
-    used: Counter[_Place] = Counter()
-    for i, original in enumerate(message.layer):
-        layer = split.layer.add()
-        layer.CopyFrom(original)
-        origins.append(i)
-        for j, blob in enumerate(original.bottom):
-            top = source.get((i, j))
-            if top is not None and readers[top] > 1:
-                name = split_layer_name(message.layer[top[0]].name, blob, top[1])
-                layer.bottom[j] = f"{name}_{used[top]}"
-                used[top] += 1
-        for j, blob in enumerate(original.top):
-            if readers[i, j] > 1:
-                weight = loss_weight.get((i, j), 0.0)
-                if weight:
-                    del layer.loss_weight[:]
-                    used[i, j] += 1
-                _add_split(split, original.name, blob, j, readers[i, j], weight)
-                origins.append(None)
-    return split, origins
+    readers = Counter(value for layer in layers for value in layer.known_bottoms)
+    splits: dict[Value, Split] = {}
+    used: Counter[Value] = Counter()
+    steps: list[Step] = []
+    for layer in layers:
+        layer.split_bottoms = list(layer.bottoms)
+        for i, bottom in enumerate(layer.bottom_values):
+            if bottom is not None and bottom in splits:
+                layer.split_bottoms[i] = splits[bottom].tops[used[bottom]]
+                used[bottom] += 1
+        steps.append(layer)
+        moved = False
+        for top, weight in zip(layer.top_values, _stated_weights(layer), strict=True):
+            count = readers[top] + bool(weight)
+            if count > 1:
+                splits[top] = Split(layer, top.slot, count, weight)
+                steps.append(splits[top])
+                used[top] += bool(weight)
+                moved = moved or bool(weight)
+        layer.split_loss_weights = [] if moved else list(layer.loss_weights)
+    return steps
 
 
-def _readers(message: Any) -> tuple[dict[_Place, _Place], Counter[_Place], dict[_Place, float]]:
-    """The top behind each bottom, how often each top is read (as a loss, too), and the explicit loss weights."""
-    maker: dict[str, _Place] = {}
-    source: dict[_Place, _Place] = {}
-    readers: Counter[_Place] = Counter()
-    loss_weight: dict[_Place, float] = {}
-    for i, layer in enumerate(message.layer):
-        for j, blob in enumerate(layer.bottom):
-            if blob in maker:
-                source[i, j] = maker[blob]
-                readers[maker[blob]] += 1
-        for j, blob in enumerate(layer.top):
-            maker[blob] = (i, j)
-            if j < len(layer.loss_weight) and layer.loss_weight[j]:
-                loss_weight[i, j] = layer.loss_weight[j]
-                readers[i, j] += 1
-    return source, readers, loss_weight
+def _stated_weights(layer: NetLayer) -> list[float]:
+    """The loss weight that the prototxt gives each top that it names; 0 where it gives none."""
+    stated = [*layer.param.loss_weight, *([0.0] * len(layer.tops))]
+    return [0.0 if blob.startswith(AUTOMATIC) else float(w) for blob, w in zip(layer.tops, stated, strict=False)]
 
 
-def _add_split(net: Any, layer: str, blob: str, slot: int, count: int, loss_weight: float) -> None:
-    name = split_layer_name(layer, blob, slot)
-    split = net.layer.add(name=name, type="Split", bottom=[blob], top=[f"{name}_{k}" for k in range(count)])
-    if loss_weight:
-        split.loss_weight.extend([loss_weight] + [0.0] * (count - 1))
+def message_with_splits(message: Any, phase: int, steps: Sequence[Step]) -> Any:
+    """A net's NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights.
+
+    Args:
+        message: the NetParameter that the net was made of.
+        steps: the net's layers and Splits.
+    """
+    saved = type(message)()
+    saved.CopyFrom(message)
+    del saved.layer[:]
+    for step in steps:
+        if isinstance(step, Split):
+            param = saved.layer.add(name=step.name, type=step.type, bottom=step.split_bottoms, top=step.tops)
+            param.loss_weight.extend(step.split_loss_weights)
+        else:
+            original = message.layer[step.index]
+            param = saved.layer.add()
+            param.CopyFrom(original)
+            param.bottom[:] = step.split_bottoms
+            if not step.split_loss_weights:
+                del param.loss_weight[:]
+            if step.module is not None and step.module.is_loss and not original.loss_weight:
+                param.loss_weight.append(1.0)
+        param.phase = phase
+    return saved

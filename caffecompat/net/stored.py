@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from caffecompat.forks import Fork
-from caffecompat.net.build import NetLayer, Shape
+from caffecompat.net.layer import NetLayer, Shape
 from caffecompat.net.params import LearnableParam
 
 __all__ = ["blobs_by_layer", "diffs_by_layer", "save_hdf5"]

@@ -11,7 +11,7 @@ import torch
 
 from caffecompat.layers import Layer
 from caffecompat.layers.layer import View
-from caffecompat.net.graph import Value
+from caffecompat.net.layer import Value
 from caffecompat.net.net import Net
 from caffecompat.net.weights import LoadReport
 
@@ -147,12 +147,12 @@ def summarise(net: Net) -> NetSummary:
     )
     fields: dict[Value, Field | None] = {}
     trained = {id(p.slot): p.lr_mult != 0 for p in net.params}
-    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
-        bottoms = [value for value in node.bottoms if value is not None]
+    for layer in net.layers:
+        bottoms = layer.known_bottoms
         shapes = [net.value_shapes[value] for value in bottoms]
-        tops = [net.value_shapes[value] for value in node.tops]
+        tops = [net.value_shapes[value] for value in layer.top_values]
         seen = _field(layer.module, [fields.get(v) for v in bottoms], shapes, tops[0] if tops else ())
-        fields.update(dict.fromkeys(node.tops, seen))
+        fields.update(dict.fromkeys(layer.top_values, seen))
         own = [slot for slot in layer.slots if slot.owner is None]
         summary.layers.append(
             LayerSummary(
@@ -176,20 +176,19 @@ def summarise(net: Net) -> NetSummary:
 
 def _peak(net: Net) -> int:
     """Values alive at once: a value lives from the layer that makes it to the last that reads it; outputs stay."""
-    nodes = net.graph.nodes
     last: dict[Value, int] = {}
-    for index, node in enumerate(nodes):
-        last.update({value: index for value in node.bottoms if value is not None})
-        last.update({value: last.get(value, index) for value in node.tops})
-    last.update(dict.fromkeys(net.graph.outputs, len(nodes)))
+    for index, layer in enumerate(net.layers):
+        last.update(dict.fromkeys(layer.known_bottoms, index))
+        last.update({value: last.get(value, index) for value in layer.top_values})
+    last.update(dict.fromkeys(net.graph.outputs, len(net.layers)))
     alive = most = 0
-    for index, node in enumerate(nodes):
-        in_place = {v.blob for v in node.bottoms if v is not None and last[v] == index}
-        made = [v for v in node.tops if v.blob not in in_place]
+    for index, layer in enumerate(net.layers):
+        in_place = {v.blob for v in layer.known_bottoms if last[v] == index}
+        made = [v for v in layer.top_values if v.blob not in in_place]
         alive += sum(math.prod(net.value_shapes[v]) for v in made)
         most = max(most, alive)
-        kept = {v.blob for v in node.tops if last[v] > index}
-        gone = {v.blob: v for v in (*node.bottoms, *node.tops) if v is not None and last[v] == index}
+        kept = {v.blob for v in layer.top_values if last[v] > index}
+        gone = {v.blob: v for v in (*layer.known_bottoms, *layer.top_values) if last[v] == index}
         alive -= sum(math.prod(net.value_shapes[v]) for v in gone.values() if v.blob not in kept)
     return most
 

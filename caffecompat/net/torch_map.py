@@ -11,8 +11,7 @@ import numpy as np
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers.normalization import BatchNorm
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
 from caffecompat.net.torch_weights import State, as_blobs, is_norm, is_norm_layer, modules_of
 
@@ -191,8 +190,8 @@ class _Guess:
         same = [name for name in fitting if _plain(name) == _plain(layer.name)]
         if same:
             return same[0]
-        value = self.net.graph.nodes[layer.index].bottoms[0]
-        maker = self.net.layers[value.node] if value is not None else None
+        value = layer.bottom_values[0]
+        maker = self.net.layers[value.maker] if value is not None else None
         if maker is not None and maker.name in self.chosen:
             start = order.index(self.chosen[maker.name])
             return next((name for name in fitting if order.index(name) > start), None)
@@ -210,10 +209,10 @@ def _shortcut_layers(net: Net, layers: Sequence[NetLayer]) -> set[str]:
     Before an Eltwise two ways come from one value: one over a single layer with weights, one over several.
     """
     found = set()
-    for node in net.graph.nodes:
-        if node.type != "Eltwise" or len(node.bottoms) != 2:
+    for layer in net.layers:
+        if layer.type != "Eltwise" or len(layer.bottom_values) != 2:
             continue
-        first, second = (list(_way_back(net, value)) for value in node.bottoms)
+        first, second = (list(_way_back(net, value)) for value in layer.bottom_values)
         meeting = next((value for value in first if value in second), None)
         ways = [_weighted(net, way[: way.index(meeting)] if meeting else way) for way in (first, second)]
         short, long = sorted(ways, key=len)
@@ -226,12 +225,12 @@ def _way_back(net: Net, value: Value | None) -> Iterator[Value]:
     """A value, the first bottom of the layer that makes it, and so on to the net's input."""
     while value is not None:
         yield value
-        bottoms = net.graph.nodes[value.node].bottoms
+        bottoms = net.layers[value.maker].bottom_values
         value = bottoms[0] if bottoms else None
 
 
 def _weighted(net: Net, values: Sequence[Value]) -> list[str]:
-    makers = [net.layers[value.node] for value in values]
+    makers = [net.layers[value.maker] for value in values]
     return [maker.name for maker in makers if maker.type in _WEIGHTED]
 
 
@@ -293,8 +292,8 @@ def _norm_before(net: Net, layer: NetLayer) -> NetLayer | None:
     """The BatchNorm without a scale of its own that a Scale completes."""
     if layer.type != "Scale" or len(layer.bottoms) != 1 or not layer.slots:
         return None
-    value = net.graph.nodes[layer.index].bottoms[0]
-    maker = net.layers[value.node] if value is not None else None
+    value = layer.bottom_values[0]
+    maker = net.layers[value.maker] if value is not None else None
     plain = maker is not None and isinstance(maker.module, BatchNorm) and maker.module.scale is None
     return maker if plain else None
 

@@ -18,7 +18,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.layers.bn import BN
 from caffecompat.layers.norm_blobs import LAYOUTS
 from caffecompat.layers.normalization import BatchNorm
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 from caffecompat.net.net import Net
 
 __all__ = ["State", "as_blobs", "is_norm", "is_norm_layer", "mapped_blobs", "modules_of", "read_state"]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_write
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value, needed_nodes
+from caffecompat.net.graph import needed_layers
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
 from caffecompat.net.precision import compute, in_single
 from caffecompat.net.tidl_trace import TidlTrace, find_traces, write_tidl_trace
@@ -38,14 +38,14 @@ def trace(net: Net, inputs: Mapping[str, Tensor | np.ndarray]) -> Iterator[tuple
     values: dict[Value, Tensor] = {}
     net.allow_inplace(False)
     try:
-        for node, layer in zip(net.graph.nodes, net.layers, strict=True):
+        for layer in net.layers:
             if layer.module is None:
-                tops = [fed[value.blob] for value in node.tops]
+                tops = [fed[value.blob] for value in layer.top_values]
             else:
-                made = compute(layer, [values[value] for value in node.bottoms if value is not None])
+                made = compute(layer, [values[value] for value in layer.known_bottoms])
                 tops = list(made) if isinstance(made, tuple) else [made]
-            values.update(zip(node.tops, tops, strict=False))
-            yield layer, [np.ascontiguousarray(in_single(top).cpu().numpy()) for top in tops[: len(node.tops)]]
+            values.update(zip(layer.top_values, tops, strict=False))
+            yield layer, [np.ascontiguousarray(in_single(top).cpu().numpy()) for top in tops[: len(layer.top_values)]]
     finally:
         net.allow_inplace(True)
 
@@ -65,13 +65,13 @@ def write_trace(
     if tidl:
         made = trace(net, inputs)
         pairs = ((names[value], array) for layer, tops in made
-                 for value, array in zip(net.graph.nodes[layer.index].tops, tops, strict=True))  # fmt: skip
+                 for value, array in zip(layer.top_values, tops, strict=True))  # fmt: skip
         return write_tidl_trace(folder, pairs)
     os.makedirs(folder, exist_ok=True)
     listed: list[dict[str, object]] = []
     taken: set[str] = set()
     for layer, tops in trace(net, inputs):
-        for value, array in zip(net.graph.nodes[layer.index].tops, tops, strict=True):
+        for value, array in zip(layer.top_values, tops, strict=True):
             stem = _safe(layer.name if len(tops) == 1 else f"{layer.name}.{value.blob}", taken)
             with atomic_write(os.path.join(folder, f"{stem}.npy")) as file:
                 np.save(file, array, allow_pickle=False)
@@ -84,7 +84,7 @@ def write_trace(
 
 def computed_outputs(net: Net) -> list[Value]:
     """The outputs that are no inputs which nothing reads."""
-    return [value for value in net.graph.outputs if net.layers[value.node].module is not None]
+    return [value for value in net.graph.outputs if net.layers[value.maker].module is not None]
 
 
 def value_names(net: Net, *, needed_alone: bool = False) -> dict[Value, str]:
@@ -93,17 +93,17 @@ def value_names(net: Net, *, needed_alone: bool = False) -> dict[Value, str]:
     Args:
         needed_alone: leave out layers that no output needs, as exported models do.
     """
-    nodes = net.graph.nodes
+    layers = net.layers
     if needed_alone:
-        nodes = [nodes[index] for index in sorted(needed_nodes(net.graph, computed_outputs(net)))]
-    values = [value for node in nodes for value in node.tops]
-    fed = {value.blob for value in values if net.layers[value.node].module is None}
+        layers = [layers[index] for index in sorted(needed_layers(layers, computed_outputs(net)))]
+    values = [value for layer in layers for value in layer.top_values]
+    fed = {value.blob for value in values if net.layers[value.maker].module is None}
     last = {value.blob: value for value in values}
     names = {}
     for value in values:
-        plain = net.layers[value.node].module is None or (last[value.blob] is value and value.blob not in fed)
+        plain = net.layers[value.maker].module is None or (last[value.blob] is value and value.blob not in fed)
         blob = value.blob or "unnamed"  # Caffe takes "" for a name, ONNX for an input left out
-        names[value] = blob if plain else f"{blob}@{net.graph.nodes[value.node].name}"
+        names[value] = blob if plain else f"{blob}@{net.layers[value.maker].name}"
     return names
 
 

@@ -15,7 +15,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats import LayerWeights, WeightFile, open_weights
 from caffecompat.net.bn_modes import mode_discrepancies
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 from caffecompat.net.norm_pairs import Pairs, match_pairs
 from caffecompat.net.params import BlobSlot
 from caffecompat.wording import few

@@ -20,7 +20,7 @@ from caffecompat.net.blob import Blob as KeptBlob
 from caffecompat.net.blob import ParamBlob
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.interpreter import Interpreter
-from caffecompat.net.steps import Step
+from caffecompat.net.layer import Split, Step
 from caffecompat.pycaffe import api_2014
 from caffecompat.pycaffe.mode import current_device, current_fork
 from caffecompat.pycaffe.process import NCCL
@@ -69,10 +69,9 @@ class Layer:
 
 
 def _entry(step: Step, blobs: Sequence[BlobFace]) -> Layer | PythonLayerBase:
-    module = step.layer.module if step.layer is not None else None
-    if isinstance(module, PythonLayer) and module.instance is not None:
-        return module.instance
-    return Layer(step, blobs if step.layer is not None else [])
+    if isinstance(step.module, PythonLayer) and step.module.instance is not None:
+        return step.module.instance
+    return Layer(step, [] if isinstance(step, Split) else blobs)
 
 
 class Net:
@@ -129,7 +128,7 @@ class Net:
         self.layers = [_entry(step, self.params.get(step.name, [])) for step in steps]
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.top_names = OrderedDict((step.name, list(step.tops)) for step in steps)
-        self.bottom_names = OrderedDict((step.name, list(step.bottoms)) for step in steps)
+        self.bottom_names = OrderedDict((step.name, step.split_bottoms) for step in steps)
         self.inputs = [blob for step in steps if step.type == "Input" for blob in step.tops]
         self.outputs = list(core.outputs)
 
@@ -162,7 +161,8 @@ class Net:
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
-        weights = {n: w for step in self._interpreter.steps for n, w in zip(step.tops, step.loss_weights, strict=False)}
+        steps = self._interpreter.steps
+        weights = {n: w for step in steps for n, w in zip(step.tops, step.split_loss_weights, strict=False)}
         return OrderedDict((name, weights.get(name, 0.0)) for name in self.blobs)
 
     # ----------------------------------------------------------------- running

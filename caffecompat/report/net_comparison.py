@@ -77,8 +77,8 @@ def measure(
     net.close()
     _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
     found = Measured(net, phase)
-    for position, node, layer in zip(kept, net.graph.nodes, net.layers, strict=True):
-        found.tops[position] = [net.value_shapes[value] for value in node.tops]
+    for position, layer in zip(kept, net.layers, strict=True):
+        found.tops[position] = [net.value_shapes[value] for value in layer.top_values]
         found.blobs[position] = [slot.shape for slot in layer.slots]
     return found
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caffecompat.layers import Layer, LayerError
 from caffecompat.layers.layer import LabelError
-from caffecompat.net.shapes import run_on_meta
+from caffecompat.net.meta import run_on_meta
 from tests.layers.make import make_layer
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caffecompat.layers import LayerError
-from caffecompat.net.shapes import run_on_meta
+from caffecompat.net.meta import run_on_meta
 from tests.layers.make import make_layer
 
 

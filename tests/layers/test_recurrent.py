@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat.layers import Layer, LayerError
-from caffecompat.net.shapes import run_on_meta
+from caffecompat.net.meta import run_on_meta
 from tests.layers.make import make_layer
 
 STEPS, STREAMS, INPUTS, OUTPUTS = 5, 3, 4, 2

@@ -95,7 +95,7 @@ def test_the_last_pass_makes_room_for_the_next() -> None:
     names = [step.name for step in run.steps]
     seen: list[bool] = []
     old = weakref.ref(run.blobs["t"].data_side._tensor)
-    module = run.steps[names.index("t")].layer.module
+    module = run.steps[names.index("t")].module
     module.register_forward_pre_hook(lambda *_: seen.append(old() is None))
     run.forward()
     assert seen == [True]

@@ -14,9 +14,9 @@ def test_in_place_makes_a_new_value_of_the_blob() -> None:
     graph = build_graph(
         message(INPUT + conv("c", "data") + layer("ReLU", "c", "c", name="r") + layer("TanH", "c", "t"))
     )
-    first, second = graph.nodes[1].tops[0], graph.nodes[2].tops[0]
+    first, second = graph.layers[1].top_values[0], graph.layers[2].top_values[0]
     assert (first.blob, first.version, second.version) == ("c", 0, 1)
-    assert graph.nodes[3].bottoms == [second]
+    assert graph.layers[3].bottom_values == [second]
     assert [value.blob for value in graph.outputs] == ["t"]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from caffecompat.layers import Layer
 from caffecompat.net import Net
-from caffecompat.net.shapes import run_on_meta
+from caffecompat.net.meta import run_on_meta
 from caffecompat.schema import parse_text, pb
 from tests.net.nets import INPUT, conv, make_net
 
@@ -166,7 +166,7 @@ def test_layers_that_differ_in_names_alone_are_measured_once(monkeypatch: pytest
         counted.append(module.param.name)
         return run_on_meta(module, bottoms)
 
-    monkeypatch.setattr("caffecompat.net.build.run_on_meta", count)
+    monkeypatch.setattr("caffecompat.net.shapes.run_on_meta", count)
     net = make_net(
         INPUT + conv("a", "data") + conv("b", "a") + conv("c", "b") + conv("d", "c", outputs=5) + conv("e", "b", "f")
     )

@@ -22,8 +22,7 @@ from caffecompat.deploy.onnx.export import Export, ExportOptions, Output, export
 from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.deploy.onnx.run import forget_states, run_model, run_net
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.trace import value_names
 
 __all__ = ["compare_output", "resolve"]
@@ -102,7 +101,7 @@ def resolve(
         moved = _moved(choices)
         for output, difference in zip(export.outputs, differences, strict=True) if moved else ():
             value = values[output.blob]
-            again = compare_output(output, net.layers[value.node], value.slot, found[output.name], tops[output.blob])
+            again = compare_output(output, net.layers[value.maker], value.slot, found[output.name], tops[output.blob])
             if not difference.allowed and again.allowed:
                 difference.allowed, difference.remark = True, f"{again.relative:.3g} {moved}"
         _resolve_rest(path, export, net, options, fed, prepared, found, differences)
@@ -118,16 +117,15 @@ def _masks_of(
     poolings = masked_poolings(net)
     if not poolings:
         return {}
-    nodes = [net.graph.nodes[layer.index] for layer in poolings]
-    bottoms = [node.bottoms[0] for node in nodes if node.bottoms[0] is not None]
-    theirs = _run_for(path, export, net, [*bottoms, *(node.tops[1] for node in nodes)], fed)
+    bottoms = [layer.known_bottoms[0] for layer in poolings]
+    theirs = _run_for(path, export, net, [*bottoms, *(layer.top_values[1] for layer in poolings)], fed)
     masks = {}
-    for place, (layer, node, bottom) in enumerate(zip(poolings, nodes, bottoms, strict=True)):
-        if bottom in theirs and node.tops[1] in theirs:
+    for place, (layer, bottom) in enumerate(zip(poolings, bottoms, strict=True)):
+        if bottom in theirs and layer.top_values[1] in theirs:
             assert layer.module is not None
             with torch.no_grad():
                 own = layer.module(torch.from_numpy(np.array(theirs[bottom])))[1].numpy()
-            if np.array_equal(own, theirs[node.tops[1]]):
+            if np.array_equal(own, theirs[layer.top_values[1]]):
                 masks[place] = torch.from_numpy(own)
     return masks
 
@@ -160,10 +158,10 @@ def _resolve_rest(
         value = values[output.blob]
         if difference.allowed:
             continue
-        if _chooses(net.layers[value.node], value.slot):
+        if _chooses(net.layers[value.maker], value.slot):
             _judge_choice(path, export, net, output, value, fed, prepared, found[output.name], difference)
         elif exact is not None:
-            layer = net.layers[value.node]
+            layer = net.layers[value.maker]
             near = compare_output(output, layer, value.slot, found[output.name], exact[output.blob])
             if near.allowed:
                 difference.allowed = True
@@ -201,13 +199,13 @@ def _judge_choice(
     difference: Difference,
 ) -> None:
     """Allow another choice where it was made from the same values, and torch's layer makes it from them too."""
-    layer = net.layers[value.node]
-    bottoms = [bottom for bottom in net.graph.nodes[value.node].bottoms if bottom is not None]
+    layer = net.layers[value.maker]
+    bottoms = layer.known_bottoms
     theirs = _run_for(path, export, net, bottoms, fed)
-    ours = _tops_of(net, {bottom.node for bottom in bottoms}, prepared)
+    ours = _tops_of(net, {bottom.maker for bottom in bottoms}, prepared)
     worst, given = 0.0, []
     for bottom in bottoms:
-        wanted = ours[bottom.node][bottom.slot]
+        wanted = ours[bottom.maker][bottom.slot]
         # What the model computed beforehand (PriorBox) is not among its values.
         given.append(theirs.get(bottom, wanted))
         apart = compare(bottom.blob, given[-1], wanted)
@@ -287,16 +285,16 @@ def _first_off(
     """Which layer's top is off first, and whether that layer is off by itself."""
     for values in _portions(net):
         theirs = _run_for(path, export, net, values, fed)
-        nodes = {value.node for value in theirs}
-        bottoms = {bottom.node for node in nodes for bottom in net.graph.nodes[node].bottoms if bottom is not None}
-        ours = _tops_of(net, nodes | bottoms, prepared)
+        makers = {value.maker for value in theirs}
+        bottoms = {bottom.maker for maker in makers for bottom in net.layers[maker].known_bottoms}
+        ours = _tops_of(net, makers | bottoms, prepared)
         for value, found in theirs.items():
-            apart = compare(value.blob, found, ours[value.node][value.slot])
+            apart = compare(value.blob, found, ours[value.maker][value.slot])
             if apart.allowed:
                 continue
-            layer = net.layers[value.node]
-            given = [ours[b.node][b.slot] for b in net.graph.nodes[value.node].bottoms if b is not None]
-            alone = _alone(net, layer, options, given, ours[value.node])
+            layer = net.layers[value.maker]
+            given = [ours[b.maker][b.slot] for b in layer.known_bottoms]
+            alone = _alone(net, layer, options, given, ours[value.maker])
             cause = (
                 f"alone on the same input it differs by {alone:.3g}: the net magnifies rounding; compare on a picture "
                 "such as it was trained on (--image, with --mean and --scale)"
@@ -310,10 +308,10 @@ def _first_off(
 def _portions(net: Net) -> Iterator[list[Value]]:
     portion: list[Value] = []
     held = 0
-    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
+    for layer in net.layers:
         if layer.module is not None:
-            portion += node.tops
-            held += sum(int(np.prod(net.value_shapes[top])) for top in node.tops)
+            portion += layer.top_values
+            held += sum(int(np.prod(net.value_shapes[top])) for top in layer.top_values)
         if held > _AT_ONCE:
             yield portion
             portion, held = [], 0

@@ -46,7 +46,7 @@ def export_dynamic(net: Net, export: Callable[[Net], Export]) -> Export:
         for batch in _SIZES:
             net.reshape(batched_shapes(net, batch))
             shapes.append(net.value_shapes)
-            fixed = what_fixes_batch(net.graph, net.layers, shapes[0], shapes[-1])
+            fixed = what_fixes_batch(net.layers, shapes[0], shapes[-1])
             if fixed:
                 raise OnnxError(f"--batch dynamic: {fixed}")
             made.append(export(net))

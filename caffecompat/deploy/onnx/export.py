@@ -23,8 +23,8 @@ from caffecompat.deploy.onnx.parts import activate_parts
 from caffecompat.deploy.onnx.pictures import is_picture
 from caffecompat.deploy.targets.table import TargetTable, load_table
 from caffecompat.net import Net, NetError
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Node, Value, needed_nodes
+from caffecompat.net.graph import needed_layers
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.trace import computed_outputs, value_names
 from caffecompat.schema import NetDocument
 
@@ -143,13 +143,13 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
 def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, list[str], list[str]]:
     """One layer of a net as a model of its own; returns it with its input and output names."""
     exporter = _Exporter(net, options, None)
-    node, layer = net.graph.nodes[index], net.layers[index]
-    inputs = [f"bottom_{at}" for at in range(len(node.bottoms))]
-    outputs = [f"top_{at}" for at in range(len(node.tops))]
+    layer = net.layers[index]
+    inputs = [f"bottom_{at}" for at in range(len(layer.bottom_values))]
+    outputs = [f"top_{at}" for at in range(len(layer.top_values))]
     exporter.builder.reserve([*inputs, *outputs])
-    exporter.emit(node, layer, inputs, outputs)
-    shapes = [net.value_shapes[value] for value in node.bottoms if value is not None]
-    made = [net.value_shapes[value] for value in node.tops]
+    exporter.emit(layer, inputs, outputs)
+    shapes = [net.value_shapes[value] for value in layer.known_bottoms]
+    made = [net.value_shapes[value] for value in layer.top_values]
     exporter.builder.finish(inputs, outputs, [])
     return (
         complete(
@@ -171,24 +171,23 @@ class _Exporter:
         self.free = free_rows(net)
 
     def run(self) -> Export:
-        graph = self.net.graph
         wanted = computed_outputs(self.net)
         if not wanted:
             raise OnnxError(f"net {self.net.name!r} computes no output")
-        needed = needed_nodes(graph, wanted)
+        needed = needed_layers(self.net.layers, wanted)
         names = value_names(self.net, needed_alone=True)
         self.builder.reserve(list(names.values()))
         inputs = self._feed(needed, names)
         problems = []
-        for node, layer in zip(graph.nodes, self.net.layers, strict=True):
-            if node.index in needed and layer.module is not None:
+        for layer in self.net.layers:
+            if layer.index in needed and layer.module is not None:
                 try:
                     self.emit(
-                        node, layer, [names[value] for value in node.bottoms if value], [names[v] for v in node.tops]
+                        layer, [names[value] for value in layer.known_bottoms], [names[v] for v in layer.top_values]
                     )
                 except UnsupportedLayer as problem:
-                    where = f"{self.document.where(node.index)}: " if self.document else ""
-                    problems.append(f"{where}layer {node.name!r} ({node.type}): {problem}{self._lowest(node.index)}")
+                    where = f"{self.document.where(layer.index)}: " if self.document else ""
+                    problems.append(f"{where}layer {layer.name!r} ({layer.type}): {problem}{self._lowest(layer.index)}")
         if problems:
             raise NetError(problems)
         for value in wanted:
@@ -221,7 +220,7 @@ class _Exporter:
         """The graph's inputs by fed blob; with preprocessing, the nodes between the two."""
         inputs = {}
         for value, name in names.items():
-            if self.net.layers[value.node].module is not None or value.node not in needed:
+            if self.net.layers[value.maker].module is not None or value.maker not in needed:
                 continue
             shape = self.net.value_shapes[value]
             baked = self.options.bake and is_picture(shape)
@@ -246,9 +245,9 @@ class _Exporter:
         e.op("Identity", value, to=blob) if value == picture else self.builder.alias(blob, value)
         return picture
 
-    def emit(self, node: Node, layer: NetLayer, bottoms: list[str], tops: list[str]) -> None:
+    def emit(self, layer: NetLayer, bottoms: list[str], tops: list[str]) -> None:
         """The nodes of one layer; its value, where all that it depends on is known."""
-        if layer.module is None or self._folded(node, layer, bottoms, tops):
+        if layer.module is None or self._folded(layer, bottoms, tops):
             return
         emitter = emitter_of(layer.type)
         if emitter is None:
@@ -261,23 +260,23 @@ class _Exporter:
             module=layer.module,
             bottoms=bottoms,
             tops=tops,
-            bottom_shapes=[self.net.value_shapes[value] for value in node.bottoms if value is not None],
-            top_shapes=[self.net.value_shapes[value] for value in node.tops],
+            bottom_shapes=[self.net.value_shapes[value] for value in layer.known_bottoms],
+            top_shapes=[self.net.value_shapes[value] for value in layer.top_values],
             target=self.options.target,
             limits=table.constants if table else {},
             options=self.options,
-            free_rows=any(value in self.free for value in (*node.bottoms, *node.tops)),
+            free_rows=any(value in self.free for value in (*layer.bottom_values, *layer.top_values)),
         )
         emission.parameters, emission.parameter_names = _parameters(layer)
         emitter(emission)
         self.notes += emission.notes
 
-    def _folded(self, node: Node, layer: NetLayer, bottoms: list[str], tops: list[str]) -> bool:
+    def _folded(self, layer: NetLayer, bottoms: list[str], tops: list[str]) -> bool:
         """Whether the tops were computed here: of layers that read shapes alone, and of constants."""
         known: list[np.ndarray | None] = [self.builder.known(bottom) for bottom in bottoms]
         assert layer.module is not None
         if layer.module.reads_shapes_alone:
-            known = [np.zeros(self.net.value_shapes[value], np.float32) for value in node.bottoms if value is not None]
+            known = [np.zeros(self.net.value_shapes[value], np.float32) for value in layer.known_bottoms]
         if not known or any(value is None for value in known):
             return False
         with torch.no_grad():
@@ -287,7 +286,7 @@ class _Exporter:
         return True
 
     def _add_output(self, name: str, value: Value) -> None:
-        kind = self.net.graph.nodes[value.node].type
+        kind = self.net.layers[value.maker].type
         shape: tuple[int | str, ...] = self.net.value_shapes[value]
         if kind == "DetectionOutput" and value.slot == 0:
             shape = (1, 1, "detections", 7)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from caffecompat.layers.proposal import PythonProposal
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Value
+from caffecompat.net.layer import NetLayer, Value
 
 __all__ = ["free_rows"]
 
@@ -13,9 +12,9 @@ __all__ = ["free_rows"]
 def free_rows(net: Net) -> set[Value]:
     """Values whose axis 0 a layer that proposes regions decides."""
     found: set[Value] = set()
-    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
-        if _proposes(layer) or any(bottom in found for bottom in node.bottoms):
-            found.update(node.tops)
+    for layer in net.layers:
+        if _proposes(layer) or any(bottom in found for bottom in layer.bottom_values):
+            found.update(layer.top_values)
     return found
 
 

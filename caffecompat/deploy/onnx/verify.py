@@ -50,7 +50,7 @@ def verify(path: str | os.PathLike[str], export: Export, net: Net, inputs: Mappi
     prepared = prepared_inputs(inputs, options)
     tops = run_net(net, prepared)
     found = run_model(path, fed)
-    makers = {value.blob: (net.layers[value.node], value.slot) for value in net.graph.outputs}
+    makers = {value.blob: (net.layers[value.maker], value.slot) for value in net.graph.outputs}
     differences = [
         compare_output(output, *makers[output.blob], found[output.name], tops[output.blob]) for output in export.outputs
     ]

@@ -10,8 +10,7 @@ from caffecompat.layers import Layer
 from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.spatial_dropout import SpatialDropout
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import Node, Value
+from caffecompat.net.layer import NetLayer, Value
 from caffecompat.schema import pb
 
 __all__ = ["layer_facts"]
@@ -39,17 +38,17 @@ def layer_facts(net: Net, trains: bool) -> list[Facts]:
     functions below.
     """
     readers: dict[Value, list[int]] = {}
-    for node in net.graph.nodes:
-        for value in node.bottoms:
+    for layer in net.layers:
+        for value in layer.bottom_values:
             if value is not None:
-                readers.setdefault(value, []).append(node.index)
+                readers.setdefault(value, []).append(layer.index)
     head = _detection_head(net, readers)
     found: list[Facts] = []
-    for node, layer in zip(net.graph.nodes, net.layers, strict=True):
-        bottoms = [value for value in node.bottoms if value is not None]
+    for layer in net.layers:
+        bottoms = layer.known_bottoms
         shapes = [net.value_shapes[value] for value in bottoms]
-        tops = [net.value_shapes[value] for value in node.tops]
-        maker = found[bottoms[0].node] if bottoms else None
+        tops = [net.value_shapes[value] for value in layer.top_values]
+        maker = found[bottoms[0].maker] if bottoms else None
         facts: Facts = {
             "trains": trains,
             "type": layer.type,
@@ -66,14 +65,14 @@ def layer_facts(net: Net, trains: bool) -> list[Facts]:
             "sole_reader": bool(bottoms) and len(readers[bottoms[0]]) == 1,
             "convolved": _form(maker) if maker else "",
             "parts": [],
-            "readers": sorted({net.layers[r].type for value in node.tops for r in readers.get(value, [])}),
-            "in_detection_head": node.index in head,
+            "readers": sorted({net.layers[r].type for value in layer.top_values for r in readers.get(value, [])}),
+            "in_detection_head": layer.index in head,
         }
         more = _MORE.get(layer.type)
         if more is not None and layer.module is not None:
             facts.update(more(layer, layer.module, shapes, tops))
         if facts["behind"] == "Concat" and facts["sole_reader"]:
-            facts["parts"] = _parts(net.graph.nodes[bottoms[0].node], found, readers)
+            facts["parts"] = _parts(net.layers[bottoms[0].maker], found, readers)
         found.append(facts)
     return found
 
@@ -92,11 +91,11 @@ def _form(maker: Facts) -> str:
     return str(maker["convolved"]) if _merges(maker) and maker["sole_reader"] else "depthwise"
 
 
-def _parts(join: Node, found: Sequence[Facts], readers: Mapping[Value, list[int]]) -> list[str]:
+def _parts(join: NetLayer, found: Sequence[Facts], readers: Mapping[Value, list[int]]) -> list[str]:
     """The forms of the convolutions whose outputs a Concat joins along the channels; [] where it joins other things."""
-    makers = [found[value.node] for value in join.bottoms if value is not None]
+    makers = [found[value.maker] for value in join.known_bottoms]
     forms = {_form(maker) for maker in makers}
-    read_once = all(value is not None and len(readers[value]) == 1 for value in join.bottoms)
+    read_once = all(value is not None and len(readers[value]) == 1 for value in join.bottom_values)
     return sorted(forms) if found[join.index]["axis"] == 1 and read_once and forms <= {"dense", "depthwise"} else []
 
 
@@ -112,11 +111,11 @@ def _sizes(prefix: str, shape: Shape) -> Facts:
 
 def _detection_head(net: Net, readers: dict[Value, list[int]]) -> set[int]:
     """The layers between the convolutions that predict boxes and DetectionOutput, itself included."""
-    head = {node.index for node in net.graph.nodes if node.type == "DetectionOutput"}
-    for node in reversed(net.graph.nodes):
-        after = [reader for value in node.tops for reader in readers.get(value, [])]
-        if node.type in _HEAD and after and all(reader in head for reader in after):
-            head.add(node.index)
+    head = {layer.index for layer in net.layers if layer.type == "DetectionOutput"}
+    for layer in reversed(net.layers):
+        after = [reader for value in layer.top_values for reader in readers.get(value, [])]
+        if layer.type in _HEAD and after and all(reader in head for reader in after):
+            head.add(layer.index)
     return head
 
 

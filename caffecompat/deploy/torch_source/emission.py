@@ -11,7 +11,7 @@ import numpy as np
 
 from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
 from caffecompat.layers.fixed import quantised_blobs
-from caffecompat.net.build import NetLayer
+from caffecompat.net.layer import NetLayer
 
 __all__ = [
     "Emitted",

@@ -23,8 +23,8 @@ from caffecompat.deploy.torch_source.layout import Names, Statement, class_name,
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_together, atomic_write
 from caffecompat.net import Net
-from caffecompat.net.build import NetLayer
-from caffecompat.net.graph import needed_nodes
+from caffecompat.net.graph import needed_layers
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
@@ -103,13 +103,12 @@ class _Writer:
         net, refused = self.net, []
         for blob in net.fed:
             self.variables.name(blob, "data")
-        blobs, needed = net.blobs_by_layer(), needed_nodes(net.graph, net.graph.outputs)
+        blobs, needed = net.blobs_by_layer(), needed_layers(net.layers, net.graph.outputs)
         for layer in net.layers:
             if layer.module is None or layer.index not in needed:
                 continue
-            node = net.graph.nodes[layer.index]
-            bottoms = [net.value_shapes[value] for value in node.bottoms if value is not None]
-            tops = [net.value_shapes[value] for value in node.tops]
+            bottoms = [net.value_shapes[value] for value in layer.known_bottoms]
+            tops = [net.value_shapes[value] for value in layer.top_values]
             try:
                 self._add(layer, emit(layer, blobs.get(layer.name, []), bottoms, tops), _group(net, layer, tops))
             except UnsupportedLayer as problem:
