@@ -12,6 +12,7 @@ So whatever ends a build (Ctrl-C, kill -9, a full disk, the power), a folder nam
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -111,7 +112,10 @@ def write_database(
         if journal.bad and (not skip_bad or len(journal.bad) == len(plan.keys)):
             raise BuildError(_describe_bad(journal.bad, plan, name))
         for extra, text in plan.extras.items():
-            (folder / "out" / extra).write_text(text, encoding="utf-8")
+            try:
+                (folder / "out" / extra).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise DatabaseWriteError(f"cannot write {folder / 'out' / extra}: {error.strerror}") from None
         commit(folder, name)
     return BuildReport(len(plan.keys) - len(journal.bad), journal.bad, resumed_at, time.monotonic() - started)
 
@@ -155,7 +159,10 @@ def _write_records(
 
 def _open_part(folder: Path, part: str, backend: str) -> DatabaseWriter:
     target = folder / "out" / part
-    target.parent.mkdir(exist_ok=True)
+    try:
+        target.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DatabaseWriteError(f"cannot make {target.parent}: {error.strerror}") from None
     return open_database(target, backend, "a")
 
 
@@ -273,12 +280,16 @@ def commit(folder: Path, name: str) -> None:
 
 
 def _fsync(path: str) -> None:
-    with contextlib.suppress(OSError):  # some file systems refuse it for folders
+    try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise DatabaseWriteError(f"cannot write {path}: {error.strerror}") from None
+        # Some file systems refuse it for folders.
 
 
 def _describe_bad(bad: dict[int, str], plan: Plan, name: str) -> str:

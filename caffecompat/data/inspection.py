@@ -13,7 +13,7 @@ import numpy as np
 
 from caffecompat.data.parallel import chunks, ordered_map
 from caffecompat.formats.annotated_datum import decode_annotated_datum, is_annotated_datum
-from caffecompat.formats.database import DatabaseReader
+from caffecompat.formats.database import DatabaseReader, key_text
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.picture import is_cut_off, picture_header
 
@@ -24,7 +24,6 @@ __all__ = [
     "datum_kind",
     "datum_shape",
     "inspect_database",
-    "key_text",
     "read_record",
     "verify_database",
     "verify_keys",
@@ -124,7 +123,7 @@ def inspect_database(
     def look(records: Sequence[Record]) -> list[_Look]:
         return [_look(key, value, label_pixels) for key, value in records]
 
-    for batch in ordered_map(look, _limited(chunks(database.cursor()), limit), threads=0 if label_pixels else 1):
+    for batch in ordered_map(look, _limited(_all_records(database), limit), threads=0 if label_pixels else 1):
         for one in batch:
             _count(info, one)
         on_progress(info.looked_at)
@@ -155,6 +154,15 @@ def _look(key: bytes, value: bytes, label_pixels: bool) -> _Look:
         return _Look(key, len(value), datum_kind(datum), datum_shape(datum), labels)
     except DatumError:
         return _Look(key, len(value), None, (0, 0, 0), Counter())
+
+
+def _all_records(database: DatabaseReader) -> Iterator[list[Record]]:
+    """The records in lists; an error where there are more or less than the database counts."""
+    found = 0
+    for batch in chunks(database.cursor()):
+        found += len(batch)
+        yield batch
+    database.check_count(found)
 
 
 def _limited(batches: Iterable[list[Record]], limit: int) -> Iterator[list[Record]]:
@@ -224,13 +232,15 @@ def verify_database(
     threads: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[RecordProblem]:
-    """Decode every record; returns what is wrong, at most one problem a record, [] when all is well."""
+    """Decode every record; returns what is wrong, at most one problem a record, [] when all is well.
+
+    Raises:
+        DatabaseError: the database itself is damaged, so that its records cannot be read.
+    """
     found: list[RecordProblem] = []
     expected: Shape | None = None
     done = 0
-    for batch in ordered_map(
-        lambda records: [_examine(*r, checks) for r in records], chunks(database.cursor()), threads
-    ):
+    for batch in ordered_map(lambda records: [_examine(*r, checks) for r in records], _all_records(database), threads):
         for key, shape, problem in batch:
             expected = expected or shape
             if problem is None and checks.one_size and shape is not None and shape != expected:
@@ -297,11 +307,6 @@ def verify_keys(databases: Sequence[DatabaseReader]) -> list[str]:
             names = " and ".join(f"{key_text(key)} in {db.path}" for key, db in zip(keys, databases, strict=True))
             return [f"record {number} has different keys: {names}"]
     return []
-
-
-def key_text(key: bytes) -> str:
-    """A key for messages."""
-    return key.decode(errors="backslashreplace")
 
 
 def _size(shape: Shape | None) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "DatabaseWriteError",
     "DatabaseWriter",
     "detect_backend",
+    "key_text",
     "open_database",
 ]
 
@@ -86,6 +87,13 @@ class DatabaseReader(_Closing, ABC):
     def __len__(self) -> int:
         """Number of records (LevelDB has to walk all keys for it, once)."""
 
+    def check_count(self, found: int) -> None:  # noqa: B027 -- a LevelDB has no count
+        """Hold the number of records that a walk over all of them gave against what the files say.
+
+        Raises:
+            DatabaseError: they differ.
+        """
+
     @abstractmethod
     def cursor(self) -> Cursor:
         """A new cursor at the first record."""
@@ -121,6 +129,11 @@ class DatabaseWriter(_Closing, ABC):
         Raises:
             DatabaseError: the disk is full, or writing fails in another way.
         """
+
+
+def key_text(key: bytes) -> str:
+    """A key for messages."""
+    return key.decode(errors="backslashreplace")
 
 
 def detect_backend(path: str | os.PathLike[str]) -> str | None:

@@ -15,10 +15,20 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from caffecompat.formats.database import Cursor, DatabaseError, DatabaseReader, DatabaseWriter, Record
+from caffecompat.formats.database import (
+    Cursor,
+    DatabaseError,
+    DatabaseReader,
+    DatabaseWriteError,
+    DatabaseWriter,
+    Record,
+    key_text,
+)
 
 try:
     import plyvel
@@ -30,6 +40,9 @@ except ImportError as _error:
 
 __all__ = ["LevelDbReader", "LevelDbWriter"]
 
+_LOG_BLOCK, _ENTRY_HEAD = 32768, 7
+_WHOLE, _LAST = 1, 4  # kinds of a log's entries
+
 
 def _shadow(path: str) -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="caffecompat-leveldb-")
@@ -40,10 +53,41 @@ def _shadow(path: str) -> tempfile.TemporaryDirectory[str]:
                 _link(os.path.abspath(entry.path), target)
             elif entry.name == "CURRENT" or entry.name.startswith("MANIFEST-") or entry.name.endswith(".log"):
                 shutil.copyfile(entry.path, target)
+                if entry.name != "CURRENT":
+                    _check_log(entry.path, Path(target).read_bytes())
+    except DatabaseError:
+        folder.cleanup()
+        raise
     except OSError as error:
         folder.cleanup()
         raise DatabaseError(f"cannot read the LevelDB {path}: {error.strerror}: {error.filename}") from None
     return folder
+
+
+def _check_log(path: str, data: bytes) -> None:
+    """Refuse a log (of records not in a table yet, or of the tables) whose last entry is not whole.
+
+    LevelDB takes it for a write that its program did not live to finish, and leaves it out without a word; so it does
+    where a damaged length makes it look so. Layout: blocks of 32 KiB, in each entries of a checksum (4 bytes), length
+    (2), kind (1: whole, 2 to 4: the first, middle, last part of one that crosses blocks; 0: space not used), content.
+    """
+    at, kind = 0, _WHOLE
+    while at < len(data):
+        left = _LOG_BLOCK - at % _LOG_BLOCK
+        length, found = int.from_bytes(data[at + 4 : at + 6], "little"), (data[at + 6 : at + 7] or b"\0")[0]
+        if left < _ENTRY_HEAD:
+            at += left
+        elif found == length == 0:
+            if any(data[at:]):
+                raise DatabaseError(f"{path} is damaged: no entry begins at byte {at}")
+            return  # space that was made ready and not used
+        else:
+            kind, at = found, at + _ENTRY_HEAD + length
+    if kind not in (_WHOLE, _LAST) or at > len(data) and at % _LOG_BLOCK:
+        raise DatabaseError(
+            f"{path} is cut short: it ends in the middle of an entry; whatever wrote it was stopped, or it was not "
+            "copied whole. Copy or build the database again"
+        )
 
 
 def _link(source: str, target: str) -> None:
@@ -54,8 +98,10 @@ def _link(source: str, target: str) -> None:
 
 
 @contextmanager
-def _translated_errors(doing: str, path: str, folder: str = "") -> Iterator[None]:
-    """LevelDB's errors as ours, naming the user's folder rather than its shadow."""
+def _translated_errors(
+    doing: str, path: str, folder: str = "", *, after: bytes = b"", refusal: type[DatabaseError] = DatabaseError
+) -> Iterator[None]:
+    """LevelDB's errors as ours, naming the user's folder rather than its shadow, and the record read before."""
     try:
         yield
     except (plyvel.Error, OSError) as error:
@@ -63,7 +109,8 @@ def _translated_errors(doing: str, path: str, folder: str = "") -> Iterator[None
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         if folder:
             text = text.replace(folder, path)
-        raise DatabaseError(f"cannot {doing} the LevelDB {path}: {text}") from None
+        where = f" (after record {key_text(after)!r})" if after else ""
+        raise refusal(f"cannot {doing} the LevelDB {path}: {text}{where}") from None
 
 
 class LevelDbReader(DatabaseReader):
@@ -77,13 +124,14 @@ class LevelDbReader(DatabaseReader):
         self._folder = _shadow(path)
         try:
             with self._translated_errors("open"):
-                self._database = plyvel.DB(self._folder.name, max_open_files=100)
+                # Otherwise LevelDB leaves out records of a damaged log without a word.
+                self._database = plyvel.DB(self._folder.name, max_open_files=100, paranoid_checks=True)
         except DatabaseError:
             self._folder.cleanup()
             raise
 
-    def _translated_errors(self, doing: str = "read") -> AbstractContextManager[None]:
-        return _translated_errors(doing, self.path, self._folder.name)
+    def _translated_errors(self, doing: str = "read", *, after: bytes = b"") -> AbstractContextManager[None]:
+        return _translated_errors(doing, self.path, self._folder.name, after=after)
 
     def __len__(self) -> int:
         if self._count is None:
@@ -96,11 +144,15 @@ class LevelDbReader(DatabaseReader):
 
     def get(self, key: bytes) -> bytes | None:
         with self._translated_errors():
-            return self._database.get(key)
+            return self._database.get(key, verify_checksums=True)
 
     def keys(self) -> Iterator[bytes]:
-        with self._translated_errors(), self._database.iterator(include_value=False, fill_cache=False) as iterator:
-            yield from iterator
+        cursor = self.cursor()
+        try:
+            while keys := cursor.read_keys(1024):
+                yield from keys
+        finally:
+            cursor.close()
 
     def close(self) -> None:
         self._database.close()
@@ -108,29 +160,51 @@ class LevelDbReader(DatabaseReader):
 
 
 class LevelDbCursor(Cursor):
-    """A cursor over LevelDB's snapshot of the moment it was made."""
+    """A cursor over LevelDB's snapshot of the moment it was made.
 
-    def __init__(self, database: Any, translated_errors: Callable[[], AbstractContextManager[None]]) -> None:
+    LevelDB steps over a block that is damaged and keeps the error to itself until somebody asks; plyvel's raw iterator
+    asks at each step, its other one does not where the first block is such a one.
+    """
+
+    def __init__(self, database: Any, translated_errors: Callable[..., AbstractContextManager[None]]) -> None:
         self._translated_errors = translated_errors
-        self._iterator = database.iterator(fill_cache=False, verify_checksums=True)
+        self._iterator = database.raw_iterator(fill_cache=False, verify_checksums=True)
+        self.rewind()
 
     def read(self, count: int) -> list[Record]:
-        with self._translated_errors():
-            return list(islice(self._iterator, count))
+        return list(islice(self._walk(self._iterator.item), count))
+
+    def read_keys(self, count: int) -> list[bytes]:
+        """The keys of the next `count` records; fewer at the end, [] when there."""
+        return list(islice(self._walk(self._iterator.key), count))
 
     def skip(self, count: int) -> int:
-        return len(self.read(count))
+        return len(self.read_keys(count))
 
     def rewind(self) -> None:
-        with self._translated_errors():
-            self._iterator.seek_to_start()
+        self._step_to(self._iterator.seek_to_first)
 
     def seek(self, key: bytes) -> None:
-        with self._translated_errors():
-            self._iterator.seek(key)
+        self._step_to(partial(self._iterator.seek, key))
 
     def close(self) -> None:
         self._iterator.close()
+
+    def _step_to(self, step: Callable[[], None]) -> None:
+        self._step: Callable[[], None] | None = step  # to the next record; None at the end
+        self._last = b""
+
+    def _walk(self, look: Callable[[], Any]) -> Iterator[Any]:
+        """What `look` sees at one record after the other."""
+        while self._step is not None:
+            with self._translated_errors(after=self._last):
+                self._step()
+                if not self._iterator.valid():
+                    self._step = None
+                    return
+                self._last, seen = self._iterator.key(), look()
+            self._step = self._iterator.next
+            yield seen
 
 
 class LevelDbWriter(DatabaseWriter):
@@ -140,11 +214,11 @@ class LevelDbWriter(DatabaseWriter):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with _translated_errors("write", path):
+        with _translated_errors("write", path, refusal=DatabaseWriteError):
             self._database = plyvel.DB(path, create_if_missing=True, block_size=65536, write_buffer_size=64 << 20)
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        with _translated_errors("write to", self.path), self._database.write_batch(sync=True) as batch:
+        with _translated_errors("write to", self.path, refusal=DatabaseWriteError), self._database.write_batch(sync=True) as batch:
             for key, value in records:
                 batch.put(key, value)
 

@@ -1,15 +1,13 @@
-"""LMDB databases through the `lmdb` module."""
+"""LMDB databases: read page by page (see `lmdb_pages`, which says why), written through the `lmdb` module."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import ClassVar
 
 import lmdb
 
@@ -20,7 +18,9 @@ from caffecompat.formats.database import (
     DatabaseWriteError,
     DatabaseWriter,
     Record,
+    key_text,
 )
+from caffecompat.formats.lmdb_pages import Branch, Leaf, LmdbFile
 
 __all__ = ["LmdbReader", "LmdbWriter"]
 
@@ -28,109 +28,141 @@ _FIRST_MAP = 64 << 20
 _SPARE = 1 << 20  # a disk with less than this left besides what is written counts as full
 
 
-class _Shared:
-    """Environments open for reading: LMDB forbids to open one twice in a process, two data layers may name one."""
-
-    lock = threading.Lock()
-    open: ClassVar[dict[str, tuple[lmdb.Environment, int]]] = {}
-
-    @classmethod
-    def acquire(cls, path: str) -> tuple[str, lmdb.Environment]:
-        key = os.path.realpath(path)
-        with cls.lock:
-            environment, users = cls.open.get(key) or (_open_for_reading(path), 0)
-            cls.open[key] = (environment, users + 1)
-        return key, environment
-
-    @classmethod
-    def release(cls, key: str) -> None:
-        with cls.lock:
-            environment, users = cls.open.pop(key)
-            if users > 1:
-                cls.open[key] = (environment, users - 1)
-            else:
-                environment.close()
-
-
-def _open_for_reading(path: str) -> lmdb.Environment:
-    # Without the lock file no byte of the user's folder changes and read-only media work. What is
-    # given up: reading while another process writes to the same database, which no training does.
-    try:
-        return lmdb.open(path, readonly=True, lock=False)
-    except lmdb.Error as error:
-        raise DatabaseError(f"cannot open the LMDB {path}: {error}") from None
-
-
 class LmdbReader(DatabaseReader):
-    """An LMDB open for reading."""
+    """An LMDB open for reading.
+
+    It shows the database as it was when opened. No byte of the user's folder changes (no lock file is made), read-only
+    media work, and a database may be open any number of times; what is given up is reading while another process
+    writes to it, which no training does.
+    """
 
     backend = "lmdb"
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._key: str | None
-        self._key, self._environment = _Shared.acquire(path)
+        self._file = LmdbFile(path)
+        if self._file.size < self._file.needed:
+            # LMDB leaves out the last pages where nothing is in them, so only a look at all tells.
+            self._check_extents()
 
     def __len__(self) -> int:
-        return int(self._environment.stat()["entries"])
+        return self._file.entries
 
     def cursor(self) -> LmdbCursor:
-        return LmdbCursor(self._environment, self.path)
+        return LmdbCursor(self._file)
 
     def get(self, key: bytes) -> bytes | None:
-        with self._environment.begin() as transaction:
-            return transaction.get(key)
+        cursor = LmdbCursor(self._file, key)
+        found = cursor.read(1)
+        return found[0][1] if found and found[0][0] == key else None
 
     def keys(self) -> Iterator[bytes]:
-        with self._environment.begin() as transaction:
-            yield from transaction.cursor().iternext(keys=True, values=False)
+        cursor = LmdbCursor(self._file)
+        while keys := cursor.read_keys(1024):
+            yield from keys
+
+    def check_count(self, found: int) -> None:
+        if found != len(self):
+            raise self._file.damage(f"its meta page counts {len(self)} records, there are {found}")
 
     def close(self) -> None:
-        if self._key is not None:
-            _Shared.release(self._key)
-            self._key = None
+        self._file.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_key", None) is not None:
-            self.close()
+    def _check_extents(self) -> None:
+        cursor = LmdbCursor(self._file)
+        while leaf := cursor.take_leaf():
+            for index in range(len(leaf.keys)):
+                self._file.extent(leaf, index)
 
 
 class LmdbCursor(Cursor):
-    """A cursor with its own read transaction: it sees the database as it was when the cursor was made."""
+    """A walk over the leaves, from left to right; the next one is read when a record of it is asked for."""
 
-    def __init__(self, environment: lmdb.Environment, path: str) -> None:
-        self._path = path
-        self._transaction = environment.begin()
-        self._cursor = self._transaction.cursor()
-        self._there = self._cursor.first()
+    def __init__(self, file: LmdbFile, key: bytes = b"") -> None:
+        self._file = file
+        self.seek(key)
 
     def read(self, count: int) -> list[Record]:
-        if not self._there or count < 1:
-            return []
-        try:
-            records = list(islice(self._cursor.iternext(), count))
-            self._there = self._cursor.next() if len(records) == count else False
-        except lmdb.Error as error:
-            raise DatabaseError(f"{self._path} is damaged: {error}") from None
+        records: list[Record] = []
+        while len(records) < count and (leaf := self._current()):
+            stop = min(len(leaf.keys), self._at + count - len(records))
+            records += [(leaf.keys[index], self._file.value(leaf, index)) for index in range(self._at, stop)]
+            self._at = stop
         return records
+
+    def read_keys(self, count: int) -> list[bytes]:
+        """The keys of the next `count` records, whose values are not read; fewer at the end, [] when there."""
+        keys: list[bytes] = []
+        while len(keys) < count and (leaf := self._current()):
+            found = leaf.keys[self._at : self._at + count - len(keys)]
+            keys += found
+            self._at += len(found)
+        return keys
 
     def skip(self, count: int) -> int:
         skipped = 0
-        while skipped < count and self._there:
-            self._there = self._cursor.next()
-            skipped += 1
+        while skipped < count and (leaf := self._current()):
+            step = min(len(leaf.keys) - self._at, count - skipped)
+            skipped += step
+            self._at += step
         return skipped
 
+    def take_leaf(self) -> Leaf | None:
+        """The page of the next record, whose records count as read; None at the end."""
+        leaf = self._current()
+        if leaf is not None:
+            self._at = len(leaf.keys)
+        return leaf
+
     def rewind(self) -> None:
-        self._there = self._cursor.first()
+        self.seek(b"")
 
     def seek(self, key: bytes) -> None:
-        self._there = self._cursor.set_range(key)
+        self._path: list[tuple[Branch, int]] = []  # the inner pages from the root on, and which child was taken
+        self._leaf: Leaf | None = None
+        self._last = b""
+        self._at = 0
+        if self._file.depth:
+            self._at = bisect_left(self._descend([], self._file.root, key).keys, key)
 
     def close(self) -> None:
-        self._cursor.close()
-        self._transaction.abort()
-        self._there = False
+        self._leaf, self._path = None, []
+
+    def _current(self) -> Leaf | None:
+        """The leaf with the next record; None behind the last one."""
+        if self._leaf is None or self._at < len(self._leaf.keys):
+            return self._leaf
+        level = len(self._path) - 1
+        while level >= 0 and self._path[level][1] + 1 == len(self._path[level][0].children):
+            level -= 1
+        if level < 0:
+            return None
+        branch, child = self._path[level]
+        self._descend([*self._path[:level], (branch, child + 1)], branch.children[child + 1], b"")
+        self._at = 0
+        return self._leaf
+
+    def _descend(self, path: list[tuple[Branch, int]], number: int, key: bytes) -> Leaf:
+        """To the leaf where `key` would be, from the page `number` at the end of a path.
+
+        Its keys must follow those of the leaf before, so that damaged links cannot make a walk without end. Where it
+        cannot be read the cursor stays before it, so that this is an error again.
+        """
+        try:
+            while len(path) < self._file.depth - 1:
+                branch = self._file.branch(number)
+                # The first key of an inner page says nothing: its first child has everything before the second key.
+                child = bisect_right(branch.keys, key, lo=1) - 1
+                path.append((branch, child))
+                number = branch.children[child]
+            leaf = self._file.leaf(number)
+            if leaf.keys[0] <= self._last:
+                raise self._file.damage(f"page {number} begins with {key_text(leaf.keys[0])!r}, out of order")
+        except DatabaseError as problem:
+            behind = f" (after record {key_text(self._last)!r})" if self._last else ""
+            raise DatabaseError(f"{problem}{behind}") from None
+        self._path, self._leaf, self._last = path, leaf, leaf.keys[-1]
+        return leaf
 
 
 class LmdbWriter(DatabaseWriter):
@@ -144,8 +176,12 @@ class LmdbWriter(DatabaseWriter):
             size = Path(path, "data.mdb").stat().st_size
         except OSError:
             size = 0
+        if size:
+            LmdbReader(path).close()  # what is added to must be whole
         try:
-            self._environment = lmdb.open(path, map_size=max(_FIRST_MAP, 2 * size))
+            # liblmdb's lock file is sparse and written through memory, which ends the process where the disk is full.
+            # Two processes that build one database at once are kept apart by its builder.
+            self._environment = lmdb.open(path, map_size=max(_FIRST_MAP, 2 * size), lock=False)
         except (lmdb.Error, OSError) as error:
             raise DatabaseWriteError(f"cannot write the LMDB {path}: {_reason(error, path)}") from None
 

@@ -80,7 +80,8 @@ def _cell(
 ) -> tuple[list[Any], str]:
     """One record of each database side by side; prints a line about it."""
     from caffecompat.data.contact_sheet import color_labels, draw_boxes, viewable
-    from caffecompat.data.inspection import datum_kind, key_text, read_record
+    from caffecompat.data.inspection import datum_kind, read_record
+    from caffecompat.formats.database import key_text
     from caffecompat.formats.datum import DatumError
 
     pictures, words, label, boxes = [], [key_text(key)], 0, None
