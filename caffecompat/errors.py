@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["CaffeCompatError", "add_note", "notes"]
+__all__ = ["CaffeCompatError", "add_note", "brief", "notes"]
+
+
+_LONGEST = 300  # letters of a line that brief() gives
 
 
 class CaffeCompatError(Exception):
@@ -23,6 +26,15 @@ class CaffeCompatError(Exception):
     """
 
     status: ClassVar[int] = 2
+
+
+def brief(problem: BaseException) -> str:
+    """What a library says is wrong, in one line: the first of the exception's text, or its type where it has none."""
+    text = str(problem.args[0]) if isinstance(problem, KeyError) and problem.args else str(problem)
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if len(line) > _LONGEST:
+        line = line[: _LONGEST - 3] + "..."
+    return line or type(problem).__name__
 
 
 def add_note(error: BaseException, note: str) -> None:

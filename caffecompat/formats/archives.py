@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.errors import brief
+from caffecompat.formats.arrays import check_numbers, read_npy
 from caffecompat.formats.atomic import atomic_path, atomic_write
 from caffecompat.formats.weights import WeightsError
 
@@ -32,8 +34,10 @@ def read_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         arrays = _read_npz(name) if name.endswith(".npz") else _read_safetensors(name)
     except FileNotFoundError:
         raise WeightsError(f"{name}: no such file") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
-        raise WeightsError(f"{name}: not a readable {os.path.splitext(name)[1]} file ({problem})") from problem
+    except Exception as problem:  # whatever zipfile, zlib, NumPy and safetensors say about a damaged file
+        raise WeightsError(
+            f"{name}: not a readable {os.path.splitext(name)[1]} file, or damaged ({brief(problem)})"
+        ) from problem
     return {key: _wide(values) for key, values in arrays.items()}
 
 
@@ -61,8 +65,18 @@ def write_archive(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
 
 
 def _read_npz(name: str) -> dict[str, np.ndarray]:
-    with np.load(name, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
+    arrays = {}
+    with zipfile.ZipFile(name) as archive:
+        for entry in archive.infolist():
+            key = entry.filename.removesuffix(".npy")
+            try:
+                with archive.open(entry) as file:
+                    arrays[key] = read_npy(file, entry.file_size)
+                    if file.read(1):  # at the end the checksum is looked at
+                        raise ValueError("there is more in it than the array")
+            except Exception as problem:
+                raise ValueError(f"array {key!r}: {brief(problem)}") from problem
+    return arrays
 
 
 def _read_safetensors(name: str) -> dict[str, np.ndarray]:
@@ -88,6 +102,7 @@ def _get(file: Any, key: str, kind: str) -> np.ndarray:
         values: np.ndarray = file.get_tensor(key)
     except AttributeError:  # the library looks for numpy.float8_...
         raise ValueError(f"array {key!r} has values of type {kind}, which NumPy has not") from None
+    check_numbers(values.dtype)
     return values
 
 

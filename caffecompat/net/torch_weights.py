@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, brief
 from caffecompat.layers.bn import BN
 from caffecompat.layers.norm_blobs import LAYOUTS
 from caffecompat.layers.normalization import BatchNorm
@@ -61,7 +61,7 @@ def _read_checkpoint(name: str) -> dict[str, np.ndarray]:
         raise CaffeCompatError(f"{name}: no such file") from None
     except Exception as problem:  # torch raises whatever its unpickler and zip reader do
         raise CaffeCompatError(
-            f"{name}: cannot be read as a state_dict ({str(problem).splitlines()[0]}); a file with a whole model in it "
+            f"{name}: cannot be read as a state_dict ({brief(problem)}); a file with a whole model in it "
             "must be saved anew: torch.save(model.state_dict(), 'weights.pth')"
         ) from None
     for key in _WRAPPINGS:
@@ -73,11 +73,14 @@ def _read_checkpoint(name: str) -> dict[str, np.ndarray]:
         # Parts of a model by name, each a state_dict.
         parts = {key: part for key, part in content.items() if isinstance(part, dict)}
         content = {f"{key}.{name}": values for key, part in parts.items() for name, values in part.items()}
-    return {
-        key: (values.float() if values.is_floating_point() else values).numpy()
-        for key, values in content.items()
-        if isinstance(values, torch.Tensor)
-    }
+    try:
+        return {
+            str(key): (values.detach().float() if values.is_floating_point() else values.detach()).numpy()
+            for key, values in content.items()
+            if isinstance(values, torch.Tensor)
+        }
+    except Exception as problem:  # sparse, quantized, on the meta device
+        raise CaffeCompatError(f"{name}: holds tensors that are no plain arrays ({brief(problem)})") from None
 
 
 def _in_model_order(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

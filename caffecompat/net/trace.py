@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.arrays import read_array
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.net.graph import needed_layers
 from caffecompat.net.layer import NetLayer, Value
@@ -130,11 +131,7 @@ class NpyFile:
         Raises:
             CaffeCompatError: the file cannot be read.
         """
-        try:
-            values: np.ndarray = np.load(self.path, allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise CaffeCompatError(f"{self.path} cannot be read: {problem}") from None
-        return values
+        return read_array(self.path)
 
 
 Trace = Mapping[str, NpyFile | TidlTrace]

@@ -75,16 +75,15 @@ def _inputs(args: argparse.Namespace, net: Net) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from caffecompat.formats.arrays import read_array
+
     if args.random is not None:
         generator = torch.Generator().manual_seed(args.random)
         return {blob: torch.randn(net.fed_shapes[blob], generator=generator) for blob in net.fed}
     blob = _input(net)
     shape = net.fed_shapes[blob]
     if args.input:
-        try:
-            values = np.load(args.input, allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise CaffeCompatError(f"{args.input}: cannot be read as .npy: {problem}") from None
+        values = read_array(args.input)
         if values.shape[1:] != shape[1:]:
             raise CaffeCompatError(f"{args.input} has shape {values.shape}, {blob!r} takes {tuple(shape)}")
         return {blob: values.astype(np.float32)}

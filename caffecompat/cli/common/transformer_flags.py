@@ -98,9 +98,7 @@ def _means_of(path: str) -> np.ndarray:
 
 
 def load_array(path: str) -> np.ndarray:
-    import numpy as np
+    """The array of a .npy file."""
+    from caffecompat.formats.arrays import read_array
 
-    try:
-        return np.load(os.path.expanduser(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CaffeCompatError(f"cannot read the array {path}: {getattr(error, 'strerror', None) or error}") from None
+    return read_array(os.path.expanduser(path))
