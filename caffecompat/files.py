@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, brief
 
-__all__ = ["decode_text", "is_utf16", "read_bytes", "read_text"]
+__all__ = ["decode_text", "is_utf16", "read_bytes", "read_json", "read_text"]
 
 _HEAD = 2048
 
@@ -48,6 +50,28 @@ def read_text(
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise refusal(f"cannot read {what} {os.fspath(path)}: {reason}{more}") from None
+
+
+def read_json(path: str | os.PathLike[str], what: str, refusal: type[Exception] = CaffeCompatError) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        what: the file's role, for the message: "the annotations".
+
+    Raises:
+        refusal: it cannot be read, or is not JSON (the message has line and column), also where it is nested or has
+            numbers so long that no sensible file has them.
+    """
+    name = os.fspath(path)
+    text = read_text(path, what, refusal)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise refusal(f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}") from None
+    except RecursionError:
+        raise refusal(f"{name}: this is not JSON of a sensible form: its brackets are nested too deep") from None
+    except ValueError as error:
+        raise refusal(f"{name}: this is not JSON of a sensible form: {brief(error)}") from None
 
 
 def decode_text(data: bytes, errors: str = "strict") -> str:

@@ -273,7 +273,7 @@ def _is_name(word: str) -> bool:
 
 
 def _is_integer(word: str) -> bool:
-    return word.lstrip("+-").isdigit()
+    return word.lstrip("+-").isdecimal()
 
 
 def _names_a_file(line: str, root: str, path: str) -> bool:

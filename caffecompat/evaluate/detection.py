@@ -303,7 +303,7 @@ def score_detections(results: Sequence[Detection], pictures: LabelledPictures) -
 def _spellings(pictures: LabelledPictures, index: int) -> list[str]:
     names = list(pictures.names(index))
     # COCO's numbers lose the zeros that fill up file names.
-    return names + [str(int(name)) for name in names if name.isdigit()]
+    return names + [str(int(name)) for name in names if name.isdecimal()]
 
 
 def _class_finder(pictures: LabelledPictures) -> Callable[[str], int]:
@@ -315,7 +315,7 @@ def _class_finder(pictures: LabelledPictures) -> Callable[[str], int]:
     def find(text: str) -> int:
         if text in numbers:
             return numbers[text]
-        if text.isdigit() and (not numbers or int(text) in label_map.names):
+        if text.isdecimal() and (not numbers or int(text) in label_map.names):
             return int(text)
         # VOC's files are called after a prefix and the class: comp4_det_test_dog.txt.
         ends = next((name for name in by_length if text.endswith(name)), None)

@@ -6,7 +6,7 @@ are divided by the size that the file states, or else the picture's; instances o
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from caffecompat.errors import CaffeCompatError
-from caffecompat.files import read_text
+from caffecompat.errors import CaffeCompatError, brief
+from caffecompat.files import read_json, read_text
 from caffecompat.formats.annotated_datum import no_objects
 from caffecompat.wording import did_you_mean, few
 
@@ -31,6 +31,12 @@ __all__ = [
     "read_annotations",
     "read_coco",
 ]
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+# What Python says where the content of a JSON file has another form than expected.
+_WRONG_FORM = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class AnnotationError(CaffeCompatError):
@@ -79,7 +85,7 @@ def _annotations(
     numbers: Mapping[str, int] | None,
 ) -> Annotations:
     height, width = stated or size
-    if height <= 0 or width <= 0:
+    if height <= 0 or width <= 0 or not _is_float32(max(height, width)):
         raise AnnotationError(f"{name}: no valid image width/height ({width}x{height})")
     result = Annotations()
     if stated is not None and stated != size:
@@ -90,6 +96,8 @@ def _annotations(
     rows = []
     for box in boxes:
         label = int(box.name) if numbers is None else _number(name, box.name, numbers)
+        if not all(map(_is_float32, box.corners)):
+            raise AnnotationError(f"{name}: {_text(box)} has a corner that is no number of a picture's size")
         left, top, right, bottom = box.corners
         if left < 0 or top < 0 or right > width or bottom > height or left > width or top > height:
             result.warnings.append(f"{name}: {_text(box)} bounding box exceeds image boundary, {width}x{height}")
@@ -100,6 +108,11 @@ def _annotations(
         seen[label] += 1
     result.objects = np.array(rows, np.float32).reshape(-1, 7)
     return result
+
+
+def _is_float32(value: float) -> bool:
+    """Whether a number is finite and not too large for float32, in which boxes are stored."""
+    return abs(value) <= _LARGEST  # not so for nan
 
 
 def _number(name: str, label: str, numbers: Mapping[str, int]) -> int:
@@ -156,9 +169,12 @@ def _xml_number(name: str, parent: ElementTree.Element | None, tag: str, default
     if text is None:
         return default
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise AnnotationError(f"{name}: <{tag}>{text}</{tag}> is not a number") from None
+        value = math.nan
+    if not _is_float32(value):
+        raise AnnotationError(f"{name}: <{tag}>{text[:100]}</{tag}> is not a number of a sensible size")
+    return value
 
 
 def class_names_of_xml(path: str | os.PathLike[str]) -> set[str]:
@@ -168,28 +184,24 @@ def class_names_of_xml(path: str | os.PathLike[str]) -> set[str]:
 
 def _read_json(name: str) -> tuple[tuple[int, int] | None, list[_Box]]:
     """SSD's split of COCO: {"image": {height, width}, "annotation": [{category_id, bbox: [x, y, w, h], iscrowd}]}."""
-    content = _parse_json(name)
+    content = read_json(name, "the annotations", AnnotationError)
     try:
         image = content.get("image", {})
         stated = (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
         return stated, [_coco_box(entry, str(entry["category_id"])) for entry in content["annotation"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _WRONG_FORM as error:
         raise AnnotationError(
             f'{name}: expected {{"image": ..., "annotation": [{{"category_id", "bbox": [x, y, width, height]}}]}} '
-            f"({type(error).__name__}: {error})"
+            f"({type(error).__name__}: {brief(error)})"
         ) from None
-
-
-def _parse_json(name: str) -> Any:
-    try:
-        return json.loads(_read_text(name))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}") from None
 
 
 def _coco_box(entry: Any, name: str) -> _Box:
     """Crowds count as difficult."""
-    x, y, width, height = (np.float32(side) for side in entry["bbox"])
+    bbox = [float(side) for side in entry["bbox"]]
+    if not all(map(_is_float32, bbox)):
+        raise ValueError(f"bbox {bbox} has what is no number of a picture's size")
+    x, y, width, height = map(np.float32, bbox)
     return _Box(name, (float(x), float(y), float(x + width), float(y + height)), bool(entry.get("iscrowd", 0)))
 
 
@@ -202,6 +214,8 @@ def _read_txt(name: str) -> tuple[tuple[int, int] | None, list[_Box]]:
             continue
         try:
             label, left, top, right, bottom = int(words[0]), *map(float, words[1:5])
+            if not (-(1 << 31) <= label < 1 << 31 and all(map(_is_float32, (left, top, right, bottom)))):
+                raise ValueError
         except ValueError:
             raise AnnotationError(f"{name}:{number}: expected 'label xmin ymin xmax ymax', found {line!r}") from None
         boxes.append(_Box(str(label), (left, top, right, bottom), False))
@@ -248,7 +262,7 @@ def read_coco(path: str | os.PathLike[str]) -> Coco:
         AnnotationError: the file cannot be read or lacks images, annotations or categories.
     """
     name = os.fspath(path)
-    content = _parse_json(name)
+    content = read_json(name, "the annotations", AnnotationError)
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise AnnotationError(f'{name}: expected COCO instances, {{"images": [...], "annotations": [...], '
                               f'"categories": [...]}}')  # fmt: skip
@@ -262,8 +276,10 @@ def read_coco(path: str | os.PathLike[str]) -> Coco:
         }
         for entry in content["annotations"]:
             pictures[int(entry["image_id"])].boxes.append(_coco_box(entry, str(entry["category_id"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnnotationError(f"{name}: an entry is not as COCO's are ({type(error).__name__}: {error})") from None
+    except _WRONG_FORM as error:
+        raise AnnotationError(
+            f"{name}: an entry is not as COCO's are ({type(error).__name__}: {brief(error)})"
+        ) from None
     if not pictures:
         raise AnnotationError(f"{name} lists no image")
     return Coco(list(pictures.values()), dict(sorted(categories.items())))

@@ -35,9 +35,7 @@ def read_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise WeightsError(f"{name}: no such file") from None
     except Exception as problem:  # whatever zipfile, zlib, NumPy and safetensors say about a damaged file
-        raise WeightsError(
-            f"{name}: not a readable {os.path.splitext(name)[1]} file, or damaged ({brief(problem)})"
-        ) from problem
+        raise WeightsError(f"{name}: not a readable {os.path.splitext(name)[1]} file ({brief(problem)})") from problem
     return {key: _wide(values) for key, values in arrays.items()}
 
 

@@ -87,7 +87,7 @@ class DatabaseReader(_Closing, ABC):
     def __len__(self) -> int:
         """Number of records (LevelDB has to walk all keys for it, once)."""
 
-    def check_count(self, found: int) -> None:  # noqa: B027 -- a LevelDB has no count
+    def check_count(self, found: int) -> None:
         """Hold the number of records that a walk over all of them gave against what the files say.
 
         Raises:

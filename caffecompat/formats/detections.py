@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.files import read_text
+from caffecompat.files import read_json, read_text
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.label_map import LabelMap, read_label_map
 from caffecompat.paths import find_file
@@ -61,7 +62,7 @@ def read_name_sizes(path: str, beside: str | None = None) -> list[tuple[str, int
     found = find_file(path, beside, DetectionFileError, field="name_size_file")
     for number, line in _lines(found, "the name-size file"):
         words = line.rsplit(None, 2)
-        if len(words) != 3 or not (words[1].isdigit() and words[2].isdigit()):
+        if len(words) != 3 or not all(re.fullmatch("[0-9]{1,9}", word) for word in words[1:]):
             raise DetectionFileError(f"{path}:{number}: expected 'name height width', found {line!r}")
         entries.append((words[0], int(words[1]), int(words[2])))
     if not entries:
@@ -129,7 +130,7 @@ def _coco(found: Sequence[Detection]) -> str:
 
 def _number(text: str) -> int | str:
     """COCO's ids are integers; names that are digits become them, as in SSD's files."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
 class ResultWriter:
@@ -211,25 +212,22 @@ def read_detections(path: str, form: str | None = None) -> list[Detection]:
 
 
 def _read_coco(path: str) -> list[Detection]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            rows = json.load(file)
-    except OSError as error:
-        raise DetectionFileError(f"cannot read the results {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DetectionFileError(f"{path} is not JSON: {error}") from None
+    rows = read_json(path, "the results", DetectionFileError)
     if not isinstance(rows, list):
         raise DetectionFileError(f"{path}: expected a list of detections (COCO's result format)")
     found = []
     for index, row in enumerate(rows):
         try:
             x, y, width, height = map(float, row["bbox"])
-            box = (x, y, x + width, y + height)
-            found.append(Detection(str(row["image_id"]), str(row["category_id"]), float(row["score"]), box))
-        except (KeyError, TypeError, ValueError):
+            score, box = float(row["score"]), (x, y, x + width, y + height)
+            names = str(row["image_id"]), str(row["category_id"])
+        except (ArithmeticError, KeyError, TypeError, ValueError):
             raise DetectionFileError(
                 f"{path}: entry {index} lacks image_id, category_id, score or bbox [x, y, width, height]"
             ) from None
+        if not all(map(math.isfinite, (score, *box))):
+            raise DetectionFileError(f"{path}: entry {index} has a score or box that is not a finite number")
+        found.append(Detection(*names, score, box))
     return found
 
 
@@ -246,6 +244,8 @@ def _read_text(path: str, form: str | None) -> list[Detection]:
         label = words[1] if columns == 7 else Path(path).stem
         try:
             score, *box = map(float, words[-5:])
+            if not all(map(math.isfinite, (score, *box))):
+                raise ValueError
         except ValueError:
             raise DetectionFileError(f"{path}:{number}: not a number in {line!r}") from None
         found.append(Detection(words[0], label, score, (box[0], box[1], box[2], box[3])))

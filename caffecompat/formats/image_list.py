@@ -108,7 +108,7 @@ def lists_pairs(path: str | os.PathLike[str]) -> bool:
     """Whether the list's first line holds two pictures rather than a picture and an integer label."""
     for _, line in _lines(path):
         words = line.rsplit(None, 1)
-        return len(words) == 2 and not words[1].lstrip("-").isdigit()
+        return len(words) == 2 and not words[1].lstrip("-").isdecimal()
     return False
 
 

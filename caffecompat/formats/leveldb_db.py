@@ -83,7 +83,7 @@ def _check_log(path: str, data: bytes) -> None:
             return  # space that was made ready and not used
         else:
             kind, at = found, at + _ENTRY_HEAD + length
-    if kind not in (_WHOLE, _LAST) or at > len(data) and at % _LOG_BLOCK:
+    if kind not in (_WHOLE, _LAST) or (at > len(data) and at % _LOG_BLOCK):
         raise DatabaseError(
             f"{path} is cut short: it ends in the middle of an entry; whatever wrote it was stopped, or it was not "
             "copied whole. Copy or build the database again"
@@ -218,7 +218,10 @@ class LevelDbWriter(DatabaseWriter):
             self._database = plyvel.DB(path, create_if_missing=True, block_size=65536, write_buffer_size=64 << 20)
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        with _translated_errors("write to", self.path, refusal=DatabaseWriteError), self._database.write_batch(sync=True) as batch:
+        with (
+            _translated_errors("write to", self.path, refusal=DatabaseWriteError),
+            self._database.write_batch(sync=True) as batch,
+        ):
             for key, value in records:
                 batch.put(key, value)
 

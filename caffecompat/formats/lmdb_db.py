@@ -80,6 +80,10 @@ class LmdbCursor(Cursor):
 
     def __init__(self, file: LmdbFile, key: bytes = b"") -> None:
         self._file = file
+        self._path: list[tuple[Branch, int]] = []  # the inner pages from the root on, and which child was taken
+        self._leaf: Leaf | None = None
+        self._last = b""  # the leaf's last key
+        self._at = 0  # the next record's index in the leaf
         self.seek(key)
 
     def read(self, count: int) -> list[Record]:
@@ -118,10 +122,7 @@ class LmdbCursor(Cursor):
         self.seek(b"")
 
     def seek(self, key: bytes) -> None:
-        self._path: list[tuple[Branch, int]] = []  # the inner pages from the root on, and which child was taken
-        self._leaf: Leaf | None = None
-        self._last = b""
-        self._at = 0
+        self._leaf, self._last, self._at = None, b"", 0
         if self._file.depth:
             self._at = bisect_left(self._descend([], self._file.root, key).keys, key)
 

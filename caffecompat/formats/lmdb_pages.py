@@ -6,11 +6,11 @@ catch. So databases are read here, page by page with ``pread``. Nothing is read 
 whatever the size, each page is checked when a reader comes to it, and what is damaged further on is an error then.
 
 The layout is that of liblmdb 0.9 (data version 1) as 64-bit little-endian machines write it. A page begins with its
-own number (8 bytes), 2 bytes of padding, its kind (2), and the ends of its free space (2 and 2) or, in an overflow page,
-how many pages the value takes (4). The places of its nodes follow (2 each), the nodes fill it from its end. A node is
-8 bytes (two for the low and two for the high half of a size, flags, key's size), the key, and in a leaf the value or,
-where that is big, the number (8) of its first overflow page. The first two pages are meta pages, of which the one
-with the higher transaction number counts.
+own number (8 bytes), 2 bytes of padding, its kind (2), and the ends of its free space (2 and 2) or, in an overflow
+page, how many pages the value takes (4). The places of its nodes follow (2 each); the nodes fill it from its end. A
+node is 8 bytes (two for the low and two for the high half of a size, flags, the key's size), the key, and in a leaf
+the value or, where that is big, the number (8) of its first overflow page. The first two pages are meta pages, of
+which the one with the higher transaction number counts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import errno
 import os
 import struct
 import threading
+from itertools import pairwise
 from typing import NamedTuple
 
 from caffecompat.formats.database import DatabaseError, key_text
@@ -123,7 +124,7 @@ class LmdbFile:
                 raise self.damage(f"page {number} has an entry that leaves the page")
             keys.append(page[at + 8 : at + 8 + key_size])
             children.append(low | middle << 16 | high << 32)
-        if any(one >= other for one, other in zip(keys[1:], keys[2:], strict=False)):
+        if any(one >= other for one, other in pairwise(keys[1:])):
             raise self.damage(f"page {number} has keys out of order")
         return Branch(keys, children)
 
@@ -265,7 +266,9 @@ class LmdbFile:
         magic, version, _, _, page_size, *rest = _META_FIELDS.unpack_from(data, _HEAD)
         if magic != _MAGIC or not kind & _META:
             if data[_HEAD - 4 : _HEAD] == _MAGIC.to_bytes(4, "little"):
-                raise DatabaseError(f"{self.name} was written by a 32-bit machine; build the database again on this one")
+                raise DatabaseError(
+                    f"{self.name} was written by a 32-bit machine; build the database again on this one"
+                )
             what = "is not an LMDB file" if index == 0 else "is damaged: its second page is no meta page"
             raise DatabaseError(f"cannot open the LMDB {os.path.dirname(self.name)}: {self.name} {what}")
         if version != _VERSION:

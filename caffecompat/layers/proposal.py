@@ -211,6 +211,6 @@ def _yaml_number(text: str, key: str) -> int:
     """The whole number of a key in a flat YAML mapping such as ``'feat_stride': 16``."""
     for entry in text.strip().strip("{}").replace("\n", ",").split(","):
         name, _, value = entry.partition(":")
-        if name.strip().strip("'\"") == key and value.strip().isdigit() and int(value) > 0:
+        if name.strip().strip("'\"") == key and value.strip().isdecimal() and int(value) > 0:
             return int(value)
     raise LayerError(f"param_str {text!r} names no {key}, as in \"'{key}': 16\"")

@@ -107,7 +107,7 @@ def _names(folder: Path) -> dict[tuple[int, int], str]:
         graph = int(found[1]) if found else 0
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             parts = line.split(maxsplit=2)
-            if len(parts) == 3 and parts[1].isdigit():
+            if len(parts) == 3 and parts[1].isdecimal():
                 names[graph, int(parts[1])] = parts[2].strip()
     return names
 

@@ -72,7 +72,7 @@ def integer(word: str) -> int | None:
     try:
         if word[0] == "0" and len(word) > 1:
             return int(word, 16 if word[1] in "xX" else 8)
-        return int(word) if word.isdigit() else None
+        return int(word) if word.isdecimal() else None
     except ValueError:
         return None
 

@@ -191,7 +191,7 @@ def _input_channels(document: Any) -> int:
 
 def _dims(text: str) -> tuple[int, int]:
     parts = split_commas(text)
-    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
         raise UsageError(f"{_VERB}: --images_dim {text}: expected HEIGHT,WIDTH, as in 256,256")
     return int(parts[0]), int(parts[1])
 

@@ -81,7 +81,7 @@ def _ids(path: str) -> dict[str, str]:
     ids: dict[str, str] = {}
     for number, line in enumerate(read_text(path, "the names", UsageError).split("\n"), 1):
         words = line.split()
-        if words and (len(words) != 2 or not words[1].isdigit() or words[0] in ids):
+        if words and (len(words) != 2 or not words[1].isdecimal() or words[0] in ids):
             raise UsageError(f"{path}:{number}: expected 'name id', each name once, found {line!r}")
         if words:
             ids[words[0]] = words[1]

@@ -58,7 +58,7 @@ def _cuda(index: int) -> torch.device:
 
 
 def _named(text: str) -> torch.device:
-    if text.isdigit():
+    if text.isdecimal():
         text = f"cuda:{text}"
     try:
         device = torch.device(text)

@@ -61,7 +61,7 @@ def parse_size(text: str | None, name: str) -> tuple[int, int] | None:
     if not text:
         return None
     width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    if not (width.isdecimal() and height.isdigit() and int(width) and int(height)):
         raise UsageError(f"--{name} {text}: expected WIDTHxHEIGHT, as in 1024x512")
     return int(height), int(width)
 

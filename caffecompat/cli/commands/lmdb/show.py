@@ -64,7 +64,7 @@ def _chosen_keys(database: DatabaseReader, args: argparse.Namespace) -> list[byt
         chosen = sorted(random.Random(args.seed).sample(range(len(keys)), min(args.count, len(keys))))
         found = [keys[index] for index in chosen]
     else:
-        if args.start.isdigit() and (len(args.start) < 8 or database.get(args.start.encode()) is None):
+        if args.start.isdecimal() and (len(args.start) < 8 or database.get(args.start.encode()) is None):
             cursor.skip(int(args.start))
         else:
             cursor.seek(args.start.encode())
