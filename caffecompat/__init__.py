@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caffecompat import pycaffe
+    from caffecompat.data.convert import convert_annoset, convert_imageset
+    from caffecompat.data.database_checks import inspect_database, verify_database
     from caffecompat.data.database_plan import build_database
+    from caffecompat.data.image_sizes import get_image_size
+    from caffecompat.data.mean_image import compute_image_mean
     from caffecompat.data.preprocess import Preprocess
+    from caffecompat.data.split import split_database
     from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.deploy.export_deploy import export_deploy
     from caffecompat.deploy.merge import merge_batch_norm
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.detection import evaluate_detection
     from caffecompat.evaluate.segmentation import evaluate_segmentation
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
+    from caffecompat.formats.label_map import create_label_map
+    from caffecompat.formats.upgrades import upgrade_net_proto_binary, upgrade_net_proto_text, upgrade_solver_proto_text
     from caffecompat.glog import configure_logging
     from caffecompat.net import Net, load_net
     from caffecompat.report.net_diff import diff_nets
@@ -48,8 +55,12 @@ __all__ = [
     "Solver",
     "build_database",
     "check",
+    "compute_image_mean",
     "configure_logging",
     "configure_threads",
+    "convert_annoset",
+    "convert_imageset",
+    "create_label_map",
     "deploy_net",
     "diff_nets",
     "evaluate_classification",
@@ -58,6 +69,8 @@ __all__ = [
     "export_deploy",
     "export_onnx",
     "export_torch",
+    "get_image_size",
+    "inspect_database",
     "load_caffemodel",
     "load_net",
     "merge_batch_norm",
@@ -66,7 +79,12 @@ __all__ = [
     "read_net",
     "read_solver",
     "save_caffemodel",
+    "split_database",
     "summarize",
+    "upgrade_net_proto_binary",
+    "upgrade_net_proto_text",
+    "upgrade_solver_proto_text",
+    "verify_database",
     "write_text",
 ]
 
@@ -78,8 +96,12 @@ _HOMES = {
     "Solver": "caffecompat.solver",
     "build_database": "caffecompat.data.database_plan",
     "check": "caffecompat.deploy.targets.check",
+    "compute_image_mean": "caffecompat.data.mean_image",
     "configure_logging": "caffecompat.glog",
     "configure_threads": "caffecompat.threads",
+    "convert_annoset": "caffecompat.data.convert",
+    "convert_imageset": "caffecompat.data.convert",
+    "create_label_map": "caffecompat.formats.label_map",
     "deploy_net": "caffecompat.deploy.deploy_net",
     "diff_nets": "caffecompat.report.net_diff",
     "evaluate_classification": "caffecompat.evaluate.classification",
@@ -88,6 +110,8 @@ _HOMES = {
     "export_deploy": "caffecompat.deploy.export_deploy",
     "export_onnx": "caffecompat.deploy.onnx.write",
     "export_torch": "caffecompat.deploy.torch_source.write",
+    "get_image_size": "caffecompat.data.image_sizes",
+    "inspect_database": "caffecompat.data.database_checks",
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",
     "merge_batch_norm": "caffecompat.deploy.merge",
@@ -95,7 +119,12 @@ _HOMES = {
     "read_net": "caffecompat.schema",
     "read_solver": "caffecompat.schema",
     "save_caffemodel": "caffecompat.formats",
+    "split_database": "caffecompat.data.split",
     "summarize": "caffecompat.report.net_summary",
+    "upgrade_net_proto_binary": "caffecompat.formats.upgrades",
+    "upgrade_net_proto_text": "caffecompat.formats.upgrades",
+    "upgrade_solver_proto_text": "caffecompat.formats.upgrades",
+    "verify_database": "caffecompat.data.database_checks",
     "write_text": "caffecompat.schema",
 }
 

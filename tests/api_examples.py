@@ -21,6 +21,7 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
 layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
   inner_product_param { num_output: 2 bias_term: false weight_filler { type: "xavier" } } }
 """
+_V1 = 'input: "data" input_dim: [1, 1, 2, 2] layers { type: RELU bottom: "data" top: "r" }'
 _SOFTMAX = 'layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }\n'
 _LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }\n'
 _NORMALIZED = """
@@ -53,6 +54,10 @@ def write_examples() -> None:
     for number, value in enumerate((10, 200, 20, 220)):
         cv2.imwrite(f"{number}.png", np.full((8, 8, 3), value, np.uint8))
     Path("list.txt").write_text("0.png 0\n1.png 1\n2.png 0\n3.png 1\n")
+    Path("names.txt").write_text("cat\ndog\n")
+    Path("old.prototxt").write_text(
+        'input: "data" input_dim: [1, 1, 2, 2] layers { type: RELU bottom: "data" top: "r" }'
+    )
     Path("train_val.prototxt").write_text(_LISTED + _BODY + _LOSS)
     Path("solver.prototxt").write_text(
         'net: "train_val.prototxt" base_lr: 0.00001 lr_policy: "fixed" max_iter: 2 random_seed: 1\n'
@@ -94,4 +99,5 @@ def _write_detection() -> None:
     }
     _write("detect.prototxt", _INPUT + _DETECT, "detect", blobs)
     Path("object.xml").write_text(_OBJECT)
+    Path("things.prototxt").write_text('item { name: "thing" label: 1 }')
     Path("boxes.txt").write_text("0.png object.xml\n1.png object.xml\n")

@@ -28,8 +28,12 @@ def test_the_names_are_these() -> None:
         "Solver",
         "build_database",
         "check",
+        "compute_image_mean",
         "configure_logging",
         "configure_threads",
+        "convert_annoset",
+        "convert_imageset",
+        "create_label_map",
         "deploy_net",
         "diff_nets",
         "evaluate_classification",
@@ -38,6 +42,8 @@ def test_the_names_are_these() -> None:
         "export_deploy",
         "export_onnx",
         "export_torch",
+        "get_image_size",
+        "inspect_database",
         "load_caffemodel",
         "load_net",
         "merge_batch_norm",
@@ -46,7 +52,12 @@ def test_the_names_are_these() -> None:
         "read_net",
         "read_solver",
         "save_caffemodel",
+        "split_database",
         "summarize",
+        "upgrade_net_proto_binary",
+        "upgrade_net_proto_text",
+        "upgrade_solver_proto_text",
+        "verify_database",
         "write_text",
     ]
 
@@ -59,20 +70,28 @@ Solver: source path overrides device strict fork weights skip_mismatched
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork
+compute_image_mean: database out backend threads on_progress
 configure_logging:
 configure_threads:
+convert_annoset: root list_path database anno_type label_type label_map check_label size min_dim max_dim color encoded
+    encode_type check_size shuffle seed backend threads on_start on_progress on_bad
+convert_imageset: root list_path database size color encoded encode_type check_size shuffle seed backend threads
+    on_start on_progress on_bad
+create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
 diff_nets: a b phase weights size channels fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
     allow_missing fork on_progress
 evaluate_detection: model weights data root which label_map iterations preprocess size device allow_missing fork
     on_progress
-evaluate_segmentation: model weights data root iterations preprocess size resize ignore blob device allow_missing
-    fork on_progress
+evaluate_segmentation: model weights data root iterations preprocess size resize ignore blob device allow_missing fork
+    on_progress
 export_deploy: model weights out size batch channels head head_name merge_batch_norm running_statistics target
     resize_bilinear calibration root_folder allow_nonfinite fork on_note
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
 export_torch: model weights path batch size allow_nonfinite fork
+get_image_size: root list_path out name_id_file on_progress
+inspect_database: database limit label_pixels on_progress
 load_caffemodel: path
 load_net: prototxt weights phase skip_mismatched fork
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
@@ -80,7 +99,12 @@ open_caffemodel: path
 read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
+split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
+upgrade_net_proto_binary: path out
+upgrade_net_proto_text: path out strict
+upgrade_solver_proto_text: path out strict
+verify_database: database classes ignore_label label_pixels any_size threads on_progress
 write_text: message
 """
 

@@ -52,7 +52,7 @@ __all__ = [
 
 def annoset_plan(
     root: str,
-    entries: Sequence[ListedPair] | Sequence[ListedImage],
+    entries: Sequence[ListedImage | ListedPair],
     *,
     label_type: str = "xml",
     numbers: Mapping[str, int] | None = None,
@@ -135,7 +135,7 @@ def _scaled(picture: np.ndarray, least: int, most: int) -> np.ndarray:
 
 
 def _first_size(
-    make: Callable[[ListedPair | ListedImage], AnnotatedDatum], entries: Sequence[ListedPair] | Sequence[ListedImage]
+    make: Callable[[ListedPair | ListedImage], AnnotatedDatum], entries: Sequence[ListedImage | ListedPair]
 ) -> int | None:
     """Channels times height times width of the first entry that can be read."""
     for entry in entries:

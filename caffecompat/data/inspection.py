@@ -19,14 +19,14 @@ from caffecompat.formats.picture import is_cut_off, picture_header
 
 __all__ = [
     "Checks",
-    "Info",
+    "DatabaseInfo",
     "RecordProblem",
     "datum_kind",
     "datum_shape",
-    "inspect_database",
+    "inspect_records",
     "read_record",
-    "verify_database",
     "verify_keys",
+    "verify_records",
 ]
 
 Record = tuple[bytes, bytes]
@@ -35,7 +35,7 @@ Shape = tuple[int, int, int]
 
 
 @dataclass
-class Info:
+class DatabaseInfo:
     """What a database holds; the counters cover the records looked at.
 
     Attributes:
@@ -104,13 +104,13 @@ def datum_shape(datum: Datum) -> Shape:
     return shape
 
 
-def inspect_database(
+def inspect_records(
     database: DatabaseReader,
     *,
     limit: int = 0,
     label_pixels: bool = False,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Info:
+) -> DatabaseInfo:
     """Count what the records (the first `limit` of them; 0: all) hold, without decoding PNG and JPEG pictures.
 
     Args:
@@ -118,7 +118,7 @@ def inspect_database(
     """
     folder = Path(database.path)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    info = Info(database.path, database.backend, len(database), size, label_pixels=label_pixels)
+    info = DatabaseInfo(database.path, database.backend, len(database), size, label_pixels=label_pixels)
 
     def look(records: Sequence[Record]) -> list[_Look]:
         return [_look(key, value, label_pixels) for key, value in records]
@@ -174,7 +174,7 @@ def _limited(batches: Iterable[list[Record]], limit: int) -> Iterator[list[Recor
             return
 
 
-def _count(info: Info, one: _Look) -> None:
+def _count(info: DatabaseInfo, one: _Look) -> None:
     info.last_key = key_text(one.key)
     info.first_key = info.first_key or info.last_key
     info.looked_at += 1
@@ -211,7 +211,7 @@ class RecordProblem(NamedTuple):
 
 @dataclass(frozen=True)
 class Checks:
-    """What `verify_database` demands beside that every record decodes.
+    """What `verify_records` demands beside that every record decodes.
 
     Attributes:
         one_size: all records have the first one's shape; not asked of those with boxes.
@@ -225,7 +225,7 @@ class Checks:
     ignore_label: int = 255
 
 
-def verify_database(
+def verify_records(
     database: DatabaseReader,
     checks: Checks,
     *,

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from caffecompat.data.parallel import chunks, ordered_map
-from caffecompat.formats.database import DatabaseError, DatabaseReader
+from caffecompat.formats.database import DatabaseError, DatabaseReader, open_database
 from caffecompat.formats.datum import DatumError, decode_datum
+from caffecompat.formats.mean import write_mean
 
-__all__ = ["mean_image"]
+__all__ = ["compute_image_mean", "mean_image"]
+
+
+def compute_image_mean(
+    database: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    backend: str | None = None,
+    threads: int = 0,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """The mean picture of a database, as Caffe's compute_image_mean has it.
+
+    Args:
+        database: of Datums, all of one size.
+        out: .binaryproto to write, which `mean_file` in transform_param takes.
+        backend: "lmdb" or "leveldb"; None looks.
+        threads: that decode; 0 is one a core.
+        on_progress: called with how many records are done.
+
+    Returns:
+        The mean of all records, value by value, (C, H, W) float32 in the records' own order of channels (B, G, R).
+
+    Raises:
+        DatabaseError: there is no such database, it is empty, a record cannot be decoded or differs in shape.
+        WriteError: `out` cannot be written.
+
+    >>> import caffecompat
+    >>> report = caffecompat.build_database("list.txt", "mean_lmdb")
+    >>> mean = caffecompat.compute_image_mean("mean_lmdb", "mean.binaryproto")
+    >>> (mean.shape, float(mean.mean()))
+    ((3, 8, 8), 112.5)
+    """
+    with open_database(database, backend) as reader:
+        mean = mean_image(reader, threads=threads, on_progress=on_progress)
+    if out is not None:
+        write_mean(out, mean)
+    return mean
 
 
 def mean_image(

@@ -12,24 +12,42 @@ from caffecompat.data.dataset import CLASS_FILES, dataset_parts, open_parts
 from caffecompat.data.inspection import verify_keys
 from caffecompat.formats.database import DatabaseError, DatabaseReader
 
-__all__ = ["split_dataset"]
+__all__ = ["split_database"]
 
 
-def split_dataset(
+def split_database(
     source: str | os.PathLike[str],
-    first: str | os.PathLike[str],
-    second: str | os.PathLike[str],
+    train: str | os.PathLike[str],
+    val: str | os.PathLike[str],
     *,
-    fraction: float,
+    fraction: float = 0.1,
     seed: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[BuildReport, BuildReport]:
-    """Copy `fraction` of the records, drawn by `seed`, to `second` and the others to `first`.
+    """Copy the records of a database into two, drawn by chance.
 
     Records keep their keys, bytes and order; both databases of a pair are split alike.
 
+    Args:
+        source: a database, or the folder of an image and a label database.
+        train: folder to make, of the records that are not drawn.
+        val: folder to make, of the records that are.
+        fraction: of the records goes to `val`, above 0 and below 1.
+        seed: which ones.
+        on_progress: called with how many records are copied.
+
+    Returns:
+        What was written to `train`, and to `val`.
+
     Raises:
         BuildError: the fraction leaves one side empty, or an output exists.
+        DatabaseError: there is no such database, or the two of a pair do not belong together.
+
+    >>> import caffecompat
+    >>> report = caffecompat.build_database("list.txt", "all_lmdb")
+    >>> train, val = caffecompat.split_database("all_lmdb", "train_lmdb", "val_lmdb", fraction=0.25)
+    >>> (train.written, val.written)
+    (3, 1)
     """
     readers = open_parts(source)
     try:
@@ -40,15 +58,15 @@ def split_dataset(
         count = round(len(keys) * fraction)
         if not 0 < count < len(keys):
             raise BuildError(f"a fraction of {fraction:g} of {len(keys)} records puts {count} into one part")
-        for out in (first, second):
+        for out in (train, val):
             if os.path.lexists(out):
                 raise BuildError(f"{os.fspath(out)} exists already; remove it or choose another name")
         chosen = set(random.Random(seed).sample(range(len(keys)), count))
         kept = [key for index, key in enumerate(keys) if index not in chosen]
         taken = [keys[index] for index in sorted(chosen)]
-        one = write_database(first, _copy_plan(source, readers, kept), on_progress=on_progress)
+        one = write_database(train, _copy_plan(source, readers, kept), on_progress=on_progress)
         other = write_database(
-            second, _copy_plan(source, readers, taken), on_progress=lambda n: on_progress(len(kept) + n)
+            val, _copy_plan(source, readers, taken), on_progress=lambda n: on_progress(len(kept) + n)
         )
         return one, other
     finally:

@@ -6,15 +6,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
-from caffecompat.schema import parse_text, pb
+from caffecompat.formats.atomic import atomic_write
+from caffecompat.schema import parse_text, pb, write_text
 
-__all__ = ["LabelMap", "LabelMapError", "parse_label_map", "read_class_numbers", "read_label_map"]
+__all__ = [
+    "LabelMap",
+    "LabelMapError",
+    "create_label_map",
+    "parse_label_map",
+    "read_class_numbers",
+    "read_label_map",
+]
 
 
 class LabelMapError(CaffeCompatError):
@@ -98,3 +107,63 @@ def _items(text: str, name: str) -> Sequence[Any]:
     if not items:
         raise LabelMapError(f'{name} has no classes; expected item {{ name: "..." label: N }}')
     return items
+
+
+def create_label_map(
+    names: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    include_background: bool = False,
+    delimiter: str = " ",
+) -> LabelMap:
+    """Make a label map of a list of class names, as SSD's create_label_map does.
+
+    Args:
+        names: text file of lines 'name', 'name label' or 'name label displayname', all lines alike; without labels the
+            classes are numbered from 0, or after the background.
+        out: prototxt to write.
+        include_background: put none_of_the_above before the others as class 0.
+        delimiter: characters that separate fields; none takes whole lines as names.
+
+    Returns:
+        What was written.
+
+    Raises:
+        LabelMapError: the list cannot be read, or a line has other fields than the first.
+        WriteError: `out` cannot be written.
+
+    >>> import caffecompat
+    >>> caffecompat.create_label_map("names.txt", "labelmap.prototxt", include_background=True).display
+    {0: 'background', 1: 'cat', 2: 'dog'}
+    """
+    path = os.fspath(names)
+    made = pb.LabelMap()
+    label, columns = 0, 0
+    if include_background:
+        made.item.add(name="none_of_the_above", label=0, display_name="background")
+        label = 1
+    for number, line in enumerate(read_text(path, "the class names", LabelMapError).splitlines(), 1):
+        if not line.strip():
+            continue
+        fields = re.split("[" + re.escape(delimiter) + "]", line) if delimiter else [line]
+        columns = columns or len(fields)
+        if len(fields) != columns or columns > 3:
+            raise LabelMapError(
+                f"{path}:{number}: expected {min(columns, 3)} field(s) as in the first line, found {len(fields)}: "
+                f"{line!r} (--delimiter {delimiter!r})"
+            )
+        label = _label(path, number, fields[1]) if columns > 1 else label
+        made.item.add(name=fields[0], label=label, display_name=fields[2] if columns == 3 else fields[0])
+        label += columns == 1
+    with atomic_write(out) as file:
+        file.write(write_text(made).encode())
+    return LabelMap(
+        {item.label: item.name for item in made.item}, {item.label: item.display_name for item in made.item}
+    )
+
+
+def _label(path: str, line: int, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise LabelMapError(f"{path}:{line}: the label {text!r} is not a whole number") from None

@@ -17,9 +17,9 @@ from caffecompat.data.annotated_recipes import (
     voc_set,
 )
 from caffecompat.data.build import BadRecord, BuildError, write_database
-from caffecompat.data.inspection import Checks, verify_database
+from caffecompat.data.inspection import Checks, verify_records
 from caffecompat.data.recipes import ImageOptions
-from caffecompat.data.split import split_dataset
+from caffecompat.data.split import split_database
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum, encode_annotated_datum
 from caffecompat.formats.annotations import AnnotationError
 from caffecompat.formats.database import open_database
@@ -225,7 +225,7 @@ def test_boxes_are_verified(tmp_path: Path) -> None:
             record = AnnotatedDatum(datum, np.array([row], np.float32))
             database.put([(b"%d" % k, encode_annotated_datum(record))])
     with open_database(tmp_path / "db") as found:
-        problems = verify_database(found, Checks(classes=3))
+        problems = verify_records(found, Checks(classes=3))
     assert [problem.text.partition(")")[2] for problem in problems] == [
         ", which has no area",
         ", which leaves the picture",
@@ -235,6 +235,6 @@ def test_boxes_are_verified(tmp_path: Path) -> None:
 
 def test_splitting_keeps_the_label_map(voc: Path, tmp_path: Path) -> None:
     write_database(tmp_path / "db", detection_plan(voc_set(voc, "train"), ImageOptions()))
-    split_dataset(tmp_path / "db", tmp_path / "one", tmp_path / "two", fraction=0.4)
+    split_database(tmp_path / "db", tmp_path / "one", tmp_path / "two", fraction=0.4)
     assert (tmp_path / "two/labelmap.prototxt").read_text() == (tmp_path / "db/labelmap.prototxt").read_text()
     assert len(records(tmp_path / "one")) == 2 and len(records(tmp_path / "two")) == 1

@@ -11,9 +11,9 @@ import pytest
 from caffecompat.data.build import BuildError
 from caffecompat.data.contact_sheet import class_colors, color_labels, contact_sheet, viewable
 from caffecompat.data.dataset import class_names, dataset_parts, open_parts
-from caffecompat.data.inspection import Checks, inspect_database, verify_database, verify_keys
+from caffecompat.data.inspection import Checks, inspect_records, verify_keys, verify_records
 from caffecompat.data.mean_image import mean_image
-from caffecompat.data.split import split_dataset
+from caffecompat.data.split import split_database
 from caffecompat.formats.database import DatabaseError, open_database
 from caffecompat.formats.datum import Datum, encode_datum
 
@@ -41,7 +41,7 @@ def test_info_counts_kinds_shapes_and_labels(make):
     floats = Datum.from_array(np.zeros((5, 1, 1)), 9)
     jpeg = encoded("jpg", np.zeros((3, 8, 9), np.uint8), 2)
     datums = [Datum.from_array(PIXELS, 2), encoded("png"), jpeg, encoded("bmp"), floats, b"\xff"]
-    info = inspect_database(make("db", *datums))
+    info = inspect_records(make("db", *datums))
     assert info.kinds == {"raw": 1, "png": 1, "jpg": 1, "bmp": 1, "float": 1}
     bitmap = datums[3].image().shape  # one or three channels, as the OpenCV version has it for a grey bitmap
     assert info.shapes == Counter([(1, 4, 6), (1, 4, 6), (3, 8, 9), (bitmap[2], 4, 6), (5, 1, 1)])
@@ -53,7 +53,7 @@ def test_info_counts_kinds_shapes_and_labels(make):
 
 def test_info_of_label_pictures_counts_pixels_and_stops_at_the_limit(make):
     maps = [Datum.from_array(np.full((1, 2, 3), number, np.uint8)) for number in (4, 4, 255)]
-    info = inspect_database(make("db", *maps), label_pixels=True, limit=2)
+    info = inspect_records(make("db", *maps), label_pixels=True, limit=2)
     assert info.labels == {4: 12}
     assert info.looked_at == 2
 
@@ -62,7 +62,7 @@ def test_verify_names_every_kind_of_damage(make):
     whole = encoded("jpg", np.random.default_rng(0).integers(0, 256, (3, 40, 40), np.uint8)).data
     small = encoded("png", PIXELS[:, :2])
     datums = [encoded("png"), Datum(data=whole[:-40], encoded=True), Datum(1, 4, 6, b"abc"), b"\x22\x7f", small]
-    problems = verify_database(make("db", *datums), Checks(), threads=2)
+    problems = verify_records(make("db", *datums), Checks(), threads=2)
     found = [str(problem) for problem in problems]
     assert [line.split(":")[0] for line in found] == ["001", "002", "003", "004"]
     assert "cut off" in found[0]
@@ -73,18 +73,18 @@ def test_verify_names_every_kind_of_damage(make):
 
 def test_verify_lets_sizes_differ_when_told(make):
     database = make("db", encoded("png"), encoded("png", PIXELS[:, :2]))
-    assert verify_database(database, Checks(one_size=False)) == []
+    assert verify_records(database, Checks(one_size=False)) == []
 
 
 def test_verify_checks_the_range_of_labels_and_of_label_pixels(make):
     labelled = make("db", *[Datum.from_array(PIXELS, label) for label in (0, 4, 5, -1)])
-    found = verify_database(labelled, Checks(classes=5))
+    found = verify_records(labelled, Checks(classes=5))
     assert [str(problem) for problem in found] == [
         "002: has label 5; expected 0 to 4",
         "003: has label -1; expected 0 to 4",
     ]
     maps = make("maps", *[Datum.from_array(np.full((1, 2, 2), number, np.uint8)) for number in (4, 5, 255, 254)])
-    found = verify_database(maps, Checks(classes=5, label_pixels=True))
+    found = verify_records(maps, Checks(classes=5, label_pixels=True))
     assert [problem.key for problem in found] == ["001", "003"]
     assert "class 254; expected 0 to 4 or 255" in found[1].text
 
@@ -108,7 +108,7 @@ def test_a_pair_with_other_keys(make, tmp_path):
     path = pair(make, tmp_path, [b"%03d" % index for index in range(1, 11)])
     assert verify_keys(open_parts(path))[0].startswith("record 0 has different keys: 000 in")
     with pytest.raises(DatabaseError, match="do not belong together"):
-        split_dataset(path, tmp_path / "a", tmp_path / "b", fraction=0.5)
+        split_database(path, tmp_path / "a", tmp_path / "b", fraction=0.5)
 
 
 def test_a_pair_with_other_counts(make, tmp_path):
@@ -121,9 +121,9 @@ def test_a_pair_with_other_counts(make, tmp_path):
 def test_split_divides_the_records_and_repeats_by_seed(make, tmp_path):
     path = pair(make, tmp_path)
     (path / "classes.txt").write_text("road\nsky\n")
-    split_dataset(path, tmp_path / "a", tmp_path / "b", fraction=0.3, seed=1)
-    split_dataset(path, tmp_path / "c", tmp_path / "d", fraction=0.3, seed=1)
-    split_dataset(path, tmp_path / "e", tmp_path / "f", fraction=0.3, seed=2)
+    split_database(path, tmp_path / "a", tmp_path / "b", fraction=0.3, seed=1)
+    split_database(path, tmp_path / "c", tmp_path / "d", fraction=0.3, seed=1)
+    split_database(path, tmp_path / "e", tmp_path / "f", fraction=0.3, seed=2)
     whole = [list(reader) for reader in open_parts(path)]
     read = {name: [list(reader) for reader in open_parts(tmp_path / name)] for name in "abcdf"}
     for part in (0, 1):
@@ -139,10 +139,10 @@ def test_split_divides_the_records_and_repeats_by_seed(make, tmp_path):
 def test_a_split_that_leaves_a_part_empty_writes_nothing(make, tmp_path):
     path = pair(make, tmp_path)
     with pytest.raises(BuildError, match=r"0\.01 of 10 records puts 0"):
-        split_dataset(path, tmp_path / "a", tmp_path / "b", fraction=0.01)
+        split_database(path, tmp_path / "a", tmp_path / "b", fraction=0.01)
     (tmp_path / "b").mkdir()
     with pytest.raises(BuildError, match="b exists already"):
-        split_dataset(path, tmp_path / "a", tmp_path / "b", fraction=0.3)
+        split_database(path, tmp_path / "a", tmp_path / "b", fraction=0.3)
     assert not (tmp_path / "a").exists()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from caffecompat.data.annotated_recipes import detection_plan, voc_set
 from caffecompat.data.build import write_database
-from caffecompat.data.inspection import Checks, inspect_database, verify_database
+from caffecompat.data.inspection import Checks, inspect_records, verify_records
 from caffecompat.data.recipes import ImageOptions
 from caffecompat.data.shapes import SHAPES, draw_shapes, write_shapes
 from caffecompat.formats.annotations import read_annotations
@@ -51,7 +51,7 @@ def test_a_written_set_is_pascal_vocs_and_becomes_a_database(tmp_path: Path) -> 
     report = write_database(tmp_path / "db", detection_plan(voc_set(tmp_path / "voc", "train"), ImageOptions()))
     assert report.written == 6
     with open_database(tmp_path / "db") as database:
-        assert verify_database(database, Checks(classes=4)) == []
-        info = inspect_database(database)
+        assert verify_records(database, Checks(classes=4)) == []
+        info = inspect_records(database)
     assert info.annotated == 6 and info.boxes >= 6 and info.kinds == {"jpg": 6}
     assert (tmp_path / "db/labelmap.prototxt").read_text() == (tmp_path / "voc/labelmap.prototxt").read_text()

@@ -26,29 +26,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.data.mean_image import mean_image
+    from caffecompat.data.mean_image import compute_image_mean
     from caffecompat.formats.database import open_database
-    from caffecompat.formats.mean import write_mean
 
     with open_database(args.database, args.backend) as database:
         glog.info(f"Opened {database.backend} {args.database}", OPENED[database.backend])
-        count = len(database)
-        glog.info("Starting Iteration", "compute_image_mean.cpp:70")
-        with live_line(count, "images", args.progress) as update:
+        count, backend = len(database), database.backend
+    glog.info("Starting Iteration", "compute_image_mean.cpp:70")
+    with live_line(count, "images", args.progress) as update:
 
-            def on_progress(done: int) -> None:
-                update(done, "")
-                if done // 10000 > logged[-1]:
-                    logged.append(done // 10000)
-                    glog.info(f"Processed {logged[-1] * 10000} files.", "compute_image_mean.cpp:95")
+        def on_progress(done: int) -> None:
+            update(done, "")
+            if done // 10000 > logged[-1]:
+                logged.append(done // 10000)
+                glog.info(f"Processed {logged[-1] * 10000} files.", "compute_image_mean.cpp:95")
 
-            logged = [0]
-            mean = mean_image(database, threads=args.threads, on_progress=on_progress)
+        logged = [0]
+        mean = compute_image_mean(
+            args.database, args.output, backend=backend, threads=args.threads, on_progress=on_progress
+        )
     if count % 10000:
         glog.info(f"Processed {count} files.", "compute_image_mean.cpp:101")
     if args.output:
         glog.info(f"Write to {args.output}", "compute_image_mean.cpp:108")
-        write_mean(args.output, mean)
     glog.info(f"Number of channels: {len(mean)}", "compute_image_mean.cpp:114")
     for channel, plane in enumerate(mean):
         value = glog.number(float(plane.mean(dtype="float64")))

@@ -11,14 +11,15 @@ it. 'lmdb build' reads VOC folders and COCO files as they are.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.caffe_build import build_logged, list_flags, ready_list, record_flags
-from caffecompat.cli.common.flags import UsageError, add_switch
+from caffecompat.cli.common.caffe_build import build_logged, list_flags, record_flags, record_settings
+from caffecompat.cli.common.flags import add_switch
 
 if TYPE_CHECKING:
-    from caffecompat.data.build import Plan
+    from caffecompat.formats.image_list import ListedImage, ListedPair
 
 HELP = "make a database of images and annotations (SSD)"
 
@@ -37,40 +38,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    entries, plan = _plan(args)
+    from caffecompat.data.convert import convert_annoset
+    from caffecompat.formats.image_list import read_image_list, read_pair_list
 
-    def log_bad(index: int, why: str) -> None:
-        entry = entries[index]
+    def log_bad(entry: ListedImage | ListedPair, why: str) -> None:
         glog.warning(f"Failed to read {entry[0]} ({args.list}:{entry.line}: {why})", "convert_annoset.cpp:171")
 
-    build_logged(args, plan, len(entries), log_bad, ("convert_annoset.cpp:198", "convert_annoset.cpp:204"))
-    return 0
-
-
-def _plan(args: argparse.Namespace) -> tuple[list[Any], Plan]:
-    from caffecompat.data.annotated_recipes import annoset_plan
-    from caffecompat.formats.image_list import read_image_list, read_pair_list
-    from caffecompat.formats.label_map import read_class_numbers
-
-    detection = args.anno_type == "detection"
-    if detection and args.label_type != "txt" and not args.label_map_file:
-        raise UsageError("convert_annoset --anno_type=detection needs --label_map_file (create_label_map makes one)")
-    numbers = read_class_numbers(args.label_map_file, unique=args.check_label) if args.label_map_file else {}
-    entries: list[Any] = read_pair_list(args.list) if detection else read_image_list(args.list)
-    ready_list(args, entries, "convert_annoset.cpp", (119, 122, 125))
-    plan = annoset_plan(
+    total = len(read_pair_list(args.list) if args.anno_type == "detection" else read_image_list(args.list))
+    build = partial(
+        convert_annoset,
         args.root,
-        entries,
+        args.list,
+        args.database,
+        anno_type=args.anno_type,
         label_type=args.label_type,
-        numbers=numbers,
-        color=not args.gray,
-        height=max(0, args.resize_height),
-        width=max(0, args.resize_width),
+        label_map=args.label_map_file or None,
+        check_label=args.check_label,
         min_dim=max(0, args.min_dim),
         max_dim=max(0, args.max_dim),
-        encoded=args.encoded,
-        encode_type=args.encode_type,
-        backend=args.backend,
-        check_size=args.check_size,
+        **record_settings(args),
     )
-    return entries, plan
+    build_logged(args, "convert_annoset.cpp", (119, 122, 125, 198, 204), total, build, log_bad)
+    return 0

@@ -10,9 +10,14 @@ An interrupted conversion leaves DB_NAME.partial; the same command goes on with 
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.caffe_build import build_logged, list_flags, ready_list, record_flags
+from caffecompat.cli.common.caffe_build import build_logged, list_flags, record_flags, record_settings
+
+if TYPE_CHECKING:
+    from caffecompat.formats.image_list import ListedImage
 
 HELP = "make a database of the images in a list"
 
@@ -23,27 +28,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.data.recipes import caffe_plan
+    from caffecompat.data.convert import convert_imageset
     from caffecompat.formats.image_list import read_image_list
 
-    entries = read_image_list(args.list)
-    ready_list(args, entries, "convert_imageset.cpp", (86, 89, 92))
-    plan = caffe_plan(
-        args.root,
-        entries,
-        color=not args.gray,
-        height=max(0, args.resize_height),
-        width=max(0, args.resize_width),
-        encoded=args.encoded,
-        encode_type=args.encode_type,
-        backend=args.backend,
-        check_size=args.check_size,
-    )
-
-    def log_bad(index: int, why: str) -> None:
-        entry = entries[index]
+    def log_bad(entry: ListedImage, why: str) -> None:
         where = f"{args.list}:{entry.line}: {why}"
         glog.error(f"Could not open or find file {args.root}{entry.path} ({where})", "io.cpp:80")
 
-    build_logged(args, plan, len(entries), log_bad, ("convert_imageset.cpp:147", "convert_imageset.cpp:153"))
+    total = len(read_image_list(args.list))
+    build = partial(convert_imageset, args.root, args.list, args.database, **record_settings(args))
+    build_logged(args, "convert_imageset.cpp", (86, 89, 92, 147, 153), total, build, log_bad)
     return 0

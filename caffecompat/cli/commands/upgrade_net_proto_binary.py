@@ -21,13 +21,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat import glog
-    from caffecompat.formats.atomic import atomic_write
-    from caffecompat.schema import open_net_binary
+    from caffecompat.formats.upgrades import upgrade_net_proto_binary
 
-    document = open_net_binary(args.input)
-    if not document.upgraded:
+    if not upgrade_net_proto_binary(args.input, args.output):
         glog.error(f"File already in latest proto format: {args.input}", "upgrade_net_proto_binary.cpp:38")
-    with atomic_write(args.output) as file:
-        file.write(document.message.SerializeToString())
     glog.info(f"Wrote upgraded NetParameter binary proto to {args.output}", "upgrade_net_proto_binary.cpp:46")
     return 0

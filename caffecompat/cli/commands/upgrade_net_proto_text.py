@@ -22,13 +22,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat import glog
-    from caffecompat.formats.atomic import atomic_write
-    from caffecompat.schema import open_net, write_text
+    from caffecompat.formats.upgrades import upgrade_net_proto_text
 
-    document = open_net(args.input, strict=args.strict)
-    if not document.upgraded:
+    if not upgrade_net_proto_text(args.input, args.output, strict=args.strict):
         glog.error(f"File already in latest proto format: {args.input}", "upgrade_net_proto_text.cpp:40")
-    with atomic_write(args.output) as file:
-        file.write(write_text(document.message).encode())
     glog.info(f"Wrote upgraded NetParameter text proto to {args.output}", "upgrade_net_proto_text.cpp:46")
     return 0

@@ -22,13 +22,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat import glog
-    from caffecompat.formats.atomic import atomic_write
-    from caffecompat.schema import open_solver, write_text
+    from caffecompat.formats.upgrades import upgrade_solver_proto_text
 
-    solver, upgraded = open_solver(args.input, strict=args.strict)
-    if not upgraded:
+    if not upgrade_solver_proto_text(args.input, args.output, strict=args.strict):
         glog.error(f"File already in latest proto format: {args.input}", "upgrade_solver_proto_text.cpp:40")
-    with atomic_write(args.output) as file:
-        file.write(write_text(solver).encode())
     glog.info(f"Wrote upgraded SolverParameter text proto to {args.output}", "upgrade_solver_proto_text.cpp:46")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,9 @@ from caffecompat.cli.common.flags import add_switch
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
-    from caffecompat.data.build import Plan
+    from caffecompat.data.build import BuildReport
 
-__all__ = ["OPENED", "build_logged", "list_flags", "ready_list", "record_flags"]
+__all__ = ["OPENED", "build_logged", "list_flags", "record_flags", "record_settings"]
 
 OPENED = {"lmdb": "db_lmdb.cpp:35", "leveldb": "db_leveldb.cpp:18"}
 
@@ -43,54 +42,47 @@ def record_flags(parser: argparse.ArgumentParser) -> None:
     progress_flag(parser)
 
 
-def ready_list(args: argparse.Namespace, entries: list[Any], tool: str, lines: Sequence[int]) -> None:
-    """Shuffle the list's entries where the flags say so, and log what Caffe's tool logs about the list.
+def build_logged(
+    args: argparse.Namespace,
+    tool: str,
+    lines: Sequence[int],
+    total: int,
+    build: Callable[..., BuildReport],
+    log_bad: Callable[[Any, str], None],
+) -> None:
+    """Build ``args.database`` with the lines that Caffe's tool logs; unreadable images are logged and left out.
 
     Args:
         tool: its source file.
-        lines: where in it the three messages stand.
+        lines: where in it the messages are: shuffling, how many images, encoding, "Processed N files." at each
+            thousand and at the end.
+        total: how many images the list has.
+        build: does it; takes ``on_start``, ``on_progress`` and ``on_bad``.
+        log_bad: logs an entry of the list that cannot be read, with the reason.
     """
     if args.shuffle:
         glog.info("Shuffling data", f"{tool}:{lines[0]}")
-        random.Random(args.seed).shuffle(entries)
-    glog.info(f"A total of {len(entries)} images.", f"{tool}:{lines[1]}")
+    glog.info(f"A total of {total} images.", f"{tool}:{lines[1]}")
     if args.encode_type and not args.encoded:
         glog.info("encode_type specified, assuming encoded=true.", f"{tool}:{lines[2]}")
-
-
-def build_logged(
-    args: argparse.Namespace,
-    plan: Plan,
-    total: int,
-    log_bad: Callable[[int, str], None],
-    processed: tuple[str, str],
-) -> None:
-    """Build ``args.database`` from a plan of `total` images; unreadable ones are logged and left out, as in Caffe.
-
-    Args:
-        log_bad: logs the image of an index, with the reason.
-        processed: where Caffe's tool prints "Processed N files.", at each thousand and at the end.
-    """
-    from caffecompat.data.build import write_database
-
-    bad: set[int] = set()
-    logged = 0
+    bad = logged = 0
 
     with live_line(total, "images", args.progress) as update:
 
         def on_progress(done: int) -> None:
             nonlocal logged
             update(done, "")
-            files = done - len(bad)
+            files = done - bad
             for thousand in range(logged + 1000, files + 1, 1000):
-                glog.info(f"Processed {thousand} files.", processed[0])
+                glog.info(f"Processed {thousand} files.", f"{tool}:{lines[3]}")
                 logged = thousand
             if done == total and files % 1000:
-                glog.info(f"Processed {files} files.", processed[1])
+                glog.info(f"Processed {files} files.", f"{tool}:{lines[4]}")
 
-        def on_bad(index: int, why: str) -> None:
-            bad.add(index)
-            log_bad(index, why)
+        def on_bad(entry: Any, why: str) -> None:
+            nonlocal bad
+            bad += 1
+            log_bad(entry, why)
 
         def on_start(done: int) -> None:
             nonlocal logged
@@ -99,14 +91,21 @@ def build_logged(
                 glog.info(f"Continuing {args.database}.partial after {done} images")
                 logged = done // 1000 * 1000
 
-        report = write_database(
-            args.database,
-            plan,
-            skip_bad=True,
-            threads=args.threads,
-            on_progress=on_progress,
-            on_bad=on_bad,
-            on_start=on_start,
-        )
+        report = build(on_start=on_start, on_progress=on_progress, on_bad=on_bad)
     if report.bad:
         glog.warning(f"{len(report.bad)} of {total} images could not be read and are not in {args.database}")
+
+
+def record_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of `list_flags` and `record_flags` as the arguments of `caffecompat.convert_imageset`."""
+    return {
+        "size": (max(0, args.resize_height), max(0, args.resize_width)),
+        "color": not args.gray,
+        "encoded": args.encoded,
+        "encode_type": args.encode_type,
+        "check_size": args.check_size,
+        "shuffle": args.shuffle,
+        "seed": args.seed,
+        "backend": args.backend,
+        "threads": args.threads,
+    }

@@ -12,7 +12,7 @@ from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
 
 if TYPE_CHECKING:
-    from caffecompat.data.inspection import Info
+    from caffecompat.data.inspection import DatabaseInfo
 
 HELP = "count records, shapes, labels and encodings"
 
@@ -30,14 +30,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from caffecompat.data.dataset import class_names, open_parts
-    from caffecompat.data.inspection import inspect_database
+    from caffecompat.data.database_checks import inspect_database
+    from caffecompat.data.dataset import class_names, count_records, dataset_parts
 
-    infos = []
-    for number, database in enumerate(open_parts(args.database)):
-        with database, record_progress(args.limit or len(database), args.progress) as step:
-            pixels = args.label_pixels or number == 1
-            infos.append(inspect_database(database, limit=args.limit, label_pixels=pixels, on_progress=step))
+    total = (args.limit or count_records(args.database)) * len(dataset_parts(args.database))
+    with record_progress(total, args.progress) as step:
+        infos = inspect_database(args.database, limit=args.limit, label_pixels=args.label_pixels, on_progress=step)
     if args.json:
         print(json.dumps([info.as_json() for info in infos] if len(infos) > 1 else infos[0].as_json(), indent=2))
     else:
@@ -45,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(info: Info, names: Sequence[str]) -> str:
+def _describe(info: DatabaseInfo, names: Sequence[str]) -> str:
     backend = {"lmdb": "LMDB", "leveldb": "LevelDB"}[info.backend]
     lines = [f"{info.path}: {backend}, {info.records} records, {_bytes(info.disk_bytes)} on disk"]
     if info.looked_at < info.records:

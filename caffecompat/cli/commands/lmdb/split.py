@@ -24,12 +24,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from caffecompat.data.dataset import count_records
-    from caffecompat.data.split import split_dataset
+    from caffecompat.data.split import split_database
 
     for out in (args.train, args.val):
         make_folder_above(out)
     with record_progress(count_records(args.database), args.progress) as step:
-        first, second = split_dataset(
+        first, second = split_database(
             args.database, args.train, args.val, fraction=args.fraction, seed=args.seed, on_progress=step
         )
     print(f"{args.train}: {first.written} records\n{args.val}: {second.written} records")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import add_switch
@@ -37,29 +36,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.data.dataset import open_parts
-    from caffecompat.data.inspection import Checks, verify_database, verify_keys
+    from caffecompat.data.database_checks import verify_database
+    from caffecompat.data.dataset import count_records, dataset_parts
 
-    wrong = records = 0
-    with ExitStack() as stack:
-        databases = [stack.enter_context(database) for database in open_parts(args.database)]
-        pair = len(databases) > 1
-        mismatches = verify_keys(databases) if pair else []
-        for mismatch in mismatches:
-            print(f"{args.database}: {mismatch}")
-        for number, database in enumerate(databases):
-            pixels = args.label_pixels or number == 1
-            classes = 0 if pair and number == 0 else args.classes
-            checks = Checks(not args.any_size, classes, pixels, args.ignore_label)
-            with record_progress(len(database), args.progress) as step:
-                problems = verify_database(database, checks, threads=args.threads, on_progress=step)
-            _report(database.path, len(database), problems)
-            wrong += len(problems)
-            records += len(database)
-        if pair:
-            keys = "different keys" if mismatches else "the same keys"
-            print(f"{args.database}: {len(databases)} databases, {keys}, {wrong} of {records} records are wrong")
-    return 1 if wrong or mismatches else 0
+    total = count_records(args.database) * len(dataset_parts(args.database))
+    with record_progress(total, args.progress) as step:
+        found = verify_database(
+            args.database, classes=args.classes, ignore_label=args.ignore_label, label_pixels=args.label_pixels,
+            any_size=args.any_size, threads=args.threads, on_progress=step,
+        )  # fmt: skip
+    for mismatch in found.mismatches:
+        print(f"{args.database}: {mismatch}")
+    for path, problems in found.problems.items():
+        _report(path, found.records[path], problems)
+    if len(found.records) > 1:
+        keys = "different keys" if found.mismatches else "the same keys"
+        wrong, records = sum(map(len, found.problems.values())), sum(found.records.values())
+        print(f"{args.database}: {len(found.records)} databases, {keys}, {wrong} of {records} records are wrong")
+    return 0 if found.sound else 1
 
 
 def _report(path: str, records: int, problems: Sequence[RecordProblem]) -> None:
