@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
@@ -9,8 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import layer_class
+from caffecompat.layers.python_module import place_of
 
-__all__ = ["Emitters", "UnsupportedLayer", "import_emitters"]
+__all__ = ["Emitters", "UnsupportedLayer", "import_emitters", "is_own"]
 
 Emitter = TypeVar("Emitter", bound=Callable[..., Any])
 
@@ -46,6 +48,23 @@ class Emitters(Generic[Emitter]):
         """What writes a layer type; None where nothing does."""
         return self.by_type.get(layer_type)
 
+    def run(self, layer_type: str, view: Any) -> Any:
+        """Let the emitter of a type write a layer, and return what it returns.
+
+        Raises:
+            UnsupportedLayer: this layer has no form here; or the emitter, of a user's file, fails.
+        """
+        emitter = self.by_type[layer_type]
+        try:
+            return emitter(view)
+        except CaffeCompatError:
+            raise
+        except Exception as problem:
+            if is_own(emitter):
+                raise
+            file = inspect.getfile(emitter)
+            raise UnsupportedLayer(f"{place_of(problem, file)}: {type(problem).__name__}: {problem}") from problem
+
     def reason(self, layer_type: str) -> str:
         """Why nothing writes a layer type: this format's reason, or the class's own (`Layer.not_exported`); else ""."""
         return self.reasons.get(layer_type) or _reason_of_class(layer_type)
@@ -56,6 +75,11 @@ class Emitters(Generic[Emitter]):
         if layer_type not in self.reasons and reason:
             advice = "; make a deploy prototxt first (caffecompat export deploy)"
         return UnsupportedLayer(f"has no form {form}{': it ' if reason else ''}{reason}{advice}")
+
+
+def is_own(emitter: Callable[..., Any]) -> bool:
+    """Whether an emitter is this package's, and not of a user's file of layers."""
+    return emitter.__module__.startswith("caffecompat.")
 
 
 def _reason_of_class(layer_type: str) -> str:

@@ -249,8 +249,7 @@ class _Exporter:
         """The nodes of one layer; its value, where all that it depends on is known."""
         if layer.module is None or self._folded(layer, bottoms, tops):
             return
-        emitter = emitter_of(layer.type)
-        if emitter is None:
+        if emitter_of(layer.type) is None:
             raise emitters.refusal(layer.type, "in ONNX")
         table = self.options.table
         self.builder.layer = layer.name or layer.type
@@ -268,7 +267,7 @@ class _Exporter:
             free_rows=any(value in self.free for value in (*layer.bottom_values, *layer.top_values)),
         )
         emission.parameters, emission.parameter_names = _parameters(layer)
-        emitter(emission)
+        emitters.run(layer.type, emission)
         self.notes += emission.notes
 
     def _folded(self, layer: NetLayer, bottoms: list[str], tops: list[str]) -> bool:

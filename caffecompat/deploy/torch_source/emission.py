@@ -72,7 +72,8 @@ class Emitted:
         state: what the module's state_dict has under it ("" for a bare parameter).
         blobs: names in `state` of the layer's blobs, in Caffe's order, where they are the same values in the same
             shape, so that layers can share them.
-        helpers: functions and classes of the helpers files that it names.
+        helpers: names of the functions and classes that it uses: of `layers/functional`, of the helpers files, or, for
+            a user's layer, of the file of its emitter. They come into the file with all that they use.
     """
 
     module: str = ""
@@ -93,11 +94,12 @@ def emit(layer: NetLayer, blobs: list[np.ndarray], bottoms: list[Shape], tops: l
     Raises:
         UnsupportedLayer: it cannot be written.
     """
-    emitter = emitter_of(layer.type)
-    if emitter is None:
+    if emitter_of(layer.type) is None:
         raise emitters.refusal(layer.type, "in torch source")
     fixed = quantised_blobs(layer.module)
-    return emitter(LayerView(layer, blobs if fixed is None else [blob.numpy() for blob in fixed], bottoms, tops))
+    view = LayerView(layer, blobs if fixed is None else [blob.numpy() for blob in fixed], bottoms, tops)
+    emitted: Emitted = emitters.run(layer.type, view)
+    return emitted
 
 
 def make(name: str, *values: object, **settings: tuple[object, object]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
-__all__ = ["exportable", "needed"]
+from caffecompat.deploy.emitters import is_own
+
+__all__ = ["exportable", "needed", "own_functions"]
 
 _PACKAGES = ("caffecompat.layers.functional", "caffecompat.deploy.torch_source.helpers")
 
@@ -24,13 +27,16 @@ def exportable() -> dict[str, Any]:
     for package in _PACKAGES:
         for found in iter_modules(import_module(package).__path__):
             module = import_module(f"{package}.{found.name}")
-            for name, thing in vars(module).items():
-                if getattr(thing, "__module__", None) != module.__name__ or not _has_source(thing):
-                    continue
+            for name, thing in _defined_in(module).items():
                 if name in things:
                     raise ValueError(f"{module.__name__} defines {name!r}, as {things[name].__module__} does")
                 things[name] = thing
     return things
+
+
+def own_functions(emitter: Callable[..., Any]) -> dict[str, Any]:
+    """What a user's file of layers (``--layers``) defines, by name, for the emitter in it; empty for our emitters."""
+    return {} if is_own(emitter) else _defined_in(sys.modules[emitter.__module__])
 
 
 def needed(name: str, things: Mapping[str, Any]) -> tuple[str, ...]:
@@ -47,8 +53,14 @@ def needed(name: str, things: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _has_source(thing: Any) -> bool:
-    return inspect.isfunction(thing) or inspect.isclass(thing)
+def _defined_in(module: ModuleType) -> dict[str, Any]:
+    """The functions and classes that a module itself defines, by name."""
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if getattr(thing, "__module__", None) == module.__name__
+        and (inspect.isfunction(thing) or inspect.isclass(thing))
+    }
 
 
 def _names(thing: Any) -> Iterator[str]:

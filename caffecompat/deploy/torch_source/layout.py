@@ -34,6 +34,10 @@ class Names:
         self._taken = set(taken)
         self._names: dict[tuple[str, int], str] = {}
 
+    def reserve(self, taken: Iterable[str]) -> None:
+        """More names that the file uses otherwise."""
+        self._taken.update(taken)
+
     def name(self, caffe_name: str, fallback: str = "layer", index: int = 0) -> str:
         """The name for a layer or blob.
 

@@ -7,7 +7,7 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.batch import fixed_batch
-from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit
-from caffecompat.deploy.torch_source.functions import exportable, needed
+from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit, emitter_of
+from caffecompat.deploy.torch_source.functions import exportable, needed, own_functions
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_together, atomic_write
@@ -96,11 +96,13 @@ class _Writer:
     init: list[Statement] = field(default_factory=list)
     lines: list[_Line] = field(default_factory=list)
     state: dict[str, torch.Tensor] = field(default_factory=dict)
-    helpers: dict[str, None] = field(default_factory=dict)  # an ordered set
+    helpers: dict[str, Any] = field(default_factory=dict)  # functions and classes of the file, in its order
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # those of users' layers, by layer type
     shared: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names of blobs by index of the layer
 
     def write(self, origin: str, name: str) -> TorchSource:
         net, refused = self.net, []
+        self._find_own_functions()
         for blob in net.fed:
             self.variables.name(blob, "data")
         blobs, needed = net.blobs_by_layer(), needed_layers(net.layers, net.graph.outputs)
@@ -118,15 +120,37 @@ class _Writer:
             raise CaffeCompatError(f"these layers cannot be written as torch source:\n{listed}")
         return TorchSource(self._file(origin, name), self.state, list(net.fed), list(net.outputs))
 
+    def _find_own_functions(self) -> None:
+        """Reserve the names of the functions in users' files, as any of them may get into this file."""
+        for layer in self.net.layers:
+            emitter = emitter_of(layer.type)
+            if emitter is not None and layer.type not in self.own:
+                self.own[layer.type] = own_functions(emitter)
+                self.modules.reserve(self.own[layer.type])
+                self.variables.reserve(self.own[layer.type])
+
+    def _add_helpers(self, layer_type: str, names: Sequence[str]) -> None:
+        """Take functions and classes into the file, each after those that it uses itself.
+
+        Raises:
+            UnsupportedLayer: a user's file has none of that name, or another thing is in this file under its name.
+        """
+        things = {**_HELPERS, **self.own[layer_type]}
+        for helper in names:
+            if helper not in things:
+                raise UnsupportedLayer(f"its emitter names a function {helper!r} that is not in the same file")
+            for name in (*needed(helper, things), helper):
+                thing = things[name]
+                if self.helpers.setdefault(name, thing) is not thing or _HELPERS.get(name, thing) is not thing:
+                    raise UnsupportedLayer(f"another function is called {name!r} in exported files; rename yours")
+
     def _add(self, layer: NetLayer, emitted: Emitted, group: object) -> None:
         name = self.modules.name(layer.name, layer.type, layer.index) if emitted.module else ""
         if emitted.module:
             self.init.append(Statement(f"self.{name} = {emitted.module}", group))
         for key, values in emitted.state.items():
             self.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
-        for helper in emitted.helpers:
-            for each in (*needed(helper, _HELPERS), helper):
-                self.helpers.setdefault(each)
+        self._add_helpers(layer.type, emitted.helpers)
         self.shared[layer.index] = emitted.blobs
         self._share(layer, name, group)
         given = [self.variables.name(blob) for blob in layer.bottoms]
@@ -164,7 +188,7 @@ class _Writer:
         if len(outputs) > 1:
             pairs = ", ".join(f"{_quoted(blob)}: {variable}" for blob, variable in outputs.items())
             kind, returned = "dict[str, Tensor]", f"{{{pairs}}}"
-        title, name = name, class_name(name, _RESERVED)
+        title, name = name, class_name(name, {*_RESERVED, *self.helpers})
         arguments = ", ".join(["self", *(f"{variable}: Tensor" for variable in inputs.values())])
         body = [
             f"class {name}(nn.Module):",
@@ -177,7 +201,7 @@ class _Writer:
             *grouped(_statements(self.lines)),
             *laid_out(f"return {returned}", 8),
         ]
-        pieces = [inspect.getsource(_HELPERS[helper]).rstrip() for helper in self.helpers]
+        pieces = [inspect.getsource(helper).rstrip() for helper in self.helpers.values()]
         text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
         return f"{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n"
 

@@ -94,5 +94,11 @@ def export_torch(
                 f"{name} was not written, it computes something else than {document.path}; please report it:\n{lines}"
             )
 
-    done.weights = write_source(source, name, check)
+    try:
+        done.weights = write_source(source, name, check)
+    except NameError as problem:
+        raise CaffeCompatError(
+            f"{name} was not written, it fails: {problem}; functions that a file of layers brings into it can use "
+            "torch, nn, F, Tensor, math, Sequence and each other"
+        ) from problem
     return done
