@@ -17,6 +17,9 @@ __all__ = ["load_layers"]
 def load_layers(path: str | os.PathLike[str]) -> list[str]:
     """Run a Python file that registers layer classes (``from caffecompat.layers import Layer, register``).
 
+    The file may also hold their emitters: functions with ``@emits("Type")`` of ``caffecompat.deploy.onnx.emission`` and
+    of ``caffecompat.deploy.torch_source.emission``.
+
     Returns:
         The layer types that it added.
 
@@ -27,7 +30,7 @@ def load_layers(path: str | os.PathLike[str]) -> list[str]:
     if not file.is_file():
         raise CaffeCompatError(f"--layers {file}: no such file")
     before = set(layer_types())
-    spec = importlib.util.spec_from_file_location(f"caffecompat_user_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(_free_name(f"caffecompat_user_{file.stem}"), file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -41,3 +44,12 @@ def load_layers(path: str | os.PathLike[str]) -> list[str]:
     if not added:
         raise CaffeCompatError(f'--layers {file}: it registers no layer; put @register("Type") above a class')
     return added
+
+
+def _free_name(name: str) -> str:
+    """The name, or one with a number after it where another file of that name was loaded."""
+    count = 2
+    free = name
+    while free in sys.modules:
+        free, count = f"{name}_{count}", count + 1
+    return free

@@ -24,7 +24,7 @@ OPSETS = (13, 12, 11, 10, 9)
 
 _PLANE = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 dim: 3 dim: 5 } } }\n'
 _VOLUME = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 3 dim: 5 dim: 5 } } }\n'
-_UNRECORDED = {  # types without a recorded case, or whose cases do not show all operators
+UNRECORDED = {  # types without a recorded case, or whose cases do not show all operators
     "AutoCrop": 'layer { name: "x" type: "Input" top: "x" top: "y" input_param {\n'
     "shape { dim: 1 dim: 2 dim: 4 dim: 4 } shape { dim: 1 dim: 2 dim: 2 dim: 2 } } }\n"
     'layer { name: "c" type: "Crop" bottom: "x" bottom: "y" top: "c" crop_param { offset: 1 } }\n'
@@ -111,7 +111,7 @@ def page() -> str:
             document, net, _ = recorded_net(path)
             for opset in OPSETS:
                 used[next(iter(kinds))][opset] |= _operators(export_net(net, ExportOptions(opset=opset), document))
-    for kind, text in _UNRECORDED.items():
+    for kind, text in UNRECORDED.items():
         for opset in OPSETS:
             try:
                 used[kind][opset] |= _operators(export_net(make_net(text), ExportOptions(opset=opset)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from caffecompat.deploy.onnx.older import FORMS
 from caffecompat.deploy.onnx.pictures import random_inputs
 from caffecompat.deploy.onnx.run import run_model
 from caffecompat.deploy.onnx.verify import verify
+from caffecompat.layers import Layer, layer_class, layer_types
 from caffecompat.net import Net, NetError
-from tests.deploy.opset_table import PAGE, page
+from tests.deploy.opset_table import OPSETS, PAGE, UNRECORDED, page
 from tests.net.nets import INPUT, layer, make_net
 
 OLD = (9, 10, 11, 12)
@@ -127,3 +129,21 @@ def test_nothing_found(opset: int, tmp_path: Path) -> None:
 
 def test_the_page_is_in_step() -> None:
     assert PAGE.read_text() == page(), "run: python -m tests.deploy.opset_table"
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("kind", UNRECORDED)
+def test_types_of_the_page_without_records(kind: str, opset: int, tmp_path: Path) -> None:
+    net = make_net(UNRECORDED[kind])
+    try:
+        _verified(net, opset, tmp_path / "net.onnx")
+    except NetError as problem:
+        assert f"opset {opset}" in str(problem)
+
+
+def test_every_type_has_a_line_in_the_page() -> None:
+    lines = set(re.findall(r"^\| (\w+) \|", PAGE.read_text(), re.MULTILINE))
+    types = {
+        kind for kind in layer_types() if (layer_class(kind) or Layer).__module__.startswith("caffecompat.layers.")
+    }
+    assert types <= lines

@@ -53,6 +53,58 @@ def test_the_readmes_fork_trains_and_its_blobs_are_stored(fork):
     assert re.search(r"gain +SoftGain", shown.stdout)
 
 
+NET_OF_PICTURES = """
+name: "own"
+layer {{ name: "data" type: "DummyData" top: "data" top: "target" dummy_data_param {{
+  shape {{ dim: 4 dim: 3 dim: 8 dim: 8 }} shape {{ dim: 4 dim: 2 }} data_filler {{ type: "gaussian" }} }} }}
+layer {{ name: "soft_gain" type: "SoftGain" bottom: "data" top: "soft_gain" soft_gain_param {{ start: 0.5 }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "soft_gain" top: "conv"
+  convolution_param {{ num_output: 4 kernel_size: 3 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "again" type: "SoftGain" bottom: "conv" top: "again" soft_gain_param {{ steepness: {} }} }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "again" top: "ip"
+  inner_product_param {{ num_output: 2 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "target" top: "loss" }}
+"""
+SEVERAL = """
+import sys
+from caffecompat.cli.main import main
+for words in sys.stdin.read().splitlines():
+    print(f"{words}: exit status {main(words.split())}", flush=True)
+"""
+
+
+def test_the_readmes_layer_goes_through_all_verbs(fork):
+    """It trains, goes into a deploy net, is exported as ONNX and torch source with the same numbers; diff, summary."""
+    Path("net.prototxt").write_text(NET_OF_PICTURES.format(2))
+    Path("steeper.prototxt").write_text(NET_OF_PICTURES.format(3))
+    commands = [
+        "train --proto my_caffe.proto --layers my_layers.py --solver solver.prototxt",
+        "export deploy --model net.prototxt --weights own_iter_3.caffemodel out/",
+        "export onnx --model out/deploy.prototxt --weights out/deploy.caffemodel net.onnx",
+        "export onnx --model out/deploy.prototxt --weights out/deploy.caffemodel --batch dynamic --opset 9 open.onnx",
+        "export torch --model out/deploy.prototxt --weights out/deploy.caffemodel own_net.py",
+        "summary out/deploy.prototxt",
+        "diff net.prototxt steeper.prototxt",
+        "check net.prototxt --target tidl",
+    ]
+    script = [sys.executable, "-c", SEVERAL]
+    result = subprocess.run(script, input="\n".join(commands), capture_output=True, text=True)
+    statuses = re.findall(r"^(.*): exit status (.)$", result.stdout, re.MULTILINE)
+    wanted = [(command, "1" if command.startswith("diff") else "0") for command in commands]
+    assert statuses == wanted, result.stderr[-2000:]
+    deploy = Path("out/deploy.prototxt").read_text()
+    assert deploy.count('type: "SoftGain"') == 2 and "steepness: 2" in deploy
+    shares = [float(share) for share in re.findall(r"ip: largest difference \S+ \((\S+) of the", result.stdout)]
+    assert len(shares) >= 3 and max(shares) < 1e-5
+    assert re.search(r"again +SoftGain +again 1x4x6x6 +4\b", result.stdout)
+    assert "soft_gain_param.steepness: 2 -> 3  in again" in result.stdout
+    assert "SoftGain is not among TIDL's operators" in result.stdout
+    source = Path("own_net.py").read_text()
+    assert source.count("def soft_gain(") == 1 and "caffecompat" not in source.split('"""', 2)[2]
+    script = [sys.executable, "own_net.py"]
+    assert subprocess.run(script, capture_output=True, text=True).stdout == "ip (1, 2)\n"
+
+
 def test_without_the_layers_the_type_is_named(fork):
     result = _run("train", "--proto", "my_caffe.proto", "-solver", "solver.prototxt")
     assert result.returncode == 2
