@@ -77,7 +77,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["caffecompat", "caffecompat.*"]),
-    package_data={"caffecompat": ["py.typed"], "caffecompat.deploy.targets": ["*.json"]},
+    package_data={"caffecompat": ["py.typed"], "caffecompat.deploy.targets": ["*/*.json"]},
     cmdclass={"build_py": BuildPy},
     install_requires=[
         "h5py>=3.8",

@@ -41,7 +41,9 @@ class MaskChoice:
 
 def masked_poolings(net: Net) -> list[NetLayer]:
     """The layers of max pooling that make a mask."""
-    return [layer for layer in net.layers if layer.type == "Pooling" and len(layer.tops) == 2]
+    return [
+        layer for layer in net.layers if layer.module is not None and layer.module.mask_top in range(len(layer.tops))
+    ]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from caffecompat.compare.arrays import count_nonfinite, gaps, magnitude
 from caffecompat.compare.draws import SameDraws
-from caffecompat.compare.inputs import numbers_for
+from caffecompat.compare.inputs import valid_values
 from caffecompat.compare.masks import MaskChoice, given_masks, kept_masks
 from caffecompat.compare.nonfinite import watch_values
 from caffecompat.errors import CaffeCompatError
@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-5  # of the largest value: what a rewrite that keeps the numbers may change by rounding
-
-_SHARES = {"Sigmoid", "Softmax"}  # what they make is held to 1: a small probability is as near as a great one
 
 
 class DifferentNumbers(CaffeCompatError):
@@ -80,8 +78,8 @@ def random_inputs(net: Net, seed: int = 1) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(seed)
     inputs = {}
     for blob in net.fed:
-        numbers = numbers_for(net, blob, rng)
-        inputs[blob] = rng.standard_normal(net.fed_shapes[blob], np.float32) if numbers is None else numbers
+        valid = valid_values(net, blob, rng)
+        inputs[blob] = rng.standard_normal(net.fed_shapes[blob], np.float32) if valid is None else valid
     return {blob: torch.from_numpy(np.asarray(values)) for blob, values in inputs.items()}
 
 
@@ -190,7 +188,7 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
     Raises:
         CaffeCompatError: there is none in common, or an output's shape differs.
     """
-    makers = {top: layer.type for layer in net.layers for top in layer.tops}
+    modules = {top: layer.module for layer in net.layers for top in layer.tops}
     chosen = {top for layer in net.layers if layer.module is not None and layer.module.chooses for top in layer.tops}
     found = []
     for blob in sorted(ours.keys() & theirs.keys()):
@@ -206,7 +204,8 @@ def compare_outputs(net: Net, ours: Mapping[str, torch.Tensor], theirs: Mapping[
             raise CaffeCompatError(f"output {blob!r} has shape {tuple(a.shape)} in one, {tuple(b.shape)} in the other")
         reference = a.numpy()
         largest, scale = float(gaps(b.numpy(), reference).max(initial=0.0)), magnitude(reference)
-        relative = largest / (1.0 if makers.get(blob) in _SHARES or not scale else scale)
+        maker = modules.get(blob)
+        relative = largest / (1.0 if not scale or (maker is not None and maker.gives_shares) else scale)
         found.append(Difference(blob, largest, relative, False, nonfinite=count_nonfinite(reference)))
     if not found:
         raise CaffeCompatError(f"no output in common: {few(list(ours))} and {few(list(theirs))}")

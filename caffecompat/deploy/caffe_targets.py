@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.deploy.bilinear import upsampling_factor
 from caffecompat.deploy.deploy_net import Deployed, DeployError
-from caffecompat.deploy.onnx.resize import bilinear_factor
 from caffecompat.forks import Fork
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.layers import Context, layer_class
@@ -116,11 +116,7 @@ def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
         param = layers.get(layer.name)
         if param is None or layer.type != "Deconvolution" or len(layer.bottoms) != 1:
             continue
-        bottom = layer.bottom_values[0]
-        assert bottom is not None
-        names = ("weight", "bias")
-        own = dict(zip(names, blobs.get(layer.name, []), strict=False))
-        factor = bilinear_factor(layer.module, own, net.value_shapes[bottom]) if own else 0
+        factor = upsampling_factor(layer.module, blobs[layer.name]) if blobs.get(layer.name) else 0
         if not factor:
             continue
         param.type = "DeephiResize"

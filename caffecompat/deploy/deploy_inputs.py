@@ -10,27 +10,17 @@ from caffecompat.data.placeholder import Placeholders
 from caffecompat.data.preprocess import is_set
 from caffecompat.deploy.batch import BatchedNet
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers import layer_class
+from caffecompat.layers import class_of, layer_class
+from caffecompat.layers.shape import Silence
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.graph import build_graph
 from caffecompat.schema import NetDocument, pb
 
 __all__ = [
-    "SCORES", "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges",
+    "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges",
     "resolve_batch",
 ]  # fmt: skip
 
-# What only measures; losses are told by their class.
-SCORES = {
-    "Accuracy",
-    "DetectionEvaluate",
-    "LabelsequenceAccuracy",
-    "SegAccuracy",
-    "SegmentPixelIOU",
-    "SegmentationAccuracy",
-    "HDF5Output",
-    "MatWrite",
-}
 _MADE_WITHOUT_BOTTOMS = {"Parameter"}
 _NO_PICTURES = {"DummyData", "HDF5Data"}  # data layers that prepare nothing
 
@@ -63,13 +53,12 @@ class Deployed:
 
 def is_loss(layer: Any) -> bool:
     """Whether a layer's type is that of a loss."""
-    cls = layer_class(layer.type)
-    return (cls is not None and cls.is_loss) or (cls is None and layer.type.endswith("Loss"))
+    return class_of(layer.type).is_loss or (layer_class(layer.type) is None and layer.type.endswith("Loss"))
 
 
 def only_judges(layer: Any) -> bool:
     """Whether a layer measures, or silences, and computes nothing that others need."""
-    return layer.type == "Silence" or layer.type in SCORES
+    return class_of(layer.type) is Silence or class_of(layer.type).measures
 
 
 def feeds(layer: Any) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from caffecompat.deploy.deploy_inputs import (
-    SCORES,
     Deployed,
     DeployError,
     add_inputs,
@@ -17,25 +16,15 @@ from caffecompat.deploy.deploy_inputs import (
     resolve_batch,
 )
 from caffecompat.forks import ForkName
+from caffecompat.layers import class_of
+from caffecompat.layers.shape import Permute, Silence
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 from caffecompat.wording import few
 
-__all__ = ["HEADS", "DeployError", "Deployed", "deploy_net", "reads_data"]
+__all__ = ["DeployError", "Deployed", "deploy_net", "reads_data"]
 
-# Losses all of whose bottoms but the last are what the net computes; of the others the first is.
-_SEVERAL_PREDICTIONS = {"ContrastiveLoss", "MultiBoxLoss"}
-# What turns the scores of each loss into probabilities.
-HEADS = {
-    "SoftmaxWithLoss": "Softmax",
-    "SigmoidCrossEntropyLoss": "Sigmoid",
-    "InfogainLoss": "Softmax",
-    "FocalLoss": "Softmax",
-    "CtcLoss": "Softmax",
-    "SoftmaxWithLossOHEM": "Softmax",
-}
-_REORDERING = ("Permute", "Transpose")
 _ONLY_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
 # What a net says as a whole that inference follows too (types of caffe-jacinto's and NVCaffe's forward pass).
 _OF_THE_NET = ("name", "default_forward_type", "default_forward_math", "quantize", "net_quantization_param")
@@ -151,12 +140,16 @@ def _losses(layers: Sequence[Any]) -> list[Any]:
     ]
 
 
+def _reorders(layer: Any) -> bool:
+    return issubclass(class_of(layer.type), Permute)
+
+
 def _reorders_for_measures(layer: Any, layers: Sequence[Any]) -> bool:
     """Whether a layer only puts the axes in the order that a measure wants (CRNN's, of the scores that it learns)."""
-    if layer.type not in _REORDERING:
+    if not _reorders(layer):
         return False
     readers = [other for other in layers if any(blob in layer.top for blob in other.bottom)]
-    return bool(readers) and all(other.type in SCORES for other in readers)
+    return bool(readers) and all(class_of(other.type).measures for other in readers)
 
 
 def _auxiliary(losses: Sequence[Any]) -> list[Any]:
@@ -191,9 +184,10 @@ def _wanted(body: Sequence[Any], ends: Sequence[Any], others: set[str]) -> set[s
     read = {blob for layer in body for blob in layer.bottom if blob not in layer.top}
     judged: dict[str, bool] = {}
     for end in ends:
-        count = len(end.bottom) if end.type in _SEVERAL_PREDICTIONS or end.type in SCORES else 1
+        kind = class_of(end.type)
+        count = 0 if kind is Silence else len(end.bottom) if kind.judges_all else 1
         for place, blob in enumerate(end.bottom):
-            judged[blob] = judged.get(blob, False) or (end.type != "Silence" and place < count)
+            judged[blob] = judged.get(blob, False) or place < count
     made = [blob for layer in body for blob in layer.top]
     return {blob for blob in made if blob not in read and judged.get(blob, True) and blob not in others}
 
@@ -227,11 +221,9 @@ def _report_removed(
     everything = [*test.layer, *train.layer]
     report("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
     report("losses left out", lambda layer: True, losses)
-    report("measures left out", lambda layer: layer.type in SCORES, test.layer)
-    report(
-        "orders of axes for measures left out", lambda layer: layer.type in _REORDERING and layer in ends, test.layer
-    )
-    report("Silence left out", lambda layer: layer.type == "Silence", test.layer)
+    report("measures left out", lambda layer: class_of(layer.type).measures, test.layer)
+    report("orders of axes for measures left out", lambda layer: _reorders(layer) and layer in ends, test.layer)
+    report("Silence left out", lambda layer: class_of(layer.type) is Silence, test.layer)
     if dropped:
         notes.append(f"auxiliary classifiers left out with their branches: {few(sorted(dropped), 12)}")
     rest = [layer.name for layer in test.layer if not (feeds(layer) or layer in ends or layer.name in names)]
@@ -290,7 +282,7 @@ def _bare(layer: Any) -> Any:
 def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[Any], renamed: dict[str, str]) -> None:
     message = deployed.message
     made = {blob for layer in message.layer for blob in layer.top}
-    scores = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if loss.type in HEADS}
+    scores = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if class_of(loss.type).deploy_head}
     scores = {blob: loss for blob, loss in scores.items() if blob in made}
     if not scores and head == "argmax":
         scores = dict.fromkeys(_outputs(message))
@@ -307,7 +299,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
             f"the net's outputs are {', '.join(_outputs(message))}"
         )
     for blob, loss in scores.items():
-        kind = HEADS[loss.type] if head == "softmax" else "ArgMax"
+        kind = class_of(loss.type).deploy_head if head == "softmax" else "ArgMax"
         chosen = name or ("prob" if head == "softmax" else "argmax")
         if len(scores) > 1 or chosen in made or chosen in {layer.name for layer in message.layer}:
             chosen = f"{blob}_{chosen}"
@@ -323,7 +315,8 @@ def _class_axis(loss: Any) -> int:
     """The axis of the scores that a loss judges (1 where there is none) along which the classes lie."""
     if loss is None:
         return 1
-    return 2 if loss.type == "CtcLoss" else int(loss.softmax_param.axis)
+    fixed = class_of(loss.type).class_axis
+    return int(loss.softmax_param.axis) if fixed is None else fixed
 
 
 def _outputs(message: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
 from caffecompat.data.preprocess import describe
+from caffecompat.deploy.batch_statistics import asks_for_batch_statistics, use_running_statistics
 from caffecompat.deploy.caffe_targets import (
     channel_means,
     resize_for_bilinear,
@@ -18,7 +19,7 @@ from caffecompat.deploy.caffe_targets import (
     unknown_layers,
 )
 from caffecompat.deploy.deploy_net import Deployed, DeployError, deploy_net
-from caffecompat.deploy.fold_norm import fold_norms, use_running_statistics
+from caffecompat.deploy.fold_norm import fold_norms
 from caffecompat.deploy.fold_report import report_lines
 from caffecompat.deploy.moved_paths import lead_paths, path_from
 from caffecompat.deploy.vitis_pictures import calibration_input, read_calibration
@@ -203,7 +204,7 @@ class _Writer:
         if self.running_statistics:
             if use_running_statistics(message):
                 self._go_on_from(message, blobs)
-        elif self.target == "tidl-caffe" and any(_goes_by_batch(layer) for layer in message.layer):
+        elif self.target == "tidl-caffe" and any(asks_for_batch_statistics(layer) for layer in message.layer):
             raise DeployError(
                 "BatchNorm of this net normalises by each batch (use_global_stats: false), which TIDL cannot; "
                 "--running-statistics uses the stored statistics, and the report says what changes"
@@ -307,11 +308,6 @@ def _stem(out: str, target: str) -> str:
     if out.endswith(("/", os.sep)) or os.path.isdir(out):
         return os.path.join(out, "float" if target == "vitis" else "deploy")
     return out
-
-
-def _goes_by_batch(layer: Any) -> bool:
-    settings = layer.batch_norm_param
-    return layer.type == "BatchNorm" and settings.HasField("use_global_stats") and not settings.use_global_stats
 
 
 def _count_lines(path: str) -> int:

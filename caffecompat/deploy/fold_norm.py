@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.deploy.batch_statistics import use_running_statistics
 from caffecompat.deploy.fold_weights import (
     Affine,
     cannot_scale_inputs,
@@ -19,16 +20,12 @@ from caffecompat.deploy.fold_weights import (
     scale_inputs,
     scale_outputs,
 )
-from caffecompat.deploy.onnx.resize import bilinear_factor
-from caffecompat.layers.bn import BN
-from caffecompat.layers.normalization import BatchNorm
-from caffecompat.layers.scale import Bias, Scale
+from caffecompat.deploy.targets.registry import TARGETS, Target
+from caffecompat.layers.shape import Concat
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
 
-__all__ = ["Folded", "fold_norms", "norms_as_convolutions", "use_running_statistics"]
-
-_WEIGHTED = ("Convolution", "Deconvolution", "InnerProduct")
+__all__ = ["Folded", "fold_norms", "norms_as_convolutions"]
 
 
 @dataclass
@@ -62,12 +59,10 @@ def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = Fal
         around: fold not only into the one layer right before, but also into all those that a Concat joins, and
             else into the layers behind.
         target: "dpu" or "tidl", whose net is not to get worse: what runs better there as it is stays, with the reason.
-            On a DPU a normalization is a depthwise convolution, which takes in the ReLU after it, while a ReLU after a
-            Concat falls to the CPU. TIDL resizes where a Deconvolution is bilinear, and has no depthwise one.
     """
     message = type(net.message)()
     message.CopyFrom(net.message)
-    folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics, around, target)
+    folding = _Folding(net, net.blobs_by_layer(), list(message.layer), running_statistics, around, TARGETS.get(target))
     folding.run()
     kept = [layer for index, layer in enumerate(message.layer) if index not in folding.gone]
     gone = {name for name, _ in folding.result}
@@ -85,7 +80,7 @@ def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = Fal
 
 
 def norms_as_convolutions(net: Net) -> Folded:
-    """Make each BatchNorm, BN, Scale and Bias of (N, C, H, W) a depthwise 1x1 convolution with bias.
+    """Make each normalization and scale of (N, C, H, W) a depthwise 1x1 convolution with bias.
 
     Of several behind each other the first one, which the others can then be folded into; `folded` names those that
     changed, each with itself.
@@ -95,7 +90,7 @@ def norms_as_convolutions(net: Net) -> Folded:
     made = Folded(message, net.blobs_by_layer())
     shared, ends = _shared_layers(net), set()
     for layer in net.layers:
-        if not isinstance(layer.module, BatchNorm | BN | Scale | Bias) or len(layer.bottom_values) != 1:
+        if not _is_affine(layer) or len(layer.bottom_values) != 1:
             continue
         bottom = layer.bottom_values[0]
         assert bottom is not None
@@ -119,16 +114,6 @@ def norms_as_convolutions(net: Net) -> Folded:
     return made
 
 
-def use_running_statistics(message: Any) -> bool:
-    """Let every BatchNorm of a net use its stored statistics in TEST; returns whether one did not."""
-    found = False
-    for layer in message.layer:
-        if layer.type == "BatchNorm" and layer.batch_norm_param.HasField("use_global_stats"):
-            found |= not layer.batch_norm_param.use_global_stats
-            layer.batch_norm_param.ClearField("use_global_stats")
-    return found
-
-
 class _Folding:
     def __init__(
         self,
@@ -137,7 +122,7 @@ class _Folding:
         params: list[Any],
         running_statistics: bool,
         around: bool,
-        target: str,
+        target: Target | None,
     ) -> None:
         self.net, self.blobs, self.params = net, blobs, params
         self.running_statistics, self.around, self.target = running_statistics, around, target
@@ -154,11 +139,7 @@ class _Folding:
         self.origin: dict[Value, Value] = {}  # the value that became what a folded layer's top was
 
     def run(self) -> None:
-        norms = [
-            layer
-            for layer in self.net.layers
-            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(layer.bottom_values) == 1
-        ]
+        norms = [layer for layer in self.net.layers if _is_affine(layer) and len(layer.bottom_values) == 1]
         for layer in norms:
             reason = self._fold_back(layer)
             if reason:
@@ -187,7 +168,8 @@ class _Folding:
         takers = self._makers(bottom, layer.index)
         if isinstance(takers, str):
             return takers
-        worse = self._worse(self.net.layers[self.origin.get(bottom, bottom).maker], layer.top_values[0])
+        before = self.net.layers[self.origin.get(bottom, bottom).maker]
+        worse = self.target.worse_if_folded(self.net, self.blobs, before, layer.top_values[0]) if self.target else ""
         if worse:
             return worse
         start = 0
@@ -202,40 +184,12 @@ class _Folding:
         self.params[origin.maker].top[0] = layer.top_values[0].blob
         return ""
 
-    def _worse(self, before: NetLayer, top: Value) -> str:
-        """Why the target's net would be worse if what makes `top` went into the layers at or before `before`."""
-        if self.target == "dpu" and before.type == "Concat":
-            activation = self._activation(top)
-            return activation and (
-                f"in the layers before {before.name!r} (Concat) it would leave {activation} after the Concat, where "
-                "the DPU runs none; as it is, the two are one depthwise convolution there"
-            )
-        if self.target == "tidl" and before.type == "Deconvolution":
-            bottom = before.bottom_values[0]
-            assert bottom is not None
-            weights = dict(zip(("weight", "bias"), self.blobs[before.name], strict=False))
-            if bilinear_factor(before.module, weights, self.net.value_shapes[bottom]):
-                return f"{before.name!r} before it is bilinear, which TIDL resizes; with other weights it cannot run it"
-        return ""
-
-    def _activation(self, value: Value) -> str:
-        """The ReLU or ReLU6 that reads a value, maybe through other normalizations; ""."""
-        for index in self.readers.get(value, []):
-            layer = self.net.layers[index]
-            if layer.type == "ReLU6" or (layer.type == "ReLU" and getattr(layer.module, "slope", 0) == 0):
-                return f"{layer.name!r} ({layer.type})"
-            if isinstance(layer.module, BatchNorm | BN | Scale | Bias) and len(layer.bottom_values) == 1:
-                found = self._activation(layer.top_values[0])
-                if found:
-                    return found
-        return ""
-
     def _makers(self, value: Value, reader: int) -> list[tuple[NetLayer, int]] | str:
         """The weighted layers whose outputs, so many each, make up a value that one layer alone reads; or why not."""
         origin = self.origin.get(value, value)
         maker = self.net.layers[origin.maker]
-        joins = maker.type == "Concat" and self.around
-        if not joins and (maker.type not in _WEIGHTED or len(maker.tops) != 1):
+        joins = isinstance(maker.module, Concat) and self.around
+        if not joins and (not _has_weights(maker) or len(maker.tops) != 1):
             stays = " stays, too" if maker.name in self.left else " has no weights to take it"
             return f"{maker.name!r} ({maker.type}) before it{stays}"
         others = list(self.readers[value])
@@ -245,7 +199,8 @@ class _Folding:
             return f"{names} also read(s) {value.blob!r}, what {maker.name!r} makes"
         if not joins:
             return self._one_maker(maker, self.net.value_shapes[value])
-        if maker.module is None or maker.module.axis != 1:
+        assert isinstance(maker.module, Concat)
+        if maker.module.axis != 1:
             return f"{maker.name!r} (Concat) before it joins along another axis than the channels"
         found: list[tuple[NetLayer, int]] = []
         for bottom in maker.bottom_values:
@@ -294,7 +249,7 @@ class _Folding:
         for reader in readers:
             if reader.name in self.left:
                 return f"{reader.name!r} after it stays, too"
-            if reader.type not in _WEIGHTED or len(reader.bottoms) != 1:
+            if not _has_weights(reader) or len(reader.bottoms) != 1:
                 return f"{reader.name!r} ({reader.type}) after it has none, either"
             if reader.name in self.shared:
                 return f"the parameters of {reader.name!r} after it are shared with another layer"
@@ -305,6 +260,14 @@ class _Folding:
                 if between.index not in self.gone and any(top.blob == bottom.blob for top in between.top_values):
                     return f"{between.name!r} changes {bottom.blob!r} in place before {reader.name!r} would read it"
         return ""
+
+
+def _is_affine(layer: NetLayer) -> bool:
+    return layer.module is not None and layer.module.channel_affine
+
+
+def _has_weights(layer: NetLayer) -> bool:
+    return layer.module is not None and layer.module.weighted
 
 
 def _shared_layers(net: Net) -> set[str]:

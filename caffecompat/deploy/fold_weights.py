@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from caffecompat.layers.bn import BN
+from caffecompat.layers.convolution import Convolution, Deconvolution
+from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Bias
 from caffecompat.net.layer import NetLayer
@@ -71,13 +73,13 @@ def scale_outputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: A
     a, b = affine
     weight, *rest = blobs[layer.name]
     module: Any = layer.module
-    if layer.type == "InnerProduct":
+    if isinstance(module, InnerProduct):
         settings = param.inner_product_param
         scaled = weight * (a if module.transpose else a[:, None])
     else:
         settings = param.convolution_param
         spatial = (1,) * (weight.ndim - 2)
-        if layer.type == "Convolution":
+        if isinstance(module, Convolution):
             scaled = weight * a.reshape(-1, 1, *spatial)
         else:
             # (C_in, C_out / group, k...): input channels of group g make the outputs of group g.
@@ -93,9 +95,9 @@ def cannot_scale_inputs(layer: NetLayer, affine: Affine, shape: tuple[int, ...])
     module: Any = layer.module
     if module.axis != 1:
         return f"{layer.name!r} after it has its channels on axis {module.axis}"
-    if not affine[1].any() or layer.type == "InnerProduct":
+    if not affine[1].any() or isinstance(module, InnerProduct):
         return ""
-    if layer.type == "Deconvolution":
+    if isinstance(module, Deconvolution):
         if any(k != 1 or s != 1 for k, s in zip(module.kernel, module.stride, strict=True)) or any(module.pad):
             return f"{layer.name!r} after it is a Deconvolution, in which the shift is not the same everywhere"
     elif any(module.pad):
@@ -114,7 +116,7 @@ def scale_inputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Af
     a, b = affine
     weight, *rest = (blob.astype(np.float64) for blob in blobs[layer.name])
     module: Any = layer.module
-    if layer.type == "InnerProduct":
+    if isinstance(module, InnerProduct):
         settings = param.inner_product_param
         rows = weight if not module.transpose else weight.T
         each = rows.shape[1] // len(a)  # values of a channel
@@ -124,7 +126,7 @@ def scale_inputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Af
         settings, groups = param.convolution_param, module.group
         spatial = tuple(range(2, weight.ndim))
         sums = weight.sum(axis=spatial)
-        if layer.type == "Convolution":
+        if isinstance(module, Convolution):
             # (C_out, C_in / group, k...): outputs of group g read the channels of group g.
             def per_output(values: np.ndarray) -> np.ndarray:
                 return np.repeat(values.reshape(groups, -1), weight.shape[0] // groups, axis=0)

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 
 from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
-from caffecompat.deploy.fold_norm import Folded, fold_norms, use_running_statistics
+from caffecompat.deploy.batch_statistics import use_running_statistics
+from caffecompat.deploy.fold_norm import Folded, fold_norms
 from caffecompat.deploy.moved_paths import lead_paths
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
@@ -75,7 +76,7 @@ def merge_batch_norm(
     ['Input', 'Convolution']
     """
     document = as_document(model, fork=fork)
-    changed = running_statistics and use_running_statistics(document.message)
+    changed = running_statistics and bool(use_running_statistics(document.message))
     net = _fed_net(document, weights)
     folded = fold_norms(net, around=True, target="dpu")
     if not document.message.HasField("state"):

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import torch
 
 from caffecompat import glog
-from caffecompat.deploy.deploy_net import HEADS, DeployError, deploy_net, reads_data
+from caffecompat.deploy.deploy_net import DeployError, deploy_net, reads_data
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.forks import ForkName
+from caffecompat.layers import class_of
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document
 
@@ -43,7 +44,7 @@ def fed_model(
     path = document.path
     if not reads_data(document, level=level, stages=stages):
         return document
-    scored = probabilities and any(layer.type in HEADS for layer in document.message.layer)
+    scored = probabilities and any(class_of(layer.type).deploy_head for layer in document.message.layer)
     head = "softmax" if scored else None
     try:
         deployed = deploy_net(document, size=size, level=level, stages=stages, head=head)

@@ -3,9 +3,9 @@
 from importlib import import_module
 
 from caffecompat.layers.layer import Context, Layer, LayerError
-from caffecompat.layers.registry import layer_class, layer_types, register
+from caffecompat.layers.registry import class_of, layer_class, layer_types, register
 
-__all__ = ["Context", "Layer", "LayerError", "layer_class", "layer_types", "register"]
+__all__ = ["Context", "Layer", "LayerError", "class_of", "layer_class", "layer_types", "register"]
 
 _FAMILIES = (
     "accuracy",

@@ -52,6 +52,8 @@ class Accuracy(Layer):
     wrong: it is in the denominator of the first top and nowhere in the second (see OutsideLabels).
     """
 
+    measures: ClassVar[bool] = True
+    judges_all: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     not_exported: ClassVar[str] = "measures results"

@@ -132,6 +132,9 @@ class ELU(Layer):
 class Sigmoid(Layer):
     """1 / (1 + e^-x) (BVLC)."""
 
+    gives_shares: ClassVar[bool] = True
+    detection_head: ClassVar[bool] = True
+
     def forward(self, bottom: Tensor) -> Tensor:
         return torch.sigmoid(bottom)
 
@@ -314,6 +317,7 @@ class Dropout(Layer):
     are, TEST multiplies all by 1 - ratio.
     """
 
+    detection_head: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

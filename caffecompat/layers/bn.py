@@ -38,6 +38,7 @@ class BN(Layer):
     fork is that fork's; an empty one goes by the net's fork.
     """
 
+    channel_affine: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, 3)
 

@@ -145,6 +145,8 @@ class Convolution(BaseConvolution):
     it are the batch).
     """
 
+    weighted: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self._check_fits(bottom_shapes[0])
@@ -168,6 +170,8 @@ class Deconvolution(BaseConvolution):
     Each spatial axis gives stride (in - 1) + dilation (k - 1) + 1 - 2 pad. Fillers see the
     weight's own shape, so their fans are those of the convolution it reverses.
     """
+
+    weighted: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

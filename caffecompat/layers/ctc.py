@@ -65,6 +65,8 @@ class CtcLoss(LossLayer):
     steps costs 0 and has no gradient (in warp-ctc the diff of the pass before).
     """
 
+    class_axis: ClassVar[int | None] = 2
+    deploy_head: ClassVar[str] = "Softmax"
     batch_axis: ClassVar[int] = 1
 
     untraceable: str = "how long its sequences are depends on the values"
@@ -124,6 +126,8 @@ class LabelsequenceAccuracy(Layer):
     class makes its item wrong and ends no run.
     """
 
+    measures: ClassVar[bool] = True
+    judges_all: ClassVar[bool] = True
     untraceable: str = "how long its sequences are depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "measures results"

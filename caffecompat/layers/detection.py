@@ -205,6 +205,8 @@ class DetectionEvaluate(Layer):
     images in order; SSD goes on by one for each image that has a detection, wherever no image is without, rightly.
     """
 
+    measures: ClassVar[bool] = True
+    judges_all: ClassVar[bool] = True
     untraceable: str = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "measures results"

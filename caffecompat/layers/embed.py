@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,6 +40,12 @@ class Embed(Layer):
             self.add_blob("bias", (p.num_output,), p.bias_filler)
         else:
             self.register_parameter("bias", None)
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray:
+        """Rows of the weight."""
+        return rng.integers(0, self.param.embed_param.input_dim, bottoms[0])
 
     def needs_gradient(self, bottom_index: int) -> bool:
         """Indices have no gradient."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,9 @@ class _FixedParameters(Layer):
 
     The blobs stay float, and the gradients are those of the plain layer at the float blobs.
     """
+
+    weighted: ClassVar[bool] = False  # others would be rounded anew
+    channel_affine: ClassVar[bool] = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -28,6 +28,7 @@ class FocalLoss(LossLayer):
     with a target for each score, are not this one.
     """
 
+    deploy_head: ClassVar[str] = "Softmax"
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

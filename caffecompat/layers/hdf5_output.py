@@ -24,6 +24,8 @@ class HDF5Output(Layer):
     file alone.
     """
 
+    measures: ClassVar[bool] = True
+    judges_all: ClassVar[bool] = True
     untraceable: str = "it writes files"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)

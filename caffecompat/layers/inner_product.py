@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ class InnerProduct(Layer):
     unless bias_term is false. Top: the bottom's axes before `axis`, then num_output (BVLC).
     """
 
+    weighted: ClassVar[bool] = True
     weight: nn.Parameter
     bias: nn.Parameter | None
 

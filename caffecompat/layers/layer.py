@@ -104,11 +104,21 @@ class Layer(nn.Module):
         type: the type string of the prototxt, set by ``@register``.
         bottoms, tops: least and greatest count allowed; ``None`` is no limit.
         blob_names: parameter names in Caffe's blob order.
+        channel_affine: whether at inference it may be a x + b with constants a and b a channel, which a layer with
+            weights can take in.
         chooses: whether its first top is a choice (an index, boxes), which one rounding more or less can change.
+        class_axis: of a loss: the axis of the scores along which the classes lie; None where its settings state it.
+        deploy_head: of a loss: the layer type that makes probabilities of the scores it reads; "" where none does.
+        detection_head: whether it may lie between SSD's convolutions and its detections, and only moves or scales what
+            they predict.
         gives_detections: whether its first top has rows [image, class, score, xmin, ymin, xmax, ymax], one a detection.
+        gives_shares: whether its tops are shares of 1, of which a small one counts no more than a great one.
         index_bottoms: bottoms, by place, that hold indices of rows or items.
         keeps_forward: whether Caffe's backward works from what forward drew or measured (a mask, statistics, a state, a
             difference) alone, and not from what the bottoms hold by then.
+        judges_all: whether all its bottoms may be what the net computes; of other losses only the first one is.
+        mask_top: which top, by place, holds the positions of maxima; None where none does.
+        measures: whether it only measures or records what the net computes, so that a deployed net goes without it.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
         not_exported: what it does that has no form in an exported file ("measures results"); "" where it has one.
         remembers: attributes, besides the blobs, that one pass leaves for the next: tensors, numbers, truth values.
@@ -117,6 +127,7 @@ class Layer(nn.Module):
         untraceable: why torch.export cannot follow what it computes; "" where it can.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
         bottom_names: of the blobs it reads.
+        weighted: whether its channels (axis 1) are sums with weights, and a bias where it has one.
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
 
@@ -124,16 +135,25 @@ class Layer(nn.Module):
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False
+    channel_affine: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
+    class_axis: ClassVar[int | None] = None
+    deploy_head: ClassVar[str] = ""
+    detection_head: ClassVar[bool] = False
     gives_detections: ClassVar[bool] = False
+    gives_shares: ClassVar[bool] = False
     index_bottoms: ClassVar[tuple[int, ...]] = ()
+    judges_all: ClassVar[bool] = False
     keeps_forward: ClassVar[bool] = False
+    mask_top: ClassVar[int | None] = None
+    measures: ClassVar[bool] = False
     mixes_items: str = ""
     not_exported: ClassVar[str] = ""
     remembers: tuple[str, ...] = ()
     reads_shapes_alone: ClassVar[bool] = False
     untraceable: str = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
+    weighted: ClassVar[bool] = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()
@@ -228,6 +248,26 @@ class Layer(nn.Module):
             self.blob_given(name)
         if given:
             self.weights_loaded()
+
+    def fields(self, slot: int) -> list[tuple[Any, bool]]:
+        """Parts of a top that have a scale of their own, as indices into it, and whether they number something.
+
+        What numbers something (an index, a label, a position) is equal or wrong, other values are near or far.
+        """
+        if self.gives_detections and slot == 0:
+            return [((..., slice(0, 2)), True), ((..., 2), False), ((..., slice(3, 7)), False)]
+        return [(..., (self.chooses and slot == 0) or slot == self.mask_top)]
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Random values for a bottom, where not any number is a valid one (indices, masks, regions); else None.
+
+        Args:
+            place: of the bottom, whose shape the values have.
+            bottoms, tops: shapes of all of them.
+        """
+        return None
 
     def axis_index(self, axis: int, shape: Shape, name: str = "axis") -> int:
         """The axis of a blob of that shape, counted from the front (Caffe also counts from the end, with negatives)."""

@@ -161,6 +161,7 @@ class SoftmaxWithLoss(LossLayer):
     Where every label is ignored the loss is 0 in every fork (ENet's original gives NaN).
     """
 
+    deploy_head: ClassVar[str] = "Softmax"
     tops: ClassVar[tuple[int, int | None]] = (0, 3)
     class_weights: Tensor | None
 
@@ -217,6 +218,7 @@ class InfogainLoss(LossLayer):
     bottom 0 is p itself (N, C), one label an item, and the sum is divided by N.
     """
 
+    deploy_head: ClassVar[str] = "Softmax"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 3)
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
     matrix: Tensor | None
@@ -326,6 +328,8 @@ class SigmoidCrossEntropyLoss(LossLayer):
     looks at loss_param. An image without any 1 or without any 0 has the loss 0, also one with neither (where the
     originals give NaN); scores whose label is neither get no gradient, as in RCF's code.
     """
+
+    deploy_head: ClassVar[str] = "Sigmoid"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

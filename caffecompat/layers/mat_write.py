@@ -23,6 +23,8 @@ class MatWrite(Layer):
     pass, without its last `strip` characters. The variable is "data", W x H x C x N. Building a net writes nothing.
     """
 
+    measures: ClassVar[bool] = True
+    judges_all: ClassVar[bool] = True
     untraceable: str = "it writes files"
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)

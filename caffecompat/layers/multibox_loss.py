@@ -47,6 +47,7 @@ class MultiBoxLoss(LossLayer):
     negatives. Matching, mining and both losses are computed for the whole batch at once.
     """
 
+    judges_all: ClassVar[bool] = True
     untraceable: str = "which boxes match depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (4, 4)
 

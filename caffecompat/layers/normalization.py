@@ -58,6 +58,7 @@ class BatchNorm(Layer):
     nvcaffe: as xilinx, but the phase alone decides.
     """
 
+    channel_affine: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
     remembers = ("fresh",)
     mean: nn.Parameter

@@ -151,6 +151,7 @@ class Pooling(Layer):
     whatever its size. AVE is the plain mean in every fork.
     """
 
+    mask_top: ClassVar[int | None] = 1
     keeps_forward: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
 

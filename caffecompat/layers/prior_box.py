@@ -26,6 +26,7 @@ class PriorBox(Layer):
     ratio r other than 1, with flip also for 1 / r. min_size and max_size lose their fractions, as in the original.
     """
 
+    detection_head: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     reads_shapes_alone: ClassVar[bool] = True
 

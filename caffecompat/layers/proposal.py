@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -157,6 +158,16 @@ class Proposal(Layer):
         )  # fmt: skip
         return make_anchors(p.base_size, p.ratio, p.scale), rules
 
+    def fields(self, slot: int) -> list[tuple[Any, bool]]:
+        """The batch item, and the corners of the box."""
+        return [((..., 0), True), ((..., slice(1, 5)), False)] if slot == 0 else [(..., False)]
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """The size of the picture, which is not resized."""
+        return picture_info(bottoms, self.rules.stride) if place == 2 else None
+
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
 
@@ -205,6 +216,14 @@ class PythonProposal(nn.Module):
         else:
             regions, best = _propose(self.rules, self.anchors.float(), scores, codes, info)
         return regions if self.top_count == 1 else (regions, best[:, None])
+
+
+def picture_info(bottoms: Sequence[Shape], stride: tuple[int, int]) -> np.ndarray:
+    """A valid third bottom for scores of that shape: height and width of the picture, and resize factors of 1."""
+    height, width = (side * step for side, step in zip(bottoms[0][2:], stride, strict=True))
+    info = np.ones((bottoms[2][0], math.prod(bottoms[2][1:])))
+    info[:, :2] = height, width
+    return info.reshape(bottoms[2])
 
 
 def _yaml_number(text: str, key: str) -> int:

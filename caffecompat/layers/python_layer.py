@@ -8,6 +8,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from caffecompat import glog
 from caffecompat.errors import add_note, notes
 from caffecompat.layers.layer import TEST, TRAIN, Context, Layer, LayerError, Shape
 from caffecompat.layers.missing_code import PassedOver, passed_over
-from caffecompat.layers.proposal import PythonProposal
+from caffecompat.layers.proposal import PythonProposal, picture_info
 from caffecompat.layers.python_blob import ArrayBlob, BlobVec, RawBlobVec
 from caffecompat.layers.python_module import CodeMissing, ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
@@ -26,9 +27,10 @@ from caffecompat.wording import few
 __all__ = ["PythonLayer", "PythonLayerBase"]
 
 # Published layers that exist here in torch, by module and class.
+_PROPOSALS = "ProposalLayer"
 _OWN: dict[tuple[str, str], type[SpatialDropout] | type[PythonProposal]] = {
     ("spatial_dropout", "SpatialDropoutLayer"): SpatialDropout,
-    ("rpn.proposal_layer", "ProposalLayer"): PythonProposal,
+    ("rpn.proposal_layer", _PROPOSALS): PythonProposal,
 }
 
 
@@ -123,6 +125,14 @@ class PythonLayer(Layer):
                     self._set_up(kind, bottom_shapes)
             except Exception as problem:
                 self._pass_over(problem)
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Of py-faster-rcnn's ProposalLayer, whoever computes it, the size of the picture."""
+        if self.param.python_param.layer != _PROPOSALS or place != 2:
+            return None
+        return picture_info(bottoms, self.own.rules.stride if isinstance(self.own, PythonProposal) else (16, 16))
 
     def _pass_over(self, problem: Exception) -> None:
         """Go on without the layer's code where the net is only looked at; else raise the problem."""

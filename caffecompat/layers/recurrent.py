@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,6 +66,12 @@ class Recurrent(Layer):
         for name in self.states:
             self.register_buffer(f"last_{name}", torch.zeros(1, 0, p.num_output), persistent=False)
         self.remembers = tuple(f"last_{name}" for name in self.states)
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Indicators, most of which say that the sequence goes on."""
+        return rng.random(bottoms[1]) > 0.2 if place == 1 else None
 
     def _check(self, shapes: Sequence[Shape]) -> None:
         x, cont = tuple(shapes[0]), tuple(shapes[1])
@@ -201,6 +208,12 @@ class LSTMUnit(Layer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self._check(bottom_shapes)
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Indicators, most of which say that the sequence goes on."""
+        return rng.random(bottoms[2]) > 0.2 if place == 2 else None
 
     @staticmethod
     def _check(shapes: Sequence[Shape]) -> None:

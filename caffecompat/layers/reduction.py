@@ -36,6 +36,12 @@ class ArgMax(Layer):
         if not 1 <= self.top_k <= size:
             raise LayerError(f"top_k {self.top_k} must be 1 to {size}, the number of values to choose from")
 
+    def fields(self, slot: int) -> list[tuple[Any, bool]]:
+        """Indices, or values, or pairs of both."""
+        if not self.with_values:
+            return [(..., True)]
+        return [((slice(None), 0), True), ((slice(None), 1), False)] if self.axis is None else [(..., False)]
+
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from caffecompat.layers.functional.region_pooling import roi_max_pool, roi_position_sensitive_pool
@@ -21,6 +22,7 @@ class _RegionPooling(Layer):
     A region is a row [batch item, xmin, ymin, xmax, ymax] in pixels of the picture.
     """
 
+    scale: float
     keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     mixes_items = "the rows of its second bottom number the items of the batch"
@@ -35,6 +37,18 @@ class _RegionPooling(Layer):
                 f"regions of shape {regions}: each of the {regions[0] if regions else 0} rows must have 5 values "
                 f"(batch item, xmin, ymin, xmax, ymax)"
             )
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Rows [item, xmin, ymin, xmax, ymax] in pixels, some a little outside the picture."""
+        if place != 1:
+            return None
+        features, shape = bottoms
+        side = np.array([features[3], features[2]]) / self.scale
+        low, high = np.sort(rng.uniform(-0.1, 1.1, (2, shape[0], 2)), 0) * side
+        item = rng.integers(0, features[0], (shape[0], 1))
+        return np.concatenate([item, low, high], 1).reshape(shape)
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from caffecompat.layers.layer import Layer
 
-__all__ = ["layer_class", "layer_types", "register"]
+__all__ = ["class_of", "layer_class", "layer_types", "register"]
 
 _classes: dict[str, type[Layer]] = {}
 
@@ -32,6 +32,11 @@ def register(*types: str) -> Callable[[type[Layer]], type[Layer]]:
 def layer_class(type_name: str) -> type[Layer] | None:
     """The class of a layer type, or None where no class implements it."""
     return _classes.get(type_name)
+
+
+def class_of(type_name: str) -> type[Layer]:
+    """The class of a layer type; `Layer` itself, with what holds by default, where no class implements it."""
+    return _classes.get(type_name, Layer)
 
 
 def layer_types() -> list[str]:

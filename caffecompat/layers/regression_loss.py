@@ -135,6 +135,7 @@ class ContrastiveLoss(LossLayer):
     legacy_version the second term is max(margin - d^2, 0).
     """
 
+    judges_all: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,6 +58,16 @@ class Upsample(Layer):
         if any(less and scale != 2 for less, scale in zip(self.less, self.scale, strict=True)):
             raise LayerError("pad_out_h and pad_out_w need a scale of 2")
         self.outright = (p.upsample_h, p.upsample_w) if p.HasField("upsample_h") else None
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Different places h W + w in the top for the values of each plane."""
+        if place != 1:
+            return None
+        planes, count = math.prod(bottoms[1][:2]), math.prod(bottoms[1][2:])
+        places = [rng.permutation(tops[0][2] * tops[0][3])[:count] for _ in range(planes)]
+        return np.reshape(places, bottoms[1])
 
     def _size(self, shape: Sequence[int]) -> tuple[int, int]:
         if self.outright is not None:

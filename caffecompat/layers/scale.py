@@ -22,6 +22,7 @@ class _AlongAxes(Layer):
     counts, not num_axes). num_axes -1 is all to the end, 0 a single value.
     """
 
+    channel_affine: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
 
     def _operand_shape(self, p: Any, bottom_shapes: Sequence[Shape]) -> Shape:

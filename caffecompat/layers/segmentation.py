@@ -26,6 +26,8 @@ __all__ = [
 class _LabelMapScore(Layer):
     """Compares scores (N, C, H, W) with label maps (N, 1, H, W); nothing flows back."""
 
+    measures: ClassVar[bool] = True
+    judges_all: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "measures results"
 

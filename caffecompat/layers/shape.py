@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +44,7 @@ def _old_or_new_axis(layer: Layer, p: Any, old: str, shape: Shape) -> int:
 class Concat(Layer):
     """The bottoms one behind the other along `axis` (old name concat_dim), by default the channels (BVLC)."""
 
+    detection_head: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -116,6 +118,8 @@ class Slice(Layer):
 class Flatten(Layer):
     """The axes from `axis` (default 1) to end_axis (default the last) become one, in (C, H, W) order (BVLC)."""
 
+    detection_head: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
@@ -139,6 +143,8 @@ class Reshape(Layer):
     `axis` counts from behind the last axis, so that -1 appends. Values keep
     their (N, C, H, W) order.
     """
+
+    detection_head: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -210,6 +216,8 @@ class Silence(Layer):
 @register("Permute")
 class Permute(Layer):
     """Reorders the axes as `order` lists them; axes not listed follow in their own order (SSD)."""
+
+    detection_head: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -340,6 +348,12 @@ class BatchReindex(Layer):
             raise LayerError("the first bottom is a single value, not a batch of items")
         if len(bottom_shapes[1]) != 1:
             raise LayerError(f"the second bottom must be a list of numbers, its shape is {tuple(bottom_shapes[1])}")
+
+    def sample_bottom(
+        self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """Numbers of items."""
+        return rng.integers(0, bottoms[0][0], bottoms[1]) if place == 1 else None
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index == 0

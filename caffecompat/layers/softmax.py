@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -17,6 +17,9 @@ __all__ = ["Softmax"]
 @register("Softmax")
 class Softmax(Layer):
     """Softmax along softmax_param.axis, by default the channels (BVLC)."""
+
+    gives_shares: ClassVar[bool] = True
+    detection_head: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

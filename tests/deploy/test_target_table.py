@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import pytest
 
+from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.deploy.targets.table import VERDICTS, TargetError, TargetTable, evaluate, load_table, table_names
 
 ALL = [name.split("-", 1) for name in table_names()]
@@ -58,10 +59,10 @@ def _check_condition(condition: str) -> None:
 
 
 def test_files_are_json_and_packed() -> None:
-    names = [entry.name for entry in files("caffecompat.deploy.targets").iterdir() if entry.name.endswith(".json")]
-    assert sorted(name.removesuffix(".json") for name in names) == sorted(table_names())
-    for name in names:
-        json.loads((files("caffecompat.deploy.targets") / name).read_text())
+    names = [name.partition("-") for name in table_names()]
+    assert {target for target, _, _ in names} == TARGETS.keys()
+    for target, _, version in names:
+        json.loads((files(f"caffecompat.deploy.targets.{target}") / f"{version}.json").read_text())
 
 
 def test_an_extension_keeps_what_it_does_not_say() -> None:

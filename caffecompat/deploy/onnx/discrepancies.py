@@ -18,8 +18,8 @@ import torch
 
 from caffecompat.compare.masks import MaskChoice, given_masks, masked_poolings
 from caffecompat.deploy.onnx.compare import TOLERANCE, Difference, compare
-from caffecompat.deploy.onnx.export import Export, ExportOptions, Output, export_layer
-from caffecompat.deploy.onnx.graph import need_onnx
+from caffecompat.deploy.onnx.export import Export, ExportOptions, export_layer
+from caffecompat.deploy.onnx.graph import Output, need_onnx
 from caffecompat.deploy.onnx.run import forget_states, run_model, run_net
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer, Value
@@ -40,10 +40,9 @@ def compare_output(output: Output, layer: NetLayer, slot: int, found: np.ndarray
     wanted = _columns(output, wanted)
     if found.shape != wanted.shape:
         return compare(output.name, found, wanted)
-    parts = [
-        compare(output.name, found[where], wanted[where], exact=exact)
-        for where, exact in _fields(output, layer, slot, wanted)
-    ]
+    assert layer.module is not None
+    fields = layer.module.fields(slot) if output.columns is None else [(..., output.columns == (1,))]
+    parts = [compare(output.name, found[where], wanted[where], exact=exact) for where, exact in fields]
     worst = max(parts, key=lambda part: (not part.allowed, part.relative))
     worst.differ, worst.size = sum(part.differ for part in parts), wanted.size
     return worst
@@ -59,23 +58,10 @@ def _columns(output: Output, blob: np.ndarray) -> np.ndarray:
     return part if len(output.columns) > 1 else part[:, 0]
 
 
-def _fields(output: Output, layer: NetLayer, slot: int, blob: np.ndarray) -> list[tuple[Any, bool]]:
-    """Parts of an output that have a scale of their own, and whether they are numbers of something."""
-    if layer.type == "Proposal":
-        return [((..., 0), True), ((..., slice(1, 5)), False)] if slot == 0 else [(..., False)]
-    if layer.module is not None and layer.module.gives_detections and slot == 0:
-        if output.columns is not None:
-            return [(..., output.columns == (1,))]
-        return [((..., slice(0, 2)), True), ((..., 2), False), ((..., slice(3, 7)), False)]
-    if layer.type == "ArgMax" and layer.module is not None and layer.module.with_values:
-        pairs = [((slice(None), 0), True), ((slice(None), 1), False)]
-        return [(..., False)] if layer.module.axis is not None else pairs
-    return [(..., _chooses(layer, slot))]
-
-
 def _chooses(layer: NetLayer, slot: int) -> bool:
-    chooses = layer.module is not None and layer.module.chooses
-    return (chooses and slot == 0) or (layer.type == "Pooling" and slot == 1)
+    """Whether a top is indices, boxes or positions."""
+    module = layer.module
+    return module is not None and ((module.chooses and slot == 0) or slot == module.mask_top)
 
 
 def resolve(

@@ -18,7 +18,9 @@ from caffecompat.deploy.onnx.errors import OnnxError
 from caffecompat.deploy.onnx.graph import GraphBuilder, need_onnx
 from caffecompat.deploy.onnx.message import infer_values
 from caffecompat.errors import CaffeCompatError
+from caffecompat.layers.detection import DetectionOutput
 from caffecompat.net import Net
+from caffecompat.net.layer import NetLayer
 
 if TYPE_CHECKING:
     from caffecompat.deploy.onnx.export import Export
@@ -56,14 +58,14 @@ def export_dynamic(net: Net, export: Callable[[Net], Export]) -> Export:
         raise OnnxError(f"--batch dynamic: the batch is fixed: {problem}") from problem
     finally:
         net.reshape(before)
-    return _Joined(made[0], made[1], {layer.name: layer.type for layer in net.layers}).export()
+    return _Joined(made[0], made[1], {layer.name: layer for layer in net.layers}).export()
 
 
 class _Joined:
     """Two exports of a net, at _SIZES, on the way to one."""
 
-    def __init__(self, first: Export, second: Export, types: Mapping[str, str]) -> None:
-        self.first, self.second, self.types = first, second, types
+    def __init__(self, first: Export, second: Export, layers: Mapping[str, NetLayer]) -> None:
+        self.first, self.second, self.layers = first, second, layers
         self.model = first.model
         self.graph = self.model.graph
         self.opset = self.model.opset_import[0].version
@@ -106,8 +108,9 @@ class _Joined:
 
     def _fixed(self, node: Any) -> OnnxError:
         name = self.first.layers.get(node.name) or self.second.layers.get(node.name) or node.name
-        kind = self.types.get(name, "")
-        remedy = "; --cut-detection leaves it out" if kind == "DetectionOutput" else ""
+        layer = self.layers.get(name)
+        kind, module = (layer.type, layer.module) if layer is not None else ("", None)
+        remedy = "; --cut-detection leaves it out" if isinstance(module, DetectionOutput) else ""
         return OnnxError(
             f"--batch dynamic: layer {name!r} ({kind}) fixes the batch: the {node.op_type} that is written for it "
             f"depends on how many items there are{remedy}"

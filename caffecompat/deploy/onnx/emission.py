@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,9 +48,6 @@ class Emission:
         bottoms, tops: names of ONNX values.
         bottom_shapes, top_shapes: static shapes.
         parameters: the blobs by their attribute names.
-        target: "dpu", "tidl" or "".
-        limits: the constants of the target's table; empty without a target.
-        options: further wishes (see ExportOptions).
         free_rows: whether the number of rows (axis 0) of a bottom or top depends on values.
         notes: what to tell in the report.
     """
@@ -64,9 +61,6 @@ class Emission:
     top_shapes: list[Shape]
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     parameter_names: dict[str, str] = field(default_factory=dict)
-    target: str = ""
-    limits: Mapping[str, Any] = field(default_factory=dict)
-    options: Any = None
     free_rows: bool = False
     notes: list[Note] = field(default_factory=list)
 

@@ -16,11 +16,12 @@ from caffecompat.deploy.onnx.dynamic import export_dynamic
 from caffecompat.deploy.onnx.emission import Emission, Note, UnsupportedLayer, emitter_of, emitters, to_array
 from caffecompat.deploy.onnx.file import complete
 from caffecompat.deploy.onnx.free_rows import free_rows
-from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, need_onnx
+from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, Output, need_onnx
 from caffecompat.deploy.onnx.message import add_metadata, assemble_model, large_initializers
 from caffecompat.deploy.onnx.older import MODERN
-from caffecompat.deploy.onnx.parts import activate_parts
 from caffecompat.deploy.onnx.pictures import is_picture
+from caffecompat.deploy.targets.graph_pass import Changes, ExportedGraph, run_passes
+from caffecompat.deploy.targets.registry import target_passes
 from caffecompat.deploy.targets.table import TargetTable, load_table
 from caffecompat.net import Net, NetError
 from caffecompat.net.graph import needed_layers
@@ -28,7 +29,7 @@ from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.trace import computed_outputs, value_names
 from caffecompat.schema import NetDocument
 
-__all__ = ["Export", "ExportOptions", "Output", "export_layer", "export_net"]
+__all__ = ["Export", "ExportOptions", "export_layer", "export_net"]
 
 import_module("caffecompat.deploy.onnx.layers")  # registers the emitters
 
@@ -74,17 +75,6 @@ class ExportOptions:
     def table(self) -> TargetTable | None:
         """The target's limits; None without a target."""
         return load_table(self.target, self.version) if self.target else None
-
-
-@dataclass
-class Output:
-    """An output of the model: the blob it is of, and which columns, where a blob of rows became several outputs."""
-
-    name: str
-    blob: str
-    layer_type: str
-    columns: tuple[int, ...] | None = None
-    dtype: Any = np.float32
 
 
 @dataclass
@@ -141,13 +131,19 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
 
 
 def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, list[str], list[str]]:
-    """One layer of a net as a model of its own; returns it with its input and output names."""
+    """One layer of a net as a model of its own; returns it with its input and output names.
+
+    Raises:
+        UnsupportedLayer: it has no form in ONNX, or not for the target.
+    """
     exporter = _Exporter(net, options, None)
     layer = net.layers[index]
     inputs = [f"bottom_{at}" for at in range(len(layer.bottom_values))]
     outputs = [f"top_{at}" for at in range(len(layer.top_values))]
     exporter.builder.reserve([*inputs, *outputs])
     exporter.emit(layer, inputs, outputs)
+    for _, problem in exporter.pass_over().refused:
+        raise problem
     shapes = [net.value_shapes[value] for value in layer.known_bottoms]
     made = [net.value_shapes[value] for value in layer.top_values]
     exporter.builder.finish(inputs, outputs, [])
@@ -166,8 +162,8 @@ class _Exporter:
         self.net, self.options, self.document = net, options, document
         self.builder = GraphBuilder(options.opset, shares=not options.target and not options.dynamic)
         self.notes: list[Note] = []
+        self.emissions: dict[str, Emission] = {}
         self.outputs: list[Output] = []
-        self.shapes: dict[str, tuple[int | str, ...]] = {}
         self.free = free_rows(net)
 
     def run(self) -> Export:
@@ -178,7 +174,7 @@ class _Exporter:
         names = value_names(self.net, needed_alone=True)
         self.builder.reserve(list(names.values()))
         inputs = self._feed(needed, names)
-        problems = []
+        problems: list[tuple[NetLayer, UnsupportedLayer]] = []
         for layer in self.net.layers:
             if layer.index in needed and layer.module is not None:
                 try:
@@ -186,25 +182,35 @@ class _Exporter:
                         layer, [names[value] for value in layer.known_bottoms], [names[v] for v in layer.top_values]
                     )
                 except UnsupportedLayer as problem:
-                    where = f"{self.document.where(layer.index)}: " if self.document else ""
-                    problems.append(f"{where}layer {layer.name!r} ({layer.type}): {problem}{self._lowest(layer.index)}")
+                    problems.append((layer, problem))
+        self.outputs += [self._output(names[value], value) for value in wanted]
+        changes = self.pass_over()
+        places = {layer.name or layer.type: layer for layer in self.net.layers}
+        problems += [(places[name], problem) for name, problem in changes.refused]
         if problems:
-            raise NetError(problems)
-        for value in wanted:
-            self._add_output(names[value], value)
-        if self.options.target == "dpu":
-            activate_parts(self.builder, {self.builder.resolve(output.name) for output in self.outputs})
+            problems.sort(key=lambda found: found[0].index)
+            raise NetError([self._located(layer, problem) for layer, problem in problems])
+        self.notes += changes.notes
+        self.notes.sort(key=lambda note: places[note.layer].index)
         plain = [value.blob or "unnamed" for value in names]
         self.builder.finish(list(inputs.values()), [output.name for output in self.outputs], plain)
         read = {name for node in self.builder.nodes for name in node.input}
         inputs = {blob: name for blob, name in inputs.items() if name in read}
         model = self.assemble(
             {name: self.net.fed_shapes[blob] for blob, name in inputs.items()},
-            {output.name: self.shapes[output.name] for output in self.outputs},
+            {output.name: output.shape for output in self.outputs},
         )
         add_metadata(model, self._metadata())
         values = {name: self.builder.final_name(name) for name in names.values()}
         return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
+
+    def pass_over(self) -> Changes:
+        """Change the graph as the target wants it."""
+        return run_passes(target_passes(self.options), ExportedGraph(self.builder, self.emissions, self.outputs))
+
+    def _located(self, layer: NetLayer, problem: UnsupportedLayer) -> str:
+        where = f"{self.document.where(layer.index)}: " if self.document else ""
+        return f"{where}layer {layer.name!r} ({layer.type}): {problem}{self._lowest(layer.index)}"
 
     def _lowest(self, index: int) -> str:
         """Which opset can, where a layer has no form in an old one; "" where none can or it is not old."""
@@ -251,8 +257,7 @@ class _Exporter:
             return
         if emitter_of(layer.type) is None:
             raise emitters.refusal(layer.type, "in ONNX")
-        table = self.options.table
-        self.builder.layer = layer.name or layer.type
+        self.builder.layer, start = layer.name or layer.type, len(self.builder.nodes)
         emission = Emission(
             builder=self.builder,
             name=layer.name or layer.type,
@@ -261,14 +266,12 @@ class _Exporter:
             tops=tops,
             bottom_shapes=[self.net.value_shapes[value] for value in layer.known_bottoms],
             top_shapes=[self.net.value_shapes[value] for value in layer.top_values],
-            target=self.options.target,
-            limits=table.constants if table else {},
-            options=self.options,
             free_rows=any(value in self.free for value in (*layer.bottom_values, *layer.top_values)),
         )
         emission.parameters, emission.parameter_names = _parameters(layer)
         emitters.run(layer.type, emission)
         self.notes += emission.notes
+        self.emissions.update({node.name: emission for node in self.builder.nodes[start:]})
 
     def _folded(self, layer: NetLayer, bottoms: list[str], tops: list[str]) -> bool:
         """Whether the tops were computed here: of layers that read shapes alone, and of constants."""
@@ -284,24 +287,11 @@ class _Exporter:
             self.builder.constants[top] = to_array(value)
         return True
 
-    def _add_output(self, name: str, value: Value) -> None:
-        kind = self.net.layers[value.maker].type
-        shape: tuple[int | str, ...] = self.net.value_shapes[value]
-        if kind == "DetectionOutput" and value.slot == 0:
-            shape = (1, 1, "detections", 7)
-            if self.options.target == "tidl":
-                for part, columns, dtype in (("boxes", (3, 4, 5, 6), np.float32), ("labels", (1,), np.int64),
-                                             ("scores", (2,), np.float32)):  # fmt: skip
-                    own = f"{name}_{part}"
-                    self.outputs.append(Output(own, value.blob, kind, columns, dtype))
-                    self.shapes[own] = ("detections", 4) if part == "boxes" else ("detections",)
-                return
-        elif kind in ("YoloDetectionOutput", "Yolov3DetectionOutput"):
-            shape = (1, 1, "detections", 7)
-        elif value in self.free:
-            shape = ("regions", *shape[1:])
-        self.outputs.append(Output(name, value.blob, kind))
-        self.shapes[name] = shape
+    def _output(self, name: str, value: Value) -> Output:
+        module, shape = self.net.layers[value.maker].module, self.net.value_shapes[value]
+        if module is not None and module.gives_detections and value.slot == 0:
+            return Output(name, value.blob, (1, 1, "detections", 7))
+        return Output(name, value.blob, ("regions", *shape[1:]) if value in self.free else shape)
 
     def assemble(self, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> Any:
         """The ModelProto without `weights`, from the shapes of its inputs and outputs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from caffecompat.deploy.onnx.errors import OnnxError
 from caffecompat.deploy.onnx.older import MODERN, NodeForm, in_opset
 
-__all__ = ["IR_VERSION", "OPSETS", "GraphBuilder", "OnnxError", "need_onnx"]
+__all__ = ["IR_VERSION", "OPSETS", "GraphBuilder", "OnnxError", "Output", "need_onnx"]
 
 IR_VERSION = 8  # of opset 13 and later: the oldest that newer opsets do not force up; what the vendors' importers read
 OPSETS = (9, 28)  # least and greatest that the emitters know
@@ -31,6 +32,25 @@ def need_onnx() -> Any:
             "pip install 'caffecompat[onnx]'"
         ) from None
     return onnx
+
+
+@dataclass
+class Output:
+    """An output of a model.
+
+    Attributes:
+        name: its name.
+        blob: the net's blob that it is of.
+        shape: with a name in the place of a size that depends on values.
+        columns: which ones, where a blob of rows became several outputs.
+        dtype: of its values.
+    """
+
+    name: str
+    blob: str
+    shape: tuple[int | str, ...]
+    columns: tuple[int, ...] | None = None
+    dtype: Any = np.float32
 
 
 class GraphBuilder:
@@ -75,6 +95,11 @@ class GraphBuilder:
         node = self.onnx.helper.make_node(form.operator, form.inputs, list(outputs), name=unique, **given)
         self.nodes.append(node)
         self.owners[node.name] = self.layer
+
+    def release(self, node: Any) -> None:
+        """Let the name of a node that is taken out be given to another."""
+        self._node_names.discard(node.name)
+        del self.owners[node.name]
 
     def constant(self, values: np.ndarray, wish: str) -> str:
         """The name of a known value; small ones that are equal share it, where that is wanted."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffecompat.compare.inputs import numbers_for
+from caffecompat.compare.inputs import valid_values
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
@@ -125,8 +125,7 @@ def random_inputs(net: Net, options: ExportOptions, seed: int = 0) -> dict[str, 
     Pictures are random scenes of rectangles: pixels through the preprocessing where that is known, else of mean 0 and
     deviation 1. White noise would be no fair input: in a net that normalises by each batch's statistics (ENet) it
     leaves some channels nearly constant, which magnifies rounding of any float32 computation. Blobs that layers read
-    as numbers of something (Embed, BatchReindex, the indicators of recurrent layers) are such; the rest is normally
-    distributed.
+    as indices, masks or regions are such; the rest is normally distributed.
     """
     rng = np.random.default_rng(seed)
     inputs: dict[str, np.ndarray] = {}
@@ -136,8 +135,8 @@ def random_inputs(net: Net, options: ExportOptions, seed: int = 0) -> dict[str, 
         if options.preprocess is not None and is_picture(shape):
             values = np.clip(np.round(values * 60 + 110), 0, 255)
             values = values if options.bake else prepare(values, options)
-        numbers = numbers_for(net, blob, rng)
-        inputs[blob] = values if numbers is None else numbers
+        valid = valid_values(net, blob, rng)
+        inputs[blob] = values if valid is None else valid
     return inputs
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
+from caffecompat.layers import class_of
+from caffecompat.layers.detection import DetectionOutput
 
 __all__ = ["Head", "cut_detection", "drop_softmax", "find_heads"]
-
-# Between the convolutions of SSD's heads and DetectionOutput there are only these.
-_BETWEEN = {"Concat", "Flatten", "Permute", "Reshape", "Sigmoid", "Softmax", "PriorBox", "Dropout"}
 
 
 @dataclass
@@ -39,7 +38,7 @@ def find_heads(message: Any) -> Head | None:
     Raises:
         OnnxError: something else than SSD's layers lies between its heads and its DetectionOutput.
     """
-    found = [index for index, layer in enumerate(message.layer) if layer.type == "DetectionOutput"]
+    found = [index for index, layer in enumerate(message.layer) if class_of(layer.type) is DetectionOutput]
     if not found:
         return None
     layers, at = message.layer, found[-1]
@@ -71,7 +70,7 @@ def _maker(layers: Sequence[Any], before: int, blob: str) -> Any:
 def _sources(layers: Sequence[Any], before: int, blob: str, passed: list[Any], stop: str = "") -> list[str]:
     """The blobs from which `blob` is only rearranged, in order; the layers on the way are added to `passed`."""
     index = next((i for i in reversed(range(before)) if blob in layers[i].top), None)
-    if index is None or layers[index].type not in _BETWEEN or layers[index].type == stop:
+    if index is None or not class_of(layers[index].type).detection_head or layers[index].type == stop:
         return [blob]
     passed.append(layers[index])
     return [source for bottom in layers[index].bottom for source in _sources(layers, index, bottom, passed, stop)]
@@ -84,7 +83,7 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
         at_convolutions: also what lies between it and the convolutions of the heads, and the priors.
     """
     notes = []
-    for layer in [layer for layer in message.layer if layer.type == "DetectionOutput"]:
+    for layer in [layer for layer in message.layer if class_of(layer.type) is DetectionOutput]:
         message.layer.remove(layer)
         notes.append(Note(layer.name, "left out: the outputs are what it read"))
         ends = set(layer.bottom[:3])
@@ -93,7 +92,9 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
             unread = [
                 other
                 for other in message.layer
-                if other.type in _BETWEEN and ends.issuperset(other.top) and not read.intersection(other.top)
+                if class_of(other.type).detection_head
+                and ends.issuperset(other.top)
+                and not read.intersection(other.top)
             ]
             ends = {blob for other in unread for blob in other.bottom}
             for other in unread:

@@ -1,15 +1,12 @@
-"""Resize in ONNX, and when a bilinear Deconvolution may become one."""
+"""Resize in ONNX, in each opset."""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Emission, Shape
 
-__all__ = ["bilinear_factor", "emit_resize_for", "resize"]
+__all__ = ["resize"]
 
 
 def resize(
@@ -67,44 +64,3 @@ def _weights(size: int, made: int, coordinates: str) -> np.ndarray:
     np.add.at(weights, (steps, low), 1 - (places - low))
     np.add.at(weights, (steps, np.minimum(low + 1, size - 1)), places - low)
     return weights
-
-
-def bilinear_factor(module: Any, parameters: dict[str, np.ndarray], shape: Shape) -> int:
-    """The factor f by which a Deconvolution upsamples bilinearly, 0 where it does something else.
-
-    Such a layer has a group for each channel, kernel 2 f - f mod 2, stride f, pad ceil((f - 1) / 2), no bias (or
-    zeros), and the weights of BVLC's bilinear filler.
-    """
-    factor = module.stride[0] if len(module.kernel) == 2 else 0
-    wanted = (2 * factor - factor % 2, math.ceil((factor - 1) / 2))
-    fits = (
-        factor > 1
-        and module.axis == 1
-        and module.stride == (factor, factor)
-        and module.kernel == (wanted[0],) * 2
-        and module.pad == (wanted[1],) * 2
-        and module.dilation == (1, 1)
-        and module.group == shape[1] == parameters["weight"].shape[0]
-        and parameters["weight"].shape[1] == 1
-    )
-    if not fits or ("bias" in parameters and parameters["bias"].any()):
-        return 0
-    half = math.ceil(wanted[0] / 2)
-    centre = (2 * half - 1 - half % 2) / (2 * half)
-    line = 1 - np.abs(np.arange(wanted[0]) / half - centre)
-    return factor if np.allclose(parameters["weight"], np.outer(line, line), atol=1e-5) else 0
-
-
-def emit_resize_for(e: Emission, factor: int) -> bool:
-    """Write a bilinear Deconvolution as the target's Resize; False where the target has none for the factor."""
-    factors = e.limits["bilinear_factors"]
-    if factor not in factors or len(e.bottoms) != 1:
-        e.note(f"upsampling by {factor} stays a ConvTranspose: {e.target.upper()} resizes by {factors} only")
-        return False
-    resize(e, e.bottoms[0], e.shape, e.top_shapes[0], "linear", "half_pixel", e.tops[0])
-    e.note(
-        f"bilinear Deconvolution became a Resize by {factor} (half_pixel): at the borders a deconvolution fades to 0, "
-        "a Resize repeats the edge",
-        exact=False,
-    )
-    return True

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 
 from caffecompat.compare.nets import load_blobs
-from caffecompat.deploy.fold_norm import Folded, fold_norms, norms_as_convolutions, use_running_statistics
+from caffecompat.deploy.batch_statistics import use_running_statistics
+from caffecompat.deploy.fold_norm import Folded, fold_norms, norms_as_convolutions
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export
 from caffecompat.deploy.onnx.verify import effect_of
 from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
 from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.operators import JudgedNode, judge_model
+from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.deploy.targets.table import Judgement, TargetTable
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, pb
@@ -31,15 +33,7 @@ _STORED = (
 
 def use_stored_statistics(message: Any) -> list[Note]:
     """Let normalizations that would use each batch's own statistics use the stored ones; changes `message`."""
-    asking = [
-        layer.name
-        for layer in message.layer
-        if layer.type == "BatchNorm"
-        and layer.batch_norm_param.HasField("use_global_stats")
-        and not layer.batch_norm_param.use_global_stats
-    ]
-    use_running_statistics(message)
-    return [Note(name, _STORED, exact=False) for name in asking]
+    return [Note(name, _STORED, exact=False) for name in use_running_statistics(message)]
 
 
 @torch.no_grad()
@@ -155,10 +149,10 @@ def _named(hook: Any, name: str) -> Any:
 
 
 def net_for_target(net: Net, target: str) -> TargetNet:
-    """Fold normalizations; for the DPU, whose quantizer has none, make convolutions of those that stay."""
+    """Fold normalizations; for a target that has none, make convolutions of those that stay."""
     made = TargetNet(net, target)
     made.fold()
-    while target == "dpu" and made.convolve():
+    while not TARGETS[target].normalizes and made.convolve():
         made.fold()
     return made
 

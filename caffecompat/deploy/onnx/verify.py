@@ -86,11 +86,13 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
         for hook in hooks:
             hook.remove()
     for note in notes:
-        named = [layer for layer in net.layers if layer.name == note.layer]
-        if note.layer not in seen or named[0].type == "DetectionOutput":
+        if note.layer not in seen:
+            continue
+        named = next(layer for layer in net.layers if layer.name == note.layer)
+        if named.module is not None and named.module.gives_detections:
             continue
         bottoms, tops = seen[note.layer]
-        model, names, outputs = export_layer(net, named[0].index, options)
+        model, names, outputs = export_layer(net, named.index, options)
         made = run_model(model.SerializeToString(), dict(zip(names, (b.numpy() for b in bottoms), strict=True)))
         note.effect, note.worst, changed = effect_of(made[outputs[0]], tops[0].numpy())
         if changed and note.exact:

@@ -6,12 +6,19 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffecompat.deploy.batch_statistics import (
+    asks_for_batch_statistics,
+    states_its_statistics,
+    use_running_statistics,
+)
 from caffecompat.deploy.deploy_net import deploy_net
-from caffecompat.deploy.fold_norm import use_running_statistics
 from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.table import Judgement, TargetTable, load_table
 from caffecompat.forks import Fork, ForkName
+from caffecompat.layers import class_of
+from caffecompat.layers.detection import DetectionOutput
 from caffecompat.layers.missing_code import passing_over_missing_code
+from caffecompat.layers.multibox_loss import MultiBoxLoss
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
@@ -140,12 +147,9 @@ def normalisation_warnings(document: NetDocument) -> list[str]:
     """
     ways: dict[str, list[str]] = defaultdict(list)
     for layer in document.message.layer:
-        if layer.type != "BatchNorm" or not layer.batch_norm_param.HasField("use_global_stats"):
+        if not states_its_statistics(layer) or document.fork.is_nvcaffe:
             continue
-        running = layer.batch_norm_param.use_global_stats
-        if document.fork.is_nvcaffe:
-            continue
-        if not running:
+        if asks_for_batch_statistics(layer):
             ways[
                 "use_global_stats: false holds in TEST too: test scores and pictures come from each batch's own "
                 "statistics, the deployed net has the running ones and gives others; remove the field"
@@ -167,8 +171,8 @@ def normalisation_warnings(document: NetDocument) -> list[str]:
 
 def detection_warnings(document: NetDocument) -> list[str]:
     """Where nothing tells which layers a detector's target replaces by its own: that is read off DetectionOutput."""
-    types = {layer.type for layer in document.message.layer}
-    if "MultiBoxLoss" not in types or "DetectionOutput" in types:
+    classes = {class_of(layer.type) for layer in document.message.layer}
+    if MultiBoxLoss not in classes or DetectionOutput in classes:
         return []
     return [
         "MultiBoxLoss, but no DetectionOutput: the layers of the detection head are judged one by one here, while the "

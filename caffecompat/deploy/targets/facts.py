@@ -6,8 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from caffecompat.layers import Layer
+from caffecompat.layers import Layer, class_of
+from caffecompat.layers.bn import BN
+from caffecompat.layers.detection import DetectionOutput
+from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.proposal import PythonProposal
+from caffecompat.layers.resampling import DeephiResize, Interp
 from caffecompat.layers.spatial_dropout import SpatialDropout
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer, Value
@@ -17,9 +21,6 @@ __all__ = ["layer_facts"]
 
 Facts = dict[str, Any]
 Shape = tuple[int, ...]
-
-_HEAD = frozenset({"Concat", "Flatten", "Permute", "PriorBox", "Reshape", "Sigmoid", "Softmax"})
-_MERGED = frozenset({"BatchNorm", "BN", "Bias", "Scale"})  # a layer behind these is fused with what stands before them
 
 
 def layer_facts(net: Net, trains: bool) -> list[Facts]:
@@ -86,7 +87,7 @@ def _form(maker: Facts) -> str:
         return "depthwise" if maker["depthwise"] else "grouped" if maker["group"] > 1 else "dense"
     if maker["type"] == "InnerProduct":
         return "dense"
-    if maker["type"] not in _MERGED or maker["inputs"] != 1:
+    if not class_of(maker["type"]).channel_affine or maker["inputs"] != 1:
         return ""
     return str(maker["convolved"]) if _merges(maker) and maker["sole_reader"] else "depthwise"
 
@@ -101,7 +102,7 @@ def _parts(join: NetLayer, found: Sequence[Facts], readers: Mapping[Value, list[
 
 def _merges(maker: Facts) -> bool:
     """Whether a layer disappears into the one before it, so that what follows is fused with that one."""
-    return maker["type"] in _MERGED and maker["fused_behind"] in ("Convolution", "Deconvolution", "InnerProduct")
+    return class_of(maker["type"]).channel_affine and class_of(maker["fused_behind"]).weighted
 
 
 def _sizes(prefix: str, shape: Shape) -> Facts:
@@ -111,10 +112,10 @@ def _sizes(prefix: str, shape: Shape) -> Facts:
 
 def _detection_head(net: Net, readers: dict[Value, list[int]]) -> set[int]:
     """The layers between the convolutions that predict boxes and DetectionOutput, itself included."""
-    head = {layer.index for layer in net.layers if layer.type == "DetectionOutput"}
+    head = {layer.index for layer in net.layers if isinstance(layer.module, DetectionOutput)}
     for layer in reversed(net.layers):
         after = [reader for value in layer.top_values for reader in readers.get(value, [])]
-        if layer.type in _HEAD and after and all(reader in head for reader in after):
+        if class_of(layer.type).detection_head and after and all(reader in head for reader in after):
             head.add(layer.index)
     return head
 
@@ -197,8 +198,9 @@ def _affine(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequenc
     """``channelwise``: one value a channel (axis 1); ``by_batch``: the statistics are each batch's own, in TEST too."""
     blob = next((getattr(module, name) for name in ("scale", "bias", "mean") if hasattr(module, name)), None)
     channels = shapes[0][1] if len(shapes[0]) > 1 else 0
-    plain = layer.type in ("BatchNorm", "BN") or (module.axis == 1 and blob is not None and blob.numel() == channels)
-    if layer.type == "BN":
+    normalizes = isinstance(module, BatchNorm | BN)
+    plain = normalizes or (module.axis == 1 and blob is not None and blob.numel() == channels)
+    if isinstance(module, BN):
         by_batch = not module.keeps_statistics and not module.folded
     else:
         by_batch = bool(getattr(module, "uses_batch_statistics", False))
@@ -248,9 +250,7 @@ def _argmax(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Seque
 
 def _resize(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
     """``linear`` (else nearest), ``scale_h``, ``scale_w``; ``by_mask``: an Upsample that undoes a pooling."""
-    linear = layer.type == "Interp" or (
-        layer.type == "DeephiResize" and layer.param.deephi_resize_param.resize_type == 0
-    )
+    linear = isinstance(module, Interp) or (isinstance(module, DeephiResize) and module.bilinear)
     scales = {"scale_h": tops[0][2] / shapes[0][2], "scale_w": tops[0][3] / shapes[0][3]}
     return {"linear": linear, "by_mask": len(shapes) > 1, **scales}
 

@@ -1,4 +1,4 @@
-"""Tables of what inference hardware can run: read from the files in ``targets/``, one a target and version.
+"""Tables of what inference hardware can run: read from the files ``targets/TARGET/VERSION.json``.
 
 A table is JSON::
 
@@ -160,7 +160,13 @@ def _compiled(condition: str) -> Any:
 
 def table_names() -> list[str]:
     """``target-version`` of every table; of each target the newest first, and versions with a name last."""
-    names = [entry.name.removesuffix(".json") for entry in _folder().iterdir() if entry.name.endswith(".json")]
+    names = [
+        f"{folder.name}-{entry.name.removesuffix('.json')}"
+        for folder in _folder().iterdir()
+        if folder.is_dir()
+        for entry in folder.iterdir()
+        if entry.name.endswith(".json")
+    ]
 
     def named(name: str) -> tuple[str, bool]:
         target, _, version = name.partition("-")
@@ -193,7 +199,8 @@ def _table(name: str) -> TargetTable:
 
 
 def _read(name: str) -> dict[str, Any]:
-    table = json.loads((_folder() / f"{name}.json").read_text(encoding="utf-8"))
+    target, _, version = name.partition("-")
+    table = json.loads((_folder() / target / f"{version}.json").read_text(encoding="utf-8"))
     base = table.pop("extends", None)
     if base is None:
         return dict(table)

@@ -14,13 +14,6 @@ def relu(e: Emission) -> None:
     if not slope:
         e.op("Relu", e.bottoms[0], to=e.tops[0])
         return
-    known = e.limits.get("leaky_slope", slope)
-    if slope != known:
-        if e.options.dpu_leaky:
-            e.note(f"slope {slope:g} became the DPU's 26/256 = {known:g}; fine-tune with it", exact=False)
-            slope = known
-        else:
-            e.note(f"slope {slope:g} stays, so it runs on the CPU: the DPU knows 26/256 alone (--dpu-leaky sets it)")
     e.op("LeakyRelu", e.bottoms[0], to=e.tops[0], alpha=float(slope))
 
 

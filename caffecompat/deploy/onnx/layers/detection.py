@@ -134,8 +134,6 @@ def _suppress_by_scan(e: Emission, boxes: str, scores: str, lists: int, count: i
     candidates of all lists at once.
     """
     nms = e.module.param.detection_output_param.nms_param
-    if e.target and nms.eta != 1:
-        raise UnsupportedLayer(f"{e.target.upper()} has no eta ({nms.eta:g}); set it to 1, or use --cut-detection")
     if lists * count**2 > _MOST_PAIRS:
         why = f"eta {nms.eta:g}" if nms.eta != 1 else f"opset {e.builder.opset}, without NonMaxSuppression,"
         remedy = " or eta to 1," if nms.eta != 1 else ""
@@ -235,7 +233,7 @@ def _rows(e: Emission, kept: str, boxes: str, scores: str, images: int, classes:
     corners = _taken(e, boxes, (images, each, 4), place)
     score = e.reshape(_taken(e, flat, (images, each), place), (-1, 1))
     rows = e.op("Concat", e.cast(image, np.float32), label, score, corners, axis=1)
-    _finish(e, rows, images)
+    finish_rows(e, rows, images)
 
 
 def _best(e: Emission, kept: str, scores: str, images: int, each: int, limit: int) -> str:
@@ -246,18 +244,6 @@ def _best(e: Emission, kept: str, scores: str, images: int, each: int, limit: in
     zeros = e.ints(np.zeros((images, each)), "none_kept")
     chosen = e.op("ScatterElements", zeros, places, e.ints(np.ones((images, limit)), "ones"), axis=1)
     return e.op("And", kept, e.op("Equal", chosen, e.ints(1, "yes")))
-
-
-def _finish(e: Emission, rows: str, images: int) -> None:
-    """The output, or TIDL's three."""
-    if e.target == "tidl":
-        top = e.tops[0]
-        e.op("Slice", rows, e.ints([3]), e.ints([7]), e.ints([1]), to=f"{top}_boxes")
-        label = e.reshape(e.slice(rows, [1], [2], [1]), (-1,))
-        e.cast(label, np.int64, to=f"{top}_labels")
-        e.reshape(e.slice(rows, [2], [3], [1]), (-1,), f"{top}_scores")
-        return
-    finish_rows(e, rows, images)
 
 
 def finish_rows(e: Emission, rows: str, images: int) -> None:

@@ -11,12 +11,10 @@ def eltwise(e: Emission) -> None:
     m, values = e.module, list(e.bottoms)
     op = {"SUM": "Add", "PROD": "Mul", "MAX": "Max"}[m.operation]
     if m.operation == "SUM":
-        if len(values) == 2 and m.coeffs == [1.0, -1.0] and not e.target:
+        if len(values) == 2 and m.coeffs == [1.0, -1.0]:
             op = "Sub"
         else:
             values = [e.scaled(value, coeff, 0) for value, coeff in zip(values, m.coeffs, strict=True)]
-            if e.target and any(coeff != 1 for coeff in m.coeffs):
-                e.note("coefficients other than 1 became Mul with constants")
     total = values[0]
     for at, value in enumerate(values[1:], 2):
         total = e.op(op, total, value, to=e.tops[0] if at == len(values) else None)

@@ -21,8 +21,6 @@ def pooling(e: Emission) -> None:
     m = e.module
     window = Window((e.shape[2], e.shape[3])) if m.whole_plane else m.window
     mask = e.tops[1] if len(e.tops) > 1 else None
-    if e.target and any(end > pad for end, pad in zip(_margins(e, window), window.pad, strict=True)):
-        e.note("the last windows reach past the edge, as Caffe rounds up: explicit pad below and to the right")
     pool(e, m.method, e.bottoms[0], window, e.tops[0], mask)
 
 
@@ -81,7 +79,7 @@ def _max(e: Emission, bottom: str, window: Window, to: str | None, mask: str | N
 
 def _average(e: Emission, bottom: str, window: Window, to: str | None) -> str:
     if _is_global(e, window):
-        return _global_average(e, bottom, to)
+        return e.op("GlobalAveragePool", bottom, to=to)
     ends = _margins(e, window)
     pads = window.pad
     if _has_empty_windows(e, window):
@@ -112,15 +110,6 @@ def average_windows(
     return e.op(
         "AveragePool", bottom, to=to, count_include_pad=int(count_pads), **window_attributes(window, begins, ends)
     )
-
-
-def _global_average(e: Emission, bottom: str, to: str | None) -> str:
-    n, c, h, w = e.shape
-    if h * w > (most := e.limits.get("mean_plane", math.inf)):
-        e.note(f"a mean over {h} x {w} became a MatMul: TIDL's GlobalAveragePool takes at most {most} values")
-        sums = e.op("MatMul", e.reshape(bottom, (n, c, h * w)), e.const(np.full((h * w, 1), 1 / (h * w)), what="mean"))
-        return e.reshape(sums, (n, c, 1, 1), to)
-    return e.op("GlobalAveragePool", bottom, to=to)
 
 
 def _stochastic(e: Emission, bottom: str, window: Window, to: str | None) -> str:

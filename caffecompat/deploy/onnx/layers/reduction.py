@@ -32,13 +32,10 @@ def _largest(e: Emission, value: str, size: int, axis: int) -> tuple[str, str]:
     m = e.module
     if m.top_k == 1:
         values = e.reduce("ReduceMax", value, [axis]) if m.with_values else ""
-        last = 0 if e.target == "tidl" else 1
-        if e.target == "tidl":
-            e.note("of equal scores TIDL's ArgMax takes the first, Caffe's the last", exact=False)
         if m.with_values and m.axis is not None:
             return values, ""
         if e.builder.opset >= 12:
-            return values, e.op("ArgMax", value, axis=axis, keepdims=1, select_last_index=last)
+            return values, e.op("ArgMax", value, axis=axis, keepdims=1, select_last_index=1)
         backwards = e.op("Gather", value, e.ints(np.arange(size)[::-1], "backwards"), axis=axis)
         place = e.op("ArgMax", backwards, axis=axis, keepdims=1)
         return values, e.op("Sub", e.ints(size - 1, "last"), place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
+from caffecompat.deploy.onnx.emission import Emission, emits
 from caffecompat.deploy.onnx.resize import resize
 from caffecompat.layers.functional.resampling import nearest_indices
 
@@ -35,16 +35,7 @@ def interp(e: Emission) -> None:
     if shape == e.top_shapes[0]:
         e.op("Identity", value, to=e.tops[0])
         return
-    coordinates = "align_corners"
-    if e.target:
-        if not e.options.approx:
-            raise UnsupportedLayer(
-                f"{e.target.upper()} cannot resize with aligned corners, as Interp does; --approx writes a half_pixel "
-                "Resize instead, which shifts values by up to half a pixel"
-            )
-        coordinates = "half_pixel"
-        e.note("Interp (aligned corners) became a half_pixel Resize, which shifts values", exact=False)
-    resize(e, value, shape, e.top_shapes[0], "linear", coordinates, e.tops[0])
+    resize(e, value, shape, e.top_shapes[0], "linear", "align_corners", e.tops[0])
 
 
 @emits("DeephiResize")

@@ -20,15 +20,9 @@ def concat(e: Emission) -> None:
 
 @emits("Slice")
 def slice_(e: Emission) -> None:
-    """Split; for the DPU, which slices by strides, a Slice for each top."""
+    """Split; of one top nothing."""
     if len(e.tops) == 1:
         e.alias(0, e.bottoms[0])
-        return
-    if e.target == "dpu":
-        start = 0
-        for top, shape in zip(e.tops, e.top_shapes, strict=True):
-            e.slice(e.bottoms[0], [start], [start + shape[e.module.axis]], [e.module.axis], top)
-            start += shape[e.module.axis]
         return
     sizes = e.ints([shape[e.module.axis] for shape in e.top_shapes], "sizes")
     e.builder.add("Split", [e.bottoms[0], sizes], e.tops, e.name, axis=e.module.axis)

@@ -1,0 +1,1 @@
+"""Passes that several targets share."""
