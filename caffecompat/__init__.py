@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caffecompat.data.mean_image import compute_image_mean
     from caffecompat.data.preprocess import Preprocess
     from caffecompat.data.split import split_database
+    from caffecompat.deploy.convert_weights import convert_weights
     from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.deploy.export_deploy import export_deploy
     from caffecompat.deploy.merge import merge_batch_norm
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.detection import evaluate_detection
     from caffecompat.evaluate.segmentation import evaluate_segmentation
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
+    from caffecompat.formats.inventory import list_weights, summarize_weights
     from caffecompat.formats.label_map import create_label_map
     from caffecompat.formats.upgrades import upgrade_net_proto_binary, upgrade_net_proto_text, upgrade_solver_proto_text
     from caffecompat.glog import configure_logging
     from caffecompat.net import Net, load_net
+    from caffecompat.net.dump import dump_blobs
+    from caffecompat.report.blob_differences import compare_blobs, diff_weights
     from caffecompat.report.net_diff import diff_nets
     from caffecompat.report.net_summary import summarize
     from caffecompat.schema import read_net, read_solver, write_text
@@ -55,14 +59,18 @@ __all__ = [
     "Solver",
     "build_database",
     "check",
+    "compare_blobs",
     "compute_image_mean",
     "configure_logging",
     "configure_threads",
     "convert_annoset",
     "convert_imageset",
+    "convert_weights",
     "create_label_map",
     "deploy_net",
     "diff_nets",
+    "diff_weights",
+    "dump_blobs",
     "evaluate_classification",
     "evaluate_detection",
     "evaluate_segmentation",
@@ -71,6 +79,7 @@ __all__ = [
     "export_torch",
     "get_image_size",
     "inspect_database",
+    "list_weights",
     "load_caffemodel",
     "load_net",
     "merge_batch_norm",
@@ -81,6 +90,7 @@ __all__ = [
     "save_caffemodel",
     "split_database",
     "summarize",
+    "summarize_weights",
     "upgrade_net_proto_binary",
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",
@@ -96,14 +106,18 @@ _HOMES = {
     "Solver": "caffecompat.solver",
     "build_database": "caffecompat.data.database_plan",
     "check": "caffecompat.deploy.targets.check",
+    "compare_blobs": "caffecompat.report.blob_differences",
     "compute_image_mean": "caffecompat.data.mean_image",
     "configure_logging": "caffecompat.glog",
     "configure_threads": "caffecompat.threads",
     "convert_annoset": "caffecompat.data.convert",
     "convert_imageset": "caffecompat.data.convert",
+    "convert_weights": "caffecompat.deploy.convert_weights",
     "create_label_map": "caffecompat.formats.label_map",
     "deploy_net": "caffecompat.deploy.deploy_net",
     "diff_nets": "caffecompat.report.net_diff",
+    "diff_weights": "caffecompat.report.blob_differences",
+    "dump_blobs": "caffecompat.net.dump",
     "evaluate_classification": "caffecompat.evaluate.classification",
     "evaluate_detection": "caffecompat.evaluate.detection",
     "evaluate_segmentation": "caffecompat.evaluate.segmentation",
@@ -112,6 +126,7 @@ _HOMES = {
     "export_torch": "caffecompat.deploy.torch_source.write",
     "get_image_size": "caffecompat.data.image_sizes",
     "inspect_database": "caffecompat.data.database_checks",
+    "list_weights": "caffecompat.formats.inventory",
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",
     "merge_batch_norm": "caffecompat.deploy.merge",
@@ -121,6 +136,7 @@ _HOMES = {
     "save_caffemodel": "caffecompat.formats",
     "split_database": "caffecompat.data.split",
     "summarize": "caffecompat.report.net_summary",
+    "summarize_weights": "caffecompat.formats.inventory",
     "upgrade_net_proto_binary": "caffecompat.formats.upgrades",
     "upgrade_net_proto_text": "caffecompat.formats.upgrades",
     "upgrade_solver_proto_text": "caffecompat.formats.upgrades",

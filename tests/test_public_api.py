@@ -28,14 +28,18 @@ def test_the_names_are_these() -> None:
         "Solver",
         "build_database",
         "check",
+        "compare_blobs",
         "compute_image_mean",
         "configure_logging",
         "configure_threads",
         "convert_annoset",
         "convert_imageset",
+        "convert_weights",
         "create_label_map",
         "deploy_net",
         "diff_nets",
+        "diff_weights",
+        "dump_blobs",
         "evaluate_classification",
         "evaluate_detection",
         "evaluate_segmentation",
@@ -44,6 +48,7 @@ def test_the_names_are_these() -> None:
         "export_torch",
         "get_image_size",
         "inspect_database",
+        "list_weights",
         "load_caffemodel",
         "load_net",
         "merge_batch_norm",
@@ -54,6 +59,7 @@ def test_the_names_are_these() -> None:
         "save_caffemodel",
         "split_database",
         "summarize",
+        "summarize_weights",
         "upgrade_net_proto_binary",
         "upgrade_net_proto_text",
         "upgrade_solver_proto_text",
@@ -70,6 +76,7 @@ Solver: source path overrides device strict fork weights skip_mismatched
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork
+compare_blobs: first second
 compute_image_mean: database out backend threads on_progress
 configure_logging:
 configure_threads:
@@ -77,9 +84,12 @@ convert_annoset: root list_path database anno_type label_type label_map check_la
     encode_type check_size shuffle seed backend threads on_start on_progress on_bad
 convert_imageset: root list_path database size color encoded encode_type check_size shuffle seed backend threads
     on_start on_progress on_bad
+convert_weights: source out model map_file accept_guess allow_missing swap_colors fork on_note
 create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
 diff_nets: a b phase weights size channels fork
+diff_weights: a b
+dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
     allow_missing fork on_progress
 evaluate_detection: model weights data root which label_map iterations preprocess size device allow_missing fork
@@ -92,6 +102,7 @@ export_onnx: model weights path options batch size channels cut external allow_n
 export_torch: model weights path batch size allow_nonfinite fork
 get_image_size: root list_path out name_id_file on_progress
 inspect_database: database limit label_pixels on_progress
+list_weights: path stats
 load_caffemodel: path
 load_net: prototxt weights phase skip_mismatched fork
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
@@ -101,6 +112,7 @@ read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
 split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
+summarize_weights: path
 upgrade_net_proto_binary: path out
 upgrade_net_proto_text: path out strict
 upgrade_solver_proto_text: path out strict

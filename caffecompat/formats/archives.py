@@ -16,9 +16,9 @@ import numpy as np
 from caffecompat.errors import brief
 from caffecompat.formats.arrays import check_numbers, read_npy
 from caffecompat.formats.atomic import atomic_path, atomic_write
-from caffecompat.formats.weights import WeightsError
+from caffecompat.formats.weights import WeightsError, open_weights
 
-__all__ = ["ARCHIVES", "as_layers", "as_names", "read_archive", "write_archive"]
+__all__ = ["ARCHIVES", "as_layers", "as_names", "read_archive", "read_blobs", "write_archive"]
 
 ARCHIVES = (".npz", ".safetensors")
 
@@ -37,6 +37,22 @@ def read_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except Exception as problem:  # whatever zipfile, zlib, NumPy and safetensors say about a damaged file
         raise WeightsError(f"{name}: not a readable {os.path.splitext(name)[1]} file ({brief(problem)})") from problem
     return {key: _wide(values) for key, values in arrays.items()}
+
+
+def read_blobs(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
+    """Blobs by layer of a caffemodel, HDF5, .safetensors or .npz file.
+
+    An archive whose names are not LAYER.INDEX counts as layers with one blob each.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    name = os.fspath(path)
+    if not name.endswith(ARCHIVES):
+        return open_weights(name).load()
+    arrays = read_archive(name)
+    layers = as_layers(arrays)
+    return layers if layers is not None else {name: [values] for name, values in arrays.items()}
 
 
 def write_archive(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,16 +2,78 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from caffecompat.formats.weights import StoredBlob, WeightFile, WeightsError
+from caffecompat.formats.archives import read_blobs
+from caffecompat.formats.weights import StoredBlob, WeightFile, WeightsError, open_weights
 
-__all__ = ["blob_stats", "inventory"]
-
+__all__ = ["BlobSummary", "blob_stats", "inventory", "list_weights", "summarize_weights"]
 
 _PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class BlobSummary:
+    """Statistics of one blob of a file of weights.
+
+    Attributes:
+        name: LAYER.INDEX.
+        mean, std, min, max: over the finite values; None where there are none.
+        zeros: share of the values that are 0, from 0 to 1.
+        not_finite: how many values are NaN or infinity.
+    """
+
+    name: str
+    shape: list[int]
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    zeros: float
+    not_finite: int
+
+
+def summarize_weights(path: str | os.PathLike[str]) -> list[BlobSummary]:
+    """Statistics of every blob of a file of weights: .caffemodel, .h5, .safetensors or .npz.
+
+    Raises:
+        CaffeCompatError: the file cannot be read.
+
+    >>> import caffecompat
+    >>> first = caffecompat.summarize_weights("net.caffemodel")[0]
+    >>> (first.name, first.shape, f"{first.zeros:.1%}", first.not_finite)
+    ('conv.0', [4, 3, 3, 3], '97.2%', 0)
+    """
+    return [
+        BlobSummary(f"{layer}.{index}", list(blob.shape), **blob_stats(blob))
+        for layer, blobs in read_blobs(path).items()
+        for index, blob in enumerate(blobs)
+    ]
+
+
+def list_weights(path: str | os.PathLike[str], *, stats: bool = False) -> dict[str, Any]:
+    """What a .caffemodel or .caffemodel.h5 holds, layer by layer, as values that JSON can take.
+
+    Args:
+        stats: also mean, std, min, max and share of zeros of every blob.
+
+    Returns:
+        Keys as of `caffecompat.formats.inventory.inventory`: path, name, format, fork, size (bytes), parameters,
+        encodings and layers, each with name, type and blobs.
+
+    Raises:
+        WeightsError: the file cannot be read; of a blob, its entry has a "problem" instead.
+
+    >>> import caffecompat
+    >>> listed = caffecompat.list_weights("net.caffemodel")
+    >>> (listed["parameters"], [(layer["name"], len(layer["blobs"])) for layer in listed["layers"]])
+    (624, [('data', 0), ('conv', 2), ('fc', 1), ('prob', 0)])
+    """
+    return inventory(open_weights(path), stats)
 
 
 def inventory(file: WeightFile, stats: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from caffecompat.compare.arrays import count_nonfinite, gaps, magnitude
 from caffecompat.deploy.onnx.compare import compare
-from caffecompat.report.blob_differences import compare_blobs
+from caffecompat.report.blob_differences import compare_arrays
 
 NAN, INF = np.nan, np.inf
 
@@ -23,8 +23,8 @@ def test_gaps(found: float, wanted: float, apart: float) -> None:
     one, other = np.array([found, 1], np.float32), np.array([wanted, 1], np.float32)
     assert gaps(one, other) == pytest.approx([apart, 0])
     assert compare("x", one, other).allowed == (apart == 0)
-    row = compare_blobs("x", other, one)
-    assert (row["largest"] == 0) == (apart == 0) and not np.isnan(row["relative"])
+    row = compare_arrays("x", other, one)
+    assert (row.largest == 0) == (apart == 0) and not np.isnan(row.relative)
 
 
 def test_nan_does_not_hide_a_difference() -> None:
@@ -33,7 +33,7 @@ def test_nan_does_not_hide_a_difference() -> None:
         other = [value + 1 if value == 1 else value for value in values]
         assert gaps(np.array(other), np.array(values)).max() == 1
         assert not compare("x", np.array(other), np.array(values)).allowed
-        assert compare_blobs("x", np.array(values), np.array(other))["relative"] == 1
+        assert compare_arrays("x", np.array(values), np.array(other)).relative == 1
 
 
 def test_what_is_not_finite_is_no_measure() -> None:

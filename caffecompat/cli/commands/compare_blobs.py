@@ -17,7 +17,6 @@ import argparse
 import json
 
 from caffecompat.cli.common.flags import add_switch
-from caffecompat.errors import CaffeCompatError
 from caffecompat.wording import few
 
 HELP = "two folders of blobs, layer by layer: errors, and where they begin"
@@ -32,28 +31,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.net.trace import read_traces
     from caffecompat.report.blob_differences import compare_blobs, nonfinite_lines, table_lines
 
-    first, second = read_traces(args.first, args.second)
-    common = [name for name in first if name in second]
-    if not common:
-        raise CaffeCompatError(f"{args.first} and {args.second} have no file name in common")
-    rows = [compare_blobs(name, first[name].read(), second[name].read()) for name in common]
-    bad = [row["name"] for row in rows if "problem" in row or not row["relative"] <= args.tolerance]
-    alone = {
-        folder: [name for name in files if name not in other]
-        for folder, files, other in ((args.first, first, second), (args.second, second, first))
-    }
+    found = compare_blobs(args.first, args.second)
+    bad = found.over(args.tolerance)
     if args.json:
-        print(json.dumps({"blobs": rows, "over_tolerance": bad, "alone": alone}, indent=1))
+        rows = [blob.as_json() for blob in found.blobs]
+        print(json.dumps({"blobs": rows, "over_tolerance": bad, "alone": found.alone}, indent=1))
         return 1 if bad else 0
-    print(*table_lines(rows), *nonfinite_lines(rows), sep="\n")
-    for folder, names in alone.items():
+    print(*table_lines(found.blobs), *nonfinite_lines(found.blobs), sep="\n")
+    for folder, names in found.alone.items():
         if names:
             print(f"only in {folder}: {few(names, 8)}")
     if bad:
-        print(f"{len(bad)} of {len(rows)} blobs over {args.tolerance:g}, the first is {bad[0]}")
+        print(f"{len(bad)} of {len(found.blobs)} blobs over {args.tolerance:g}, the first is {bad[0]}")
     else:
-        print(f"all {len(rows)} blobs within {args.tolerance:g}")
+        print(f"all {len(found.blobs)} blobs within {args.tolerance:g}")
     return 1 if bad else 0

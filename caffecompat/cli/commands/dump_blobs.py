@@ -12,7 +12,7 @@ layers.json with their names, types, blobs and shapes in order. A layer that wor
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import UsageError, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
@@ -22,6 +22,8 @@ from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from caffecompat.net import Net
 
 HELP = "every layer's output for one input, as .npy files"
@@ -47,48 +49,35 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat dump-blobs: give one of --image, --input and --random")
 
     from caffecompat.net import Net
-    from caffecompat.net.trace import write_trace
+    from caffecompat.net.dump import dump_blobs, only_input
     from caffecompat.schema import pb
 
     net = Net(open_model(args, args.model), pb.TEST, log=False, weights=weight_files(args.weights))
     check_loaded(net.loaded, args.weights, args)
     size = size_of(args)
     if size:
-        shape = net.fed_shapes[_input(net)]
-        net.reshape({_input(net): (*shape[:2], *size)})
-    count = write_trace(net, _inputs(args, net), args.out, tidl=args.layout == "tidl")
+        shape = net.fed_shapes[only_input(net)]
+        net.reshape({only_input(net): (*shape[:2], *size)})
+    inputs = None if args.random is not None else _input(args, net, only_input(net))
+    count = dump_blobs(net, None, args.out, inputs=inputs, seed=args.random, layout=args.layout)
     print(f"wrote {count} blobs to {args.out}")
     return 0
 
 
-def _input(net: Net) -> str:
-    """The blob that takes a picture."""
-    pictures = [blob for blob in net.fed if len(net.fed_shapes[blob]) == 4]
-    if len(pictures) != 1 or len(net.fed) != 1:
-        raise CaffeCompatError(
-            f"--image, --input and --size are for nets with one input; this has {', '.join(net.fed)}; --random does"
-        )
-    return pictures[0]
-
-
-def _inputs(args: argparse.Namespace, net: Net) -> dict[str, Any]:
+def _input(args: argparse.Namespace, net: Net, blob: str) -> np.ndarray:
+    """What ``--input`` or ``--image`` gives the net."""
     import numpy as np
-    import torch
 
     from caffecompat.formats.arrays import read_array
 
-    if args.random is not None:
-        generator = torch.Generator().manual_seed(args.random)
-        return {blob: torch.randn(net.fed_shapes[blob], generator=generator) for blob in net.fed}
-    blob = _input(net)
     shape = net.fed_shapes[blob]
     if args.input:
         values = read_array(args.input)
         if values.shape[1:] != shape[1:]:
             raise CaffeCompatError(f"{args.input} has shape {values.shape}, {blob!r} takes {tuple(shape)}")
-        return {blob: values.astype(np.float32)}
+        return np.asarray(values, np.float32)
     from caffecompat.cli.common.picture_files import grey, read_picture_file
 
     picture = read_picture_file(args.image)
     made = preprocess_of(args, net)(picture if shape[1] == 3 else grey(picture), shape[2], shape[3])
-    return {blob: np.repeat(made, shape[0], axis=0)}
+    return np.repeat(made, shape[0], axis=0)

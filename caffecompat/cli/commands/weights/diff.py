@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from caffecompat.cli.common.flags import add_switch
 
@@ -24,25 +23,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffecompat.cli.common.weights_files import read_blobs
-    from caffecompat.report.blob_differences import compare_blobs, nonfinite_lines, table_lines
+    from caffecompat.report.blob_differences import diff_weights, nonfinite_lines, table_lines
 
-    first, second = read_blobs(args.first), read_blobs(args.second)
-    rows: list[dict[str, Any]] = []
-    for layer in dict.fromkeys([*first, *second]):
-        if layer not in first or layer not in second:
-            rows.append({"name": layer, "problem": f"only in {args.first if layer in first else args.second}"})
-            continue
-        ours, theirs = first[layer], second[layer]
-        if len(ours) != len(theirs):
-            rows.append({"name": layer, "problem": f"{len(ours)} blobs and {len(theirs)}"})
-            continue
-        rows += [compare_blobs(f"{layer}.{i}", a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
-    different = [row for row in rows if "problem" in row or not row["largest"] <= args.tolerance]
+    rows = diff_weights(args.first, args.second)
+    different = [row for row in rows if row.problem or not row.largest <= args.tolerance]
+    shown = rows if args.all else different
     if args.json:
-        print(json.dumps({"a": args.first, "b": args.second, "blobs": rows if args.all else different}, indent=1))
+        blobs = [row.as_json() for row in shown]
+        print(json.dumps({"a": args.first, "b": args.second, "blobs": blobs}, indent=1))
     else:
-        shown = rows if args.all else different
         if shown:
             print(*table_lines(shown), sep="\n")
         for line in nonfinite_lines(rows):

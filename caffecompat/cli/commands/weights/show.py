@@ -22,10 +22,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the inventory; 1 when a blob of the file cannot be read."""
-    from caffecompat.formats.inventory import inventory
-    from caffecompat.formats.weights import open_weights
+    from caffecompat.formats.inventory import list_weights
 
-    table = inventory(open_weights(args.file), args.stats)
+    table = list_weights(args.file, stats=args.stats)
     if args.json:
         print(json.dumps(table, indent=1))
     else:
