@@ -36,7 +36,7 @@ from caffecompat.formats.annotations import (
 )
 from caffecompat.formats.datum import Datum
 from caffecompat.formats.image_list import ListedImage, ListedPair, read_pair_list
-from caffecompat.formats.picture import resize_picture
+from caffecompat.formats.picture import check_size, resize_picture
 
 __all__ = [
     "DetectionSet",
@@ -130,6 +130,7 @@ def _scaled(picture: np.ndarray, least: int, most: int) -> np.ndarray:
         scale = np.float32(most) / np.float32(max(height, width))
     if scale == 1:
         return picture
+    check_size(int(height * scale), int(width * scale), "the resized picture")
     resized = cv2.resize(picture, None, fx=float(scale), fy=float(scale))
     return resized.reshape(*resized.shape[:2], channels)
 

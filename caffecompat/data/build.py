@@ -24,7 +24,8 @@ from pathlib import Path
 
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.database import DatabaseWriteError, DatabaseWriter, open_database
+from caffecompat.formats.database import DatabaseWriteError, DatabaseWriter, key_text, open_database
+from caffecompat.formats.picture import PictureError
 
 __all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "commit", "staging", "write_database"]
 
@@ -133,6 +134,8 @@ def _write_records(
             return index, plan.encode(index)
         except BadRecord as bad:
             return index, bad
+        except PictureError as problem:
+            return index, BadRecord(f"record {key_text(plan.keys[index])!r}: {problem}")
 
     retried = sorted(journal.bad)
     indices = [*retried, *range(journal.done, len(plan.keys))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,30 +24,31 @@ class DummySource(Source):
     """
 
     def __init__(self, request: Request) -> None:
-        import torch
-
         param = request.layer.dummy_data_param
         tops = request.tops(1, len(request.layer.top))
         shapes = _dummy_shapes(param)
         fillers = list(param.data_filler) or [pb.FillerParameter()]
         self.top_shapes = _spread(shapes, tops, "shape")
         self._fillers = _spread(fillers, tops, "data_filler")
-        self._blobs = [
-            self._fill(torch.empty(shape), f) for shape, f in zip(self.top_shapes, self._fillers, strict=True)
-        ]
+        self._blobs = [self._filled(shape, f) for shape, f in zip(self.top_shapes, self._fillers, strict=True)]
 
     def next(self) -> tuple[np.ndarray, ...]:
-        import torch
-
         for k, filler in enumerate(self._fillers):
             if filler.type != "constant":
-                self._blobs[k] = self._fill(torch.empty(self.top_shapes[k]), filler)
+                self._blobs[k] = self._filled(self.top_shapes[k], filler)
         return tuple(blob.numpy() for blob in self._blobs)
 
     @staticmethod
-    def _fill(blob: Any, filler: Any) -> Any:
+    def _filled(shape: Shape, filler: Any) -> Any:
+        import torch
+
         from caffecompat.layers.fillers import fill
 
+        try:
+            blob = torch.empty(shape)
+        except RuntimeError:  # also where the number of bytes is more than 64 bits hold
+            dims, size = " x ".join(map(str, shape)), 4 * math.prod(shape) / 2**30
+            raise DataError(f"dummy_data_param.shape {dims} needs {size:,.1f} GiB, more than can be had") from None
         return fill(blob, filler)
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from caffecompat.data.source import DataError, Request, Source, batch_size_remarks, new_random, register_source
 from caffecompat.data.walk import Walk, fingerprint
 from caffecompat.files import decode_text
+from caffecompat.formats.hdf5_weights import dataset_array, explained, open_hdf5
+from caffecompat.formats.weights import WeightsError
 from caffecompat.paths import find_file, with_slashes
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.wording import few
 
 __all__ = ["Hdf5Source"]
+
+
+_MOST_UNWRITTEN = 1 << 28  # bytes of a dataset of which only the shape was written: zeros, for labels that nobody reads
 
 
 @register_source("HDF5Data")
@@ -128,23 +133,28 @@ def _load(path: str, tops: list[str]) -> list[np.ndarray]:
     import h5py
 
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        reason = "No such file or directory" if not os.path.exists(path) else f"it is none, or damaged ({error})"
-        raise DataError(f"cannot read the HDF5 file {path}: {reason}") from None
-    with file:
-        found = [name for name in file if isinstance(file[name], h5py.Dataset)]
-        for top in tops:
-            if top not in found:
-                raise DataError(f"{path} has no dataset {top!r} for the top of that name; it has {few(found, 8)}")
-            if file[top].dtype.kind not in "fiub" or not file[top].shape:
-                raise DataError(
-                    f"{path}: dataset {top!r} of type {file[top].dtype} and shape {file[top].shape} is no blob"
-                )
-        data = [file[top][...].astype(np.float32, copy=False) for top in tops]
+        with explained(path), open_hdf5(path) as file:
+            for name in file:  # a file is not trusted where another dataset of it is damaged
+                if isinstance(name, str) and isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    file[name]
+            data = [_dataset(path, file, top).astype(np.float32, copy=False) for top in tops]
+    except WeightsError as problem:
+        raise DataError(str(problem)) from None
     rows = {top: len(values) for top, values in zip(tops, data, strict=True)}
     if len(set(rows.values())) > 1:
         raise DataError(f"{path}: the datasets differ in their number of rows: {rows}")
     if not len(data[0]):
         raise DataError(f"{path}: the datasets have no rows")
     return data
+
+
+def _dataset(path: str, file: Any, top: str) -> np.ndarray:
+    import h5py
+
+    if top not in file or not isinstance(file[top], h5py.Dataset):
+        found = [str(name) for name in file if isinstance(file[name], h5py.Dataset)]
+        raise DataError(f"{path} has no dataset {top!r} for the top of that name; it has {few(found, 8)}")
+    dataset = file[top]
+    if dataset.dtype.kind not in "fiub" or not dataset.shape:
+        raise DataError(f"{path}: dataset {top!r} of type {dataset.dtype} and shape {dataset.shape} is no blob")
+    return dataset_array(path, dataset, unwritten=_MOST_UNWRITTEN)

@@ -15,7 +15,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer, cut
 from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedPair, read_path_list
-from caffecompat.formats.picture import read_picture, resize_picture
+from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
 from caffecompat.paths import look_up, tried
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
@@ -129,10 +129,13 @@ class ImageLabelListDataReader(Reader):
     def _load(self, entry: ListedPair) -> tuple[np.ndarray, np.ndarray]:
         parts = []
         for folder, path, color in zip(self._folders, (entry.image, entry.label), (True, False), strict=True):
-            picture = read_picture(folder + path, color)
-            if picture is None:
-                found = look_up(folder + path, self._request.beside)
-                picture = read_picture(found, color) if found else None
+            try:
+                picture = read_picture(folder + path, color)
+                if picture is None:
+                    found = look_up(folder + path, self._request.beside)
+                    picture = read_picture(found, color) if found else None
+            except PictureError as problem:
+                raise DataError(f"{self._list}:{entry.line}: {problem}") from None
             if picture is None:
                 why = (
                     "not a picture, or damaged"
@@ -223,6 +226,7 @@ def _scaled(picture: np.ndarray, label: np.ndarray, scale: float) -> tuple[np.nd
 
     if min(picture.shape[:2]) * scale < 0.5:
         raise DataError(f"scaling by {scale:g} leaves nothing of a picture of {picture.shape[0]}x{picture.shape[1]}")
+    check_size(int(picture.shape[0] * scale), int(picture.shape[1] * scale), "the scaled picture")
     smooth = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=smooth)
     label = cv2.resize(label, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)

@@ -10,7 +10,8 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.image_list import ListedPair, read_pair_list
-from caffecompat.formats.picture import decode_picture, picture_header
+from caffecompat.formats.picture import PictureError, decode_picture
+from caffecompat.formats.picture_header import picture_header
 
 __all__ = ["get_image_size"]
 
@@ -76,7 +77,10 @@ def _size(path: str, where: str) -> tuple[int, int]:
     # A JPEG may say that it lies on its side, which the decoder obeys: only its own word counts.
     if kind == "png" and shape is not None:
         return shape[1], shape[2]
-    picture = decode_picture(data)
+    try:
+        picture = decode_picture(data)
+    except PictureError as problem:
+        raise CaffeCompatError(f"{where}: {path}: {problem}") from None
     if picture is None:
         raise CaffeCompatError(f"{where}: {path} is not a picture that OpenCV can decode ({len(data)} bytes)")
     return picture.shape[0], picture.shape[1]

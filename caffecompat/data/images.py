@@ -15,7 +15,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer
 from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedImage, read_image_list
-from caffecompat.formats.picture import read_picture, resize_picture
+from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
 from caffecompat.paths import look_up, tried, with_slashes
 from caffecompat.resumable import State, generator_state, restore_generator
 
@@ -45,6 +45,7 @@ class ListReader(Reader, Generic[_Entry]):
             raise DataError(f"{name}.batch_size must be at least 1, it is {self.batch_size}")
         if (param.new_height > 0) != (param.new_width > 0):
             raise DataError(f"{name} needs new_height and new_width together, or neither")
+        check_size(param.new_height, param.new_width, f"{name}.new_height and new_width: the resized picture")
         self._new_size = (param.new_height, param.new_width) if param.new_height else None
         self._transformer = transformer
         self._request = request
@@ -93,10 +94,13 @@ class ListReader(Reader, Generic[_Entry]):
     def _read(self, path: str, line: int, color: bool | None) -> np.ndarray:
         """One picture file as it is."""
         name = self._root + path
-        picture = read_picture(name, color)
-        if picture is None:  # only now: looking first would cost a system call a picture
-            found = look_up(name, self._request.beside) or name
-            picture = read_picture(found, color) if found != name else None
+        try:
+            picture = read_picture(name, color)
+            if picture is None:  # only now: looking first would cost a system call a picture
+                found = look_up(name, self._request.beside) or name
+                picture = read_picture(found, color) if found != name else None
+        except PictureError as problem:
+            raise DataError(f"{self._list}:{line}: {problem}") from None
         if picture is None:
             where = "" if os.path.exists(found) else tried(name, self._request.beside)
             raise DataError(

@@ -15,7 +15,7 @@ from caffecompat.data.parallel import chunks, ordered_map
 from caffecompat.formats.annotated_datum import decode_annotated_datum, is_annotated_datum
 from caffecompat.formats.database import DatabaseReader, key_text
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
-from caffecompat.formats.picture import is_cut_off, picture_header
+from caffecompat.formats.picture_header import is_cut_off, picture_header
 
 __all__ = [
     "Checks",

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from caffecompat.formats.picture import decode_picture
+from caffecompat.formats.picture import PictureError, decode_picture
 
 __all__ = ["LabelError", "decode_labels"]
 
@@ -24,12 +24,12 @@ def decode_labels(file: bytes) -> np.ndarray:
     colour pictures whose channels are equal.
 
     Raises:
-        LabelError: it cannot be decoded, or shows colours.
+        LabelError: it cannot be decoded, states too many pixels, or shows colours.
     """
     indices = _png_indices(file)
     if indices is not None:
         return indices
-    picture = decode_picture(file, None)
+    picture = _decoded(file, None)
     if picture is None:
         raise LabelError(f"is not a picture that OpenCV can decode ({len(file)} bytes)")
     if picture.shape[2] > 1:
@@ -41,6 +41,13 @@ def decode_labels(file: bytes) -> np.ndarray:
             raise LabelError(f"has the value {picture.max()}; class numbers are at most 255")
         picture = picture.astype(np.uint8)
     return np.ascontiguousarray(picture)
+
+
+def _decoded(file: bytes, color: bool | None) -> np.ndarray | None:
+    try:
+        return decode_picture(file, color)
+    except PictureError as problem:
+        raise LabelError(str(problem)) from None
 
 
 def _png_indices(file: bytes) -> np.ndarray | None:
@@ -62,7 +69,7 @@ def _png_indices(file: bytes) -> np.ndarray | None:
         if file[at + 4 : at + 8] in (b"IDAT", b"IEND"):
             grey += file[at : at + 12 + size]
         at += 12 + size
-    picture = decode_picture(grey, False)
+    picture = _decoded(grey, False)
     if picture is None:
         raise LabelError("is a damaged PNG file")
     return picture if bits == 8 else picture // np.uint8(255 // ((1 << bits) - 1))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.data.source import DataError, Shape, Source, batch_size_remarks
+from caffecompat.formats.picture import PictureError
 from caffecompat.resumable import State
 from caffecompat.threads import loader_threads, start_loader_thread
 
@@ -291,7 +292,7 @@ class Loader:
         self._finish(batch, at, count, error)
 
     def _place(self, batch: _Batch, at: int, record: Any) -> None:
-        sample = self._reader.read(record)
+        sample = _read(self._reader, record)
         for row in range(self._reader.rows(record)):
             batch.records[at + row] = (record, row)
         try:
@@ -322,6 +323,14 @@ class Loader:
                 self._changed.notify_all()
 
 
+def _read(reader: Reader, record: Any) -> Any:
+    """The record's sample; an error of a picture's size says which record it is."""
+    try:
+        return reader.read(record)
+    except PictureError as problem:
+        raise DataError(f"{reader.describe(record)}: {problem}") from None
+
+
 def _mismatch(record: str, shapes: list[Shape], batch: _Batch) -> str:
     place = next(k for k, (one, other) in enumerate(zip(shapes, batch.shapes, strict=True)) if one != other)
     one, other = ("x".join(map(str, shape)) for shape in (shapes[place], batch.shapes[place]))
@@ -336,7 +345,7 @@ class LoadedSource(Source):
 
     def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0) -> None:
         """`first` is a record to take the shapes from; reading begins with `next`."""
-        sample = reader.read(first)
+        sample = _read(reader, first)
         try:
             shapes = reader.shapes(sample)
         except DataError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.data.source import DataError
+from caffecompat.formats.picture import resize_picture
 
 __all__ = ["RandomResize"]
 
@@ -68,4 +69,4 @@ class RandomResize:
             return picture
         shrinks = new[0] <= height and new[1] <= width
         flag = cv2.INTER_NEAREST if nearest else self._shrinking if shrinks else self._growing
-        return cv2.resize(picture, (new[1], new[0]), interpolation=flag).reshape(*new, picture.shape[2])
+        return resize_picture(picture, *new, interpolation=flag)

@@ -16,7 +16,8 @@ from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.files import read_bytes
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.formats.image_list import ListedImage, ListedPair
-from caffecompat.formats.picture import decode_picture, encode_picture, is_cut_off, resize_picture
+from caffecompat.formats.picture import PictureError, decode_picture, encode_picture, resize_picture
+from caffecompat.formats.picture_header import is_cut_off
 
 __all__ = [
     "ENCODINGS",
@@ -229,10 +230,13 @@ def load_picture(path: str, color: bool) -> tuple[bytes, np.ndarray]:
     """A file's bytes and its picture (H, W, C).
 
     Raises:
-        BadRecord: it cannot be read or decoded.
+        BadRecord: it cannot be read or decoded, or states too many pixels.
     """
     file = read_bytes(path, BadRecord)
-    picture = decode_picture(file, color)
+    try:
+        picture = decode_picture(file, color)
+    except PictureError as problem:
+        raise BadRecord(f"{path}: {problem}") from None
     if picture is None:
         why = "is cut off" if is_cut_off(file) else "is not a picture that OpenCV can decode"
         raise BadRecord(f"{path} {why} ({len(file)} bytes)")

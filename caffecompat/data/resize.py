@@ -8,6 +8,7 @@ import numpy as np
 
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
+from caffecompat.formats.picture import check_size, resize_picture
 from caffecompat.schema import pb
 
 __all__ = ["Resize"]
@@ -27,6 +28,7 @@ class Resize:
     def __init__(self, param: Any) -> None:
         if not (param.height and param.width):
             raise DataError("resize_param needs a height and a width")
+        check_size(param.height, param.width, "resize_param: the resized picture")
         self._mode = param.resize_mode
         self._height, self._width = param.height, param.width
         self._aspect = np.float32(param.width) / np.float32(param.height)
@@ -54,8 +56,7 @@ class Resize:
         height, width = self._fitted(*picture.shape[:2])
         if not (height and width):
             raise DataError(f"a picture of {picture.shape[0]}x{picture.shape[1]} is too thin for resize_param")
-        channels = picture.shape[2]
-        resized = cv2.resize(picture, (width, height), interpolation=flag).reshape(height, width, channels)
+        resized = resize_picture(picture, height, width, interpolation=flag)
         return self._padded(resized) if self._mode == _Mode.FIT_LARGE_SIZE_AND_PAD else resized
 
     def _fitted(self, height: int, width: int) -> tuple[int, int]:

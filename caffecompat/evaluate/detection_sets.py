@@ -18,7 +18,8 @@ from caffecompat.formats.annotated_datum import decode_annotated_datum, is_annot
 from caffecompat.formats.annotations import read_coco
 from caffecompat.formats.database import open_database
 from caffecompat.formats.label_map import LabelMap, parse_label_map, read_class_numbers, read_label_map
-from caffecompat.formats.picture import decode_picture, is_cut_off, picture_header
+from caffecompat.formats.picture import PictureError, decode_picture
+from caffecompat.formats.picture_header import is_cut_off, picture_header
 
 __all__ = ["DetectionSetError", "LabelledPicture", "LabelledPictures", "open_detection_set"]
 
@@ -190,7 +191,10 @@ class _Database(LabelledPictures):
 
 def _decode(path: str, color: bool) -> np.ndarray:
     file = read_bytes(path, DetectionSetError)
-    picture = decode_picture(file, color)
+    try:
+        picture = decode_picture(file, color)
+    except PictureError as problem:
+        raise DetectionSetError(f"{path}: {problem}") from None
     if picture is None or is_cut_off(file):
         raise DetectionSetError(f"{path} is not a picture, or cut off ({len(file)} bytes)")
     return picture

@@ -24,7 +24,8 @@ from caffecompat.forks import ForkName
 from caffecompat.formats.database import DatabaseError, open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.image_list import read_pair_list
-from caffecompat.formats.picture import decode_picture, is_cut_off, resize_picture
+from caffecompat.formats.picture import PictureError, decode_picture, resize_picture
+from caffecompat.formats.picture_header import is_cut_off
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetSource
 from caffecompat.threads import loader_threads
@@ -106,7 +107,10 @@ class ListPairs(Pairs):
     def load(self, index: int, color: bool) -> tuple[np.ndarray, np.ndarray]:
         image, label, _ = self._pairs[index]
         file = read_bytes(image, EvaluationError)
-        picture = decode_picture(file, color)
+        try:
+            picture = decode_picture(file, color)
+        except PictureError as problem:
+            raise EvaluationError(f"{image}: {problem}") from None
         if picture is None or is_cut_off(file):
             raise EvaluationError(f"{image} is not a picture, or cut off ({len(file)} bytes)")
         try:

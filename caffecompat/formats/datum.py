@@ -80,13 +80,16 @@ class Datum:
                 the file has, without alpha (Caffe: force_color, force_gray, neither).
 
         Raises:
-            DatumError: the encoded bytes cannot be decoded, or a raw record is inconsistent.
+            DatumError: the encoded bytes cannot be decoded or state too many pixels, or a raw record is inconsistent.
         """
         if not self.encoded:
             return self.array().transpose(1, 2, 0)
-        from caffecompat.formats.picture import decode_picture
+        from caffecompat.formats.picture import PictureError, decode_picture
 
-        picture = decode_picture(self.data or b"", color)
+        try:
+            picture = decode_picture(self.data or b"", color)
+        except PictureError as problem:
+            raise DatumError(str(problem)) from None
         if picture is None:
             raise DatumError(f"the encoded picture ({len(self.data or b'')} bytes) cannot be decoded")
         return picture

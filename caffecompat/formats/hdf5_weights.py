@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.errors import CaffeCompatError, brief
 from caffecompat.forks import Fork
 from caffecompat.formats.atomic import atomic_path
 from caffecompat.formats.own_fields import fork_called
@@ -132,25 +133,28 @@ def open_hdf5(path: str) -> Any:
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except OSError as problem:
-        raise WeightsError(f"{path}: not an HDF5 file, or cut short or damaged ({problem})") from problem
+        raise WeightsError(f"{path}: not an HDF5 file, or cut short or damaged ({brief(problem)})") from problem
 
 
-def dataset_array(path: str, dataset: Any) -> np.ndarray:
+def dataset_array(path: str, dataset: Any, *, unwritten: int = 0) -> np.ndarray:
     """All values of a dataset in its shape, float32 or float64.
+
+    Args:
+        unwritten: how many bytes a dataset may have whose values were never written, so that they are its fill value.
 
     Raises:
         WeightsError: they cannot be read, or the file is too small to hold them.
     """
     with explained(path):
-        _check_storage(path, dataset)
+        _check_storage(path, dataset, unwritten)
         values = np.asarray(dataset[()])
         return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
 
 
-def _check_storage(path: str, dataset: Any) -> None:
+def _check_storage(path: str, dataset: Any, unwritten: int = 0) -> None:
     """Refuse a dataset whose shape is out of proportion to what the file holds of it, before memory is asked for."""
     wanted, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
-    if wanted > stored * _BEST_COMPRESSION:
+    if wanted > (stored * _BEST_COMPRESSION or unwritten):
         raise WeightsError(f"{path}: {dataset.name} of shape {dataset.shape} has only {stored} bytes stored")
 
 
@@ -159,10 +163,10 @@ def explained(path: str) -> Iterator[None]:
     """Turn whatever h5py says about a damaged file into a WeightsError."""
     try:
         yield
-    except WeightsError:
+    except CaffeCompatError:
         raise
     except Exception as problem:  # h5py raises OSError, RuntimeError, KeyError, ValueError, TypeError, ...
-        raise WeightsError(f"{path}: damaged HDF5 file ({problem}); fetch it again") from problem
+        raise WeightsError(f"{path}: damaged HDF5 file ({brief(problem)}); fetch it again") from problem
 
 
 def _h5py() -> ModuleType:

@@ -10,8 +10,8 @@ import numpy as np
 
 from caffecompat.data.contact_sheet import class_colors
 from caffecompat.errors import CaffeCompatError
-from caffecompat.files import read_text
-from caffecompat.formats.picture import decode_picture
+from caffecompat.files import read_bytes, read_text
+from caffecompat.formats.picture import PictureError, decode_picture
 
 __all__ = ["PALETTES", "Palette", "load_palette", "read_names"]
 
@@ -97,10 +97,12 @@ def _from_file(path: str) -> Palette:
         raise CaffeCompatError(
             f"no palette {path!r}: expected {', '.join(PALETTES)}, or a file with 'R G B name' lines"
         )
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_bytes(path)
     colors = class_colors()
-    picture = decode_picture(data)
+    try:
+        picture = decode_picture(data)
+    except PictureError as problem:
+        raise CaffeCompatError(f"{path}: {problem}") from None
     if picture is not None:
         pixels = picture.reshape(-1, 3)[:256]
         colors[: len(pixels)] = pixels

@@ -6,14 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.formats.picture import (
-    decode_picture,
-    encode_picture,
-    is_cut_off,
-    picture_header,
-    read_picture,
-    resize_picture,
-)
+from caffecompat.formats.picture import decode_picture, encode_picture, read_picture, resize_picture
+from caffecompat.formats.picture_header import is_cut_off, picture_header
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (21, 34, 3), np.uint8)
 

@@ -13,7 +13,8 @@ from caffecompat.cli.common.flags import UsageError
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_bytes
 from caffecompat.formats.atomic import atomic_write
-from caffecompat.formats.picture import decode_picture, encode_picture, is_cut_off
+from caffecompat.formats.picture import PictureError, decode_picture, encode_picture
+from caffecompat.formats.picture_header import is_cut_off
 
 __all__ = ["PICTURES", "find_pictures", "grey", "read_picture_file", "save_png"]
 
@@ -61,7 +62,10 @@ def read_picture_file(path: str) -> np.ndarray:
         CaffeCompatError: it cannot be read.
     """
     data = read_bytes(path)
-    picture = decode_picture(data)
+    try:
+        picture = decode_picture(data)
+    except PictureError as problem:
+        raise CaffeCompatError(f"{path}: {problem}") from None
     if picture is None:
         raise CaffeCompatError(f"{path} is not a picture that OpenCV can decode ({len(data)} bytes)")
     if is_cut_off(data):
