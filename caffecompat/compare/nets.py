@@ -45,7 +45,7 @@ class Difference:
 
     Attributes:
         blob: its name.
-        largest: the largest absolute difference; for layers that choose (ArgMax, DetectionOutput) the share of
+        largest: the largest absolute difference; for layers that choose (indices, boxes) the share of
             values that differ.
         relative: `largest` over the largest magnitude of the first net's output, or over 1 for probabilities.
         chosen: whether the output is a choice.
@@ -108,7 +108,7 @@ def in_single_precision(net: Net) -> Net:
 def compare_nets(first: Net, second: Net, seed: int = 1, *, allow_nonfinite: bool = False) -> list[Difference]:
     """Run both on the same input, in 32 bits, and compare the outputs that have the same name.
 
-    Where the last layers choose (ArgMax, DetectionOutput), what they choose from is compared, too; a choice between
+    Where the last layers choose (indices, boxes), what they choose from is compared, too; a choice between
     equals may come out otherwise. So may masks of max pooling, between near equals: see `caffecompat.compare.masks`.
 
     Args:

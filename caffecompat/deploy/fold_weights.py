@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.layers.bn import BN
 from caffecompat.layers.convolution import Convolution, Deconvolution
 from caffecompat.layers.inner_product import InnerProduct
-from caffecompat.layers.normalization import BatchNorm
-from caffecompat.layers.scale import Bias
 from caffecompat.net.layer import NetLayer
 
 __all__ = ["Affine", "cannot_scale_inputs", "channel_affine", "scale_inputs", "scale_outputs"]
@@ -28,39 +25,16 @@ def channel_affine(
     shape: tuple[int, ...],
     running_statistics: bool = False,
 ) -> Affine | str:
-    """a and b of y = a x + b, each (C) float64, of a BatchNorm, BN, Scale or Bias; or why it is none.
+    """a and b of y = a x + b, each (C) float64, of a layer with `channel_affine`; or why it is none.
 
     Args:
         blobs: by layer name, in the layer's own arrangement.
         shape: of the bottom; the channels are axis 1.
     """
-    own = [np.asarray(blob, np.float64).reshape(-1) for blob in blobs.get(layer.name, [])]
     module = layer.module
-    if isinstance(module, BatchNorm):
-        if module.uses_batch_statistics and not running_statistics:
-            return "use_global_stats: false makes it normalise by the batch in TEST too"
-        return _from_statistics(dict(zip(module.blob_names, own, strict=True)), module.stores_sums, module.eps)
-    if isinstance(module, BN):
-        parts = dict(zip(module.blob_names, own, strict=True))
-        if module.keeps_statistics:
-            return _from_statistics(parts | {"bias": parts["shift"]}, False, module.eps)
-        if not module.folded:
-            return "ENet's BN in LEARN mode normalises by the batch and stores no statistics"
-        return parts["scale"], parts["shift"]
-    if module is None or module.axis != 1 or len(shape) < 2 or own[0].size != shape[1]:
-        return "does not scale by one value a channel (axis 1)"
-    if isinstance(module, Bias):
-        return np.ones_like(own[0]), own[0]
-    return own[0], own[1] if len(own) > 1 else np.zeros_like(own[0])
-
-
-def _from_statistics(parts: dict[str, np.ndarray], is_sum: bool, eps: float) -> Affine:
-    mean, variance = parts["mean"], parts["variance"]
-    if is_sum:
-        factor = parts["factor"][0]
-        mean, variance = (mean / factor, variance / factor) if factor else (mean * 0, variance * 0)
-    a = parts.get("scale", np.ones_like(mean)) / np.sqrt(variance + eps)
-    return a, parts.get("bias", np.zeros_like(mean)) - mean * a
+    assert module is not None
+    own = [np.asarray(blob, np.float64).reshape(-1) for blob in blobs.get(layer.name, [])]
+    return module.affine(dict(zip(module.blob_names, own, strict=True)), shape, running_statistics)
 
 
 def scale_outputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Affine, param: Any) -> None:

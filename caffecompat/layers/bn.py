@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
-from caffecompat.layers.norm_blobs import arrange, statistics
+from caffecompat.layers.norm_blobs import affine_by_statistics, arrange, statistics
 from caffecompat.layers.normalization import normalise_by_batch
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
@@ -70,6 +70,20 @@ class BN(Layer):
                 raise LayerError("bn_mode INFERENCE computes no statistics, so it has one top")
             self.add_blob("scale", shape, p.scale_filler)
             self.add_blob("shift", shape, p.shift_filler)
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether it normalises by each batch, in TEST too."""
+        return not self.keeps_statistics and not self.folded
+
+    def affine(
+        self, parts: Mapping[str, np.ndarray], shape: Shape, running_statistics: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | str:
+        if self.keeps_statistics:
+            return affine_by_statistics({**parts, "bias": parts["shift"]}, False, self.eps)
+        if not self.folded:
+            return "ENet's BN in LEARN mode normalises by the batch and stores no statistics"
+        return parts["scale"], parts["shift"]
 
     def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:
         """Take the blobs of any batch normalization that stores statistics; ENet's form has no place for these.

@@ -40,6 +40,7 @@ class DetectionOutput(Layer):
     """
 
     chooses: ClassVar[bool] = True
+    decodes_priors: ClassVar[bool] = True
     gives_detections: ClassVar[bool] = True
     untraceable: str = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (3, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -108,6 +108,7 @@ class Layer(nn.Module):
             weights can take in.
         chooses: whether its first top is a choice (an index, boxes), which one rounding more or less can change.
         class_axis: of a loss: the axis of the scores along which the classes lie; None where its settings state it.
+        decodes_priors: whether it makes boxes of what SSD predicts for priors; targets cut it off or have their own.
         deploy_head: of a loss: the layer type that makes probabilities of the scores it reads; "" where none does.
         detection_head: whether it may lie between SSD's convolutions and its detections, and only moves or scales what
             they predict.
@@ -127,6 +128,7 @@ class Layer(nn.Module):
         untraceable: why torch.export cannot follow what it computes; "" where it can.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
         bottom_names: of the blobs it reads.
+        variable_rows: whether the number of rows (axis 0) of its tops depends on values.
         weighted: whether its channels (axis 1) are sums with weights, and a bias where it has one.
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
@@ -138,6 +140,7 @@ class Layer(nn.Module):
     channel_affine: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     class_axis: ClassVar[int | None] = None
+    decodes_priors: ClassVar[bool] = False
     deploy_head: ClassVar[str] = ""
     detection_head: ClassVar[bool] = False
     gives_detections: ClassVar[bool] = False
@@ -153,6 +156,7 @@ class Layer(nn.Module):
     reads_shapes_alone: ClassVar[bool] = False
     untraceable: str = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
+    variable_rows: bool = False
     weighted: ClassVar[bool] = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -248,6 +252,21 @@ class Layer(nn.Module):
             self.blob_given(name)
         if given:
             self.weights_loaded()
+
+    def affine(
+        self, parts: Mapping[str, np.ndarray], shape: Shape, running_statistics: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | str:
+        """a and b, (C) each, of the a x + b that a layer with `channel_affine` computes at inference.
+
+        Args:
+            parts: its blobs by name, float64 and flat.
+            shape: of the bottom, whose axis 1 are the channels.
+            running_statistics: go by the stored statistics where the layer would go by each batch's.
+
+        Returns:
+            In their place why it computes something else.
+        """
+        return "does not scale by one value a channel (axis 1)"
 
     def fields(self, slot: int) -> list[tuple[Any, bool]]:
         """Parts of a top that have a scale of their own, as indices into it, and whether they number something.

@@ -6,13 +6,13 @@ value a channel, as (C) or (1, C, 1, 1)). Rules of the forks' own loaders, put t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from caffecompat.layers.layer import LayerError
 
-__all__ = ["LAYOUTS", "WITH_SUMS", "arrange", "statistics"]
+__all__ = ["LAYOUTS", "WITH_SUMS", "affine_by_statistics", "arrange", "statistics"]
 
 # Names of the blobs in the order of each arrangement.
 LAYOUTS = {
@@ -100,3 +100,17 @@ def _divided(parts: Parts) -> Parts:
         "variance": parts["variance"] / factor,
         "factor": np.ones_like(parts["factor"]),
     }
+
+
+def affine_by_statistics(parts: Mapping[str, np.ndarray], are_sums: bool, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """a and b of (x - mean) / sqrt(variance + eps) scale + bias = a x + b.
+
+    Args:
+        parts: mean and variance (C), or their sums and the factor to divide them by; scale and bias where there are.
+    """
+    mean, variance = parts["mean"], parts["variance"]
+    if are_sums:
+        factor = parts["factor"][0]
+        mean, variance = (mean / factor, variance / factor) if factor else (mean * 0, variance * 0)
+    a = parts.get("scale", np.ones_like(mean)) / np.sqrt(variance + eps)
+    return a, parts.get("bias", np.zeros_like(mean)) - mean * a

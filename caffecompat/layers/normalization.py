@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
-from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, arrange
+from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, affine_by_statistics, arrange
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -103,6 +103,13 @@ class BatchNorm(Layer):
             for blob in self.blobs:
                 if blob.requires_grad:
                     _keep_last_gradient(blob)
+
+    def affine(
+        self, parts: Mapping[str, np.ndarray], shape: Shape, running_statistics: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | str:
+        if self.uses_batch_statistics and not running_statistics:
+            return "use_global_stats: false makes it normalise by the batch in TEST too"
+        return affine_by_statistics(parts, self.stores_sums, self.eps)
 
     def weights_loaded(self) -> None:
         """Statistics came from a file (or another net): training moves them instead of starting anew."""

@@ -117,6 +117,7 @@ class Proposal(Layer):
     """
 
     chooses: ClassVar[bool] = True
+    variable_rows: bool = True
     untraceable: str = "how many regions it proposes depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
@@ -195,6 +196,7 @@ class PythonProposal(nn.Module):
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     untraceable: ClassVar[str] = Proposal.untraceable
+    variable_rows: ClassVar[bool] = True
     origin: ClassVar[str] = ", with the settings of fast_rcnn/config.py as published"
     anchors: Tensor
 

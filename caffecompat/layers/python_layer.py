@@ -174,7 +174,7 @@ class PythonLayer(Layer):
             self._check_count("bottom", len(bottom_shapes), own.bottoms)
             self._check_count("top", len(self.param.top), own.tops)
             self.own = own(self.param, bottom_shapes, self.context)
-            self.untraceable = own.untraceable
+            self.untraceable, self.variable_rows = own.untraceable, own.variable_rows
             return None
         where = f"module {p.module!r} ({getattr(module, '__file__', None) or 'built in'})"
         kind = getattr(module, p.layer, None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +47,15 @@ class _AlongAxes(Layer):
     def _spread(self, operand: Tensor, bottom: Tensor) -> Tensor:
         """The operand with axes of size 1 behind, so that it broadcasts from the bottom's `axis`."""
         return operand.reshape(operand.shape + (1,) * (bottom.dim() - self.axis - operand.dim()))
+
+    def affine(
+        self, parts: Mapping[str, np.ndarray], shape: Shape, running_statistics: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | str:
+        size = next((part.size for part in parts.values()), 0)
+        if self.axis != 1 or len(shape) < 2 or size != shape[1]:
+            return super().affine(parts, shape)
+        zeros = np.zeros(size)
+        return parts.get("scale", zeros + 1), parts.get("bias", zeros)
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """One operation a value."""

@@ -27,6 +27,7 @@ class SpatialDropout(nn.Module):
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     origin: ClassVar[str] = ""
     untraceable: ClassVar[str] = ""
+    variable_rows: ClassVar[bool] = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Outputs that are off at first sight: choices between near equals, rounding, or a mistake - and which layer began.
 
-A layer that chooses (ArgMax, Threshold, DetectionOutput, the mask of max pooling) makes of a difference in the last
+A layer that chooses (indices, boxes, the mask of max pooling) makes of a difference in the last
 bit another index or row. So what it chooses from is held to the tolerance, and torch's layer, given onnxruntime's very
 values, must choose what onnxruntime chose. All other outputs are held to the tolerance against the net in float64,
 which no rounding blurs: a net that magnifies rounding can be off between two float32 computations though each is near

@@ -18,7 +18,6 @@ from caffecompat.deploy.onnx.errors import OnnxError
 from caffecompat.deploy.onnx.graph import GraphBuilder, need_onnx
 from caffecompat.deploy.onnx.message import infer_values
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers.detection import DetectionOutput
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 
@@ -110,7 +109,7 @@ class _Joined:
         name = self.first.layers.get(node.name) or self.second.layers.get(node.name) or node.name
         layer = self.layers.get(name)
         kind, module = (layer.type, layer.module) if layer is not None else ("", None)
-        remedy = "; --cut-detection leaves it out" if isinstance(module, DetectionOutput) else ""
+        remedy = "; --cut-detection leaves it out" if module is not None and module.decodes_priors else ""
         return OnnxError(
             f"--batch dynamic: layer {name!r} ({kind}) fixes the batch: the {node.op_type} that is written for it "
             f"depends on how many items there are{remedy}"

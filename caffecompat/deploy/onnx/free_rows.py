@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from caffecompat.layers.proposal import PythonProposal
 from caffecompat.net import Net
-from caffecompat.net.layer import NetLayer, Value
+from caffecompat.net.layer import Value
 
 __all__ = ["free_rows"]
 
 
 def free_rows(net: Net) -> set[Value]:
-    """Values whose axis 0 a layer that proposes regions decides."""
+    """Values whose number of rows (axis 0) is known when the net runs."""
     found: set[Value] = set()
     for layer in net.layers:
-        if _proposes(layer) or any(bottom in found for bottom in layer.bottom_values):
+        decides = layer.module is not None and layer.module.variable_rows
+        if decides or any(bottom in found for bottom in layer.bottom_values):
             found.update(layer.top_values)
     return found
-
-
-def _proposes(layer: NetLayer) -> bool:
-    return layer.type == "Proposal" or isinstance(getattr(layer.module, "own", None), PythonProposal)

@@ -9,7 +9,6 @@ from typing import Any
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
 from caffecompat.layers import class_of
-from caffecompat.layers.detection import DetectionOutput
 
 __all__ = ["Head", "cut_detection", "drop_softmax", "find_heads"]
 
@@ -19,7 +18,7 @@ class Head:
     """SSD's heads.
 
     Attributes:
-        detection: the DetectionOutput layer.
+        detection: the layer that makes boxes of them.
         boxes, classes: blobs of the convolutions that predict, in the order of the priors.
         priors: the PriorBox layers, in the same order.
         converter: what turns predictions into scores: "SOFTMAX", "SIGMOID" or "IDENTITY".
@@ -33,12 +32,12 @@ class Head:
 
 
 def find_heads(message: Any) -> Head | None:
-    """The heads of a net with DetectionOutput; None of one without.
+    """The heads of a net that detects as SSD does; None of another.
 
     Raises:
-        OnnxError: something else than SSD's layers lies between its heads and its DetectionOutput.
+        OnnxError: something else than SSD's layers lies between its heads and what makes boxes of them.
     """
-    found = [index for index, layer in enumerate(message.layer) if class_of(layer.type) is DetectionOutput]
+    found = [index for index, layer in enumerate(message.layer) if class_of(layer.type).decodes_priors]
     if not found:
         return None
     layers, at = message.layer, found[-1]
@@ -77,13 +76,13 @@ def _sources(layers: Sequence[Any], before: int, blob: str, passed: list[Any], s
 
 
 def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
-    """Take DetectionOutput away, so that what it read are the outputs; changes `message`.
+    """Take the layer that makes boxes away, so that what it read are the outputs; changes `message`.
 
     Args:
         at_convolutions: also what lies between it and the convolutions of the heads, and the priors.
     """
     notes = []
-    for layer in [layer for layer in message.layer if class_of(layer.type) is DetectionOutput]:
+    for layer in [layer for layer in message.layer if class_of(layer.type).decodes_priors]:
         message.layer.remove(layer)
         notes.append(Note(layer.name, "left out: the outputs are what it read"))
         ends = set(layer.bottom[:3])

@@ -136,7 +136,7 @@ def export_onnx(
         options: opset, target, preprocessing, an open batch, ...
         batch, size: the input's, instead of the prototxt's; size is (height, width) in pixels.
         channels: of pictures whose data cannot be opened (3).
-        cut: leave DetectionOutput out.
+        cut: leave the layer out that makes boxes of what SSD predicts.
         external: weights go into ``PATH.data`` beside the file.
         allow_nonfinite: write it though the net holds NaN or infinity, if the model has them at the same places.
         inputs: makes what to compare on, by fed blob; None is random ones.

@@ -16,7 +16,6 @@ from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.table import Judgement, TargetTable, load_table
 from caffecompat.forks import Fork, ForkName
 from caffecompat.layers import class_of
-from caffecompat.layers.detection import DetectionOutput
 from caffecompat.layers.missing_code import passing_over_missing_code
 from caffecompat.layers.multibox_loss import MultiBoxLoss
 from caffecompat.net import Net
@@ -172,7 +171,7 @@ def normalisation_warnings(document: NetDocument) -> list[str]:
 def detection_warnings(document: NetDocument) -> list[str]:
     """Where nothing tells which layers a detector's target replaces by its own: that is read off DetectionOutput."""
     classes = {class_of(layer.type) for layer in document.message.layer}
-    if MultiBoxLoss not in classes or DetectionOutput in classes:
+    if MultiBoxLoss not in classes or any(cls.decodes_priors for cls in classes):
         return []
     return [
         "MultiBoxLoss, but no DetectionOutput: the layers of the detection head are judged one by one here, while the "

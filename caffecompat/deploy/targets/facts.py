@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from caffecompat.layers import Layer, class_of
-from caffecompat.layers.bn import BN
-from caffecompat.layers.detection import DetectionOutput
-from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.proposal import PythonProposal
 from caffecompat.layers.resampling import DeephiResize, Interp
 from caffecompat.layers.spatial_dropout import SpatialDropout
@@ -111,8 +108,8 @@ def _sizes(prefix: str, shape: Shape) -> Facts:
 
 
 def _detection_head(net: Net, readers: dict[Value, list[int]]) -> set[int]:
-    """The layers between the convolutions that predict boxes and DetectionOutput, itself included."""
-    head = {layer.index for layer in net.layers if isinstance(layer.module, DetectionOutput)}
+    """The layers after the convolutions that predict boxes to the one that decodes them."""
+    head = {layer.index for layer in net.layers if class_of(layer.type).decodes_priors}
     for layer in reversed(net.layers):
         after = [reader for value in layer.top_values for reader in readers.get(value, [])]
         if class_of(layer.type).detection_head and after and all(reader in head for reader in after):
@@ -196,15 +193,10 @@ def _eltwise(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequ
 
 def _affine(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
     """``channelwise``: one value a channel (axis 1); ``by_batch``: the statistics are each batch's own, in TEST too."""
-    blob = next((getattr(module, name) for name in ("scale", "bias", "mean") if hasattr(module, name)), None)
-    channels = shapes[0][1] if len(shapes[0]) > 1 else 0
-    normalizes = isinstance(module, BatchNorm | BN)
-    plain = normalizes or (module.axis == 1 and blob is not None and blob.numel() == channels)
-    if isinstance(module, BN):
-        by_batch = not module.keeps_statistics and not module.folded
-    else:
-        by_batch = bool(getattr(module, "uses_batch_statistics", False))
-    return {"channelwise": plain, "by_batch": by_batch}
+    blobs = [getattr(module, name, None) for name in ("scale", "bias", "mean")]
+    sizes = {blob.numel() for blob in blobs if blob is not None}
+    plain = getattr(module, "axis", 1) == 1 and sizes == {shapes[0][1] if len(shapes[0]) > 1 else 1}
+    return {"channelwise": plain, "by_batch": bool(getattr(module, "uses_batch_statistics", False))}
 
 
 def _power(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:

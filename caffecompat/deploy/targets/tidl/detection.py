@@ -6,20 +6,19 @@ import numpy as np
 
 from caffecompat.deploy.onnx.graph import Output
 from caffecompat.deploy.targets.graph_pass import GraphPass, Site
-from caffecompat.layers.detection import DetectionOutput
 
 __all__ = ["ThreeOutputs"]
 
 
 class ThreeOutputs(GraphPass):
-    """The rows of DetectionOutput become three outputs: boxes, labels and scores."""
+    """The rows [image, class, score, corners] become three outputs: boxes, labels and scores."""
 
     operators = frozenset({"Reshape"})
 
     def visit(self, site: Site) -> None:
         top = site.node.output[0]
         place = next((at for at, output in enumerate(site.graph.outputs) if output.name == top), None)
-        if place is None or not isinstance(site.module, DetectionOutput):
+        if place is None or not site.module.decodes_priors:
             return
         # The top is cut out of the rows joined with those that there are where nothing is found.
         joined = site.maker(site.maker(site.node.input[0]).input[0])
