@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from caffecompat.cli.main import main
 from caffecompat.deploy.onnx.prepare import find_heads
 from caffecompat.deploy.onnx.run import run_model
-from caffecompat.deploy.onnx.side_files import tidl_meta
+from caffecompat.deploy.targets.tidl.meta_architecture import tidl_meta
 from tests.deploy.exporting import export, input_of, operators
 from tests.net.nets import conv, layer, message
 

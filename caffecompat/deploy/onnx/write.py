@@ -20,10 +20,10 @@ from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.deploy.onnx.pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx.prepare import Head, cut_detection, drop_softmax, find_heads
 from caffecompat.deploy.onnx.run import LAST_CHANGE, run_net, runs_opset
-from caffecompat.deploy.onnx.side_files import write_side_files
 from caffecompat.deploy.onnx.target import judge_export, measure_statistics, net_for_target, use_stored_statistics
 from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
 from caffecompat.deploy.targets.check import TargetReport
+from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import WriteError, atomic_path, refuse_protected
 from caffecompat.net import Net
@@ -160,7 +160,9 @@ def export_onnx(
         document, weights, options or ExportOptions(), batch=batch, size=size, channels=channels, cut=cut
     )
     write_onnx(done, path, external=external, allow_nonfinite=allow_nonfinite, inputs=inputs(done) if inputs else None)
-    done.side_files, done.side_notes = write_side_files(done, os.fspath(path), cut=cut, pictures=pictures)
+    if done.options.target:
+        made = TARGETS[done.options.target].write_side_files(done, os.fspath(path), cut=cut, pictures=pictures)
+        done.side_files, done.side_notes = made.paths, made.notes
     return done
 
 

@@ -107,8 +107,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    from caffecompat.deploy.onnx.side_files import calibration_pictures
     from caffecompat.deploy.onnx.write import DifferentNumbers, export_onnx
+    from caffecompat.deploy.targets.dpu.calibration import calibration_pictures
 
     options = _options(args)
     pictures = calibration_pictures(args.calibration, args.calibration_count) if args.calibration else []

@@ -1,87 +1,50 @@
-"""Files that a target's tools want beside the ONNX model.
-
-TIDL: the meta-architecture file of an SSD (``tidl_meta_arch.proto``, message TidlMaCaffeSsd; edgeai-tidl-tools
-``docs/tidl_fsg_od_meta_arch.md``), for the compile option ``object_detection:meta_layers_names_list`` with
-``meta_arch_type`` 3. Its prior_box_param and detection_output_param are Caffe-SSD's.
-
-DPU: the list of calibration pictures, and a reader that prepares them for the quantizer (vai_q_onnx, Quark).
-"""
+"""For the DPU's quantizer (vai_q_onnx, Quark): the list of calibration pictures, and a reader that prepares them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.data.preprocess import Preprocess
-from caffecompat.deploy.onnx.prepare import Head
+from caffecompat.deploy.onnx.pictures import is_picture
+from caffecompat.deploy.targets.side_files import SideFiles, write_file
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.image_list import read_pair_list
-from caffecompat.schema import pb, write_text
 
 if TYPE_CHECKING:
     from caffecompat.deploy.onnx.write import Exported
 
-__all__ = ["calibration_pictures", "calibration_reader", "tidl_meta", "write_side_files"]
-
-_DETECTION_FIELDS = {
-    "num_classes",
-    "share_location",
-    "background_label_id",
-    "nms_param",
-    "code_type",
-    "keep_top_k",
-    "confidence_threshold",
-    "variance_encoded_in_target",
-}
+__all__ = ["calibration_pictures", "calibration_reader", "write_calibration"]
 
 
-def write_side_files(
-    done: Exported, path: str, *, cut: bool = False, pictures: Sequence[str] = ()
-) -> tuple[list[str], list[str]]:
-    """Write what the target's tools want besides the model at `path`; (paths written, notes for people).
+def write_calibration(done: Exported, path: str, *, cut: bool, pictures: Sequence[str]) -> SideFiles:
+    """Write the list of pictures and their reader beside the model at `path`; of a net without pictures nothing.
 
     Args:
-        cut: the model stops before DetectionOutput.
-        pictures: for the quantizer of a DPU.
+        pictures: their paths; without any there is no list.
 
     Raises:
         WriteError: a file cannot be written.
     """
-    stem, target = os.path.splitext(path)[0], done.options.target
     blob = next(iter(done.export.inputs))
     shape = done.net.fed_shapes[blob]
-    if target == "tidl" and done.heads is not None:
-        top = done.heads.detection.top[0]
-        outputs = [f"{top}_{part}" for part in ("boxes", "labels", "scores")]
-        text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))
-        note = (
-            "TI documents its meta-architecture file for models with three outputs, as without --cut-detection; "
-            "beside this model it tells what is left to compute"
-        )
-        return [_write_text(f"{stem}_metaarch.prototxt", text)], [note] if cut else []
-    if target != "dpu" or len(shape) != 4 or shape[1] not in (1, 3):
-        return [], []
-    list_file, options = f"{stem}_calibration.txt", done.options
+    if not is_picture(shape):
+        return SideFiles()
+    stem, options = os.path.splitext(path)[0], done.options
+    list_file = f"{stem}_calibration.txt"
     reader = calibration_reader(
         path, done.export.inputs[blob], shape, options.preprocess, list_file, baked=options.bake, rgb=options.rgb
     )
-    written, notes = [_write_text(f"{stem}_calibration.py", reader)], []
+    made = SideFiles([write_file(f"{stem}_calibration.py", reader)])
     if options.preprocess is None and not options.bake:
-        notes.append(
+        made.notes.append(
             "warning: nothing says how this net's pictures are prepared (no --mean or --scale, no data layer, no "
             f"transform_param of an Input layer): fill in MEAN and SCALE in {stem}_calibration.py, or export again"
         )
     if pictures:
-        written.append(_write_text(list_file, "".join(f"{picture}\n" for picture in pictures)))
-    return written, notes
-
-
-def _write_text(path: str, text: str) -> str:
-    with atomic_write(path) as file:
-        file.write(text.encode())
-    return path
+        made.paths.append(write_file(list_file, "".join(f"{picture}\n" for picture in pictures)))
+    return made
 
 
 def calibration_pictures(source: str | os.PathLike[str], count: int) -> list[str]:
@@ -110,34 +73,6 @@ def _from_anywhere(path: str, list_file: str) -> str:
         if os.path.isfile(candidate):
             return os.path.abspath(candidate)
     return path
-
-
-def tidl_meta(name: str, head: Head, outputs: Sequence[str], size: tuple[int, int]) -> str:
-    """The meta-architecture file.
-
-    Args:
-        outputs: names of the model's boxes, labels and scores.
-        size: (height, width) of the input.
-    """
-    # Channels of Caffe's heads go prior by prior; the other layout has all of a coordinate's together.
-    lines = [f'name: "{name}"', "caffe_ssd {"]
-    lines += [f'  box_input: "{blob}"' for blob in head.boxes]
-    lines += [f'  class_input: "{blob}"' for blob in head.classes]
-    lines += [f'  output: "{blob}"' for blob in outputs]
-    lines += [f"  in_width: {size[1]}", f"  in_height: {size[0]}", f"  score_converter: {head.converter}"]
-    for prior in head.priors:
-        lines += _block("prior_box_param", prior.prior_box_param)
-    kept = pb.DetectionOutputParameter()
-    kept.CopyFrom(head.detection.detection_output_param)
-    for field, _ in kept.ListFields():
-        if field.name not in _DETECTION_FIELDS:
-            kept.ClearField(field.name)
-    lines += [*_block("detection_output_param", kept), "  data_layout: SEPARATED"]
-    return "\n".join([*lines, "}", ""])
-
-
-def _block(name: str, message: Any) -> list[str]:
-    return [f"  {name} {{", *(f"    {line}" for line in write_text(message).splitlines()), "  }"]
 
 
 _READER = '''"""Calibration pictures for the DPU's quantizer{prepared}.
