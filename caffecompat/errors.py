@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-__all__ = ["CaffeCompatError", "add_note", "brief", "notes"]
+__all__ = ["CaffeCompatError", "add_note", "brief", "exit_with", "notes"]
 
 
 _LONGEST = 300  # letters of a line that brief() gives
@@ -25,7 +23,7 @@ class CaffeCompatError(Exception):
     nowhere.prototxt: there is no such file
     """
 
-    status: ClassVar[int] = 2
+    status: int = 2
 
 
 def brief(problem: BaseException) -> str:
@@ -45,3 +43,8 @@ def add_note(error: BaseException, note: str) -> None:
 def notes(error: BaseException) -> list[str]:
     """The lines added by :func:`add_note`."""
     return list(getattr(error, "__notes__", []))
+
+
+def exit_with(error: BaseException, status: int) -> None:
+    """Say with which status the command line ends for this one error of whatever class."""
+    error.__dict__["status"] = status

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError, notes
+from caffecompat.memory import is_out_of_memory, out_of_memory
 
 __all__ = ["exit_status", "lasting_streams"]
 
@@ -54,7 +55,11 @@ def exit_status(command: Callable[[], int], debug: bool) -> int:
         print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
         return 130
     except Exception as problem:
-        if debug or not (isinstance(problem, (CaffeCompatError, OSError)) or notes(problem)):
+        if debug:
+            raise
+        if is_out_of_memory(problem):
+            problem = out_of_memory(problem)
+        if not (isinstance(problem, (CaffeCompatError, OSError)) or notes(problem)):
             raise
         _print_error(_described(problem))
         if isinstance(problem, OSError) and problem.filename is None:
@@ -63,9 +68,8 @@ def exit_status(command: Callable[[], int], debug: bool) -> int:
 
 
 def _status(problem: Exception) -> int:
-    if isinstance(problem, CaffeCompatError):
-        return problem.status
-    return 1 if isinstance(problem, OSError) and problem.errno in _FULL else 2
+    full = isinstance(problem, OSError) and problem.errno in _FULL
+    return int(getattr(problem, "status", 1 if full else 2))
 
 
 def _described(problem: Exception) -> str:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from caffecompat.errors import CaffeCompatError
 
 __all__ = [
+    "PROCESS",
     "ProtectedError",
     "WriteError",
     "atomic_path",
@@ -29,6 +30,9 @@ __all__ = [
     "protected_files",
     "refuse_protected",
 ]
+
+# In the names of this process's temporary files, so that others can tell whether their writer still runs.
+PROCESS = secrets.token_hex(4)
 
 _protected: list[str] = []
 
@@ -111,7 +115,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
         return
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, f".{name[:200]}.{PROCESS}{secrets.token_hex(4)}.tmp")
     try:
         _create_like(temporary, target)
         try:

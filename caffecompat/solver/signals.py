@@ -1,4 +1,4 @@
-"""SIGINT and SIGHUP as requests that the training loop polls, as in Caffe."""
+"""SIGINT, SIGTERM and SIGHUP as requests that the training loop polls, as in Caffe."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ def _action(text: str, flag: str) -> Action:
 
 
 class SignalActions:
-    """Turns the two signals into requests; a context manager that puts the old handlers back.
+    """Turns the signals into requests; a context manager that puts the old handlers back.
 
     A second SIGINT raises KeyboardInterrupt at once, for the user who cannot
-    wait for the iteration to end.
+    wait for the iteration to end. A second SIGTERM does not: batch systems send it to a process and to its group.
     """
 
-    def __init__(self, sigint: str = "stop", sighup: str = "snapshot") -> None:
-        self._effects = {signal.SIGINT: _action(sigint, "sigint_effect")}
+    def __init__(self, sigint: str = "stop", sighup: str = "snapshot", sigterm: str = "stop") -> None:
+        self._effects = {
+            signal.SIGINT: _action(sigint, "sigint_effect"),
+            signal.SIGTERM: _action(sigterm, "sigterm_effect"),
+        }
         if hasattr(signal, "SIGHUP"):
             self._effects[signal.SIGHUP] = _action(sighup, "sighup_effect")
         self._pending: list[Action] = []
@@ -54,13 +57,15 @@ class SignalActions:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         self._old.clear()
+        self._pending.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         effect = self._effects[signal.Signals(number)]
         if number == signal.SIGINT and Action.STOP in self._pending:
             raise KeyboardInterrupt
         if effect is Action.STOP:
-            glog.info("Stop requested: finishing this iteration, then writing a snapshot (again to abort at once)")
+            again = " (again to abort at once)" if number == signal.SIGINT else ""
+            glog.info(f"Stop requested: finishing this iteration, then writing a snapshot{again}")
         if effect is not Action.NONE:
             self._pending.append(effect)
 

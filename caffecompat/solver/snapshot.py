@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.atomic import WriteError
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
 from caffecompat.schema import pb
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.lr_policy import RateState
 from caffecompat.solver.nets import update_fork
-from caffecompat.solver.snapshot_files import beside_state, snapshot_names
+from caffecompat.solver.snapshot_files import beside_state, places_elsewhere, snapshot_names
 from caffecompat.solver.updater import Updater
 
 __all__ = ["Snapshots"]
+
+_SHOWN = 5  # failures listed at the end of a run
 
 
 @dataclass(eq=False)
@@ -31,6 +34,8 @@ class Snapshots:
         updater: owns the history of the update rule.
         rate_state: what the learning-rate policy remembers; :meth:`restore` changes it in place.
         divergence: is shown the weights that a snapshot stores.
+        beside: the solver's file, beside which a snapshot may go that cannot be written where it should; None without.
+        failures: why snapshots could not be written where they should, by iteration.
         saved_at: the iteration whose weights are in files; 0 before the first.
     """
 
@@ -39,19 +44,29 @@ class Snapshots:
     updater: Updater
     rate_state: RateState
     divergence: DivergenceWatch
+    beside: str | None = None
     saved_at: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the user wants any snapshot."""
+        return bool(self.param.snapshot or self.param.snapshot_after_train)
 
     def hold(self, iteration: int) -> bool:
         """Whether files hold the weights of `iteration`; a snapshot that was due and failed (a full disk) does not."""
         return iteration == self.saved_at and (iteration > 0 or self.param.snapshot > 0)
 
-    def write(self, iteration: int) -> str:
+    def write(self, iteration: int, prefix: str | None = None) -> str:
         """Write weights and state of `iteration`; returns the path of the state.
+
+        Args:
+            prefix: another one than the solver's snapshot_prefix.
 
         Raises:
             CaffeCompatError: the disk is full or the folder unwritable; older snapshots stay whole.
         """
-        weights, state = snapshot_names(self.param, iteration)
+        weights, state = snapshot_names(self.param, iteration, prefix)
         kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
         glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
         self.divergence.before_snapshot(weights)
@@ -76,30 +91,73 @@ class Snapshots:
             raw=raw,
         )
         self.saved_at = iteration
+        if prefix is None:
+            self.failures.pop(iteration, None)  # the disk had been full, and is no longer
         return state
 
     def periodic(self, iteration: int) -> None:
         """A snapshot in the middle of training: a full disk must not throw away the training itself."""
         try:
             self.write(iteration)
-        except CaffeCompatError as problem:
-            glog.error(f"Snapshot failed: {problem}")
+        except Exception as problem:
+            self._failed(iteration, problem)
             glog.error("Training goes on; free some space, and SIGHUP writes a snapshot at once.")
 
-    def before_error(self, iteration: int) -> None:
+    def last(self, iteration: int) -> None:
+        """The snapshot that a run ends with; where it cannot be written, in another folder."""
+        try:
+            self.write(iteration)
+            return
+        except Exception as problem:
+            self._failed(iteration, problem)
+        for prefix in places_elsewhere(self.param.snapshot_prefix, self.beside):
+            try:
+                state = self.write(iteration, prefix)
+            except Exception as problem:
+                glog.error(f"Snapshot failed there, too: {problem}")
+                continue
+            self.failures[iteration] += f"; it is in {os.path.dirname(state)} instead: resume with --snapshot {state}"
+            glog.error(f"The snapshot is in another folder: {state}")
+            return
+        self.failures[iteration] += f"; nor could it be in any other folder: {self._newest()}"
+
+    def before_error(self, iteration: int, *, updating: bool) -> None:
         """A last snapshot before an error (data that cannot be read, a layer that fails in a test) ends the run.
 
-        There is none where the user wants none at all, and after no iteration.
+        There is none where the user wants none at all, and where nothing was learned since the last one.
+
+        Args:
+            updating: the error came in the middle of an update, so that some weights are of the next iteration.
         """
-        wanted = self.param.snapshot or self.param.snapshot_after_train
-        if wanted and iteration != self.saved_at:
-            glog.error(
-                f"An error ends the run at iteration {iteration}; writing a snapshot of what was learned before that."
-            )
-            try:
-                self.write(iteration)
-            except CaffeCompatError as problem:
-                glog.error(f"Snapshot failed: {problem}")
+        head = f"An error ends the run at iteration {iteration}"
+        if iteration == self.saved_at:
+            glog.error(f"{head}; {self._newest() if iteration else 'nothing was learned that a snapshot could hold'}")
+        elif not self.wanted:
+            glog.error(f"{head}; it leaves no snapshot, as snapshot is 0 and snapshot_after_train false")
+        else:
+            glog.error(f"{head}; writing a snapshot of what was learned before that.")
+            if updating:
+                glog.error("It came in the middle of an update: some weights of this snapshot have had the next one.")
+            self.last(iteration)
+
+    def _failed(self, iteration: int, problem: Exception) -> None:
+        glog.error(f"Snapshot failed: {problem}")
+        self.failures[iteration] = str(problem)
+
+    def _newest(self) -> str:
+        return f"the newest snapshot is of iteration {self.saved_at}" if self.saved_at else "there is no snapshot yet"
+
+    def check_written(self) -> None:
+        """Make sure that every snapshot of the run has been written where it was due.
+
+        Raises:
+            WriteError: one has not.
+        """
+        if self.failures:
+            lines = [f"of iteration {iteration}: {why}" for iteration, why in self.failures.items()]
+            more = len(lines) - _SHOWN
+            shown = [f"({more} earlier ones)", *lines[-_SHOWN:]] if more > 0 else lines
+            raise WriteError("\n  ".join(["snapshots could not be written:", *shown]))
 
     def restore(self, path: str) -> int:
         """Take over a solverstate and its weights; returns the iteration.

@@ -1,15 +1,19 @@
-"""Names and places of snapshots, and finding the newest one."""
+"""Names and places of snapshots, and finding the newest whole one."""
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkChoice
+from caffecompat.formats import open_weights
 from caffecompat.formats.atomic import is_same_file
 from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.schema import pb
@@ -18,17 +22,22 @@ __all__ = [
     "beside_state",
     "check_writable",
     "kept_fork",
-    "newest_solverstate",
+    "newest_snapshot",
+    "places_elsewhere",
     "snapshot_names",
     "warn_of_replaced",
     "weight_snapshots",
 ]
 
 
-def snapshot_names(param: Any, iteration: int) -> tuple[str, str]:
-    """Paths of the weights and the state at `iteration`: the prefix with ``_iter_N`` glued on, as in Caffe."""
+def snapshot_names(param: Any, iteration: int, prefix: str | None = None) -> tuple[str, str]:
+    """Paths of the weights and the state at `iteration`: the prefix with ``_iter_N`` glued on, as in Caffe.
+
+    Args:
+        prefix: another one than the solver's.
+    """
     suffix = ".h5" if param.snapshot_format == pb.SolverParameter.HDF5 else ""
-    stem = f"{param.snapshot_prefix}_iter_{iteration}"
+    stem = f"{param.snapshot_prefix if prefix is None else prefix}_iter_{iteration}"
     return f"{stem}.caffemodel{suffix}", f"{stem}.solverstate{suffix}"
 
 
@@ -38,22 +47,41 @@ def check_writable(param: Any) -> None:
     Raises:
         CaffeCompatError: the folder does not exist or cannot be written to.
     """
-    probe = f"{param.snapshot_prefix}.tempfile"
-    folder = os.path.dirname(probe) or "."
+    folder, base = os.path.split(param.snapshot_prefix)
+    folder = folder or "."
     if not os.path.isdir(folder):
         raise CaffeCompatError(
             f"snapshot_prefix {param.snapshot_prefix!r}: the folder {folder!r} does not exist; "
             f"make it (mkdir -p {folder}) or name another with --set snapshot_prefix=PATH"
         )
     try:
-        with open(probe, "wb"):
-            pass
-        os.unlink(probe)
-    except OSError as problem:
+        probe, name = tempfile.mkstemp(prefix=f".{base[:100]}.", suffix=".tmp", dir=folder)  # a name nobody has
+        os.close(probe)
+        os.unlink(name)
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
         raise CaffeCompatError(
-            f"snapshot_prefix {param.snapshot_prefix!r}: cannot write to {folder!r} ({problem.strerror}); "
+            f"snapshot_prefix {param.snapshot_prefix!r}: cannot write to {folder!r} ({reason}); "
             "give yourself write access or name another place with --set snapshot_prefix=PATH"
         ) from problem
+
+
+def places_elsewhere(prefix: str, beside: str | None) -> Iterator[str]:
+    """Prefixes in other folders, each new and there to be written to, for a snapshot that could not be written.
+
+    They lie, in this order, beside the snapshots' folder, in the current one, beside the file `beside`, at home, and
+    where temporary files go. A folder that stays empty is removed when the next place is asked for.
+    """
+    folder, base = os.path.split(os.path.abspath(prefix))
+    homes = (os.path.dirname(folder), os.getcwd(), os.path.dirname(os.path.abspath(beside or "")))
+    for home in dict.fromkeys((*homes, os.path.expanduser("~"), tempfile.gettempdir())):
+        try:
+            made = tempfile.mkdtemp(prefix=f"{base[:100] or 'snapshot'}_rescued_", dir=home)
+        except OSError:
+            continue
+        yield os.path.join(made, base)
+        with contextlib.suppress(OSError):
+            os.rmdir(made)
 
 
 def warn_of_replaced(param: Any, weights: str) -> None:
@@ -78,10 +106,48 @@ def beside_state(path: str, state_path: str) -> str:
     return near if os.path.exists(near) else path
 
 
-def newest_solverstate(param: Any) -> str | None:
-    """The solverstate of the solver's prefix with the highest iteration, or None."""
-    found = _numbered(param.snapshot_prefix, "solverstate")
-    return found[-1][1] if found else None
+def newest_snapshot(prefix: str) -> str | None:
+    """The solverstate of the newest snapshot under a prefix that is whole; None where there is none at all.
+
+    Whole is a state that can be read, with the weights that it names. Newer ones that are not are warned about.
+
+    Raises:
+        CaffeCompatError: there are snapshots, and not one of them is whole.
+    """
+    skipped: list[str] = []
+    for _, state in reversed(_numbered(prefix, "solverstate")):
+        problem = _damage(state)
+        if not problem:
+            for line in skipped:
+                glog.warning(f"--resume auto: skipped {line}")
+            return state
+        skipped.append(f"{state}: {problem}")
+    if skipped:
+        raise CaffeCompatError(
+            "--resume auto: none of the snapshots is whole:\n  "
+            + "\n  ".join(skipped)
+            + "\nbring a missing file back, or leave --resume out to start from the beginning"
+        )
+    return None
+
+
+def _damage(state: str) -> str:
+    """Why a solverstate cannot be resumed from; "" if it can."""
+    try:
+        named = read_solverstate(state).learned_net
+        weights = beside_state(named, state)
+        if named and not os.path.exists(weights):
+            return f"its weights {named} are gone"
+        layers = open_weights(weights).layers if named else []
+        if named and not layers:
+            return f"its weights {weights} are empty"
+        for layer in layers:
+            for blob in layer.blobs:
+                if blob is not None:
+                    blob.check()
+    except (CaffeCompatError, OSError) as problem:
+        return str(problem)
+    return ""
 
 
 def kept_fork(path: str) -> ForkChoice | None:

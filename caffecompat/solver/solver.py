@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffecompat import data, glog
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths
@@ -23,9 +24,11 @@ from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
+from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.outputs import check_eval
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
+from caffecompat.solver.run_lock import RunLock
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
 from caffecompat.solver.snapshot_files import check_writable
@@ -125,7 +128,7 @@ class Solver:
         self.sparsifier = Sparsifier(self.param, self.net)
         divergence = DivergenceWatch(self.net.params)
         self.display = Display(self.param, self.net, divergence)
-        self.snapshots = Snapshots(self.param, self.net, self.updater, self.rate_state, divergence)
+        self.snapshots = Snapshots(self.param, self.net, self.updater, self.rate_state, divergence, self.path)
         self._updating = False
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
@@ -134,7 +137,15 @@ class Solver:
     # ---------------------------------------------------------------- training
 
     def train(self, resume: str | None = None) -> None:
-        """Caffe's Solve: from here (or the solverstate `resume`) to max_iter, with the last snapshot and test."""
+        """Caffe's Solve: from here (or the solverstate `resume`) to max_iter, with the last snapshot and test.
+
+        Whatever error ends it, what was learned before is in a snapshot (unless the solver wants none).
+
+        Raises:
+            OutOfMemory: the net does not fit; the message says what to change.
+            WriteError: trained to the end, but a snapshot could not be written where it should.
+            CaffeCompatError: the data cannot be read, a layer cannot compute.
+        """
         glog.info(f"Solving {self.net.name}", "solver.cpp:288")
         glog.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:289")
         if resume:
@@ -144,60 +155,74 @@ class Solver:
             glog.warning(
                 f"nothing to train: this is iteration {self.iter} already, and max_iter is {self.param.max_iter}"
             )
-        with self.signals:
-            self.sparsifier.freeze()
+        with self.signals, RunLock(self.param.snapshot_prefix) if self.snapshots.wanted else nullcontext():
+            first = self.iter
             try:
-                self.step(self.param.max_iter - self.iter)
-            except Exception:
-                if not self._updating:  # in the middle of an update the weights are of no iteration
-                    self.snapshots.before_error(self.iter)
+                self._solve()
+            except KeyboardInterrupt:  # the second one: the user does not want to wait for anything
                 raise
-            self.sparsifier.after_training(self.iter)
-            if self.param.snapshot_after_train and not self.snapshots.hold(self.iter):
-                self.snapshot()
-            if self._stopped:
-                glog.info("Optimization stopped early.", "solver.cpp:313")
-                return
-            if self.display.is_due(self.iter):
-                with torch.no_grad():
-                    self.display.losses.append(self.net.loss(self.net()))
-                glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
-            if self.param.test_interval and self.iter % self.param.test_interval == 0:
-                self.test_all()
+            except BaseException as error:
+                free_memory(error, self.net)
+                self.snapshots.before_error(self.iter, updating=self._updating)
+                if self.iter > first:
+                    exit_with(error, 1)
+                raise
+        self.snapshots.check_written()
+
+    def _solve(self) -> None:
+        """From here to max_iter; then the last snapshot, display and test."""
+        self.sparsifier.freeze()
+        self.step(self.param.max_iter - self.iter)
+        self.sparsifier.after_training(self.iter)
+        if self.param.snapshot_after_train and not self.snapshots.hold(self.iter):
+            self.snapshots.last(self.iter)
+        if self._stopped:
+            glog.info("Optimization stopped early.", "solver.cpp:313")
+            return
+        if self.display.is_due(self.iter):
+            with torch.no_grad():
+                self.display.losses.append(self.net.loss(self.net()))
+            glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
+        if self.param.test_interval and self.iter % self.param.test_interval == 0:
+            self.test_all()
         glog.info("Optimization Done.", "solver.cpp:332")
 
     def step(self, count: int) -> None:
         """Do `count` iterations, with the tests, displays and snapshots that fall due."""
         self.display.begin(self.iter)
+        self._stopped = False
         end = self.iter + count
-        while self.iter < end:
-            self._clear_gradients()
-            if self._test_is_due():
-                self.test_all()
-                if self._stopped:
-                    break
-            display = self.display.is_due(self.iter)
-            for before_forward, _ in self.callbacks:
-                before_forward()
-            loss, tops = self._forward_backward(debug=display and self.param.debug_info)
-            self.display.losses.append(loss)
-            if display:
-                self.display.log(self.iter, tops)
-            for _, before_update in self.callbacks:
-                before_update()
-            self._updating = True
-            self._update(display)
-            self.sparsifier.after_update(self.iter)
-            self.iter += 1
-            self._updating = False
-            for observer in self.observers:
-                observer(self)
-            request = self.signals.poll()
-            if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
-                self.snapshots.periodic(self.iter)
-            if request is Action.STOP:
-                self._stopped = True
-                break
+        with explaining_memory(self.param, self.net, self.updater.rule.slots):
+            while self.iter < end and not self._stopped:
+                self._iterate()
+
+    def _iterate(self) -> None:
+        """One iteration: the test that is due before it, passes and update, the snapshot that is due after it."""
+        self._clear_gradients()
+        if self._test_is_due():
+            self.test_all()
+            if self._stopped:
+                return
+        display = self.display.is_due(self.iter)
+        for before_forward, _ in self.callbacks:
+            before_forward()
+        loss, tops = self._forward_backward(debug=display and self.param.debug_info)
+        self.display.losses.append(loss)
+        if display:
+            self.display.log(self.iter, tops)
+        for _, before_update in self.callbacks:
+            before_update()
+        self._updating = True
+        self._update(display)
+        self.sparsifier.after_update(self.iter)
+        self.iter += 1
+        self._updating = False
+        for observer in self.observers:
+            observer(self)
+        request = self.signals.poll()
+        if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
+            self.snapshots.periodic(self.iter)
+        self._stopped = request is Action.STOP
 
     def _clear_gradients(self) -> None:
         self.net.take_written()
@@ -293,9 +318,9 @@ class Solver:
         By eval_type: the mean of each element ("classification"), or mean average precision ("detection").
         """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
-        return run_test(
-            self.param, self.test_nets[index], self.param.test_iter[index], self.fork, self._interrupts_test
-        )
+        net, batches = self.test_nets[index], self.param.test_iter[index]
+        with explaining_memory(self.param, net, self.updater.rule.slots):
+            return run_test(self.param, net, batches, self.fork, self._interrupts_test)
 
     def _interrupts_test(self) -> bool:
         """Do what signals ask for between two batches of a test; whether that is to stop."""

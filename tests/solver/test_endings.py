@@ -46,9 +46,9 @@ def test_an_error_in_a_test_phase_comes_after_a_snapshot(workdir: Path, log: lis
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("CUDA out of memory"), ValueError("of a Python layer"), OSError("disk")]
+    "error", [RuntimeError("of torch"), ValueError("of a Python layer"), OSError("disk"), SystemExit(3)]
 )
-def test_any_error_of_a_forward_pass(workdir: Path, log: list[str], error: Exception) -> None:
+def test_any_error_of_a_forward_pass(workdir: Path, log: list[str], error: BaseException) -> None:
     solver = _solver("test_interval=100")
     one_pass = solver.one_pass
 
@@ -58,23 +58,46 @@ def test_any_error_of_a_forward_pass(workdir: Path, log: list[str], error: Excep
         return one_pass()
 
     solver.one_pass = failing  # type: ignore[method-assign,assignment]
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error)) as raised:
         solver.train()
+    assert raised.value.__dict__["status"] == 1  # of the command
     assert (workdir / "snap_iter_7.solverstate").exists()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "at"),
-    [((), 0), (("snapshot=5",), 5), (("snapshot_after_train=false",), 10)],
+    ("overrides", "at", "said"),
+    [
+        ((), 0, "iteration 0; nothing was learned that a snapshot could hold"),
+        (("snapshot=5",), 5, "iteration 5; the newest snapshot is of iteration 5"),
+        (("snapshot_after_train=false",), 10, "iteration 10; it leaves no snapshot, as snapshot is 0 and"),
+    ],
     ids=["nothing learned", "just stored", "not wanted"],
 )
-def test_no_snapshot_without_need(workdir: Path, log: list[str], overrides: tuple[str, ...], at: int) -> None:
+def test_no_snapshot_without_need(
+    workdir: Path, log: list[str], overrides: tuple[str, ...], at: int, said: str
+) -> None:
     solver = _solver(*overrides)
     _fail_in_test(solver, at)
     with pytest.raises(CaffeCompatError, match="damaged"):
         solver.train()
     assert sum("Snapshotting to" in line for line in log) == len(list(workdir.glob("*.caffemodel"))) <= 1
-    assert not any("An error ends" in line for line in log)
+    assert sum(f"An error ends the run at {said}" in line for line in log) == 1
+
+
+def test_an_error_in_the_middle_of_an_update(workdir: Path, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = _solver("test_interval=100")
+    apply = solver.updater.apply
+
+    def failing(rate: float, iteration: int, passes: int) -> None:
+        if iteration == 7:
+            raise RuntimeError("of torch")
+        apply(rate, iteration, passes)
+
+    monkeypatch.setattr(solver.updater, "apply", failing)
+    with pytest.raises(RuntimeError, match="of torch"):
+        solver.train()
+    assert (workdir / "snap_iter_7.solverstate").exists()
+    assert any("in the middle of an update" in line for line in log)
 
 
 def test_a_full_disk_does_not_hide_the_error(workdir: Path, log: list[str]) -> None:

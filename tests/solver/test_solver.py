@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import signal
@@ -11,8 +12,10 @@ import pytest
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import open_caffemodel
+from caffecompat.formats.atomic import WriteError
 from caffecompat.solver import Solver
-from caffecompat.solver.snapshot_files import newest_solverstate
+from caffecompat.solver.signals import SignalActions
+from caffecompat.solver.snapshot_files import newest_snapshot
 
 
 def test_training_logs_caffes_lines_in_order(workdir, log):
@@ -60,9 +63,30 @@ def test_stopping_in_the_middle_loses_nothing(workdir, log):
     resumed = Solver("solver.prototxt")
     for _ in range(7):  # the data source starts anew in a new process; bring it to where the run stopped
         resumed.net.next_batch()
-    resumed.restore(newest_solverstate(resumed.param))
+    resumed.restore(newest_snapshot("snap"))
     resumed.step(3)
     assert np.array_equal(resumed.net.blobs_by_layer()["ip"][0], whole.net.blobs_by_layer()["ip"][0])
+
+
+def test_sigterm_is_like_sigint_but_for_the_second(workdir, log):
+    solver = Solver("solver.prototxt", overrides=["snapshot=0"])
+    solver.observers.append(lambda s: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)] if s.iter == 7 else None)
+    before = signal.getsignal(signal.SIGTERM)
+    solver.train()
+    assert solver.iter == 7
+    assert os.path.exists("snap_iter_7.solverstate")
+    assert signal.getsignal(signal.SIGTERM) is before
+    solver.train()  # what was asked of one run is not asked of the next
+    assert solver.iter == 10
+
+
+@pytest.mark.parametrize(("effect", "files"), [("none", ["10", "5"]), ("snapshot", ["10", "5", "7"])])
+def test_sigterm_effect(workdir, log, effect, files):
+    solver = Solver("solver.prototxt")
+    solver.signals = SignalActions(sigterm=effect)
+    solver.observers.append(lambda s: os.kill(os.getpid(), signal.SIGTERM) if s.iter == 7 else None)
+    solver.train()
+    assert sorted(name.split("_iter_")[1].split(".")[0] for name in glob.glob("*.solverstate")) == files
 
 
 def test_sighup_writes_a_snapshot_and_goes_on(workdir, log):
@@ -90,7 +114,8 @@ def test_a_failing_snapshot_does_not_end_the_training(workdir, log, monkeypatch)
         save(path, **kwargs)
 
     monkeypatch.setattr(solver.net, "save", failing)
-    solver.train()
+    with pytest.raises(WriteError, match="of iteration 5: no space left"):
+        solver.train()
     assert calls == ["snap_iter_5.caffemodel", "snap_iter_10.caffemodel"]
     assert any("Snapshot failed: no space left" in line for line in log)
     assert os.path.exists("snap_iter_10.solverstate")
@@ -113,21 +138,6 @@ def test_hdf5_snapshots_resume(workdir, log):
     assert resumed.iter == 5
     assert np.array_equal(resumed.net.blobs_by_layer()["ip"][0], solver.net.blobs_by_layer()["ip"][0])
     assert np.array_equal(resumed.updater.history()[0], solver.updater.history()[0])
-
-
-def test_newest_solverstate_goes_by_number(workdir):
-    for name in (
-        "snap_iter_9.solverstate",
-        "snap_iter_10.solverstate",
-        "snap_iter_2.solverstate.h5",
-        "other_iter_99.solverstate",
-    ):
-        open(name, "w").close()
-
-    class Param:
-        snapshot_prefix = "snap"
-
-    assert newest_solverstate(Param) == "snap_iter_10.solverstate"
 
 
 def test_unwritable_folder_is_found_before_training(workdir, log):

@@ -14,7 +14,7 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.schema import read_solver
-from caffecompat.solver.snapshot_files import newest_solverstate
+from caffecompat.solver.snapshot_files import newest_snapshot
 
 _MODELS = Path(__file__).parents[2] / "models"
 _SMALLER = [  # in the copies of the prototxts
@@ -58,7 +58,7 @@ def _folder(network: str) -> None:
 
 def _name_as_trained_to_the_end(solver: str, used: str) -> None:
     """Give the snapshot of the short training the name that the README goes on with."""
-    state = newest_solverstate(read_solver(solver))
+    state = newest_snapshot(read_solver(solver).snapshot_prefix)
     assert state is not None
     weights = state.replace(".solverstate", ".caffemodel")
     name = re.search(rf"{re.escape(weights.split('_iter_')[0])}_iter_\d+\.caffemodel", used)

@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="A,B", help="weights to start from, copied by layer name, in order")
     parser.add_argument("--snapshot", metavar="FILE", help="solverstate to resume from (ours or original Caffe's)")
     parser.add_argument(
-        "--resume", metavar="auto", help="'auto': resume from the newest solverstate of the prefix, if any"
+        "--resume", metavar="auto", help="'auto': resume from the newest whole snapshot of the prefix, if any"
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
@@ -33,6 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sighup-effect", metavar="ACTION", default="snapshot", help="on SIGHUP: snapshot, stop or none"
     )
+    parser.add_argument("--sigterm-effect", metavar="ACTION", default="stop", help="on SIGTERM: stop, snapshot or none")
     add_switch(parser, "dry-run", "build the nets, print what would be trained, and stop")
     add_switch(
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.solver.signals import SignalActions
     from caffecompat.solver.snapshot_files import kept_fork
 
-    signals = SignalActions(args.sigint_effect, args.sighup_effect)
+    signals = SignalActions(args.sigint_effect, args.sighup_effect, args.sigterm_effect)
     param = read_solver(args.solver, strict=args.strict)
     _merge_state(param, args)
     device, devices = choose_device(args.gpu, args.device, param)
@@ -98,14 +99,14 @@ def _merge_state(param: Any, args: argparse.Namespace) -> None:
 
 
 def _newest(param: Any, args: argparse.Namespace) -> str | None:
-    """The newest solverstate under the prefix that the solver will have."""
+    """The newest whole snapshot under the prefix that the solver will have."""
     from caffecompat.solver.overrides import apply_to_solver, split_overrides
-    from caffecompat.solver.snapshot_files import newest_solverstate
+    from caffecompat.solver.snapshot_files import newest_snapshot
 
     changed = type(param)()
     changed.CopyFrom(param)
     apply_to_solver(changed, split_overrides(args.settings, changed)[0], args.solver)
-    found = newest_solverstate(changed)
+    found = newest_snapshot(changed.snapshot_prefix)
     if not found:
         glog.info(f"--resume auto: no {changed.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")
     return found

@@ -214,7 +214,8 @@ def test_a_last_snapshot_that_fails_is_no_success(streets, command):
     )
     error = process.communicate(timeout=60)[1]
     assert process.returncode == 1
-    assert "Training goes on" in error and "error: encoder_iter_2.caffemodel: cannot be written" in error
+    assert "Training goes on" in error and "error: snapshots could not be written:\n  of iteration 1: " in error
+    assert "  of iteration 2: encoder_iter_2.caffemodel: cannot be written: File too large" in error
     assert not list(Path().glob("encoder_iter_[12].*"))
 
 
