@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = ["CaffeCompatError", "add_note", "brief", "exit_with", "notes"]
 
 
@@ -23,7 +25,7 @@ class CaffeCompatError(Exception):
     nowhere.prototxt: there is no such file
     """
 
-    status: int = 2
+    status: ClassVar[int] = 2
 
 
 def brief(problem: BaseException) -> str:
