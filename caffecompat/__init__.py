@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from caffecompat.errors import CaffeCompatError
     from caffecompat.evaluate.classification import evaluate_classification
     from caffecompat.evaluate.detection import evaluate_detection
+    from caffecompat.evaluate.net_scores import evaluate_net
     from caffecompat.evaluate.segmentation import evaluate_segmentation
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
     from caffecompat.formats.inventory import list_weights, summarize_weights
@@ -43,8 +44,12 @@ if TYPE_CHECKING:
     from caffecompat.net import Net, load_net
     from caffecompat.net.dump import dump_blobs
     from caffecompat.report.blob_differences import compare_blobs, diff_weights
+    from caffecompat.report.log_parser import parse_log
     from caffecompat.report.net_diff import diff_nets
+    from caffecompat.report.net_drawing import draw_net
     from caffecompat.report.net_summary import summarize
+    from caffecompat.report.net_timing import time_net
+    from caffecompat.report.training_curve import plot_logs
     from caffecompat.schema import read_net, read_solver, write_text
     from caffecompat.solver import Solver
     from caffecompat.threads import configure_threads
@@ -70,9 +75,11 @@ __all__ = [
     "deploy_net",
     "diff_nets",
     "diff_weights",
+    "draw_net",
     "dump_blobs",
     "evaluate_classification",
     "evaluate_detection",
+    "evaluate_net",
     "evaluate_segmentation",
     "export_deploy",
     "export_onnx",
@@ -84,6 +91,8 @@ __all__ = [
     "load_net",
     "merge_batch_norm",
     "open_caffemodel",
+    "parse_log",
+    "plot_logs",
     "pycaffe",
     "read_net",
     "read_solver",
@@ -91,6 +100,7 @@ __all__ = [
     "split_database",
     "summarize",
     "summarize_weights",
+    "time_net",
     "upgrade_net_proto_binary",
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",
@@ -117,9 +127,11 @@ _HOMES = {
     "deploy_net": "caffecompat.deploy.deploy_net",
     "diff_nets": "caffecompat.report.net_diff",
     "diff_weights": "caffecompat.report.blob_differences",
+    "draw_net": "caffecompat.report.net_drawing",
     "dump_blobs": "caffecompat.net.dump",
     "evaluate_classification": "caffecompat.evaluate.classification",
     "evaluate_detection": "caffecompat.evaluate.detection",
+    "evaluate_net": "caffecompat.evaluate.net_scores",
     "evaluate_segmentation": "caffecompat.evaluate.segmentation",
     "export_deploy": "caffecompat.deploy.export_deploy",
     "export_onnx": "caffecompat.deploy.onnx.write",
@@ -131,12 +143,15 @@ _HOMES = {
     "load_net": "caffecompat.net",
     "merge_batch_norm": "caffecompat.deploy.merge",
     "open_caffemodel": "caffecompat.formats",
+    "parse_log": "caffecompat.report.log_parser",
+    "plot_logs": "caffecompat.report.training_curve",
     "read_net": "caffecompat.schema",
     "read_solver": "caffecompat.schema",
     "save_caffemodel": "caffecompat.formats",
     "split_database": "caffecompat.data.split",
     "summarize": "caffecompat.report.net_summary",
     "summarize_weights": "caffecompat.formats.inventory",
+    "time_net": "caffecompat.report.net_timing",
     "upgrade_net_proto_binary": "caffecompat.formats.upgrades",
     "upgrade_net_proto_text": "caffecompat.formats.upgrades",
     "upgrade_solver_proto_text": "caffecompat.formats.upgrades",

@@ -24,6 +24,17 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
 _V1 = 'input: "data" input_dim: [1, 1, 2, 2] layers { type: RELU bottom: "data" top: "r" }'
 _SOFTMAX = 'layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }\n'
 _LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }\n'
+_ACCURACY = 'layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" }\n'
+_LOG_PREFIX = "I0706 13:22:47.513291  4945 solver.cpp:1] "
+_LOG = [
+    "Solving net",
+    "Iteration 0, loss = 0.7",
+    "    Train net output #0: loss = 0.7 (* 1 = 0.7 loss)",
+    "Iteration 0, lr = 0.1",
+    "Iteration 10, loss = 0.5",
+    "    Train net output #0: loss = 0.5 (* 1 = 0.5 loss)",
+    "Iteration 10, lr = 0.1",
+]
 _NORMALIZED = """
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 2 kernel_size: 1 } }
 layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
@@ -59,6 +70,8 @@ def write_examples() -> None:
         'input: "data" input_dim: [1, 1, 2, 2] layers { type: RELU bottom: "data" top: "r" }'
     )
     Path("train_val.prototxt").write_text(_LISTED + _BODY + _LOSS)
+    Path("test.prototxt").write_text(_LISTED + _BODY + _LOSS + _ACCURACY)
+    Path("train.log").write_text("".join(f"{_LOG_PREFIX}{line}\n" for line in _LOG))
     Path("solver.prototxt").write_text(
         'net: "train_val.prototxt" base_lr: 0.00001 lr_policy: "fixed" max_iter: 2 random_seed: 1\n'
     )

@@ -39,9 +39,11 @@ def test_the_names_are_these() -> None:
         "deploy_net",
         "diff_nets",
         "diff_weights",
+        "draw_net",
         "dump_blobs",
         "evaluate_classification",
         "evaluate_detection",
+        "evaluate_net",
         "evaluate_segmentation",
         "export_deploy",
         "export_onnx",
@@ -53,6 +55,8 @@ def test_the_names_are_these() -> None:
         "load_net",
         "merge_batch_norm",
         "open_caffemodel",
+        "parse_log",
+        "plot_logs",
         "pycaffe",
         "read_net",
         "read_solver",
@@ -60,6 +64,7 @@ def test_the_names_are_these() -> None:
         "split_database",
         "summarize",
         "summarize_weights",
+        "time_net",
         "upgrade_net_proto_binary",
         "upgrade_net_proto_text",
         "upgrade_solver_proto_text",
@@ -89,11 +94,13 @@ create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
 diff_nets: a b phase weights size channels fork
 diff_weights: a b
+draw_net: model out rankdir phase level stages display_lrm fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
     allow_missing fork on_progress
 evaluate_detection: model weights data root which label_map iterations preprocess size device allow_missing fork
     on_progress
+evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork on_batch
 evaluate_segmentation: model weights data root iterations preprocess size resize ignore blob device allow_missing fork
     on_progress
 export_deploy: model weights out size batch channels head head_name merge_batch_norm running_statistics target
@@ -107,12 +114,15 @@ load_caffemodel: path
 load_net: prototxt weights phase skip_mismatched fork
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
 open_caffemodel: path
+parse_log: path
+plot_logs: logs out x y smooth beside
 read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
 split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
 summarize_weights: path
+time_net: model weights phase iterations level stages device fork on_start on_iteration
 upgrade_net_proto_binary: path out
 upgrade_net_proto_text: path out strict
 upgrade_solver_proto_text: path out strict

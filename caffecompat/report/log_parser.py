@@ -116,10 +116,19 @@ class TrainingLog:
 
 
 def parse_log(path: str | os.PathLike[str]) -> TrainingLog:
-    """Read a training log.
+    """Read a training log: the stderr of any Caffe's ``caffe train``, or of caffecompat's.
+
+    Returns:
+        Displays and tests with iteration, seconds, learning rate and outputs by name; `TrainingLog.table` has them as
+        Caffe's parse_log.py writes them.
 
     Raises:
         LogError: the file cannot be read, or no line of it says "Iteration N".
+
+    >>> import caffecompat
+    >>> log = caffecompat.parse_log("train.log")
+    >>> [(row.iteration, row.rate, row.values) for row in log.train]
+    [(0, 0.1, {'loss': 0.7}), (10, 0.1, {'loss': 0.5})]
     """
     name = os.fspath(path)
     try:

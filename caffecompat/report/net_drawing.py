@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.picture import encode_picture
 from caffecompat.report.layered_layout import Point, lay_out
-from caffecompat.report.net_graph import NetGraph, Node, make_graph
+from caffecompat.report.net_graph import RANKDIRS, NetGraph, Node, make_graph
+from caffecompat.schema import NetSource, as_document, as_phase
 
-__all__ = ["draw_net_file", "render", "to_svg"]
+__all__ = ["draw_net", "draw_net_file", "render", "to_svg"]
 
 _CHARACTER, _LINE, _PAD, _MARGIN = 7.0, 16.0, 8.0, 12.0  # of text of 12 px
 _MOST_PIXELS = 60e6  # of a PNG; deeper nets are drawn smaller
@@ -60,6 +62,50 @@ class _Scene:
     height: float
     boxes: list[_Box]
     arrows: list[_Arrow]
+
+
+def draw_net(
+    model: NetSource,
+    out: str | os.PathLike[str],
+    *,
+    rankdir: str = "LR",
+    phase: int | str | None = None,
+    level: int | None = None,
+    stages: Sequence[str] = (),
+    display_lrm: bool = False,
+    fork: ForkName | None = None,
+) -> None:
+    """Draw a net as a picture, as Caffe's draw_net.py does.
+
+    Args:
+        model: path of a prototxt, or a net that was read.
+        out: .svg, .png or .dot to write; other kinds (.pdf, ...) need Graphviz.
+        rankdir: the way the net runs: "LR" (left to right), "TB", "BT" or "RL".
+        phase: "TRAIN" or "TEST", or pycaffe's numbers of them: the layers of that phase; None is both.
+        level, stages: of the NetState; where either is given, layers that it excludes are left out.
+        display_lrm: also show the learning-rate multipliers of convolutions.
+        fork: the Caffe whose rules hold, where the text cannot show it.
+
+    Raises:
+        CaffeCompatError: the net cannot be read, the direction or the phase is unknown, or the kind needs Graphviz.
+        WriteError: `out` cannot be written.
+
+    >>> import caffecompat
+    >>> caffecompat.draw_net("train_val.prototxt", "net.svg", rankdir="TB", phase="TEST")
+    """
+    if rankdir not in RANKDIRS:
+        raise CaffeCompatError(f"rankdir {rankdir!r}: expected {', '.join(RANKDIRS)}")
+    number = None if phase is None else as_phase(phase)
+    document = as_document(model, fork=fork)
+    if stages or level is not None:
+        from caffecompat.net.filter import filter_net, make_state  # whose room loads torch, which pictures do without
+
+        kept: set[int] = set()
+        for one in (0, 1) if number is None else (number,):
+            state = make_state(document.message, one, level, stages)
+            kept.update(filter_net(document.message, state, lambda line: None)[1])
+        document = document.keeping(sorted(kept))
+    draw_net_file(document.message, out, rankdir, phase=number, display_lrm=display_lrm)
 
 
 def draw_net_file(

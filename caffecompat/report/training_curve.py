@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from caffecompat.report.log_parser import LogRow, TrainingLog
-from caffecompat.report.plots import PlotError, draw
+from caffecompat.report.log_parser import LogRow, TrainingLog, parse_log
+from caffecompat.report.plots import PlotError, draw, require_matplotlib
 
-__all__ = ["Curve", "curve_names", "draw_training_curves"]
+__all__ = ["Curve", "curve_names", "draw_training_curves", "plot_logs"]
 
 _ELEMENT = re.compile(r"^(.+)_\d+$")
 _FEW = 6  # curves whose legend fits into their panel
@@ -50,6 +50,54 @@ class Curve:
                 window = [*window, y][-count:]
             means.append(sum(window) / len(window) if window and not math.isnan(x) else math.nan)
         return means
+
+
+def plot_logs(
+    logs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    x: str = "iterations",
+    y: Sequence[str] = (),
+    smooth: int = 1,
+    beside: bool = False,
+) -> None:
+    """Draw training logs: losses, accuracies and learning rate over iterations or seconds. Needs matplotlib.
+
+    Args:
+        logs: of any Caffe, as `parse_log` reads them; several are drawn into the same panels.
+        out: .png, .svg or .pdf to write.
+        x: "iterations" or "seconds".
+        y: names of outputs, one panel each (the name of a vector means all its elements), or "smoothed loss", "learning
+            rate", "speed" (iterations a second), "sparsity"; by default the losses, the other outputs and the rate.
+        smooth: running means over that many displays.
+        beside: a column a log, instead of all in the same panels.
+
+    Raises:
+        LogError: a log cannot be read.
+        PlotError: no log has a name of `y`, a log is given twice, or matplotlib is missing or writes no such files.
+        WriteError: `out` cannot be written.
+
+    >>> import caffecompat
+    >>> caffecompat.plot_logs("train.log", "curve.png", y=["loss"])
+    """
+    if x not in ("iterations", "seconds"):
+        raise PlotError(f"x {x!r}: expected iterations or seconds")
+    if smooth < 1:
+        raise PlotError(f"smooth {smooth} must be at least 1")
+    paths = [os.fspath(log) for log in ([logs] if isinstance(logs, (str, os.PathLike)) else logs)]
+    require_matplotlib(os.fspath(out))
+    parsed = {title: parse_log(path) for title, path in zip(_titles(paths), paths, strict=True)}
+    draw_training_curves(out, parsed, x=x, y=y, smooth=smooth, beside=beside)
+
+
+def _titles(paths: Sequence[str]) -> list[str]:
+    """File names; with as much of their folders as makes them differ."""
+    parts = [os.path.normpath(path).split(os.sep) for path in paths]
+    for count in range(1, max(map(len, parts)) + 1):
+        titles = ["/".join(part[-count:]) for part in parts]
+        if len(set(titles)) == len(titles):
+            return titles
+    raise PlotError("a log is named twice")
 
 
 def draw_training_curves(

@@ -8,19 +8,15 @@ SVG and PNG need nothing else; other kinds (PDF, ...) are left to Graphviz where
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch
+from caffecompat.cli.common.flags import UsageError, add_switch, split_commas
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
-
-if TYPE_CHECKING:
-    from caffecompat.schema import NetDocument
 
 HELP = "picture of a net: svg, png, dot"
 
 _RANKDIRS = ("LR", "TB", "BT", "RL")
-_PHASES = {"TRAIN": 0, "TEST": 1, "ALL": None}
+_PHASES = ("TRAIN", "TEST", "ALL")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,23 +41,11 @@ def run(args: argparse.Namespace) -> int:
     if phase not in _PHASES:
         raise UsageError(f"caffecompat draw: --phase {args.phase}: expected {', '.join(_PHASES)}")
 
-    from caffecompat.report.net_drawing import draw_net_file
+    from caffecompat.report.net_drawing import draw_net
 
-    document = open_model(args, args.model)
-    net = _of_state(document, phase) if args.stage or args.level is not None else document.message
-    draw_net_file(net, args.out, rankdir, phase=_PHASES[phase], display_lrm=args.display_lrm)
+    draw_net(
+        open_model(args, args.model), args.out, rankdir=rankdir, phase=None if phase == "ALL" else phase,
+        level=args.level, stages=split_commas(args.stage), display_lrm=args.display_lrm,
+    )  # fmt: skip
     print(f"wrote {args.out}")
     return 0
-
-
-def _of_state(document: NetDocument, phase: str) -> Any:
-    """The net with the layers of its state alone, in one phase or in either."""
-    from caffecompat.net.filter import filter_net
-
-    kept: set[int] = set()
-    for number in (0, 1) if phase == "ALL" else (_PHASES[phase],):
-        state = type(document.message.state)()
-        state.CopyFrom(document.message.state)
-        state.phase = number
-        kept.update(filter_net(document.message, state, lambda line: None)[1])
-    return document.keeping(sorted(kept)).message

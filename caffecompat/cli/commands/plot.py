@@ -12,7 +12,6 @@ outputs (one panel each; the name of a vector means all its elements) or "smooth
 from __future__ import annotations
 
 import argparse
-import os
 
 from caffecompat.cli.common.flags import UsageError, add_switch, split_commas
 
@@ -36,24 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if args.smooth < 1:
         raise UsageError(f"caffecompat plot: --smooth {args.smooth} must be at least 1")
 
-    from caffecompat.report.log_parser import parse_log
-    from caffecompat.report.plots import require_matplotlib
-    from caffecompat.report.training_curve import draw_training_curves
+    from caffecompat.report.training_curve import plot_logs
 
-    require_matplotlib(out)
-    parsed = {title: parse_log(path) for title, path in zip(_titles(logs), logs, strict=True)}
-    draw_training_curves(
-        out, parsed, x=args.x, y=split_commas(args.y or ""), smooth=args.smooth, beside=args.beside
-    )  # fmt: skip
+    plot_logs(logs, out, x=args.x, y=split_commas(args.y or ""), smooth=args.smooth, beside=args.beside)
     print(f"wrote {out}")
     return 0
-
-
-def _titles(paths: list[str]) -> list[str]:
-    """File names; with as much of their folders as makes them differ."""
-    parts = [os.path.normpath(path).split(os.sep) for path in paths]
-    for count in range(1, max(map(len, parts)) + 1):
-        titles = ["/".join(part[-count:]) for part in parts]
-        if len(set(titles)) == len(titles):
-            return titles
-    raise UsageError("caffecompat plot: a log is named twice")

@@ -17,12 +17,9 @@ from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from torch import Tensor
-
-    from caffecompat.layers.detection_scores import DetectionScores
-    from caffecompat.net import Net
 
 HELP = "score a model: the mean of each output over some batches"
 
@@ -61,8 +58,11 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     if args.ap_version not in ("11point", "MaxIntegral", "Integral"):
         raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: 11point, MaxIntegral or Integral")
 
+    import torch
+
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.data import make_source
+    from caffecompat.evaluate.net_scores import evaluate_net
     from caffecompat.net import Net
     from caffecompat.schema import open_net, pb
     from caffecompat.solver.outputs import output_texts
@@ -74,48 +74,25 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
         weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
     check_loaded(net.loaded, args.weights, args)
-    net.check_files()
     net.to(device)
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:
-        loss, sums, detections = _accumulate(net, args.iterations, update)
-    glog.info(f"Loss: {glog.number(loss / args.iterations)}", "caffe.cpp:309")
-    for name, total in sums.items():
-        for text in output_texts(name, total / args.iterations, net.loss_weights.get(name, 0.0)):
+
+        def on_batch(done: int, values: Mapping[str, Tensor]) -> None:
+            for name, value in values.items():
+                for text in output_texts(name, value):
+                    glog.info(f"Batch {done - 1}, {text}", "caffe.cpp:304")
+            update(done, "")
+
+        scores = evaluate_net(net, iterations=args.iterations, on_batch=on_batch)
+    glog.info(f"Loss: {glog.number(scores.loss)}", "caffe.cpp:309")
+    for name, mean in scores.outputs.items():
+        for text in output_texts(name, torch.from_numpy(mean), net.loss_weights.get(name, 0.0)):
             glog.info(text, "caffe.cpp:321")
-    for index, (name, scores) in enumerate(detections.items()):
-        mean = glog.number(scores.mean(args.ap_version))
-        glog.info(f"{precision_line}{index}: {name} = {mean}", "caffe.cpp:454")
+    for index, (name, found) in enumerate(scores.detections.items()):
+        glog.info(f"{precision_line}{index}: {name} = {glog.number(found.mean(args.ap_version))}", "caffe.cpp:454")
     if args.display_sparsity:
         from caffecompat.solver.sparsity import log_test_sparsity
 
         log_test_sparsity(net)
     return 0
-
-
-def _accumulate(
-    net: Net, iterations: int, update: Callable[[int, str], None]
-) -> tuple[float, dict[str, Tensor], dict[str, DetectionScores]]:
-    """The loss and each element of the outputs, summed; of outputs that judge detections, the scores (Xilinx)."""
-    import torch
-
-    from caffecompat.layers.detection_scores import DetectionScores
-    from caffecompat.solver.outputs import output_texts
-
-    judging = {top for layer in net.layers if layer.type == "DetectionEvaluate" for top in layer.tops}
-    detections = {name: DetectionScores() for name in net.outputs if name in judging}
-    loss, sums = 0.0, dict[str, torch.Tensor]()
-    with torch.no_grad():
-        for batch in range(iterations):
-            tops = net()
-            loss += float(net.loss(tops))
-            for name in net.outputs:
-                if name in detections:
-                    detections[name].add(tops[name].cpu().numpy())
-                    continue
-                values = tops[name].double().flatten()
-                for text in output_texts(name, values):
-                    glog.info(f"Batch {batch}, {text}", "caffe.cpp:304")
-                sums[name] = sums[name] + values if name in sums else values
-            update(batch + 1, "")
-    return loss, sums, detections

@@ -6,15 +6,13 @@ caffecompat time --model deploy.prototxt --iterations 20
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
 
 if TYPE_CHECKING:
-    from caffecompat.pycaffe import Net
+    from caffecompat.report.net_timing import NetTimes
 
 HELP = "time a model's forward and backward pass, layer by layer"
 
@@ -38,81 +36,43 @@ def run(args: argparse.Namespace) -> int:
     if args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat time: --phase {args.phase}: TRAIN or TEST")
 
-    import torch
-
-    from caffecompat import pycaffe
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.data import make_source
     from caffecompat.net import Net
-    from caffecompat.schema import open_net, pb
+    from caffecompat.report.net_timing import time_net
+    from caffecompat.schema import open_net
 
     device, _ = choose_device(args.gpu, args.device)
     document = open_net(args.model, strict=args.strict)
-    phase = pb.TRAIN if args.phase.upper() == "TRAIN" else pb.TEST
-    stages = split_commas(args.stage)
-    core = Net(
-        document,
-        phase,
-        level=args.level,
-        stages=stages,
-        sources=make_source,
-        weights=weight_files(args.weights or None),
+    weights = weight_files(args.weights or None)
+    net = Net(
+        document, args.phase, level=args.level, stages=split_commas(args.stage), sources=make_source, weights=weights
     )
-    if core.loaded:
-        core.loaded.describe_missing(args.weights)
-    net = pycaffe.Net._of(core.to(device))
-    wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
-    _benchmark(net, args.iterations, wait)
+    if net.loaded:
+        net.loaded.describe_missing(args.weights)
+    glog.info("Performing Forward", "caffe.cpp:351")
+
+    def on_start(loss: float) -> None:
+        glog.info(f"Initial loss: {glog.number(loss)}", "caffe.cpp:356")
+        glog.info("Performing Backward", "caffe.cpp:357")
+        glog.info("*** Benchmark begins ***", "caffe.cpp:365")
+        glog.info(f"Testing for {args.iterations} iterations.", "caffe.cpp:366")
+
+    def on_iteration(done: int, spent: float) -> None:
+        glog.info(f"Iteration: {done} forward-backward time: {glog.number(spent)} ms.", "caffe.cpp:394")
+
+    times = time_net(net.to(device), iterations=args.iterations, on_start=on_start, on_iteration=on_iteration)
+    _report(times, args.iterations)
     return 0
 
 
-def _nothing() -> None:
-    """Computation on the CPU is finished when the call returns."""
-
-
-def _benchmark(net: Net, iterations: int, wait: Callable[[], None]) -> None:
-    glog.info("Performing Forward", "caffe.cpp:351")
-    loss = net._forward(0, len(net.layers) - 1)
-    glog.info(f"Initial loss: {glog.number(loss)}", "caffe.cpp:356")
-    glog.info("Performing Backward", "caffe.cpp:357")
-    net._backward(len(net.layers) - 1, 0)
-    glog.info("*** Benchmark begins ***", "caffe.cpp:365")
-    glog.info(f"Testing for {iterations} iterations.", "caffe.cpp:366")
-    count = len(net.layers)
-    forward, backward = [0.0] * count, [0.0] * count
-    whole_forward = whole_backward = 0.0
-    begun = time.perf_counter()
-    for iteration in range(iterations):
-        start = time.perf_counter()
-        for i in range(count):
-            forward[i] += _milliseconds(net._forward, i, wait)
-        middle = time.perf_counter()
-        for i in reversed(range(count)):
-            backward[i] += _milliseconds(net._backward, i, wait)
-        end = time.perf_counter()
-        whole_forward += (middle - start) * 1000
-        whole_backward += (end - middle) * 1000
-        spent = glog.number((end - start) * 1000)
-        glog.info(f"Iteration: {iteration + 1} forward-backward time: {spent} ms.", "caffe.cpp:394")
-    total = (time.perf_counter() - begun) * 1000
-    _report(net, iterations, forward, backward)
-    each_forward, each_backward = whole_forward / iterations, whole_backward / iterations
-    glog.info(f"Average Forward pass: {glog.number(each_forward)} ms.", "caffe.cpp:408")
-    glog.info(f"Average Backward pass: {glog.number(each_backward)} ms.", "caffe.cpp:410")
-    glog.info(f"Average Forward-Backward: {glog.number(total / iterations)} ms.", "caffe.cpp:412")
-    glog.info(f"Total Time: {glog.number(total)} ms.", "caffe.cpp:414")
-    glog.info("*** Benchmark ends ***", "caffe.cpp:415")
-
-
-def _milliseconds(run_layers: Callable[[int, int], object], index: int, wait: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run_layers(index, index)
-    wait()
-    return (time.perf_counter() - start) * 1000
-
-
-def _report(net: Net, iterations: int, forward: list[float], backward: list[float]) -> None:
+def _report(times: NetTimes, iterations: int) -> None:
     glog.info("Average time per layer: ", "caffe.cpp:397")
-    for name, ahead, back in zip(net._layer_names, forward, backward, strict=True):
-        glog.info(f"{name:>10}\tforward: {glog.number(ahead / iterations)} ms.", "caffe.cpp:400")
-        glog.info(f"{name:>10}\tbackward: {glog.number(back / iterations)} ms.", "caffe.cpp:403")
+    for layer in times.layers:
+        glog.info(f"{layer.name:>10}\tforward: {glog.number(layer.forward)} ms.", "caffe.cpp:400")
+        glog.info(f"{layer.name:>10}\tbackward: {glog.number(layer.backward)} ms.", "caffe.cpp:403")
+    glog.info(f"Average Forward pass: {glog.number(times.forward)} ms.", "caffe.cpp:408")
+    glog.info(f"Average Backward pass: {glog.number(times.backward)} ms.", "caffe.cpp:410")
+    glog.info(f"Average Forward-Backward: {glog.number(times.total / iterations)} ms.", "caffe.cpp:412")
+    glog.info(f"Total Time: {glog.number(times.total)} ms.", "caffe.cpp:414")
+    glog.info("*** Benchmark ends ***", "caffe.cpp:415")
