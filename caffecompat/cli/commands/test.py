@@ -75,6 +75,7 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     )  # fmt: skip
     check_loaded(net.loaded, args.weights, args)
     net.to(device)
+    net.check_files()
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:
 
