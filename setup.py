@@ -14,7 +14,7 @@ DESCRIPTOR = Path("caffecompat/schema/caffe.desc")
 
 
 class BuildPy(build_py):
-    """The standard copying of modules, plus the schema compiled beside the modules that read it.
+    """The standard copying of modules, plus the schema compiled next to the modules that read it.
 
     An editable install writes it into the source tree, every other build into the build folder.
     """

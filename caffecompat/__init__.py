@@ -6,7 +6,7 @@ never loads it; nothing is changed outside of the package (`configure_threads` a
 else is private.
 
 Nets are given as paths of prototxts or as what `read_net` returns, sizes as (height, width), arrays as Caffe has them:
-float32, (N, C, H, W), pictures in B, G, R order. What a user can mend is a `CaffeCompatError`.
+float32, (N, C, H, W), pictures in B, G, R order. What a user can fix is a `CaffeCompatError`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def read_text(
 
     Args:
         what: the file's role, for the message: "the label map".
-        more: put behind the message.
+        more: put after the message.
         errors: for bytes that are no such text, as for `bytes.decode`.
 
     Raises:
@@ -69,9 +69,9 @@ def read_json(path: str | os.PathLike[str], what: str, refusal: type[Exception] 
     except json.JSONDecodeError as error:
         raise refusal(f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}") from None
     except RecursionError:
-        raise refusal(f"{name}: this is not JSON of a sensible form: its brackets are nested too deep") from None
+        raise refusal(f"{name}: this JSON is malformed: its brackets are nested too deep") from None
     except ValueError as error:
-        raise refusal(f"{name}: this is not JSON of a sensible form: {brief(error)}") from None
+        raise refusal(f"{name}: this JSON is malformed: {brief(error)}") from None
 
 
 def decode_text(data: bytes, errors: str = "strict") -> str:
@@ -91,7 +91,7 @@ def is_utf16(data: bytes) -> bool:
 
 
 def _utf16(head: bytes) -> str | None:
-    """The encoding of a UTF-16 text; without a mark it is told by zero bytes at every other place, and only there."""
+    """The encoding of a UTF-16 text; without a mark it has zero bytes at every other place, and only there."""
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -129,7 +129,7 @@ class _GlogHandler(logging.Handler):
                 return
 
     def _is_muted(self, record: logging.LogRecord) -> bool:
-        """Whether the least severity is higher; the environment is read anew, as scripts set it where they like."""
+        """Whether the least severity is higher; the environment is read again, as scripts set it where they like."""
         least = os.environ.get("GLOG_minloglevel", "0") if self.min_level is None else str(self.min_level)  # noqa: SIM112
         return least.isdigit() and "IWEF".index(_severity(record)) < int(least)
 

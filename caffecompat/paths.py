@@ -18,7 +18,7 @@ Beside = str | os.PathLike[str] | None
 
 
 def with_slashes(path: str) -> str:
-    """A path with slashes for Windows' backslashes, unless there is a file of that very name; also a line of a list."""
+    """A path with slashes for Windows backslashes, unless there is a file of that very name; also a line of a list."""
     if "\\" not in path or os.path.exists(path):
         return path
     return path.replace("\\", "/")

@@ -22,7 +22,7 @@ GOMP_SPINCOUNT=1000       20     37     116                              286
 passive                   21     39     210     131    274     925       281
 =====================  =====================  =====================  =======
 
-Decoding beside it (two pictures of 1024x512 as PNG a step of 0.7 s) made such a step 0.5% slower with one
+Decoding in parallel with it (two pictures of 1024x512 as PNG a step of 0.7 s) made such a step 0.5% slower with one
 loader thread and 12% with two (medians and means wander by 5%), hence half the cores for decoding.
 """
 

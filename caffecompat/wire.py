@@ -57,7 +57,7 @@ class Overrun(WireError):
 
 
 def read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
-    """(value, offset behind it) of the varint at `at`; the value is unsigned, of 64 bits."""
+    """(value, offset after it) of the varint at `at`; the value is unsigned, of 64 bits."""
     value = shift = 0
     begin = at
     while at < end:
@@ -73,7 +73,7 @@ def read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
 
 
 def read_field(data: Buffer, at: int, end: int) -> tuple[int, int, int, int]:
-    """The field at `at`: (number, wire type, value, offset behind it).
+    """The field at `at`: (number, wire type, value, offset after it).
 
     `value` is the number itself for a varint and the offset of the payload otherwise.
 
@@ -108,7 +108,7 @@ def read_field(data: Buffer, at: int, end: int) -> tuple[int, int, int, int]:
 
 
 def _skip_group(data: Buffer, at: int, end: int, number: int) -> int:
-    """The offset behind the end tag of group `number`, whose content begins at `at`."""
+    """The offset after the end tag of group `number`, whose content begins at `at`."""
     open_groups = [number]
     while open_groups:
         tag, behind = read_varint(data, at, end)
@@ -163,7 +163,7 @@ def float_field(number: int, value: float) -> bytes:
 
 
 def bytes_header(number: int, size: int) -> bytes:
-    """What stands before the `size` bytes of a string, packed or message field."""
+    """What precedes the `size` bytes of a string, packed or message field."""
     return varint(number << 3 | BYTES) + varint(size)
 
 

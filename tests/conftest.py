@@ -35,7 +35,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Other people's files beside the checkout; tests that need them skip where they are absent."""
+    """Other people's files next to the checkout; tests that need them skip where they are absent."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip("real prototxts and weights (../shared) are not here")

@@ -258,7 +258,7 @@ def _weights(path: Path, value: float, *layers: str) -> None:
 
 @pytest.fixture
 def solved(project: Path) -> Path:
-    """A solver whose net and weights lie in `in` beside it; 1.caffemodel has layer ip, 2.caffemodel both layers."""
+    """A solver whose net and weights lie in `in` next to it; 1.caffemodel has layer ip, 2.caffemodel both layers."""
     net = project / "in" / "net.prototxt"
     net.write_text(TRAINED)
     _weights(net, 1, "ip")

@@ -22,7 +22,7 @@ def _usage() -> str:
         lines.append(group)
         lines += [f"  {name:<26}{verb_module(name).HELP}" for name in names]
         lines.append("")
-    lines += ["caffecompat help VERB tells a verb's flags.", "", EVERY_VERB]
+    lines += ["caffecompat help VERB lists a verb's flags.", "", EVERY_VERB]
     return "\n".join(lines)
 
 

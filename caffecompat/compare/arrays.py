@@ -1,4 +1,4 @@
-"""How far apart two arrays of one shape are, element by element; all that compares numbers goes by these gaps.
+"""How far apart two arrays of one shape are, element by element; all that compares numbers uses these gaps.
 
 NaN and infinity agree with the same value at the same place alone; against anything else they are infinitely far off.
 """

@@ -51,7 +51,7 @@ class Difference:
         chosen: whether the output is a choice.
         excused: a choice that came out otherwise between equals: what was chosen from is the same.
         nonfinite: how many values of the first net's output are NaN or infinity.
-        remark: what else to tell.
+        remark: what else to report.
     """
 
     blob: str

@@ -18,7 +18,7 @@ _NAMED = 5  # weights in a message; of a net that diverged all hold NaN
 
 
 class NonFiniteError(CaffeCompatError):
-    """What a comparison goes by is not finite, so that agreement says nothing."""
+    """What a comparison is based on is not finite, so that agreement says nothing."""
 
     status = 1
 

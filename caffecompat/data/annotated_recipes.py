@@ -223,7 +223,7 @@ def voc_set(
 
     Args:
         numbers: class numbers by name; None numbers the classes found from 1, in the order of the alphabet.
-        label_map: the text that goes with `numbers`.
+        label_map: the text of `numbers`.
 
     Raises:
         BuildError: no year has that list; names those there are.

@@ -91,13 +91,14 @@ def write_database(
     Args:
         skip_bad: leave out records that cannot be made instead of failing at the end.
         threads: how many encode; 0 is one a core.
-        on_progress: told after each batch how many records are dealt with (by the calling thread, as the next two).
-        on_bad: told of each record that cannot be made.
-        on_start: told once how many records an earlier build had dealt with; 0 when this one begins anew.
+        on_progress: called after each batch with how many records are dealt with (by the calling thread, as the next
+            two).
+        on_bad: called with each record that cannot be made.
+        on_start: called once with how many records an earlier build had dealt with; 0 when this one starts over.
 
     Raises:
         BuildError: `out` exists, a build of it is running, or records could not be made and `skip_bad`
-            is not set: what could be made is kept, and the same call later makes only those anew.
+            is not set: what could be made is kept, and the same call later makes only those again.
         DatabaseError: writing fails (disk full, no permission); the same call later continues.
     """
     name = os.fspath(out).rstrip("/")
@@ -206,7 +207,7 @@ class _Journal:
                 journal.bad = {int(index): str(why) for index, why in saved["bad"].items()}
                 return journal
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none, or not readable: begin anew
+            pass  # none, or not readable: start over
         shutil.rmtree(folder / "out", ignore_errors=True)
         journal._path.unlink(missing_ok=True)
         return journal
@@ -303,6 +304,6 @@ def _describe_bad(bad: dict[int, str], plan: Plan, name: str) -> str:
         return f"none of the {len(bad)} records could be made:\n{shown}{more}"
     return (
         f"{len(bad)} of {len(plan.keys)} records could not be made:\n{shown}{more}\n"
-        f"The others are kept in {name}.partial: mend these and run the same command again, "
+        f"The others are kept in {name}.partial: fix these and run the same command again, "
         f"or leave them out with --skip-bad."
     )

@@ -71,7 +71,7 @@ def build_database(
 
     Raises:
         BuildError: `out` exists, a build of it is running, or pictures are missing or damaged and `skip_bad` is not
-            set: what could be made is kept, and the same call later makes only those anew.
+            set: what could be made is kept, and the same call later makes only those again.
         CaffeCompatError: the source cannot be read, or writing fails.
 
     >>> import caffecompat

@@ -24,7 +24,7 @@ _SMALL = 1 << 14
 
 
 class DataRecord(NamedTuple):
-    """One Datum, or several raw ones with the same head (the bytes before the pixels), one behind another."""
+    """One Datum, or several raw ones with the same head (the bytes before the pixels), one after another."""
 
     keys: list[bytes]
     values: list[bytes]
@@ -157,11 +157,11 @@ def _runs(found: list[tuple[bytes, bytes]]) -> list[DataRecord]:
     return records
 
 
-_LABEL = 0x28  # the tag of Datum.label; a label below 128 is the one byte behind it
+_LABEL = 0x28  # the tag of Datum.label; a label below 128 is the one byte after it
 
 
 def _pixels(value: bytes) -> tuple[int, int]:
-    """Where a raw uint8 Datum's pixels begin and end, if behind them stands only a label of one byte; or (0, 0)."""
+    """Where a raw uint8 Datum's pixels begin and end, if only a label of one byte follows them; or (0, 0)."""
     try:
         datum = decode_datum(value)
     except DatumError:

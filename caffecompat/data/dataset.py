@@ -31,7 +31,7 @@ def open_parts(path: str | os.PathLike[str]) -> list[DatabaseReader]:
     readers = [open_database(Path(path, part) if part else path) for part in dataset_parts(path)]
     if len({len(reader) for reader in readers}) > 1:
         counts = " and ".join(f"{len(reader)} in {reader.path}" for reader in readers)
-        raise DatabaseError(f"the databases of {os.fspath(path)} do not belong together: {counts} records")
+        raise DatabaseError(f"the databases of {os.fspath(path)} do not match: {counts} records")
     return readers
 
 

@@ -14,7 +14,7 @@ __all__ = ["Distortion"]
 class Distortion:
     """A DistortionParameter.
 
-    Brightness comes first and the order of the channels last; contrast stands before saturation and hue or behind
+    Brightness comes first and the order of the channels last; contrast comes before saturation and hue or after
     them, by the toss of a coin. Each is done with its own probability, on 8-bit values with saturation; hue is in
     OpenCV's units of two degrees and does not wrap around (the fork's, too, is cut off at 0).
     """

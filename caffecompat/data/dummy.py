@@ -19,7 +19,7 @@ class DummySource(Source):
 
     One filler and one shape serve all tops, or each top has its own; without fillers all is 0. Constant
     blobs are filled once and handed out again and again (what is written there stays, as in Caffe),
-    the others are made anew for each batch.
+    the others are made again for each batch.
     Fillers draw from torch's default generator.
     """
 

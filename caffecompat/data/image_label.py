@@ -38,7 +38,7 @@ class ImageLabelDataReader(Reader):
 
     Tops: data (N, C, H, W), label (N, 1, H, W). Crop, mirror and random resize are the same for both. Labels have no
     mean subtracted; `scale` multiplies them too, as in the fork, whose prototxts leave it at 1. `shuffle` mixes both
-    databases alike in TRAIN, anew each time round.
+    databases alike in TRAIN, again each time round.
     """
 
     def __init__(self, request: Request) -> None:

@@ -49,7 +49,7 @@ class ImageLabelListDataReader(Reader):
     shrinking, labels nearest); pictures smaller than the crop are padded on all sides, by reflection or 0
     (`padding`), labels by 255; crop and mirror, mean and scale. `label_slice` then takes every stride-th label
     from an offset on, after both were widened by that offset.
-    The list begins anew with the batch behind the one that reaches its end.
+    The list starts over with the batch after the one that reaches its end.
     """
 
     def __init__(self, request: Request) -> None:

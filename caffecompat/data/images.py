@@ -122,7 +122,7 @@ def _why(name: str, path: str, root: str) -> str:
         if root and not root.endswith("/") and not path.startswith("/"):
             hint = f"; root_folder {root!r} is put before the path as it is and does not end in /"
         if re.match(r"[A-Za-z]:/", path):
-            hint = "; that is a path of Windows: write the list anew, with paths of this machine"
+            hint = "; that is a path of Windows: write the list again, with paths of this machine"
         return f": {error.strerror}{hint}"
     return ": it is not a picture, or damaged" if size else ": the file is empty"
 

@@ -211,7 +211,7 @@ class RecordProblem(NamedTuple):
 
 @dataclass(frozen=True)
 class Checks:
-    """What `verify_records` demands beside that every record decodes.
+    """What `verify_records` demands in addition to that every record decodes.
 
     Attributes:
         one_size: all records have the first one's shape; not asked of those with boxes.

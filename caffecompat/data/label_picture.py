@@ -34,7 +34,7 @@ def decode_labels(file: bytes) -> np.ndarray:
         raise LabelError(f"is not a picture that OpenCV can decode ({len(file)} bytes)")
     if picture.shape[2] > 1:
         if (picture[:, :, 1:3] != picture[:, :, :1]).any():
-            raise LabelError("shows colours; expected one channel with the class number of each pixel")
+            raise LabelError("shows colors; expected one channel with the class number of each pixel")
         picture = picture[:, :, :1]
     if picture.dtype != np.uint8:
         if picture.max(initial=0) > 255:

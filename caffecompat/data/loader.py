@@ -87,7 +87,7 @@ class Reader(ABC):
         return None
 
     def variable_size_tops(self, pieces: list[Any]) -> tuple[np.ndarray, ...]:
-        """These tops, behind the others, from the pieces of all samples in order."""
+        """These tops, after the others, from the pieces of all samples in order."""
         return ()
 
     def close(self) -> None:  # noqa: B027 (lists of files hold nothing open)

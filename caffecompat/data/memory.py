@@ -78,7 +78,7 @@ class MemorySource(Source):
 
     def next(self) -> tuple[np.ndarray, ...]:
         if self._arrays is None:
-            raise DataError("MemoryData has no data yet; give it some with net.set_input_arrays(data, labels)")
+            raise DataError("MemoryData has no data yet; set some with net.set_input_arrays(data, labels)")
         rows = slice(self._at, self._at + self._batch_size)
         self._at = rows.stop % len(self._arrays[0])
         return tuple(array[rows] for array in self._arrays[: len(self.top_shapes)])

@@ -77,7 +77,7 @@ def placeholder(layer: Any, size: tuple[int, int] | None = None, channels: int |
     """The shapes that a data layer's parameters give.
 
     Raises:
-        DataError: they do not tell the size of the pictures, or the type is one whose shapes only the data knows.
+        DataError: they do not give the size of the pictures, or the type is one whose shapes only the data knows.
     """
     if layer.type == "MemoryData":
         return make_source(_of_one_picture(layer, size, channels), 1)

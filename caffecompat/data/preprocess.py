@@ -22,7 +22,7 @@ class Preprocess:
     """How pixels become inputs: ``(pixel - mean) * scale - subtract``, channel by channel in B, G, R order.
 
     Caffe's transform_param has `mean` and `scale`. `subtract` is for scripts that scale first and then take
-    something off, as those behind the segmentation tutorial's published pictures do: ``pixel * 0.022 - 0.284``.
+    something off, as those that made the segmentation tutorial's published pictures do: ``pixel * 0.022 - 0.284``.
 
     Attributes:
         mean, subtract: one value, or one a channel; empty for none.

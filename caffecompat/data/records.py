@@ -18,7 +18,7 @@ class Records:
 
     Args:
         database: is closed with the walk.
-        generator: shuffles the records anew each time round; None reads them in the order of their keys. Two walks
+        generator: shuffles the records again each time round; None reads them in the order of their keys. Two walks
             with equal generators go through two databases in step.
     """
 
@@ -38,7 +38,7 @@ class Records:
         return record
 
     def next(self, count: int) -> list[Record]:
-        """The next keys and values; behind the last comes the first."""
+        """The next keys and values; after the last comes the first."""
         found = self._read(count)
         while len(found) < count:
             self._rewind()
@@ -88,7 +88,7 @@ class Records:
         return remarks
 
     def _go_behind(self, key: bytes) -> list[str]:
-        """To the record behind that of the key, or behind the place where it would be."""
+        """To the record after that of the key, or after the place where it would be."""
         assert self._cursor is not None
         self._cursor.seek(key)
         found = self._cursor.read(1)
@@ -96,7 +96,7 @@ class Records:
             return []
         self._cursor.seek(key)
         shown = key.decode(errors="backslashreplace")
-        return [f"{self.database.path} has no record {shown!r} any more; the one behind its place comes next"]
+        return [f"{self.database.path} has no record {shown!r} any more; the record after its place comes next"]
 
     def close(self) -> None:
         """Let go of the database."""

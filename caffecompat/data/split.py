@@ -53,7 +53,7 @@ def split_database(
     try:
         wrong = verify_keys(readers)
         if wrong:
-            raise DatabaseError(f"the databases of {os.fspath(source)} do not belong together: {wrong[0]}")
+            raise DatabaseError(f"the databases of {os.fspath(source)} do not match: {wrong[0]}")
         keys = list(readers[0].keys())
         count = round(len(keys) * fraction)
         if not 0 < count < len(keys):

@@ -1,7 +1,7 @@
 """A small world to learn from: drawn street scenes with the class of every pixel.
 
 Seen through a pinhole camera on a straight road: metres X to the right, Y down from the camera's height, Z ahead.
-Scenes are drawn from far to near at twice the size, labels beside colours, then halved; each has its own light,
+Scenes are drawn from far to near at twice the size, labels next to colours, then halved; each has its own light,
 weather and noise. Nothing is recorded or downloaded, and a seed and a number always give the same scene.
 """
 
@@ -147,7 +147,7 @@ def _draw_ground(pen: _Pen) -> None:
 
     pen.fill(strip(-200, 200), paving, _SIDEWALK)
     for side in (-1, 1):
-        if pen.random.random() < 0.35:  # a lawn behind the pavement
+        if pen.random.random() < 0.35:  # a lawn beyond the pavement
             pen.fill(strip(side * (w + pen.random.uniform(2, 3.5)), side * 200), pen.pick((55, 110, 85)), _VEGETATION)
     pen.fill(strip(-w - 0.15, w + 0.15), _shade(paving, 1.2), _SIDEWALK)
     pen.fill(strip(-w, w), asphalt, _ROAD)

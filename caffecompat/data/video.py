@@ -28,7 +28,7 @@ class VideoDataReader(Reader):
     """Frames in order, of which `skip_frames` are left out before each (SSD video_data_layer.cpp).
 
     Tops: data (N, C, H, W) and, when there are two, label (N) of zeros. resize_param and noise_param are obeyed.
-    Behind the last frame that fills a batch comes an error that says so (the fork interrupts its own process there).
+    After the last frame that fills a batch comes an error that says so (the fork interrupts its own process there).
     """
 
     def __init__(self, request: Request) -> None:
@@ -50,7 +50,7 @@ class VideoDataReader(Reader):
             self._name = f"camera {param.device_id}"
             self._capture = cv2.VideoCapture(param.device_id)
         if not self._capture.isOpened():
-            raise DataError(f"cannot open {self._name}: OpenCV knows no way to read it")
+            raise DataError(f"cannot open {self._name}: OpenCV cannot read it")
         self._read = 0
         self._ahead: np.ndarray | None = self._frame()
 

@@ -1,4 +1,4 @@
-"""The order in which a list is read: round after round, in its own order or shuffled anew each time."""
+"""The order in which a list is read: round after round, in its own order or shuffled again each time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Walk:
     """A place in an endless walk through the numbers 0 to count - 1.
 
     Args:
-        generator: shuffles them, each round anew from the order of the last; None leaves them in order.
+        generator: shuffles them, each round again from the order of the last; None leaves them in order.
 
     Attributes:
-        at: how many of this round are behind.
+        at: how many of this round are done.
         order: the numbers of this round, a list that never changes; None where they are in order.
     """
 

@@ -5,7 +5,8 @@ begins with an ImageData layer of phase TRAIN that lists calibration pictures. T
 Deconvolutions; the DPU's own upsampling, DeephiResize, computes other values along the border.
 
 TIDL's importer (TI Deep Learning Product User Guide, "Importer") reads BVLC's and caffe-jacinto's layers, so a
-BatchNorm with a scale in Xilinx' form becomes BatchNorm and Scale; it is told by a text file of `name = value` lines.
+BatchNorm with a scale in Xilinx' form becomes BatchNorm and Scale; it is described by a text file of `name = value`
+lines.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def picture_input(deployed: Deployed) -> tuple[str, tuple[int, ...]]:
 
 
 def channel_means(deployed: Deployed, beside: str | None) -> tuple[list[float], str]:
-    """What is taken off each channel of a picture, and what to tell about it ("" for nothing).
+    """What is subtracted from each channel of a picture, and what to report about it ("" for nothing).
 
     Args:
         beside: the prototxt, next to which a mean file may be.

@@ -78,9 +78,9 @@ def convert_weights(
         out: .caffemodel, .h5, .safetensors or .npz to write; in the last two an array is named LAYER.INDEX.
         model: net that the weights are for; a .caffemodel gets its layers, types and order.
         map_file: 'layer <- module' lines; written if it is not there. By default OUT.map.txt.
-        accept_guess: use the guessed map without looking at it first.
+        accept_guess: use the guessed map without a review.
         allow_missing: leave layers that get no weights out, to start as their fillers say.
-        swap_colors: RGB to BGR: turn the first convolution's weights over.
+        swap_colors: RGB to BGR: reverse the input channels of the first convolution.
         fork: the Caffe whose rules hold, where the text cannot show it.
         on_note: called with each line about what was paired, not used or left out.
 

@@ -146,7 +146,7 @@ def _shapes(layer: Any, document: NetDocument, sources: Placeholders, remedy: st
 def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument, batch: int | None) -> set[str]:
     """Inputs for the arrays of HDF5Data, whose tops have no order; those that only losses and measures read are labels.
 
-    --size tells nothing of them.
+    --size does not cover them.
     """
     shapes = _shapes(layer, document, Placeholders(), "its data must be there, or an Input in its place")
     labels = {

@@ -45,8 +45,8 @@ def deploy_net(
     """Turn a net with data layers and losses, or one that is deployed already, into one for deployment.
 
     The layers are those of the TEST phase; where that has no data layer (the segmentation tutorial's nets include it
-    in TRAIN alone), the data layer of TRAIN tells the input. An auxiliary classifier, whose loss weighs less than
-    another of its type on the same labels (GoogLeNet), goes with its branch.
+    in TRAIN alone), the data layer of TRAIN gives the input. An auxiliary classifier, whose loss weighs less than
+    another of its type on the same labels (GoogLeNet), is left out with its branch.
 
     Args:
         model: path of a prototxt, or a net that was read.
@@ -63,7 +63,7 @@ def deploy_net(
     Raises:
         PrototxtError: the file cannot be read or is not a net.
         DeployError: the input's shape is not known, the net needs another batch than `batch`, or there are no scores
-            to put `head` behind.
+            to put `head` after.
 
     >>> import caffecompat
     >>> deployed = caffecompat.deploy_net("train_val.prototxt", size=(8, 8), head="softmax")
@@ -99,7 +99,8 @@ def deploy_net(
     if head:
         _add_head(deployed, head, head_name, losses, renamed)
     if not deployed.message.layer or len(deployed.message.layer) == len(deployed.inputs):
-        raise DeployError(f"{document.path or 'net'}: nothing is left: every layer depends on labels or only measures")
+        name = document.path or "net"
+        raise DeployError(f"{name}: nothing is left: every layer depends on labels or only computes metrics")
     resolve_batch(deployed, document, batch)
     return deployed
 
@@ -221,14 +222,14 @@ def _report_removed(
     everything = [*test.layer, *train.layer]
     report("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
     report("losses left out", lambda layer: True, losses)
-    report("measures left out", lambda layer: class_of(layer.type).measures, test.layer)
-    report("orders of axes for measures left out", lambda layer: _reorders(layer) and layer in ends, test.layer)
+    report("metrics left out", lambda layer: class_of(layer.type).measures, test.layer)
+    report("axis permutations for metrics left out", lambda layer: _reorders(layer) and layer in ends, test.layer)
     report("Silence left out", lambda layer: class_of(layer.type) is Silence, test.layer)
     if dropped:
         notes.append(f"auxiliary classifiers left out with their branches: {few(sorted(dropped), 12)}")
     rest = [layer.name for layer in test.layer if not (feeds(layer) or layer in ends or layer.name in names)]
     if rest:
-        notes.append(f"only losses, measures or labels used these: {few(rest, 12)}")
+        notes.append(f"only losses, metrics or labels used these: {few(rest, 12)}")
 
 
 def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[Any], dict[str, str]]:
@@ -257,7 +258,7 @@ def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[A
 
 
 def _stop_dropping(deployed: Deployed) -> None:
-    """ENet's Python dropout is told its phase in words; what its published deploy nets say is TEST."""
+    """ENet's Python dropout has its phase as text; its published deploy nets have TEST."""
     found = []
     for layer in deployed.message.layer:
         param = layer.python_param

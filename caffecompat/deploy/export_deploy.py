@@ -83,7 +83,7 @@ def export_deploy(
         out: a folder (it ends in / or is there), or what the files' names begin with: OUT.prototxt, OUT.caffemodel.
         size, batch, channels, head, head_name: as of `deploy_net`.
         merge_batch_norm: fold batch normalization and Scale where that makes no target's net worse.
-        running_statistics: BatchNorm with ``use_global_stats: false`` goes by its stored statistics.
+        running_statistics: BatchNorm with ``use_global_stats: false`` uses its stored statistics.
         target: "vitis" or "tidl-caffe": the form that this tool wants, with the files that it reads besides.
         resize_bilinear: for vitis, bilinear Deconvolutions become DeephiResize.
         calibration: list of pictures for the tool's quantizer, "name 0" a line.
@@ -134,7 +134,7 @@ def _picture_notes(deployed: Deployed, *, cut: bool) -> list[str]:
     if deployed.transform is None:
         return []
     how = describe(deployed.transform)
-    notes = [f"pictures: {how}, as transform_param of the Input (Caffe itself reads over it)"]
+    notes = [f"pictures: {how}, as transform_param of the Input (Caffe itself ignores it)"]
     if cut and _cuts(deployed.data):
         notes.append(
             f"  {deployed.data.name!r} cuts its pictures out of larger ones (transform_param crop); given to the "
@@ -234,7 +234,7 @@ class _Writer:
             self.note(f"warning: --for {self.target}: that tool has no layer {kind}: {few}")
 
     def _go_on_from(self, message: Any, blobs: dict[str, Any]) -> None:
-        """Tell what was asked for and changes numbers by itself; what comes then is held against the result of it."""
+        """Report what was asked for and changes numbers by itself; what follows is compared with its result."""
         changed = self._net(message)
         load_blobs(changed, blobs)
         for difference in compare_nets(self.net, changed, allow_nonfinite=self.allow_nonfinite):

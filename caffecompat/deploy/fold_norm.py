@@ -1,7 +1,7 @@
 """Batch normalization and Scale folded into the convolutions, deconvolutions and inner products around them.
 
 At inference each of these layers is y = a x + b with constants a and b a channel, so the layer before it can have a in
-its weights and b in its bias, and so can the layer behind it unless it pads with zeros.
+its weights and b in its bias, and so can the layer after it unless it pads with zeros.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Folded:
     Attributes:
         message: its NetParameter.
         blobs: parameter blobs by layer name, float32.
-        folded: (layer, a layer that took it in); behind a Concat, or before several layers, a pair for each.
+        folded: (layer, a layer that took it in); after a Concat, or before several layers, a pair for each.
         ahead: those of the folded layers that stood before what took them in.
         left: layers that stay though they normalise or scale, each with the reason.
     """
@@ -50,14 +50,14 @@ class Folded:
 def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = False, target: str = "") -> Folded:
     """Fold what can be folded of a TEST net whose weights are loaded; the net itself stays as it is.
 
-    Blobs keep their names: the weighted layer's top takes the name that the folded layer's top had. Behind a Concat it
+    Blobs keep their names: the weighted layer's top takes the name that the folded layer's top had. After a Concat it
     is the Concat's top that does; what it joins has other numbers from then on.
 
     Args:
         running_statistics: also fold a normalization whose prototxt asks for the batch's own statistics in TEST
             (`use_global_stats: false`), by its stored ones, and let the others use theirs; that changes the numbers.
         around: fold not only into the one layer right before, but also into all those that a Concat joins, and
-            else into the layers behind.
+            else into the layers after.
         target: "dpu" or "tidl", whose net is not to get worse: what runs better there as it is stays, with the reason.
     """
     message = type(net.message)()
@@ -82,7 +82,7 @@ def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = Fal
 def norms_as_convolutions(net: Net) -> Folded:
     """Make each normalization and scale of (N, C, H, W) a depthwise 1x1 convolution with bias.
 
-    Of several behind each other the first one, which the others can then be folded into; `folded` names those that
+    Of several one after another the first one, which the others can then be folded into; `folded` names those that
     changed, each with itself.
     """
     message = type(net.message)()
@@ -218,7 +218,7 @@ class _Folding:
             return f"the outputs of {maker.name!r} are not on axis 1"
         return [(maker, shape[1])]
 
-    # ----------------------------------------------------------------------------- into what comes behind
+    # ----------------------------------------------------------------------------- into what comes after
 
     def _fold_ahead(self, layer: NetLayer) -> None:
         """Fold a layer into all that read its top; the reason why not is added to why it could not be folded back."""

@@ -28,7 +28,7 @@ class Merged:
     Attributes:
         folded: the net that was written, its blobs, which layers went into which, and which stayed and why.
         differences: of each output from the first net's, on random input.
-        statistics_changed: whether a BatchNorm now goes by its stored statistics that went by each batch's.
+        statistics_changed: whether a BatchNorm now uses its stored statistics that used each batch's.
     """
 
     folded: Folded

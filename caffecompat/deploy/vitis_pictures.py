@@ -205,7 +205,7 @@ class CalibrationList:
 
     Attributes:
         path: of the list; root: put before its names as text.
-        text: lines 'name 0', where the list itself has other lines and is to be written anew; "" where it is right.
+        text: lines 'name 0', where the list itself has other lines and is to be written again; "" where it is right.
         notes: what is to be reported.
     """
 

@@ -143,7 +143,7 @@ class LabelledPictures:
         resize: (height, width) that a list's pictures are resized to, before the centre of the net's input size
             is cut out; None resizes them to the input. A database's records are cut when they are larger.
         preprocess: mean, scale, subtract.
-        mean_file: a mean picture, taken off pixel by pixel; as large as the uncropped pictures.
+        mean_file: a mean picture, subtracted pixel by pixel; as large as the uncropped pictures.
 
     Attributes:
         count: how many there are.

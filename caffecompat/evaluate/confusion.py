@@ -57,7 +57,7 @@ class ConfusionMatrix:
             self._outside_values |= self._values_outside(labels)
 
     def _places(self, labels: np.ndarray) -> np.ndarray:
-        """Where each label stands in the table of rows."""
+        """Where each label is in the table of rows."""
         values = labels.ravel()
         if values.dtype == np.uint8:
             return values

@@ -265,7 +265,7 @@ def score_own_detections(
 def score_detections(results: Sequence[Detection], pictures: LabelledPictures) -> DetectionTally:
     """Score a file of results.
 
-    Pictures go by the file's name, its path or (COCO) number, classes by name, category or number.
+    Pictures are identified by the file's name, its path or (COCO) number, classes by name, category or number.
 
     Raises:
         CaffeCompatError: results name pictures or classes that the data set does not have.

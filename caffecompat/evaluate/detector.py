@@ -27,7 +27,7 @@ _OUTPUTS = {
 
 
 class Detector(ScoredNet):
-    """A net cut off behind its DetectionOutput or YOLO's, fed with pictures or by its own AnnotatedData layer.
+    """A net cut off after its DetectionOutput or YOLO's, fed with pictures or by its own AnnotatedData layer.
 
     Attributes (besides those of ScoredNet):
         classes: number of classes, the background among them.
@@ -131,7 +131,7 @@ class Detector(ScoredNet):
 
 
 def _by_image(found: np.ndarray, count: int) -> list[np.ndarray]:
-    """Rows (1, 1, K, 7) as those of each image without the image's number; rows without class stand for nothing."""
+    """Rows (1, 1, K, 7) as those of each image without the image's number; rows without class are ignored."""
     rows = found.reshape(-1, 7)
     rows = rows[rows[:, 1] != -1]
     return [rows[rows[:, 0] == image][:, 1:] for image in range(count)]

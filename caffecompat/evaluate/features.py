@@ -53,7 +53,7 @@ class FeatureWriter:
         self._on_records(self.count)
 
     def finish(self) -> None:
-        """Write the rest; as Caffe does, the count is told again where nothing is left."""
+        """Write the rest; as Caffe does, the count is logged again where nothing is left."""
         if self._waiting:
             self.flush()
         else:

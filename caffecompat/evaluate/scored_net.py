@@ -36,7 +36,7 @@ class ScoredNet:
         size: (height, width) of the input instead of the prototxt's.
 
     Attributes:
-        net: the net, without the layers behind the scores.
+        net: the net, without the layers after the scores.
         scores: name of the blob of scores.
         labels: name of the blob of labels; None in a deploy net.
         classes: number of classes, the scores' second axis.
@@ -123,7 +123,7 @@ class ScoredNet:
         return next((source.describe(row) for source in sources), "")
 
     def _find_scores(self, document: NetDocument, blob: str | None) -> tuple[str, int]:
-        """The blob of scores, and the index of the layer behind those it needs."""
+        """The blob of scores, and the index of the layer after those it needs."""
         layers = document.message.layer
         if blob is not None:
             if not any(blob in layer.top for layer in layers):
@@ -170,7 +170,7 @@ class ScoredNet:
 
 
 def own_records(scored: ScoredNet) -> tuple[int, int] | None:
-    """(records, batch size) of the data layer that brings the labels; None where its type does not tell."""
+    """(records, batch size) of the data layer that brings the labels; None where its type does not show it."""
     for layer in scored.net.layers:
         if layer.source is None or scored.labels not in layer.tops:
             continue
@@ -189,7 +189,7 @@ def own_pictures(scored: ScoredNet, iterations: int | None) -> tuple[int, int]:
     """(pictures, batches) to score of what a net's own data layers bring: `iterations` batches, or all of it once.
 
     Raises:
-        CaffeCompatError: the number of batches is not given, and nothing tells how much data there is.
+        CaffeCompatError: the number of batches is not given, and nothing shows how much data there is.
     """
     known = own_records(scored)
     if iterations:

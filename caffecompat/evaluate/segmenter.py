@@ -17,7 +17,7 @@ __all__ = ["Segmenter", "scores_to_classes"]
 
 
 class Segmenter(ScoredNet):
-    """A net whose scores are maps (N, classes, h, w); softmax, losses and accuracies behind them are left out."""
+    """A net whose scores are maps (N, classes, h, w); softmax, losses and accuracies after them are left out."""
 
     ends: ClassVar[tuple[str, ...]] = (*ScoredNet.ends, "SegmentPixelIOU", "SegmentationAccuracy")
     scored: ClassVar[tuple[str, ...]] = (*ScoredNet.scored, "SegmentPixelIOU", "SegmentationAccuracy")

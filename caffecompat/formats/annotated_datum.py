@@ -86,7 +86,7 @@ def decode_annotated_datum(record: Buffer) -> AnnotatedDatum:
 def encode_annotated_datum(record: AnnotatedDatum) -> bytes:
     """The record's bytes, field by field in ascending number, as protobuf's C++ writer puts them.
 
-    Objects of one class make one group; groups stand in the order of their first objects, as convert_annoset has them.
+    Objects of one class make one group; groups come in the order of their first objects, as convert_annoset has them.
     """
     parts = [_message(1, encode_datum(record.datum))]
     if record.type is not None:
@@ -116,7 +116,7 @@ def _read_group(view: memoryview, at: int, end: int, rows: list[list[float]]) ->
             label = wire.signed(value)
         elif number == 2 and kind == wire.BYTES:
             rows.append(_read_annotation(view, value, stop))
-    for row in rows[first:]:  # the group's label may stand behind its objects
+    for row in rows[first:]:  # the group's label may stand after its objects
         row[0] = label
 
 

@@ -97,7 +97,7 @@ def _annotations(
     for box in boxes:
         label = int(box.name) if numbers is None else _number(name, box.name, numbers)
         if not all(map(_is_float32, box.corners)):
-            raise AnnotationError(f"{name}: {_text(box)} has a corner that is no number of a picture's size")
+            raise AnnotationError(f"{name}: {_text(box)} has a corner that is not a plausible number of pixels")
         left, top, right, bottom = box.corners
         if left < 0 or top < 0 or right > width or bottom > height or left > width or top > height:
             result.warnings.append(f"{name}: {_text(box)} bounding box exceeds image boundary, {width}x{height}")
@@ -173,7 +173,7 @@ def _xml_number(name: str, parent: ElementTree.Element | None, tag: str, default
     except ValueError:
         value = math.nan
     if not _is_float32(value):
-        raise AnnotationError(f"{name}: <{tag}>{text[:100]}</{tag}> is not a number of a sensible size")
+        raise AnnotationError(f"{name}: <{tag}>{text[:100]}</{tag}> is not a number of a plausible size")
     return value
 
 
@@ -200,7 +200,7 @@ def _coco_box(entry: Any, name: str) -> _Box:
     """Crowds count as difficult."""
     bbox = [float(side) for side in entry["bbox"]]
     if not all(map(_is_float32, bbox)):
-        raise ValueError(f"bbox {bbox} has what is no number of a picture's size")
+        raise ValueError(f"bbox {bbox} has a value that is not a plausible number of pixels")
     x, y, width, height = map(np.float32, bbox)
     return _Box(name, (float(x), float(y), float(x + width), float(y + height)), bool(entry.get("iscrowd", 0)))
 

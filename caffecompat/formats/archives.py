@@ -1,7 +1,7 @@
 """Named arrays in one file: NumPy's .npz, and .safetensors.
 
 Weights of a net are in them as ``layer.index``: ``conv1.0`` is the first blob of layer conv1. A safetensors file has no
-order of its own; the library that writes it puts wider types first, then goes by name.
+order of its own; the library that writes it puts wider types first, then sorts by name.
 """
 
 from __future__ import annotations

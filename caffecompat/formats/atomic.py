@@ -136,7 +136,7 @@ def atomic_together(*paths: str | os.PathLike[str]) -> Iterator[list[str]]:
     """Names of temporary files that become `paths`, all of them or none, when the block ends without an exception.
 
     For files that mean something together only (a net's text and its weights). Each temporary file has the name of
-    its path, in a folder of its own beside it; one that the block does not make leaves its path alone.
+    its path, in a folder of its own next to it; one that the block does not make leaves its path alone.
 
     Raises:
         WriteError: any of them cannot be made, flushed or renamed; then all paths are as before.
@@ -171,7 +171,7 @@ def _in_users_words(text: str, given: Sequence[str], made: Sequence[str]) -> str
 
 
 def _temporary_of(path: str, stack: contextlib.ExitStack) -> str:
-    """A file of the same name in a folder of its own beside it; the path itself where that is no regular file."""
+    """A file of the same name in a folder of its own next to it; the path itself where that is no regular file."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         return path
     folder, name = os.path.split(os.path.realpath(path))
@@ -249,8 +249,8 @@ def _explain(path: str, problem: OSError) -> WriteError:
         errno.ENOSPC: f"free space there ('df -h {folder}') or write elsewhere",
         errno.EDQUOT: "your quota is used up; free space or write elsewhere",
         errno.EFBIG: "the file would be larger than allowed there ('ulimit -f', or the file system's limit)",
-        errno.EACCES: f"give yourself write access to {folder!r} or write elsewhere",
-        errno.EPERM: f"give yourself write access to {folder!r} or write elsewhere",
+        errno.EACCES: f"get write access to {folder!r} or write elsewhere",
+        errno.EPERM: f"get write access to {folder!r} or write elsewhere",
         errno.EROFS: "the file system is read-only; write elsewhere",
         errno.ENOENT: f"make the folder first (mkdir -p {folder})",
         errno.EISDIR: "that is a folder; name a file",

@@ -165,12 +165,12 @@ def read_blob(file: MappedFile, at: int, end: int, where: str) -> WireBlob:
 
 
 def _span(data: Buffer, at: int, value: int, stop: int, end: int, number: int, wire: int) -> tuple[_Span, int]:
-    """Where the values of the repeated field at `at` lie, and the offset behind them."""
+    """Where the values of the repeated field at `at` lie, and the offset after them."""
     dtype, single = _REPEATED[number]
     size = dtype.itemsize
     if wire == BYTES:
         if (stop - value) % size:
-            raise WireError(f"{stop - value} bytes are no whole number of {dtype.name} values", value)
+            raise WireError(f"{stop - value} bytes are not a whole number of {dtype.name} values", value)
         return (value, (stop - value) // size, size), stop
     if wire != single:
         raise WireError(f"field {number} of a blob cannot have wire type {wire}", at)
@@ -213,7 +213,7 @@ def _choose(floats: list[_Span], doubles: list[_Span], raw: _Span | None, raw_ty
         if dtype is None:
             raise WireError(f"raw data of type {raw_type}, which is not DOUBLE, FLOAT or FLOAT16", offset)
         if size % dtype.itemsize:
-            raise WireError(f"{size} bytes are no whole number of {dtype.name} values", offset)
+            raise WireError(f"{size} bytes are not a whole number of {dtype.name} values", offset)
         return "raw", _Values(dtype, [(offset, size // dtype.itemsize, dtype.itemsize)])
     values = _Values(_FLOAT64, doubles) if any(count for _, count, _ in doubles) else _Values(_FLOAT32, floats)
     unpacked = any(stride != values.dtype.itemsize for _, _, stride in values.spans)

@@ -280,7 +280,7 @@ def _check(
 def _layer_pieces(
     layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray], raw: bool
 ) -> Iterator[bytes | memoryview]:
-    """A `layer` field of a net, piece by piece: blobs stand between the fields below and above number 7."""
+    """A `layer` field of a net, piece by piece: blobs come between the fields below and above number 7."""
     from caffecompat.schema.unknown_fields import without_unknown_fields
 
     bare = without_unknown_fields(layer)

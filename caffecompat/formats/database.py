@@ -1,4 +1,4 @@
-"""Key-value databases of records, LMDB or LevelDB, behind one face.
+"""Key-value databases of records, LMDB or LevelDB, with one interface.
 
 `open_database` is the way in. Records come in key order, as Caffe's cursors
 give them; the reader of a training set wraps around by itself (`Cursor.rewind`).
@@ -45,7 +45,7 @@ class Cursor(ABC):
 
     @abstractmethod
     def read(self, count: int) -> list[Record]:
-        """The next `count` (key, value) records and move behind them; fewer at the end, [] when there."""
+        """The next `count` (key, value) records and move after them; fewer at the end, [] when there."""
 
     @abstractmethod
     def skip(self, count: int) -> int:

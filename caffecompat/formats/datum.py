@@ -111,7 +111,7 @@ class Datum:
 def decode_datum(record: Buffer) -> Datum:
     """Read one record; `data` is a memoryview into it.
 
-    Fields may stand in any order, the last of a field wins, `float_data` may be packed or not,
+    Fields may come in any order, the last of a field wins, `float_data` may be packed or not,
     unknown fields are passed over.
 
     Raises:
@@ -134,7 +134,7 @@ def decode_datum(record: Buffer) -> Datum:
                     datum.data = view[value:at]
                 elif number == 6:
                     if (at - value) % 4:
-                        raise wire.WireError("float_data is no whole number of floats", value)
+                        raise wire.WireError("float_data is not a whole number of floats", value)
                     floats.append(np.frombuffer(view[value:at], "<f4"))
             elif kind == wire.FIXED32 and number == 6:
                 values = _float_run(view, begin)

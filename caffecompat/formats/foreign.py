@@ -111,7 +111,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def is_hdf5(path: str | os.PathLike[str]) -> bool:
-    """Whether the file has HDF5's signature at its start or behind a user block; False when it cannot be read."""
+    """Whether the file has HDF5's signature at its start or after a user block; False when it cannot be read."""
     try:
         with open(path, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

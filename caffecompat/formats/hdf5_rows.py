@@ -27,7 +27,7 @@ def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray],
     """Write arrays of shape (rows, ...) as datasets.
 
     Args:
-        behind: put the rows behind that many of the datasets of a file written so before; 0 makes the file anew.
+        after: put the rows after that many of the datasets of a file written so before; 0 makes the file again.
 
     Raises:
         CaffeCompatError: the file cannot be written, or its rows have another shape.

@@ -89,7 +89,7 @@ def open_hdf5_weights(path: str | os.PathLike[str]) -> WeightFile:
 def _layers(path: str, group: Any, diffs: Any, prefix: str, depth: int) -> Iterator[LayerWeights]:
     """The layers of a group and of the groups nested in it, each under the names walked through."""
     if depth > 32:
-        raise WeightsError(f"{path}: groups are nested more than 32 deep; damaged file?")
+        raise WeightsError(f"{path}: groups are nested more than 32 deep; is the file damaged?")
     for key in group:
         inner = group[key]
         if not is_group(inner):
@@ -100,7 +100,9 @@ def _layers(path: str, group: Any, diffs: Any, prefix: str, depth: int) -> Itera
             inner_diffs = {}
         numbered = {int(name): inner[name] for name in inner if name.isdecimal() and name not in below}
         if max(numbered, default=0) >= 1000:
-            raise WeightsError(f"{path}: layer {prefix + key!r} claims to have more than 1000 blobs; damaged file?")
+            raise WeightsError(
+                f"{path}: layer {prefix + key!r} claims to have more than 1000 blobs; is the file damaged?"
+            )
         if numbered or not below:
             blobs: list[StoredBlob | None] = [None] * (max(numbered, default=-1) + 1)
             for index, dataset in numbered.items():
@@ -117,7 +119,9 @@ def is_group(item: Any) -> bool:
 
 def _blob(path: str, layer: str, index: int, dataset: Any, diff: Any | None) -> StoredBlob:
     if dataset.shape is None or dataset.dtype.kind != "f":
-        raise WeightsError(f"{path}: layer {layer!r}, blob {index}: its type {dataset.dtype} is no floating point")
+        raise WeightsError(
+            f"{path}: layer {layer!r}, blob {index}: its type {dataset.dtype} is not a floating-point type"
+        )
     return _DatasetBlob(path, dataset, diff)
 
 

@@ -70,7 +70,7 @@ def read_image_list(path: str | os.PathLike[str]) -> list[ListedImage]:
 def read_pair_list(path: str | os.PathLike[str], *, labels: bool = True) -> list[ListedPair]:
     """Read ``picture label-picture`` lines, separated by blanks (ImageSegData, DenseImageData).
 
-    A path with blanks may be put in double quotes. Columns behind the second are ignored, as Caffe ignores them.
+    A path with blanks may be put in double quotes. Columns after the second are ignored, as Caffe ignores them.
 
     Args:
         labels: False also accepts lines of one column (ImageSegData with label_type NONE).
@@ -126,7 +126,7 @@ def _columns(line: str) -> list[str]:
 
 
 def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
-    """The lines that are not empty, stripped, with their numbers; Windows' backslashes become slashes."""
+    """The lines that are not empty, stripped, with their numbers; Windows backslashes become slashes."""
     text = read_text(path, "the list", ListError, errors="surrogateescape")
     if text[:1000].lstrip().lower().startswith(("<!doctype", "<html")):
         raise ListError(f"{path} is a web page (HTML); expected a list of pictures: download the file itself")

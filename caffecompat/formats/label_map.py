@@ -66,7 +66,7 @@ def parse_label_map(text: str, name: str = "<text>", *, unique: bool = True) -> 
     """The label map of a text; `name` is for messages.
 
     Args:
-        unique: False lets several names have one number, which then goes by the first of them (as annotations may).
+        unique: False lets several names have one number, which then gets the first of them (as annotations may).
 
     Raises:
         LabelMapError, PrototxtError: as `read_label_map`.

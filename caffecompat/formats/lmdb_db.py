@@ -130,7 +130,7 @@ class LmdbCursor(Cursor):
         self._leaf, self._path = None, []
 
     def _current(self) -> Leaf | None:
-        """The leaf with the next record; None behind the last one."""
+        """The leaf with the next record; None after the last one."""
         if self._leaf is None or self._at < len(self._leaf.keys):
             return self._leaf
         level = len(self._path) - 1

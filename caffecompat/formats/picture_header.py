@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 __all__ = ["is_cut_off", "picture_header", "picture_size"]
 
 Buffer = bytes | bytearray | memoryview
-_HEAD = 4096  # of formats whose size stands behind blocks or comments
+_HEAD = 4096  # of formats whose size comes after blocks or comments
 
 
 def picture_header(data: Buffer) -> tuple[str, tuple[int, int, int] | None]:

@@ -79,7 +79,7 @@ class LayerWeights:
     """A layer of the file: Caffe's present name for its type ("" in HDF5 files) and its blobs.
 
     A blob is None where an HDF5 file leaves it out because another layer owns it. `bottoms` and `tops` are the
-    names of the layer's data blobs, as far as the file tells them (HDF5 and V0 do not). `bn_mode` is "LEARN" or
+    names of the layer's data blobs, as far as the file has them (HDF5 and V0 do not). `bn_mode` is "LEARN" or
     "INFERENCE" for ENet's and SegNet's BN in a caffemodel, whose two blobs mean different things by it; else "".
     """
 

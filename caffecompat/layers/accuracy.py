@@ -19,7 +19,7 @@ __all__ = ["Accuracy", "among_best"]
 def among_best(scores: Tensor, index: Tensor, axis: int, top_k: int, *, ties_count: bool) -> Tensor:
     """Whether the score of class `index` is among the top_k along `axis`: bool, of the shape of `index`.
 
-    With `ties_count` every other class that scores as high stands before it (BVLC, so a net that
+    With `ties_count` every other class that scores as high comes before it (BVLC, so a net that
     scores all classes alike has accuracy 0); else only those of them with a greater number (the
     forks sort pairs of score and class).
     """
@@ -56,7 +56,7 @@ class Accuracy(Layer):
     judges_all: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
-    not_exported: ClassVar[str] = "measures results"
+    not_exported: ClassVar[str] = "computes metrics"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

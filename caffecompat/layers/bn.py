@@ -35,7 +35,7 @@ class BN(Layer):
     learns nothing; its variance starts at 1, otherwise at 0.
 
     In both forks a missing filler is constant 0, the scale's too. A layer that names fields of one
-    fork is that fork's; an empty one goes by the net's fork.
+    fork is that fork's; an empty one follows the net's fork.
     """
 
     channel_affine: ClassVar[bool] = True

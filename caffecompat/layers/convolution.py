@@ -102,7 +102,7 @@ class BaseConvolution(_Windowed):
     """Convolution's and Deconvolution's blobs: weight, then bias (C_out) unless bias_term is false.
 
     The weight is held in C order. In a net that computes in channels_last (`channels_last`) it is brought into that
-    format in each pass, because torch convolves as the weight is laid out where a bottom of one channel does not tell.
+    format in each pass, because torch convolves as the weight is laid out where a bottom of one channel is ambiguous.
     """
 
     channels_last: bool = False

@@ -130,7 +130,7 @@ class LabelsequenceAccuracy(Layer):
     judges_all: ClassVar[bool] = True
     untraceable: str = "how long its sequences are depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
-    not_exported: ClassVar[str] = "measures results"
+    not_exported: ClassVar[str] = "computes metrics"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

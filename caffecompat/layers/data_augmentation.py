@@ -33,9 +33,9 @@ class DataAugmentation(Layer):
 
     Blobs with recompute_mean N: the number of batches seen, (1, 1, 1, 1), and the mean of their crops as a picture
     (1, C, crop_height, crop_width) and as one value a channel (1, C, 1, 1). Until N batches have been seen, in a test
-    too, a forward pass brings in its own; then the mean stays. mean_per_pixel, the default, takes off the picture, else
+    too, a forward pass brings in its own; then the mean stays. mean_per_pixel, the default, subtracts the picture, else
     the values go. A weight file's picture of another size is taken as its mean a channel. Without recompute_mean there
-    is one blob, not read, and three values `mean` are taken off where mean_per_pixel is false.
+    is one blob, not read, and three values `mean` are subtracted where mean_per_pixel is false.
 
     A second top has the coefficients of the augmentation, 0 each: augmentation at random (a random setting in TRAIN, or
     with augment_during_test) and coefficients of another layer are refused. There is no gradient.
@@ -119,7 +119,7 @@ class DataAugmentation(Layer):
         return top, top.new_zeros((len(top), _COEFFICIENTS, 1, 1))
 
     def _mean(self, top: Tensor) -> Tensor | None:
-        """What to take off; a pass before the mean is settled has its share in it."""
+        """What to subtract; a pass before the mean is settled has its share in it."""
         if self.fixed_mean is not None:
             return top.new_tensor(self.fixed_mean).view(1, -1, 1, 1)
         if not self.wanted:

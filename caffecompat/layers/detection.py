@@ -202,7 +202,7 @@ class DetectionEvaluate(Layer):
     class reaches overlap_threshold; further ones on the same object are misses; on a difficult object that does not
     count, a detection is neither.
 
-    With name_size_file boxes are compared in pixels, a box from 3 to 5 being 3 wide. The file's lines stand for the
+    With name_size_file boxes are compared in pixels, a box from 3 to 5 being 3 wide. The file's lines belong to the
     images in order; SSD goes on by one for each image that has a detection, wherever no image is without, rightly.
     """
 
@@ -210,7 +210,7 @@ class DetectionEvaluate(Layer):
     judges_all: ClassVar[bool] = True
     untraceable: str = "how many boxes it finds depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
-    not_exported: ClassVar[str] = "measures results"
+    not_exported: ClassVar[str] = "computes metrics"
     remembers = ("next_image",)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

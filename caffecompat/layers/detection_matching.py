@@ -1,4 +1,4 @@
-"""SSD's training samples: which prior stands for which object, and which priors are hard enough to learn from.
+"""SSD's training samples: which prior represents which object, and which priors are hard enough to learn from.
 
 A batch's objects are rows: object g lies in image ``image[g]``. Priors are the same for all images, so one matrix of
 overlaps (objects, priors) holds all that can match. Rules: SSD's ``MatchBBox`` and ``MineHardExamples``.
@@ -38,7 +38,7 @@ def read_objects(
 ) -> Objects:
     """The rows [image, label, instance, xmin, ymin, xmax, ymax, difficult] of a label blob (1, 1, G, 8).
 
-    Rows of image -1, and of images that the batch does not have, stand for nothing. Rows keep their order.
+    Rows of image -1, and of images that the batch does not have, are ignored. Rows keep their order.
 
     Args:
         difficult: whether difficult objects count.
@@ -51,7 +51,7 @@ def read_objects(
     rows = blob.detach().float().cpu().reshape(-1, 8)
     rows = rows[(rows[:, 0] >= 0) & (rows[:, 0] < images)]
     if bool((rows[:, 1].long() == background).any()):
-        raise LayerError(f"an object has the background's class {background}; is the label map that of the data?")
+        raise LayerError(f"an object has the background's class {background}; is this the label map of the data?")
     if not difficult:
         rows = rows[rows[:, 7] == 0]
     rows = rows.to(device)

@@ -45,7 +45,7 @@ class FixedNeuron(Layer):
 
     Its one blob is the position. TRAIN finds the position of each batch and keeps the most frequent one so far (the
     smallest on ties); OVER_FLOW quantises a batch at its own position, the other methods at the kept one. TEST uses
-    the kept one, floored. Behind a data layer (follow_data_layer) TRAIN rounds halves away from zero, and TEST cuts
+    the kept one, floored. After a data layer (follow_data_layer) TRAIN rounds halves away from zero, and TEST cuts
     towards zero without clamping.
     """
 
@@ -98,7 +98,7 @@ class _FixedParameters(Layer):
     The blobs stay float, and the gradients are those of the plain layer at the float blobs.
     """
 
-    weighted: ClassVar[bool] = False  # others would be rounded anew
+    weighted: ClassVar[bool] = False  # others would be rounded again
     channel_affine: ClassVar[bool] = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

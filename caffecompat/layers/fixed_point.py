@@ -24,7 +24,7 @@ def find_position(values: Tensor, bits: int, method: int) -> int:
     """The position that a FixedMethod chooses for a tensor.
 
     OVER_FLOW: the finest at which nothing overflows by more than half a step. The others try that and the next
-    4 (DIFF_S, DIFF_A) or 9 (DIFF_S_SIGMOID, which compares behind a sigmoid) and take the least sum of squared
+    4 (DIFF_S, DIFF_A) or 9 (DIFF_S_SIGMOID, which compares after a sigmoid) and take the least sum of squared
     differences, the coarsest on ties.
     """
     first = _overflow_position(values, bits)

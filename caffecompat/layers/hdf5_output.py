@@ -19,7 +19,7 @@ __all__ = ["HDF5Output"]
 class HDF5Output(Layer):
     """Writes its bottoms into the datasets `data` and `label` of hdf5_output_param.file_name (BVLC).
 
-    Both become (N, C, H, W) float32, missing axes being 1. The first forward pass starts the file anew, each further
+    Both become (N, C, H, W) float32, missing axes being 1. The first forward pass starts the file again, each further
     one appends its rows (where Caffe ends with an error), and after each the file is whole. Building a net leaves the
     file alone.
     """
@@ -51,13 +51,13 @@ class HDF5Output(Layer):
         self.rows = 0  # of this run in the file
 
     def restore(self, state: State) -> list[str]:
-        """Go on behind the rows that were there then; later ones are written again."""
+        """Go on after the rows that were there then; later ones are written again."""
         from caffecompat.formats.hdf5_rows import count_rows
 
         there, self.rows = count_rows(self.path, ("data", "label")), state["rows"]
         if there >= self.rows:
             return []
-        remark = f"{self.path} has {there} of the {self.rows} rows that were written; it begins anew"
+        remark = f"{self.path} has {there} of the {self.rows} rows that were written; it starts over"
         self.rows = 0
         return [remark]
 

@@ -121,7 +121,7 @@ class Layer(nn.Module):
         mask_top: which top, by place, holds the positions of maxima; None where none does.
         measures: whether it only measures or records what the net computes, so that a deployed net goes without it.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
-        not_exported: what it does that has no form in an exported file ("measures results"); "" where it has one.
+        not_exported: what it does that has no form in an exported file ("computes metrics"); "" where it has one.
         remembers: attributes, besides the blobs, that one pass leaves for the next: tensors, numbers, truth values.
             What a layer draws at random comes from torch's default generator, which a run remembers for all of them.
         reads_shapes_alone: whether its tops depend on its bottoms' shapes, and not on their values.

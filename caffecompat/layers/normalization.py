@@ -112,7 +112,7 @@ class BatchNorm(Layer):
         return affine_by_statistics(parts, self.stores_sums, self.eps)
 
     def weights_loaded(self) -> None:
-        """Statistics came from a file (or another net): training moves them instead of starting anew."""
+        """Statistics came from a file (or another net): training moves them instead of starting again."""
         self.fresh = False
 
     def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:

@@ -65,7 +65,7 @@ class Window:
         ]
 
     def areas(self, x: Tensor) -> Tensor:
-        """Caffe's AVE divisors, of the tops' spatial shape: windows cut where the pad behind ends.
+        """Caffe's AVE divisors, of the tops' spatial shape: windows cut where the pad at the end ends.
 
         A window that starts there has 0 (its mean is 0 / 0), one that starts farther a negative length (0 / -n).
         """
@@ -169,7 +169,7 @@ class Pooling(Layer):
             if any(kernel):
                 raise LayerError("global_pooling takes the whole plane; remove the kernel size")
             if any(pad) or stride != (1, 1):
-                raise LayerError("global_pooling goes only with pad 0 and stride 1")
+                raise LayerError("global_pooling needs pad 0 and stride 1")
         self.window = Window(kernel, stride, pad, p.round_mode == pb.PoolingParameter.CEIL)
         self._check(self._window(shape), shape)
         if self.method == pb.PoolingParameter.AVE and any(pad) and not p.avg_include_pad:

@@ -211,7 +211,7 @@ class BlobVec(list[BlobFace]):
     def add_blob(self, *shape: int) -> None:
         """Add a parameter of that shape, filled with zeros; in a Python layer's ``setup`` alone."""
         if self._module is None:
-            raise LayerError("self.blobs.add_blob belongs into setup: a net's parameters are fixed once it is made")
+            raise LayerError("self.blobs.add_blob belongs in setup: a net's parameters are fixed once it is made")
         name = f"blob{len(self)}"
         self._module.add_blob(name, sizes_of(shape))
         self.append(ParameterBlob(self._module, name))

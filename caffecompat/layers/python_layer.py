@@ -97,7 +97,7 @@ def _not_defined(instance: PythonLayerBase, method: str) -> AttributeError:
 class PythonLayer(Layer):
     """Runs the class `layer` of the module `module` of python_param (BVLC python_layer.hpp).
 
-    The module is looked for on Python's path, in the current folder, and beside the prototxt; ``import caffe`` in it
+    The module is looked for on Python's path, in the current folder, and next to the prototxt; ``import caffe`` in it
     gives caffecompat's pycaffe. Blobs are float32 arrays in C order, and those of an in-place layer are one blob.
     Shapes are found by `setup` and `reshape`, so they may depend on what the class reads. What the class raises comes
     through as it is, with a note that names layer, method, file and line. `share_in_parallel` has no effect.

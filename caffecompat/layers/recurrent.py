@@ -23,11 +23,11 @@ class Recurrent(Layer):
     """What RNN and LSTM share (BVLC recurrent_layer.cpp).
 
     Bottoms: the sequences x (T, N, ...), T steps of N independent streams; the indicators cont (T, N), 0 where a
-    stream begins anew and 1 where it goes on; optionally an input that is the same at all steps (N, ...); with
+    stream starts over and 1 where it goes on; optionally an input that is the same at all steps (N, ...); with
     `expose_hidden` the state before the first step, (1, N, num_output) each. Tops: (T, N, num_output); with
-    `expose_hidden` the state behind the last step.
+    `expose_hidden` the state after the last step.
 
-    Without `expose_hidden` the state behind the last step of a forward pass is the one before the first step of the
+    Without `expose_hidden` the state after the last step of a forward pass is the one before the first step of the
     next (zeros at the very beginning), as far as `cont` lets it through. No gradient flows from one pass to the next,
     nor through exposed states, nor to `cont`.
     """
@@ -136,7 +136,7 @@ class Recurrent(Layer):
             state: each (N, num_output).
 
         Returns:
-            The top (T, N, num_output) and the state behind the last step.
+            The top (T, N, num_output) and the state after the last step.
         """
         raise NotImplementedError
 
@@ -237,7 +237,7 @@ class LSTMUnit(Layer):
 class ContinuationIndicator(Layer):
     """Indicators for recurrent layers, (time_step, batch_size): 0 at the first step and 1 at all others.
 
-    So each pass begins all sequences anew. After xmfbit/warpctc-caffe and Intel Caffe. A bottom (N, ...) tells the
+    So each pass begins all sequences again. After xmfbit/warpctc-caffe and Intel Caffe. A bottom (N, ...) gives the
     batch size instead, whatever its values (dlunion/CC4.0).
     """
 
@@ -251,7 +251,7 @@ class ContinuationIndicator(Layer):
             if not getattr(p, name):
                 raise LayerError(f"continuation_indicator_param needs {name}, at least 1")
         if bottom_shapes and not bottom_shapes[0]:
-            raise LayerError(f"{param.bottom[0]!r}, which tells the batch size, is a single value")
+            raise LayerError(f"{param.bottom[0]!r}, which gives the batch size, is a single value")
         if bottom_shapes and p.batch_size not in (0, bottom_shapes[0][0]):
             glog.warning(
                 f"layer {param.name!r} ({self.type}): batch_size {p.batch_size} has no effect; its bottom "

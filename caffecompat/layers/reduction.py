@@ -61,7 +61,7 @@ class ArgMax(Layer):
 
 @register("Reduction")
 class Reduction(Layer):
-    """coeff times the SUM, ASUM (of magnitudes), SUMSQ (of squares) or MEAN over `axis` and all behind it (BVLC)."""
+    """coeff times the SUM, ASUM (of magnitudes), SUMSQ (of squares) or MEAN over `axis` and all after it (BVLC)."""
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -61,7 +61,7 @@ class L1Loss(Distance):
 class SmoothL1Loss(Distance):
     """Sum of huber(weight (a - b)) / N, where huber(d) is d^2 / 2 for |d| < 1 and |d| - 1/2 beyond (SSD, Jacinto).
 
-    The weight is bottom 2, where there is one. Other forms are told by their settings.
+    The weight is bottom 2, where there is one. Other forms are recognized by their settings.
 
     Fast R-CNN's (rbgirshick/caffe-fast-rcnn, Xilinx): with `sigma` the parabola ends at 1 / sigma^2, and bottom 3,
     where there is one, weighs each result.

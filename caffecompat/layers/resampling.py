@@ -22,7 +22,7 @@ class Upsample(Layer):
     """Puts each value back where max pooling found it; everything else is 0 (ENet, SegNet).
 
     With one bottom (eric612/MobileNet-YOLO, and the nets that converters of Darknet's YOLO v3 write) each value is
-    repeated `scale` times along both axes, and `scale` must be given; no other setting goes with it.
+    repeated `scale` times along both axes, and `scale` must be given; no other setting can be given with it.
 
     Bottoms: values (N, C, H, W), and the mask of a Pooling layer's second top, of the same shape, whose entries are
     places h * W_out + w in the top's plane. The top is H * scale x W * scale (scale 2, or scale_h and scale_w), one

@@ -45,7 +45,7 @@ class _AlongAxes(Layer):
         return operand
 
     def _spread(self, operand: Tensor, bottom: Tensor) -> Tensor:
-        """The operand with axes of size 1 behind, so that it broadcasts from the bottom's `axis`."""
+        """The operand with axes of size 1 appended, so that it broadcasts from the bottom's `axis`."""
         return operand.reshape(operand.shape + (1,) * (bottom.dim() - self.axis - operand.dim()))
 
     def affine(

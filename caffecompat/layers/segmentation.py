@@ -29,7 +29,7 @@ class _LabelMapScore(Layer):
     measures: ClassVar[bool] = True
     judges_all: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
-    not_exported: ClassVar[str] = "measures results"
+    not_exported: ClassVar[str] = "computes metrics"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -118,7 +118,7 @@ class IOUAccuracy(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
-    not_exported: ClassVar[str] = "measures results"
+    not_exported: ClassVar[str] = "computes metrics"
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -42,7 +42,7 @@ def _old_or_new_axis(layer: Layer, p: Any, old: str, shape: Shape) -> int:
 
 @register("Concat")
 class Concat(Layer):
-    """The bottoms one behind the other along `axis` (old name concat_dim), by default the channels (BVLC)."""
+    """The bottoms one after the other along `axis` (old name concat_dim), by default the channels (BVLC)."""
 
     detection_head: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
@@ -140,7 +140,7 @@ class Reshape(Layer):
     """Replaces num_axes axes (-1: all) from `axis` on by the dims of `shape` (BVLC).
 
     A dim of 0 copies the size at the same place of the bottom, one dim of -1 is inferred. A negative
-    `axis` counts from behind the last axis, so that -1 appends. Values keep
+    `axis` counts from past the last axis, so that -1 appends. Values keep
     their (N, C, H, W) order.
     """
 
@@ -258,7 +258,7 @@ class Transpose(Permute):
 
 @register("Tile")
 class Tile(Layer):
-    """The bottom `tiles` times, one behind the other along `axis` (default 1) (BVLC)."""
+    """The bottom `tiles` times, one after the other along `axis` (default 1) (BVLC)."""
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -280,7 +280,7 @@ class Tile(Layer):
 
 @register("Crop")
 class Crop(Layer):
-    """Cuts bottom 0 to the size of bottom 1 on `axis` (default 2) and all axes behind it (BVLC).
+    """Cuts bottom 0 to the size of bottom 1 on `axis` (default 2) and all axes after it (BVLC).
 
     `offset` says where the cut begins: none is 0, one counts for all those axes,
     or one an axis. Only bottom 0 gets a gradient.

@@ -1,4 +1,4 @@
-"""Softmax; the losses behind one have it built in."""
+"""Softmax; the losses after one have it built in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether the blobs of ENet's and SegNet's BN mean in a weight file what they mean in the net.
 
-In both modes they are a scale and a shift, (1, C, 1, 1). Under LEARN they stand behind a normalization by the batch;
+In both modes they are a scale and a shift, (1, C, 1, 1). Under LEARN they come after a normalization by the batch;
 for INFERENCE the forks' compute_bn_statistics.py has folded the mean and deviation of the training set into them. What
 that script saves still says LEARN, as it is the net that the statistics were taken with; that net has tops for them,
 named after the first one.

@@ -49,7 +49,7 @@ def build_layers(
     """Give the graph's layers, in order, what computes or feeds them.
 
     A layer with a problem leaves its tops without a shape; layers after it are
-    checked as far as that allows, so that one run names everything there is to mend.
+    checked as far as that allows, so that one run names everything there is to fix.
 
     Returns:
         The shapes of all values, and what is wrong.
@@ -162,7 +162,7 @@ def _fed_shapes(param: Any) -> list[Shape]:
 
 
 def _unknown_type(name: str) -> str:
-    """Tell a type that some Caffe has, but not this library, from a misspelled one."""
+    """Distinguish a type that some Caffe has, but not this library, from a misspelled one."""
     if not name:
         return "has no type"
     forks = dialects.layer_forks(name)

@@ -80,7 +80,7 @@ def filter_net(message: Any, state: Any, log: Callable[[str], None]) -> tuple[An
     """Keep the layers whose include/exclude rules `state` satisfies.
 
     A layer is in unless an exclude rule holds or it has include rules none of
-    which holds. Each failed rule is told to `log`.
+    which holds. Each failed rule is passed to `log`.
 
     Returns:
         The filtered NetParameter (with `state` in it), the index in `message` of

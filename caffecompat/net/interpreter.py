@@ -3,7 +3,7 @@
 A :class:`Net` as a torch module is what trains, compiles and exports. This is
 its other face: the same layers over the same parameters, but each is a step
 of its own that can be run alone, and every blob's data and diff can be read and
-written in between. pycaffe and per-layer timing stand on it.
+written in between. pycaffe and per-layer timing are built on it.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Interpreter:
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Run backward from step `start` (default the last) down to `end`, adding to the parameters' diffs.
 
-        A top's diff is what its reader put there, or else what stands in the
+        A top's diff is what its reader put there, or else what is in the
         blob: what Python wrote, or the loss weight.
         """
         self.net.take_written()
@@ -196,7 +196,7 @@ class Interpreter:
     def backward_step(self, step: Step) -> None:
         """Run one step backward.
 
-        One that never ran forward is computed from the blobs as they stand. So is one whose bottoms Python has changed
+        One that never ran forward is computed from the blobs as they are. So is one whose bottoms Python has changed
         since, as far as Caffe reads them in backward: a label that is set after the forward pass counts.
         """
         if isinstance(step, Split):

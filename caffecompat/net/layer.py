@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 class Source(Protocol):
-    """What feeds a data layer's tops: ``next`` gives one batch, ``describe`` tells which record filled a row."""
+    """What feeds a data layer's tops: ``next`` gives one batch, ``describe`` names the record that filled a row."""
 
     top_shapes: list[Shape]
 

@@ -86,7 +86,7 @@ def run_on_meta(module: Layer, bottoms: Sequence[Shape]) -> Any:
 
 
 class _NoRows(TorchDispatchMode):
-    """Runs operations on meta tensors by the CPU's kernels on no rows, where these tell the shape."""
+    """Runs operations on meta tensors by the CPU's kernels on no rows, where these give the shape."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -84,7 +84,7 @@ class Net(nn.Module):
         channels_last: whether pictures are laid out so while the net computes (see `memory_format`).
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
         fork_choice: whose rules the net follows, and why.
-        weights_writer: the fork whose blob format the loaded weights have; None where nothing tells.
+        weights_writer: the fork whose blob format the loaded weights have; None where nothing shows it.
         beside: the file next to which relative paths in `message` may lead.
         execute: called with the fed tensors in place of the graph; None unless someone holds the net's blobs (pycaffe).
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
@@ -198,7 +198,7 @@ class Net(nn.Module):
         object.__setattr__(self, "graph_module", module)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles are made of: the sources stay here, and the code is written anew."""
+        """What copies and pickles are made of: the sources stay here, and the code is written again."""
         state = self.__dict__ | {"execute": None, "input_values": dict, "_fed_from_sources": []}
         del state["graph_module"]
         return state
@@ -376,7 +376,7 @@ class Net(nn.Module):
                 layer.source.close()
 
     def reshape(self, shapes: Mapping[str, Shape]) -> None:
-        """Infer all shapes anew for fed blobs of other shapes.
+        """Infer all shapes again for fed blobs of other shapes.
 
         Raises:
             CaffeCompatError: a layer cannot work on the shapes that result.

@@ -1,6 +1,6 @@
 """Batch normalization stored as two layers for a net that has one, and the other way round.
 
-BVLC normalises in a BatchNorm (3 blobs) and scales in the Scale behind it; Xilinx, Jacinto and PSPNet do both in one
+BVLC normalises in a BatchNorm (3 blobs) and scales in the Scale after it; Xilinx, Jacinto and PSPNet do both in one
 layer. The blobs of one layer are the affair of that layer (`Layer.adapt_blobs`); here are the cases with two names.
 """
 
@@ -56,7 +56,7 @@ class Pairs:
 def match_pairs(stored: Sequence[LayerWeights], net: Mapping[str, NetLayer]) -> Pairs:
     """Find the file's BatchNorm and Scale pairs that are one layer in the net, and its single ones that are two.
 
-    A file with bottoms and tops tells which Scale belongs to a BatchNorm. HDF5 tells names alone: there the names
+    A file with bottoms and tops shows which Scale belongs to a BatchNorm. HDF5 has names alone: there the names
     must be alike apart from "bn", "norm", "scale" and the like, and a doubt is a problem.
 
     Args:
@@ -98,7 +98,7 @@ def _arrays(layer: LayerWeights) -> list[np.ndarray]:
 
 
 def _sole_reader(layers: Sequence[_L], at: int) -> _L | None:
-    """The layer that reads the first top of `layers[at]`, if exactly one does before the blob is written anew."""
+    """The layer that reads the first top of `layers[at]`, if exactly one does before the blob is written again."""
     if not layers[at].tops:
         return None
     top = layers[at].tops[0]
@@ -118,7 +118,7 @@ def _is_plain_scale(layer: NetLayer) -> bool:
 def _scale_of(
     stored: Sequence[LayerWeights], at: int, net: Mapping[str, NetLayer], pairs: Pairs, target: str
 ) -> LayerWeights | None:
-    """The stored Scale behind the stored BatchNorm `at` that the net does not have; None where there is none."""
+    """The stored Scale after the stored BatchNorm `at` that the net does not have; None where there is none."""
     if stored[at].tops:
         found = _sole_reader(stored, at)
         if found is None or found.type != "Scale" or len(found.bottoms) != 1 or _keeps_own(found, net):
@@ -140,7 +140,7 @@ def _scale_of(
         return alike[0]
     if vectors:
         pairs.problems[target] = (
-            f"the file has a BatchNorm without scale and bias, and does not tell which of its layers "
+            f"the file has a BatchNorm without scale and bias, and does not say which of its layers "
             f"{', '.join(repr(layer.name) for layer in vectors)} is the Scale after it; save it as a caffemodel, or "
             "give the net a Scale layer of that name"
         )
@@ -157,7 +157,7 @@ def _stem(name: str) -> str:
 
 
 def _join(stored: LayerWeights, scale: LayerWeights, target: NetLayer, pairs: Pairs) -> None:
-    """Make the blobs of one layer of a stored BatchNorm and the Scale behind it."""
+    """Make the blobs of one layer of a stored BatchNorm and the Scale after it."""
     channels = _channels(target)
     parts = statistics(_arrays(stored), _layout(target), channels)
     factors = _arrays(scale)
@@ -184,7 +184,7 @@ def _as_stored_by(parts: Parts, layout: str) -> list[np.ndarray]:
 
 
 def _part(stored: LayerWeights, target: NetLayer, scale: NetLayer, pairs: Pairs) -> None:
-    """Make the blobs of a BatchNorm and of the Scale behind it of one stored layer."""
+    """Make the blobs of a BatchNorm and of the Scale after it of one stored layer."""
     parts = statistics(_arrays(stored), _layout(target), _channels(target))
     if parts is None:
         return  # no normalization; the count of blobs will be found wrong

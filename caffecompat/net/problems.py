@@ -16,7 +16,7 @@ _SHOWN = 20  # problems printed in full; the rest is counted
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend: the layer it concerns (index into the net's layers; None is the net as a whole) and why."""
+    """One thing to fix: the layer it concerns (index into the net's layers; None is the net as a whole) and why."""
 
     layer: int | None
     text: str

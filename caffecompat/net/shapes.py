@@ -97,7 +97,7 @@ def top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:
 
 
 def _objection(layer: NetLayer, bottoms: Sequence[Shape]) -> str:
-    """What stands against these bottoms by the layer's class, or by the shapes of its parameters; "" for nothing."""
+    """What rules these bottoms out by the layer's class, or by the shapes of its parameters; "" for nothing."""
     assert layer.module is not None
     try:
         other = type(layer.module)(layer.param, bottoms, replace(layer.module.context, fill=False))

@@ -47,7 +47,7 @@ def share_weights(layers: Sequence[NetLayer], others: Sequence[NetLayer]) -> Non
             if parameter is not None:
                 slot.share(parameter)
         if layer.module is not None and any(parameter is not None for _, parameter in followed):
-            layer.module.weights_loaded()  # their statistics are not this net's to start anew
+            layer.module.weights_loaded()  # their statistics are not this net's to start again
     _warn_of_names(layers, others, by_owner)
 
 

@@ -133,7 +133,7 @@ class _Guess:
         self._by_shape(self.layers, [name for name in free if name not in self.chosen.values()])
 
     def _check_order(self, shortcuts: set[str]) -> None:
-        """Where the model names no shortcut, its order may be another than the net's: of those of one shape tell."""
+        """Where the model names no shortcut, its order may be another than the net's: report those of one shape."""
         for layer in self.layers:
             module = self.chosen.get(layer.name)
             if layer.name not in shortcuts or module is None or _plain(module) == _plain(layer.name):
@@ -141,7 +141,7 @@ class _Guess:
             others = [other.name for other in self.layers if other is not layer and self._fits(other, module)]
             if others:
                 self.uncertain.append(
-                    f"{layer.name} <- {_shown(module)}: a shortcut that went by order, no module is named like one; "
+                    f"{layer.name} <- {_shown(module)}: a shortcut matched by order, no module is named like one; "
                     f"its shapes fit {_some(others)}, too"
                 )
 

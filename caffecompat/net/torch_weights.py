@@ -33,7 +33,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Pickles are read with ``weights_only``: nothing in the file is executed. A state_dict inside a dictionary
     ("state_dict", "model", ...) is found, those of several parts get the parts' names, and "module." in front of every
-    name is taken off. A safetensors file does not keep the modules' order; it is restored as far as names tell.
+    name is removed. A safetensors file does not keep the modules' order; it is restored as far as names show.
 
     Raises:
         CaffeCompatError: the file is no such thing.
@@ -62,7 +62,7 @@ def _read_checkpoint(name: str) -> dict[str, np.ndarray]:
     except Exception as problem:  # torch raises whatever its unpickler and zip reader do
         raise CaffeCompatError(
             f"{name}: cannot be read as a state_dict ({brief(problem)}); a file with a whole model in it "
-            "must be saved anew: torch.save(model.state_dict(), 'weights.pth')"
+            "must be saved again: torch.save(model.state_dict(), 'weights.pth')"
         ) from None
     for key in _WRAPPINGS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

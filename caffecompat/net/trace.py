@@ -56,7 +56,7 @@ def write_trace(
 ) -> int:
     """Write LAYER.npy for every layer, LAYER.TOP.npy where it has several tops, and a list of them; how many.
 
-    What cannot stand in a file's name becomes "_"; the list, ``layers.json``, has the names as they are, and as
+    What cannot be part of a file's name becomes "_"; the list, ``layers.json``, has the names as they are, and as
     "value" what an exported ONNX model calls the same.
 
     Args:
@@ -185,7 +185,7 @@ def _aliases(first: list[dict[str, object]], second: list[dict[str, object]]) ->
     """Stems of the second list's files whose values are those of another file in the first, and that file's stem.
 
     Where normalizations were folded, a blob has fewer layers that write it, or one of another name: each layer of both
-    nets, with those behind it that one net alone has, ends with the same values, and so do the layers before them.
+    nets, with those after it that one net alone has, ends with the same values, and so do the layers before them.
     """
     ends = [_last_writers(first, second), _last_writers(second, first)]
     return {ends[1][key]: stem for key, stem in ends[0].items() if ends[1].get(key, stem) != stem}

@@ -1,6 +1,6 @@
 """How the pixels of one blob lie over those of another, and the Crop layer that follows from it.
 
-A map is (axis, a, b): coordinate x in one blob is a·x + b in the other, along the axes behind `axis` (a and b may
+A map is (axis, a, b): coordinate x in one blob is a·x + b in the other, along the axes after `axis` (a and b may
 differ from axis to axis); with axis None, along all. BVLC's ``coord_map.py`` has the same functions.
 """
 
@@ -116,7 +116,7 @@ def inverse(coord_map: Map) -> Map:
 
 
 def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
-    """The map from one top to another, by way of a blob that both stand on.
+    """The map from one top to another, by way of a blob that both depend on.
 
     Raises:
         RuntimeError: no such blob is reached by layers that keep the order of pixels.
@@ -130,7 +130,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
 
 
 def _below(top: Top) -> Iterator[tuple[Top, Map]]:
-    """The top itself and all it stands on by way of layers that have maps, each with the map from it."""
+    """The top itself and all it depends on by way of layers that have maps, each with the map from it."""
     frontier: list[tuple[Top, Map]] = [(top, (None, 1, 0))]
     seen: set[Top] = set()
     while frontier:

@@ -91,7 +91,7 @@ def draw_net(
         rankdir: the way the net runs: "LR", "TB", "BT" or "RL".
         ext: "png", "svg", "dot", or what else Graphviz draws where it is installed.
         phase: draw only the layers of ``caffe.TRAIN`` or ``caffe.TEST``; None draws all.
-        display_lrm: tell the learning-rate multipliers of convolutions.
+        display_lrm: show the learning-rate multipliers of convolutions.
 
     Raises:
         CaffeCompatError: only Graphviz draws `ext`, and it is not installed.

@@ -24,7 +24,7 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_UINT64,
 }
 
-_patched: list[type[Message]] = []  # kept, as protobuf makes a class anew when nobody holds it
+_patched: list[type[Message]] = []  # kept, as protobuf makes a class again when nobody holds it
 
 
 def field_value(field: Any, value: Any) -> Any:

@@ -147,7 +147,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_or
 
     With one or three channels this is what scikit-image's ``resize`` did in pycaffe's days: pixels are areas (centres
     at half units), there is no smoothing before shrinking, and what lies outside counts as the picture's minimum,
-    which darkens the rim of an enlarged picture. Any other count of channels goes by SciPy's ``zoom``, where the
+    which darkens the rim of an enlarged picture. Any other count of channels uses SciPy's ``zoom``, where the
     centres of the corner pixels stay in the corners.
 
     Args:
@@ -234,7 +234,7 @@ class Transformer:
     """Turns pictures into the arrays that a net's inputs want, and back.
 
     What is set is applied in this order: resize to the input's size, transpose, channel swap, raw scale, mean, input
-    scale. Mean and scales are in the order that the net has them, behind the swap.
+    scale. Mean and scales are in the order that the net has them, after the swap.
 
     Args:
         inputs: shape (N, C, H, W) of each input by name.
@@ -343,7 +343,7 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """Factor behind the mean."""
+        """Factor after the mean."""
         self._shape(in_)
         self.input_scale[in_] = scale
 

@@ -61,7 +61,7 @@ class Blob(BlobFace):
 
 
 class Layer:
-    """One entry of ``net.layers``; for a Python layer the user's own object stands there."""
+    """One entry of ``net.layers``; for a Python layer the user's own object is there."""
 
     def __init__(self, step: Step, blobs: Sequence[BlobFace]) -> None:
         self.type = step.type
@@ -78,7 +78,7 @@ class Net:
     """pycaffe's Net; from now on the log goes to stderr, as Caffe's does.
 
     ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``. The phase is
-    ``caffe.TRAIN``, ``caffe.TEST`` or the name of one of them, in any case. Beside pycaffe's own arguments
+    ``caffe.TRAIN``, ``caffe.TEST`` or the name of one of them, in any case. In addition to pycaffe's own arguments
     ``fork="jacinto"`` names the Caffe whose rules it follows.
 
     Attributes:

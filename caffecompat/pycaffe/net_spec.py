@@ -51,7 +51,7 @@ def param_name_dict() -> dict[str, str]:
 
 
 def to_proto(*tops: Top) -> Any:
-    """The NetParameter of all layers that `tops` stand on; every name is generated (``Convolution1``, ...)."""
+    """The NetParameter of all layers that `tops` depend on; every name is generated (``Convolution1``, ...)."""
     return _net(tops, {})
 
 
@@ -109,7 +109,7 @@ class Top:
         self.n = n
 
     def to_proto(self) -> Any:
-        """The NetParameter of everything that this top stands on."""
+        """The NetParameter of everything that this top depends on."""
         return to_proto(self)
 
     def _update(self, params: Mapping[str, Any]) -> None:
@@ -142,7 +142,7 @@ class Function:
 
     @property
     def fn(self) -> Function:
-        """Itself: a layer without tops stands in a NetSpec in a top's place."""
+        """Itself: a layer without tops takes a top's place in a NetSpec."""
         return self
 
     def _update(self, params: Mapping[str, Any]) -> None:
@@ -202,7 +202,7 @@ def _net(tops: Iterable[Top | Function], given: Mapping[Top | Function, str]) ->
 
 
 def _in_order(last: Function, done: Mapping[Function, Any]) -> list[Function]:
-    """`last` and all it stands on but for `done`, every layer behind its inputs; without recursion: nets are deep."""
+    """`last` and all it depends on but for `done`, every layer after its inputs; without recursion: nets are deep."""
     order: OrderedDict[Function, None] = OrderedDict()
     waiting = [(last, False)]
     while waiting:
@@ -261,7 +261,7 @@ class NetSpec:
         self[name]._update(params)
 
     def to_proto(self) -> Any:
-        """The NetParameter. Layers stand in the order of assignment, each behind the unnamed ones it needs.
+        """The NetParameter. Layers come in the order of assignment, each after the unnamed ones it needs.
 
         Raises:
             TypeError: something other than a top was assigned.

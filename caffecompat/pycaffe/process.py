@@ -87,12 +87,12 @@ class NCCL:
 
 
 def solver_count() -> int:
-    """How many solvers work together, as :func:`set_solver_count` was told."""
+    """How many solvers work together, as given to :func:`set_solver_count`."""
     return _solver["count"]
 
 
 def set_solver_count(count: int) -> None:
-    """Tell how many solvers work together: one.
+    """Set how many solvers work together: one.
 
     Raises:
         CaffeCompatError: there would be several.
@@ -110,7 +110,7 @@ def solver_rank() -> int:
 
 
 def set_solver_rank(rank: int) -> None:
-    """Tell which of the solvers this process runs; the solver of rank 0 tests and takes snapshots."""
+    """Set which of the solvers this process runs; the solver of rank 0 tests and takes snapshots."""
     _solver["rank"] = rank
 
 

@@ -69,7 +69,7 @@ class Solver:
         self._show_steps()
 
     def apply_update(self) -> None:
-        """Update the parameters from their diffs as they stand; `iter` stays."""
+        """Update the parameters from their diffs as they are; `iter` stays."""
         self._solver.apply_update()
         self._show_steps()
 

@@ -1,4 +1,4 @@
-"""Pictures beside pictures, with titles and a legend."""
+"""Pictures side by side, with titles and a legend."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ Point = tuple[float, float]
 Size = tuple[float, float]
 
 _GAP, _RANK_GAP = 18.0, 34.0  # between nodes of a rank; between ranks
-_ARROW = 10.0  # of an edge beside its label
+_ARROW = 10.0  # of an edge next to its label
 _SWEEPS = 6
 _STRAIGHT = 8.0  # how much more a piece of a long edge insists on its place than a node
 _LONG = 0.3  # of the ranks: an edge that long (a label's, say) passes the net by
 _FAST = 100.0  # how much more a node on the axis does
-_AT_END = 0.05  # how much less a node with nothing behind it does: an in-place ReLU pushes nothing aside
+_AT_END = 0.05  # how much less a node with nothing after it does: an in-place ReLU pushes nothing aside
 
 
 @dataclass
@@ -39,7 +39,7 @@ def lay_out(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]], labels:
 
     Args:
         sizes: by key, in an order in which edges mostly lead forward; those that do not are turned for the layout.
-        labels: room along that each edge's label needs behind the edge's start; none where there are no labels.
+        labels: room along that each edge's label needs after the edge's start; none where there are no labels.
     """
     order = {key: index for index, key in enumerate(sizes)}
     forward = [(a, b) if order[a] <= order[b] else (b, a) for a, b in edges]
@@ -79,7 +79,7 @@ def lay_out(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]], labels:
 
 
 def _rank(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """The longest way to each node; what nothing leads to stands right before what it leads to."""
+    """The longest way to each node; what nothing leads to comes right before what it leads to."""
     into: dict[str, list[str]] = defaultdict(list)
     out: dict[str, list[str]] = defaultdict(list)
     for a, b in edges:

@@ -1,7 +1,7 @@
 """Training logs as tables: what `caffe train` of any fork, and caffecompat's own, print to stderr.
 
 Understood are the lines of BVLC Caffe (of 2014 too: "Test score #0"), SSD, ENet/SegNet, Xilinx Caffe and NVCaffe/TI
-Jacinto. A log may be cut anywhere, have blank lines, lines of other programs, and several runs one behind the other.
+Jacinto. A log may be cut anywhere, have blank lines, lines of other programs, and several runs one after the other.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LogRow:
 
 @dataclass
 class TrainingLog:
-    """What a log tells.
+    """What a log contains.
 
     Attributes:
         path: of the file ("" for lines).
@@ -98,7 +98,7 @@ class TrainingLog:
     def table(self, test: bool = False) -> list[dict[str, float]]:
         """The rows as parse_log.py has them: NumIters, Seconds, LearningRate, then the outputs.
 
-        Behind the outputs stand TestNet and Run where the log has several. Training rows without outputs (the loss
+        After the outputs come TestNet and Run where the log has several. Training rows without outputs (the loss
         printed after the last iteration) are left out, unless no row has any.
         """
         rows = self.test if test else self.train
@@ -236,7 +236,7 @@ class _Reader:
                 row.rate = self._rate
 
     def _recent(self, iteration: int) -> Iterable[LogRow]:
-        """The newest rows of that iteration in this run, which the learning rate printed behind them belongs to."""
+        """The newest rows of that iteration in this run, which the learning rate printed after them belongs to."""
         for rows in (self._log.train, self._log.test):
             for row in reversed(rows):
                 if (row.run, row.iteration) != (self._run, iteration):

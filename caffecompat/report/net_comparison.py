@@ -70,7 +70,7 @@ def measure(
         channels: of these pictures.
 
     Raises:
-        CaffeCompatError: it does not build, or its prototxt does not tell the size of its pictures.
+        CaffeCompatError: it does not build, or its prototxt does not give the size of its pictures.
     """
     net = None if weights else _without_values(document, phase, Placeholders(size, channels))
     net = net or Net(document, phase, sources=Placeholders(size, channels), log=False)
@@ -108,7 +108,7 @@ def try_measure(
 
 
 def differs_by_phase(document: NetDocument) -> bool:
-    """Whether any layer is for one phase alone, so that the shapes of TRAIN do not tell those of TEST."""
+    """Whether any layer is for one phase alone, so that the shapes of TRAIN do not determine those of TEST."""
     return any(layer.include or layer.exclude for layer in document.message.layer)
 
 
@@ -169,7 +169,7 @@ def compare_shapes(diff: NetDiff, a: Measured, b: Measured) -> ShapeReport:
 
 @dataclass
 class WeightsReport:
-    """Which layers of B get their weights from a caffemodel of A, by name and shape as Caffe goes by.
+    """Which layers of B get their weights from a caffemodel of A, by name and shape as in Caffe.
 
     Attributes:
         loaded: names of layers that do; `values` how many values these are, `total` how many B has.
@@ -177,7 +177,7 @@ class WeightsReport:
         fresh: layers of B with blobs that A has none for.
         ignored: layers of A with blobs that B does not have.
         renamed: (A's name, B's name) of layers that would load under the same name.
-        file: what was loaded, or "" where only the prototxts tell.
+        file: what was loaded, or "" where only the prototxts are known.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -193,7 +193,7 @@ class WeightsReport:
 def compare_weights(
     diff: NetDiff, a: Measured, b: Measured, file: str | os.PathLike[str] | None = None
 ) -> WeightsReport:
-    """What of A's weights loads into B: by the shapes that both prototxts tell, or by loading `file` into B.
+    """What of A's weights loads into B: by the shapes that both prototxts give, or by loading `file` into B.
 
     Raises:
         CaffeCompatError: the file cannot be read.

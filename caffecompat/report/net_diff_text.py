@@ -36,7 +36,7 @@ class Sentence:
         pieces: its words, and the layers in them.
         names: layers or other things listed at its end, of which a screen shows as many as it has room for.
         section: "layers", "shapes" or "weights".
-        more: it stands for sentences left out for length.
+        more: it replaces sentences left out for length.
     """
 
     kind: str
@@ -254,7 +254,7 @@ def _linked(text: str, names: Sequence[Named]) -> list[str | Named]:
 
 
 def _between(group: Sequence[Block]) -> str:
-    """What stands around all blocks of a group, by type."""
+    """What surrounds all blocks of a group, by type."""
     around = [
         [", ".join(dict.fromkeys(layer.type for layer in ends)) for ends in (block.sources, block.readers)]
         for block in group

@@ -233,7 +233,7 @@ def _svg_points(points: Sequence[Point]) -> str:
 
 
 def _label_place(arrow: _Arrow) -> Point:
-    """Where an arrow's text is centred: beside the middle of its first piece."""
+    """Where an arrow's text is centred: next to the middle of its first piece."""
     (x0, y0), (x1, y1) = arrow.points[0], arrow.points[1]
     aside = _CHARACTER / 2 * len(arrow.label) + 4 if abs(y1 - y0) > abs(x1 - x0) else 0.0
     return (x0 + x1) / 2 + aside, (y0 + y1) / 2 - (0.0 if aside else 8.0)

@@ -70,7 +70,7 @@ def make_graph(
         rankdir: "LR", "TB", "BT" or "RL".
         label_edges: write on a layer's outgoing arrows what it makes (outputs, batch size).
         phase: draw only the layers of TRAIN (0) or TEST (1), or so called; None draws all.
-        display_lrm: tell the learning-rate multipliers of convolutions.
+        display_lrm: show the learning-rate multipliers of convolutions.
 
     Raises:
         ValueError: rankdir is none of the four.

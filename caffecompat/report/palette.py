@@ -63,7 +63,7 @@ def load_palette(name: str | None, names: tuple[str, ...] = (), classes: int = 0
     """A palette by its name or file.
 
     Args:
-        name: one of PALETTES; a text file with a class a line, ``R G B`` and a name before or behind it; a picture
+        name: one of PALETTES; a text file with a class a line, ``R G B`` and a name before or after it; a picture
             whose pixels are the colours of the classes 0, 1, ... (ENet's and SegNet's LUT); None is Cityscapes' for
             19 classes, else Pascal VOC's colours.
         names: class names that win over the palette's own.

@@ -116,7 +116,8 @@ def draw_training_curves(
         x: "iterations" or "seconds".
         y: names (see `curve_names`), one panel each, training and test rows together; none draws the losses, the
             other outputs (vectors left out) and the learning rate.
-        smooth: draw running means over that many displays, the values themselves pale behind; tests stay as they are.
+        smooth: draw running means over that many displays, the values themselves pale in the background; tests stay as
+            they are.
         beside: a column a log; False draws all logs into the same panels.
 
     Raises:
@@ -257,7 +258,7 @@ def _colors(count: int) -> list[Any]:
 
 
 def _legend_columns(count: int) -> int:
-    """Columns of a legend beside its panel; 0 where it has room in the panel."""
+    """Columns of a legend next to its panel; 0 where it has room in the panel."""
     return -(-count // _LEGEND_ROWS) if count > _FEW else 0
 
 

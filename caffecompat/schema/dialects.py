@@ -1,4 +1,4 @@
-"""Who defines what: the Caffe forks behind each field and each layer type.
+"""Which Caffe forks define each field and each layer type.
 
 Fields are not listed here a second time. The comments of ``proto/caffe.proto`` say which forks define them, and the
 compiled schema carries the comments; they are read when an error message first asks. Layer types are what each fork

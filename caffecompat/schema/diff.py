@@ -238,7 +238,7 @@ def _is_moved(x: DiffLayer, y: DiffLayer, pairs: dict[int, int]) -> bool:
 
 
 def _rows(count_a: int, count_b: int, pairs: dict[int, int]) -> list[tuple[int | None, int | None]]:
-    """Indices of both nets side by side: B's order, and each layer that only A has behind its forerunner in A."""
+    """Indices of both nets side by side: B's order, and each layer that only A has after its forerunner in A."""
     partner = {y: x for x, y in pairs.items()}
     behind: dict[int | None, list[int]] = {}
     last: int | None = None

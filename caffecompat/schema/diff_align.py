@@ -12,7 +12,7 @@ from caffecompat.schema.diff_likeness import agreement, family, outlooks
 
 __all__ = ["align"]
 
-_FAR = 3  # a layer may be found this many steps behind or before aligned ones, with layers of one net only between
+_FAR = 3  # a layer may be found this many steps after or before aligned ones, with layers of one net only between
 _ENOUGH, _ENOUGH_IN_PLACE = 4.5, 3.5  # scores that make a pair: elsewhere; where all bottoms are those of the other
 
 _OUTLOOK = 0.2  # for each step ahead that looks alike: which of two like branches is which
@@ -89,7 +89,7 @@ class _Growth:
             self._push_around(x, y)
 
     def take_leftovers(self) -> None:
-        """Layers that stand apart: one name, or the same in everything but the name."""
+        """Layers set apart: one name, or the same in everything but the name."""
         for x in self.a:
             if x.index in self.pairs:
                 continue
@@ -100,7 +100,7 @@ class _Growth:
                     break
 
     def _push_sources(self) -> None:
-        """Where nets begin there is no place to go by: what comes from outside is told by the names of its tops."""
+        """At the start of a net there is no position to compare: inputs are identified by the names of their tops."""
         starts = [y for y in self.b if not y.bottoms and y.index not in self.taken]
         for x in self.a:
             for y in starts if not x.bottoms and x.index not in self.pairs else ():

@@ -14,7 +14,7 @@ _MOST = 250_000  # comparisons of one gap; whole nets without a counterpart are 
 
 
 def fill_gaps(a: DiffGraph, b: DiffGraph, pairs: Mapping[int, int]) -> dict[int, int]:
-    """More pairs: of groups of layers without a partner that stand behind and before layers that are one.
+    """More pairs: of groups of layers without a partner that come after and before layers that are one.
 
     A branch that two people wrote with one layer more or less in front has no bottom in common; in its order, its
     layers still are each other's.

@@ -23,7 +23,7 @@ class DiffLayer:
 
     Attributes:
         index, position: in the graph, and in the net's message (the same where all phases are looked at).
-        phases: in which it takes part, as far as its phase rules tell (stages and levels are not looked at).
+        phases: in which it takes part, as far as its phase rules show (stages and levels are not looked at).
         fields: what it says, by path, besides name, type, bottoms and tops.
         makers: for each bottom, which layer makes it, by phase; a blob that nothing makes has none.
         readers: the layers that read its tops, in order.

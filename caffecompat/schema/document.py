@@ -134,7 +134,7 @@ def _choose(
 def open_net(
     path: PathLike, strict: bool = False, *, fork: ForkName | None = None, otherwise: ForkChoice | None = None
 ) -> NetDocument:
-    """Read a net's prototxt of any age, bring it to today's form and remember where its layers stand.
+    """Read a net's prototxt of any age, bring it to today's form and remember where its layers are.
 
     Args:
         strict: fields that no schema knows are errors.
@@ -219,7 +219,7 @@ def open_solver(path: PathLike, *, strict: bool = False) -> tuple[Any, bool]:
 
 
 def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:
-    """Read a prototxt into `message` as it stands, nothing upgraded (label maps, solvers to rewrite); returns it.
+    """Read a prototxt into `message` as it is, nothing upgraded (label maps, solvers to rewrite); returns it.
 
     Raises:
         PrototxtError: the file cannot be read or is no such message.

@@ -72,7 +72,7 @@ def split_fused_layers(net: Any, locations: SourceLocations, origins: Sequence[O
         the same of the layers that there are now.
 
     Raises:
-        PrototxtError: a sum cannot be told; every such layer is in it.
+        PrototxtError: a sum cannot be written as layers; every such layer is listed.
     """
     blobs = {top for layer in net.layer for top in layer.top}
     names = {layer.name for layer in net.layer}
@@ -107,10 +107,10 @@ def _problem(layer: Any) -> tuple[str, str] | None:
     if layer.type == "BatchNorm" or not fused:
         return None
     if layer.type != "Convolution":
-        return fused[0], f"{fused[0]} is obeyed by Convolution alone; write a layer of its own for it"
+        return fused[0], f"{fused[0]} has an effect in Convolution only; write a layer of its own for it"
     p, bottoms = layer.convolution_param, len(layer.bottom)
     if any(value != 1 for value in p.coeff):
-        return "coeff", "Intel's int8 alone obeys coeff of a fused sum; write the sum as an Eltwise layer with coeff"
+        return "coeff", "only Intel's int8 uses coeff of a fused sum; write the sum as an Eltwise layer with coeff"
     if p.fusion_type == p.SUM_FUSION and bottoms > 1 and (bottoms, len(layer.top)) != (2, 1):
         return "fusion_type", f"SUM_FUSION makes one top of two bottoms, not {len(layer.top)} of {bottoms}"
     return None

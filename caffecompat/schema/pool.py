@@ -2,7 +2,7 @@
 
 Protobuf's default pool knows one definition per full name in a process. Another package may well have put its own
 ``caffe.proto`` there (pycaffe, OpenCV's tools, converters), so ours lives in a pool of its own and the two never
-meet. The pool is filled from ``caffe.desc``, the compiled form of ``proto/caffe.proto`` that the build puts beside
+meet. The pool is filled from ``caffe.desc``, the compiled form of ``proto/caffe.proto`` that the build puts next to
 this module.
 """
 
@@ -73,7 +73,7 @@ def _load(file: FileDescriptorProto) -> FileDescriptor:
     return schema
 
 
-_classes: list[type[Message]] = []  # protobuf makes a class anew, without its place, where nobody holds it
+_classes: list[type[Message]] = []  # protobuf makes a class again, without its place, where nobody holds it
 
 
 def _placed_classes(messages: Iterable[Descriptor]) -> Iterator[type[Message]]:

@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend. `line` and `column` count from 1; 0 is the file as a whole.
+    """One thing to fix. `line` and `column` count from 1; 0 is the file as a whole.
 
     `excerpt` is the line, or of a long one (generated files) the neighbourhood, and `caret` the index in it.
     """
@@ -95,7 +95,7 @@ class PrototxtError(CaffeCompatError):
 
 
 class SourceLocations:
-    """Where the fields of the outermost message stand in its text; a message made in memory has a name only."""
+    """Where the fields of the outermost message are in its text; a message made in memory has a name only."""
 
     def __init__(self, name: str, text: Text | None = None, offsets: dict[str, list[int]] | None = None) -> None:
         self.name = name

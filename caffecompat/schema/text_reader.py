@@ -63,7 +63,7 @@ def parse_text(text: str, message: AnyMessage, name: str = "<text>", strict: boo
 
     Accepted as in C++: fields in any order, ``:`` optional before a block, ``< >`` for ``{ }``, ``[a, b]`` for
     repeated fields, enum values by name or number, ``#`` comments, both quotes with C escapes, adjacent strings
-    joined, ``;`` or ``,`` behind a value, ``inf``, ``nan``, ``1.``, ``.5``, ``1e-05f``, ``t``/``f``/``0``/``1``.
+    joined, ``;`` or ``,`` after a value, ``inf``, ``nan``, ``1.``, ``.5``, ``1e-05f``, ``t``/``f``/``0``/``1``.
     A field that does not repeat may be given once.
 
     A field unknown to the schema is kept as text (``write_text`` prints it again) with one warning, unless it is
@@ -87,7 +87,7 @@ def warn(reading: Reading) -> None:
 
 
 def read_text(text: Text, message: Message, strict: bool = False) -> Reading:
-    """Read `text` into `message` and tell what was found; never raises for what the text says."""
+    """Read `text` into `message` and return what was found; never raises for what the text says."""
     return _Reader(text, strict).read(message)
 
 
@@ -191,7 +191,7 @@ class _Reader(ValueReader):
         self.unwinding = len(self.frames)
 
     def _belongs_outside(self, word: str, at: int) -> bool:
-        """Whether an unknown name is a field of a block around this one, and its indent says that it stands there.
+        """Whether an unknown name is a field of a block around this one, and its indent says that it belongs there.
 
         Then a closing bracket is missing. It is noted, and reading goes on as if it were there.
         """
@@ -248,7 +248,7 @@ class _Reader(ValueReader):
                 add(self.value(entry))
 
     def _enter(self, message: Any, table: Table, entry: Field, at: int | None = None) -> None:
-        """Read a block into a field of `message`; the field's name stands at `at`, the bracket being the default."""
+        """Read a block into a field of `message`; the field's name is at `at`, the bracket being the default."""
         if not self.sees("{<"):
             self.refuse(entry)
             return

@@ -92,7 +92,7 @@ def real(word: str) -> float | None:
 
 
 def unescape(quoted: str) -> tuple[bytes, int]:
-    r"""The bytes of a string word, quotes included, and where its first bad escape stands (-1: none).
+    r"""The bytes of a string word, quotes included, and where its first bad escape is (-1: none).
 
     C's escapes: ``\n \t \\ \' \"`` and kin, octal ``\303``, hexadecimal ``\xc3``, and ``\u00e9``.
     """

@@ -20,7 +20,7 @@ _UNQUOTED = " without quotes"
 
 
 class NoValue(Exception):
-    """What stands there is no value of its field; the problem is noted, the reader stands behind it."""
+    """What is there is no value of its field; the problem is noted, the reader is after it."""
 
 
 class ValueReader(Cursor):
@@ -52,7 +52,7 @@ class ValueReader(Cursor):
         return found
 
     def _number(self, entry: Field) -> int | float | None:
-        """The number at the cursor, which comes to stand on its last word, or None."""
+        """The number at the cursor, which moves to its last word, or None."""
         start = self.i
         negative = self.takes("-")
         kind, word, _ = self.tokens[self.i]
@@ -87,7 +87,7 @@ class ValueReader(Cursor):
             return joined.decode("latin-1")
 
     def refuse(self, entry: Field) -> None:
-        """Note the next word as no value of `entry`, and step behind that value."""
+        """Note the next word as no value of `entry`, and step after that value."""
         kind, word, at = self.tokens[self.i]
         if kind == BROKEN_STRING:
             self.problem(at, f"the string of {entry.name} is not closed on its line")

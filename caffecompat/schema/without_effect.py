@@ -62,7 +62,7 @@ def _is_annotated(layer: Any) -> bool:
 
 
 def _is_jittered(layer: Any) -> bool:
-    """PSPNet's and DeepLab's ImageSegData, told by its third top, the size of the picture."""
+    """PSPNet's and DeepLab's ImageSegData, recognized by its third top, the size of the picture."""
     return _type(layer) == "ImageSegData" and len(layer.top) == 3
 
 
@@ -71,7 +71,7 @@ def _is_horizontal(layer: Any) -> bool:
 
 
 def _takes_mean(layer: Any) -> bool:
-    """Whether a DataAugmentation layer takes off the mean of its text."""
+    """Whether a DataAugmentation layer subtracts the mean of its text."""
     return not layer.augmentation_param.mean_per_pixel and not layer.augmentation_param.recompute_mean
 
 
@@ -89,7 +89,7 @@ _EXACT = "the computation is at least as exact"
 _SPEED = "a matter of speed alone"
 _LOG = "only adds lines to the log"
 _ELSEWHERE = "read from weight files, not from a prototxt"
-_RANDOM = "of augmentation at random, which is refused; it means nothing in a test"
+_RANDOM = "of random augmentation, which is refused; it means nothing in a test"
 
 HARMLESS: dict[str, str] = {
     "NetParameter.copyright": "a text for people",
@@ -213,9 +213,9 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     ),
     **dict.fromkeys(
         _fields("TransformationParameter", "distort_param expand_param emit_constraint"),
-        NoEffect("only AnnotatedData obeys it", _is_annotated),
+        NoEffect("only AnnotatedData uses it", _is_annotated),
     ),
-    "TransformationParameter.scale_factors": NoEffect("only ImageSegData with three tops obeys it", _is_jittered),
+    "TransformationParameter.scale_factors": NoEffect("only ImageSegData with three tops uses it", _is_jittered),
     **dict.fromkeys(
         _fields(
             "TransformationParameter",
@@ -251,9 +251,9 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         _fields("DetectionOutputParameter", "visualize_threshold save_file"),
         NoEffect("'caffecompat detect' draws boxes"),
     ),
-    "SegAccuracyParameter.metric": NoEffect("all three measures are given"),
+    "SegAccuracyParameter.metric": NoEffect("all three metrics are given"),
     "CorrelationParameter.do_abs": NoEffect("the original reads it and does not use it"),
-    "CorrelationParameter.single_direction": NoEffect("only Correlation1D obeys it", _is_horizontal),
+    "CorrelationParameter.single_direction": NoEffect("only Correlation1D uses it", _is_horizontal),
     **dict.fromkeys(_fields("AugmentationParameter", "write_augmented write_mean"), NoEffect("nothing is written")),
     **dict.fromkeys(
         _fields("AugmentationParameter", "mode bottomwidth bottomheight num"),

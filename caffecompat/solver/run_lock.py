@@ -1,4 +1,4 @@
-"""A file beside the snapshots that says which run writes them, so that a second run on the prefix is noticed.
+"""A file next to the snapshots that says which run writes them, so that a second run on the prefix is noticed.
 
 Each run has a file of its own, ``.PREFIX.run-TOKEN.lock``, with its host, process and start, and touches it every
 few seconds. On the same machine the process table says whether the run of another file still goes on; for other hosts

@@ -163,7 +163,7 @@ class Snapshots:
         """Take over a solverstate and its weights; returns the iteration.
 
         The weights come from its ``learned_net``; a relative path that leads
-        nowhere from the current directory is also looked for beside the state.
+        nowhere from the current directory is also looked for next to the state.
 
         Raises:
             CaffeCompatError: the file is unreadable, or of another solver type or net.

@@ -62,14 +62,14 @@ def check_writable(param: Any) -> None:
         reason = getattr(problem, "strerror", None) or str(problem)
         raise CaffeCompatError(
             f"snapshot_prefix {param.snapshot_prefix!r}: cannot write to {folder!r} ({reason}); "
-            "give yourself write access or name another place with --set snapshot_prefix=PATH"
+            "get write access or name another place with --set snapshot_prefix=PATH"
         ) from problem
 
 
 def places_elsewhere(prefix: str, beside: str | None) -> Iterator[str]:
     """Prefixes in other folders, each new and there to be written to, for a snapshot that could not be written.
 
-    They lie, in this order, beside the snapshots' folder, in the current one, beside the file `beside`, at home, and
+    They lie, in this order, next to the snapshots' folder, in the current one, next to the file `beside`, at home, and
     where temporary files go. A folder that stays empty is removed when the next place is asked for.
     """
     folder, base = os.path.split(os.path.abspath(prefix))
@@ -99,7 +99,7 @@ def warn_of_replaced(param: Any, weights: str) -> None:
 
 
 def beside_state(path: str, state_path: str) -> str:
-    """Where the weights are that a solver state names: there, or under that name beside the state."""
+    """Where the weights are that a solver state names: there, or under that name next to the state."""
     if os.path.exists(path):
         return path
     near = os.path.join(os.path.dirname(state_path), os.path.basename(path))

@@ -273,7 +273,7 @@ class Solver:
         return loss.detach(), tops
 
     def apply_update(self) -> None:
-        """Update the parameters from their gradients as they stand, without counting an iteration."""
+        """Update the parameters from their gradients as they are, without counting an iteration."""
         self._update(self.display.is_due(self.iter))
 
     def _update(self, display: bool) -> None:
@@ -345,7 +345,7 @@ class Solver:
         """Continue from a solverstate, ours or original Caffe's, binary or HDF5.
 
         The weights come from its ``learned_net``; a relative path that leads
-        nowhere from the current directory is also looked for beside the state.
+        nowhere from the current directory is also looked for next to the state.
 
         Raises:
             CaffeCompatError: the file is unreadable, or of another solver type or net.

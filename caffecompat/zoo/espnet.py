@@ -38,7 +38,7 @@ def _encoder(b: NetBuilder, data: str, classes: int, *, skip: bool) -> tuple[str
         blob = _block(b, blob, 16, 12)
     quarter = b.pool(b.pool(data, "AVE"), "AVE")
     blob = b.norm(b.concat(blob, first, quarter))
-    # The encoder alone has no ConvNd_20, but the numbers behind it are the same in both nets.
+    # The encoder alone has no ConvNd_20, but the numbers after it are the same in both nets.
     scores = b.conv(blob, classes, 1) if skip else b.number("ConvNd")
     first = blob = _down(b, blob, 28, 25)
     for _ in range(8):

@@ -101,7 +101,7 @@ def test_another_recipe_starts_clean(tmp_path, changed):
 
 
 def test_records_written_behind_the_journal_are_written_again(tmp_path, monkeypatch):
-    """A kill between the transaction and the journal: the journal is behind, never ahead."""
+    """A kill between the transaction and the journal: the journal may lag, never lead."""
     saves = []
 
     def save(self):

@@ -1,6 +1,6 @@
 """docs/onnx-opsets.md, made from what the emitters write for the recorded layer cases at each opset.
 
-python -m tests.deploy.opset_table    # writes it anew
+python -m tests.deploy.opset_table    # writes it again
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ SOFTMAX, ARGMAX = {"head": "softmax"}, {"head": "argmax"}
 
 
 def _pairs() -> dict[str, tuple[str, str, dict[str, object]]]:
-    """Name -> net that trains, deploy net that its authors published beside it, arguments."""
+    """Name -> net that trains, deploy net that its authors published next to it, arguments."""
     found: dict[str, tuple[str, str, dict[str, object]]] = {}
 
     def add(folder: str, train: str, deploy: str, arguments: dict[str, object]) -> None:

@@ -59,7 +59,7 @@ def test_reasons_of_a_format_are_of_types_that_another_has(name: str) -> None:
     ("kind", "reason"),
     [
         ("SoftmaxWithLoss", "is a loss"),
-        ("Accuracy", "measures results"),
+        ("Accuracy", "computes metrics"),
         ("MarginInnerProduct", "reads labels, which there are in training alone"),
     ],
 )

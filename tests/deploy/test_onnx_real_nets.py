@@ -247,7 +247,7 @@ def _deployed(path: Path) -> Architecture | None:
 
 
 def test_every_net_is_here_or_elsewhere(shared: Path, record_property) -> None:
-    """All prototxts of ../shared/real: each net is built like one above, or is told of in ELSEWHERE."""
+    """All prototxts of ../shared/real: each net is built like one above, or is reported in ELSEWHERE."""
     real = shared / "real"
     covered = {_deployed(real / model) for model, _, _ in NETS.values()}
     paths = sorted(real.rglob("*.prototxt"))

@@ -245,7 +245,7 @@ def test_normalizations_become_convolutions_for_the_dpu(tmp_path: Path) -> None:
     text += layer("Scale", "n", "s", "scale_param { bias_term: true filler { value: 3 } bias_filler { value: 2 } }")
     text += layer("ReLU", "s", "r") + conv("c", "n", outputs=2)
     done = export(text, tmp_path / "net.onnx", target="dpu")
-    # "n" feeds two layers, so the Scale behind it stays and becomes one too.
+    # "n" feeds two layers, so the Scale after it stays and becomes one too.
     assert operators(done) == ["Conv", "Conv", "Relu", "Conv"]
     groups = [next(a.i for a in node.attribute if a.name == "group") for node in done.export.model.graph.node
               if node.op_type == "Conv"]  # fmt: skip

@@ -142,7 +142,7 @@ def test_recurrent_layers_begin_from_zeros_in_every_run(kind: str, tmp_path: Pat
     net = make_net(text + 'weight_filler { type: "uniform" min: -1 max: 1 } } }')
     inputs = {
         "x": np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32),
-        "cont": np.ones((3, 2), np.float32),  # nobody begins anew: the state before the first step counts
+        "cont": np.ones((3, 2), np.float32),  # nobody starts over: the state before the first step counts
     }
     tensors = {blob: torch.from_numpy(values) for blob, values in inputs.items()}
     first, second = (net.forward(tensors)["r"].detach().numpy().copy() for _ in range(2))

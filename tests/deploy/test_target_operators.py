@@ -214,7 +214,7 @@ def test_the_older_dpu() -> None:
         ("Add", {"c": np.ones((16, 1, 1), FLOAT)}, ["cpu", "runs"]),
         ("Sub", {"c": np.ones((16, 1, 1), FLOAT)}, ["cpu", "runs"]),
         ("PRelu", {"c": np.ones((16, 1, 1), FLOAT)}, ["cpu", "runs"]),
-        ("Clip", {"a": FLOAT(0), "b": FLOAT(6)}, ["cpu", "runs"]),  # DPU: behind nothing
+        ("Clip", {"a": FLOAT(0), "b": FLOAT(6)}, ["cpu", "runs"]),  # DPU: after nothing
         ("Clip", {"a": FLOAT(1), "b": FLOAT(6)}, ["cpu", "cpu"]),
         ("Pow", {"c": FLOAT(3)}, ["cpu", "runs"]),
         ("Reshape", {"c": np.array([1, -1], np.int64)}, ["cpu", "runs"]),

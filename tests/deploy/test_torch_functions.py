@@ -1,4 +1,4 @@
-"""What exported files take of the package as it stands, with all that it uses."""
+"""What exported files take of the package as it is, with all that it uses."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ CASES = {  # transform_param, image_data_param -> new_height, new_width, crop (0
     ("crop_size: 12", ""): (0, 0, 12, (1, 3, 12, 12)),
     ("crop_size: 12", "new_height: 14 new_width: 15"): (14, 15, 12, (1, 3, 12, 12)),
     ("crop_size: 12 mean_file: 'train/mean.binaryproto'", ""): (16, 20, 12, (1, 3, 12, 12)),
-    ("crop_size: 12 mean_file: 'mean.binaryproto'", ""): (16, 20, 12, (1, 3, 12, 12)),  # beside the prototxt
+    ("crop_size: 12 mean_file: 'mean.binaryproto'", ""): (16, 20, 12, (1, 3, 12, 12)),  # next to the prototxt
     ("crop_size: 12 mean_file: 'mean.binaryproto'", "is_color: true new_height: 16 new_width: 20"): (
         16, 20, 12, (1, 3, 12, 12)),
     ("mean_file: 'mean.binaryproto'", "new_height: 16 new_width: 20"): (16, 20, 0, (1, 3, 16, 20)),

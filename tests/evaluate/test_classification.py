@@ -112,7 +112,7 @@ def test_resize_then_the_centre(tmp_path: Path, world: World) -> None:
 
 def test_a_mean_file_is_taken_off_pixel_by_pixel(world: World) -> None:
     mean = np.zeros((3, 8, 8), np.float32)
-    mean[2] = 100  # no picture is class 2 behind it
+    mean[2] = 100  # no picture is class 2 after it
     write_mean("mean.binaryproto", mean)
     classifier = Classifier("deploy.prototxt", "net.caffemodel")
     result = score_pictures(classifier, LabelledPictures(list_path="list.txt", mean_file="mean.binaryproto"))

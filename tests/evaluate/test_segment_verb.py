@@ -51,7 +51,7 @@ def test_bad_pictures_do_not_stop_the_others(world: World, capsys: pytest.Captur
     assert main([*_FLAGS, "absent.png", "cut.png", "0.png", "text.png", "1.png"]) == 2
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-4:] == [
-        "error: 3 of 5 files could not be done:", "  absent.png", "  cut.png", "  text.png"
+        "error: 3 of 5 files failed:", "  absent.png", "  cut.png", "  text.png"
     ]  # fmt: skip
     assert "cannot read absent.png: No such file" in captured.err
     assert [line.split(":")[0] for line in captured.out.splitlines()] == ["0.png", "1.png"]
@@ -66,7 +66,7 @@ def test_a_video(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     (world.folder / "broken.mp4").write_bytes(b"no video")
     assert main([*_FLAGS, "v.avi", "--frames-every", "2", "--raw", "--json", "broken.mp4"]) == 2
     captured = capsys.readouterr()
-    assert "1 of 2 files could not be done:\n  broken.mp4" in captured.err
+    assert "1 of 2 files failed:\n  broken.mp4" in captured.err
     (entry,) = json.loads(captured.out)["pictures"]
     assert [frame["frame"] for frame in entry["frames"]] == [0, 2, 4]
     assert entry["files"] == ["out/v.mp4", *(f"out/v/{number:06d}_classes.png" for number in (0, 2, 4))]

@@ -163,7 +163,7 @@ def test_the_advice_fits_the_failure(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)  # root may write anywhere, so permissions alone would prove nothing
-    with pytest.raises(WriteError, match=r"Permission denied.*give yourself write access"), atomic_path(tmp_path / "x"):
+    with pytest.raises(WriteError, match=r"Permission denied.*get write access"), atomic_path(tmp_path / "x"):
         pass
 
 

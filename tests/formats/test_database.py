@@ -1,4 +1,4 @@
-"""LMDB and LevelDB behind one face."""
+"""LMDB and LevelDB with one interface."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_accuracy_of_whole_sequences(blank: int, places: int) -> None:
     labels = np.full((200, places), blank, np.float32)
     for row, path in zip(labels, paths, strict=True):  # half of them what is read, where there is room; others drawn
         label = read(path, blank) if rng.random() < 0.5 else rng.integers(0, 3, places).tolist()
-        row[-len(label) or places :] = label[:places]  # behind blanks
+        row[-len(label) or places :] = label[:places]  # after blanks
     right = [read(path, blank) == [int(v) for v in row if v != blank] for path, row in zip(paths, labels, strict=True)]
     assert 20 < sum(right) < 180
     assert accuracy(torch.from_numpy(scores), torch.from_numpy(labels), blank).item() == pytest.approx(np.mean(right))

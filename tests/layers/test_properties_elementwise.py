@@ -11,7 +11,7 @@ SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 
 @st.composite
 def places(draw: st.DrawFn, first: int = 0) -> tuple[tuple[int, ...], int, int]:
-    """A shape, one of its axes from `first` on, and that axis as a prototxt may write it (also counted from behind)."""
+    """A shape, one of its axes from `first` on, and that axis as a prototxt may write it (also from the end)."""
     shape = tuple(draw(st.lists(st.integers(1, 4), min_size=first + 1, max_size=4)))
     axis = draw(st.integers(first, len(shape) - 1))
     return shape, axis, draw(st.sampled_from([axis, axis - len(shape)]))

@@ -129,7 +129,7 @@ def forget_modules() -> Iterator[None]:
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Path:
-    """A prototxt's path, with the module `own` beside it."""
+    """A prototxt's path, with the module `own` next to it."""
     (tmp_path / "own.py").write_text(CODE)
     return tmp_path / "net.prototxt"
 

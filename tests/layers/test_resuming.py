@@ -207,7 +207,7 @@ class TestHdf5Output:
     def test_a_file_that_is_gone_begins_anew(self, tmp_path: Path) -> None:
         path = tmp_path / "out.h5"
         other = self.layer(path)
-        assert other.restore({"rows": 4}) == [f"{path} has 0 of the 4 rows that were written; it begins anew"]
+        assert other.restore({"rows": 4}) == [f"{path} has 0 of the 4 rows that were written; it starts over"]
         other(torch.full((2, 1), 7.0), torch.full((2,), 7.0))
         assert self.written(path) == [7, 7]
 

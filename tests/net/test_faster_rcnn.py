@@ -15,7 +15,7 @@ from tests.net.faster_rcnn import CPP_PROPOSAL, PYTHON_PROPOSAL, by_torch, proto
 
 INFO = (176.0, 256.0, 1.25)
 
-# What py-faster-rcnn's lib folder has, written anew in Python 3 with the same uses of pycaffe.
+# What py-faster-rcnn's lib folder has, written again in Python 3 with the same uses of pycaffe.
 PROPOSAL_LAYER = """
 import caffe
 import numpy as np

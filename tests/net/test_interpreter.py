@@ -59,7 +59,7 @@ def test_arrays_seen_once_stay_live() -> None:
 def test_in_place_blob_shows_the_last_value_and_the_first_diff() -> None:
     run = interpreter()
     run.forward()
-    assert run.blobs["c"].data.min() == 0  # behind the ReLU
+    assert run.blobs["c"].data.min() == 0  # after the ReLU
     run.blobs["sum"].diff[...] = 1
     run.backward()
     dead = run.blobs["c"].data == 0

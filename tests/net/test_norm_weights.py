@@ -28,7 +28,7 @@ SCALE = "layer { name: 'sc' type: 'Scale' bottom: 'bn' top: 'bn' scale_param { b
 
 
 def net_of(layout: str, channels: int = 4, scale: str = "") -> Net:
-    """A convolution and a batch normalization in a layout; BVLC's has its Scale behind it."""
+    """A convolution and a batch normalization in a layout; BVLC's has its Scale after it."""
     kind, param = FUSED[layout]
     shape = f"shape {{ dim: 2 dim: {channels} dim: 3 dim: 3 }}"
     data = f"layer {{ name: 'x' type: 'Input' top: 'x' input_param {{ {shape} }} }}"
@@ -185,7 +185,7 @@ def test_training_goes_on_from_converted_statistics(tmp_path: Path) -> None:
     net.load_weights(tmp_path / "w.caffemodel")
     loaded = net.blobs_by_layer()["bn"][2].copy()
     net.forward({"x": torch.randn(2, 4, 3, 3)})
-    assert np.abs(net.blobs_by_layer()["bn"][2] - loaded).max() < 0.01  # a thousandth of the way, not anew
+    assert np.abs(net.blobs_by_layer()["bn"][2] - loaded).max() < 0.01  # a thousandth of the way, not from the start
 
 
 SCRIPTS_TOPS = "top: '*-mean' top: '*-var'"

@@ -68,7 +68,7 @@ def _states_of(solver: Any) -> list[State]:
 
 
 def _states(path: Path) -> list[State]:
-    """The states that solvers beside the net ask for, where these name stages; else both phases."""
+    """The states that solvers next to the net ask for, where these name stages; else both phases."""
     asked: dict[State, None] = {}
     for other in filter(_is_solver, path.parent.glob("*.prototxt")):
         solver = read_solver(other)

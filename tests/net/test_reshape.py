@@ -1,4 +1,4 @@
-"""Nets that get their input in another size: shapes anew, and the layer that cannot work on them is named."""
+"""Nets that get their input in another size: shapes again, and the layer that cannot work on them is named."""
 
 from __future__ import annotations
 

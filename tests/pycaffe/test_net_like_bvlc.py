@@ -124,7 +124,7 @@ def test_constant_dummy_data_keeps_what_is_written(net: caffe.Net) -> None:
     before = net.forward(["data"])["data"].copy()
     again = net.forward(["data"])["data"]
     assert (net.blobs["label"].data == labels).all()
-    assert not np.array_equal(before, again)  # the gaussian one is drawn anew
+    assert not np.array_equal(before, again)  # the gaussian one is drawn again
 
 
 @pytest.mark.parametrize("hdf5", [False, True])

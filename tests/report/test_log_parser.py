@@ -62,7 +62,7 @@ def test_bvlc(golden: Path) -> None:
     second = log.train[1]
     assert (second.loss, second.values, second.rate) == (1.53377, {"l2": 0.905387, "loss": 0.844292}, 0.002)
     assert second.speed == 3333.33 and second.seconds == pytest.approx(0.004103)
-    # The learning rate is that of the row's iteration although it is printed behind the row.
+    # The learning rate is that of the row's iteration although it is printed after the row.
     assert [row.rate for row in log.train[2:5]] == [0.002, 0.001, 0.001]
     assert [(row.iteration, row.rate) for row in log.test[:4]] == [(0, 0.002), (20, 0.002), (40, 0.001), (60, 0.0005)]
     assert len(log.table()) == 10, "the loss after the last iteration has no outputs"

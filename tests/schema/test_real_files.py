@@ -1,4 +1,4 @@
-"""Every prototxt of other people beside the checkout: read, written, read again."""
+"""Every prototxt of other people next to the checkout: read, written, read again."""
 
 from __future__ import annotations
 

@@ -177,17 +177,17 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('type: "ImageData" transform_param { distort_param { } }', "only AnnotatedData obeys it"),
-        ('type: "Data" transform_param { expand_param { } }', "only AnnotatedData obeys it"),
+        ('type: "ImageData" transform_param { distort_param { } }', "only AnnotatedData uses it"),
+        ('type: "Data" transform_param { expand_param { } }', "only AnnotatedData uses it"),
         (
             'type: "ImageSegData" top: "a" top: "b" transform_param { scale_factors: 1 }',
-            "only ImageSegData with three tops obeys it",
+            "only ImageSegData with three tops uses it",
         ),
         ('type: "Data" data_param { mirror: true }', "transform_param has it"),
         ('type: "ReLU" pooling_param { }', "only layers of type Pooling, Pooling3D read it"),
         ('pooling_param { } type: "ReLU"', "only layers of type Pooling, Pooling3D read it"),
         ('type: "Accuracy" loss_param { ignore_label: 255 }', "only layers of type SoftmaxWithLoss,"),
-        ('type: "Correlation" correlation_param { single_direction: -1 }', "only Correlation1D obeys it"),
+        ('type: "Correlation" correlation_param { single_direction: -1 }', "only Correlation1D uses it"),
         (
             'type: "DataAugmentation" augmentation_param { mean: 1 }',
             "it takes mean_per_pixel: false and no recompute_mean",

@@ -115,7 +115,7 @@ def test_its_deploy_net_reads_alike_everywhere(train_val: Path, tmp_path: Path) 
     kinds = {layer.name: layer.type for layer in deployed.message.layer}
     assert kinds["indicator"] == "ContinuationIndicator" and kinds["prob"] == "Softmax"
     assert not {"loss", "accuracy", "by_item"} & kinds.keys()  # the last only turned the scores for the accuracy
-    assert "orders of axes for measures left out: by_item" in deployed.notes
+    assert "axis permutations for metrics left out: by_item" in deployed.notes
     assert deployed.inputs == {"data": (BATCH, 1, 8, 24)}  # the indicators are for this batch
     assert any("keeps its batch of 16: layer 'forwards' (LSTM)" in note for note in deployed.notes)
     torch.manual_seed(1)

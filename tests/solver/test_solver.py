@@ -61,7 +61,7 @@ def test_stopping_in_the_middle_loses_nothing(workdir, log):
     assert stopped.iter == 7
     assert log[-1] == "Optimization stopped early."
     resumed = Solver("solver.prototxt")
-    for _ in range(7):  # the data source starts anew in a new process; bring it to where the run stopped
+    for _ in range(7):  # the data source starts again in a new process; bring it to where the run stopped
         resumed.net.next_batch()
     resumed.restore(newest_snapshot("snap"))
     resumed.step(3)

@@ -1,4 +1,4 @@
-"""The five networks of the Vitis segmentation tutorial learn on drawn streets, and their IoU is counted anew."""
+"""The five networks of the Vitis segmentation tutorial learn on drawn streets, and their IoU is counted again."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_training_from_scratch(
     losses = ", ".join(f"{loss:.3f}" for loss in run.losses)
     if unfilled:
         # As in Caffe these stay constant 0, and with them all that only speaks through them: such a net is made to be
-        # fine-tuned. What moves is what lies behind them.
+        # fine-tuned. What moves is what lies after them.
         assert not moved & (unfilled - {"ConvNd_1"})
         assert abs(run.losses[-1] - math.log(CLASSES)) < 0.5
         losses += f"; {len(unfilled)} convolutions have no filler and stay 0"

@@ -5,7 +5,7 @@
 Each row interleaves the variants in one run over the same input and prints medians; a ratio below 1 means that
 onnxruntime is the faster. The last row exports VGG16 with its 528 MiB of weights, through the verification, and holds
 that against one copy of the file that it makes: an export is to take less than 3 s beyond the copy.
-Run it alone: anything beside it on the machine disturbs the threads.
+Run it alone: anything else on the machine disturbs the threads.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Each row interleaves the variants in one run and prints medians. The hand-written
 network runs in both memory formats; the overhead is held against its faster one.
-Run it alone: anything beside it on the machine disturbs torch's threads.
+Run it alone: anything else on the machine disturbs torch's threads.
 """
 
 from __future__ import annotations

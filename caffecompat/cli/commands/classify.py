@@ -46,7 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", "--model-def", metavar="FILE", help="deploy prototxt, instead of the first word")
     parser.add_argument("--weights", "--pretrained-model", metavar="FILE", help="weights, instead of the second word")
     parser.add_argument("--labels", "--labels-file", metavar="FILE", help="a label a line, one for each class")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes to tell (default 5)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes to print (default 5)")
     parser.add_argument(
         "--output", type=output("a NumPy array"), metavar="FILE", help="save all scores as .npy, (pictures, classes)"
     )
@@ -111,7 +111,7 @@ def _score(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str], np.n
     """Names of the pictures and their scores (N, classes)."""
     arrays = [path for path in inputs if path.endswith(".npy")]
     if arrays and len(arrays) < len(inputs):
-        raise UsageError(f"{_VERB}: {arrays[0]} and pictures do not go together; classify them one after the other")
+        raise UsageError(f"{_VERB}: {arrays[0]} and pictures cannot be mixed; classify them one after the other")
     if arrays or args.images_dim:
         return _score_crops(args, inputs)
     return _score_whole(args, _pictures(inputs, args.ext))

@@ -26,7 +26,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="DIR_A", help="the reference")
     parser.add_argument("second", metavar="DIR_B")
     parser.add_argument("--tolerance", type=float, default=1e-4, metavar="T",
-                        help="largest difference let pass, a share of the blob's largest magnitude (1e-4)")  # fmt: skip
+                        help="largest difference allowed, a share of the blob's largest magnitude (1e-4)")  # fmt: skip
     add_switch(parser, "json", "one JSON object instead of the table")
 
 

@@ -95,7 +95,7 @@ class _Work:
         self.args, self.detector, self.names, self.preprocess = args, detector, names, preprocess
 
     def picture(self, path: str, name: str) -> dict[str, Any]:
-        """Find, draw and tell."""
+        """Find, draw and report."""
         from caffecompat.cli.common.picture_files import read_picture_file, save_png
 
         picture = read_picture_file(path)

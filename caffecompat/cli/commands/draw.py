@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="the way the net runs: LR (left to right, default), TB, BT or RL")  # fmt: skip
     parser.add_argument("--phase", default="ALL", metavar="PHASE", help="the layers of TRAIN, TEST or ALL (default)")
     net_flags(parser)
-    add_switch(parser, "display-lrm", "also tell the learning-rate multipliers of convolutions")
+    add_switch(parser, "display-lrm", "also show the learning-rate multipliers of convolutions")
 
 
 def run(args: argparse.Namespace) -> int:

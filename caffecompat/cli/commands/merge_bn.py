@@ -5,7 +5,7 @@
 All forks' forms are known: BVLC's BatchNorm and Scale, Xilinx' and Jacinto's BatchNorm with a scale, PSPNet's BN,
 ENet's BN in its INFERENCE mode. They go into the layer before them; after a Concat into all that it joins, unless a
 ReLU follows, which a DPU runs after a normalization but not after a Concat; else into the layers after them, if those
-do not pad. What is not folded is listed with the reason. Both nets are then run on random input; exit status 1 tells
+do not pad. What is not folded is listed with the reason. Both nets are then run on random input; exit status 1 means
 that their outputs differ by more than 1e-5 of the largest value. A net that holds NaN or infinity, or computes them, is
 an error: the first such layer is named, and nothing is written.
 """

@@ -31,7 +31,7 @@ HELP = "tables (CSV, JSON) of a training log, ours or any Caffe's"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", help="the log: stderr of a training run")
     parser.add_argument(
-        "out_dir", type=output(), nargs="?", metavar="OUT_DIR", help="where the tables go (default: beside the log)"
+        "out_dir", type=output(), nargs="?", metavar="OUT_DIR", help="folder for the tables (default: the log's)"
     )
     parser.add_argument("--delimiter", default=",", metavar="C", help="between the columns (default a comma)")
     add_switch(parser, "verbose", "say what the log holds")

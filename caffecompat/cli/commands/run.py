@@ -21,7 +21,7 @@ from caffecompat.errors import CaffeCompatError
 HELP = "run a script that says 'import caffe'"
 
 _CONVERT = (
-    "This looks like Python 2; caffecompat runs on Python 3. To convert the script (a copy .bak is kept):\n"
+    "This looks like Python 2; caffecompat runs on Python 3. To convert the script (the original stays as .bak):\n"
     "    2to3 -w {script}    (comes with Python up to 3.12; later: pip install fissix, then fissix -w {script})"
 )
 
@@ -95,7 +95,7 @@ def _print_traceback(error: Exception, script: str) -> None:
 
 
 def _own_line(error: Exception, script: str) -> tuple[str, str]:
-    """``file:line`` and text of the last call in the user's own code: the script, or a module beside or below it."""
+    """``file:line`` and text of the last call in the user's own code: the script, or a module next to or below it."""
     folder = os.path.dirname(os.path.abspath(script)) + os.sep
     own = [
         frame

@@ -89,7 +89,7 @@ class _Work:
         self.args, self.segmenter, self.palette, self.preprocess = args, segmenter, palette, preprocess
 
     def picture(self, path: str, name: str) -> dict[str, Any]:
-        """Classify, draw and tell."""
+        """Classify, draw and report."""
         import os
 
         from caffecompat.cli.common.picture_files import read_picture_file

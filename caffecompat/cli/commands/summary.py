@@ -4,7 +4,7 @@
     caffecompat summary train_val.prototxt --phase TRAIN
     caffecompat summary deploy.prototxt --size 1024x512 --weights net.caffemodel --json
 
-No data is needed: a data layer whose data cannot be opened gets the shapes that the prototxt tells (crop, new size),
+No data is needed: a data layer whose data cannot be opened gets the shapes that the prototxt gives (crop, new size),
 and a line says so. --size sets the input's size, of data layers too. A Python layer whose code is not here is passed
 over, with a note. Of a solver, MODEL is the net that it holds or names.
 
@@ -31,7 +31,7 @@ HELP = "layers, shapes, parameters, MACs and memory of a net"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
-    parser.add_argument("--weights", metavar="FILE", help="also load these, and tell what fits and how much is zero")
+    parser.add_argument("--weights", metavar="FILE", help="also load these, and show what fits and how much is zero")
     parser.add_argument("--phase", default="TEST", metavar="PHASE", help="TRAIN or TEST (default)")
     net_flags(parser)
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")

@@ -67,7 +67,7 @@ class Printer:
         return [*lines[:-1], line] if len(line) <= self._width else [*lines, self._few(_HANGING, names)]
 
     def _few(self, start: str, names: Sequence[str]) -> str:
-        """A line with as many names as it takes, and be it too long with one."""
+        """A line with as many names as it takes, even if one is too long."""
         line = ""
         for count in range(len(names), 0, -1):
             rest = len(names) - count

@@ -85,5 +85,5 @@ def _fork(names: Sequence[str]) -> ForkChoice | None:
     chosen = {choice_of(name, "--fork"): None for name in names}
     if len(chosen) > 1:
         named = " and ".join(choice.fork.name.lower() for choice in chosen)
-        raise UsageError(f"caffecompat: --fork names {named}; a command goes by one fork's rules")
+        raise UsageError(f"caffecompat: --fork names {named}; a command follows the rules of one fork")
     return next(iter(chosen), None)

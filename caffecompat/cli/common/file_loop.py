@@ -19,7 +19,7 @@ __all__ = ["check_out", "do_files", "find_files"]
 
 
 class Work(Protocol):
-    """What is done with a file; both return what ``--json`` tells of it."""
+    """What is done with a file; both return what ``--json`` prints of it."""
 
     def picture(self, path: str, name: str) -> dict[str, Any]: ...
     def video(self, path: str, name: str) -> dict[str, Any]: ...
@@ -52,7 +52,7 @@ def check_out(
 
 
 def do_files(args: argparse.Namespace, files: Sequence[tuple[str, str]], work: Work) -> None:
-    """Do each file; one that cannot be done is told of, and the others are done all the same.
+    """Do each file; one that cannot be done is reported, and the others are done all the same.
 
     Raises:
         CaffeCompatError: at the end, where files could not be done; names them.
@@ -71,4 +71,4 @@ def do_files(args: argparse.Namespace, files: Sequence[tuple[str, str]], work: W
         print(json.dumps({"model": args.model, "weights": args.weights, "pictures": done, "failed": failed}, indent=1))
     if failed:
         names = "\n".join(f"  {entry['picture']}" for entry in failed)
-        raise CaffeCompatError(f"{len(failed)} of {len(files)} files could not be done:\n{names}")
+        raise CaffeCompatError(f"{len(failed)} of {len(files)} files failed:\n{names}")

@@ -83,7 +83,7 @@ def _view(summary: NetSummary) -> list[str]:
 
 
 def mega(count: float) -> str:
-    """Millions with three digits behind the point."""
+    """Millions with three decimals."""
     return f"{count / 1e6:,.3f}"
 
 

@@ -102,7 +102,7 @@ def check_folder(verb: str, out: str, given: Iterable[str], targets: Iterable[tu
 
     Raises:
         UsageError: `out` is, lies in or contains a folder that was given, a file to be written is an input, or it
-            exists beside the inputs and may be anybody's.
+            exists next to the inputs and may be anybody's.
     """
     for folder in filter(os.path.isdir, given):
         relation = "is" if is_same_file(out, folder) else ""
@@ -110,7 +110,7 @@ def check_folder(verb: str, out: str, given: Iterable[str], targets: Iterable[tu
         if relation:
             raise UsageError(
                 f"{verb}: --out {out} {relation} the folder that is read, {folder}; its pictures would be written "
-                "over, or the results read as pictures the next time; name a folder beside it"
+                "over, or the results read as pictures the next time; name another folder"
             )
     pairs = list(targets)
     existing = [(source, target) for source, target in pairs if os.path.lexists(target)]

@@ -24,10 +24,10 @@ def preprocess_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--mean``, ``--scale``, ``--subtract`` and ``--size``."""
     parser.add_argument(
         "--mean", metavar="B,G,R",
-        help="taken off each pixel first (default: what the prototxt's Input states as transform_param)",
+        help="subtracted from each pixel first (default: what the prototxt's Input states as transform_param)",
     )  # fmt: skip
     parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="what that is multiplied by (default 1)")
-    parser.add_argument("--subtract", metavar="B,G,R", help="taken off after the scaling: pixel * scale - subtract")
+    parser.add_argument("--subtract", metavar="B,G,R", help="subtracted after the scaling: pixel * scale - subtract")
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
 
 

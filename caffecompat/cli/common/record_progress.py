@@ -14,7 +14,7 @@ __all__ = ["record_progress"]
 
 @contextmanager
 def record_progress(total: int, when: str) -> Iterator[Callable[[int], None]]:
-    """The live line; a log line with rate and time left every ten seconds beside it."""
+    """The live line; a log line with rate and time left every ten seconds next to it."""
     begun = last = time.monotonic()
     start: int | None = None
     with live_line(total, "records", when) as update:

@@ -70,7 +70,7 @@ def score_snapshots(
     file: str,
     counted: str = "",
 ) -> None:
-    """Score each snapshot, tell which is best, and draw the curve.
+    """Score each snapshot, report the best, and draw the curve.
 
     Args:
         score: scores of the net as it is, None where there is none.

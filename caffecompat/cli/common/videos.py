@@ -36,7 +36,7 @@ class Video:
         self.path, self.every = path, every
         self._capture = cv2.VideoCapture(path)
         if not self._capture.isOpened():
-            raise CaffeCompatError(f"cannot open the video {path}: OpenCV knows no way to read it")
+            raise CaffeCompatError(f"cannot open the video {path}: OpenCV cannot read it")
         self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or 25.0) / every
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -80,7 +80,7 @@ class VideoOut:
             self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), self._rate, size)
             if not self._writer.isOpened():
                 raise CaffeCompatError(
-                    f"cannot write the video {self.path}: OpenCV has no encoder for it here, or the folder is shut"
+                    f"cannot write the video {self.path}: OpenCV has no encoder for it, or the folder is read-only"
                 )
         self._writer.write(frame)
 

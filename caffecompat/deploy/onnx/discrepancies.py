@@ -31,7 +31,7 @@ _AT_ONCE = 2**27  # values held at once while looking for the first that is off
 
 
 def compare_output(output: Output, layer: NetLayer, slot: int, found: np.ndarray, wanted: np.ndarray) -> Difference:
-    """Compare an output: indices, labels and masks must be equal, the rest as near as TOLERANCE tells.
+    """Compare an output: indices, labels and masks must be equal, the rest as near as TOLERANCE allows.
 
     Args:
         layer, slot: what makes it.
@@ -117,7 +117,7 @@ def _masks_of(
 
 
 def _moved(choices: Sequence[MaskChoice]) -> str:
-    """What to tell of masks that choose otherwise; "" where none does, or one not between near equals."""
+    """What to report of masks that choose otherwise; "" where none does, or one not between near equals."""
     if not choices or any(choice.worst > TOLERANCE for choice in choices):
         return ""
     masks = ", ".join(f"{choice.moved} of {choice.size} of {choice.layer!r}" for choice in choices)
@@ -224,7 +224,7 @@ def _run_for(
     known = {info.name: info for info in model.graph.value_info}
     outputs = {info.name for info in model.graph.output}
     model.graph.output.extend(known[name] for name in dict.fromkeys(places.values()) if name in known)
-    beside = f"{os.fspath(path)}.values"  # weights that lie in a file of their own are looked for beside it
+    beside = f"{os.fspath(path)}.values"  # weights that lie in a file of their own are looked for next to it
     try:
         with open(beside, "wb") as file:
             file.write(model.SerializeToString())
@@ -285,7 +285,7 @@ def _first_off(
                 f"alone on the same input it differs by {alone:.3g}: the net magnifies rounding; compare on a picture "
                 "such as it was trained on (--image, with --mean and --scale)"
                 if alone <= TOLERANCE
-                else f"so it is alone on the same input ({alone:.3g}), which is a mistake of ours"
+                else f"so it is alone on the same input ({alone:.3g}), which is a bug in caffecompat"
             )
             return f"first off is layer {layer.name!r} ({layer.type}), by {apart.relative:.3g}; {cause}"
     return "no value before it is off"

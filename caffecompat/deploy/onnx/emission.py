@@ -49,7 +49,7 @@ class Emission:
         bottom_shapes, top_shapes: static shapes.
         parameters: the blobs by their attribute names.
         free_rows: whether the number of rows (axis 0) of a bottom or top depends on values.
-        notes: what to tell in the report.
+        notes: what to report.
     """
 
     builder: GraphBuilder
@@ -154,7 +154,7 @@ class Emission:
         return self.op("Identity", value, to=to) if to is not None and not last else value
 
     def note(self, text: str, *, exact: bool = True) -> None:
-        """Tell in the report."""
+        """Add to the report."""
         self.notes.append(Note(self.name, text, exact))
 
 

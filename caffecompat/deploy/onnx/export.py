@@ -40,13 +40,13 @@ class ExportOptions:
 
     Attributes:
         opset: of ai.onnx.
-        target: "dpu" or "tidl": write what it takes, as the report tells; "" changes nothing.
+        target: "dpu" or "tidl": write what it takes, as the report states; "" changes nothing.
         version: of the target's table; None is the newest.
-        approx: let a target's nearest operator stand for one it lacks.
+        approx: replace an operator that a target lacks by its nearest one.
         dpu_leaky: set slopes of leaky ReLUs to the DPU's 26/256.
         dpu_dense: write grouped convolutions as dense ones with zeros instead of as slices.
         preprocess: of the pictures that the net was trained on; None where that is not known.
-        mean_picture: (C, H, W) taken off instead of `preprocess.mean`, which has the means of its channels; in B, G, R.
+        mean_picture: (C, H, W) subtracted instead of `preprocess.mean`, which has its channel means; in B, G, R.
         bake: put `preprocess` into the graph, so that its input are pixels.
         rgb: the pixels come as R, G, B; only with `bake`.
         class_names: for the metadata.
@@ -111,7 +111,7 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
 
     Args:
         net: made from outside inputs; its shapes become the model's static shapes, but for an open batch.
-        document: where its layers stand, for errors.
+        document: where its layers are, for errors.
 
     Raises:
         OnnxError: the opset is not one of OPSETS, or newer than the installed onnx.
@@ -313,7 +313,7 @@ class _Exporter:
         if p is not None and not options.bake:
             metadata |= {"mean": _text(p.mean), "scale": repr(p.scale), "subtract": _text(p.subtract)}
             if options.mean_picture is not None:
-                metadata["mean_of"] = "a mean picture's channels; training took the picture off pixel by pixel"
+                metadata["mean_of"] = "a mean picture's channels; training subtracted the picture pixel by pixel"
         metadata["color_order"] = "RGB" if options.rgb else "BGR"
         if options.bake:
             metadata["preprocessing"] = "in the graph; the input is pixels, 0 to 255"

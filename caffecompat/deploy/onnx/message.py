@@ -77,7 +77,9 @@ def infer_values(model: Any, large: Mapping[str, np.ndarray]) -> list[Any]:
         onnx.checker.check_model(slim, full_check=True)
         return list(onnx.shape_inference.infer_shapes(slim, True, True, True).graph.value_info)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
-        raise OnnxError(f"the model does not pass onnx's checker, which is a mistake of ours: {problem}") from problem
+        raise OnnxError(
+            f"the model does not pass onnx's checker, which is a bug in caffecompat: {problem}"
+        ) from problem
 
 
 def add_metadata(model: Any, metadata: Mapping[str, str]) -> None:

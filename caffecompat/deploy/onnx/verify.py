@@ -106,7 +106,7 @@ _OVERFLOWING = 1e30
 def effect_of(found: np.ndarray, wanted: np.ndarray) -> tuple[str, float, bool]:
     """A rewrite's effect in words, its largest difference as a share of the largest value, and whether it matters."""
     if not (np.abs(wanted) < _OVERFLOWING).all():
-        return "not compared: the layer's values leave what a float holds", 0.0, False
+        return "not compared: the layer's values exceed what a float holds", 0.0, False
     apart = gaps(found, wanted)
     scale = magnitude(wanted) or 1.0
     worst = float(apart.max(initial=0)) / scale

@@ -45,7 +45,7 @@ class Exported:
         net: what was exported.
         differences: of each output.
         heads: of an SSD, before a cut.
-        missing: what to tell of layers that the weight file does not have; "" where it has all.
+        missing: what to report of layers that the weight file does not have; "" where it has all.
         data: the file with the weights, where they are outside of the model.
         target: what the target makes of each layer, where there is one.
         options: with the preprocessing found in the prototxt, where none was given.
@@ -100,7 +100,7 @@ def prepared_net(
 
 
 def _make_names_unique(net: Net) -> None:
-    """Rename layers that have another's name, as layers without parameters may: the report goes by names."""
+    """Rename layers that have another's name, as layers without parameters may: the report uses names."""
     taken = {layer.name for layer in net.layers if layer.slots}
     for layer in net.layers:
         name, count = layer.name, 2
@@ -128,7 +128,7 @@ def export_onnx(
     """Write a net as an ONNX file that onnxruntime computes as torch computes the net.
 
     Blobs keep their names; inputs and outputs are (N, C, H, W) float32 as in Caffe. For a target, the files that its
-    tools want are written beside the model.
+    tools want are written next to the model.
 
     Args:
         model: path of a deploy or train_val prototxt, or a net that was read.
@@ -137,7 +137,7 @@ def export_onnx(
         batch, size: the input's, instead of the prototxt's; size is (height, width) in pixels.
         channels: of pictures whose data cannot be opened (3).
         cut: leave the layer out that makes boxes of what SSD predicts.
-        external: weights go into ``PATH.data`` beside the file.
+        external: weights go into ``PATH.data`` next to the file.
         allow_nonfinite: write it though the net holds NaN or infinity, if the model has them at the same places.
         inputs: makes what to compare on, by fed blob; None is random ones.
         pictures: paths for the quantizer of a DPU.
@@ -244,7 +244,7 @@ def _save(export: Export, path: str) -> None:
 
 
 def _write(path: str, export: Export, external: bool, check: Callable[[str], None]) -> str:
-    """Write beside, check, and only then give the file its name; returns the path of the weights' own file, if any."""
+    """Write a temporary file, check it and only then rename it; returns the path of the weights' own file, if any."""
     if not external and file_size(export.model, export.weights) < LARGEST:
         with atomic_path(path) as temporary:
             _save(export, temporary)

@@ -104,11 +104,11 @@ def check_net(
     """Judge every layer of a net, of one that trains as it is when deployed.
 
     Args:
-        size: (height, width) of the input where the prototxt does not tell it, or instead.
+        size: (height, width) of the input where the prototxt does not give it, or instead.
         channels: of pictures whose data cannot be opened.
 
     Raises:
-        CaffeCompatError: the net does not build, or nothing tells the size of its pictures.
+        CaffeCompatError: the net does not build, or nothing gives the size of its pictures.
     """
     deployed = deploy_net(document, size=size, channels=channels)
     message = pb.NetParameter()
@@ -141,8 +141,8 @@ def normalisation_warnings(document: NetDocument) -> list[str]:
     """Where BatchNorm's `use_global_stats` makes testing, training and deployment differ, a line for each way.
 
     BVLC and its like obey the flag in both phases. Xilinx trains by the statistics of the batch whatever it says, and
-    NVCaffe goes by the phase alone; in TEST Xilinx obeys a flag that is there. What is deployed always has the running
-    statistics.
+    In NVCaffe the phase alone decides; in TEST Xilinx obeys a flag that is there. What is deployed always has the
+    running statistics.
     """
     ways: dict[str, list[str]] = defaultdict(list)
     for layer in document.message.layer:
@@ -169,7 +169,7 @@ def normalisation_warnings(document: NetDocument) -> list[str]:
 
 
 def detection_warnings(document: NetDocument) -> list[str]:
-    """Where nothing tells which layers a detector's target replaces by its own: that is read off DetectionOutput."""
+    """Where nothing shows which layers a detector's target replaces by its own: that is read off DetectionOutput."""
     classes = {class_of(layer.type) for layer in document.message.layer}
     if MultiBoxLoss not in classes or any(cls.decodes_priors for cls in classes):
         return []

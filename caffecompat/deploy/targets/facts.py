@@ -24,7 +24,7 @@ def layer_facts(net: Net, trains: bool) -> list[Facts]:
     """Facts of each layer, in order.
 
     Args:
-        trains: whether the prototxt is one that trains, so that it tells which weights learn; a fact of every layer.
+        trains: whether the prototxt is one that trains, so that it shows which weights learn; a fact of every layer.
 
     Of all: ``type``, ``name``, ``inputs`` (how many bottoms), ``batch``, ``rank``, ``in_channels``, ``in_h``, ``in_w``,
     ``out_channels``, ``out_h``, ``out_w`` (0 where there is no such axis), ``out_rank``, ``behind`` (type of the layer

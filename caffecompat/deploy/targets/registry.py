@@ -43,7 +43,7 @@ class Target:
         passes: over an exported graph, in order.
         worse_if_folded: why a net would be worse there if the normalization that makes a value went into the layers at
             or before another one; "" where it would not.
-        write_side_files: what its tools want besides a model, written beside it.
+        write_side_files: what its tools want besides a model, written next to it.
         normalizes: whether it has normalizations; where not, those that nothing can take in become convolutions.
     """
 

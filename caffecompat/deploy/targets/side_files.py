@@ -1,4 +1,4 @@
-"""Files that a target's tools want beside the ONNX model."""
+"""Files that a target's tools want next to the ONNX model."""
 
 from __future__ import annotations
 

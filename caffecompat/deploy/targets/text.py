@@ -24,7 +24,7 @@ _NAMES = 5
 
 
 def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(VERDICT_TEXTS)) -> list[str]:
-    """The layers of each verdict with the reasons, where there is something to tell; then what is to be noted."""
+    """The layers of each verdict with the reasons, where there is something to report; then what is to be noted."""
     lines = []
     for verdict in verdicts:
         layers = report.of(verdict)

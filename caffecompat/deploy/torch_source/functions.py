@@ -1,4 +1,4 @@
-"""The functions and classes that exported files can take as they stand, and which of them each uses."""
+"""The functions and classes that exported files can take as they are, and which of them each uses."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Statement:
 
     Attributes:
         text: of the statement.
-        group: where it belongs to; statements of one group stand together.
+        group: what it belongs to; statements of one group stay together.
     """
 
     text: str
@@ -69,7 +69,7 @@ def class_name(name: str, taken: Iterable[str]) -> str:
 
 
 def grouped(statements: Sequence[Statement], indent: int = 8) -> list[str]:
-    """Lines, with an empty one before each group that is not too small to stand alone."""
+    """Lines, with an empty one before each group that is not too small to be on its own."""
     lines: list[str] = []
     since = 0
     for _, run in groupby(statements, lambda statement: statement.group):
@@ -123,7 +123,7 @@ def _last_bracket(text: str) -> int | None:
 
 
 def _split(text: str, separators: Sequence[str]) -> list[str]:
-    """Parts between separators that stand in no bracket and no string; operators stay with what follows them."""
+    """Parts between separators outside of brackets and strings; operators stay with what follows them."""
     parts, start, depth, quoted = [], 0, 0, False
     for at, character in enumerate(text):
         quoted ^= character == '"'

@@ -64,7 +64,7 @@ def make_source(net: Net, origin: str = "", name: str = "") -> TorchSource:
     it takes from the bottoms is taken from them there too. Layers that no output needs are left out.
 
     Args:
-        origin: path of the prototxt, whose end the file's docstring tells.
+        origin: path of the prototxt, whose end the file's docstring shows.
         name: of a net that has none.
 
     Raises:
@@ -224,7 +224,7 @@ def _quoted(text: str) -> str:
 
 
 def _statements(lines: list[_Line]) -> list[Statement]:
-    """One for each blob: layers that work in place stand around what they work on, as far as the width goes."""
+    """One for each blob: layers that work in place are wrapped around what they work on, as far as the width allows."""
     merged: list[_Line] = []
     for line in lines:
         last = merged[-1] if merged else None
@@ -238,7 +238,7 @@ def _statements(lines: list[_Line]) -> list[Statement]:
 
 
 def _is_call(value: str) -> bool:
-    """Whether another call can take the text as it stands for its argument."""
+    """Whether another call can take the text as it is for its argument."""
     return value.startswith("self.") and value.endswith(")")
 
 
@@ -314,7 +314,7 @@ def _one_line(text: str) -> str:
 
 
 def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | None = None) -> str:
-    """Write the file, and the state_dict beside it; returns the latter's path.
+    """Write the file, and the state_dict next to it; returns the latter's path.
 
     Args:
         check: is given the net that the written files load to; what it raises leaves both paths as they were.
@@ -336,7 +336,7 @@ def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | 
 
 
 def load_source(path: str, weights: str | None = None) -> Any:
-    """The net of a written file, with its weights (None: those beside it): what ``load()`` of the file gives."""
+    """The net of a written file, with its weights (None: those next to it): what ``load()`` of the file gives."""
     spec = importlib.util.spec_from_file_location("exported_net", path)
     assert spec is not None and spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)

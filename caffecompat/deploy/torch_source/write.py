@@ -51,7 +51,7 @@ def export_torch(
     allow_nonfinite: bool = False,
     fork: ForkName | None = None,
 ) -> ExportedSource:
-    """Write a net as one Python file that needs torch alone, and its weights beside it; both are run and compared.
+    """Write a net as one Python file that needs torch alone, and its weights next to it; both are run and compared.
 
     Args:
         model: path of a deploy or train_val prototxt, or a net that was read.

@@ -1,1 +1,1 @@
-"""The pure torch functions behind the layers; these modules import torch alone."""
+"""The pure torch functions that layers compute with; these modules import torch alone."""

@@ -90,7 +90,7 @@ def test_the_trace_of_a_tidl_board(command, small) -> None:
     ]  # fmt: skip
     same = command("compare-blobs", "desktop", "board", "--tolerance", "0")
     assert same.status == 0 and "all 5 blobs within 0" in same.out and "a_conv~2 " in same.out
-    # A board merges the convolution with its ReLU, numbers its layers anew, and is wrong in the last.
+    # A board merges the convolution with its ReLU, renumbers its layers, and is wrong in the last.
     Path("board", names[2]).unlink()
     right = Path("board", names[5])
     (np.fromfile(right, "<f4") + 1).tofile(right)

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_done(world: SsdWorld, command
     result = command("detect", *net_of(world), folder / "000000.png", "missing.png", "broken.avi")
     assert result.status == 2
     assert "000000.png: nothing found" in result.out
-    assert "2 of 3 files could not be done:\n  missing.png\n  broken.avi" in result.err
+    assert "2 of 3 files failed:\n  missing.png\n  broken.avi" in result.err
 
 
 def test_mistakes(world: SsdWorld, command) -> None:

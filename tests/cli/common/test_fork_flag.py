@@ -106,7 +106,7 @@ def test_the_environment(folder, command, monkeypatch):
         ("--fork jacinta", "--fork: there is no fork 'jacinta'; did you mean jacinto?"),
         ("--fork", "--fork needs a name"),
         ("--fork=", "--fork needs a name"),
-        ("--fork enet --fork jacinto", "--fork names enet and jacinto; a command goes by one fork's rules"),
+        ("--fork enet --fork jacinto", "--fork names enet and jacinto; a command follows the rules of one fork"),
     ],
 )
 def test_wrong_names(folder, command, words, message):

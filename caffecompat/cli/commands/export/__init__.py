@@ -3,7 +3,7 @@
     caffecompat export onnx --model deploy.prototxt --weights net.caffemodel net.onnx
     caffecompat export onnx --model deploy.prototxt --weights net.caffemodel --target dpu net.onnx
 
-``caffecompat export WHAT --help`` tells the flags of each.
+``caffecompat export WHAT --help`` lists the flags of each.
 """
 
 from __future__ import annotations

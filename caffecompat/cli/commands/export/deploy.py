@@ -13,7 +13,7 @@ labels a copy with zeros is written, names with blanks are an error. With --resi
 become DeephiResize, which computes other values along the border; the report says how far. --for tidl-caffe folds batch
 normalization, puts what is left of it into BatchNorm and Scale, and adds the importer's configuration, tidl_import.txt.
 
-What is folded or rewritten is run against the net as it was, on random input; exit status 1 tells that numbers changed
+What is folded or rewritten is run against the net as it was, on random input; exit status 1 means that numbers changed
 though nothing that changes numbers was asked for. A net that is rewritten and holds NaN or infinity, or computes them,
 is an error: the first such layer is named, and nothing is written.
 """

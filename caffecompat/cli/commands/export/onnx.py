@@ -95,7 +95,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "cut-detection", "stop before DetectionOutput; with --target at the heads' convolutions")
     parser.add_argument("--target", choices=("dpu", "tidl"), help="rewrite what the target cannot do")
     parser.add_argument("--target-version", metavar="V", help="of the target (default: the newest known)")
-    add_switch(parser, "approx", "with --target: let its nearest operator stand for one it lacks (Interp)")
+    add_switch(parser, "approx", "with --target: replace an operator it lacks (Interp) by its nearest one")
     add_switch(parser, "dpu-leaky", "with --target dpu: set the slopes of leaky ReLUs to 26/256")
     add_switch(parser, "dpu-dense", "with --target dpu: grouped convolutions as dense ones with zeros, not as slices")
     parser.add_argument("--calibration", metavar="LIST", help="with --target dpu: pictures for the quantizer")

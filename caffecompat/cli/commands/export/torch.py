@@ -3,8 +3,8 @@
     caffecompat export torch --model deploy.prototxt --weights net.caffemodel net.py
 
 net.py has an nn.Module whose modules are named after the layers and whose variables are named after the blobs; net.pt
-beside it is its state_dict. `from net import load` and `load()` give it with its weights; `python net.py` runs it once.
-Every layer type that means something at inference can be written; of Python layers ENet's spatial dropout alone.
+next to it is its state_dict. `from net import load` and `load()` give it with its weights; `python net.py` runs it
+once. Every layer type that means something at inference can be written; of Python layers ENet's spatial dropout alone.
 What is written is loaded and run against the net on random input: a difference over 1e-5 of the largest value is an
 error (exit status 1) that leaves no files; so is a net that holds NaN or infinity, or computes them. Masks of max
 pooling may choose otherwise between near equals.
@@ -24,7 +24,7 @@ HELP = "a readable Python file with the net as a torch module"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "out", type=output("Python source"), metavar="OUT.py", help="file to write; OUT.pt is written beside it"
+        "out", type=output("Python source"), metavar="OUT.py", help="file to write; OUT.pt goes into the same folder"
     )
     parser.add_argument("--model", metavar="FILE", required=True, help="deploy or train_val prototxt")
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them it stays as its fillers make it")

@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="of a VOC folder: the list in ImageSets/Main (default trainval)")  # fmt: skip
     parser.add_argument("--labelmap", metavar="FILE", help="numbers of the annotations' classes (default: those found, "
                         "in the order of names or ids, from 1)")  # fmt: skip
-    add_switch(parser, "shuffle", "mix the records (class folders always are, but for --noshuffle)")
+    add_switch(parser, "shuffle", "shuffle the records (class folders always are, unless --noshuffle is given)")
     parser.set_defaults(shuffle=None)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffling")
     parser.add_argument("--names", metavar="FILE", help="class names, one a line, to keep with the database")

@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=int, default=24, metavar="N", help="records to show (default 24)")
     parser.add_argument("--start", default="0", metavar="N|KEY", help="first record, by number or key")
-    add_switch(parser, "random", "records drawn by chance instead")
+    add_switch(parser, "random", "random records instead")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --random")
     parser.add_argument("--columns", type=int, default=0, metavar="N")
     parser.add_argument("--size", type=int, default=160, metavar="N", help="larger side of a picture on the sheet")

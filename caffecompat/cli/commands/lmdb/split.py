@@ -8,7 +8,7 @@ from caffecompat.cli.common.outputs import make_folder_above
 from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
 
-HELP = "copy the records into two databases, drawn by chance"
+HELP = "split the records at random into two databases"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

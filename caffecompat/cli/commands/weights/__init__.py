@@ -6,7 +6,7 @@
     caffecompat weights convert net.caffemodel net.npz
     caffecompat weights convert resnet50.pth net.caffemodel --model net.prototxt
 
-``caffecompat weights WHAT --help`` tells the flags of each.
+``caffecompat weights WHAT --help`` lists the flags of each.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     caffecompat weights convert net.npz net.caffemodel.h5
     caffecompat weights convert resnet50.pth net.caffemodel --model net.prototxt
 
-Formats go by the suffix: .caffemodel, .h5 (Caffe's HDF5), .safetensors, .npz; in the last two an array is named
+The suffix decides the format: .caffemodel, .h5 (Caffe's HDF5), .safetensors, .npz; in the last two an array is named
 LAYER.INDEX. With --model the caffemodel gets the net's layers, types and order.
 
 A torch state_dict (.pt, .pth, .safetensors, .npz) needs --model: which module is which layer is guessed by names, order
@@ -29,9 +29,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=output("a file of weights"), metavar="OUT")
     parser.add_argument("--model", metavar="FILE", help="prototxt of the net that the weights are for")
     parser.add_argument("--map", metavar="FILE", help="'layer <- module' lines; written if it is not there")
-    add_switch(parser, "yes", "use the guessed map without looking at it first")
+    add_switch(parser, "yes", "use the guessed map without a review")
     add_switch(parser, "allow-missing", "write OUT though some layers of --model get no weights")
-    add_switch(parser, "swap-colours", "RGB to BGR: turn the first convolution's weights over")
+    add_switch(parser, "swap-colours", "RGB to BGR: reverse the input channels of the first convolution")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -47,7 +47,7 @@ def _head(table: dict[str, Any]) -> list[str]:
 
 
 def _rows(table: dict[str, Any]) -> list[str]:
-    """One line a layer, one more for each blob behind the first."""
+    """One line a layer, one more for each blob after the first."""
     rows = []
     for index, layer in enumerate(table["layers"]):
         blobs = layer["blobs"] or [None]

@@ -16,7 +16,7 @@ def data_augmentation(e: Emission) -> None:
     if not m.settled:
         raise UnsupportedLayer("its mean is still to be computed; load weights that have it")
     if len(e.tops) > 1:
-        raise UnsupportedLayer("the coefficients of its second top are of training alone")
+        raise UnsupportedLayer("the coefficients of its second top are used in training only")
     value = e.bottoms[0]
     if m.crop is not None:
         axes = [crop_axis(*sizes) for sizes in zip(e.shape[2:], m.crop, strict=True)]

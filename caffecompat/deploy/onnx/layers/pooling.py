@@ -39,7 +39,7 @@ def _is_global(e: Emission, window: Window) -> bool:
 
 
 def _margins(e: Emission, window: Window) -> list[int]:
-    """How far the last window reaches behind the plane on each axis; 0 where it ends inside."""
+    """How far the last window reaches beyond the plane on each axis; 0 where it ends inside."""
     return [max(0, end) for end in window.ends(e.shape[2:])]
 
 

@@ -2,4 +2,4 @@
 
 from caffecompat.deploy.onnx.emission import lacks
 
-lacks("PriorBox", "reads shapes alone: its values are computed while exporting, a constant at every opset")
+lacks("PriorBox", "reads only shapes: its values are computed while exporting, a constant at every opset")

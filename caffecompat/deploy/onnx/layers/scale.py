@@ -23,7 +23,7 @@ def bias(e: Emission) -> None:
 
 
 def _operand(e: Emission, blob: str) -> str:
-    """The blob or the second bottom, with axes of size 1 behind it so that it broadcasts."""
+    """The blob or the second bottom, with axes of size 1 after it so that it broadcasts."""
     axis = e.module.axis
     if len(e.bottoms) == 1:
         behind = len(e.shape) - axis - e.parameters[blob].ndim

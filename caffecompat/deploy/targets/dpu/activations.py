@@ -28,7 +28,9 @@ class KnownSlope(GraphPass):
             site.set_attribute("alpha", known)
             site.note(f"slope {slope:g} became the DPU's 26/256 = {known:g}; fine-tune with it", exact=False)
         else:
-            site.note(f"slope {slope:g} stays, so it runs on the CPU: the DPU knows 26/256 alone (--dpu-leaky sets it)")
+            site.note(
+                f"slope {slope:g} stays, so it runs on the CPU: the DPU supports only 26/256 (--dpu-leaky sets it)"
+            )
 
 
 class ActivatedParts(GraphPass):

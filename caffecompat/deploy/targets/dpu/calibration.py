@@ -19,7 +19,7 @@ __all__ = ["calibration_pictures", "calibration_reader", "write_calibration"]
 
 
 def write_calibration(done: Exported, path: str, *, cut: bool, pictures: Sequence[str]) -> SideFiles:
-    """Write the list of pictures and their reader beside the model at `path`; of a net without pictures nothing.
+    """Write the list of pictures and their reader next to the model at `path`; of a net without pictures nothing.
 
     Args:
         pictures: their paths; without any there is no list.
@@ -119,7 +119,7 @@ class CalibrationReader:
             self.paths = iter([line.strip() for line in lines if line.strip()])
 
     def get_next(self):
-        """The next input, or None behind the last."""
+        """The next input, or None after the last."""
         path = next(self.paths, None)
         return None if path is None else {{INPUT: prepare(path)}}
 '''

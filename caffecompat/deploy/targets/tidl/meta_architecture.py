@@ -33,7 +33,7 @@ _DETECTION_FIELDS = {
 
 
 def write_meta_architecture(done: Exported, path: str, *, cut: bool, pictures: Sequence[str]) -> SideFiles:
-    """Write the file of an SSD beside the model at `path`; of other nets nothing.
+    """Write the file of an SSD next to the model at `path`; of other nets nothing.
 
     Args:
         cut: the model stops before the boxes are made.
@@ -49,7 +49,7 @@ def write_meta_architecture(done: Exported, path: str, *, cut: bool, pictures: S
     text = tidl_meta(done.net.name or "ssd", done.heads, outputs, (shape[2], shape[3]))
     note = (
         "TI documents its meta-architecture file for models with three outputs, as without --cut-detection; "
-        "beside this model it tells what is left to compute"
+        "next to this model it describes the rest of the computation"
     )
     return SideFiles([write_file(f"{os.path.splitext(path)[0]}_metaarch.prototxt", text)], [note] if cut else [])
 

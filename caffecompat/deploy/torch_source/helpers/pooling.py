@@ -86,7 +86,7 @@ def max_pool_with_places(
 
 
 def pyramid_pool(x: Tensor, method: str, levels: int) -> Tensor:
-    """Pool into 1 x 1, 2 x 2, 4 x 4, ... bins, one level behind the other: (N, C * (1 + 4 + 16 + ...))."""
+    """Pool into 1 x 1, 2 x 2, 4 x 4, ... bins, one level after the other: (N, C * (1 + 4 + 16 + ...))."""
     pooled = []
     for bins in (2**level for level in range(levels)):
         kernel = tuple(math.ceil(size / bins) for size in x.shape[2:])

@@ -11,9 +11,9 @@ __all__ = ["LSTM", "RNN", "ContinuationIndicator", "Recurrent"]
 class Recurrent(nn.Module):
     """What RNN and LSTM share.
 
-    Takes x (steps, streams, ...), cont (steps, streams) with 0 where a stream begins anew and 1 where it goes on, an
+    Takes x (steps, streams, ...), cont (steps, streams) with 0 where a stream starts over and 1 where it goes on, an
     input (streams, ...) that is the same at all steps if there is one, and with exposed the state before the first
-    step, (1, streams, size) each. Gives (steps, streams, size), and with exposed the state behind the last step.
+    step, (1, streams, size) each. Gives (steps, streams, size), and with exposed the state after the last step.
     Without, the state is kept from call to call, as far as cont lets it through; zeros at first.
     """
 
@@ -46,7 +46,7 @@ class Recurrent(nn.Module):
         return top
 
     def step(self, gates: Tensor, goes_on: Tensor, state: list[Tensor]) -> list[Tensor]:
-        """The state behind a step; its first part is the output."""
+        """The state after a step; its first part is the output."""
         raise NotImplementedError
 
     def output_of(self, hidden: Tensor) -> Tensor:
@@ -79,9 +79,9 @@ class LSTM(Recurrent):
 
 
 class ContinuationIndicator(nn.Module):
-    """Gives (steps, streams): 0 at the first step, where all streams begin anew, and 1 at all others.
+    """Gives (steps, streams): 0 at the first step, where all streams start over, and 1 at all others.
 
-    Without a number of streams takes a batch (streams, ...), which tells it.
+    Without a number of streams takes a batch (streams, ...), which gives it.
     """
 
     indicators: Tensor

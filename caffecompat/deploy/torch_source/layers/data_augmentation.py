@@ -11,7 +11,7 @@ def data_augmentation(c: LayerView) -> Emitted:
     if not m.settled:
         raise UnsupportedLayer("its mean is still to be computed; load weights that have it")
     if len(c.tops) > 1:
-        raise UnsupportedLayer("the coefficients of its second top are of training alone")
+        raise UnsupportedLayer("the coefficients of its second top are used in training only")
     value = "{0}" if m.crop is None else f"crop_center({{0}}, {text_of(tuple(m.crop))})"
     helpers = () if m.crop is None else ("crop_center",)
     if m.fixed_mean is not None:

@@ -16,7 +16,7 @@ def python(c: LayerView) -> Emitted:
         return proposals(own, 2 if len(c.tops) > 1 else 0)
     if not isinstance(own, SpatialDropout):
         where = c.param.python_param
-        raise UnsupportedLayer(f"the Python layer {where.module}.{where.layer} is code that stays outside")
+        raise UnsupportedLayer(f"the Python layer {where.module}.{where.layer} is code that cannot be exported")
     if own.drops:
         return Emitted(call=f"F.dropout2d({{0}}, {number(own.p)}, training=True)")
     return Emitted(call=f"{{0}} * {number(1 / (1 - own.p))}")

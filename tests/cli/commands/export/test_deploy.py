@@ -243,7 +243,7 @@ layer { name: "last/bn" type: "BatchNorm" bottom: "cat/bn" top: "last" }
 
 
 def test_what_merge_bn_tells(command, tmp_path) -> None:
-    """In place, behind a Concat, in front of a layer; and what stays, with the reason."""
+    """In place, after a Concat, in front of a layer; and what stays, with the reason."""
     model, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     model.write_text(SEPARABLE)
     net = Net(model, pb.TEST, log=False)
