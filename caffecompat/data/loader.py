@@ -8,6 +8,7 @@ lock in the long calls.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -27,6 +28,8 @@ from caffecompat.threads import loader_threads, start_loader_thread
 __all__ = ["LoadedSource", "Loader", "Reader"]
 
 Arrays = Sequence[np.ndarray]
+
+_LOOK = 1.0  # seconds after which a waiting consumer looks whether the threads are still there
 
 
 class Reader(ABC):
@@ -169,6 +172,8 @@ class Loader:
         self._state = reader.state()  # after that batch
         self._workers: list[threading.Thread] = []
         self._running = 0
+        self._failure: BaseException | None = None  # of a thread, where nobody else could have it
+        self._process = os.getpid()
         self._stopped = False
 
     def next(self) -> tuple[np.ndarray, ...]:
@@ -177,7 +182,8 @@ class Loader:
             if not self._workers and not self._stopped:
                 self._start()
             while not (self._stopped or (self._pending and not self._pending[0].unfinished)):
-                self._changed.wait()
+                self._check_workers()
+                self._changed.wait(_LOOK)
             if self._stopped:
                 raise DataError("this source is closed")
             batch = self._pending[0]
@@ -223,18 +229,48 @@ class Loader:
                 worker.join(5)
 
     def _start(self) -> None:
-        self._running = self._threads
+        """Start the threads, or as many as the system allows."""
         for _ in range(self._threads):
-            self._workers.append(start_loader_thread(self._work))
+            try:
+                self._workers.append(start_loader_thread(self._work))
+            except RuntimeError as problem:
+                if not self._workers:
+                    raise DataError(
+                        f"no thread to read data can be started ({problem}): the limit of processes ('ulimit -u', or "
+                        "the container's) is reached, or there is no memory left"
+                    ) from None
+                break
+        self._running = len(self._workers)  # none of them gets this far yet: the caller holds the lock
+
+    def _check_workers(self) -> None:
+        """Make sure that a batch can still come.
+
+        Raises:
+            DataError: a thread has ended by an error, or this is a forked process, which has no threads.
+        """
+        if self._failure is None and any(worker.is_alive() for worker in self._workers):
+            return
+        if self._process != os.getpid():
+            raise DataError("the threads that read data are in the process this one was forked from; make the net here")
+        raise self._dead()
+
+    def _dead(self) -> DataError:
+        return DataError(f"a thread that reads data has ended: {self._failure!r}")
 
     def _work(self) -> None:
         try:
             while (job := self._next_job()) is not None:
                 self._fill(*job)
+        except BaseException as error:  # what its batch lacks will not come
+            self._failure = error
         finally:
             with self._changed:
                 self._running -= 1
                 last = not self._running
+                for batch in self._pending if self._failure is not None else ():
+                    batch.fail(0, self._dead())
+                    batch.allocated.set()
+                self._changed.notify_all()
             if last:
                 self._reader.close()
 

@@ -9,6 +9,7 @@ written in between. pycaffe and per-layer timing are built on it.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -259,8 +260,10 @@ class Interpreter:
 
     def attach(self) -> None:
         """Make ``net.forward`` run through here: a solver's passes read Input blobs and leave all blobs readable."""
-        self.net.execute = self._execute
-        self.net.input_values = self._input_values
+        # Weak, as the net must not keep the interpreter that keeps it: a solver that nobody refers to any more stops
+        # its threads at once, and not when Python looks for cycles.
+        self.net.execute, self.net.input_values = _weak(self._execute), _weak(self._input_values)
+        weakref.finalize(self, _detach, weakref.ref(self.net))
 
     def _input_values(self) -> dict[str, Tensor | np.ndarray]:
         """What the blobs of Input layers hold."""
@@ -280,6 +283,25 @@ class Interpreter:
         tops = [fresh[blob].float() for blob in returned.values()]
         values = _Objective.apply(anchor, self, list(returned.values()), *tops)
         return dict(zip(returned, values, strict=True))
+
+
+def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without a reference to the object whose method it is."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> Any:
+        found = reference()
+        assert found is not None  # else the net has been detached
+        return found(*arguments)
+
+    return call
+
+
+def _detach(net: weakref.ref[Net]) -> None:
+    """Let a net run by itself again, when nobody refers to its interpreter any more."""
+    left = net()
+    if left is not None:
+        left.execute, left.input_values = None, dict
 
 
 def _listed(layer: NetLayer, made: Any) -> list[Tensor]:

@@ -1,22 +1,24 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from caffecompat.data import DataError
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data import DataError, loader
+from caffecompat.data.loader import Arrays, LoadedSource, Loader, Reader
 from caffecompat.data.source import Shape
 from caffecompat.resumable import State
 
@@ -255,6 +257,71 @@ def test_closing_at_any_moment_leaves_no_thread_and_no_open_reader() -> None:
         source.close()
         assert not any(worker.is_alive() for worker in source._loader._workers)
         assert reader.closed == 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("method", ["_plan", "_finish", "_fill"])
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), RuntimeError("of the loader")])
+def test_a_dead_thread_is_an_error_and_no_hang(
+    monkeypatch: pytest.MonkeyPatch, threads: int, method: str, error: BaseException
+) -> None:
+    whole = getattr(Loader, method)
+    calls = itertools.count()
+
+    def dying(self: Loader, *given: Any) -> Any:
+        if next(calls) == 7:
+            raise error
+        return whole(self, *given)
+
+    monkeypatch.setattr(Loader, method, dying)
+    reader = Numbers(4)
+    source = LoadedSource(reader, 0, depth=2, threads=threads)
+    with pytest.raises(DataError, match=f"a thread that reads data has ended: {re.escape(repr(error))}"):
+        for _ in range(50):
+            source.next()
+    with pytest.raises(DataError, match="a thread that reads data has ended"):
+        source.next()
+    source.close()
+    assert not any(worker.is_alive() for worker in source._loader._workers)
+    assert reader.closed == 1
+
+
+@pytest.mark.parametrize("allowed", [0, 2])
+def test_a_limit_of_threads(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    start, started = loader.start_loader_thread, itertools.count()
+
+    def limited(work: Callable[[], None]) -> threading.Thread:
+        if next(started) >= allowed:
+            raise RuntimeError("can't start new thread")
+        return start(work)
+
+    monkeypatch.setattr(loader, "start_loader_thread", limited)
+    reader = Numbers(5)
+    source = LoadedSource(reader, 0, depth=2, threads=4)
+    if allowed:
+        assert [int(row) for _ in range(3) for row in source.next()[0][:, 0]] == list(range(15))
+    else:
+        with pytest.raises(DataError, match="no thread to read data can be started"):
+            source.next()
+    source.close()
+    assert reader.closed == 1
+
+
+def test_a_forked_process_has_no_threads() -> None:
+    source = LoadedSource(Numbers(), 0, depth=1, threads=1)
+    source.next()
+    time.sleep(0.05)  # the thread waits, and holds no lock
+    child = os.fork()
+    if not child:
+        try:
+            while True:
+                source.next()
+        except DataError as problem:
+            os._exit(7 if "forked from" in str(problem) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    source.close()
 
 
 _SCRIPT = """
