@@ -59,9 +59,7 @@ def test_a_solver_that_nobody_refers_to_is_gone_at_once(
     for i in range(6):
         cv2.imwrite(f"{i}.png", np.zeros((4, 4, 3), np.uint8))
     Path("list.txt").write_text("".join(f"{i}.png 0\n" for i in range(6)))
-    data = (
-        'layer { name: "d" type: "ImageData" top: "d" top: "l" image_data_param { source: "list.txt" batch_size: 2 } }'
-    )
+    source = 'image_data_param { source: "list.txt" batch_size: 2 }'
     Path("net.prototxt").write_text(f"""layer {{ name: "d" type: "ImageData" top: "d" top: "l" {source} }}
 layer {{ name: "ip" type: "InnerProduct" bottom: "d" top: "ip" inner_product_param {{ num_output: 2 }} }}
 layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "l" top: "loss" }}""")
