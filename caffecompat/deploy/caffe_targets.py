@@ -22,10 +22,13 @@ from caffecompat.deploy.bilinear import upsampling_factor
 from caffecompat.deploy.deploy_net import Deployed, DeployError
 from caffecompat.forks import Fork
 from caffecompat.formats.mean import MeanError, read_mean
-from caffecompat.layers import Context, layer_class
+from caffecompat.layers import Context, class_of
 from caffecompat.layers.bn import BN
+from caffecompat.layers.convolution import Deconvolution
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.pooling import Pooling
+from caffecompat.layers.python_layer import PythonLayer
+from caffecompat.layers.resampling import DeephiResize
 from caffecompat.net import Net
 from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_forks
@@ -78,7 +81,7 @@ def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
     """Names of the layers that a tool cannot know, by type: those of other forks, and Python code."""
     found: dict[str, list[str]] = {}
     for layer in message.layer:
-        if layer.type == "Python" or not _FORKS[target] & set(layer_forks(layer.type)):
+        if class_of(layer.type) is PythonLayer or not _FORKS[target] & set(layer_forks(layer.type)):
             found.setdefault(layer.type, []).append(layer.name)
     return found
 
@@ -90,7 +93,7 @@ def round_up(net: Net, message: Any) -> list[str]:
         warnings: of each pooling that comes out smaller by it, as that Caffe always rounds sizes up.
     """
     warnings = []
-    layers = {layer.name: layer for layer in message.layer if layer.type == "Pooling"}
+    layers = {layer.name: layer for layer in message.layer if class_of(layer.type) is Pooling}
     for layer in net.layers:
         param, module = layers.get(layer.name), layer.module
         if param is None or not isinstance(module, Pooling) or not param.pooling_param.HasField("round_mode"):
@@ -112,10 +115,10 @@ def round_up(net: Net, message: Any) -> list[str]:
 def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
     """Turn bilinear Deconvolutions into DeephiResize, in place; a note for each, with its effect on the numbers."""
     notes = []
-    layers = {layer.name: layer for layer in message.layer if layer.type == "Deconvolution"}
+    layers = {layer.name: layer for layer in message.layer if class_of(layer.type) is Deconvolution}
     for layer in net.layers:
         param = layers.get(layer.name)
-        if param is None or layer.type != "Deconvolution" or len(layer.bottoms) != 1:
+        if param is None or not isinstance(layer.module, Deconvolution) or len(layer.bottoms) != 1:
             continue
         factor = upsampling_factor(layer.module, blobs[layer.name]) if blobs.get(layer.name) else 0
         if not factor:
@@ -144,8 +147,7 @@ def _effect(deconvolution: Any, param: Any, factor: int) -> tuple[float, float]:
     """
     side = 16
     values = torch.rand(1, deconvolution.group, side, side, generator=torch.Generator().manual_seed(1))
-    resize: Any = layer_class("DeephiResize")
-    resized = resize(param, [tuple(values.shape)], Context(pb.TEST))(values)
+    resized = DeephiResize(param, [tuple(values.shape)], Context(pb.TEST))(values)
     apart = (deconvolution(values) - resized).abs()
     inside = apart[..., factor:-factor, factor:-factor]
     return float(apart.max()), float(inside.max())

@@ -11,6 +11,7 @@ from caffecompat.data.preprocess import is_set
 from caffecompat.deploy.batch import BatchedNet
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import class_of, layer_class
+from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.layers.shape import Silence
 from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.graph import build_graph
@@ -21,7 +22,6 @@ __all__ = [
     "resolve_batch",
 ]  # fmt: skip
 
-_MADE_WITHOUT_BOTTOMS = {"Parameter"}
 _NO_PICTURES = {"DummyData", "HDF5Data"}  # data layers that prepare nothing
 
 
@@ -63,8 +63,8 @@ def only_judges(layer: Any) -> bool:
 
 def feeds(layer: Any) -> bool:
     """Whether a layer gives a net what comes from outside."""
-    no_bottoms = not layer.bottom and layer.type not in _MADE_WITHOUT_BOTTOMS
-    return layer.type in DATA_TYPES or layer.type in FED_TYPES or (layer.type == "Python" and no_bottoms)
+    code = class_of(layer.type) is PythonLayer
+    return layer.type in DATA_TYPES or layer.type in FED_TYPES or (code and not layer.bottom)
 
 
 def add_inputs(
@@ -123,7 +123,7 @@ def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None,
 def _picture_shape(
     layer: Any, document: NetDocument, size: tuple[int, int] | None, channels: int | None
 ) -> tuple[int, ...]:
-    if layer.type == "Python":
+    if class_of(layer.type) is PythonLayer:
         if size is None:
             raise DeployError(
                 f"layer {layer.name!r}: a Python layer makes the input; give its size: --size WIDTHxHEIGHT"
@@ -189,7 +189,7 @@ def resolve_batch(deployed: Deployed, document: NetDocument, batch: int | None) 
     Raises:
         DeployError: it does not, and `batch` asks for another one, or the net states none (a Python layer's data).
     """
-    guessed = batch is None and deployed.data is not None and deployed.data.type == "Python"
+    guessed = batch is None and deployed.data is not None and class_of(deployed.data.type) is PythonLayer
     if deployed.inputs == deployed.own and not guessed:
         return
     message = type(deployed.message)()

@@ -17,7 +17,10 @@ from caffecompat.deploy.deploy_inputs import (
 )
 from caffecompat.forks import ForkName
 from caffecompat.layers import class_of
+from caffecompat.layers.activation import Dropout
+from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.layers.shape import Permute, Silence
+from caffecompat.layers.softmax import Softmax
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
@@ -237,13 +240,15 @@ def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[A
     kept: list[Any] = []
     renamed: dict[str, str] = {}
     removed: list[str] = []
-    last_names = {layer.top[0] for layer in layers if layer.type == "Dropout"} - {b for x in layers for b in x.bottom}
+    last_names = {layer.top[0] for layer in layers if class_of(layer.type) is Dropout} - {
+        b for x in layers for b in x.bottom
+    }
     for given in layers:
         layer = type(given)()
         layer.CopyFrom(given)
         layer.bottom[:] = [renamed.get(blob, blob) for blob in given.bottom]
         settings = layer.dropout_param
-        computes = layer.type != "Dropout" or settings.sample_weights_test or not settings.scale_train
+        computes = class_of(layer.type) is not Dropout or settings.sample_weights_test or not settings.scale_train
         if computes or given.top[0] in last_names:
             in_place = {new: old for old, new in zip(given.bottom, layer.bottom, strict=True)}
             layer.top[:] = [renamed.get(b, b) if renamed.get(b) in in_place else b for b in given.top]
@@ -262,7 +267,11 @@ def _stop_dropping(deployed: Deployed) -> None:
     found = []
     for layer in deployed.message.layer:
         param = layer.python_param
-        if layer.type == "Python" and param.layer == "SpatialDropoutLayer" and "'TRAIN'" in param.param_str:
+        if (
+            class_of(layer.type) is PythonLayer
+            and param.layer == "SpatialDropoutLayer"
+            and "'TRAIN'" in param.param_str
+        ):
             param.param_str = param.param_str.replace("'TRAIN'", "'TEST'")
             found.append(layer.name)
     if found:
@@ -289,7 +298,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
         scores = dict.fromkeys(_outputs(message))
         for blob in list(scores):
             maker = next(layer for layer in reversed(message.layer) if blob in layer.top)
-            if maker.type == "Softmax" and maker.bottom[0] != blob:
+            if class_of(maker.type) is Softmax and maker.bottom[0] != blob:
                 message.layer.remove(maker)  # the greatest stays the greatest
                 del scores[blob]
                 scores[maker.bottom[0]] = None

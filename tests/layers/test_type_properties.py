@@ -82,3 +82,50 @@ def test_fields_of_tops() -> None:
     assert [exact for _, exact in fields["a"]] == [True, False]
     pooling = next(layer.module for layer in net.layers if layer.name == "p")
     assert pooling is not None and pooling.fields(1) == [(..., True)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'type: "BatchNorm"',
+        'type: "BatchNorm" batch_norm_param { scale_filler { value: 1 } bias_filler { value: 0 } }',
+        'type: "BN" bn_param { slope_filler { type: "constant" value: 2 } bias_filler { type: "constant" value: 1 } }',
+        'type: "BN" bn_param { bn_mode: INFERENCE }',
+        'type: "Scale" scale_param { bias_term: true }',
+        'type: "Bias"',
+    ],
+)
+def test_an_affine_layer_computes_its_a_x_plus_b(text: str) -> None:
+    torch.manual_seed(0)
+    net = make_net(f"""
+        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 3 dim: 4 dim: 4 }} }} }}
+        layer {{ name: "y" bottom: "x" top: "y" {text} }}""")
+    module = net.layers[1].module
+    assert module is not None and module.channel_affine
+    for name in module.blob_names:
+        getattr(module, name).data.uniform_(0.5, 2)
+    parts = {name: getattr(module, name).detach().double().numpy().reshape(-1) for name in module.blob_names}
+    found = module.affine(parts, (2, 3, 4, 4))
+    assert not isinstance(found, str)
+    a, b = (torch.from_numpy(values).float().reshape(1, 3, 1, 1) for values in found)
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(net.forward({"x": x})["y"].detach(), a * x + b)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('type: "BatchNorm" batch_norm_param { use_global_stats: false }', "normalise by the batch"),
+        ('type: "BN" bn_param { bn_mode: LEARN }', "stores no statistics"),
+        ('type: "Scale" scale_param { axis: 2 }', "one value a channel"),
+        ('type: "ReLU"', "one value a channel"),
+    ],
+)
+def test_why_a_layer_is_no_a_x_plus_b(text: str, why: str) -> None:
+    net = make_net(f"""
+        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 3 dim: 4 dim: 4 }} }} }}
+        layer {{ name: "y" bottom: "x" top: "y" {text} }}""")
+    module = net.layers[1].module
+    assert module is not None
+    parts = {name: getattr(module, name).detach().double().numpy().reshape(-1) for name in module.blob_names}
+    assert why in str(module.affine(parts, (2, 3, 4, 4)))

@@ -8,7 +8,10 @@ from typing import Any
 
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
-from caffecompat.layers import class_of
+from caffecompat.layers import Layer, class_of
+from caffecompat.layers.prior_box import PriorBox
+from caffecompat.layers.reduction import ArgMax
+from caffecompat.layers.softmax import Softmax
 
 __all__ = ["Head", "cut_detection", "drop_softmax", "find_heads"]
 
@@ -47,13 +50,13 @@ def find_heads(message: Any) -> Head | None:
         layers[at],
         _sources(layers, at, locations, []),
         _sources(layers, at, scores, passed),
-        [_maker(layers, at, blob) for blob in _sources(layers, at, priors, [], stop="PriorBox")],
+        [_maker(layers, at, blob) for blob in _sources(layers, at, priors, [], stop=PriorBox)],
         "IDENTITY",
     )
     for kind in ("Softmax", "Sigmoid"):
-        if any(layer.type == kind for layer in passed):
+        if kind in {layer.type for layer in passed}:
             head.converter = kind.upper()
-    if len(head.boxes) != len(head.classes) or any(p is None or p.type != "PriorBox" for p in head.priors):
+    if len(head.boxes) != len(head.classes) or any(p is None or class_of(p.type) is not PriorBox for p in head.priors):
         raise OnnxError(
             f"layer {head.detection.name!r}: {len(head.boxes)} box and {len(head.classes)} class predictions lead to "
             "it; expected a pair for each PriorBox"
@@ -66,10 +69,15 @@ def _maker(layers: Sequence[Any], before: int, blob: str) -> Any:
     return next((layer for layer in reversed(list(layers)[:before]) if blob in layer.top), None)
 
 
-def _sources(layers: Sequence[Any], before: int, blob: str, passed: list[Any], stop: str = "") -> list[str]:
+def _sources(
+    layers: Sequence[Any], before: int, blob: str, passed: list[Any], stop: type[Layer] | None = None
+) -> list[str]:
     """The blobs from which `blob` is only rearranged, in order; the layers on the way are added to `passed`."""
     index = next((i for i in reversed(range(before)) if blob in layers[i].top), None)
-    if index is None or not class_of(layers[index].type).detection_head or layers[index].type == stop:
+    if index is None:
+        return [blob]
+    kind = class_of(layers[index].type)
+    if not kind.detection_head or kind is stop:
         return [blob]
     passed.append(layers[index])
     return [source for bottom in layers[index].bottom for source in _sources(layers, index, bottom, passed, stop)]
@@ -116,11 +124,13 @@ def _drop_unread(message: Any) -> None:
 def drop_softmax(message: Any) -> list[Note]:
     """Take the Softmax in front of an ArgMax away: the greatest stays the greatest; changes `message`."""
     notes = []
-    for layer in [layer for layer in message.layer if layer.type == "ArgMax" and not layer.argmax_param.out_max_val]:
+    for layer in [
+        layer for layer in message.layer if class_of(layer.type) is ArgMax and not layer.argmax_param.out_max_val
+    ]:
         blob = layer.bottom[0]
         readers = [other for other in message.layer if blob in other.bottom]
         before = _maker(message.layer, list(message.layer).index(layer), blob)
-        if before is None or before.type != "Softmax" or readers != [layer] or before.bottom[0] == blob:
+        if before is None or class_of(before.type) is not Softmax or readers != [layer] or before.bottom[0] == blob:
             continue
         layer.bottom[0] = before.bottom[0]
         message.layer.remove(before)
