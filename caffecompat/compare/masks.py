@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caffecompat.layers.pooling import Window
+from caffecompat.layers.functional.pooling import Window
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 

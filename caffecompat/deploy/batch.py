@@ -64,6 +64,8 @@ def batched_shapes(net: Net, batch: int) -> dict[str, Shape]:
 def fixed_batch(net: Net) -> str:
     """Which layer of a net needs the batch that it has, and why; "" where it works on any."""
     before, ours = net.fed_shapes, net.value_shapes
+    if not before:
+        return "nothing is fed to the net"
     if not all(before.values()):
         return "an input is a single value, which has no batch"
     try:

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caffecompat.layers.functional.normalization import normalize_by_batch
+from caffecompat.layers.functional.scale import affine
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.norm_blobs import affine_by_statistics, arrange, statistics
-from caffecompat.layers.normalization import normalise_by_batch
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -115,20 +116,20 @@ class BN(Layer):
         if self.frozen or not self.training:
             mean, variance = self.mean.flatten(), self.variance.flatten()
             return F.batch_norm(bottom, mean, variance, self.scale.flatten(), self.shift.flatten(), eps=self.eps)
-        top, mean, variance = normalise_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), self.eps)
+        top, mean, variance = normalize_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), self.eps)
         if not mean.is_meta:  # a batch, no inference of shapes
             with torch.no_grad():
-                self.mean.lerp_(mean.view_as(self.mean), 1 - self.momentum)
-                self.variance.lerp_(variance.view_as(self.variance), 1 - self.momentum)
+                self.mean.lerp_(mean, 1 - self.momentum)
+                self.variance.lerp_(variance, 1 - self.momentum)
         return top
 
     def _segnet(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.folded:
-            return torch.addcmul(self.shift, bottom, self.scale)
-        top, *statistics = normalise_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), SEGNET_EPS)
+            return affine(bottom, self.scale, self.shift)
+        top, *statistics = normalize_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), SEGNET_EPS)
         if self.top_count == 1:
             return top
-        return (top, *(values.view_as(self.scale) for values in statistics[: self.top_count - 1]))
+        return (top, *statistics[: self.top_count - 1])
 
 
 def _is_pspnet(p: Any, context: Context) -> bool:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
-from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.detection_pixels import pixel_boxes, pixel_overlaps
 from caffecompat.layers.detection_scores import judge
-from caffecompat.layers.functional.detection_boxes import decode_boxes
+from caffecompat.layers.functional.detection import detection_output
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -109,69 +108,27 @@ class DetectionOutput(Layer):
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
 
-    @torch.no_grad()
     def forward(self, locations: Tensor, scores: Tensor, priors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
         if locations.is_meta:
-            rows = locations.new_empty((1, 1, 1, 7))  # how many there will be, nobody knows before
+            found = locations.new_empty((1, 1, 1, 7))  # how many there will be, nobody knows before
         else:
-            rows = self._detect(locations.float(), scores.float(), priors.float())
-        return (rows, more[0].clone()) if self.passes_map else rows
+            found = self._detect(locations, scores, priors)
+        return (found, more[0].detach().clone()) if self.passes_map else found
 
     def _detect(self, locations: Tensor, scores: Tensor, priors: Tensor) -> Tensor:
-        images = locations.shape[0]
-        boxes, variances = priors.reshape(2, -1, 1, 4)
-        locations = locations.reshape(images, len(boxes), self.location_classes, 4)
-        scores = scores.reshape(images, len(boxes), self.classes).transpose(1, 2)
-        image, label, prior, score = self._candidates(scores)
-        kind = torch.zeros_like(label) if self.location_classes == 1 else label
-        codes = locations[image, prior, kind]
-        if not self.param.detection_output_param.variance_encoded_in_target:
-            codes = codes * variances[prior, 0]
-        found = decode_boxes(self.code, boxes[prior, 0], codes)
-        nms = self.param.detection_output_param.nms_param
-        stay = non_maximum_suppression(found, image * self.classes + label, nms.nms_threshold, nms.eta)
-        keep = self._keep_best(image, score, stay, images)
-        rows = torch.cat([torch.stack([image, label, score], 1)[keep], found[keep]], 1)
+        p, nms = self.param.detection_output_param, self.param.detection_output_param.nms_param
+        found = detection_output(
+            locations, scores, priors, self.classes, background=p.background_label_id,
+            shared_locations=self.location_classes == 1, code=self.code,
+            variance_in_target=p.variance_encoded_in_target, threshold=self.threshold, top_k=self.top_k,
+            keep_top_k=p.keep_top_k, nms_threshold=nms.nms_threshold, eta=nms.eta,
+        )  # fmt: skip
+        rows = found[0, 0][found[0, 0, :, 1] >= 0]
         if self._writer is not None:
-            self._save(rows.cpu().numpy(), images)
+            self._save(rows.cpu().numpy(), locations.shape[0])
         if not len(rows):
             glog.info("Couldn't find any detections", "detection_output_layer.cpp:303")
-            rows = scores.new_full((images, 7), -1)
-            rows[:, 0] = torch.arange(images, device=rows.device)
-        return rows[None, None]
-
-    def _candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Image, class, prior and score of what passes threshold and top_k, by image, class and falling score.
-
-        Args:
-            scores: (N, C, P).
-        """
-        passes = scores > self.threshold
-        background = self.param.detection_output_param.background_label_id
-        if 0 <= background < self.classes:
-            passes[:, background] = False
-        if 0 < self.top_k < passes.shape[2] and int(passes.sum()) > self.top_k * passes.shape[0] * passes.shape[1]:
-            # An untrained net: leave what top_k will leave, so that only that much is sorted.
-            passes &= scores >= scores.contiguous().topk(self.top_k, 2)[0][..., -1:]
-        image, label, prior = passes.nonzero(as_tuple=True)
-        score = scores[image, label, prior]
-        order = score.argsort(descending=True, stable=True)
-        group = image * self.classes + label
-        order = order[group[order].argsort(stable=True)]
-        if self.top_k >= 0:
-            order = order[_rank(group[order], passes.shape[0] * self.classes) < self.top_k]
-        return image[order], label[order], prior[order], score[order]
-
-    def _keep_best(self, image: Tensor, score: Tensor, stay: Tensor, images: int) -> Tensor:
-        """The entries that keep_top_k leaves to each image, in their order."""
-        keep = stay.nonzero()[:, 0]
-        limit = self.param.detection_output_param.keep_top_k
-        if limit < 0:
-            return keep
-        order = score[keep].argsort(descending=True, stable=True)
-        order = order[image[keep][order].argsort(stable=True)]
-        best = order[_rank(image[keep][order], images) < limit]
-        return keep[best.sort()[0]]
+        return found
 
     def _save(self, rows: np.ndarray, images: int) -> None:
         assert self._writer is not None
@@ -182,13 +139,6 @@ class DetectionOutput(Layer):
             height, width = self._writer.next_size()
             corners, _ = pixel_boxes(mine[:, 3:], height, width, resize_param)
             self._writer.add(mine[:, 1].astype(int), mine[:, 2], corners)
-
-
-def _rank(groups: Tensor, count: int) -> Tensor:
-    """The place of each entry in its group, where the entries of a group lie together, groups rising."""
-    sizes = torch.zeros(count, dtype=torch.int64, device=groups.device).scatter_add_(0, groups, torch.ones_like(groups))
-    starts = sizes.cumsum(0) - sizes
-    return torch.arange(len(groups), device=groups.device) - starts[groups]
 
 
 @register("DetectionEvaluate")

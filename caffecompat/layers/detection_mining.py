@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.detection_matching import UNMATCHED
-from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.functional.detection_boxes import areas
+from caffecompat.layers.functional.detection_nms import non_maximum_suppression
 
 __all__ = ["Suppression", "confidence_losses", "hard_examples", "hard_negatives"]
 

@@ -12,12 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.forks import Fork
+from caffecompat.layers.functional.normalization import (
+    local_response_norm,
+    local_response_norm_within,
+    mean_variance_norm,
+    normalize_by_batch,
+    normalize_by_batch_exactly,
+)
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, affine_by_statistics, arrange
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
-__all__ = ["LRN", "MVN", "BatchNorm", "normalise_by_batch"]
+__all__ = ["LRN", "MVN", "BatchNorm"]
 
 _STATISTICS = ("mean", "variance", "factor", "unused")
 
@@ -153,9 +160,9 @@ class BatchNorm(Layer):
         return self.mean * factor, self.variance * factor
 
     def _normalise_by_batch(self, bottom: Tensor) -> Tensor:
-        rule = normalise_by_batch if self.training else _normalise_exactly
+        rule = normalize_by_batch if self.training else normalize_by_batch_exactly
         top, mean, variance = rule(bottom, self.scale, self.bias, self.eps)
-        self._update(mean, variance, bottom.numel() // bottom.shape[1])
+        self._update(mean.flatten(), variance.flatten(), bottom.numel() // bottom.shape[1])
         return top
 
     def _normalise_around(self, bottom: Tensor, mean: Tensor) -> Tensor:
@@ -179,41 +186,6 @@ class BatchNorm(Layer):
             self.mean.lerp_(mean, step)
             self.variance.lerp_(variance, step)
             self.fresh = False
-
-
-_Normalised = tuple[Tensor, Tensor, Tensor]
-
-
-def normalise_by_batch(bottom: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float) -> _Normalised:
-    """(top, mean, biased variance): the bottom (N, C, ...) normalised by its own statistics of each channel.
-
-    `scale` and `bias` are (C). Gradients flow through the top alone. A variance of one value is 0.
-    """
-    count = bottom.numel() // bottom.shape[1]
-    # With momentum 1 torch leaves the batch's mean and unbiased variance in the buffers it is given.
-    like = bottom if scale is None else scale
-    mean, variance = like.new_zeros(bottom.shape[1]), like.new_zeros(bottom.shape[1])
-    if count > 1:
-        top = F.batch_norm(bottom, mean, variance, scale, bias, True, 1.0, eps)
-        return top, mean, variance * ((count - 1) / count)
-    top = F.batch_norm(bottom - bottom, mean, variance, scale, bias, eps=eps)  # torch refuses to train on one value
-    return top, bottom.detach().reshape(-1), variance
-
-
-def _normalise_exactly(bottom: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float) -> _Normalised:
-    """What `normalise_by_batch` gives, in two passes over the values.
-
-    torch's fused kernel adds up in one running float: of the published ENet picture, 88 such layers
-    over 524288 pixels, 6 pixels come out otherwise; sums in blocks, as here, give all of them.
-    """
-    axes = [axis for axis in range(bottom.dim()) if axis != 1]
-    mean = bottom.mean(axes, keepdim=True)
-    top = bottom - mean
-    variance = top.square().mean(axes, keepdim=True)
-    top = top * (variance + eps).rsqrt()
-    if scale is not None and bias is not None:
-        top = torch.addcmul(bias.view_as(mean), top, scale.view_as(mean))
-    return top, mean.detach().flatten(), variance.detach().flatten()
 
 
 def _keep_last_gradient(blob: nn.Parameter) -> None:
@@ -269,19 +241,9 @@ class LRN(Layer):
         return View() if self.across else View((self.size, self.size))
 
     def forward(self, bottom: Tensor) -> Tensor:
-        squares = bottom.square()
         if self.across:
-            sums = self._sum_across(squares)
-        else:
-            sums = F.avg_pool2d(squares, self.size, 1, self.size // 2) * self.alpha + 1
-        return bottom * sums.pow(-self.beta)
-
-    def _sum_across(self, squares: Tensor) -> Tensor:
-        # A 1x1 convolution by a band matrix: 3 times faster than pooling along the channels, in either memory format.
-        channels = squares.shape[1]
-        band = squares.new_full((channels, channels), self.alpha / self.size)
-        band = band.triu(-(self.size // 2)).tril(self.size // 2)
-        return F.conv2d(squares, band[:, :, None, None], squares.new_full((channels,), self.k))
+            return local_response_norm(bottom, self.size, self.alpha, self.beta, self.k)
+        return local_response_norm_within(bottom, self.size, self.alpha, self.beta)
 
 
 @register("MVN")
@@ -297,18 +259,10 @@ class MVN(Layer):
         if len(bottom_shapes[0]) < 2:
             raise LayerError(f"MVN takes (N, C, ...), the bottom is {tuple(bottom_shapes[0])}")
         p = param.mvn_param
-        self.first_axis, self.normalizes, self.eps = 1 if p.across_channels else 2, p.normalize_variance, p.eps
+        self.whole_item, self.divides, self.eps = p.across_channels, p.normalize_variance, p.eps
 
     def view(self, bottom: Shape, top: Shape) -> View:
         return View(None)
 
     def forward(self, bottom: Tensor) -> Tensor:
-        axes = list(range(self.first_axis, bottom.dim()))
-        centred = bottom - bottom.mean(axes, keepdim=True)
-        if not self.normalizes:
-            return centred
-        variance = centred.square().mean(axes, keepdim=True)
-        # A constant plane has gradient 0 through the root here as in Caffe, where autograd's would be infinite.
-        flat = variance == 0
-        deviation = torch.where(flat, 1, variance).sqrt().masked_fill(flat, 0)
-        return centred / (deviation + self.eps)
+        return mean_variance_norm(bottom, self.whole_item, self.divides, self.eps)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from caffecompat.layers.functional.normalize import l2_norm
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
@@ -30,14 +31,11 @@ class Normalize(Layer):
         if len(shape) < 2:
             raise LayerError(f"the bottom of shape {tuple(shape)} has no channels (axis 1)")
         filler = p.scale_filler if p.HasField("scale_filler") else pb.FillerParameter(type="constant", value=1)
-        self.across_spatial, self.channel_shared, self.eps = p.across_spatial, p.channel_shared, p.eps
+        self.across_spatial, self.eps = p.across_spatial, p.eps
         self.add_blob("scale", () if p.channel_shared else (shape[1],), filler)
 
     def view(self, bottom: Shape, top: Shape) -> View:
         return View(None if self.across_spatial else (1, 1))
 
     def forward(self, bottom: Tensor) -> Tensor:
-        axes = tuple(range(1, bottom.dim())) if self.across_spatial else (1,)
-        norm = (bottom.square().sum(axes, keepdim=True) + self.eps).sqrt()
-        scale = self.scale if self.channel_shared else self.scale.reshape(-1, *[1] * (bottom.dim() - 2))
-        return bottom / norm * scale
+        return l2_norm(bottom, self.scale, self.eps, self.across_spatial)

@@ -2,130 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.layers.functional.pooling import (
+    Window,
+    average_pool,
+    max_pool,
+    max_pool_with_indices,
+    pyramid_pool,
+    pyramid_window,
+    stochastic_pool,
+)
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
-__all__ = ["LOWEST", "SPP", "Pooling", "Window"]
-
-LOWEST = torch.finfo(torch.float32).min  # what Caffe's maximum of no values is
+__all__ = ["SPP", "Pooling"]
 
 
-@dataclass(frozen=True)
-class Window:
-    """A pooling window: a number for each spatial axis, and Caffe's rule for how many fit (BVLC pooling_layer.cpp)."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...] = (1, 1)
-    pad: tuple[int, ...] = (0, 0)
-    ceil: bool = True
-    clips: bool = True
-
-    def counts(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """Windows along each axis: (in + 2 pad - k) / stride rounded, + 1.
-
-        With a pad on any axis, and where the fork `clips`, the last window must start inside the image
-        or the pad before it; without, it may hang off the edge altogether.
-        """
-        counts = []
-        for size, k, s, p in zip(sizes, self.kernel, self.stride, self.pad, strict=True):
-            span = size + 2 * p - k
-            count = (-(-span // s) if self.ceil else span // s) + 1
-            if self.clips and any(self.pad) and (count - 1) * s >= size + p:
-                count -= 1
-            counts.append(count)
-        return tuple(counts)
-
-    def torch_agrees(self, sizes: Sequence[int]) -> bool:
-        """Whether torch's pooling has the same windows: it always wants them to start inside, and pad <= k / 2."""
-        return all(
-            2 * p <= k and (count - 1) * s < size + p
-            for size, k, s, p, count in zip(sizes, self.kernel, self.stride, self.pad, self.counts(sizes), strict=True)
-        )
-
-    def cover(self, x: Tensor, value: float) -> Tensor:
-        """`x` padded (or cropped) to just what the windows see, so that they fit without pad or rounding."""
-        pairs = zip(self.pad, self.ends(x.shape[2:]), strict=True)
-        return F.pad(x, [margin for pair in reversed(list(pairs)) for margin in pair], value=value)
-
-    def ends(self, sizes: Sequence[int]) -> list[int]:
-        """How far the last window reaches past the end of each axis; negative where it ends before that."""
-        return [
-            (count - 1) * s + k - size - p
-            for size, k, s, p, count in zip(sizes, self.kernel, self.stride, self.pad, self.counts(sizes), strict=True)
-        ]
-
-    def areas(self, x: Tensor) -> Tensor:
-        """Caffe's AVE divisors, of the tops' spatial shape: windows cut where the pad at the end ends.
-
-        A window that starts there has 0 (its mean is 0 / 0), one that starts farther a negative length (0 / -n).
-        """
-        areas = torch.ones((), dtype=x.dtype, device=x.device)
-        for size, k, s, p, count in zip(
-            x.shape[2:], self.kernel, self.stride, self.pad, self.counts(x.shape[2:]), strict=True
-        ):
-            starts = torch.arange(count, dtype=x.dtype, device=x.device) * s - p
-            areas = areas[..., None] * ((starts + k).clamp(max=size + p) - starts)
-        return areas
-
-
-def max_pool(x: Tensor, window: Window, with_mask: bool = False) -> tuple[Tensor, Tensor | None]:
-    """Maxima and, if asked for, their positions h W + w in the input plane; the first of equals counts.
-
-    A window without any value gives -FLT_MAX and position -1.
-    """
-    if window.torch_agrees(x.shape[2:]):
-        kernel, stride, pad = window.kernel, window.stride, window.pad
-        if not with_mask:
-            return F.max_pool2d(x, kernel, stride, pad, ceil_mode=window.ceil), None
-        top, index = F.max_pool2d(x, kernel, stride, pad, ceil_mode=window.ceil, return_indices=True)
-        return top, index.to(x.dtype)
-    top, index = F.max_pool2d(window.cover(x, LOWEST), window.kernel, window.stride, return_indices=True)
-    if not with_mask:
-        return top, None
-    wide = window.cover(x[:1, :1], 0).shape[3]
-    h, w = index // wide - window.pad[0], index % wide - window.pad[1]
-    return top, (h * x.shape[3] + w).masked_fill(top == LOWEST, -1).to(x.dtype)
-
-
-def average_pool(x: Tensor, window: Window) -> Tensor:
-    """Means over the windows, pad counted as zeros, what lies beyond the pad not counted."""
-    if window.kernel == tuple(x.shape[2:]) and window.counts(x.shape[2:]) == (1, 1) and not any(window.pad):
-        return x.mean((2, 3), keepdim=True)
-    if window.torch_agrees(x.shape[2:]):
-        return F.avg_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
-    sums = F.avg_pool2d(window.cover(x, 0), window.kernel, window.stride, divisor_override=1)
-    return sums / window.areas(x)
-
-
-def stochastic_pool(x: Tensor, window: Window, training: bool) -> Tensor:
-    """Zeiler and Fergus' pooling of values >= 0 (BVLC pooling_layer.cu; there is no pad).
-
-    TRAIN picks each value of a window with a probability proportional to it, and the gradient goes
-    to the picked value alone; TEST gives the expectation, sum(x^2) / sum(x), or 0 where all are 0.
-    """
-    n, c = x.shape[:2]
-    out = window.counts(x.shape[2:])
-    columns = F.unfold(window.cover(x, 0), window.kernel, stride=window.stride)
-    columns = columns.view(n, c, window.kernel[0] * window.kernel[1], -1)
-    if not training:
-        total = columns.sum(2)
-        expected = columns.square().sum(2) / torch.where(total > 0, total, 1)
-        return torch.where(total > 0, expected, 0).view(n, c, *out)
-    with torch.no_grad():
-        rising = columns.cumsum(2)
-        threshold = torch.rand_like(rising[:, :, -1:]) * rising[:, :, -1:]
-        picked = (rising >= threshold).to(torch.uint8).argmax(2, keepdim=True)
-    return columns.gather(2, picked).view(n, c, *out)
+def _pool(x: Tensor, window: Window, method: int, training: bool = False) -> Tensor:
+    """Pool (N, C, H, W) by a method of PoolingParameter."""
+    if method == pb.PoolingParameter.AVE:
+        return average_pool(x, window)
+    if method == pb.PoolingParameter.STOCHASTIC:
+        return stochastic_pool(x, window, training)
+    return max_pool(x, window)
 
 
 def _pair(p: Any, name: str, default: int) -> tuple[int, int]:
@@ -201,12 +105,10 @@ class Pooling(Layer):
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         window = self._window(bottom.shape)
-        if self.method == pb.PoolingParameter.AVE:
-            return average_pool(bottom, window)
-        if self.method == pb.PoolingParameter.STOCHASTIC:
-            return stochastic_pool(bottom, window, self.training)
-        top, mask = max_pool(bottom, window, with_mask=self.top_count == 2)
-        return top if mask is None else (top, mask)
+        if self.top_count == 2:
+            top, indices = max_pool_with_indices(bottom, window)
+            return top, indices.to(top.dtype)
+        return _pool(bottom, window, self.method, self.training)
 
 
 @register("SPP")
@@ -234,19 +136,12 @@ class SPP(Layer):
 
     @staticmethod
     def _window(level: int, shape: Sequence[int]) -> Window:
-        kernel = [math.ceil(size / 2**level) for size in shape[2:]]
-        pad = [(k * 2**level - size + 1) // 2 for k, size in zip(kernel, shape[2:], strict=True)]
-        if any(p >= k for p, k in zip(pad, kernel, strict=True)):
+        window = pyramid_window(shape[2:], 2**level)
+        if any(p >= k for p, k in zip(window.pad, window.kernel, strict=True)):
             raise LayerError(f"a bottom of shape {tuple(shape)} is too small for {2**level} x {2**level} bins")
-        return Window((kernel[0], kernel[1]), (kernel[0], kernel[1]), (pad[0], pad[1]))
-
-    def _pool(self, bottom: Tensor, window: Window) -> Tensor:
-        if self.method == pb.SPPParameter.AVE:
-            return average_pool(bottom, window)
-        if self.method == pb.SPPParameter.STOCHASTIC:
-            return stochastic_pool(bottom, window, self.training)
-        return max_pool(bottom, window)[0]
+        return window
 
     def forward(self, bottom: Tensor) -> Tensor:
-        pooled = [self._pool(bottom, self._window(level, bottom.shape)) for level in range(self.levels)]
-        return pooled[0] if self.levels == 1 else torch.cat([level.flatten(1) for level in pooled], 1)
+        for level in range(self.levels):
+            self._window(level, bottom.shape)
+        return pyramid_pool(bottom, self.levels, lambda x, window: _pool(x, window, self.method, self.training))

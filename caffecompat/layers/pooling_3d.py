@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from caffecompat.layers.functional.pooling import Window
+from caffecompat.layers.functional.pooling_3d import average_pool_3d, max_pool_3d
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
-from caffecompat.layers.pooling import LOWEST, Window
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -54,16 +53,4 @@ class Pooling3D(Layer):
             raise LayerError(f"no window of {self.window.kernel} fits a bottom of shape {tuple(shape)}")
 
     def forward(self, bottom: Tensor) -> Tensor:
-        window = self.window
-        if self.averages:
-            sums = F.avg_pool3d(window.cover(bottom, 0), window.kernel, window.stride, divisor_override=1)
-            return sums / window.areas(bottom)
-        covered = window.cover(bottom, LOWEST)
-        top = F.max_pool3d(covered, window.kernel, window.stride)
-        if not (torch.is_grad_enabled() and bottom.requires_grad):
-            return top
-        for axis, (size, step) in enumerate(zip(window.kernel, window.stride, strict=True)):
-            covered = covered.unfold(2 + axis, size, step)
-        values = covered.flatten(5)
-        largest = (values == top.detach()[..., None]).to(values.dtype)
-        return top.detach() + ((values - values.detach()) * largest).sum(-1)
+        return (average_pool_3d if self.averages else max_pool_3d)(bottom, self.window)

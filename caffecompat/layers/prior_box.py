@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from caffecompat.layers.functional.prior_box import prior_boxes
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -40,7 +40,7 @@ class PriorBox(Layer):
         self.variances = _variances(p)
         self.image = _pair(p, "img_size", "img_h", "img_w")
         self.step = _pair(p, "step", "step_h", "step_w")
-        self.offset, self.clips = np.float32(p.offset), p.clip
+        self.offset, self.clips = p.offset, p.clip
         self._made: dict[tuple[int, ...], Tensor] = {}
 
     def needs_gradient(self, bottom_index: int) -> bool:
@@ -53,31 +53,17 @@ class PriorBox(Layer):
         key = (*cells, *picture.shape[2:])
         made = self._made.get(key)
         if made is None or made.device != features.device:
-            height, width = self.image or picture.shape[2:]
-            made = torch.from_numpy(self._boxes(cells, height, width)).to(features.device)
+            made = prior_boxes(
+                features, picture, self.sizes, self.variances,
+                step=self.step, image=self.image, offset=self.offset, clip=self.clips,
+            )  # fmt: skip
             if not torch.compiler.is_compiling():
                 self._made = {key: made}
         return made.clone()
 
-    def _boxes(self, cells: tuple[int, int], height: float, width: float) -> np.ndarray:
-        rows, columns = cells
-        step_h, step_w = self.step or (np.float32(height / rows), np.float32(width / columns))
-        y = (np.arange(rows, dtype=np.float32) + self.offset) * np.float32(step_h)
-        x = (np.arange(columns, dtype=np.float32) + self.offset) * np.float32(step_w)
-        box_w, box_h = self.sizes[:, 0], self.sizes[:, 1]
-        boxes = np.empty((rows, columns, len(self.sizes), 4), np.float32)
-        boxes[..., 0] = (x[None, :, None] - box_w / 2.0) / width
-        boxes[..., 1] = (y[:, None, None] - box_h / 2.0) / height
-        boxes[..., 2] = (x[None, :, None] + box_w / 2.0) / width
-        boxes[..., 3] = (y[:, None, None] + box_h / 2.0) / height
-        if self.clips:
-            boxes.clip(0, 1, out=boxes)
-        variances = np.broadcast_to(self.variances, boxes.shape)
-        return np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
 
-
-def _sizes(p: Any) -> np.ndarray:
-    """Widths and heights in pixels of a cell's boxes: (B, 2) float64 of float32 values."""
+def _sizes(p: Any) -> list[tuple[float, float]]:
+    """Width and height in pixels of each box of a cell."""
     if not p.min_size or min(p.min_size) <= 0:
         raise LayerError("prior_box_param needs min_size above 0")
     if p.max_size and len(p.max_size) != len(p.min_size):
@@ -99,14 +85,14 @@ def _sizes(p: Any) -> np.ndarray:
             side = math.sqrt(small * int(p.max_size[index]))
             made.append((side, side))
         made += [(small * math.sqrt(ratio), small / math.sqrt(ratio)) for ratio in ratios]
-    return np.array(made, np.float32).astype(np.float64)
+    return made
 
 
-def _variances(p: Any) -> np.ndarray:
+def _variances(p: Any) -> list[float]:
     given = list(p.variance) or [0.1]
     if len(given) not in (1, 4) or min(given) <= 0:
         raise LayerError(f"variance takes one or four positive values, not {given}")
-    return np.array(given, np.float32)
+    return given
 
 
 def _pair(p: Any, both: str, height: str, width: str) -> tuple[float, float] | None:

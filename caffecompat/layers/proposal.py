@@ -4,85 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffecompat.layers.detection_nms import non_maximum_suppression
-from caffecompat.layers.functional.proposal import make_anchors, proposal_boxes
+from caffecompat.layers.functional.proposal import ProposalRules, make_anchors, propose_regions
 from caffecompat.layers.layer import TRAIN, Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
 __all__ = ["Proposal", "PythonProposal"]
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """How proposals are chosen.
-
-    Attributes:
-        stride: rows and columns of the picture between cells.
-        before, after: how many boxes of an image suppression gets, and leaves.
-        overlap: intersection over union up to which a box stays.
-        least: least width and height, in pixels of a picture that was not resized.
-        inclusive: a box from 3 to 5 is 3 wide, and may be as small as `least`; else 2 wide, and must be larger.
-        small: what becomes of smaller ones: "last" (their score becomes 0), "out", or "late" (they leave room to no
-            other among the first `before`).
-    """
-
-    stride: tuple[int, int]
-    before: int
-    after: int
-    overlap: float
-    least: tuple[float, float]
-    inclusive: bool
-    small: str
-
-
-def _propose(rules: _Rules, anchors: Tensor, scores: Tensor, codes: Tensor, info: Tensor) -> tuple[Tensor, Tensor]:
-    """The regions (R, 5), by image and falling score, and their scores (R).
-
-    Args:
-        anchors: (A, 4).
-        scores: (N, 2 A, H, W), of which the second half says how likely there is an object.
-        codes: (N, 4 A, H, W).
-        info: (N or 1, 3 or more), height and width of the picture and by how much it was resized; a fourth value is
-            the factor of its width.
-    """
-    items = scores.shape[0]
-    scores, codes, info = scores.float(), codes.float(), info.float().reshape(info.shape[0], -1).expand(items, -1)
-    boxes = proposal_boxes(anchors, codes, rules.stride, info[:, :2])
-    objects = scores[:, len(anchors) :].permute(0, 2, 3, 1)
-    if rules.small == "late":  # Xilinx numbers boxes anchor by anchor, which decides between equal scores
-        boxes, objects = boxes.permute(0, 3, 1, 2, 4), objects.permute(0, 3, 1, 2)
-    boxes, objects = boxes.reshape(items, -1, 4), objects.reshape(items, -1)
-    large = _is_large(rules, boxes, info)
-    if rules.small == "last":
-        objects = objects * large
-    elif rules.small == "out":
-        objects = objects.masked_fill(~large, -math.inf)
-    best, order = objects.sort(dim=1, descending=True, stable=True)
-    best, order = best[:, : rules.before], order[:, : rules.before]
-    there = best > -math.inf if rules.small != "late" else large.gather(1, order)
-    image, place = there.nonzero(as_tuple=True)
-    found, score = boxes[image, order[image, place]], best[image, place]
-    wide = found + found.new_tensor([0, 0, 1, 1]) if rules.inclusive else found
-    stay = non_maximum_suppression(wide, image, rules.overlap, most=rules.after).nonzero()[:, 0]
-    image = image[stay]
-    rank = torch.arange(len(stay), device=image.device) - torch.searchsorted(image, image)
-    stay, image = stay[rank < rules.after], image[rank < rules.after]
-    return torch.cat([image[:, None].to(found.dtype), found[stay]], 1), score[stay]
-
-
-def _is_large(rules: _Rules, boxes: Tensor, info: Tensor) -> Tensor:
-    """Which of boxes (N, K, 4) are wide and high enough."""
-    factor = torch.stack([info[:, 3 if info.shape[1] > 3 else 2], info[:, 2]], 1)
-    least = factor[:, None] * factor.new_tensor(rules.least)
-    size = boxes[..., 2:] - boxes[..., :2]
-    return ((size + 1 >= least) if rules.inclusive else (size > least)).all(-1)
 
 
 def _check_shapes(anchors: int, shapes: Sequence[Shape]) -> None:
@@ -128,6 +60,7 @@ class Proposal(Layer):
         super().__init__(param, bottom_shapes, context)
         p = param.proposal_param
         self.explicit = bool(p.anchor)
+        self.anchor_shapes = None if self.explicit else (p.base_size, tuple(p.ratio), tuple(p.scale))
         anchors, self.rules = self._given(p) if self.explicit else self._made(p)
         if self.rules.before < 1 or self.rules.after < 1 or min(self.rules.stride) < 1:
             raise LayerError("the stride and the counts before and after suppression must be at least 1")
@@ -136,24 +69,24 @@ class Proposal(Layer):
         self.register_buffer("anchors", anchors, persistent=False)
         _check_shapes(len(anchors), bottom_shapes)
 
-    def _given(self, p: Any) -> tuple[Tensor, _Rules]:
+    def _given(self, p: Any) -> tuple[Tensor, ProposalRules]:
         """Xilinx's."""
         if len(self.param.top) > 1:
             raise LayerError("with `anchor` (Xilinx's form) Proposal has one top")
         corners = [[box.left, box.top, box.right, box.bottom] for box in p.anchor]
-        rules = _Rules(
+        rules = ProposalRules(
             (p.stride_h, p.stride_w), p.nms_input_num, p.nms_output_num, p.nms_iou_th, (p.min_width, p.min_height),
             inclusive=False, small="late",
         )  # fmt: skip
         return torch.tensor(corners) - 1, rules
 
-    def _made(self, p: Any) -> tuple[Tensor, _Rules]:
+    def _made(self, p: Any) -> tuple[Tensor, ProposalRules]:
         """PVANet's."""
         if not p.ratio or not p.scale or min(p.ratio) <= 0 or min(p.scale) <= 0:
             raise LayerError(
                 "proposal_param needs `ratio` and `scale`, positive and at least one of each, or Xilinx's `anchor`"
             )
-        rules = _Rules(
+        rules = ProposalRules(
             (p.feat_stride, p.feat_stride), p.pre_nms_topn, p.post_nms_topn, p.nms_thresh, (p.min_size, p.min_size),
             inclusive=True, small="last",
         )  # fmt: skip
@@ -172,15 +105,12 @@ class Proposal(Layer):
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
 
-    @torch.no_grad()
     def forward(self, scores: Tensor, codes: Tensor, info: Tensor) -> Tensor | tuple[Tensor, ...]:
         if scores.is_meta:
             count = 1 if self.explicit else scores.shape[0] * self.rules.after
             regions, best = scores.new_empty((count, 5)), scores.new_empty(count)
         else:
-            regions, best = _propose(self.rules, self.anchors.float(), scores, codes, info)
-        if self.explicit and not len(regions):
-            regions = regions.new_tensor([[0, 0, 0, 1, 1]])
+            regions, best = propose_regions(scores, codes, info, self.anchors, self.rules)
         return regions if self.top_count == 1 else (regions, best)
 
 
@@ -197,6 +127,7 @@ class PythonProposal(nn.Module):
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     untraceable: ClassVar[str] = Proposal.untraceable
     variable_rows: ClassVar[bool] = True
+    anchor_shapes: ClassVar = (16, (0.5, 1, 2), (8, 16, 32))
     origin: ClassVar[str] = ", with the settings of fast_rcnn/config.py as published"
     anchors: Tensor
 
@@ -205,19 +136,18 @@ class PythonProposal(nn.Module):
         self.top_count = len(param.top)
         stride = _yaml_number(param.python_param.param_str, "feat_stride")
         before, after = (12000, 2000) if context.phase == TRAIN else (6000, 300)
-        self.rules = _Rules((stride, stride), before, after, 0.7, (16, 16), inclusive=True, small="out")
-        self.register_buffer("anchors", make_anchors(16, (0.5, 1, 2), (8, 16, 32)), persistent=False)
+        self.rules = ProposalRules((stride, stride), before, after, 0.7, (16, 16), inclusive=True, small="out")
+        self.register_buffer("anchors", make_anchors(*self.anchor_shapes), persistent=False)
         _check_shapes(len(self.anchors), bottom_shapes)
         if bottom_shapes[0][0] != 1:
             raise LayerError(f"rpn.proposal_layer takes one image at a time, the batch has {bottom_shapes[0][0]}")
 
-    @torch.no_grad()
     def forward(self, scores: Tensor, codes: Tensor, info: Tensor) -> Tensor | tuple[Tensor, ...]:
         if scores.is_meta:
-            regions, best = scores.new_empty((1, 5)), scores.new_empty(1)
+            regions, best = scores.new_empty((1, 5)), scores.new_empty((1, 1))
         else:
-            regions, best = _propose(self.rules, self.anchors.float(), scores, codes, info)
-        return regions if self.top_count == 1 else (regions, best[:, None])
+            regions, best = propose_regions(scores, codes, info, self.anchors, self.rules, keepdim=True)
+        return regions if self.top_count == 1 else (regions, best)
 
 
 def picture_info(bottoms: Sequence[Shape], stride: tuple[int, int]) -> np.ndarray:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat import glog
-from caffecompat.layers.functional.recurrent import lstm_unit
+from caffecompat.layers.functional.recurrent import continuation_indicators, lstm, lstm_unit, rnn
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
 
@@ -38,6 +37,7 @@ class Recurrent(Layer):
     mixes_items = "the first axis of its bottoms is the steps of a sequence"
     states: ClassVar[tuple[str, ...]] = ()  # names of the parts of the state
     gates: ClassVar[int] = 1  # rows of the input weight, in units of num_output
+    function: ClassVar[Callable[..., tuple[Tensor, ...]]]  # gives the top, and the state after the last step
 
     input_weight: nn.Parameter
     bias: nn.Parameter
@@ -102,16 +102,12 @@ class Recurrent(Layer):
 
     def forward(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
         self._check([x.shape, cont.shape, *(other.shape for other in others)])
-        # The input's part of all steps is one matrix product; only the state's part has to wait for the step before.
-        inputs = F.linear(x.flatten(2), self.input_weight, self.bias)
-        if self.has_static:
-            inputs = inputs + F.linear(others[0].flatten(1), self.static_weight)
         if self.exposed:
-            state = [other.detach()[0] for other in others[len(others) - self.exposed :]]
+            state = others[len(others) - self.exposed :]
         else:
-            state = [self._last(name, x.shape[1])[0] for name in self.states]
-        top, state = self._run(inputs, cont.detach().unsqueeze(2), state)
-        behind = [part.detach().unsqueeze(0) for part in state]
+            state = tuple(getattr(self, f"last_{name}") for name in self.states)
+        blobs = {name: getattr(self, name) for name in self.blob_names}
+        top, *behind = self.function(x, cont, state, others[0] if self.has_static else None, **blobs)
         if self.exposed:
             return (top, *behind)
         for name, part in zip(self.states, behind, strict=True):
@@ -123,23 +119,6 @@ class Recurrent(Layer):
         for name in self.states:
             getattr(self, f"last_{name}").zero_()
 
-    def _last(self, name: str, streams: int) -> Tensor:
-        last = getattr(self, f"last_{name}")
-        return last if last.shape[1] == streams else last.new_zeros(1, streams, self.num_output)
-
-    def _run(self, inputs: Tensor, cont: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """All steps.
-
-        Args:
-            inputs: (T, N, gates x num_output), what x and the static input give to each step, bias included.
-            cont: (T, N, 1).
-            state: each (N, num_output).
-
-        Returns:
-            The top (T, N, num_output) and the state after the last step.
-        """
-        raise NotImplementedError
-
 
 @register("RNN")
 class RNN(Recurrent):
@@ -150,6 +129,7 @@ class RNN(Recurrent):
     """
 
     states = ("h",)
+    function = staticmethod(rnn)
     output_weight: nn.Parameter
     output_bias: nn.Parameter
 
@@ -163,15 +143,6 @@ class RNN(Recurrent):
         steps, streams = bottom_shapes[0][:2]
         return super().macs(bottom_shapes, top_shapes) + steps * streams * self.output_weight.numel()
 
-    def _run(self, inputs: Tensor, cont: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        weight = self.hidden_weight.t()
-        (h,) = state
-        hidden = []
-        for given, goes_on in zip(inputs.unbind(), cont.unbind(), strict=True):
-            h = torch.tanh(torch.addmm(given, h * goes_on, weight))
-            hidden.append(h)
-        return torch.tanh(F.linear(torch.stack(hidden), self.output_weight, self.output_bias)), [h]
-
 
 @register("LSTM")
 class LSTM(Recurrent):
@@ -182,16 +153,8 @@ class LSTM(Recurrent):
     """
 
     states = ("h", "c")
+    function = staticmethod(lstm)
     gates = 4
-
-    def _run(self, inputs: Tensor, cont: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        weight = self.hidden_weight.t()
-        h, c = state
-        tops = []
-        for given, goes_on in zip(inputs.unbind(), cont.unbind(), strict=True):
-            c, h = lstm_unit(c, torch.addmm(given, h * goes_on, weight), goes_on)
-            tops.append(h)
-        return torch.stack(tops), [h, c]
 
 
 @register("LSTMUnit")
@@ -265,5 +228,4 @@ class ContinuationIndicator(Layer):
 
     def forward(self, *batch: Tensor) -> Tensor:
         streams = batch[0].shape[0] if batch else self.streams
-        first, others = torch.zeros_like(self.one), self.one
-        return torch.cat([first.expand(1, streams), others.expand(self.steps - 1, streams)])
+        return continuation_indicators(self.steps, streams, self.one.device, self.one.dtype)

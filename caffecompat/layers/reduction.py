@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.functional.class_scores import top_k
+from caffecompat.layers.functional.reduction import arg_max, arg_max_of_items
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
 
@@ -50,13 +51,11 @@ class ArgMax(Layer):
 
     def forward(self, bottom: Tensor) -> Tensor:
         bottom = bottom.detach()
-        if self.axis is not None:
-            values, indices = top_k(bottom, self.top_k, self.axis)
-            return values if self.with_values else indices.to(bottom.dtype)
-        values, indices = top_k(bottom.reshape(bottom.shape[0], -1), self.top_k, 1)
-        numbers = indices.to(bottom.dtype)
-        pairs = torch.stack([numbers, values] if self.with_values else [numbers], dim=1)
-        return pairs.reshape(pairs.shape + (1,) * (bottom.dim() - 3))
+        if self.axis is None:
+            return arg_max_of_items(bottom, self.top_k, self.with_values)
+        if self.with_values:
+            return top_k(bottom, self.top_k, self.axis)[0]
+        return arg_max(bottom, self.axis, self.top_k)
 
 
 @register("Reduction")

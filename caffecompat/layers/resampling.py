@@ -10,7 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.layers.functional.resampling import resize_nearest, unpool
+from caffecompat.layers.functional.resampling import corner_size, resize_by_corners, resize_nearest, unpool
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
 from caffecompat.layers.registry import register
 
@@ -124,8 +124,8 @@ class Interp(Layer):
         if not any(given) or (given[2] != given[3]):
             raise LayerError("give shrink_factor, zoom_factor, both, or height and width")
         self.begin, self.end = -p.pad_beg, p.pad_end  # cropped where positive, where negative
-        self.shrink = p.shrink_factor if given[0] else None
-        self.zoom = p.zoom_factor if given[1] else None
+        self.shrink = p.shrink_factor if given[0] else 1
+        self.zoom = p.zoom_factor if given[1] else 1
         self.size = (p.height, p.width) if given[2] and given[0] == given[1] else None
         size = self._size(bottom_shapes[0])
         if min(size) < 1:
@@ -134,15 +134,10 @@ class Interp(Layer):
     def _size(self, shape: Sequence[int]) -> tuple[int, int]:
         if self.size is not None:
             return self.size
-        sizes = []
-        for axis in (2, 3):
-            size = int(shape[axis]) - self.begin + self.end
-            if self.shrink is not None:
-                size = (size - 1) // self.shrink + 1
-            if self.zoom is not None:
-                size += (size - 1) * (self.zoom - 1)
-            sizes.append(size)
-        return sizes[0], sizes[1]
+        height, width = (
+            corner_size(int(length) - self.begin + self.end, self.shrink, self.zoom) for length in shape[2:]
+        )
+        return height, width
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Four weighted values for each of the top."""
@@ -156,12 +151,13 @@ class Interp(Layer):
         return View((spans[0], spans[1]), (strides[0], strides[1]))
 
     def forward(self, bottom: Tensor) -> Tensor:
-        size = self._size(bottom.shape)
         height, width = bottom.shape[2] + self.end, bottom.shape[3] + self.end
         cropped = bottom[:, :, self.begin : height, self.begin : width]
-        if tuple(cropped.shape[2:]) == size:
+        if self.size is None:
+            return resize_by_corners(cropped, self.shrink, self.zoom)
+        if tuple(cropped.shape[2:]) == self.size:
             return cropped
-        return F.interpolate(cropped, size, mode="bilinear", align_corners=True)
+        return F.interpolate(cropped, self.size, mode="bilinear", align_corners=True)
 
 
 @register("DeephiResize")

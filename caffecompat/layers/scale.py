@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caffecompat.layers.functional.scale import affine
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -87,9 +88,7 @@ class Scale(_AlongAxes):
 
     def forward(self, bottom: Tensor, factor: Tensor | None = None) -> Tensor:
         scale = self._spread(self.scale if factor is None else factor, bottom)
-        if self.bias is None:
-            return bottom * scale
-        return torch.addcmul(self._spread(self.bias, bottom), bottom, scale)
+        return affine(bottom, scale, None if self.bias is None else self._spread(self.bias, bottom))
 
 
 @register("Bias")
@@ -106,4 +105,4 @@ class Bias(_AlongAxes):
             self.add_blob("bias", shape, p.filler)
 
     def forward(self, bottom: Tensor, term: Tensor | None = None) -> Tensor:
-        return bottom + self._spread(self.bias if term is None else term, bottom)
+        return affine(bottom, bias=self._spread(self.bias if term is None else term, bottom))

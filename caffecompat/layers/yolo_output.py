@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from caffecompat import glog
-from caffecompat.layers.detection_nms import non_maximum_suppression
-from caffecompat.layers.functional.yolo_output import yolo_boxes
+from caffecompat.layers.functional.yolo_output import yolo_v2_detections, yolo_v3_detections
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 
@@ -50,31 +47,16 @@ class _YoloOutput(Layer):
     def needs_gradient(self, bottom_index: int) -> bool:
         return False
 
-    @torch.no_grad()
     def forward(self, *maps: Tensor) -> Tensor:
         if maps[0].is_meta:
             return maps[0].new_empty((1, 1, 1, 7))  # how many there will be, nobody knows before
-        parts = [self._decode(number, blob.float()) for number, blob in enumerate(maps)]
-        return self._rows([torch.cat(part) for part in zip(*parts, strict=True)], maps[0].shape[0])
-
-    def _decode(self, number: int, blob: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Image, class, score and corners of what one bottom finds."""
-        raise NotImplementedError
-
-    def _rows(self, found: Sequence[Tensor], images: int) -> Tensor:
-        image, label, score, box = found
-        order = score.sort(descending=True, stable=True)[1]
-        order = order[image[order].sort(stable=True)[1]]
-        image, label, score, box = image[order], label[order], score[order], box[order]
-        # Overlaps that reach the threshold suppress, where non_maximum_suppression wants them above it.
-        below = torch.nextafter(torch.tensor(self.overlap), torch.tensor(-math.inf)).item()
-        stay = non_maximum_suppression(box, image, below)
-        rows = torch.cat([torch.stack([image, label + 1, score], 1), box], 1)[stay]
-        if not len(rows):
+        found = self._detect(maps)
+        if found[0, 0, 0, 1] < 0:
             glog.info("Couldn't find any detections", self.type)
-            rows = score.new_full((images, 7), -1)
-            rows[:, 0] = torch.arange(images, device=rows.device)
-        return rows[None, None]
+        return found
+
+    def _detect(self, maps: Sequence[Tensor]) -> Tensor:
+        raise NotImplementedError
 
 
 @register("YoloDetectionOutput")
@@ -103,14 +85,13 @@ class YoloDetectionOutput(_YoloOutput):
     def _settings(self) -> Any:
         return self.param.yolo_detection_output_param
 
-    def _decode(self, number: int, blob: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        p = self._settings()
-        sizes = blob.new_tensor(list(p.biases)[: 2 * self.each]).reshape(-1, 2)
-        boxes, objectness, classes = yolo_boxes(blob, sizes / sizes.new_tensor(blob.shape[:1:-1]))
-        probability, label = classes.softmax(-1).max(-1)
-        score = objectness * probability
-        chosen = score >= p.confidence_threshold
-        return chosen.nonzero()[:, 0], label[chosen], score[chosen], boxes[chosen]
+    @property
+    def sizes(self) -> list[tuple[float, float]]:
+        """Width and height of each box, in cells."""
+        return _pairs(self._settings().biases)[: self.each]
+
+    def _detect(self, maps: Sequence[Tensor]) -> Tensor:
+        return yolo_v2_detections(maps, self.sizes, self._settings().confidence_threshold, self.overlap)
 
 
 @register("Yolov3DetectionOutput")
@@ -141,12 +122,18 @@ class Yolov3DetectionOutput(_YoloOutput):
     def _settings(self) -> Any:
         return self.param.yolov3_detection_output_param
 
-    def _decode(self, number: int, blob: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def sizes(self) -> list[list[tuple[float, float]]]:
+        """For each map, width and height of its boxes in pixels of a picture anchors_scale times as large."""
         p = self._settings()
-        pairs = blob.new_tensor(list(p.biases)).reshape(-1, 2)
-        sizes = pairs[list(p.mask)[number * self.each : (number + 1) * self.each]]
-        sizes = sizes / (sizes.new_tensor(blob.shape[:1:-1]) * p.anchors_scale[number])
-        boxes, objectness, classes = yolo_boxes(blob, sizes)
-        score = classes.sigmoid() * objectness[..., None]
-        image, row, column, box, label = (score > p.confidence_threshold).nonzero(as_tuple=True)
-        return image, label, score[image, row, column, box, label], boxes[image, row, column, box]
+        pairs = _pairs(p.biases)
+        chosen = [pairs[index] for index in p.mask]
+        return [chosen[start : start + self.each] for start in range(0, len(chosen), self.each)]
+
+    def _detect(self, maps: Sequence[Tensor]) -> Tensor:
+        p = self._settings()
+        return yolo_v3_detections(maps, self.sizes, p.anchors_scale, p.confidence_threshold, self.overlap)
+
+
+def _pairs(biases: Sequence[float]) -> list[tuple[float, float]]:
+    return list(zip(biases[::2], biases[1::2], strict=True))

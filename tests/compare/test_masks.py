@@ -99,7 +99,7 @@ def test_masks_of_a_torch_file(kind: str, monkeypatch: pytest.MonkeyPatch) -> No
         _tie(other, gap, monkeypatch)
         source = make_source(net)
         module: dict[str, Any] = {"__name__": "made", "__file__": "made.py"}
-        exec(compile(source.text, "made.py", "exec"), module)
+        exec(compile(source.text, "made.py", "exec", dont_inherit=True), module)
         made = next(v for v in module.values() if isinstance(v, type) and v.__module__ == "made")()
         made.load_state_dict(source.state)
         made.c.register_forward_hook(lambda _, __, top: top.unflatten(3, (-1, 2)).flip(4).flatten(3))

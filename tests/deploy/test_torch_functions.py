@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
-import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,28 +13,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffecompat.deploy.torch_source.functions import exportable, needed
+from caffecompat.deploy.torch_source.functions import exportable, names_read, needed
 
-THINGS = exportable()
-IMPORTED = {"math": math, "Sequence": Sequence, "torch": torch, "F": F, "Tensor": Tensor, "nn": nn}
-
-
-def _read_names(text: str) -> Iterator[str]:
-    """Names that a text reads and does not bind anywhere in it."""
-    nodes = list(ast.walk(ast.parse(text)))
-    bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    bound |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    read = (node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
-    return (name for name in read if name not in bound and not hasattr(builtins, name))
+FUNCTIONS = exportable()
+IMPORTED = {
+    "math": math, "Callable": Callable, "Sequence": Sequence, "dataclass": dataclass,
+    "torch": torch, "F": F, "Tensor": Tensor, "nn": nn,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", THINGS)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_nothing_that_it_uses_is_missing(name: str) -> None:
-    pieces = [inspect.getsource(THINGS[each]) for each in (*needed(name, THINGS), name)]
+    pieces = [FUNCTIONS[each].text for each in (*needed(name, FUNCTIONS), name)]
     space: dict[str, Any] = dict(IMPORTED)
     for piece in pieces:
         exec(piece, space)  # each after those that it needs
-    text = "\n\n".join(pieces)
-    missing = {other for other in _read_names(text) if other not in space}
-    assert not missing
+    assert not {
+        other for other in names_read("\n\n".join(pieces)) if other not in space and not hasattr(builtins, other)
+    }
+
+
+def test_constants_and_classes_come_with_what_reads_them() -> None:
+    assert {"LOWEST", "Window"} <= set(needed("max_pool_3d", FUNCTIONS))
+    assert {"_BLOCK", "_PAIRS", "jaccard"} <= set(needed("detection_output", FUNCTIONS))
+    assert FUNCTIONS["Window"].text.startswith("@dataclass(frozen=True)\nclass Window:")
+
+
+def test_names_that_a_text_makes_itself_are_not_read() -> None:
+    text = "def f(a, areas):\n    b = a + c\n    return [g(b) for b in areas]"
+    assert names_read(text) == {"c", "g"}

@@ -21,7 +21,7 @@ EXPORTED = [path for path in CASES if all(emitter_of(kind) for kind in recorded_
 def _run(source: TorchSource, inputs: dict[str, torch.Tensor], memory_format: torch.memory_format) -> dict:
     module = types.ModuleType("made")
     module.__file__ = "made.py"
-    exec(compile(source.text, "made.py", "exec"), vars(module))
+    exec(compile(source.text, "made.py", "exec", dont_inherit=True), vars(module))
     nets = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == "made"]
     net = nets[-1]()
     net.load_state_dict(source.state)

@@ -168,7 +168,10 @@ layer { name: "second" type: "InnerProduct" bottom: "crop" top: "second" param {
 
 def test_blobs_of_several_layers_and_shared_weights(tmp_path: Path) -> None:
     text = _check(_net(INPUT + COMBINING), tmp_path)
-    assert "self.second.weight = self.first.weight" in text and "axpy = self.relu(axpy)" in text
+    assert (
+        "self.second.weight = self.first.weight" in text
+        and "axpy = self.relu(torch.addcmul(max, factor, crop))" in text
+    )
 
 
 def test_an_input_that_is_resized_in_place_comes_in_its_own_size(tmp_path: Path) -> None:

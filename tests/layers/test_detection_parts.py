@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffecompat.layers import detection_nms
 from caffecompat.layers.detection_matching import Objects, match, read_objects
-from caffecompat.layers.detection_nms import non_maximum_suppression
 from caffecompat.layers.detection_scores import AP_VERSIONS, DetectionScores, average_precision
+from caffecompat.layers.functional import detection_nms
 from caffecompat.layers.functional.detection_boxes import areas, decode_boxes, encode_boxes, jaccard
+from caffecompat.layers.functional.detection_nms import non_maximum_suppression
 from caffecompat.layers.layer import LayerError
 from tests.layers import ssd_by_hand as by_hand
 

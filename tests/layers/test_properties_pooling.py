@@ -4,7 +4,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from caffecompat.layers.pooling import Window
+from caffecompat.layers.functional.pooling import Window
 from caffecompat.schema import pb
 from tests.layers.properties import check_layer, distinct, examples
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ __all__ = [
     "LayerView",
     "Shape",
     "UnsupportedLayer",
+    "calling",
     "emit",
     "emits",
     "emitter_of",
@@ -25,6 +26,8 @@ __all__ = [
     "lacks",
     "make",
     "number",
+    "parameter",
+    "parameters",
     "square",
     "text_of",
 ]
@@ -67,20 +70,23 @@ class Emitted:
 
     Attributes:
         module: the expression that makes its module or parameter ("" for none), such as ``nn.ReLU()``.
-        call: how its tops come about, with {0}, {1}, ... for the bottoms and {self} for the module; "" calls the
+        call: how its tops are computed, with {0}, {1}, ... for the bottoms and {self} for the module; "" calls the
             module with all of them.
         state: what the module's state_dict has under it ("" for a bare parameter).
         blobs: names in `state` of the layer's blobs, in Caffe's order, where they are the same values in the same
             shape, so that layers can share them.
-        helpers: names of the functions and classes that it uses: of `layers/functional`, of the helpers files, or, for
-            a user's layer, of the file of its emitter. They come into the file with all that they use.
+        remembers: whether, after the tops, the call gives a state that the next call takes as {state}, a list of
+            tensors that is empty at first.
+
+    Functions, classes and constants that `module` and `call` name come into the file with all that they use: those of
+    `layers/functional`, and, for a user's layer, those of the file of its emitter.
     """
 
     module: str = ""
     call: str = ""
     state: dict[str, np.ndarray] = field(default_factory=dict)
     blobs: tuple[str, ...] = ()
-    helpers: tuple[str, ...] = ()
+    remembers: bool = False
 
 
 Emitter = Callable[[LayerView], Emitted]
@@ -104,9 +110,28 @@ def emit(layer: NetLayer, blobs: list[np.ndarray], bottoms: list[Shape], tops: l
 
 def make(name: str, *values: object, **settings: tuple[object, object]) -> str:
     """A constructor call; each setting is (value, default) and is left out at its default."""
-    words = [text_of(value) for value in values]
-    words += [f"{key}={text_of(value)}" for key, (value, default) in settings.items() if not _equal(value, default)]
-    return f"{name}({', '.join(words)})"
+    return calling(name, *map(text_of, values), **settings)
+
+
+def calling(name: str, *texts: str, **settings: tuple[object, object]) -> str:
+    """As `make`, but what comes before the settings is text already, such as "{0}"."""
+    words = [f"{key}={text_of(value)}" for key, (value, default) in settings.items() if not _equal(value, default)]
+    return f"{name}({', '.join([*texts, *words])})"
+
+
+def parameter(values: np.ndarray, *, learned: bool = True) -> str:
+    """A parameter of the values' shape."""
+    return f"nn.Parameter({_zeros(values)}{'' if learned else ', requires_grad=False'})"
+
+
+def parameters(state: Mapping[str, np.ndarray]) -> str:
+    """Parameters by name, of the values' shapes: functions take them all as ``**{self}``."""
+    words = [f'"{name}": {_zeros(values)}' for name, values in state.items()]
+    return f"nn.ParameterDict({{{', '.join(words)}}})"
+
+
+def _zeros(values: np.ndarray) -> str:
+    return f"torch.zeros({', '.join(map(str, values.shape)) or '()'})"
 
 
 def _equal(value: object, default: object) -> bool:

@@ -1,51 +1,64 @@
-"""The functions and classes that exported files can take as they are, and which of them each uses."""
+"""The functions that exported files can take as they are, and which of them each uses."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from types import CodeType, ModuleType
 from typing import Any
 
 from caffecompat.deploy.emitters import is_own
 
-__all__ = ["exportable", "needed", "own_functions"]
+__all__ = ["Piece", "exportable", "names_read", "needed", "own_functions"]
 
-_PACKAGES = ("caffecompat.layers.functional", "caffecompat.deploy.torch_source.helpers")
+_PACKAGE = "caffecompat.layers.functional"
 
 
-def exportable() -> dict[str, Any]:
-    """All that the modules of the two packages define, by name.
+@dataclass(frozen=True)
+class Piece:
+    """A function, class or constant of a module.
+
+    Attributes:
+        text: its source, with decorators.
+        reads: names that it reads and does not make itself.
+    """
+
+    text: str
+    reads: frozenset[str]
+
+
+def exportable() -> dict[str, Piece]:
+    """All that the modules of `layers/functional` define, by name.
 
     Raises:
         ValueError: two modules define the same name.
     """
-    things: dict[str, Any] = {}
-    for package in _PACKAGES:
-        for found in iter_modules(import_module(package).__path__):
-            module = import_module(f"{package}.{found.name}")
-            for name, thing in _defined_in(module).items():
-                if name in things:
-                    raise ValueError(f"{module.__name__} defines {name!r}, as {things[name].__module__} does")
-                things[name] = thing
-    return things
+    pieces: dict[str, Piece] = {}
+    for found in iter_modules(import_module(_PACKAGE).__path__):
+        module = import_module(f"{_PACKAGE}.{found.name}")
+        for name, piece in _pieces(inspect.getsource(module)):
+            if name in pieces:
+                raise ValueError(f"{module.__name__} defines {name!r}, as another module does")
+            pieces[name] = piece
+    return pieces
 
 
-def own_functions(emitter: Callable[..., Any]) -> dict[str, Any]:
+def own_functions(emitter: Callable[..., Any]) -> dict[str, Piece]:
     """What a user's file of layers (``--layers``) defines, by name, for the emitter in it; empty for our emitters."""
-    return {} if is_own(emitter) else _defined_in(sys.modules[emitter.__module__])
+    return {} if is_own(emitter) else dict(_pieces(inspect.getsource(sys.modules[emitter.__module__])))
 
 
-def needed(name: str, things: Mapping[str, Any]) -> tuple[str, ...]:
-    """The things that one of them uses, also through others, each after those that it uses itself."""
+def needed(name: str, pieces: Mapping[str, Piece]) -> tuple[str, ...]:
+    """What one of the pieces uses of the others, also through others, each after those that it uses itself."""
     found: dict[str, None] = {}
 
     def add(of: str) -> None:
-        for other in _names(things[of]):
-            if other in things and other != name and other not in found:
+        for other in pieces:
+            if other in pieces[of].reads and other != name and other not in found:
                 add(other)
                 found.setdefault(other)
 
@@ -53,30 +66,27 @@ def needed(name: str, things: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _defined_in(module: ModuleType) -> dict[str, Any]:
-    """The functions and classes that a module itself defines, by name."""
-    return {
-        name: thing
-        for name, thing in vars(module).items()
-        if getattr(thing, "__module__", None) == module.__name__
-        and (inspect.isfunction(thing) or inspect.isclass(thing))
-    }
+def names_read(text: str) -> frozenset[str]:
+    """Names that a text reads and does not make anywhere in it."""
+    nodes = list(ast.walk(ast.parse(text)))
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    made |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return frozenset(
+        node.id
+        for node in nodes
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in made
+    )
 
 
-def _names(thing: Any) -> Iterator[str]:
-    """Names that a function's code reads, or a class's bases and methods."""
-    if inspect.isfunction(thing):
-        yield from _names_of_code(thing.__code__)
-        return
-    yield from (base.__name__ for base in thing.__bases__)
-    for method in vars(thing).values():
-        if inspect.isfunction(method):
-            yield from _names_of_code(method.__code__)
-
-
-def _names_of_code(code: CodeType) -> Iterator[str]:
-    """Global names that code reads, also inside comprehensions and inner functions."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_of_code(constant)
+def _pieces(source: str) -> Iterator[tuple[str, Piece]]:
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name, first = node.name, min([node.lineno, *(each.lineno for each in node.decorator_list)])
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id != "__all__":
+            name, first = node.targets[0].id, node.lineno
+        else:
+            continue
+        text = "\n".join(lines[first - 1 : node.end_lineno])
+        yield name, Piece(text, names_read(text))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-__all__ = ["WIDTH", "Names", "Statement", "class_name", "grouped", "laid_out"]
+__all__ = ["WIDTH", "Names", "Statement", "class_name", "grouped", "laid_out", "last_bracket"]
 
 WIDTH = 120
 _LEAST_GROUP = 3
@@ -49,6 +49,7 @@ class Names:
         if name is None:
             stem = re.sub(r"\W", "_", caffe_name, flags=re.ASCII)
             stem = stem if stem.strip("_") else fallback
+            stem = re.sub(r"^__+", "_", stem)  # Python mangles such names in a class, and has its own of this kind
             stem = f"_{stem}" if stem[0].isdigit() else stem
             name = f"{stem}_" if keyword.iskeyword(stem) or stem in self._taken else stem
             count = 2
@@ -87,15 +88,16 @@ def laid_out(text: str, indent: int = 0, tail: str = "") -> list[str]:
     pad = " " * indent
     if len(pad) + len(text) + len(tail) <= WIDTH:
         return [pad + text + tail]
-    opening = _last_bracket(text)
-    if opening is None:
+    opening = last_bracket(text)
+    if opening is None or opening + 2 == len(text):
         return _broken_sum(text, indent) if not tail else [pad + text + tail]
     head, inside, closing = text[: opening + 1], text[opening + 1 : -1], text[-1]
     if len(pad) + 4 + len(inside) <= WIDTH:
         return [pad + head, f"{pad}    {inside}", pad + closing + tail]
-    lines = [pad + head]
-    for argument in _split(inside, (", ",)):
-        lines += laid_out(argument, indent + 4, ",")
+    lines, arguments = [pad + head], _split(inside, (", ",))
+    for argument in arguments:
+        alone = len(arguments) == 1 and last_bracket(argument) is not None
+        lines += laid_out(argument, indent + 4, "" if alone else ",")
     return [*lines, pad + closing + tail]
 
 
@@ -110,7 +112,7 @@ def _broken_sum(text: str, indent: int) -> list[str]:
     return [f"{pad}{target} = (", *(f"{pad}    {part.strip()}" for part in parts), f"{pad})"]
 
 
-def _last_bracket(text: str) -> int | None:
+def last_bracket(text: str) -> int | None:
     """Where the bracket opens that closes at the end of the text."""
     if not text or text[-1] not in ")]}":
         return None
@@ -118,7 +120,7 @@ def _last_bracket(text: str) -> int | None:
     for at in range(len(text) - 1, -1, -1):
         depth += (text[at] in ")]}") - (text[at] in "([{")
         if depth == 0:
-            return at if at + 2 < len(text) else None
+            return at
     return None
 
 

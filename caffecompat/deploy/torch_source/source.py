@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import importlib.util
-import inspect
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -18,8 +19,8 @@ import torch
 
 from caffecompat.deploy.batch import fixed_batch
 from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit, emitter_of
-from caffecompat.deploy.torch_source.functions import exportable, needed, own_functions
-from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out
+from caffecompat.deploy.torch_source.functions import Piece, exportable, names_read, needed, own_functions
+from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out, last_bracket
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_together, atomic_write
 from caffecompat.net import Net
@@ -30,17 +31,15 @@ __all__ = ["TorchSource", "load_source", "make_source", "write_source"]
 
 import_module("caffecompat.deploy.torch_source.layers")  # registers the emitters
 
-# What files can have above their net, by name.
-_HELPERS = exportable()
+_FUNCTIONS = exportable()  # what files can have above their net, by name
 
-_RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "Sequence", "math", "load", "WEIGHTS", *_HELPERS}
+# What files import from Python's own library, where they use it: names by module.
+_IMPORTS = {"math": (), "collections.abc": ("Callable", "Sequence"), "dataclasses": ("dataclass",)}
+_PLACEHOLDER = re.compile(r"\{\w+\}")  # in an emitted call
+_RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "math", "load", "WEIGHTS"}
+_RESERVED |= {name for names in _IMPORTS.values() for name in names}
 # What forward() uses, and names that linters find hard to read.
 _NO_VARIABLES = {*_RESERVED, "dict", "float", "int", "tuple", "l", "I", "O"}
-_USES = {
-    "math": "import math",
-    "Sequence": "from collections.abc import Sequence",
-    "F": "import torch.nn.functional as F",
-}
 
 
 @dataclass
@@ -91,20 +90,17 @@ class _Writer:
     """Puts the file together."""
 
     net: Net
-    modules: Names = field(default_factory=lambda: Names({*dir(torch.nn.Module), *_RESERVED}))
+    modules: Names = field(default_factory=lambda: Names({*dir(torch.nn.Module()), *_RESERVED}))
     variables: Names = field(default_factory=lambda: Names(_NO_VARIABLES))
+    functions: dict[str, Piece] = field(default_factory=dict)  # what the file has above its net, in its order
+    used: set[str] = field(default_factory=set)  # names that layers use in forward()
     init: list[Statement] = field(default_factory=list)
     lines: list[_Line] = field(default_factory=list)
     state: dict[str, torch.Tensor] = field(default_factory=dict)
-    helpers: dict[str, Any] = field(default_factory=dict)  # functions and classes of the file, in its order
-    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # those of users' layers, by layer type
     shared: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names of blobs by index of the layer
 
     def write(self, origin: str, name: str) -> TorchSource:
-        net, refused = self.net, []
-        self._find_own_functions()
-        for blob in net.fed:
-            self.variables.name(blob, "data")
+        net, refused, emitted = self.net, [], []
         blobs, needed = net.blobs_by_layer(), needed_layers(net.layers, net.graph.outputs)
         for layer in net.layers:
             if layer.module is None or layer.index not in needed:
@@ -112,37 +108,38 @@ class _Writer:
             bottoms = [net.value_shapes[value] for value in layer.known_bottoms]
             tops = [net.value_shapes[value] for value in layer.top_values]
             try:
-                self._add(layer, emit(layer, blobs.get(layer.name, []), bottoms, tops), _group(net, layer, tops))
+                each = emit(layer, blobs.get(layer.name, []), bottoms, tops)
+                self._take_functions(layer, each)
+                emitted.append((layer, each, _group(net, layer, tops)))
             except UnsupportedLayer as problem:
                 refused.append(f"{layer.name} ({layer.type}): {problem}")
         if refused:
             listed = "\n".join(f"  {line}" for line in refused)
             raise CaffeCompatError(f"these layers cannot be written as torch source:\n{listed}")
+        self.variables.reserve({*self.used, *self.functions})
+        for blob in net.fed:
+            self.variables.name(blob, "data")
+        for layer, each, group in emitted:
+            self._add(layer, each, group)
         return TorchSource(self._file(origin, name), self.state, list(net.fed), list(net.outputs))
 
-    def _find_own_functions(self) -> None:
-        """Reserve the names of the functions in users' files, as any of them may get into this file."""
-        for layer in self.net.layers:
-            emitter = emitter_of(layer.type)
-            if emitter is not None and layer.type not in self.own:
-                self.own[layer.type] = own_functions(emitter)
-                self.modules.reserve(self.own[layer.type])
-                self.variables.reserve(self.own[layer.type])
-
-    def _add_helpers(self, layer_type: str, names: Sequence[str]) -> None:
-        """Take functions and classes into the file, each after those that it uses itself.
+    def _take_functions(self, layer: NetLayer, emitted: Emitted) -> None:
+        """Take the functions that a layer names into the file, each after those that it uses itself.
 
         Raises:
-            UnsupportedLayer: a user's file has none of that name, or another thing is in this file under its name.
+            UnsupportedLayer: there is none of that name, or another one is in exported files under its name.
         """
-        things = {**_HELPERS, **self.own[layer_type]}
-        for helper in names:
-            if helper not in things:
-                raise UnsupportedLayer(f"its emitter names a function {helper!r} that is not in the same file")
-            for name in (*needed(helper, things), helper):
-                thing = things[name]
-                if self.helpers.setdefault(name, thing) is not thing or _HELPERS.get(name, thing) is not thing:
-                    raise UnsupportedLayer(f"another function is called {name!r} in exported files; rename yours")
+        emitter = emitter_of(layer.type)
+        pieces = {**_FUNCTIONS, **(own_functions(emitter) if emitter is not None else {})}
+        texts = [_PLACEHOLDER.sub("_", text) for text in (emitted.module, emitted.call) if text]
+        for name in sorted({name for text in texts for name in names_read(text)} - {"_"}):
+            self.used.add(name)
+            if name not in pieces and name not in _RESERVED and not hasattr(builtins, name):
+                raise UnsupportedLayer(f"its emitter names a function {name!r} that is not in the same file")
+            for each in (*needed(name, pieces), name) if name in pieces else ():
+                piece = pieces[each]
+                if self.functions.setdefault(each, piece) != piece or _FUNCTIONS.get(each, piece) != piece:
+                    raise UnsupportedLayer(f"another function is called {each!r} in exported files; rename yours")
 
     def _add(self, layer: NetLayer, emitted: Emitted, group: object) -> None:
         name = self.modules.name(layer.name, layer.type, layer.index) if emitted.module else ""
@@ -150,7 +147,6 @@ class _Writer:
             self.init.append(Statement(f"self.{name} = {emitted.module}", group))
         for key, values in emitted.state.items():
             self.state[f"{name}.{key}" if key else name] = torch.from_numpy(np.array(values))
-        self._add_helpers(layer.type, emitted.helpers)
         self.shared[layer.index] = emitted.blobs
         self._share(layer, name, group)
         given = [self.variables.name(blob) for blob in layer.bottoms]
@@ -159,10 +155,15 @@ class _Writer:
         if layer.type == "Split":
             self.lines += [_Line(target, given[0], group) for target in targets]
             return
+        words = {"self": f"self.{name}"}
+        if emitted.remembers:
+            words["state"] = f"self.{self.modules.name(f'{layer.name}_state', index=layer.index)}"
+            self.init.append(Statement(f"{words['state']}: list[Tensor] = []", group))
+            targets.append(f"*{words['state']}")
         target = ", ".join(targets)
         alone = given == [target] and call.count("{0}") == 1
-        around = call.format("{}", self=f"self.{name}") if alone else ""
-        self.lines.append(_Line(target, call.format(*given, self=f"self.{name}"), group, around))
+        around = call.format("{}", **words) if alone else ""
+        self.lines.append(_Line(target, call.format(*given, **words), group, around))
 
     def _share(self, layer: NetLayer, name: str, group: object) -> None:
         """Let a layer use the parameters of the layer that owns them, where both have them in one form."""
@@ -188,7 +189,7 @@ class _Writer:
         if len(outputs) > 1:
             pairs = ", ".join(f"{_quoted(blob)}: {variable}" for blob, variable in outputs.items())
             kind, returned = "dict[str, Tensor]", f"{{{pairs}}}"
-        title, name = name, class_name(name, {*_RESERVED, *self.helpers})
+        title, name = name, class_name(name, {*_RESERVED, *self.functions})
         arguments = ", ".join(["self", *(f"{variable}: Tensor" for variable in inputs.values())])
         body = [
             f"class {name}(nn.Module):",
@@ -201,7 +202,7 @@ class _Writer:
             *grouped(_statements(self.lines)),
             *laid_out(f"return {returned}", 8),
         ]
-        pieces = [inspect.getsource(helper).rstrip() for helper in self.helpers.values()]
+        pieces = [function.text for function in self.functions.values()]
         text = "\n\n\n".join([*pieces, "\n".join(body), _load(name, net), _demo(net)])
         return f"{_docstring(net, origin, title, inputs)}\n\n{_imports(text)}\n\n\n{text}\n"
 
@@ -238,8 +239,9 @@ def _statements(lines: list[_Line]) -> list[Statement]:
 
 
 def _is_call(value: str) -> bool:
-    """Whether another call can take the text as it is for its argument."""
-    return value.startswith("self.") and value.endswith(")")
+    """Whether the text is a single call, which another call can take for its argument as it is."""
+    opening = last_bracket(value)
+    return opening is not None and value.endswith(")") and re.fullmatch(r"[\w.]+", value[:opening]) is not None
 
 
 def _channels_last(net: Net, inputs: dict[str, str]) -> list[str]:
@@ -272,8 +274,12 @@ def _shape_text(net: Net, blob: str) -> str:
 
 
 def _imports(text: str) -> str:
-    standard = [line for name, line in _USES.items() if name != "F" and re.search(rf"\b{name}\b", text)]
-    functional = [_USES["F"]] if re.search(r"\bF\.", text) else []
+    read = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    standard = [f"import {module}" for module, names in _IMPORTS.items() if not names and module in read]
+    for module, names in _IMPORTS.items():
+        if used := [name for name in names if name in read]:
+            standard.append(f"from {module} import {', '.join(used)}")
+    functional = ["import torch.nn.functional as F"] if "F" in read else []
     others = ["", "import torch", *functional, "from torch import Tensor, nn"]
     return "\n".join([*standard, "from pathlib import Path", *others])
 
@@ -310,7 +316,8 @@ def _demo(net: Net) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "/").replace('"', "'")
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split()).replace("\\", "/").replace('"', "'")
 
 
 def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | None = None) -> str:

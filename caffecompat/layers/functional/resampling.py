@@ -1,4 +1,4 @@
-"""Planes brought to another size: by the nearest value, and back to where a pooling found its maxima."""
+"""Planes brought to another size: by the nearest value, between values, and back to where a pooling found them."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["nearest_indices", "resize_nearest", "unpool"]
+__all__ = ["corner_size", "nearest_indices", "resize_by_corners", "resize_nearest", "unpool"]
 
 
 def resize_nearest(blob: Tensor, size: Sequence[int]) -> Tensor:
@@ -38,3 +38,16 @@ def unpool(x: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
     n, c = x.shape[:2]
     plane = x.new_zeros(n, c, size[0] * size[1])
     return plane.scatter(2, places.reshape(n, c, -1).long(), x.reshape(n, c, -1)).view(n, c, *size)
+
+
+def corner_size(length: int, shrink: int = 1, zoom: int = 1) -> int:
+    """How many pixels an axis of `length` has after shrinking and zooming, between corners that stay corners."""
+    return (length - 1) // shrink * zoom + 1
+
+
+def resize_by_corners(x: Tensor, shrink: int = 1, zoom: int = 1) -> Tensor:
+    """Resize (N, C, H, W) bilinearly to ((in - 1) / shrink) * zoom + 1 pixels each way; corners stay corners."""
+    size = [corner_size(length, shrink, zoom) for length in x.shape[2:]]
+    if size == list(x.shape[2:]):
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)

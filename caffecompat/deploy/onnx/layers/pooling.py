@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
-from caffecompat.layers.pooling import Window
+from caffecompat.layers.functional.pooling import Window
 from caffecompat.schema import pb
 
 LOWEST = float(np.finfo(np.float32).min)

@@ -18,7 +18,7 @@ def yolo(e: Emission) -> None:
     p = e.module.param.yolo_detection_output_param
     parts = []
     for bottom, shape in zip(e.bottoms, e.bottom_shapes, strict=True):
-        sizes = np.reshape(list(p.biases)[: 2 * p.num_box], (-1, 2)) / [shape[3], shape[2]]
+        sizes = np.array(e.module.sizes) / [shape[3], shape[2]]
         boxes, objectness, classes = _map(e, bottom, shape, sizes, p.num_classes)
         shares = e.op("Softmax", classes, axis=2)
         best = e.reduce("ReduceMax", shares, [2], keep=False)
@@ -35,10 +35,9 @@ def yolo_v3(e: Emission) -> None:
     """Each box once for each class that is likely enough."""
     check_opset(e)
     p = e.module.param.yolov3_detection_output_param
-    pairs, parts = np.reshape(list(p.biases), (-1, 2)), []
+    parts = []
     for number, (bottom, shape) in enumerate(zip(e.bottoms, e.bottom_shapes, strict=True)):
-        mask = list(p.mask)[number * p.num_box : (number + 1) * p.num_box]
-        sizes = pairs[mask] / (np.array([shape[3], shape[2]]) * p.anchors_scale[number])
+        sizes = np.array(e.module.sizes[number]) / (np.array([shape[3], shape[2]]) * p.anchors_scale[number])
         boxes, objectness, classes = _map(e, bottom, shape, sizes, p.num_classes)
         objectness = e.op("Unsqueeze", objectness, e.ints([2]))
         parts.append((boxes, e.op("Mul", e.op("Sigmoid", classes), objectness)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make
-from caffecompat.deploy.torch_source.layers.normalization import batch_statistics_norm, stored_norm
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, number, parameters
+from caffecompat.deploy.torch_source.layers.normalization import stored_norm
 from caffecompat.layers.bn import SEGNET_EPS
 
 
@@ -19,7 +19,7 @@ def bn(c: LayerView) -> Emitted:
         text = make("nn.BatchNorm2d", channels, eps=(SEGNET_EPS, 1e-5), track_running_stats=(False, True))
         return Emitted(text, "", affine)
     if not m.folded:
-        return batch_statistics_norm(c, affine, SEGNET_EPS, channels)
-    shape = (channels, 1, 1)
-    state = {name: values.reshape(shape) for name, values in affine.items()}
-    return Emitted(make("ChannelAffine", shape), "", state, helpers=("ChannelAffine",))
+        call = f"normalize_by_batch({{0}}, **{{self}}, eps={number(SEGNET_EPS)})"
+        return Emitted(parameters(affine), call + ("[0]", "[:2]", "")[len(c.tops) - 1], affine, tuple(affine))
+    state = {name: values.reshape(channels, 1, 1) for name, values in affine.items()}
+    return Emitted(parameters(state), "affine({0}, **{self})", state)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from caffecompat.deploy.torch_source.emission import (
     Emitted,
     LayerView,
+    calling,
     emits,
     make,
     square,
+    text_of,
 )
 
 
@@ -37,8 +39,6 @@ def _batched(bottom: str, axis: int) -> str:
 @emits("Im2col")
 def im2col(c: LayerView) -> Emitted:
     m = c.module
-    words = make(
-        "", m.kernel, m.stride, m.pad, m.dilation, axis=(m.axis, 1)
-    )  # fmt: skip
-    call = ", ".join(f"im2col({{{i}}}, {words[1:]}" for i in range(len(c.bottoms)))
-    return Emitted(call=call, helpers=("im2col",))
+    window = [text_of(numbers) for numbers in (m.kernel, m.stride, m.pad, m.dilation)]
+    calls = [calling("im2col", f"{{{i}}}", *window, axis=(m.axis, 1)) for i in range(len(c.bottoms))]
+    return Emitted(call=", ".join(calls))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, text_of
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, text_of
 
 
 @emits("Correlation", "Correlation1D")
 def correlation(c: LayerView) -> Emitted:
     m = c.module
     rows, columns = (_steps(places) for places in m.rules.displacements)
-    words = make(
-        "", m.rules.kernel, m.rules.stride, m.rules.margin, pad=(m.pad, (0, 0)), subtract=(m.subtract, False)
+    call = calling(
+        "correlate", "{0}", "{1}", f"({rows}, {columns})",
+        *map(text_of, (m.rules.kernel, m.rules.stride, m.rules.margin)),
+        pad=(m.pad, (0, 0)), subtract=(m.subtract, False),
     )  # fmt: skip
-    return Emitted(call=f"correlate({{0}}, {{1}}, ({rows}, {columns}), {words[1:]}", helpers=("correlate",))
+    return Emitted(call=call)
 
 
 def _steps(places: tuple[int, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, UnsupportedLayer, emits, text_of
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, UnsupportedLayer, emits, parameter, text_of
 
 
 @emits("DataAugmentation")
@@ -13,12 +13,10 @@ def data_augmentation(c: LayerView) -> Emitted:
     if len(c.tops) > 1:
         raise UnsupportedLayer("the coefficients of its second top are used in training only")
     value = "{0}" if m.crop is None else f"crop_center({{0}}, {text_of(tuple(m.crop))})"
-    helpers = () if m.crop is None else ("crop_center",)
     if m.fixed_mean is not None:
         mean = f"{{0}}.new_tensor({text_of(list(m.fixed_mean))}).view(1, -1, 1, 1)"
-        return Emitted(call=f"{value} - {mean}", helpers=helpers)
+        return Emitted(call=f"{value} - {mean}")
     if not m.wanted:
-        return Emitted(call=value, helpers=helpers)
+        return Emitted(call=value)
     blob = c.blobs[1 if m.per_pixel else 2]
-    module = f"nn.Parameter(torch.zeros({text_of(tuple(blob.shape))}), requires_grad=False)"
-    return Emitted(module, f"{value} - {{self}}", {"": blob}, helpers=helpers)
+    return Emitted(parameter(blob, learned=False), f"{value} - {{self}}", {"": blob})

@@ -21,7 +21,7 @@ def fixed_neuron(c: LayerView) -> Emitted:
     position = math.floor(c.blobs[0].item())
     if p.follow_data_layer:
         return Emitted(call=f"({{0}} * 2.0**{position}).trunc() * 2.0**{-position}")
-    return Emitted(call=f"to_grid({{0}}, {position}, {p.bit_width}, upwards=True)", helpers=("to_grid",))
+    return Emitted(call=f"to_grid({{0}}, {position}, {p.bit_width}, upwards=True)")
 
 
 # The parameters that these compute with are given as the layers quantize them.

@@ -13,4 +13,4 @@ def channel_norm(c: LayerView) -> Emitted:
 @emits("FlowWarp")
 def flow_warp(c: LayerView) -> Emitted:
     fill = f", {text_of(c.module.fill)}" if c.module.fill != 0 else ""
-    return Emitted(call=f"flow_warp({{0}}, {{1}}{fill})", helpers=("flow_warp",))
+    return Emitted(call=f"flow_warp({{0}}, {{1}}{fill})")

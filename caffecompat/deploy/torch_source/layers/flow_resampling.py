@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, text_of
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, text_of
 
 
 @emits("Resample")
 def resample(c: LayerView) -> Emitted:
     size = _size(c, "{1}")
     if c.module.kind == "nearest":
-        return Emitted(call=f"resample_nearest({{0}}, {size})", helpers=("resample_nearest",))
-    words = make("", cubic=(c.module.kind == "cubic", False), antialias=(c.module.antialias, True))[1:]
-    return Emitted(call=f"resample({{0}}, {size}{', ' if words != ')' else ''}{words}", helpers=("resample",))
+        return Emitted(call=f"resample_nearest({{0}}, {size})")
+    cubic, antialias = (c.module.kind == "cubic", False), (c.module.antialias, True)
+    return Emitted(call=calling("resample", "{0}", size, cubic=cubic, antialias=antialias))
 
 
 @emits("Downsample")
 def downsample(c: LayerView) -> Emitted:
-    return Emitted(call=f"downsample({{0}}, {_size(c, '{1}')})", helpers=("downsample",))
+    return Emitted(call=f"downsample({{0}}, {_size(c, '{1}')})")
 
 
 def _size(c: LayerView, reference: str) -> str:

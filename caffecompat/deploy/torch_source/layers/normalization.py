@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, make, number, parameters
 
 
 def stored_norm(c: LayerView, parts: dict[str, np.ndarray], eps: float) -> Emitted:
@@ -22,14 +22,16 @@ def stored_norm(c: LayerView, parts: dict[str, np.ndarray], eps: float) -> Emitt
     return Emitted(text, call, state)
 
 
-def batch_statistics_norm(c: LayerView, affine: dict[str, np.ndarray], eps: float, channels: int) -> Emitted:
-    axes = (0, *range(2, len(c.shape)))
-    text = make(
-        "BatchStatisticsNorm", channels, eps=(float(eps), 1e-5), affine=(bool(affine), True),
-        axes=(axes, (0, 2, 3)), statistics=(len(c.tops) - 1, 0),
-    )  # fmt: skip
-    call = "{self}({0}[:, None])[:, 0]" if len(c.shape) == 1 else ""
-    return Emitted(text, call, affine, helpers=("BatchStatisticsNorm",))
+def _batch_norm(c: LayerView, affine: dict[str, np.ndarray]) -> Emitted:
+    """Normalization by the batch's own statistics, or by those of parts of it."""
+    m = c.module
+    bottom = "{0}[:, None]" if len(c.shape) == 1 else "{0}"
+    given = ["part" if m.stats_batch_size else bottom, *["**{self}"] * bool(affine)]
+    call = calling("normalize_by_batch_exactly", *given, eps=(float(m.eps), 1e-5)) + "[0]"
+    if m.stats_batch_size:
+        call = f"torch.cat([{call} for part in {bottom}.split({m.stats_batch_size})])"
+    call += "[:, 0]" if len(c.shape) == 1 else ""
+    return Emitted(parameters(affine) if affine else "", call, affine, tuple(affine))
 
 
 @emits("BatchNorm")
@@ -38,7 +40,7 @@ def batch_norm(c: LayerView) -> Emitted:
     parts = dict(zip(m.blob_names, c.blobs, strict=True))
     affine = {"weight": parts["scale"], "bias": parts["bias"]} if "scale" in parts else {}
     if m.uses_batch_statistics:
-        return batch_statistics_norm(c, affine, m.eps, m.channels)
+        return _batch_norm(c, affine)
     mean, variance = parts["mean"], parts["variance"]
     if m.stores_sums:
         factor = np.float32(1 / parts["factor"][0] if parts["factor"][0] else 0)
@@ -52,14 +54,11 @@ def lrn(c: LayerView) -> Emitted:
     if m.across:
         text = make("nn.LocalResponseNorm", m.size, alpha=(m.alpha, 1e-4), beta=(m.beta, 0.75), k=(m.k, 1.0))
         return Emitted(text)
-    return Emitted(make("WithinChannelNorm", m.size, m.alpha, m.beta), helpers=("WithinChannelNorm",))
+    return Emitted(call=calling("local_response_norm_within", "{0}", *map(number, (m.size, m.alpha, m.beta))))
 
 
 @emits("MVN")
 def mvn(c: LayerView) -> Emitted:
-    p = c.param.mvn_param
-    text = make(
-        "MeanVarianceNorm", whole_item=(p.across_channels, False), divide=(p.normalize_variance, True),
-        eps=(p.eps, 1e-9),
-    )  # fmt: skip
-    return Emitted(text, helpers=("MeanVarianceNorm",))
+    m = c.module
+    settings = {"whole_item": (m.whole_item, False), "divide": (m.divides, True), "eps": (m.eps, 1e-9)}
+    return Emitted(call=calling("mean_variance_norm", "{0}", **settings))

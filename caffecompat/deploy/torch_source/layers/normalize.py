@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, parameter
 
 
 @emits("Normalize")
 def normalize(c: LayerView) -> Emitted:
-    p = c.param.norm_param
-    text = make(
-        "L2Norm", 1 if p.channel_shared else c.shape[1], eps=(p.eps, 1e-10), whole_item=(p.across_spatial, False)
-    )  # fmt: skip
-    return Emitted(text, "", {"weight": c.blobs[0].reshape(-1)}, helpers=("L2Norm",))
+    m = c.module
+    call = calling("l2_norm", "{0}", "{self}", eps=(m.eps, 1e-10), whole_item=(m.across_spatial, False))
+    return Emitted(parameter(c.blobs[0]), call, {"": c.blobs[0]}, ("",))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, parameter
 
 
 @emits("Parameter")
-def parameter(c: LayerView) -> Emitted:
-    return Emitted(f"nn.Parameter(torch.zeros{_call(c.tops[0])})", "{self}", {"": c.blobs[0]})
-
-
-def _call(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, shape))})"
+def parameter_(c: LayerView) -> Emitted:
+    return Emitted(parameter(c.blobs[0]), "{self}", {"": c.blobs[0]})

@@ -7,38 +7,42 @@ from typing import Any
 from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, square
 from caffecompat.schema import pb
 
-_METHODS = {
-    pb.PoolingParameter.MAX: "max",
-    pb.PoolingParameter.AVE: "average",
-    pb.PoolingParameter.STOCHASTIC: "stochastic",
+_FUNCTIONS = {
+    pb.PoolingParameter.MAX: "max_pool",
+    pb.PoolingParameter.AVE: "average_pool",
+    pb.PoolingParameter.STOCHASTIC: "stochastic_pool",
 }
 
 
 @emits("Pooling")
 def pooling(c: LayerView) -> Emitted:
     """torch's pooling where its windows are Caffe's for every size of the plane, else Caffe's own."""
-    module, method, masked = c.module, _METHODS[c.module.method], len(c.tops) == 2
-    if module.whole_plane and method != "stochastic" and not masked:
-        return Emitted(call=f"{{0}}.{'mean' if method == 'average' else 'amax'}((2, 3), keepdim=True)")
-    if module.whole_plane:
-        size = "{0}.shape[2:]"
+    m, masked = c.module, len(c.tops) == 2
+    averages, stochastic = m.method == pb.PoolingParameter.AVE, m.method == pb.PoolingParameter.STOCHASTIC
+    if m.whole_plane:
+        if stochastic:
+            return Emitted(call="stochastic_pool({0}, Window({0}.shape[2:]))")
         if masked:
-            return Emitted(call=f"F.max_pool2d({{0}}, {size}, return_indices=True)")
-        return Emitted(call=f'pool_windows({{0}}, "{method}", {size}, {size})', helpers=("pool_windows",))
-    window = module.window
-    if method != "stochastic" and _torch_agrees(window):
-        name = "nn.AvgPool2d" if method == "average" else "nn.MaxPool2d"
-        text = make(
-            name, square(window.kernel), stride=(square(window.stride), square(window.kernel)),
-            padding=(square(window.pad), 0), ceil_mode=(window.ceil and window.stride != (1, 1), False),
-            return_indices=(masked, False),
-        )  # fmt: skip
-        return Emitted(text)
-    if masked:
-        text = make("{0}", window.kernel, window.stride, pad=(window.pad, (0, 0)), ceil=(window.ceil, True))
-        return Emitted(call=f"max_pool_with_places({{0}}, {text[4:]}", helpers=("max_pool_with_places",))
-    words = make("", method, window.kernel, window.stride, pad=(window.pad, (0, 0)), ceil=(window.ceil, True))
-    return Emitted(call=f"pool_windows({{0}}, {words[1:]}", helpers=("pool_windows",))
+            return Emitted(call="F.max_pool2d({0}, {0}.shape[2:], return_indices=True)")
+        return Emitted(call=f"{{0}}.{'mean' if averages else 'amax'}((2, 3), keepdim=True)")
+    window = m.window
+    if stochastic or not _torch_agrees(window):
+        function = "max_pool_with_indices" if masked else _FUNCTIONS[m.method]
+        return Emitted(window_text(window), f"{function}({{0}}, {{self}})")
+    text = make(
+        "nn.AvgPool2d" if averages else "nn.MaxPool2d", square(window.kernel),
+        stride=(square(window.stride), square(window.kernel)), padding=(square(window.pad), 0),
+        ceil_mode=(window.ceil and window.stride != (1, 1), False), return_indices=(masked, False),
+    )  # fmt: skip
+    return Emitted(text)
+
+
+def window_text(window: Any) -> str:
+    """The window with what it does not leave at its default."""
+    return make(
+        "Window", window.kernel, stride=(window.stride, (1, 1)), pad=(window.pad, (0, 0)), ceil=(window.ceil, True),
+        clips=(window.clips, True),
+    )  # fmt: skip
 
 
 def _torch_agrees(window: Any) -> bool:
@@ -49,5 +53,4 @@ def _torch_agrees(window: Any) -> bool:
 
 @emits("SPP")
 def spp(c: LayerView) -> Emitted:
-    text = f'pyramid_pool({{0}}, "{_METHODS[c.module.method]}", {c.module.levels})'
-    return Emitted(call=text, helpers=("pyramid_pool",))
+    return Emitted(call=f"pyramid_pool({{0}}, {c.module.levels}, {_FUNCTIONS[c.module.method]})")

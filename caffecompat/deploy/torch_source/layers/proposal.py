@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, number
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, make, number
 from caffecompat.layers.proposal import Proposal, PythonProposal
 
 
-def proposals(module: Proposal | PythonProposal, scores: int) -> Emitted:
-    """RegionProposals; `scores` is the number of axes of its second top, 0 without one."""
+def proposals(c: LayerView, module: Proposal | PythonProposal, *, keepdim: bool = False) -> Emitted:
+    """The rules in the module's place, and the function that follows them."""
     rules = module.rules
-    anchors = ", ".join(f"({', '.join(number(value) for value in box)})" for box in module.anchors.tolist())
-    words = make(
-        "", rules.stride, rules.before, rules.after, rules.overlap, rules.least, small=(rules.small, "last"),
-        scores=(scores, 0),
+    text = make(
+        "ProposalRules", rules.stride, rules.before, rules.after, rules.overlap, rules.least,
+        inclusive=(rules.inclusive, True), small=(rules.small, "last"),
     )  # fmt: skip
-    return Emitted(f"RegionProposals([{anchors}], {words[1:]}", helpers=("RegionProposals",))
+    if module.anchor_shapes is not None:
+        anchors = make("make_anchors", *module.anchor_shapes)
+    else:
+        boxes = ", ".join(f"({', '.join(map(number, box))})" for box in module.anchors.tolist())
+        anchors = f"torch.tensor([{boxes}])"
+    alone = len(c.tops) == 1
+    call = calling("propose_regions", "{0}", "{1}", "{2}", anchors, "{self}", keepdim=(keepdim and not alone, False))
+    return Emitted(text, f"{call}[0]" if alone else call)
 
 
 @emits("Proposal")
 def proposal(c: LayerView) -> Emitted:
-    return proposals(c.module, 1 if len(c.tops) > 1 else 0)
+    return proposals(c, c.module)

@@ -13,7 +13,7 @@ def python(c: LayerView) -> Emitted:
     """ENet's spatial dropout and py-faster-rcnn's proposals: what other Python layers compute is code of their own."""
     own = c.module.own
     if isinstance(own, PythonProposal):
-        return proposals(own, 2 if len(c.tops) > 1 else 0)
+        return proposals(c, own, keepdim=True)
     if not isinstance(own, SpatialDropout):
         where = c.param.python_param
         raise UnsupportedLayer(f"the Python layer {where.module}.{where.layer} is code that cannot be exported")

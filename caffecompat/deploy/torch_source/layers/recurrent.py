@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make
+import numpy as np
+
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, parameter, parameters
 
 
 @emits("RNN", "LSTM")
 def recurrent(c: LayerView) -> Emitted:
-    """Linear layers within: of the input, of the state, of a static input, and the RNN's of its output."""
-    m, kind = c.module, c.layer.type
-    blobs = dict(zip(m.blob_names, c.blobs, strict=True))
-    names = {
-        "input_weight": "input.weight",
-        "bias": "input.bias",
-        "static_weight": "static.weight",
-        "hidden_weight": "hidden.weight",
-        "output_weight": "output.weight",
-        "output_bias": "output.bias",
-    }
-    static = blobs["static_weight"].shape[1] if m.has_static else 0
-    inputs, exposed = blobs["input_weight"].shape[1], bool(m.exposed)
-    text = make(kind, inputs, m.num_output, static=(static, 0), exposed=(exposed, False))
-    state = {names[name]: values for name, values in blobs.items()}
-    return Emitted(text, "", state, tuple(names[name] for name in m.blob_names), (kind,))
+    """A function of the weights; without an exposed state it is given the one after the call before."""
+    m = c.module
+    state = dict(zip(m.blob_names, c.blobs, strict=True))
+    given = [f"{{{i}}}" for i in range(len(c.bottoms))]
+    start = f"({', '.join(given[-m.exposed :])}{',' if m.exposed == 1 else ''})" if m.exposed else "{state}"
+    call = calling(c.layer.type.lower(), "{0}", "{1}", start, *given[2:3] * m.has_static, "**{self}")
+    return Emitted(parameters(state), call, state, tuple(state), remembers=not m.exposed)
 
 
 @emits("LSTMUnit")
 def lstm_unit(c: LayerView) -> Emitted:
-    return Emitted(call="lstm_unit({0}, {1}, {2}[..., None])", helpers=("lstm_unit",))
+    return Emitted(call="lstm_unit({0}, {1}, {2}[..., None])")
 
 
 @emits("ContinuationIndicator")
 def continuation_indicator(c: LayerView) -> Emitted:
     steps, streams = c.tops[0]
-    known_streams = (None if c.bottoms else streams, None)
-    return Emitted(make("ContinuationIndicator", steps, streams=known_streams), helpers=("ContinuationIndicator",))
+    if c.bottoms:
+        return Emitted(call=f"continuation_indicators({steps}, {{0}}.shape[0], {{0}}.device)")
+    values = np.ones((steps, streams), np.float32)
+    values[0] = 0
+    return Emitted(parameter(values, learned=False), "{self}", {"": values})

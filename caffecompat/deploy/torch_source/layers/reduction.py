@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, number
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, number
 
 
 @emits("ArgMax")
 def arg_max(c: LayerView) -> Emitted:
-    module = c.module
-    if module.axis is not None and module.top_k == 1:
-        if module.with_values:
-            return Emitted(call=f"{{0}}.amax({module.axis}, keepdim=True)")
-        return Emitted(call=f"arg_max({{0}}, {module.axis})", helpers=("arg_max",))
-    if module.axis is not None:
-        which = 1 if module.with_values else 0
-        return Emitted(call=f"largest({{0}}, {module.top_k}, {module.axis})[{which}]", helpers=("largest",))
-    found = f"largest({{0}}.flatten(1), {module.top_k}, 1)"
-    text = f"torch.stack({found}, 1)" if module.with_values else f"{found}[0][:, None]"
-    behind = len(c.shape) - 3
-    return Emitted(call=text + (f"[..., {', '.join(['None'] * behind)}]" if behind > 0 else ""), helpers=("largest",))
+    m = c.module
+    if m.axis is None:
+        call = calling("arg_max_of_items", "{0}", count=(m.top_k, 1), with_values=(m.with_values, False))
+        return Emitted(call=call)
+    if not m.with_values:
+        return Emitted(call=calling("arg_max", "{0}", str(m.axis), count=(m.top_k, 1)))
+    if m.top_k == 1:
+        return Emitted(call=f"{{0}}.amax({m.axis}, keepdim=True)")
+    return Emitted(call=f"top_k({{0}}, {m.top_k}, {m.axis})[0]")
 
 
 @emits("Reduction")

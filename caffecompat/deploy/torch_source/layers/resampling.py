@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, number, square, text_of
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, number, square, text_of
 
 
 @emits("Upsample")
@@ -15,7 +15,7 @@ def upsample(c: LayerView) -> Emitted:
         for axis, scale, less in zip((2, 3), m.scale, m.less, strict=True)
     ]
     size = text_of(m.outright) if m.outright is not None else f"({', '.join(sides)})"
-    return Emitted(call=f"unpool({{0}}, {{1}}, {size})", helpers=("unpool",))
+    return Emitted(call=f"unpool({{0}}, {{1}}, {size})")
 
 
 @emits("Interp")
@@ -24,14 +24,9 @@ def interp(c: LayerView) -> Emitted:
     if p.pad_beg or p.pad_end:
         cut = f"{-p.pad_beg or ''}:{p.pad_end or ''}"
         bottom = f"{{0}}[:, :, {cut}, {cut}]"
-    shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
-    if p.HasField("height") and shrinks == zooms:
-        return Emitted(call=f'F.interpolate({bottom}, {(p.height, p.width)}, mode="bilinear", align_corners=True)')
-    words = make(
-        "", shrink=(p.shrink_factor if shrinks else 1, 1), zoom=(p.zoom_factor if zooms else 1, 1)
-    )  # fmt: skip
-    words = ")" if words == "()" else f", {words[1:]}"
-    return Emitted(call=f"resize_by_corners({bottom}{words}", helpers=("resize_by_corners",))
+    if c.module.size is not None:
+        return Emitted(call=f'F.interpolate({bottom}, {c.module.size}, mode="bilinear", align_corners=True)')
+    return Emitted(call=calling("resize_by_corners", bottom, shrink=(c.module.shrink, 1), zoom=(c.module.zoom, 1)))
 
 
 @emits("DeephiResize")
@@ -49,4 +44,4 @@ def deephi_resize(c: LayerView) -> Emitted:
         return Emitted(call=f'F.interpolate({{0}}, {size}, mode="bilinear", align_corners=False)')
     if whole:
         return Emitted(call=f'F.interpolate({{0}}, {size}, mode="nearest")')
-    return Emitted(call=f"resize_nearest({{0}}, {size})", helpers=("resize_nearest",))
+    return Emitted(call=f"resize_nearest({{0}}, {size})")

@@ -13,10 +13,10 @@ def tiling(c: LayerView) -> Emitted:
 @emits("GSTiling")
 def gs_tiling(c: LayerView) -> Emitted:
     name = "blocks_to_pixels" if c.module.reverse else "pixels_to_blocks"
-    return Emitted(call=f"{name}({{0}}, {c.module.side})", helpers=(name,))
+    return Emitted(call=f"{name}({{0}}, {c.module.side})")
 
 
 @emits("Reorg")
 def reorg(c: LayerView) -> Emitted:
     name = "blocks_to_pixels" if c.module.reverse else "darknet_reorg"
-    return Emitted(call=f"{name}({{0}}, {c.module.side})", helpers=(name,))
+    return Emitted(call=f"{name}({{0}}, {c.module.side})")

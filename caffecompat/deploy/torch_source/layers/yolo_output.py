@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, calling, emits, number, text_of
 
 
 @emits("YoloDetectionOutput")
 def yolo(c: LayerView) -> Emitted:
     p = c.param.yolo_detection_output_param
-    pairs = list(zip(p.biases[::2], p.biases[1::2], strict=True))[: p.num_box]
-    text = make(
-        "YoloBoxes", [pairs] * len(c.bottoms), [1] * len(c.bottoms), p.confidence_threshold, p.nms_threshold,
-        one_class=(True, False),
-    )  # fmt: skip
-    return Emitted(text, helpers=("YoloBoxes",))
+    limits = number(p.confidence_threshold), number(p.nms_threshold)
+    return Emitted(call=calling("yolo_v2_detections", _maps(c), text_of(c.module.sizes), *limits))
 
 
 @emits("Yolov3DetectionOutput")
 def yolo_v3(c: LayerView) -> Emitted:
     p = c.param.yolov3_detection_output_param
-    pairs = list(zip(p.biases[::2], p.biases[1::2], strict=True))
-    chosen = [pairs[index] for index in p.mask]
-    shares = [chosen[start : start + p.num_box] for start in range(0, len(chosen), p.num_box)]
-    text = make("YoloBoxes", shares, list(p.anchors_scale), p.confidence_threshold, p.nms_threshold)
-    return Emitted(text, helpers=("YoloBoxes",))
+    scales = text_of(list(p.anchors_scale))
+    limits = number(p.confidence_threshold), number(p.nms_threshold)
+    return Emitted(call=calling("yolo_v3_detections", _maps(c), text_of(c.module.sizes), scales, *limits))
+
+
+def _maps(c: LayerView) -> str:
+    return f"[{', '.join(f'{{{i}}}' for i in range(len(c.bottoms)))}]"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from caffecompat.layers.functional.detection_boxes import jaccard
 
-__all__ = ["non_maximum_suppression"]
+__all__ = ["non_maximum_suppression", "rank_in_list"]
 
 _BLOCK = 512  # boxes of a list compared at once
 _PAIRS = 1_000_000  # pairs compared at once, over all lists: bounds memory
@@ -58,6 +58,17 @@ def non_maximum_suppression(
         keep[entries[there]] = stay[there]
         first = last
     return keep
+
+
+def rank_in_list(lists: Tensor) -> Tensor:
+    """The place of each entry in its list, where the entries of a list are together: (E) of (E).
+
+    >>> rank_in_list(torch.tensor([4, 4, 7, 7, 7]))
+    tensor([0, 1, 0, 1, 2])
+    """
+    place = torch.arange(len(lists), device=lists.device)
+    begins = F.pad(lists[1:] != lists[:-1], (1, 0), value=True)
+    return place - place.where(begins, 0).cummax(0)[0]
 
 
 def _suppress(boxes: Tensor, there: Tensor, threshold: float, eta: float, most: int | None) -> Tensor:
