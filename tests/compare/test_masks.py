@@ -100,7 +100,8 @@ def test_masks_of_a_torch_file(kind: str, monkeypatch: pytest.MonkeyPatch) -> No
         source = make_source(net)
         module: dict[str, Any] = {"__name__": "made", "__file__": "made.py"}
         exec(compile(source.text, "made.py", "exec", dont_inherit=True), module)
-        made = next(v for v in module.values() if isinstance(v, type) and v.__module__ == "made")()
+        nets = [v for v in module.values() if isinstance(v, type) and issubclass(v, torch.nn.Module)]
+        made = nets[-1]()
         made.load_state_dict(source.state)
         made.c.register_forward_hook(lambda _, __, top: top.unflatten(3, (-1, 2)).flip(4).flatten(3))
         found = compare_source(net, source, made.eval())
