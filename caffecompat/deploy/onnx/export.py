@@ -142,7 +142,7 @@ def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, lis
     outputs = [f"top_{at}" for at in range(len(layer.top_values))]
     exporter.builder.reserve([*inputs, *outputs])
     exporter.emit(layer, inputs, outputs)
-    for _, problem in exporter.pass_over().refused:
+    for _, problem in exporter.apply_passes().refused:
         raise problem
     shapes = [net.value_shapes[value] for value in layer.known_bottoms]
     made = [net.value_shapes[value] for value in layer.top_values]
@@ -184,7 +184,7 @@ class _Exporter:
                 except UnsupportedLayer as problem:
                     problems.append((layer, problem))
         self.outputs += [self._output(names[value], value) for value in wanted]
-        changes = self.pass_over()
+        changes = self.apply_passes()
         places = {layer.name or layer.type: layer for layer in self.net.layers}
         problems += [(places[name], problem) for name, problem in changes.refused]
         if problems:
@@ -204,7 +204,7 @@ class _Exporter:
         values = {name: self.builder.final_name(name) for name in names.values()}
         return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
 
-    def pass_over(self) -> Changes:
+    def apply_passes(self) -> Changes:
         """Change the graph as the target wants it."""
         return run_passes(target_passes(self.options), ExportedGraph(self.builder, self.emissions, self.outputs))
 

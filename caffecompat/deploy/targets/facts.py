@@ -80,10 +80,8 @@ def _form(maker: Facts) -> str:
 
     A normalization is folded into the convolution before it, or becomes a depthwise one.
     """
-    if maker["type"] in ("Convolution", "Deconvolution"):
-        return "depthwise" if maker["depthwise"] else "grouped" if maker["group"] > 1 else "dense"
-    if maker["type"] == "InnerProduct":
-        return "dense"
+    if class_of(maker["type"]).weighted:
+        return "depthwise" if maker.get("depthwise") else "grouped" if maker.get("group", 1) > 1 else "dense"
     if not class_of(maker["type"]).channel_affine or maker["inputs"] != 1:
         return ""
     return str(maker["convolved"]) if _merges(maker) and maker["sole_reader"] else "depthwise"

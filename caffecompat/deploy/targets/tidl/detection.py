@@ -21,7 +21,10 @@ class ThreeOutputs(GraphPass):
         if place is None or not site.module.decodes_priors:
             return
         # The top is cut out of the rows joined with those that there are where nothing is found.
-        joined = site.maker(site.maker(site.node.input[0]).input[0])
+        taken = site.maker(site.node.input[0])
+        joined = site.maker(taken.input[0]) if taken is not None else None
+        if joined is None or joined.op_type != "Concat":
+            return
         rows, whole = joined.input[0], site.graph.outputs[place]
         e = site.replace()
         e.op("Slice", rows, e.ints([3]), e.ints([7]), e.ints([1]), to=f"{top}_boxes")
