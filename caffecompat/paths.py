@@ -14,7 +14,7 @@ from caffecompat.wording import did_you_mean
 
 __all__ = ["find_file", "look_up", "tried", "with_slashes"]
 
-Beside = str | os.PathLike[str] | None
+RelativeTo = str | os.PathLike[str] | None
 
 
 def with_slashes(path: str) -> str:
@@ -24,8 +24,10 @@ def with_slashes(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def find_file(path: str, beside: Beside = None, refusal: type[Exception] = CaffeCompatError, *, field: str = "") -> str:
-    """Resolve `path` from the current directory, as Caffe does, or else next to the file `beside`.
+def find_file(
+    path: str, relative_to: RelativeTo = None, refusal: type[Exception] = CaffeCompatError, *, field: str = ""
+) -> str:
+    """Resolve `path` from the current directory, as Caffe does, or else next to the file `relative_to`.
 
     Backslashes of Windows are read as slashes. The second way is announced by a log line.
 
@@ -35,40 +37,40 @@ def find_file(path: str, beside: Beside = None, refusal: type[Exception] = Caffe
     Raises:
         refusal: there is no such file or folder at either place; the message names both.
     """
-    found = look_up(path, beside)
+    found = look_up(path, relative_to)
     if found is None:
         head = f"{field}: {path}" if field else path
-        raise refusal(f"{head}: there is no such file or folder{tried(path, beside)}{_near(path, beside)}")
+        raise refusal(f"{head}: there is no such file or folder{tried(path, relative_to)}{_near(path, relative_to)}")
     if found != with_slashes(path):
         glog.info(f"{path} is not in the current directory; using {found}")
     return found
 
 
-def look_up(path: str, beside: Beside = None) -> str | None:
+def look_up(path: str, relative_to: RelativeTo = None) -> str | None:
     """What `find_file` gives, without a word; None where there is no such file."""
     if not path:
         return None
-    return next((place for place in _places(path, beside) if os.path.exists(place)), None)
+    return next((place for place in _places(path, relative_to) if os.path.exists(place)), None)
 
 
-def tried(path: str, beside: Beside = None) -> str:
+def tried(path: str, relative_to: RelativeTo = None) -> str:
     """``; tried A and B (beside P)``, for the end of a message about a missing file; "" for absolute paths."""
     if os.path.isabs(path):
         return ""
-    here, *near = map(os.path.abspath, _places(path, beside))
-    more = f" and {near[0]} (beside {os.fspath(beside or '')})" if near and near[0] != here else ""
+    here, *near = map(os.path.abspath, _places(path, relative_to))
+    more = f" and {near[0]} (beside {os.fspath(relative_to or '')})" if near and near[0] != here else ""
     return f"; tried {here}{more}"
 
 
-def _places(path: str, beside: Beside) -> list[str]:
+def _places(path: str, relative_to: RelativeTo) -> list[str]:
     path = with_slashes(path)
-    near = path if beside is None else os.path.join(os.path.dirname(os.fspath(beside)), path)
+    near = path if relative_to is None else os.path.join(os.path.dirname(os.fspath(relative_to)), path)
     return [path] if near == path else [path, near]
 
 
-def _near(path: str, beside: Beside) -> str:
+def _near(path: str, relative_to: RelativeTo) -> str:
     """The file that was meant, where one of the folders has a name like it."""
-    for folder, name in map(os.path.split, _places(path, beside)):
+    for folder, name in map(os.path.split, _places(path, relative_to)):
         names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
         meant = did_you_mean(name, names)
         if meant:

@@ -138,7 +138,7 @@ def _batch(path: Path) -> list[np.ndarray]:
 @pytest.mark.parametrize(("text", "needed"), SOURCES.values(), ids=SOURCES)
 def test_data_layers(project: Path, monkeypatch: pytest.MonkeyPatch, text: str, needed: list[str]) -> None:
     path = _net_file(project, text)
-    beside = _batch(path)
+    relative_to = _batch(path)
     # What lies in the current directory comes first.
     for name in needed:
         shutil.move(project / "in" / name, project / name)
@@ -149,7 +149,7 @@ def test_data_layers(project: Path, monkeypatch: pytest.MonkeyPatch, text: str, 
     Path("in").mkdir()
     for name in needed:
         shutil.move(project / name, Path("in") / name)
-    for one, other in zip(_batch(path), beside, strict=True):
+    for one, other in zip(_batch(path), relative_to, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -351,9 +351,9 @@ def test_one_folder_is_named_once_and_absolute_paths_have_no_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for beside in (None, "net.prototxt", tmp_path / "net.prototxt"):
+    for relative_to in (None, "net.prototxt", tmp_path / "net.prototxt"):
         with pytest.raises(CaffeCompatError) as caught:
-            find_file("x/y", beside)
+            find_file("x/y", relative_to)
         assert str(caught.value) == f"x/y: there is no such file or folder; tried {tmp_path}/x/y"
     with pytest.raises(CaffeCompatError, match=r"^/x/y: there is no such file or folder$"):
         find_file("/x/y", "a/net.prototxt")

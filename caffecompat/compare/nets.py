@@ -99,7 +99,9 @@ def in_single_precision(net: Net) -> Net:
     message.ClearField("default_forward_type")
     for layer in message.layer:
         layer.ClearField("forward_type")
-    copy = Net(NetDocument.from_message(message, like=net.fork_choice, beside=net.beside), net.phase, log=False)
+    copy = Net(
+        NetDocument.from_message(message, like=net.fork_choice, relative_to=net.relative_to), net.phase, log=False
+    )
     load_blobs(copy, net.blobs_by_layer())
     return copy
 

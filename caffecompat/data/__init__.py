@@ -1,6 +1,6 @@
 """Data layers as sources of batches.
 
->>> source = make_source(layer_param, phase=0, fork=Fork.BVLC, beside="train_val.prototxt")  # doctest: +SKIP
+>>> source = make_source(layer_param, phase=0, fork=Fork.BVLC, relative_to="train_val.prototxt")  # doctest: +SKIP
 >>> data, label = source.next()  # doctest: +SKIP
 """
 

@@ -45,7 +45,7 @@ class Hdf5Source(Source):
         self._list = request.find("hdf5_data_param.source", param.source)
         self._names = _read_list(self._list)
         self._files = [
-            find_file(name, request.beside, DataError, field=f"HDF5 file of {self._list}") for name in self._names
+            find_file(name, request.relative_to, DataError, field=f"HDF5 file of {self._list}") for name in self._names
         ]
         self._names_print = fingerprint(self._names)
         self._walk = Walk(len(self._files), self._random if self._shuffle else None)

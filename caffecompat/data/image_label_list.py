@@ -132,7 +132,7 @@ class ImageLabelListDataReader(Reader):
             try:
                 picture = read_picture(folder + path, color)
                 if picture is None:
-                    found = look_up(folder + path, self._request.beside)
+                    found = look_up(folder + path, self._request.relative_to)
                     picture = read_picture(found, color) if found else None
             except PictureError as problem:
                 raise DataError(f"{self._list}:{entry.line}: {problem}") from None
@@ -140,7 +140,7 @@ class ImageLabelListDataReader(Reader):
                 why = (
                     "not a picture, or damaged"
                     if found
-                    else f"no such file{tried(folder + path, self._request.beside)}"
+                    else f"no such file{tried(folder + path, self._request.relative_to)}"
                 )
                 raise DataError(f"{self._list}:{entry.line}: cannot read the picture {folder}{path}: {why}")
             parts.append(picture)

@@ -97,12 +97,12 @@ class ListReader(Reader, Generic[_Entry]):
         try:
             picture = read_picture(name, color)
             if picture is None:  # only now: looking first would cost a system call a picture
-                found = look_up(name, self._request.beside) or name
+                found = look_up(name, self._request.relative_to) or name
                 picture = read_picture(found, color) if found != name else None
         except PictureError as problem:
             raise DataError(f"{self._list}:{line}: {problem}") from None
         if picture is None:
-            where = "" if os.path.exists(found) else tried(name, self._request.beside)
+            where = "" if os.path.exists(found) else tried(name, self._request.relative_to)
             raise DataError(
                 f"{self._list}:{line}: cannot read the picture {name}{_why(found, path, self._root)}{where}"
             )

@@ -54,11 +54,11 @@ class Placeholders:
         self.size, self.channels = size, channels
         self.notes: list[str] = []
 
-    def __call__(self, layer: Any, phase: int, fork: Fork, beside: str | os.PathLike[str] | None) -> Source:
+    def __call__(self, layer: Any, phase: int, fork: Fork, relative_to: str | os.PathLike[str] | None) -> Source:
         reason = ""
         if self.size is None and self.channels is None:
             try:
-                return make_source(layer, phase, fork, beside)
+                return make_source(layer, phase, fork, relative_to)
             except DataError as error:
                 reason = str(error)
         try:

@@ -92,12 +92,12 @@ def stated_transform(layers: Iterable[Any]) -> Any | None:
     return next((transform for transform in inputs if is_set(transform)), None)
 
 
-def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | None) -> Preprocess | None:
+def stated_preprocess(layers: Iterable[Any], relative_to: str | os.PathLike[str] | None) -> Preprocess | None:
     """What an Input layer states of its pictures (see `stated_transform`); a mean file counts by its channels' means.
 
     Args:
         layers: LayerParameters of a deploy net.
-        beside: the prototxt, next to which a mean file may be.
+        relative_to: the prototxt, next to which a mean file may be.
 
     Raises:
         MeanError: the mean file cannot be read.
@@ -107,7 +107,7 @@ def stated_preprocess(layers: Iterable[Any], beside: str | os.PathLike[str] | No
         return None
     if not transform.mean_file:
         return Preprocess(tuple(transform.mean_value), transform.scale)
-    mean = read_mean(transform.mean_file, beside).mean((1, 2), dtype=np.float64)
+    mean = read_mean(transform.mean_file, relative_to).mean((1, 2), dtype=np.float64)
     return Preprocess(tuple(mean.tolist()), transform.scale)
 
 

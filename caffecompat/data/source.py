@@ -103,7 +103,7 @@ class Request:
     layer: Any
     phase: int
     fork: Fork = Fork.BVLC
-    beside: str | os.PathLike[str] | None = None
+    relative_to: str | os.PathLike[str] | None = None
 
     @property
     def train(self) -> bool:
@@ -127,7 +127,7 @@ class Request:
         """A path from the prototxt, resolved (`caffecompat.paths.find_file`); `field` is named where that fails."""
         if not path:
             raise DataError(f"{field} is missing or empty")
-        return find_file(path, self.beside, DataError, field=field)
+        return find_file(path, self.relative_to, DataError, field=field)
 
 
 _sources: dict[str, Callable[[Request], Source]] = {}
@@ -151,7 +151,7 @@ def is_data_layer(layer_type: str) -> bool:
 
 
 def make_source(
-    layer_param: Any, phase: int | str, fork: Fork = Fork.BVLC, beside: str | os.PathLike[str] | None = None
+    layer_param: Any, phase: int | str, fork: Fork = Fork.BVLC, relative_to: str | os.PathLike[str] | None = None
 ) -> Source:
     """Open the data of one data layer.
 
@@ -159,7 +159,7 @@ def make_source(
         layer_param: its LayerParameter.
         phase: 0 (TRAIN) or 1 (TEST), or its name in any case.
         fork: the Caffe whose rules hold.
-        beside: the prototxt; relative paths that are not in the current directory are looked for next to it.
+        relative_to: the prototxt; relative paths that are not in the current directory are looked for next to it.
 
     Returns:
         A source; reading ahead begins with its first `next`.
@@ -172,7 +172,7 @@ def make_source(
     if maker is None:
         raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
     try:
-        return maker(Request(layer_param, number, fork, beside))
+        return maker(Request(layer_param, number, fork, relative_to))
     except CaffeCompatError as error:
         raise DataError(f'layer "{layer_param.name}" ({layer_param.type}): {error}') from error
 

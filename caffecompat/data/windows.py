@@ -176,12 +176,12 @@ class WindowReader(Reader):
 
     def _bytes(self, picture: ListedPicture) -> bytes:
         name = self._root + picture.path
-        found = look_up(name, self._request.beside)
+        found = look_up(name, self._request.relative_to)
         try:
             with open(found or name, "rb") as file:
                 return file.read()
         except OSError as error:
-            where = "" if found else tried(name, self._request.beside)
+            where = "" if found else tried(name, self._request.relative_to)
             raise DataError(
                 f"{self._list}:{picture.line}: cannot read the picture {name}: {error.strerror}{where}"
             ) from None

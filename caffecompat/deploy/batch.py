@@ -26,10 +26,10 @@ class BatchedNet:
         problem: what keeps it from being made at all; "" for nothing.
     """
 
-    def __init__(self, message: Any, fork: Fork, beside: str | None) -> None:
+    def __init__(self, message: Any, fork: Fork, relative_to: str | None) -> None:
         graph = build_graph(message, message)
         self.layers = graph.layers
-        self.shapes, found = build_layers(graph, Context(pb.TEST, fork, beside, False), None, beside)
+        self.shapes, found = build_layers(graph, Context(pb.TEST, fork, relative_to, False), None, relative_to)
         problems = [*graph.problems, *found]
         self.problem = _described(self.layers, problems[0]) if problems else ""
 

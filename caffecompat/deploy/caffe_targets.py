@@ -59,16 +59,16 @@ def picture_input(deployed: Deployed) -> tuple[str, tuple[int, ...]]:
     raise DeployError(f"--for needs a net of pictures, with an input (N, C, H, W); its inputs are {shapes}")
 
 
-def channel_means(deployed: Deployed, beside: str | None) -> tuple[list[float], str]:
+def channel_means(deployed: Deployed, relative_to: str | None) -> tuple[list[float], str]:
     """What is subtracted from each channel of a picture, and what to report about it ("" for nothing).
 
     Args:
-        beside: the prototxt, next to which a mean file may be.
+        relative_to: the prototxt, next to which a mean file may be.
     """
     transform, channels = deployed.transform, picture_input(deployed)[1][1]
     if transform is not None and transform.mean_file:
         try:
-            picture = read_mean(transform.mean_file, beside)
+            picture = read_mean(transform.mean_file, relative_to)
         except MeanError as problem:
             return [0.0] * channels, f"warning: {problem}: inMean is 0; put the means of its channels there"
         means = [float(mean) for mean in picture.mean((1, 2), dtype=np.float64)]

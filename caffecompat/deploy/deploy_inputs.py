@@ -135,7 +135,7 @@ def _picture_shape(
 
 def _shapes(layer: Any, document: NetDocument, sources: Placeholders, remedy: str) -> list[tuple[int, ...]]:
     try:
-        source = sources(layer, pb.TEST, document.fork, document.beside)
+        source = sources(layer, pb.TEST, document.fork, document.relative_to)
     except CaffeCompatError as problem:
         raise DeployError(f"the input's shape is not known, {remedy}: {problem}") from None
     shapes = [tuple(shape) for shape in source.top_shapes]

@@ -117,7 +117,7 @@ def export_deploy(
         deployed = deploy_net(document, size=size, batch=batch, channels=channels, head=head, head_name=head_name)
         files = [] if weights is None else weight_paths(weights)
         writer = _Writer(
-            ExportedDeploy(deployed), document.beside, document.fork_choice, on_note, name, files, folding,
+            ExportedDeploy(deployed), document.relative_to, document.fork_choice, on_note, name, files, folding,
             running_statistics, target, resize_bilinear, calibration, root_folder, allow_nonfinite,
         )  # fmt: skip
         writer.note(*deployed.notes)
@@ -275,7 +275,7 @@ class _Writer:
         return layer, {f"{stem}_calibration.txt": listing.text} if listing.text else {}
 
     def _save(self, message: Any, blobs: dict[str, Any]) -> None:
-        stem, beside = self._paths()
+        stem, prefix = self._paths()
         folder, name = os.path.split(stem)
         weights = f"{stem}.caffemodel"
         reader: Any
@@ -288,14 +288,14 @@ class _Writer:
             means, remark = channel_means(self.done.deployed, self.path)
             if remark:
                 self.note(remark)
-            texts[f"{beside}tidl_import.txt"] = tidl_import_text(
-                self.done.deployed, means, f"{name}.prototxt", f"{name}.caffemodel", f"{os.path.basename(beside)}tidl",
+            texts[f"{prefix}tidl_import.txt"] = tidl_import_text(
+                self.done.deployed, means, f"{name}.prototxt", f"{name}.caffemodel", f"{os.path.basename(prefix)}tidl",
                 path_from(folder, listing), _count_lines(listing),
             )  # fmt: skip
         texts[f"{stem}.prototxt"] = write_text(message)
-        with atomic_together(*texts, weights) as (*temporary, beside):
+        with atomic_together(*texts, weights) as (*temporary, weights_path):
             if self.weights:
-                save_caffemodel(beside, message, blobs, fork=self.fork_choice.kept)
+                save_caffemodel(weights_path, message, blobs, fork=self.fork_choice.kept)
             for path, text in zip(temporary, texts.values(), strict=True):
                 with atomic_write(path) as file:
                     file.write(text.encode())

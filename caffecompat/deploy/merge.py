@@ -81,11 +81,11 @@ def merge_batch_norm(
     folded = fold_norms(net, around=True, target="dpu")
     if not document.message.HasField("state"):
         folded.message.ClearField("state")  # the phase that it was folded in
-    copy = NetDocument.from_message(folded.message, like=document.fork_choice, beside=document.beside)
+    copy = NetDocument.from_message(folded.message, like=document.fork_choice, relative_to=document.relative_to)
     merged = Net(copy, pb.TEST, log=False)
     load_blobs(merged, folded.blobs)
     differences = compare_nets(net, merged, allow_nonfinite=allow_nonfinite)
-    lead_paths(folded.message, document.beside, os.path.dirname(out_model))
+    lead_paths(folded.message, document.relative_to, os.path.dirname(out_model))
     with atomic_together(out_weights, out_model) as (weights_file, text_file):
         save_caffemodel(weights_file, folded.message, folded.blobs, fork=document.fork_choice.kept)
         with atomic_write(text_file) as file:

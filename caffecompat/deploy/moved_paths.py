@@ -17,24 +17,24 @@ _FILES = {
 }  # fmt: skip
 
 
-def lead_paths(message: Any, beside: str | os.PathLike[str] | None, folder: str) -> None:
+def lead_paths(message: Any, relative_to: str | os.PathLike[str] | None, folder: str) -> None:
     """Let the relative paths of a NetParameter, or of any message in one, lead from a folder; changes `message`.
 
     A path that leads nowhere stays as it is: what it names may be put there later.
 
     Args:
-        beside: the prototxt that they were read from, next to which they may lead somewhere.
+        relative_to: the prototxt that they were read from, next to which they may lead somewhere.
         folder: where the message is written.
     """
     for descriptor, value in message.ListFields():
         repeated = not isinstance(value, str) and hasattr(value, "__len__") and not hasattr(value, "DESCRIPTOR")
         if descriptor.message_type is not None:
             for part in value if repeated else (value,):
-                lead_paths(part, beside, folder)
+                lead_paths(part, relative_to, folder)
         elif descriptor.name in _FILES and repeated:
-            value[:] = [path_from(folder, look_up(path, beside) or path) for path in value]
+            value[:] = [path_from(folder, look_up(path, relative_to) or path) for path in value]
         elif descriptor.name in _FILES:
-            setattr(message, descriptor.name, path_from(folder, look_up(value, beside) or value))
+            setattr(message, descriptor.name, path_from(folder, look_up(value, relative_to) or value))
 
 
 def path_from(folder: str, path: str) -> str:

@@ -36,14 +36,14 @@ _SHOWN = 10  # lines of a list in an error
 
 
 def calibration_input(
-    message: Any, deployed: Deployed, listing: CalibrationList, beside: str | None
+    message: Any, deployed: Deployed, listing: CalibrationList, relative_to: str | None
 ) -> tuple[Any, list[str]]:
     """Put, in place of the Input that stands for pictures, the ImageData layer that Vitis AI calibrates from.
 
     Pictures get the size that they have in training before the crop, and are cropped like there.
 
     Args:
-        beside: the prototxt of the net, next to which its mean file and data may be.
+        relative_to: the prototxt of the net, next to which its mean file and data may be.
 
     Returns:
         The layer; and what is to be reported: how pictures differ from those in training, where they do.
@@ -67,7 +67,7 @@ def calibration_input(
         source.root_folder = listing.root
     if shape[1] == 1:
         source.is_color = False
-    size = _Sizing(deployed, (shape[2], shape[3]), shape[1], beside)
+    size = _Sizing(deployed, (shape[2], shape[3]), shape[1], relative_to)
     if size.means:
         layer.transform_param.ClearField("mean_file")
         layer.transform_param.mean_value.extend(size.means)
@@ -96,20 +96,20 @@ class _Sizing:
         notes: where this is not what training does.
     """
 
-    def __init__(self, deployed: Deployed, wanted: Size, channels: int, beside: str | None) -> None:
+    def __init__(self, deployed: Deployed, wanted: Size, channels: int, relative_to: str | None) -> None:
         self.pictures: Size | None = wanted
         self.crop: Size | None = None
         self.means: list[float] = []
         self.notes: list[str] = []
         crop = _crop_of(deployed.data) if deployed.data is not None else None
-        mean = self._mean(deployed.transform, channels, beside)
+        mean = self._mean(deployed.transform, channels, relative_to)
         if crop is not None and crop != wanted:
             self.notes.append(
                 f"training crops {_text(crop)} out of its pictures, the input is {_text(wanted)}: calibration pictures "
                 "are resized to that as a whole"
             )
         elif crop is not None:
-            self._as_cropped(deployed, crop, mean, beside)
+            self._as_cropped(deployed, crop, mean, relative_to)
         if mean is None:
             return
         if mean.shape[1:] == self.pictures:
@@ -121,11 +121,11 @@ class _Sizing:
             "of its channels are taken, as mean_value"
         )
 
-    def _mean(self, transform: Any, channels: int, beside: str | None) -> np.ndarray | None:
+    def _mean(self, transform: Any, channels: int, relative_to: str | None) -> np.ndarray | None:
         if transform is None or not transform.mean_file:
             return None
         try:
-            mean = read_mean(transform.mean_file, beside)
+            mean = read_mean(transform.mean_file, relative_to)
         except MeanError as problem:
             self.notes.append(
                 f"warning: {problem}; put its size in as new_height and new_width, which calibration pictures must have"
@@ -137,14 +137,14 @@ class _Sizing:
             )
         return mean
 
-    def _as_cropped(self, deployed: Deployed, crop: Size, mean: np.ndarray | None, beside: str | None) -> None:
+    def _as_cropped(self, deployed: Deployed, crop: Size, mean: np.ndarray | None, relative_to: str | None) -> None:
         if mean is not None:
             known: Size | None = (mean.shape[1], mean.shape[2])
         elif _as_they_are(deployed.data) or deployed.transform.mean_file:  # a mean file that cannot be read
             self.pictures, self.crop = None, crop
             return
         else:
-            known = _before_crop(deployed.data, beside)
+            known = _before_crop(deployed.data, relative_to)
         if known is None:
             self.notes.append(
                 f"training crops {_text(crop)} out of larger pictures, whose size is not known without its data: "
@@ -179,7 +179,7 @@ def _as_they_are(data: Any) -> bool:
     return data.type in ("ImageData", "ImageSegData", "ImageLabelmapData") and not resizes
 
 
-def _before_crop(data: Any, beside: str | None) -> Size | None:
+def _before_crop(data: Any, relative_to: str | None) -> Size | None:
     """(height, width) of a data layer's pictures before they are cropped; None where only its data would say."""
     whole = type(data)()
     whole.CopyFrom(data)
@@ -188,7 +188,7 @@ def _before_crop(data: Any, beside: str | None) -> Size | None:
             whole.transform_param.ClearField(name)
     whole.transform_param.ClearField("mean_file")
     try:
-        source = Placeholders()(whole, pb.TEST, Fork.BVLC, beside)
+        source = Placeholders()(whole, pb.TEST, Fork.BVLC, relative_to)
     except CaffeCompatError:
         return None
     height, width = source.top_shapes[0][2:4]

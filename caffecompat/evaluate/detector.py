@@ -76,7 +76,7 @@ class Detector(ScoredNet):
         )
 
     def _note_label_map(self, path: str) -> None:
-        found = look_up(path, self.beside)
+        found = look_up(path, self.relative_to)
         if found is not None and os.path.isfile(found):
             self.label_map_file = found
 
@@ -127,7 +127,9 @@ class Detector(ScoredNet):
         """(height, width) of the net's own pictures, where its DetectionEvaluate names a file of them."""
         if self.evaluation is None or not self.evaluation.name_size_file:
             return []
-        return [(height, width) for _, height, width in read_name_sizes(self.evaluation.name_size_file, self.beside)]
+        return [
+            (height, width) for _, height, width in read_name_sizes(self.evaluation.name_size_file, self.relative_to)
+        ]
 
 
 def _by_image(found: np.ndarray, count: int) -> list[np.ndarray]:

@@ -64,7 +64,7 @@ class ScoredNet:
         stages: Sequence[str] = (),
     ) -> None:
         document = model if isinstance(model, NetDocument) else open_net(model)
-        self.path, self.beside = document.path, document.beside
+        self.path, self.relative_to = document.path, document.relative_to
         state = make_state(document.message, pb.TEST, level, stages)
         _, kept, _ = filter_net(document.message, state, lambda line: None)
         document = document.keeping(kept)
@@ -176,11 +176,11 @@ def own_records(scored: ScoredNet) -> tuple[int, int] | None:
             continue
         image, data = layer.param.image_data_param, layer.param.data_param
         if layer.type in ("ImageSegData", "ImageLabelmapData"):
-            return len(read_pair_list(find_file(image.source, scored.beside))), image.batch_size
+            return len(read_pair_list(find_file(image.source, scored.relative_to))), image.batch_size
         if layer.type == "ImageData":
-            return len(read_image_list(find_file(image.source, scored.beside))), image.batch_size
+            return len(read_image_list(find_file(image.source, scored.relative_to))), image.batch_size
         if layer.type in ("Data", "AnnotatedData"):
-            with open_database(find_file(data.source, scored.beside)) as database:
+            with open_database(find_file(data.source, scored.relative_to)) as database:
                 return len(database), data.batch_size
     return None
 

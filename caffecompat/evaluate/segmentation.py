@@ -94,7 +94,7 @@ class ListPairs(Pairs):
 
     def _resolve(self, root: str, path: str) -> str:
         if not root:
-            return path if os.path.exists(path) else _beside(path, self._list)
+            return path if os.path.exists(path) else _relative_to(path, self._list)
         return root + path if os.path.exists(root + path) else os.path.join(root, path.lstrip("/"))
 
     def __len__(self) -> int:
@@ -349,7 +349,7 @@ def _label_record(datum: Datum) -> np.ndarray:
     return values[0]
 
 
-def _beside(path: str, list_path: str) -> str:
+def _relative_to(path: str, list_path: str) -> str:
     near = os.path.join(os.path.dirname(list_path), path)
     return near if os.path.exists(near) else path
 

@@ -49,17 +49,17 @@ class Detection:
     box: tuple[float, float, float, float]
 
 
-def read_name_sizes(path: str, beside: str | None = None) -> list[tuple[str, int, int]]:
+def read_name_sizes(path: str, relative_to: str | None = None) -> list[tuple[str, int, int]]:
     """The lines ``name height width`` of a file.
 
     Args:
-        beside: prototxt next to which the file may lie.
+        relative_to: prototxt next to which the file may lie.
 
     Raises:
         DetectionFileError: the file cannot be read, is empty, or a line has another form.
     """
     entries = []
-    found = find_file(path, beside, DetectionFileError, field="name_size_file")
+    found = find_file(path, relative_to, DetectionFileError, field="name_size_file")
     for number, line in _lines(found, "the name-size file"):
         words = line.rsplit(None, 2)
         if len(words) != 3 or not all(re.fullmatch("[0-9]{1,9}", word) for word in words[1:]):
@@ -150,15 +150,15 @@ class ResultWriter:
         *,
         count: int | None = None,
         background: int = 0,
-        beside: str | None = None,
+        relative_to: str | None = None,
     ) -> None:
         if form not in FORMATS:
             raise DetectionFileError(f"output_format {form!r}: expected {', '.join(FORMATS)}")
         self.directory, self.prefix, self.form, self.background = directory, prefix, form, background
         self.classes: LabelMap = read_label_map(
-            find_file(label_map, beside, DetectionFileError, field="label_map_file")
+            find_file(label_map, relative_to, DetectionFileError, field="label_map_file")
         )
-        self.entries = read_name_sizes(name_sizes, beside)
+        self.entries = read_name_sizes(name_sizes, relative_to)
         self.count = len(self.entries) if count is None else count
         if not 0 < self.count <= len(self.entries):
             raise DetectionFileError(f"num_test_image {self.count}: {name_sizes} has {len(self.entries)} pictures")

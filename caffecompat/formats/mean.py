@@ -17,19 +17,19 @@ class MeanError(CaffeCompatError):
     """A mean file that cannot be read."""
 
 
-def read_mean(path: str | os.PathLike[str], beside: str | os.PathLike[str] | None = None) -> np.ndarray:
+def read_mean(path: str | os.PathLike[str], relative_to: str | os.PathLike[str] | None = None) -> np.ndarray:
     """Read a mean file: (C, H, W) float32.
 
     Legacy files (num, channels, height, width) and those with a shape of three or four axes.
 
     Args:
-        beside: the prototxt that names the file, next to which it may be.
+        relative_to: the prototxt that names the file, next to which it may be.
 
     Raises:
         MeanError: the file cannot be read, is no binary BlobProto, or is not one picture.
     """
-    if beside is not None:
-        path = find_file(os.fspath(path), beside, MeanError, field="mean_file")
+    if relative_to is not None:
+        path = find_file(os.fspath(path), relative_to, MeanError, field="mean_file")
     try:
         with open(path, "rb") as file:
             data = file.read()

@@ -99,7 +99,7 @@ class DetectionOutput(Layer):
                 p.name_size_file,
                 count=p.num_test_image if p.HasField("num_test_image") else None,
                 background=self.param.detection_output_param.background_label_id,
-                beside=self.context.beside,
+                relative_to=self.context.relative_to,
             )
         except CaffeCompatError as problem:
             glog.warning(f"layer {self.param.name!r}: boxes will not be saved to {p.output_directory}: {problem}")
@@ -187,7 +187,7 @@ class DetectionEvaluate(Layer):
         if path and self._sizes is None:
             from caffecompat.formats.detections import read_name_sizes
 
-            self._sizes = np.array([size for _, *size in read_name_sizes(path, self.context.beside)], np.int64)
+            self._sizes = np.array([size for _, *size in read_name_sizes(path, self.context.relative_to)], np.int64)
         return self._sizes
 
     def needs_gradient(self, bottom_index: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caffecompat.deprecation import RenamedAttribute
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import DRAWN, FillerError, fill
@@ -67,15 +68,17 @@ def values_known(blob: Tensor) -> bool:
 class Context:
     """What a layer knows of the net around it.
 
-    `phase` is 0 for TRAIN and 1 for TEST; `fork` is the Caffe whose rules the net follows. `beside` is the path of the
-    prototxt, None for a net made in memory. `fill` is False where a weight file is about to bring the blobs' values:
-    they hold anything until then.
+    `phase` is 0 for TRAIN and 1 for TEST; `fork` is the Caffe whose rules the net follows. `relative_to` is the path of
+    the prototxt, None for a net made in memory. `fill` is False where a weight file is about to bring the blobs'
+    values: they hold anything until then.
     """
 
     phase: int
     fork: Fork = Fork.BVLC
-    beside: str | None = None
+    relative_to: str | None = None
     fill: bool = True
+
+    beside = RenamedAttribute("relative_to")
 
 
 class View(NamedTuple):
@@ -133,7 +136,7 @@ class Layer(nn.Module):
         top_count: how many tops the prototxt names (some layers compute more on request).
     """
 
-    type: ClassVar[str] = ""  # type: ignore[assignment]  # hides Module.type(dtype), which no one needs beside .to()
+    type: ClassVar[str] = ""  # type: ignore[assignment]  # hides Module.type(dtype), which no one needs besides .to()
     bottoms: ClassVar[tuple[int, int | None]] = (1, 1)
     tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_loss: ClassVar[bool] = False

@@ -232,7 +232,7 @@ class InfogainLoss(LossLayer):
         if not self.on_scores:
             scores = (scores[0], math.prod(scores[1:]))
         check_label_count(scores, bottom_shapes[1], self.axis)
-        matrix = None if len(bottom_shapes) == 3 else _read_matrix(p, context.beside)
+        matrix = None if len(bottom_shapes) == 3 else _read_matrix(p, context.relative_to)
         shape = tuple(bottom_shapes[2]) if matrix is None else tuple(matrix.shape)
         if math.prod(shape) != scores[self.axis] ** 2:
             raise LayerError(f"the infogain matrix has shape {shape}, it must be C x C for {scores[self.axis]} classes")
@@ -258,11 +258,11 @@ class InfogainLoss(LossLayer):
         return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
 
 
-def _read_matrix(p: Any, beside: str | None) -> Tensor:
+def _read_matrix(p: Any, relative_to: str | None) -> Tensor:
     """H from the binary BlobProto file that infogain_loss_param names: (C, C)."""
     if not p.source:
         raise LayerError("the infogain matrix is missing: name a file in infogain_loss_param.source or a third bottom")
-    path = find_file(p.source, beside, LayerError, field="infogain_loss_param.source")
+    path = find_file(p.source, relative_to, LayerError, field="infogain_loss_param.source")
     try:
         blob = pb.BlobProto.FromString(read_bytes(path, LayerError))
     except DecodeError:

@@ -42,7 +42,7 @@ class MatWrite(Layer):
             raise LayerError(f"mat_write_param.prefix {self.prefix!r}: there is no folder {folder!r}")
         self.names: list[str] | None = None
         if p.source:
-            path = find_file(p.source, context.beside, LayerError, field="mat_write_param.source")
+            path = find_file(p.source, context.relative_to, LayerError, field="mat_write_param.source")
             self.names = _read_names(path, p.strip)
 
     def needs_gradient(self, bottom_index: int) -> bool:

@@ -165,7 +165,7 @@ class PythonLayer(Layer):
                 'python_param needs module and layer, as in python_param { module: "my_file" layer: "MyClass" }'
             )
         try:
-            module = import_user_module(p.module, self.context.beside)
+            module = import_user_module(p.module, self.context.relative_to)
         except ModuleMissing as problem:
             own = _OWN.get((p.module, p.layer))
             if own is None:

@@ -25,11 +25,11 @@ class ModuleMissing(CodeMissing):
     """No module of that name is anywhere, or it is written for Python 2."""
 
 
-def search_path(beside: str | os.PathLike[str] | None) -> list[str]:
+def search_path(relative_to: str | os.PathLike[str] | None) -> list[str]:
     """Folders to look in besides Python's own path: the current one, and that of the prototxt."""
     folders = [os.getcwd()]
-    if beside is not None:
-        folders.append(os.path.dirname(os.path.abspath(beside)))
+    if relative_to is not None:
+        folders.append(os.path.dirname(os.path.abspath(relative_to)))
     return [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
 
 
@@ -60,17 +60,17 @@ def caffe_importable() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
-def import_user_module(name: str, beside: str | os.PathLike[str] | None) -> ModuleType:
+def import_user_module(name: str, relative_to: str | os.PathLike[str] | None) -> ModuleType:
     """Import the module of a Python layer.
 
     It is looked for on Python's path, then in the current folder, then in that
-    of the prototxt `beside`.
+    of the prototxt `relative_to`.
 
     Raises:
         ModuleMissing: it is nowhere, or Python 2 code.
         CodeMissing: it fails while it is imported.
     """
-    folders = search_path(beside)
+    folders = search_path(relative_to)
     fresh = name not in sys.modules
     sys.path.extend(folders)
     try:

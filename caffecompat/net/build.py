@@ -44,7 +44,7 @@ _Alike = dict[tuple[Any, ...], list[Shape]]  # shapes of tops, found once for la
 
 
 def build_layers(
-    graph: Graph, context: Context, sources: MakeSource | None, beside: str | None
+    graph: Graph, context: Context, sources: MakeSource | None, relative_to: str | None
 ) -> tuple[dict[Value, Shape], list[Problem]]:
     """Give the graph's layers, in order, what computes or feeds them.
 
@@ -62,7 +62,7 @@ def build_layers(
         if layer.index in unaligned:
             continue
         try:
-            tops = _set_up(layer, shapes, context, sources, beside, alike)
+            tops = _set_up(layer, shapes, context, sources, relative_to, alike)
         except CaffeCompatError as problem:
             # A source names its layer itself; the net does so for all.
             text = str(problem).removeprefix(f'layer "{layer.name}" ({layer.type}): ')
@@ -82,7 +82,7 @@ def _set_up(
     shapes: dict[Value, Shape],
     context: Context,
     sources: MakeSource | None,
-    beside: str | None,
+    relative_to: str | None,
     alike: _Alike,
 ) -> Sequence[Shape]:
     """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
@@ -92,7 +92,7 @@ def _set_up(
     if layer.type in DATA_TYPES or layer.type in FED_TYPES:
         if sources is None:
             raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
-        layer.source = sources(layer.param, context.phase, context.fork, beside)
+        layer.source = sources(layer.param, context.phase, context.fork, relative_to)
         layer.fed_shapes = layer.source.top_shapes
         return layer.fed_shapes
     cls = layer_class(layer.type)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from caffecompat import glog
+from caffecompat.deprecation import RenamedAttribute
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork, ForkChoice
 from caffecompat.formats import save_caffemodel
@@ -85,7 +86,7 @@ class Net(nn.Module):
         half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
         fork_choice: whose rules the net follows, and why.
         weights_writer: the fork whose blob format the loaded weights have; None where nothing shows it.
-        beside: the file next to which relative paths in `message` may lead.
+        relative_to: the file next to which relative paths in `message` may lead.
         execute: called with the fed tensors in place of the graph; None unless someone holds the net's blobs (pycaffe).
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
             unless someone holds the net's blobs.
@@ -107,7 +108,7 @@ class Net(nn.Module):
     phase: int
     message: Any
     fork_choice: ForkChoice
-    beside: str | None
+    relative_to: str | None
     log: bool
     weights_writer: Fork | None
     graph: Graph
@@ -125,6 +126,8 @@ class Net(nn.Module):
     half_precision: bool
     execute: Callable[..., Tops] | None
     input_values: Callable[[], dict[str, Tensor | np.ndarray]]
+
+    beside = RenamedAttribute("relative_to")
 
     def __init__(
         self,
@@ -154,14 +157,14 @@ class Net(nn.Module):
         self.phase = phase
         self.fork_choice = document.fork_choice
         self.message = message
-        self.beside = document.beside
+        self.relative_to = document.relative_to
         self.log = log
         self.weights_writer = None
         self._like = torch.empty(0)  # of the net's device and type
         self.graph = build_graph(message, document.message)
         self.layers = self.graph.layers
-        context = Context(phase, document.fork, document.beside, weights is None)
-        shapes, made_badly = build_layers(self.graph, context, sources, document.beside)
+        context = Context(phase, document.fork, document.relative_to, weights is None)
+        shapes, made_badly = build_layers(self.graph, context, sources, document.relative_to)
         found = self.graph.problems + made_badly + check_layers(self.layers)
         self.params, more = collect_params(self.layers, message.force_backward)
         places = [Problem(kept[p.layer] if p.layer is not None else None, p.text) for p in found + more]

@@ -53,7 +53,8 @@ class NetDocument:
     Attributes:
         message: the upgraded ``pb.NetParameter``.
         path: the file's name as the user wrote it, or a name for a net made in memory.
-        beside: the file next to which the net's relative paths may lead: `path`, or the solver's for a net inside it.
+        relative_to: the file next to which the net's relative paths may lead: `path`, or the solver's for a net inside
+            it.
         fork_choice: whose rules the net follows, and why.
         upgraded: the net was in an older form.
     """
@@ -64,10 +65,10 @@ class NetDocument:
     upgraded: bool
     _locations: SourceLocations = field(repr=False)
     _origins: list[Origin] = field(repr=False)
-    beside: str = ""
+    relative_to: str = ""
 
     def __post_init__(self) -> None:
-        self.beside = self.beside or self.path
+        self.relative_to = self.relative_to or self.path
 
     @property
     def fork(self) -> Fork:
@@ -83,7 +84,7 @@ class NetDocument:
         fork: ForkName | None = None,
         otherwise: ForkChoice | None = None,
         like: ForkChoice | None = None,
-        beside: str | None = None,
+        relative_to: str | None = None,
     ) -> NetDocument:
         """A document of a net made in memory; `message` itself is left as it is.
 
@@ -91,7 +92,7 @@ class NetDocument:
             fork: whose rules it follows, where the caller names it.
             otherwise: whose, where neither a person nor the text says anything.
             like: the choice made for the net that this is a changed copy of: the text may no longer show it.
-            beside: the file that the message was read from, next to which its relative paths may lead.
+            relative_to: the file that the message was read from, next to which its relative paths may lead.
         """
         copy = pb.NetParameter()
         copy.CopyFrom(message)
@@ -99,7 +100,7 @@ class NetDocument:
         if like is None:
             like = _choose(copy, locations, fork, otherwise)
         made = cls._upgraded(copy, locations, like)
-        made.beside = beside or path
+        made.relative_to = relative_to or path
         return made
 
     @classmethod
@@ -115,7 +116,9 @@ class NetDocument:
         del message.layer[:]
         message.layer.extend(self.message.layer[index] for index in layers)
         origins = [self._origins[index] for index in layers]
-        return NetDocument(message, self.path, self.fork_choice, self.upgraded, self._locations, origins, self.beside)
+        return NetDocument(
+            message, self.path, self.fork_choice, self.upgraded, self._locations, origins, self.relative_to
+        )
 
     def where(self, layer_index: int) -> str:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""

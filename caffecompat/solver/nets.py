@@ -46,7 +46,7 @@ class NetReader:
         return open_net(path, self.strict, fork=self.fork, otherwise=self.otherwise)
 
     def message(self, message: Any, field: str) -> NetDocument:
-        return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise, beside=self.path)
+        return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise, relative_to=self.path)
 
 
 def net_of_solver(path: str, phase: int, *, strict: bool = False) -> NetDocument:

@@ -14,7 +14,7 @@ from caffecompat.schema import pb
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.lr_policy import RateState
 from caffecompat.solver.nets import update_fork
-from caffecompat.solver.snapshot_files import beside_state, places_elsewhere, snapshot_names
+from caffecompat.solver.snapshot_files import places_elsewhere, snapshot_names, state_weights
 from caffecompat.solver.updater import Updater
 
 __all__ = ["Snapshots"]
@@ -34,7 +34,8 @@ class Snapshots:
         updater: owns the history of the update rule.
         rate_state: what the learning-rate policy remembers; :meth:`restore` changes it in place.
         divergence: is shown the weights that a snapshot stores.
-        beside: the solver's file, beside which a snapshot may go that cannot be written where it should; None without.
+        relative_to: the solver's file, next to which a snapshot may go that cannot be written where it should; None
+            without.
         failures: why snapshots could not be written where they should, by iteration.
         saved_at: the iteration whose weights are in files; 0 before the first.
     """
@@ -44,7 +45,7 @@ class Snapshots:
     updater: Updater
     rate_state: RateState
     divergence: DivergenceWatch
-    beside: str | None = None
+    relative_to: str | None = None
     saved_at: int = 0
     failures: dict[int, str] = field(default_factory=dict)
 
@@ -110,7 +111,7 @@ class Snapshots:
             return
         except Exception as problem:
             self._failed(iteration, problem)
-        for prefix in places_elsewhere(self.param.snapshot_prefix, self.beside):
+        for prefix in places_elsewhere(self.param.snapshot_prefix, self.relative_to):
             try:
                 state = self.write(iteration, prefix)
             except Exception as problem:
@@ -170,7 +171,7 @@ class Snapshots:
         """
         state = read_solverstate(path)
         if state.learned_net:
-            weights = beside_state(state.learned_net, path)
+            weights = state_weights(state.learned_net, path)
             self.net.load_weights(weights).describe_missing(weights)
         fork = update_fork(self.param, self.net)
         if state.fork not in (None, fork) and not state.fork_named:  # a named one is in the weights, which warn

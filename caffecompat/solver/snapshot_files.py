@@ -19,12 +19,12 @@ from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.schema import pb
 
 __all__ = [
-    "beside_state",
     "check_writable",
     "kept_fork",
     "newest_snapshot",
     "places_elsewhere",
     "snapshot_names",
+    "state_weights",
     "warn_of_replaced",
     "weight_snapshots",
 ]
@@ -66,14 +66,14 @@ def check_writable(param: Any) -> None:
         ) from problem
 
 
-def places_elsewhere(prefix: str, beside: str | None) -> Iterator[str]:
+def places_elsewhere(prefix: str, relative_to: str | None) -> Iterator[str]:
     """Prefixes in other folders, each new and there to be written to, for a snapshot that could not be written.
 
-    They lie, in this order, next to the snapshots' folder, in the current one, next to the file `beside`, at home, and
-    where temporary files go. A folder that stays empty is removed when the next place is asked for.
+    They lie, in this order, next to the snapshots' folder, in the current one, next to the file `relative_to`, at home,
+    and where temporary files go. A folder that stays empty is removed when the next place is asked for.
     """
     folder, base = os.path.split(os.path.abspath(prefix))
-    homes = (os.path.dirname(folder), os.getcwd(), os.path.dirname(os.path.abspath(beside or "")))
+    homes = (os.path.dirname(folder), os.getcwd(), os.path.dirname(os.path.abspath(relative_to or "")))
     for home in dict.fromkeys((*homes, os.path.expanduser("~"), tempfile.gettempdir())):
         try:
             made = tempfile.mkdtemp(prefix=f"{base[:100] or 'snapshot'}_rescued_", dir=home)
@@ -98,7 +98,7 @@ def warn_of_replaced(param: Any, weights: str) -> None:
         )
 
 
-def beside_state(path: str, state_path: str) -> str:
+def state_weights(path: str, state_path: str) -> str:
     """Where the weights are that a solver state names: there, or under that name next to the state."""
     if os.path.exists(path):
         return path
@@ -135,7 +135,7 @@ def _damage(state: str) -> str:
     """Why a solverstate cannot be resumed from; "" if it can."""
     try:
         named = read_solverstate(state).learned_net
-        weights = beside_state(named, state)
+        weights = state_weights(named, state)
         if named and not os.path.exists(weights):
             return f"its weights {named} are gone"
         layers = open_weights(weights).layers if named else []

@@ -28,9 +28,9 @@ def layer(text: str) -> Any:
 
 
 @contextmanager
-def source(text: str, phase: int = TEST, fork: Fork = Fork.BVLC, beside: Path | None = None) -> Iterator[Source]:
+def source(text: str, phase: int = TEST, fork: Fork = Fork.BVLC, relative_to: Path | None = None) -> Iterator[Source]:
     """A source made from the fields of its layer."""
-    made = make_source(layer(text), phase, fork, beside)
+    made = make_source(layer(text), phase, fork, relative_to)
     try:
         yield made
     finally:

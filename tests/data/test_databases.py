@@ -157,7 +157,7 @@ def test_two_sources_of_one_database(tmp_path: Path) -> None:
 
 def test_relative_paths_are_found_beside_the_prototxt(tmp_path: Path) -> None:
     make_database(tmp_path / "db", [picture(6, 5)])
-    with source(fields(Path("db")), beside=tmp_path / "net.prototxt") as made:
+    with source(fields(Path("db")), relative_to=tmp_path / "net.prototxt") as made:
         assert made.top_shapes[0] == (2, 3, 6, 5)
 
 

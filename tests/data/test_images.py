@@ -82,7 +82,7 @@ def test_paths_with_blanks_and_a_root_folder(folder: Path) -> None:
 def test_list_and_pictures_beside_the_prototxt(folder: Path) -> None:
     (folder / "near.txt").write_text("0.png 3\n")
     text = fields(folder, "batch_size: 1", listed="near.txt").replace(f"{folder}/", "")
-    with source(text, beside=folder / "net.prototxt") as made:
+    with source(text, relative_to=folder / "net.prototxt") as made:
         assert made.next()[1].tolist() == [3]
 
 

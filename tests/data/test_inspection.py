@@ -107,7 +107,7 @@ def test_pairs_are_recognised_and_their_keys_compared(make, tmp_path):
 def test_a_pair_with_other_keys(make, tmp_path):
     path = pair(make, tmp_path, [b"%03d" % index for index in range(1, 11)])
     assert verify_keys(open_parts(path))[0].startswith("record 0 has different keys: 000 in")
-    with pytest.raises(DatabaseError, match="do not belong together"):
+    with pytest.raises(DatabaseError, match="do not match"):
         split_database(path, tmp_path / "a", tmp_path / "b", fraction=0.5)
 
 

@@ -74,7 +74,7 @@ def test_labels_of_16_bits_and_of_three_equal_channels():
 @pytest.mark.parametrize(
     ("file", "why"),
     [
-        (png(PICTURE), "shows colours"),
+        (png(PICTURE), "shows colors"),
         (png(np.full((4, 4), 300, np.uint16)), "value 300"),
         (b"nothing", "cannot decode|can decode"),
         (palette_png(np.zeros((4, 4), np.uint8), 8)[:-40], "damaged|can decode"),

@@ -130,7 +130,7 @@ def write_rows(path: Path, numbers: range) -> None:
 
 
 def opened(text: str, folder: Path, phase: int = TRAIN) -> Source:
-    made = make_source(layer(text), phase, beside=folder / "net.prototxt")
+    made = make_source(layer(text), phase, relative_to=folder / "net.prototxt")
     if isinstance(made, MemorySource):
         give_arrays(made)
     return made

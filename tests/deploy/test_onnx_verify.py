@@ -121,7 +121,7 @@ def test_the_layer_with_the_mistake_is_named(tmp_path: Path, emitting: Callable[
     (found,) = differences(make_net(text), tmp_path)
     assert not found.allowed
     assert "first off is layer 'wrong' (ReLU), by" in found.remark
-    assert "a mistake of ours" in found.remark
+    assert "a bug in caffecompat" in found.remark
 
 
 def test_an_input_that_is_resized_in_place(tmp_path: Path) -> None:

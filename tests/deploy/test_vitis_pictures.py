@@ -58,7 +58,7 @@ def _made(transform: str = "", image: str = "", data: str = "", size=None, chann
     layer, notes = calibration_input(message, deployed, listing, "train/net.prototxt")
     Path("out").mkdir(exist_ok=True)
     lead_paths(message, "train/net.prototxt", "out")
-    reader = make_source(layer, pb.TEST, beside="out/float.prototxt")
+    reader = make_source(layer, pb.TEST, relative_to="out/float.prototxt")
     batch = reader.next()[0]
     reader.close()
     return layer, notes, batch

@@ -54,10 +54,10 @@ def test_the_gradient_is_that_of_the_sum_times_the_weight() -> None:
     (0.5 * layer(scores, rows)).backward()
     step = 1e-5
     for place in product(range(6), range(3), range(4)):
-        beside = torch.zeros_like(scores)
-        beside[place] = step
+        shifted = torch.zeros_like(scores)
+        shifted[place] = step
         with torch.no_grad():
-            slope = (layer(scores + beside, rows) - layer(scores - beside, rows)) / (2 * step)
+            slope = (layer(scores + shifted, rows) - layer(scores - shifted, rows)) / (2 * step)
         assert scores.grad is not None
         assert scores.grad[place].item() == pytest.approx(0.5 * 3 * slope.item(), abs=1e-8)
     assert layer.needs_gradient(0) and not layer.needs_gradient(1)

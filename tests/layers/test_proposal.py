@@ -95,7 +95,7 @@ def test_equal_scores_go_by_the_order_of_the_boxes() -> None:
     assert made(scores, codes, info)[:, 1].tolist() == [0, 200, 45]
 
 
-def python_layer(shapes: list[tuple[int, ...]], phase: int, tops: int, beside: Path):
+def python_layer(shapes: list[tuple[int, ...]], phase: int, tops: int, relative_to: Path):
     param = parse_text(
         "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' param_str: \"'feat_stride': 16\" }",
         pb.LayerParameter(type="Python", name="proposal"),
@@ -104,7 +104,7 @@ def python_layer(shapes: list[tuple[int, ...]], phase: int, tops: int, beside: P
     param.top.extend(["rois", "scores"][:tops])
     cls = layer_class("Python")
     assert cls is not None
-    return cls(param, shapes, Context(phase, beside=str(beside / "test.prototxt")))
+    return cls(param, shapes, Context(phase, relative_to=str(relative_to / "test.prototxt")))
 
 
 @pytest.mark.parametrize(("phase", "before", "after"), [(0, 12000, 2000), (1, 6000, 300)])

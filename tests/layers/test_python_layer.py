@@ -128,14 +128,14 @@ def forget_modules() -> Iterator[None]:
 
 
 @pytest.fixture
-def beside(tmp_path: Path) -> Path:
+def prototxt(tmp_path: Path) -> Path:
     """A prototxt's path, with the module `own` next to it."""
     (tmp_path / "own.py").write_text(CODE)
     return tmp_path / "net.prototxt"
 
 
 def python(
-    beside: Path,
+    prototxt: Path,
     kind: str,
     *shapes: tuple[int, ...],
     param_str: str = "",
@@ -152,12 +152,12 @@ def python(
         param.top.extend(f"t{index}" for index in range(tops))
     cls = layer_class("Python")
     assert cls is not None
-    return cls(param, list(shapes), Context(phase, Fork.BVLC, str(beside)))
+    return cls(param, list(shapes), Context(phase, Fork.BVLC, str(prototxt)))
 
 
 class TestLife:
-    def test_setup_then_reshape_before_each_forward(self, beside: Path) -> None:
-        layer = python(beside, "Times", (2, 3), param_str="3")
+    def test_setup_then_reshape_before_each_forward(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Times", (2, 3), param_str="3")
         assert layer.instance.calls == ["setup", "reshape"]
         assert layer(torch.empty(2, 3, device="meta")).shape == (2, 3)
         assert layer.instance.calls == ["setup", "reshape"]  # nothing new to find out
@@ -169,53 +169,53 @@ class TestLife:
         torch.testing.assert_close(x.grad, torch.full((2, 3), 3.0))
         assert layer.instance.calls[2:] == ["reshape", "reshape", "forward", [True]]
 
-    def test_a_later_pass_leaves_earlier_tops_alone(self, beside: Path) -> None:
-        layer = python(beside, "Times", (2,))
+    def test_a_later_pass_leaves_earlier_tops_alone(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Times", (2,))
         first = layer(torch.ones(2))
         layer(torch.zeros(2))
         assert first.tolist() == [10, 10]
 
-    def test_layers_of_one_class_are_apart(self, beside: Path) -> None:
-        one, other = python(beside, "Times", (1,), param_str="2"), python(beside, "Times", (1,), param_str="5")
+    def test_layers_of_one_class_are_apart(self, prototxt: Path) -> None:
+        one, other = python(prototxt, "Times", (1,), param_str="2"), python(prototxt, "Times", (1,), param_str="5")
         assert (one(torch.ones(1)).item(), other(torch.ones(1)).item()) == (2, 5)
 
-    def test_a_data_layer_tells_shapes_and_phase(self, beside: Path) -> None:
-        layer = python(beside, "Numbers", param_str='{"rows": 4}', tops=2, phase=1)
+    def test_a_data_layer_tells_shapes_and_phase(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Numbers", param_str='{"rows": 4}', tops=2, phase=1)
         data, phase = layer()
         assert data.shape == (4, 3) and phase.shape == () and phase.item() == 1
         assert [layer()[0][0, 0].item() for _ in range(3)] == [1, 2, 3]
         on_meta = layer.to("meta")()
         assert [tuple(top.shape) for top in on_meta] == [(4, 3), ()]
 
-    def test_shapes_may_depend_on_values(self, beside: Path) -> None:
-        layer = python(beside, "Positive", (4,))
+    def test_shapes_may_depend_on_values(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Positive", (4,))
         assert layer(torch.tensor([1.0, -1, 2, 3])).tolist() == [1, 2, 3]
         assert layer(torch.tensor([-1.0, -1, 7, -3])).tolist() == [7]
 
-    def test_the_name_that_param_str_once_had(self, beside: Path) -> None:
-        assert python(beside, "Old", (1,), param_str="four")(torch.zeros(1)).item() == 4
+    def test_the_name_that_param_str_once_had(self, prototxt: Path) -> None:
+        assert python(prototxt, "Old", (1,), param_str="four")(torch.zeros(1)).item() == 4
 
 
 class TestBlobs:
-    def test_arrays_are_in_c_order_whatever_the_memory_format(self, beside: Path) -> None:
+    def test_arrays_are_in_c_order_whatever_the_memory_format(self, prototxt: Path) -> None:
         x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-        layer = python(beside, "Flat", (2, 3, 4, 5))
+        layer = python(prototxt, "Flat", (2, 3, 4, 5))
         torch.testing.assert_close(layer(x), x)
         assert layer.instance.sizes == [2, 3, 4, 5, 120]
 
-    def test_doubles_come_back_as_doubles(self, beside: Path) -> None:
-        assert python(beside, "Times", (2,))(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+    def test_doubles_come_back_as_doubles(self, prototxt: Path) -> None:
+        assert python(prototxt, "Times", (2,))(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
 
-    def test_in_place_bottom_and_top_are_one_blob(self, beside: Path) -> None:
-        layer = python(beside, "InPlace", (3,), more='bottom: "x" top: "x"')
+    def test_in_place_bottom_and_top_are_one_blob(self, prototxt: Path) -> None:
+        layer = python(prototxt, "InPlace", (3,), more='bottom: "x" top: "x"')
         x = torch.tensor([-1.0, 2, 3], requires_grad=True)
         top = layer(x)
         assert top.tolist() == [0, 2, 3] and x.tolist() == [-1, 2, 3]
         top.backward(torch.tensor([5.0, 6, 7]))
         assert x.grad is not None and x.grad.tolist() == [0, 6, 7]
 
-    def test_parameters_are_made_in_setup(self, beside: Path) -> None:
-        layer = python(beside, "Weighted", (2, 3))
+    def test_parameters_are_made_in_setup(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Weighted", (2, 3))
         assert layer.blob_names == ["blob0"] and layer.blobs[0].tolist() == [2, 2, 2]
         x = torch.tensor([[1.0, 2, 3], [4, 5, 6]], requires_grad=True)
         for passes in (1, 2):  # gradients add up, as over iter_size
@@ -223,21 +223,21 @@ class TestBlobs:
             assert layer.blobs[0].grad.tolist() == [5 * passes, 7 * passes, 9 * passes]
         assert x.grad is not None and x.grad.tolist() == [[4, 4, 4], [4, 4, 4]]
 
-    def test_parameters_learn_without_a_gradient_of_the_bottom(self, beside: Path) -> None:
-        layer = python(beside, "Weighted", (2, 3))
+    def test_parameters_learn_without_a_gradient_of_the_bottom(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Weighted", (2, 3))
         layer(torch.ones(2, 3)).sum().backward()
         assert layer.blobs[0].grad.tolist() == [2, 2, 2]
 
-    def test_parameters_are_live(self, beside: Path) -> None:
-        layer = python(beside, "Weighted", (2, 3))
+    def test_parameters_are_live(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Weighted", (2, 3))
         layer.instance.blobs[0].data[...] = 7
         assert layer.blobs[0].tolist() == [7, 7, 7]
         layer.blob0 = torch.nn.Parameter(torch.zeros(3))  # as sharing with another net does
         assert layer.instance.blobs[0].data.tolist() == [0, 0, 0]
 
 
-def test_a_loss_in_python(beside: Path) -> None:
-    layer = python(beside, "Euclidean", (4, 2), (4, 2))
+def test_a_loss_in_python(prototxt: Path) -> None:
+    layer = python(prototxt, "Euclidean", (4, 2), (4, 2))
     a, b = torch.randn(4, 2, requires_grad=True), torch.randn(4, 2)
     loss = layer(a, b)
     expected = (a - b).square().sum() / 8
@@ -249,43 +249,43 @@ def test_a_loss_in_python(beside: Path) -> None:
 
 class TestFinding:
     def test_python_path_comes_first_then_the_current_folder_then_the_prototxts(
-        self, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, prototxt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for folder in ("path", "here"):
             (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / "here")
         found = []
-        for place in (beside.parent, tmp_path / "here", tmp_path / "path"):
+        for place in (prototxt.parent, tmp_path / "here", tmp_path / "path"):
             (place / "own.py").write_text(CODE)
             if place.name == "path":
                 monkeypatch.syspath_prepend(place)
             sys.modules.pop("own", None)
-            found.append(Path(python(beside, "Old", (1,)).file).parent)
-        assert found == [beside.parent, tmp_path / "here", tmp_path / "path"]
+            found.append(Path(python(prototxt, "Old", (1,)).file).parent)
+        assert found == [prototxt.parent, tmp_path / "here", tmp_path / "path"]
         assert str(tmp_path / "here") not in sys.path
 
     def test_import_caffe_holds_only_while_the_layer_is_made(
-        self, beside: Path, monkeypatch: pytest.MonkeyPatch
+        self, prototxt: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:
             monkeypatch.delitem(sys.modules, name)  # of scripts that ran here before
-        layer = python(beside, "Times", (1,))
+        layer = python(prototxt, "Times", (1,))
         assert isinstance(layer.instance, PythonLayerBase)
         assert "caffe" not in sys.modules
 
-    def test_submodules_of_caffe_are_there(self, beside: Path) -> None:
-        beside.with_name("own.py").write_text(
+    def test_submodules_of_caffe_are_there(self, prototxt: Path) -> None:
+        prototxt.with_name("own.py").write_text(
             "import caffe.io\nfrom caffe.proto import caffe_pb2\nfrom caffe import layers as L, params as P\n" + CODE
         )
-        assert python(beside, "Old", (1,))(torch.zeros(1)).item() == 0
+        assert python(prototxt, "Old", (1,))(torch.zeros(1)).item() == 0
 
-    def test_an_imported_caffe_stays(self, beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_imported_caffe_stays(self, prototxt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Other:
             Layer = object
 
         monkeypatch.setitem(sys.modules, "caffe", Other)  # type: ignore[arg-type]
         with pytest.raises(LayerError, match=r"must be a class derived from caffe\.Layer"):
-            python(beside, "Times", (1,))
+            python(prototxt, "Times", (1,))
         assert sys.modules["caffe"] is Other
 
     @pytest.mark.parametrize(
@@ -298,9 +298,9 @@ class TestFinding:
             ("own", "number", "must be a class derived"),
         ],
     )
-    def test_mistakes(self, beside: Path, module: str, kind: str, message: str) -> None:
+    def test_mistakes(self, prototxt: Path, module: str, kind: str, message: str) -> None:
         with pytest.raises(LayerError, match=message):
-            python(beside, kind, (1,), module=module)
+            python(prototxt, kind, (1,), module=module)
 
     @pytest.mark.parametrize(
         ("code", "message"),
@@ -310,64 +310,66 @@ class TestFinding:
             ("print 5", r"own.py:1: SyntaxError: .*Python 2 code\?"),
         ],
     )
-    def test_modules_that_cannot_be_imported(self, beside: Path, code: str, message: str) -> None:
-        beside.with_name("own.py").write_text(code)
+    def test_modules_that_cannot_be_imported(self, prototxt: Path, code: str, message: str) -> None:
+        prototxt.with_name("own.py").write_text(code)
         with pytest.raises(LayerError, match=message):
-            python(beside, "A", (1,))
+            python(prototxt, "A", (1,))
 
 
 class TestErrorsOfTheUsersCode:
     """They come through as they are, with a note of where they happened."""
 
-    def test_in_setup(self, beside: Path) -> None:
+    def test_in_setup(self, prototxt: Path) -> None:
         with pytest.raises(Exception, match="Need two inputs") as caught:
-            python(beside, "Euclidean", (1,))
-        assert notes(caught.value) == [f"layer 'p' (Python): Euclidean.setup, {line(beside, 'Need two')}"]
+            python(prototxt, "Euclidean", (1,))
+        assert notes(caught.value) == [f"layer 'p' (Python): Euclidean.setup, {line(prototxt, 'Need two')}"]
 
-    def test_in_forward(self, beside: Path) -> None:
-        layer = python(beside, "Fails", (1,))
+    def test_in_forward(self, prototxt: Path) -> None:
+        layer = python(prototxt, "Fails", (1,))
         with pytest.raises(KeyError) as caught:
             layer(torch.zeros(1))
-        assert notes(caught.value) == [f"layer 'p' (Python): Fails.forward, {line(beside, 'no such class')}"]
+        assert notes(caught.value) == [f"layer 'p' (Python): Fails.forward, {line(prototxt, 'no such class')}"]
 
-    def test_a_missing_forward_is_missed_when_it_is_called(self, beside: Path) -> None:
-        layer = python(beside, "NoForward", (1,))
+    def test_a_missing_forward_is_missed_when_it_is_called(self, prototxt: Path) -> None:
+        layer = python(prototxt, "NoForward", (1,))
         with pytest.raises(AttributeError, match=r"NoForward has no forward\(self, bottom, top\)"):
             layer(torch.zeros(1))
 
-    def test_what_setup_raises_comes_before_a_missing_method(self, beside: Path) -> None:
+    def test_what_setup_raises_comes_before_a_missing_method(self, prototxt: Path) -> None:
         code = "import caffe\nclass Own(Exception): pass\nclass Only(caffe.Layer):\n"
         code += "    def setup(self, bottom, top):\n        raise Own('from setup') from ValueError('its cause')\n"
-        beside.with_name("own.py").write_text(code)
+        prototxt.with_name("own.py").write_text(code)
         with pytest.raises(Exception, match="from setup") as caught:
-            python(beside, "Only", (1,))
+            python(prototxt, "Only", (1,))
         assert str(caught.value) == "from setup"
         assert type(caught.value).__name__ == "Own" and isinstance(caught.value.__cause__, ValueError)
 
-    def test_a_missing_backward_is_named(self, beside: Path) -> None:
-        top = python(beside, "Old", (1,))(torch.zeros(1, requires_grad=True))
+    def test_a_missing_backward_is_named(self, prototxt: Path) -> None:
+        top = python(prototxt, "Old", (1,))(torch.zeros(1, requires_grad=True))
         with pytest.raises(AttributeError, match=r"Old has no backward\(self, top, propagate_down, bottom\)"):
             top.sum().backward()
 
-    def test_blobs_are_fixed_behind_setup(self, beside: Path) -> None:
-        with pytest.raises(LayerError, match=r"add_blob belongs into setup"):
-            python(beside, "Late", (1,))(torch.zeros(1))
+    def test_blobs_are_fixed_after_setup(self, prototxt: Path) -> None:
+        with pytest.raises(LayerError, match=r"add_blob belongs in setup"):
+            python(prototxt, "Late", (1,))(torch.zeros(1))
 
 
-def line(beside: Path, text: str) -> str:
+def line(prototxt: Path, text: str) -> str:
     number = next(k for k, line in enumerate(CODE.split("\n"), 1) if text in line)
-    return f"{beside.with_name('own.py')}:{number}"
+    return f"{prototxt.with_name('own.py')}:{number}"
 
 
-def spatial(beside: Path, param_str: str) -> Layer:
-    return python(beside, "SpatialDropoutLayer", (50, 40, 2, 2), param_str=param_str, phase=1, module="spatial_dropout")
+def spatial(prototxt: Path, param_str: str) -> Layer:
+    return python(
+        prototxt, "SpatialDropoutLayer", (50, 40, 2, 2), param_str=param_str, phase=1, module="spatial_dropout"
+    )
 
 
 class TestSpatialDropout:
     """ENet's layer, whose file is Python 2."""
 
-    def test_it_drops_whole_channels_of_each_item(self, beside: Path) -> None:
-        layer = spatial(beside, "{'phase': 'TRAIN', 'p': '0.25'}")
+    def test_it_drops_whole_channels_of_each_item(self, prototxt: Path) -> None:
+        layer = spatial(prototxt, "{'phase': 'TRAIN', 'p': '0.25'}")
         x = torch.ones(50, 40, 2, 2, requires_grad=True)
         top = layer(x)
         channels = top.detach().flatten(2)
@@ -377,24 +379,24 @@ class TestSpatialDropout:
         top.sum().backward()
         torch.testing.assert_close(x.grad, top.detach())
 
-    def test_any_other_phase_scales(self, beside: Path) -> None:
-        top = spatial(beside, "{'phase': 'TEST', 'p': '0.2'}")(torch.ones(50, 40, 2, 2))
+    def test_any_other_phase_scales(self, prototxt: Path) -> None:
+        top = spatial(prototxt, "{'phase': 'TEST', 'p': '0.2'}")(torch.ones(50, 40, 2, 2))
         torch.testing.assert_close(top, torch.full_like(top, 1.25))
 
-    def test_a_file_of_the_users_own_counts(self, beside: Path) -> None:
+    def test_a_file_of_the_users_own_counts(self, prototxt: Path) -> None:
         code = CODE.replace("class Times", "class SpatialDropoutLayer")
-        beside.with_name("spatial_dropout.py").write_text(code)
-        assert spatial(beside, "3")(torch.ones(1)).tolist() == [3]
+        prototxt.with_name("spatial_dropout.py").write_text(code)
+        assert spatial(prototxt, "3")(torch.ones(1)).tolist() == [3]
 
-    def test_its_python_2_file_is_not_needed(self, beside: Path) -> None:
-        beside.with_name("spatial_dropout.py").write_text("class SpatialDropoutLayer:\n    a = 1\n\tb = 2\n")
-        assert spatial(beside, "{'phase': 'TEST', 'p': '0.5'}")(torch.ones(1)).tolist() == [2]
+    def test_its_python_2_file_is_not_needed(self, prototxt: Path) -> None:
+        prototxt.with_name("spatial_dropout.py").write_text("class SpatialDropoutLayer:\n    a = 1\n\tb = 2\n")
+        assert spatial(prototxt, "{'phase': 'TEST', 'p': '0.5'}")(torch.ones(1)).tolist() == [2]
 
     @pytest.mark.parametrize("param_str", ["", "{'p': '0.1'}", "0.1", "{'phase': 'TRAIN', 'p': 'x'}"])
-    def test_param_str_must_be_a_dictionary(self, beside: Path, param_str: str) -> None:
+    def test_param_str_must_be_a_dictionary(self, prototxt: Path, param_str: str) -> None:
         with pytest.raises(LayerError, match="param_str must be a dictionary like"):
-            spatial(beside, param_str)
+            spatial(prototxt, param_str)
 
-    def test_p_has_limits(self, beside: Path) -> None:
+    def test_p_has_limits(self, prototxt: Path) -> None:
         with pytest.raises(LayerError, match="p must lie between 0 and 1, it is 1"):
-            spatial(beside, "{'phase': 'TRAIN', 'p': '1'}")
+            spatial(prototxt, "{'phase': 'TRAIN', 'p': '1'}")

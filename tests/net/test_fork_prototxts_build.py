@@ -60,11 +60,11 @@ def without_large_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "fill", fill_small)
 
 
-def _shapes(param: Any, phase: int, fork: Fork, beside: str | None) -> Source:
+def _shapes(param: Any, phase: int, fork: Fork, relative_to: str | None) -> Source:
     try:
         return placeholder(param)
     except DataError:
-        item = next(shape for name, shape in ITEMS.items() if name in str(beside))
+        item = next(shape for name, shape in ITEMS.items() if name in str(relative_to))
         batch = param.data_param.batch_size if param.type == "Data" else param.image_data_param.batch_size
         label = (1, *item[1:]) if param.type == "ImageSegData" else ()
         return Placeholder([(batch, *item), (batch, *label)][: len(param.top)])

@@ -138,7 +138,7 @@ def test_scale_of_another_kind_is_an_error(tmp_path: Path) -> None:
 
 def test_hdf5_that_does_not_tell_the_scale_is_an_error(tmp_path: Path) -> None:
     randomise(net_of("bvlc", scale=SCALE.replace("'sc'", "'affine'"))).save(tmp_path / "w.caffemodel.h5")
-    with pytest.raises(WeightsMismatch, match="does not tell which of its layers 'affine' is the Scale"):
+    with pytest.raises(WeightsMismatch, match="does not say which of its layers 'affine' is the Scale"):
         net_of("xilinx").load_weights(tmp_path / "w.caffemodel.h5")
 
 

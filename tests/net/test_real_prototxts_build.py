@@ -94,12 +94,12 @@ class Shapes:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def __call__(self, param: Any, phase: int, fork: Fork, beside: str | None) -> Source:
+    def __call__(self, param: Any, phase: int, fork: Fork, relative_to: str | None) -> Source:
         try:
             with torch.device("cpu"):
                 source = placeholder(param)
         except DataError:
-            source = Placeholder(self._shapes(param, str(beside)))
+            source = Placeholder(self._shapes(param, str(relative_to)))
         shapes = ", ".join("x".join(map(str, shape)) for shape in source.top_shapes)
         self.told.append(f"{param.type} {shapes}")
         return source

@@ -54,7 +54,7 @@ def test_parameters_of_a_net(net: caffe.Net) -> None:
     with pytest.raises(IndexError):
         blobs[2]
     assert type(net.layer_dict["ip"].blobs) is caffe.BlobVec
-    with pytest.raises(caffe_error(), match=r"add_blob belongs into setup"):
+    with pytest.raises(caffe_error(), match=r"add_blob belongs in setup"):
         blobs.add_blob(3)
 
 

@@ -134,8 +134,11 @@ def test_a_layers_own_size_wins_and_must_divide_the_batch():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (conv("relu: true").replace('"Convolution"', '"Deconvolution"'), "4:40.*relu is obeyed by Convolution alone"),
-        (conv("fusion_type: SUM_FUSION coeff: 0.5"), "Intel's int8 alone obeys coeff"),
+        (
+            conv("relu: true").replace('"Convolution"', '"Deconvolution"'),
+            "4:40.*relu has an effect in Convolution only",
+        ),
+        (conv("fusion_type: SUM_FUSION coeff: 0.5"), "only Intel's int8 uses coeff"),
         (
             conv("fusion_type: SUM_FUSION", bottoms='bottom: "data" bottom: "data" bottom: "data"'),
             "SUM_FUSION makes one top of two bottoms, not 1 of 3",

@@ -95,8 +95,8 @@ def _nets_of(solver: Any, path: str) -> list[str]:
     found = []
     for net in filter(None, (solver.net, solver.train_net, *solver.test_net)):
         file = look_up(net, path)
-        beside = os.path.join(os.path.dirname(path), os.path.basename(net))  # where others' absolute paths ended up
-        found.append(file or (beside if os.path.exists(beside) else net))
+        here = os.path.join(os.path.dirname(path), os.path.basename(net))  # where others' absolute paths ended up
+        found.append(file or (here if os.path.exists(here) else net))
     return found
 
 

@@ -224,14 +224,14 @@ def _run_for(
     known = {info.name: info for info in model.graph.value_info}
     outputs = {info.name for info in model.graph.output}
     model.graph.output.extend(known[name] for name in dict.fromkeys(places.values()) if name in known)
-    beside = f"{os.fspath(path)}.values"  # weights that lie in a file of their own are looked for next to it
+    written = f"{os.fspath(path)}.values"  # weights that lie in a file of their own are looked for next to it
     try:
-        with open(beside, "wb") as file:
+        with open(written, "wb") as file:
             file.write(model.SerializeToString())
-        made = run_model(beside, fed)
+        made = run_model(written, fed)
     finally:
-        if os.path.exists(beside):
-            os.unlink(beside)
+        if os.path.exists(written):
+            os.unlink(written)
     made.update(fed)
     return {value: made[name] for value, name in places.items() if name in known or name in outputs or name in fed}
 

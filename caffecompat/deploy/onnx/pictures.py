@@ -33,14 +33,14 @@ def is_picture(shape: Sequence[int]) -> bool:
 
 
 def with_preprocessing(
-    options: ExportOptions, deployed: Deployed, net: Net, beside: str | None
+    options: ExportOptions, deployed: Deployed, net: Net, relative_to: str | None
 ) -> tuple[ExportOptions, list[Note]]:
     """The options with the preprocessing of the prototxt's data layer, where none was given; and what to report.
 
     Args:
         options: `mean_picture` of any size.
         net: its inputs are what the mean picture must fit.
-        beside: the prototxt, next to which a mean file may be.
+        relative_to: the prototxt, next to which a mean file may be.
 
     Raises:
         OnnxError: the mean picture is to go into the graph and does not fit, or is not there.
@@ -51,7 +51,7 @@ def with_preprocessing(
         options = replace(options, preprocess=Preprocess(tuple(transform.mean_value), transform.scale))
         if transform.mean_file and options.mean_picture is None:
             try:
-                options = replace(options, mean_picture=read_mean(transform.mean_file, beside))
+                options = replace(options, mean_picture=read_mean(transform.mean_file, relative_to))
             except MeanError as problem:
                 if options.bake:
                     raise OnnxError(f"{problem}; give --mean-file FILE, or --mean B,G,R") from None

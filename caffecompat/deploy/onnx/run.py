@@ -79,14 +79,14 @@ def _session_of_older(model: str | bytes) -> Any:
     loaded.ir_version = min(loaded.ir_version, onnx.helper.find_min_ir_version_for([opset]))
     if isinstance(model, bytes):
         return _session(loaded.SerializeToString())
-    beside = f"{model}.older"  # weights that lie in a file of their own are looked for next to it
+    written = f"{model}.older"  # weights that lie in a file of their own are looked for next to it
     try:
-        with open(beside, "wb") as file:
+        with open(written, "wb") as file:
             file.write(loaded.SerializeToString())
-        return _session(beside)
+        return _session(written)
     finally:
-        if os.path.exists(beside):
-            os.unlink(beside)
+        if os.path.exists(written):
+            os.unlink(written)
 
 
 @cache

@@ -332,13 +332,13 @@ def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | 
     weights = f"{os.path.splitext(path)[0]}.pt"
     archive = io.BytesIO()  # of a file that it cannot write to the end, torch says something else
     torch.save(source.state, archive)
-    with atomic_together(path, weights) as (text, beside):
+    with atomic_together(path, weights) as (text, state):
         with atomic_write(text) as file:
             file.write(source.text.encode())
-        with atomic_write(beside) as file:
+        with atomic_write(state) as file:
             file.write(archive.getbuffer())
         if check is not None:
-            check(load_source(text, beside))
+            check(load_source(text, state))
     return weights
 
 
