@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from caffecompat.errors import CaffeCompatError
     from caffecompat.evaluate.classification import evaluate_classification
     from caffecompat.evaluate.detection import evaluate_detection
+    from caffecompat.evaluate.features import extract_features
     from caffecompat.evaluate.net_scores import evaluate_net
+    from caffecompat.evaluate.pictures import classify, detect, segment
     from caffecompat.evaluate.segmentation import evaluate_segmentation
     from caffecompat.formats import load_caffemodel, open_caffemodel, save_caffemodel
     from caffecompat.formats.inventory import list_weights, summarize_weights
@@ -64,6 +66,7 @@ __all__ = [
     "Solver",
     "build_database",
     "check",
+    "classify",
     "compare_blobs",
     "compute_image_mean",
     "configure_logging",
@@ -73,6 +76,7 @@ __all__ = [
     "convert_weights",
     "create_label_map",
     "deploy_net",
+    "detect",
     "diff_nets",
     "diff_weights",
     "draw_net",
@@ -84,6 +88,7 @@ __all__ = [
     "export_deploy",
     "export_onnx",
     "export_torch",
+    "extract_features",
     "get_image_size",
     "inspect_database",
     "list_weights",
@@ -97,6 +102,7 @@ __all__ = [
     "read_net",
     "read_solver",
     "save_caffemodel",
+    "segment",
     "split_database",
     "summarize",
     "summarize_weights",
@@ -116,6 +122,7 @@ _HOMES = {
     "Solver": "caffecompat.solver",
     "build_database": "caffecompat.data.database_plan",
     "check": "caffecompat.deploy.targets.check",
+    "classify": "caffecompat.evaluate.pictures",
     "compare_blobs": "caffecompat.report.blob_differences",
     "compute_image_mean": "caffecompat.data.mean_image",
     "configure_logging": "caffecompat.glog",
@@ -125,6 +132,7 @@ _HOMES = {
     "convert_weights": "caffecompat.deploy.convert_weights",
     "create_label_map": "caffecompat.formats.label_map",
     "deploy_net": "caffecompat.deploy.deploy_net",
+    "detect": "caffecompat.evaluate.pictures",
     "diff_nets": "caffecompat.report.net_diff",
     "diff_weights": "caffecompat.report.blob_differences",
     "draw_net": "caffecompat.report.net_drawing",
@@ -136,6 +144,7 @@ _HOMES = {
     "export_deploy": "caffecompat.deploy.export_deploy",
     "export_onnx": "caffecompat.deploy.onnx.write",
     "export_torch": "caffecompat.deploy.torch_source.write",
+    "extract_features": "caffecompat.evaluate.features",
     "get_image_size": "caffecompat.data.image_sizes",
     "inspect_database": "caffecompat.data.database_checks",
     "list_weights": "caffecompat.formats.inventory",
@@ -148,6 +157,7 @@ _HOMES = {
     "read_net": "caffecompat.schema",
     "read_solver": "caffecompat.schema",
     "save_caffemodel": "caffecompat.formats",
+    "segment": "caffecompat.evaluate.pictures",
     "split_database": "caffecompat.data.split",
     "summarize": "caffecompat.report.net_summary",
     "summarize_weights": "caffecompat.formats.inventory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -113,4 +114,9 @@ def _write_detection() -> None:
     _write("detect.prototxt", _INPUT + _DETECT, "detect", blobs)
     Path("object.xml").write_text(_OBJECT)
     Path("things.prototxt").write_text('item { name: "thing" label: 1 }')
+    Path("found.json").write_text(
+        json.dumps(
+            [{"image_id": picture, "category_id": 1, "bbox": [2, 2, 4, 4], "score": 0.9} for picture in ("0", "1")]
+        )
+    )
     Path("boxes.txt").write_text("0.png object.xml\n1.png object.xml\n")

@@ -28,6 +28,7 @@ def test_the_names_are_these() -> None:
         "Solver",
         "build_database",
         "check",
+        "classify",
         "compare_blobs",
         "compute_image_mean",
         "configure_logging",
@@ -37,6 +38,7 @@ def test_the_names_are_these() -> None:
         "convert_weights",
         "create_label_map",
         "deploy_net",
+        "detect",
         "diff_nets",
         "diff_weights",
         "draw_net",
@@ -48,6 +50,7 @@ def test_the_names_are_these() -> None:
         "export_deploy",
         "export_onnx",
         "export_torch",
+        "extract_features",
         "get_image_size",
         "inspect_database",
         "list_weights",
@@ -61,6 +64,7 @@ def test_the_names_are_these() -> None:
         "read_net",
         "read_solver",
         "save_caffemodel",
+        "segment",
         "split_database",
         "summarize",
         "summarize_weights",
@@ -81,6 +85,7 @@ Solver: source path overrides device strict fork weights skip_mismatched
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork
+classify: model weights pictures preprocess size blob device allow_missing fork
 compare_blobs: first second
 compute_image_mean: database out backend threads on_progress
 configure_logging:
@@ -92,14 +97,15 @@ convert_imageset: root list_path database size color encoded encode_type check_s
 convert_weights: source out model map_file accept_guess allow_missing swap_colors fork on_note
 create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
+detect: model weights pictures preprocess threshold size device allow_missing fork
 diff_nets: a b phase weights size channels fork
 diff_weights: a b
 draw_net: model out rankdir phase level stages display_lrm fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
     allow_missing fork on_progress
-evaluate_detection: model weights data root which label_map iterations preprocess size device allow_missing fork
-    on_progress
+evaluate_detection: model weights data results root which label_map iterations preprocess size device allow_missing
+    fork on_progress
 evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork on_batch
 evaluate_segmentation: model weights data root iterations preprocess size resize ignore blob device allow_missing fork
     on_progress
@@ -107,6 +113,7 @@ export_deploy: model weights out size batch channels head head_name merge_batch_
     resize_bilinear calibration root_folder allow_nonfinite fork on_note
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
 export_torch: model weights path batch size allow_nonfinite fork
+extract_features: model weights datasets batches backend level stages device allow_missing fork on_batch
 get_image_size: root list_path out name_id_file on_progress
 inspect_database: database limit label_pixels on_progress
 list_weights: path stats
@@ -119,6 +126,7 @@ plot_logs: logs out x y smooth beside
 read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
+segment: model weights pictures preprocess at size blob device allow_missing fork
 split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
 summarize_weights: path

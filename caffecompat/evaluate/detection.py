@@ -19,7 +19,7 @@ from caffecompat.evaluate.detector import Detector
 from caffecompat.evaluate.fed_model import scored_model
 from caffecompat.evaluate.scored_net import own_pictures
 from caffecompat.forks import ForkName
-from caffecompat.formats.detections import Detection
+from caffecompat.formats.detections import Detection, read_detections
 from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
 from caffecompat.layers.detection_scores import DetectionScores, judge
 from caffecompat.net.weights import WeightPaths
@@ -145,10 +145,11 @@ def open_pictures(
 
 
 def evaluate_detection(
-    model: NetSource | Detector,
+    model: NetSource | Detector | None = None,
     weights: WeightPaths | None = None,
     data: LabelledPictures | PathLike | None = None,
     *,
+    results: PathLike | None = None,
     root: str = "",
     which: str = "test",
     label_map: str = "",
@@ -160,13 +161,14 @@ def evaluate_detection(
     fork: ForkName | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> DetectionTally:
-    """Run a detector over a data set: what its mean average precision is computed from.
+    """Run a detector over a data set, or take its saved results: what mean average precision is computed from.
 
     Args:
         model: path of a deploy or test prototxt whose net ends in DetectionOutput or in YOLO's, or a net that was read.
         weights: a weight file, or a list of them; None leaves initial values.
         data: a list of lines "picture annotation.xml", a Pascal VOC folder, COCO's instances (.json), or a database of
             AnnotatedDatums. None: what the AnnotatedData layer of the net's own TEST phase reads.
+        results: instead of a net, what one found before: COCO's .json, ILSVRC's .txt, or a folder of VOC's .txt.
         root: folder of the pictures of a list or of COCO.
         which: the list of a VOC folder, ImageSets/Main/WHICH.txt.
         label_map: file with numbers and names of the annotations' classes.
@@ -183,13 +185,22 @@ def evaluate_detection(
         `mean_average_precision()` by the rules of VOC and SSD, 0 to 1, and `coco()`.
 
     Raises:
-        CaffeCompatError: the net, its weights or the data cannot be read, or do not fit each other.
+        CaffeCompatError: the net, its weights, the results or the data cannot be read, or do not fit each other.
 
     >>> import caffecompat
     >>> tally = caffecompat.evaluate_detection("detect.prototxt", "detect.caffemodel", "boxes.txt")
     >>> (tally.pictures, tally.mean_average_precision(), tally.found[0].shape)
     (2, 1.0, (1, 7))
+    >>> caffecompat.evaluate_detection(results="found.json", data="boxes.txt").mean_average_precision()
+    1.0
     """
+    if (model is None) == (results is None):
+        raise CaffeCompatError("give what to score: a net or results, not both")
+    if results is not None:
+        if data is None:
+            raise CaffeCompatError("results need the data that they are of, with the true boxes")
+        return score_detections(read_detections(os.fspath(results)), open_pictures(data, root, which, label_map))
+    assert model is not None
     detector = scored_model(
         Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing, fork=fork
     )

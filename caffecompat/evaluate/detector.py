@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.formats.detections import read_name_sizes
@@ -94,7 +94,7 @@ class Detector(ScoredNet):
     def _check_scores(self, shape: tuple[int, ...]) -> None:
         pass  # a DetectionOutput made them
 
-    def prepare(self, picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    def prepare(self, picture: np.ndarray, preprocess: Callable[[np.ndarray, int, int], np.ndarray]) -> np.ndarray:
         """A picture (H, W, C) as the net's input, (1, C, height, width) float32."""
         assert self.input_shape is not None, "this net reads its own data"
         return preprocess(picture, self.input_shape[2], self.input_shape[3])
@@ -103,7 +103,7 @@ class Detector(ScoredNet):
         """Of each prepared picture, the rows [class, score, xmin, ymin, xmax, ymax] in units of the picture."""
         return _by_image(self.score(batch).cpu().numpy(), len(batch))
 
-    def detect(self, picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    def detect(self, picture: np.ndarray, preprocess: Callable[[np.ndarray, int, int], np.ndarray]) -> np.ndarray:
         """The rows (K, 6) of one picture, best first."""
         rows = self.detect_batch(self.prepare(picture, preprocess))[0]
         return rows[np.argsort(-rows[:, 1], kind="stable")]

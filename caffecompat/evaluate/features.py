@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
+from caffecompat.data import make_source
 from caffecompat.data.build import commit, staging
 from caffecompat.errors import CaffeCompatError
+from caffecompat.forks import ForkName
 from caffecompat.formats.database import DatabaseWriter, open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.net import Net
 from caffecompat.net.interpreter import Interpreter
+from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.schema import NetSource, as_document
 from caffecompat.wording import few, nearest
 
-__all__ = ["FeatureWriter", "extract_features"]
+__all__ = ["FeatureWriter", "extract_features", "write_features"]
 
 _TRANSACTION = 1000
 
@@ -61,8 +65,61 @@ class FeatureWriter:
         self._database.close()
 
 
-@torch.no_grad()
 def extract_features(
+    model: NetSource,
+    weights: WeightPaths | None,
+    datasets: Mapping[str, str | os.PathLike[str]],
+    *,
+    batches: int,
+    backend: str = "lmdb",
+    level: int | None = None,
+    stages: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+    allow_missing: bool = False,
+    fork: ForkName | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Store blobs of a net, computed over its own TEST-phase data, in databases, as Caffe's extract_features does.
+
+    Each record is a Datum of floats, (channels, height, width), whose key counts from 0000000000. The databases appear
+    under their names when all are whole.
+
+    Args:
+        model: path of a prototxt with a data layer, or a net that was read.
+        weights: a weight file, or a list of them; None leaves initial values.
+        datasets: blob -> database to make.
+        batches: forward passes.
+        backend: "lmdb" or "leveldb".
+        level, stages: of the NetState.
+        device: where to compute.
+        allow_missing: go on though layers that need training get no weights from the files.
+        fork: the Caffe whose rules hold, where the text cannot show it.
+        on_batch: called with how many batches are done.
+
+    Raises:
+        CaffeCompatError: the net, its weights or its data cannot be read or do not fit, the net has no such blob or no
+            data layer, or a database exists already or cannot be written.
+
+    >>> import caffecompat
+    >>> caffecompat.extract_features("train_val.prototxt", "net.caffemodel", {"fc": "fc_lmdb"}, batches=2)
+    >>> [info] = caffecompat.inspect_database("fc_lmdb")
+    >>> (info.records, dict(info.shapes))
+    (4, {(2, 1, 1): 4})
+    """
+    if batches < 1:
+        raise CaffeCompatError(f"batches {batches} must be at least 1")
+    document = as_document(model, fork=fork)
+    net = Net(document, "TEST", level=level, stages=tuple(stages), sources=make_source, log=False, weights=weights)
+    try:
+        if weights is not None and net.loaded is not None:
+            net.loaded.check(", ".join(weight_paths(weights)), allow_missing=allow_missing)
+        write_features(net.to(device), datasets, batches, backend, on_batch=on_batch)
+    finally:
+        net.close()
+
+
+@torch.no_grad()
+def write_features(
     net: Net,
     datasets: Mapping[str, str | os.PathLike[str]],
     batches: int,
@@ -72,7 +129,7 @@ def extract_features(
     on_records: Callable[[str, int], None] = lambda blob, count: None,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Run a net over its data and keep blobs.
+    """Run a net over its data and keep blobs, as `extract_features` does for a net that is not made yet.
 
     The databases appear under their names when all are whole; until then they grow in ``<database>.partial``.
 

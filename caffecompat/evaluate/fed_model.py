@@ -64,6 +64,7 @@ def scored_model(
     size: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
+    probabilities: bool = False,
     fork: ForkName | None = None,
     **settings: Any,
 ) -> Kind:
@@ -72,6 +73,7 @@ def scored_model(
     Args:
         fed: pictures come from outside; else the net reads its own data.
         allow_missing: go on though layers that need training get no weights from the files.
+        probabilities: as of `fed_model`.
         settings: of ScoredNet, besides.
 
     Raises:
@@ -82,7 +84,11 @@ def scored_model(
         if weights is not None:
             net.load(weights)
     else:
-        document = fed_model(model, size=size, fork=fork) if fed else as_document(model, fork=fork)
+        document = (
+            fed_model(model, size=size, probabilities=probabilities, fork=fork)
+            if fed
+            else as_document(model, fork=fork)
+        )
         net = kind(document, weights, size=size, device=device, **settings)
     if weights is not None and net.loaded is not None:
         net.loaded.check(", ".join(weight_paths(weights)), allow_missing=allow_missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 
@@ -29,7 +29,7 @@ class Segmenter(ScoredNet):
                 "name another with --blob"
             )
 
-    def prepare(self, picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    def prepare(self, picture: np.ndarray, preprocess: Callable[[np.ndarray, int, int], np.ndarray]) -> np.ndarray:
         """A picture (H, W, C) as the net's input, (1, C, height, width) float32."""
         assert self.input_shape is not None, "this net reads its own data"
         return preprocess(picture, self.input_shape[2], self.input_shape[3])
@@ -39,7 +39,7 @@ class Segmenter(ScoredNet):
         scores, labels = super().next()
         return scores, labels.reshape(labels.shape[0], *labels.shape[-2:])
 
-    def classify(self, picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    def classify(self, picture: np.ndarray, preprocess: Callable[[np.ndarray, int, int], np.ndarray]) -> np.ndarray:
         """The class of each pixel, (h, w) uint8, in the size of the net's scores."""
         return scores_to_classes(self.score(self.prepare(picture, preprocess)))[0]
 

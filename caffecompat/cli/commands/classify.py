@@ -123,6 +123,7 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
 
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.evaluate.classification import Classifier
+    from caffecompat.evaluate.pictures import classify
     from caffecompat.formats.picture import read_picture, resize_picture
 
     device, _ = choose_device(args.gpu, args.device)
@@ -133,23 +134,25 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
     classifier = Classifier(model, weight_files(args.weights), blob=args.blob, device=device)
     assert classifier.input_shape is not None, "it is fed with pictures"
     check_loaded(classifier.loaded, args.weights, args)
-    size, channels, height, width = classifier.input_shape
+    channels = classifier.input_shape[1]
     mean = read_means(args, channels)
     order = [2 - i for i in channel_order(args)] if channels == 3 else [0]  # pictures come as BGR
 
-    def prepared(path: str) -> np.ndarray:
+    def read(path: str) -> np.ndarray:
         picture = read_picture(path, channels == 3)
         if picture is None:
             raise CaffeCompatError(f"{path}: no such file, or not a picture that OpenCV can decode")
+        return picture
+
+    def prepare(picture: np.ndarray, height: int, width: int) -> np.ndarray:
         pixels = resize_picture(picture, height, width)[:, :, order].astype(np.float32)
         if args.raw_scale != 255:
             pixels *= np.float32(args.raw_scale / 255)
         if mean is not None:
             pixels -= mean
-        return pixels.transpose(2, 0, 1) * np.float32(args.input_scale)
+        return pixels.transpose(2, 0, 1)[None] * np.float32(args.input_scale)
 
-    batches = [np.stack([prepared(path) for path in paths[at : at + size]]) for at in range(0, len(paths), size)]
-    return paths, np.concatenate([classifier.classify(batch) for batch in batches])
+    return paths, classify(classifier, None, map(read, paths), preprocess=prepare)
 
 
 def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str], np.ndarray]:

@@ -96,7 +96,8 @@ class _Work:
 
     def picture(self, path: str, name: str) -> dict[str, Any]:
         """Find, draw and report."""
-        from caffecompat.cli.common.picture_files import read_picture_file, save_png
+        from caffecompat.cli.common.picture_files import save_png
+        from caffecompat.formats.picture_file import read_picture_file
 
         picture = read_picture_file(path)
         rows = self._find(picture)
@@ -127,12 +128,9 @@ class _Work:
         return entry
 
     def _find(self, picture: np.ndarray) -> np.ndarray:
-        from caffecompat.cli.common.picture_files import grey
+        from caffecompat.evaluate.pictures import detect
 
-        rows = self.detector.detect(picture if self.detector.color else grey(picture), self.preprocess)
-        rows = rows[rows[:, 1] >= self.args.threshold]
-        rows[:, 2:] = rows[:, 2:].clip(0, 1)
-        return rows
+        return detect(self.detector, None, picture, preprocess=self.preprocess, threshold=self.args.threshold)[0]
 
     def _drawn(self, picture: np.ndarray, rows: np.ndarray) -> np.ndarray:
         from caffecompat.report.boxes import draw_detections

@@ -76,7 +76,7 @@ def _input(args: argparse.Namespace, net: Net, blob: str) -> np.ndarray:
         if values.shape[1:] != shape[1:]:
             raise CaffeCompatError(f"{args.input} has shape {values.shape}, {blob!r} takes {tuple(shape)}")
         return np.asarray(values, np.float32)
-    from caffecompat.cli.common.picture_files import grey, read_picture_file
+    from caffecompat.formats.picture_file import grey, read_picture_file
 
     picture = read_picture_file(args.image)
     made = preprocess_of(args, net)(picture if shape[1] == 3 else grey(picture), shape[2], shape[3])

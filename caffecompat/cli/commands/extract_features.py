@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.data import make_source
-    from caffecompat.evaluate.features import extract_features
+    from caffecompat.evaluate.features import write_features
     from caffecompat.net import Net
     from caffecompat.schema import pb
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     glog.error("Extracting Features", "extract_features.cpp:138")
     with live_line(args.batches, "batches", args.progress) as update:
-        extract_features(
+        write_features(
             net, dict(zip(blobs, datasets, strict=True)), args.batches, args.backend,
             on_open=lambda path: glog.info(f"Opening dataset {path}", "extract_features.cpp:130"),
             on_records=on_records, on_batch=lambda done: update(done, ""),

@@ -92,7 +92,7 @@ class _Work:
         """Classify, draw and report."""
         import os
 
-        from caffecompat.cli.common.picture_files import read_picture_file
+        from caffecompat.formats.picture_file import read_picture_file
 
         picture = read_picture_file(path)
         classes = self._classes(picture)
@@ -126,9 +126,9 @@ class _Work:
         return entry
 
     def _classes(self, picture: np.ndarray) -> np.ndarray:
-        from caffecompat.cli.common.picture_files import grey
+        from caffecompat.evaluate.pictures import segment
 
-        return self.segmenter.classify(picture if self.segmenter.color else grey(picture), self.preprocess)
+        return segment(self.segmenter, None, picture, preprocess=self.preprocess, at="net")[0]
 
     def _drawn(
         self, picture: np.ndarray, classes: np.ndarray, named: Sequence[int]

@@ -6,17 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from caffecompat.cli.common.flags import UsageError
-from caffecompat.errors import CaffeCompatError
-from caffecompat.files import read_bytes
 from caffecompat.formats.atomic import atomic_write
-from caffecompat.formats.picture import PictureError, decode_picture, encode_picture
-from caffecompat.formats.picture_header import is_cut_off
+from caffecompat.formats.picture import encode_picture
 
-__all__ = ["PICTURES", "find_pictures", "grey", "read_picture_file", "save_png"]
+__all__ = ["PICTURES", "find_pictures", "save_png"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -53,29 +49,6 @@ def find_pictures(given: Sequence[str], kinds: Sequence[str] = PICTURES) -> list
         taken.add(name)
         unique.append((path, name))
     return unique
-
-
-def read_picture_file(path: str) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8, BGR.
-
-    Raises:
-        CaffeCompatError: it cannot be read.
-    """
-    data = read_bytes(path)
-    try:
-        picture = decode_picture(data)
-    except PictureError as problem:
-        raise CaffeCompatError(f"{path}: {problem}") from None
-    if picture is None:
-        raise CaffeCompatError(f"{path} is not a picture that OpenCV can decode ({len(data)} bytes)")
-    if is_cut_off(data):
-        raise CaffeCompatError(f"{path} is cut off: the picture's end is missing after {len(data)} bytes")
-    return picture
-
-
-def grey(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) as (H, W, 1)."""
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[:, :, None]
 
 
 def save_png(path: str, picture: np.ndarray) -> None:

@@ -81,11 +81,9 @@ def run(args: argparse.Namespace) -> int:
     if args.labelmap:
         names = read_label_map(args.labelmap)
     if args.results:
-        from caffecompat.evaluate.detection import score_detections
-        from caffecompat.formats.detections import read_detections
+        from caffecompat.evaluate.detection import evaluate_detection
 
-        assert pictures is not None
-        return _report(args, score_detections(read_detections(args.results), pictures), names, pictures)
+        return _report(args, evaluate_detection(results=args.results, data=pictures), names, pictures)
     detector, scorer = _detector(args, pictures)
     if not names.names and detector.label_map_file:
         names = read_label_map(detector.label_map_file)
