@@ -114,7 +114,7 @@ def test_grey_digits(shared: Path, tmp_path: Path, command) -> None:
         ([*NET, "absent.png"], "absent.png: no such file, or not a picture"),
         ([*NET, "in", "--ext", "tif"], "holds no pictures (.tif)"),
         ([*NET, "in", "--labels", "deploy.prototxt"], "labels, the net has 3 classes"),
-        ([*NET, "absent.npy"], "cannot read the array absent.npy: No such file"),
+        ([*NET, "absent.npy"], "absent.npy: cannot be read: No such file"),
     ],
 )
 def test_mistakes(folder: Path, command, words: list[str], message: str) -> None:
