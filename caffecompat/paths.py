@@ -7,12 +7,15 @@ is the business of ``python_layer``.)
 from __future__ import annotations
 
 import os
+import re
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.wording import did_you_mean
 
-__all__ = ["find_file", "look_up", "tried", "with_slashes"]
+__all__ = ["find_file", "is_file_name", "look_up", "tried", "with_slashes"]
+
+_NO_FILE_NAME = re.compile(r"[\x00-\x1f/\\:\x7f]")
 
 RelativeTo = str | os.PathLike[str] | None
 
@@ -22,6 +25,15 @@ def with_slashes(path: str) -> str:
     if "\\" not in path or os.path.exists(path):
         return path
     return path.replace("\\", "/")
+
+
+def is_file_name(name: str) -> bool:
+    r"""Whether a name that comes out of a file can be that of a file, on any system, and leads to no other folder.
+
+    >>> [is_file_name(name) for name in ("car.txt", "../car.txt", "C:car", "a\nb", "")]
+    [True, False, False, False, False]
+    """
+    return bool(name) and name not in (".", "..") and not _NO_FILE_NAME.search(name)
 
 
 def find_file(

@@ -118,7 +118,7 @@ get_image_size: root list_path out name_id_file on_progress
 inspect_database: database limit label_pixels on_progress
 list_weights: path stats
 load_caffemodel: path
-load_net: prototxt weights phase skip_mismatched fork
+load_net: prototxt weights phase skip_mismatched fork python_layers
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
 open_caffemodel: path
 parse_log: path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in own or "-debug" in own
     configure_threads()
     configure_logging()
-    with lasting_streams():
+    with lasting_streams(escapes="run" not in own):  # a script's own colors are its business
         return exit_status(lambda: _dispatch(tokens, debug), debug)
 
 
@@ -63,7 +64,7 @@ def _dispatch(argv: list[str], debug: bool) -> int:
         print(_usage())
         return 0 if tokens else 2
     verb, rest = split_verb(tokens)
-    with flags.in_force():
+    with flags.in_force(), contextlib.nullcontext() if verb == "run" else flags.on_python_path():
         args = parser_of(verb, lambda line: print(line, file=sys.stderr)).parse_args(rest)
         args.debug, args.passed_on = debug, passed_on
         with protected_inputs(f"caffecompat {verb}", args):

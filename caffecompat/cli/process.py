@@ -2,7 +2,7 @@
 
 A reader of stdout or stderr may leave: what a command does goes on, and its exit status is what it would be.
 ``caffecompat merge-bn ... | head -1`` still writes its files, and ``caffecompat train ... 2>&1 | head`` trains to the
-end. What is written after the reader has left goes nowhere.
+end. What is written after the reader has left goes nowhere. Names out of files send nothing to a terminal but letters.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.memory import is_out_of_memory, out_of_memory
+from caffecompat.printable import printable_lines
 
 __all__ = ["exit_status", "lasting_streams"]
 
@@ -136,7 +137,17 @@ class _LastingText(io.TextIOWrapper):
     again by a signal handler that logs, which it refuses.
     """
 
+    escapes = True  # whether control characters in the text, as names out of files may have, are shown as \x1b
+
+    @property
+    def unescaped(self) -> _Unescaped:
+        """The same stream for text whose control characters are the command's own: colors."""
+        return _Unescaped(self)
+
     def write(self, text: str, /) -> int:
+        return self.write_unescaped(printable_lines(text) if self.escapes else text)
+
+    def write_unescaped(self, text: str) -> int:
         try:
             return super().write(text)
         except OSError as problem:
@@ -156,12 +167,31 @@ class _LastingText(io.TextIOWrapper):
         _to_nowhere(self.fileno())
 
 
+class _Unescaped:
+    """See `_LastingText.unescaped`."""
+
+    def __init__(self, stream: _LastingText) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write_unescaped(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 @contextlib.contextmanager
-def lasting_streams() -> Iterator[None]:
-    """Give ``sys.stdout`` and ``sys.stderr`` that property for a while; streams that are no files stay as they are."""
+def lasting_streams(*, escapes: bool) -> Iterator[None]:
+    """Give ``sys.stdout`` and ``sys.stderr`` that property for a while; streams that are no files stay as they are.
+
+    What their encoding cannot show is written as an escape.
+
+    Args:
+        escapes: write control characters as escapes too.
+    """
     _open_closed_streams()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_lasting, before)
+    sys.stdout, sys.stderr = (_lasting(stream, escapes) for stream in before)
     try:
         yield
     finally:
@@ -190,16 +220,18 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 -- for the rest of the process
 
 
-def _lasting(stream: Any) -> Any:
+def _lasting(stream: Any, escapes: bool) -> Any:
     try:
         stream.flush()
         descriptor = stream.fileno()
-        return _LastingText(
+        lasting = _LastingText(
             io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)),
             encoding=stream.encoding,
-            errors=stream.errors,
+            errors="backslashreplace" if stream.errors == "strict" else stream.errors,
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )
+        lasting.escapes = escapes
+        return lasting
     except (OSError, ValueError, AttributeError):  # a notebook's or a test's own stream
         return stream

@@ -19,6 +19,7 @@ from caffecompat.formats.weights import open_weights
 from caffecompat.net import Net
 from caffecompat.net.torch_map import guess_map, read_map, unfilled_layers, unused_modules, write_map
 from caffecompat.net.torch_weights import mapped_blobs, read_state
+from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetSource, as_document, pb
 from caffecompat.wording import few
 
@@ -108,7 +109,8 @@ def convert_weights(
         _write(written, *stored)
         return _converted(stored[1], ())
     document = as_document(model, fork=fork)
-    net = Net(document, "TEST", sources=Placeholders(), log=False)
+    with looking_at_nets():
+        net = Net(document, "TEST", sources=Placeholders(), log=False)
     net.close()
     if stored is not None:
         blobs = _known(stored[1], net, document.path, on_note)

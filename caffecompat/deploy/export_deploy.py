@@ -26,9 +26,9 @@ from caffecompat.deploy.vitis_pictures import calibration_input, read_calibratio
 from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.atomic import atomic_together, atomic_write, refuse_protected
-from caffecompat.layers.missing_code import passing_over_missing_code
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
 
 __all__ = ["TARGETS", "ExportedDeploy", "export_deploy"]
@@ -112,7 +112,7 @@ def export_deploy(
     name = os.fspath(out)
     for end in (".prototxt", ".caffemodel"):
         refuse_protected(_stem(name, target) + end)
-    with passing_over_missing_code(size, channels) as passed:
+    with looking_at_nets(size, channels) as opaque:
         document = as_document(model, fork=fork)
         deployed = deploy_net(document, size=size, batch=batch, channels=channels, head=head, head_name=head_name)
         files = [] if weights is None else weight_paths(weights)
@@ -124,8 +124,8 @@ def export_deploy(
         if target != "vitis":
             writer.note(*_picture_notes(deployed, cut=size is None))
         writer.load()
+        opaque.refuse(layer.name for layer in deployed.message.layer)
         writer.write()
-    writer.note(*(f"warning: {line}" for line in passed.lines()))
     return writer.done
 
 

@@ -109,6 +109,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         WriteError: the file cannot be made, flushed or renamed, or is one that is read.
     """
+    if "\0" in os.fspath(path):
+        raise WriteError(f"{os.fspath(path)!r}: no file can have a NUL in its name")
     refuse_protected(path)
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         yield os.fspath(path)  # as given: what /dev/stdout links to may have no name

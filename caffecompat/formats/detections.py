@@ -20,7 +20,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_json, read_text
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.label_map import LabelMap, read_label_map
-from caffecompat.paths import find_file
+from caffecompat.paths import find_file, is_file_name
 
 __all__ = [
     "FORMATS",
@@ -82,6 +82,10 @@ def write_detections(
     Returns:
         The paths written: ``DIRECTORY/PREFIX<class>.txt`` for VOC, ``DIRECTORY/PREFIX.json`` for COCO and
         ``DIRECTORY/PREFIX.txt`` for ILSVRC.
+
+    Raises:
+        DetectionFileError: the prefix, or a class of the VOC form, has a name that no file can have; nothing is
+            written.
     """
     files: dict[str, str] = {}
     if form == "COCO":
@@ -93,6 +97,8 @@ def write_detections(
         for detection in found:
             lines[detection.label].append(f"{detection.image} {_tail(detection)}\n")
         files = {f"{prefix}{name}.txt": "".join(own) for name, own in lines.items()}
+    for name in files:
+        _check_file_name(name)
     paths = []
     for name, text in files.items():
         path = os.path.join(directory, name)
@@ -100,6 +106,12 @@ def write_detections(
             file.write(text.encode())
         paths.append(path)
     return paths
+
+
+def _check_file_name(name: str) -> None:
+    """Names come out of label maps and prototxts: they must stay in their folder."""
+    if not is_file_name(name):
+        raise DetectionFileError(f"{name!r} is no file name; rename that class, or change output_name_prefix")
 
 
 def _extent(box: Sequence[float]) -> list[float]:
@@ -162,6 +174,8 @@ class ResultWriter:
         self.count = len(self.entries) if count is None else count
         if not 0 < self.count <= len(self.entries):
             raise DetectionFileError(f"num_test_image {self.count}: {name_sizes} has {len(self.entries)} pictures")
+        for name in self.classes.labels if form == "VOC" else [""]:  # now, not when the last picture is through
+            _check_file_name(f"{prefix}{name}.txt")
         self._at = 0
         self._found: list[Detection] = []
 

@@ -4,8 +4,9 @@ from importlib import import_module
 
 from caffecompat.layers.layer import Context, Layer, LayerError
 from caffecompat.layers.registry import class_of, layer_class, layer_types, register
+from caffecompat.python_code import python_shape
 
-__all__ = ["Context", "Layer", "LayerError", "class_of", "layer_class", "layer_types", "register"]
+__all__ = ["Context", "Layer", "LayerError", "class_of", "layer_class", "layer_types", "python_shape", "register"]
 
 _FAMILIES = (
     "accuracy",

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat import glog
-from caffecompat.errors import add_note, notes
+from caffecompat.errors import add_note
 from caffecompat.layers.layer import TEST, TRAIN, Context, Layer, LayerError, Shape
-from caffecompat.layers.missing_code import PassedOver, passed_over
 from caffecompat.layers.proposal import PythonProposal, picture_info
 from caffecompat.layers.python_blob import ArrayBlob, BlobVec, RawBlobVec
-from caffecompat.layers.python_module import CodeMissing, ModuleMissing, caffe_importable, import_user_module, place_of
+from caffecompat.layers.python_module import ModuleMissing, caffe_importable, import_user_module, place_of
 from caffecompat.layers.registry import register
 from caffecompat.layers.spatial_dropout import SpatialDropout
+from caffecompat.python_code import forbidden, hint_for, looked_at
 from caffecompat.resumable import State
 from caffecompat.wording import few
 
@@ -97,10 +97,12 @@ def _not_defined(instance: PythonLayerBase, method: str) -> AttributeError:
 class PythonLayer(Layer):
     """Runs the class `layer` of the module `module` of python_param (BVLC python_layer.hpp).
 
-    The module is looked for on Python's path, in the current folder, and next to the prototxt; ``import caffe`` in it
-    gives caffecompat's pycaffe. Blobs are float32 arrays in C order, and those of an in-place layer are one blob.
-    Shapes are found by `setup` and `reshape`, so they may depend on what the class reads. What the class raises comes
-    through as it is, with a note that names layer, method, file and line. `share_in_parallel` has no effect.
+    The module is looked for in the folders of PYTHONPATH and ``--python-path`` and in that of the prototxt
+    (see `python_module`); ``import caffe`` in it gives caffecompat's pycaffe. Where a net is only looked at, nothing
+    is imported (see `caffecompat.python_code`). Blobs are float32 arrays in C order, and those of an in-place layer are
+    one blob. Shapes are found by `setup` and `reshape`, so they may depend on what the class reads. What the class
+    raises comes through as it is, with a note that names layer, method, file and line. `share_in_parallel` has no
+    effect.
 
     ENet's `spatial_dropout.SpatialDropoutLayer` and py-faster-rcnn's `rpn.proposal_layer.ProposalLayer`, whose files
     are Python 2, are computed by torch where no such module is found that Python 3 can read.
@@ -117,14 +119,25 @@ class PythonLayer(Layer):
         self.register_buffer("anchor", torch.empty(0), persistent=False)  # shows where a layer without bottoms computes
         self.own: nn.Module | None = None
         self.instance: PythonLayerBase | None = None
-        self.missing: PassedOver | None = None  # set where the net is only looked at and this layer's code is not here
+        self.opaque = looked_at()  # set where the net is only looked at: no code runs
+        self.hint = hint_for(param) if self.opaque else None
+        where = self.param.python_param
+        if not where.module or not where.layer:
+            raise LayerError(
+                'python_param needs module and layer, as in python_param { module: "my_file" layer: "MyClass" }'
+            )
+        if self.opaque or forbidden():
+            if (where.module, where.layer) in _OWN:
+                self._use_own(bottom_shapes)
+            elif not self.opaque:
+                raise LayerError(
+                    f"runs the code of {where.module}.{where.layer}, which this command or call does not allow"
+                )
+            return
         with caffe_importable():
-            try:
-                kind = self._find(bottom_shapes)
-                if kind is not None:
-                    self._set_up(kind, bottom_shapes)
-            except Exception as problem:
-                self._pass_over(problem)
+            kind = self._find(bottom_shapes)
+            if kind is not None:
+                self._set_up(kind, bottom_shapes)
 
     def sample_bottom(
         self, place: int, bottoms: Sequence[Shape], tops: Sequence[Shape], rng: np.random.Generator
@@ -134,56 +147,46 @@ class PythonLayer(Layer):
             return None
         return picture_info(bottoms, self.own.rules.stride if isinstance(self.own, PythonProposal) else (16, 16))
 
-    def _pass_over(self, problem: Exception) -> None:
-        """Go on without the layer's code where the net is only looked at; else raise the problem."""
-        passed = passed_over()
-        if passed is None or not (isinstance(problem, CodeMissing) or notes(problem)):
-            raise problem
-        reason = str(problem) if isinstance(problem, CodeMissing) else f"its setup raises {type(problem).__name__}"
-        if not self.param.bottom and passed.size is None:
-            raise LayerError(f"{reason}; give --size WIDTHxHEIGHT to look at the net without it") from problem
-        self.missing, self.instance = passed, None
-        passed.note(self.param.name, reason)
-
-    def _look(self, bottoms: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Tops of the first bottom's shape; of a data layer a picture, then labels for each of its pixels."""
-        assert self.missing is not None
-        count = len(self.param.top)
-        if bottoms:
-            tops = tuple(bottoms[0].clone() for _ in range(count))
+    def _tops_without_code(self, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Tops of the shapes that the hint says; without one they are guesses."""
+        assert self.opaque is not None
+        shapes = [tuple(bottom.shape) for bottom in bottoms]
+        if self.hint is not None:
+            made = self.hint(shapes)
         else:
-            height, width = self.missing.size or (1, 1)
-            channels = [self.missing.channels or 3, *[1] * count]
-            tops = tuple(self.anchor.new_empty((1, channels[slot], height, width)) for slot in range(count))
-        return tops[0] if count == 1 else tops
+            made = self.opaque.guess(self.param.name, shapes, len(self.param.top))
+        like = bottoms[0] if bottoms else self.anchor
+        return tuple(like.new_zeros(shape) for shape in made)
 
     def _find(self, bottom_shapes: Sequence[Shape]) -> type[PythonLayerBase] | None:
         """The class, or None where `own` does its work."""
         p = self.param.python_param
-        if not p.module or not p.layer:
-            raise LayerError(
-                'python_param needs module and layer, as in python_param { module: "my_file" layer: "MyClass" }'
-            )
         try:
             module = import_user_module(p.module, self.context.relative_to)
         except ModuleMissing as problem:
-            own = _OWN.get((p.module, p.layer))
-            if own is None:
+            if (p.module, p.layer) not in _OWN:
                 raise
+            own = self._use_own(bottom_shapes)
             _log_once(f"{problem}; caffecompat computes {p.module}.{p.layer} by code of its own{own.origin}")
-            self._check_count("bottom", len(bottom_shapes), own.bottoms)
-            self._check_count("top", len(self.param.top), own.tops)
-            self.own = own(self.param, bottom_shapes, self.context)
-            self.untraceable, self.variable_rows = own.untraceable, own.variable_rows
             return None
         where = f"module {p.module!r} ({getattr(module, '__file__', None) or 'built in'})"
         kind = getattr(module, p.layer, None)
         if kind is None:
             classes = [name for name, thing in vars(module).items() if _is_layer_class(thing)]
-            raise CodeMissing(f"{where} has no class {p.layer!r}; layers in it: {few(classes, 8) or 'none'}")
+            raise LayerError(f"{where} has no class {p.layer!r}; layers in it: {few(classes, 8) or 'none'}")
         if not _is_layer_class(kind):
-            raise CodeMissing(f"{p.layer} of {where} must be a class derived from caffe.Layer")
+            raise LayerError(f"{p.layer} of {where} must be a class derived from caffe.Layer")
         return kind
+
+    def _use_own(self, bottom_shapes: Sequence[Shape]) -> type[SpatialDropout] | type[PythonProposal]:
+        """Compute a published layer in torch."""
+        where = self.param.python_param
+        own = _OWN[where.module, where.layer]
+        self._check_count("bottom", len(bottom_shapes), own.bottoms)
+        self._check_count("top", len(self.param.top), own.tops)
+        self.own = own(self.param, bottom_shapes, self.context)
+        self.untraceable, self.variable_rows = own.untraceable, own.variable_rows
+        return own
 
     def _set_up(self, kind: type[PythonLayerBase], bottom_shapes: Sequence[Shape]) -> None:
         self.file = inspect.getsourcefile(kind) or ""
@@ -216,9 +219,9 @@ class PythonLayer(Layer):
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.own is not None:
             return self.own(*bottoms)
-        if self.missing is not None:
-            return self._look(bottoms)
-        if self.anchor.is_meta or any(bottom.is_meta for bottom in bottoms):
+        if self.opaque is not None:
+            tops = self._tops_without_code(bottoms)
+        elif self.anchor.is_meta or any(bottom.is_meta for bottom in bottoms):
             self._reshape([tuple(bottom.shape) for bottom in bottoms])
             tops = tuple(torch.empty(blob.shape, device="meta") for blob in self.top_blobs)
         else:

@@ -5,32 +5,46 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
+from typing import Any
 
 from caffecompat import glog
 from caffecompat.layers.layer import LayerError
+from caffecompat.python_code import python_folders
 
-__all__ = ["CodeMissing", "ModuleMissing", "caffe_importable", "import_user_module", "place_of", "search_path"]
-
-
-class CodeMissing(LayerError):
-    """The code of a Python layer cannot be had."""
+__all__ = ["ModuleMissing", "caffe_importable", "import_user_module", "place_of", "search_path"]
 
 
-class ModuleMissing(CodeMissing):
-    """No module of that name is anywhere, or it is written for Python 2."""
+class ModuleMissing(LayerError):
+    """No module of that name is in any of the folders, or it is written for Python 2."""
 
 
 def search_path(relative_to: str | os.PathLike[str] | None) -> list[str]:
-    """Folders to look in besides Python's own path: the current one, and that of the prototxt."""
-    folders = [os.getcwd()]
+    """Folders in which modules of Python layers are looked for, absolute, in order (see `python_path`)."""
+    named = python_folders()
+    folders = [folder for folder in sys.path if not _is_interpreters(folder)] if named is None else list(named)
     if relative_to is not None:
         folders.append(os.path.dirname(os.path.abspath(relative_to)))
-    return [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    return list(dict.fromkeys(map(os.path.abspath, folders)))
+
+
+@cache
+def _is_interpreters(folder: str) -> bool:
+    """Whether a folder of ``sys.path`` holds the standard library or installed packages."""
+    own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
+    where = os.path.realpath(folder)
+    return (
+        where in own
+        or os.path.basename(where) in ("site-packages", "dist-packages", "lib-dynload")
+        or where.endswith(".zip")
+    )
 
 
 @cache
@@ -61,42 +75,107 @@ def caffe_importable() -> Iterator[None]:
 
 
 def import_user_module(name: str, relative_to: str | os.PathLike[str] | None) -> ModuleType:
-    """Import the module of a Python layer.
+    """Import the module of a Python layer from the folders of :func:`search_path`, or take it where it is imported.
 
-    It is looked for on Python's path, then in the current folder, then in that
-    of the prototxt `relative_to`.
+    Never a module of the standard library, nor one of an installed package: a file of the user's that has such a
+    name is run under another.
 
     Raises:
         ModuleMissing: it is nowhere, or Python 2 code.
-        CodeMissing: it fails while it is imported.
+        LayerError: it fails while it is imported.
     """
+    top = name.partition(".")[0]
+    standard = top in sys.stdlib_module_names
+    if name in sys.modules and not standard:
+        return sys.modules[name]
     folders = search_path(relative_to)
-    fresh = name not in sys.modules
-    sys.path.extend(folders)
+    importlib.invalidate_caches()
+    spec = _find_spec(top, folders)
+    if spec is None:
+        raise ModuleMissing(f"there is no Python module {name!r}; {_looked_in(folders, top, standard)}")
+    with _first_found(top, spec), _after_sys_path(folders):
+        module = _run_module(name, spec if standard else None)
+    where = getattr(module, "__file__", None) or ""
+    near = folders[-1] if relative_to is not None else None
+    if os.path.dirname(where) == near and near not in map(os.path.abspath, sys.path):
+        glog.info(f"module {name} is not on Python's path; using {where}")
+    return module
+
+
+def _find_spec(top: str, folders: Sequence[str]) -> ModuleSpec | None:
     try:
-        importlib.invalidate_caches()
-        module = importlib.import_module(name)
+        return PathFinder.find_spec(top, list(folders))
+    except ValueError:  # a name with NUL or of no letters at all
+        return None
+
+
+def _looked_in(folders: Sequence[str], top: str, standard: bool) -> str:
+    near = "" if _find_spec(top, [os.getcwd()]) is None else "; there is one in the current folder: --python-path ."
+    own = f" ({top} of Python's standard library is no layer's code)" if standard else ""
+    return f"looked in PYTHONPATH, --python-path and the prototxt's folder: {', '.join(folders) or 'none'}{own}{near}"
+
+
+@contextmanager
+def _first_found(top: str, spec: ModuleSpec) -> Iterator[None]:
+    """While it holds, a module of that name is the one of that spec, whatever else is on ``sys.path``."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+            return spec if name == top else None
+
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)
+
+
+@contextmanager
+def _after_sys_path(folders: Sequence[str]) -> Iterator[None]:
+    """While it holds, modules that the user's imports are found in these folders too."""
+    added = [folder for folder in folders if folder not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for folder in added:
+            sys.path.remove(folder)
+
+
+def _run_module(name: str, standard: ModuleSpec | None) -> ModuleType:
+    """Import it; a file that has a standard module's name, with its spec given, under a name of its own."""
+    try:
+        return importlib.import_module(name) if standard is None else _run_alone(name, standard)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            looked = ", ".join(["Python's path (PYTHONPATH)", *folders])
-            raise ModuleMissing(f"there is no Python module {name!r}; looked in {looked}") from None
-        raise CodeMissing(f"module {name!r} cannot be imported: {error} ({place_of(error)})") from error
+            raise ModuleMissing(f"there is no Python module {name!r}; {error}") from None
+        raise LayerError(f"module {name!r} cannot be imported: {error} ({place_of(error)})") from error
     except SyntaxError as error:
         raise ModuleMissing(
             f"module {name!r} cannot be imported: {error.filename}:{error.lineno}: {type(error).__name__}: "
             f"{error.msg}; is it Python 2 code?"
         ) from error
     except Exception as error:
-        raise CodeMissing(
+        raise LayerError(
             f"module {name!r} cannot be imported: {place_of(error)}: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        for folder in folders:
-            sys.path.remove(folder)
-    where = getattr(module, "__file__", None) or ""
-    if fresh and os.path.dirname(where) in folders:
-        glog.info(f"module {name} is not on Python's path; using {where}")
-    return module
+
+
+def _run_alone(name: str, spec: ModuleSpec) -> ModuleType:
+    known = f"caffecompat_python_{name}"
+    if spec.origin is None or "." in name:
+        raise ModuleMissing(f"module {name!r} has the name of a package of Python's standard library; rename it")
+    if known not in sys.modules:
+        own = spec_from_file_location(known, spec.origin)
+        assert own is not None and own.loader is not None
+        module = sys.modules[known] = module_from_spec(own)
+        try:
+            own.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known]
+            raise
+    return sys.modules[known]
 
 
 def place_of(error: BaseException, file: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,11 +115,17 @@ def _set_up(
     return alike[key]
 
 
+_BREAKS = re.compile("[\x00\n\r]")
+
+
 def check_layers(layers: Sequence[NetLayer]) -> list[Problem]:
     """Rules that concern a layer's place in the net."""
     problems = []
     owners: dict[str, NetLayer] = {}
     for layer in layers:
+        for name in (layer.name, *layer.tops):
+            if _BREAKS.search(name):  # files, logs and Python code that names it could not be read
+                problems.append(Problem(layer.index, f"the name {name!r} has a line end or a NUL in it; rename it"))
         wanted = len(layer.param.propagate_down)
         if wanted not in (0, len(layer.bottoms)):
             problems.append(

@@ -7,6 +7,7 @@ import os
 from caffecompat.forks import ForkName
 from caffecompat.net.net import Net
 from caffecompat.net.weights import WeightPaths
+from caffecompat.python_code import allowing_python_layers
 from caffecompat.schema import open_net
 
 __all__ = ["load_net"]
@@ -19,6 +20,7 @@ def load_net(
     *,
     skip_mismatched: bool = False,
     fork: ForkName | None = None,
+    python_layers: bool = True,
 ) -> Net:
     """A net fed from outside (a deploy prototxt) as a torch module.
 
@@ -26,6 +28,7 @@ def load_net(
         prototxt: path.
         weights: path of a caffemodel or HDF5 file, or a list of such paths.
         phase: "TRAIN" or "TEST", in any case, or pycaffe's numbers of them.
+        python_layers: whether the code of the net's Python layers may run; False refuses a net that needs it.
         fork: the Caffe whose rules the net follows ("jacinto", ``Fork.JACINTO``), where its text cannot show it.
 
     Returns:
@@ -42,4 +45,5 @@ def load_net(
     torch.Size([1, 2])
     """
     document = open_net(prototxt, fork=fork)
-    return Net(document, phase, log=False, weights=weights, skip_mismatched=skip_mismatched)
+    with allowing_python_layers(python_layers):
+        return Net(document, phase, log=False, weights=weights, skip_mismatched=skip_mismatched)

@@ -24,6 +24,7 @@ from caffecompat.net.layer import Split, Step
 from caffecompat.pycaffe import api_2014
 from caffecompat.pycaffe.mode import current_device, current_fork
 from caffecompat.pycaffe.process import NCCL
+from caffecompat.python_code import allowing_python_layers
 from caffecompat.schema import NetDocument, open_net
 from caffecompat.wording import nearest
 
@@ -79,7 +80,8 @@ class Net:
 
     ``Net(model, phase, level=0, stages=[...], weights=...)``, or the older ``Net(model, weights, phase)``. The phase is
     ``caffe.TRAIN``, ``caffe.TEST`` or the name of one of them, in any case. In addition to pycaffe's own arguments
-    ``fork="jacinto"`` names the Caffe whose rules it follows.
+    ``fork="jacinto"`` names the Caffe whose rules it follows, and ``python_layers=False`` refuses a net that would run
+    the code of Python layers.
 
     Attributes:
         blobs: every blob by name, in the order Caffe makes them.
@@ -100,10 +102,11 @@ class Net:
         stages = list(options.get("stages") or ())
         if not isinstance(network_file, NetDocument):
             network_file = open_net(network_file, fork=current_fork(options.get("fork")))
-        core = net.Net(
-            network_file, options["phase"], level=options.get("level", 0), stages=stages, sources=data.make_source,
-            weights=options.get("weights"),
-        )  # fmt: skip
+        with allowing_python_layers(options.get("python_layers", True)):
+            core = net.Net(
+                network_file, options["phase"], level=options.get("level", 0), stages=stages, sources=data.make_source,
+                weights=options.get("weights"),
+            )  # fmt: skip
         self._take(core.to(current_device()))
 
     @classmethod
@@ -351,7 +354,7 @@ def _options(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(f"Net takes {', '.join(('network_file', *names))}; {len(args) + 1} arguments were given")
     options = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():
-        if name in options or name not in ("phase", "level", "stages", "weights", "fork"):
+        if name in options or name not in ("phase", "level", "stages", "weights", "fork", "python_layers"):
             raise TypeError(f"Net was given {name!r} twice" if name in options else f"Net takes no argument {name!r}")
         options[name] = value
     if options.get("phase") is None:

@@ -11,6 +11,7 @@ from caffecompat.glog import configure_logging
 from caffecompat.pycaffe.mode import current_fork
 from caffecompat.pycaffe.net import Net
 from caffecompat.pycaffe.process import NCCL
+from caffecompat.python_code import allowing_python_layers
 
 __all__ = [
     "AdaDeltaSolver",
@@ -25,7 +26,7 @@ __all__ = [
 
 
 class Solver:
-    """What all pycaffe solvers share.
+    """What all pycaffe solvers share; ``python_layers=False`` refuses nets that would run the code of Python layers.
 
     Attributes:
         net, test_nets: faces of the solver's nets; after a step their blobs hold the last pass.
@@ -35,10 +36,11 @@ class Solver:
 
     _type: ClassVar[str | None] = None  # the rule that the class name demands, whatever the prototxt says
 
-    def __init__(self, solver_file: str | os.PathLike[str]) -> None:
+    def __init__(self, solver_file: str | os.PathLike[str], *, python_layers: bool = True) -> None:
         configure_logging()
         overrides = [f"type={self._type}"] if self._type else []
-        self._take(solver.Solver(solver_file, overrides=overrides, fork=current_fork()))
+        with allowing_python_layers(python_layers):
+            self._take(solver.Solver(solver_file, overrides=overrides, fork=current_fork()))
 
     def _take(self, core: solver.Solver) -> None:
         self._solver = core
@@ -139,10 +141,11 @@ class AdamSolver(Solver):
     _type = "Adam"
 
 
-def get_solver(solver_file: str | os.PathLike[str]) -> Solver:
+def get_solver(solver_file: str | os.PathLike[str], *, python_layers: bool = True) -> Solver:
     """The solver of the type that the prototxt names: an `SGDSolver`, an `AdamSolver`, ..."""
     configure_logging()
-    core = solver.Solver(solver_file, fork=current_fork())
+    with allowing_python_layers(python_layers):
+        core = solver.Solver(solver_file, fork=current_fork())
     kinds = (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
     kind: type[Solver] = next((kind for kind in kinds if kind._type == core.param.type), Solver)
     face = kind.__new__(kind)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
-from caffecompat.layers.missing_code import passing_over_missing_code
+from caffecompat.python_code import looking_at_nets
 from caffecompat.report.net_comparison import (
     BlobDifference,
     Measured,
@@ -97,9 +97,9 @@ def diff_nets(
     documents = as_document(a, fork=fork), as_document(b, fork=fork)
     chosen = None if phase is None else as_phase(phase)
     found = NetComparison(*documents, diff_documents(*documents, chosen))
-    with passing_over_missing_code(size, channels) as passed:
+    with looking_at_nets(size, channels) as opaque:
         _build_both(found, [0, 1] if chosen is None else [chosen], files, size, channels)
-    found.notes += passed.lines()
+    found.notes += opaque.lines()
     return found
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
-from caffecompat.layers.missing_code import passing_over_missing_code
 from caffecompat.net import Net
 from caffecompat.net.summary import NetSummary, summarise
 from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetSource, as_document
 
 __all__ = ["summarize"]
@@ -62,7 +62,7 @@ def summarize(
         return summarise(model)
     sources = Placeholders(size, channels)
     document = as_document(model, strict=strict, fork=fork)
-    with passing_over_missing_code(size, channels) as passed:
+    with looking_at_nets(size, channels) as opaque:
         net = Net(document, phase, sources=sources, log=False)
     net.close()
     if size:
@@ -72,7 +72,7 @@ def summarize(
         report = net.load_weights(weights, skip_mismatched=skip_mismatched)
         report.describe_missing(", ".join(weight_paths(weights)))
     summary = summarise(net)
-    summary.notes, summary.loaded = [*sources.notes, *passed.lines()], report
+    summary.notes, summary.loaded = [*sources.notes, *opaque.lines()], report
     return summary
 
 

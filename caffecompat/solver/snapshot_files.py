@@ -16,6 +16,7 @@ from caffecompat.forks import ForkChoice
 from caffecompat.formats import open_weights
 from caffecompat.formats.atomic import is_same_file
 from caffecompat.formats.solverstate import read_solverstate
+from caffecompat.printable import printable
 from caffecompat.schema import pb
 
 __all__ = [
@@ -47,6 +48,8 @@ def check_writable(param: Any) -> None:
     Raises:
         CaffeCompatError: the folder does not exist or cannot be written to.
     """
+    if printable(param.snapshot_prefix) != param.snapshot_prefix:
+        raise CaffeCompatError(f"snapshot_prefix {param.snapshot_prefix!r} has control characters in it; name another")
     folder, base = os.path.split(param.snapshot_prefix)
     folder = folder or "."
     if not os.path.isdir(folder):

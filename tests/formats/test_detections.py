@@ -77,3 +77,14 @@ def test_what_is_no_file_of_sizes(tmp_path: Path) -> None:
         read_name_sizes(str(tmp_path / "sizes"))
     with pytest.raises(DetectionFileError, match=r"name_size_file: .*there is no such file"):
         read_name_sizes("nowhere")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "a/b", "..\\escaped", "nul\0", "line\nend"])
+def test_names_of_classes_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(DetectionFileError, match="is no file name; rename that class"):
+        write_detections(str(out), "", "VOC", [], {"bg": 0, "car": 1, name: 2})
+    with pytest.raises(DetectionFileError, match="is no file name"):
+        write_detections(str(out), f"{name}_", "COCO", [], {"bg": 0, "car": 1})
+    assert not any(out.iterdir()) and not any(tmp_path.glob("escaped*"))

@@ -13,6 +13,7 @@ from caffecompat.errors import notes
 from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, LayerError, layer_class
 from caffecompat.layers.python_layer import PythonLayerBase
+from caffecompat.python_code import python_path
 from caffecompat.schema import parse_text, pb
 from tests.layers.python_loss import EUCLIDEAN, IMPORTS
 
@@ -248,20 +249,56 @@ def test_a_loss_in_python(prototxt: Path) -> None:
 
 
 class TestFinding:
-    def test_python_path_comes_first_then_the_current_folder_then_the_prototxts(
+    def test_python_path_comes_before_the_prototxts_folder_and_the_current_one_not_at_all(
         self, prototxt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for folder in ("path", "here"):
+        for folder in ("path", "here", "named"):
             (tmp_path / folder).mkdir()
+            (tmp_path / folder / "own.py").write_text(CODE)
         monkeypatch.chdir(tmp_path / "here")
-        found = []
-        for place in (prototxt.parent, tmp_path / "here", tmp_path / "path"):
-            (place / "own.py").write_text(CODE)
-            if place.name == "path":
-                monkeypatch.syspath_prepend(place)
-            sys.modules.pop("own", None)
-            found.append(Path(python(prototxt, "Old", (1,)).file).parent)
-        assert found == [prototxt.parent, tmp_path / "here", tmp_path / "path"]
+        monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+        (prototxt.parent / "own.py").unlink()
+        with pytest.raises(LayerError, match=r"there is one in the current folder: --python-path \."):
+            python(prototxt, "Old", (1,))
+        (prototxt.parent / "own.py").write_text(CODE)
+        found = [self.folder_of_own(prototxt)]
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+        with python_path([]):
+            found.append(self.folder_of_own(prototxt))
+        with python_path([str(tmp_path / "named")]):
+            found.append(self.folder_of_own(prototxt))
+        monkeypatch.syspath_prepend(tmp_path / "path")  # what a program of the user's own does
+        found.append(self.folder_of_own(prototxt))
+        assert [folder.name for folder in found] == [prototxt.parent.name, "path", "named", "path"]
+
+    def folder_of_own(self, prototxt: Path) -> Path:
+        sys.modules.pop("own", None)
+        return Path(python(prototxt, "Old", (1,)).file).parent
+
+    @pytest.mark.parametrize("module", ["os", "json.decoder", "random", "torch.nn", "numpy"])
+    def test_no_module_of_pythons_own_or_of_a_package_is_taken(self, prototxt: Path, module: str) -> None:
+        with pytest.raises(LayerError, match=r"there is no Python module|has no class"):
+            python(prototxt, "Layer", (1,), module=module)
+
+    def test_a_file_with_a_standard_modules_name_is_the_users(self, prototxt: Path) -> None:
+        import queue
+
+        (prototxt.parent / "queue.py").write_text(CODE)
+        assert Path(python(prototxt, "Old", (1,), module="queue").file).parent == prototxt.parent
+        assert sys.modules["queue"] is queue
+
+    def test_an_installed_package_of_that_name_is_passed_by(
+        self, prototxt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packages = tmp_path / "site-packages"
+        packages.mkdir()
+        (packages / "own.py").write_text("raise SystemExit")
+        monkeypatch.syspath_prepend(packages)
+        (prototxt.parent / "own.py").unlink()
+        with pytest.raises(LayerError, match="there is no Python module 'own'"):
+            python(prototxt, "Old", (1,))
+        (prototxt.parent / "own.py").write_text(CODE)
+        assert self.folder_of_own(prototxt) == prototxt.parent
         assert str(tmp_path / "here") not in sys.path
 
     def test_import_caffe_holds_only_while_the_layer_is_made(
@@ -291,7 +328,7 @@ class TestFinding:
     @pytest.mark.parametrize(
         ("module", "kind", "message"),
         [
-            ("nowhere_to_be_found", "A", "there is no Python module 'nowhere_to_be_found'; looked in Python's path"),
+            ("nowhere_to_be_found", "A", "there is no Python module 'nowhere_to_be_found'; looked in PYTHONPATH"),
             ("", "A", "python_param needs module and layer"),
             ("own", "Tims", r"module 'own' \(.*own.py\) has no class 'Tims'; layers in it: Times, Euclidean"),
             ("own", "NotALayer", r"NotALayer of module 'own' .* derived from caffe.Layer"),

@@ -90,3 +90,10 @@ def test_a_layer_in_none_of_the_nets(tmp_path: Path) -> None:
     settings.apply(_document(tmp_path, 'layer { name: "comv" type: "ReLU" bottom: "a" top: "b" }'))
     with pytest.raises(CaffeCompatError, match=r"--set conv\.top=x: .*n\.prototxt has no layer of that name.*comv"):
         settings.check_all_used()
+
+
+@pytest.mark.parametrize("prefix", ["a\x01b", "a\0b", "\x1b[1m"])
+def test_control_characters_in_the_prefix_are_refused(workdir, prefix: str) -> None:
+    with pytest.raises(CaffeCompatError, match="control characters"):
+        Solver("solver.prototxt", overrides=[f"snapshot_prefix={prefix}"]).train()
+    assert sorted(path.name for path in workdir.iterdir() if path.name[-1] == "b") == []

@@ -14,7 +14,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, split_commas
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, size_of
 
@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="T", help="dpu, tidl, or both with a comma between")
     parser.add_argument("--target-version", metavar="V", help="of the target (default: the newest known)")
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
-    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data layer cannot be opened (3)")
+    parser.add_argument("--channels", type=COUNT, metavar="N", help="of pictures whose data layer cannot be opened (3)")
     net_flags(parser)
     add_switch(parser, "json", "one JSON object instead of the text")
     add_switch(parser, "all", "a line for each layer instead of one for each finding")

@@ -18,7 +18,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.transformer_flags import (
@@ -46,7 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", "--model-def", metavar="FILE", help="deploy prototxt, instead of the first word")
     parser.add_argument("--weights", "--pretrained-model", metavar="FILE", help="weights, instead of the second word")
     parser.add_argument("--labels", "--labels-file", metavar="FILE", help="a label a line, one for each class")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes to print (default 5)")
+    parser.add_argument("--top", type=COUNT, default=5, metavar="N", help="how many classes to print (default 5)")
     parser.add_argument(
         "--output", type=output("a NumPy array"), metavar="FILE", help="save all scores as .npy, (pictures, classes)"
     )
@@ -63,8 +63,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     inputs = _sort_words(args)
-    if args.top < 1:
-        raise UsageError(f"{_VERB}: --top {args.top} must be at least 1")
     if args.center_only and not args.images_dim:
         raise UsageError(f"{_VERB}: --center_only needs --images_dim, the size that the centre is cut from")
     names, scores = _score(args, inputs)

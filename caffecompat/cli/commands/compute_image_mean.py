@@ -11,6 +11,7 @@ import argparse
 
 from caffecompat import glog
 from caffecompat.cli.common.caffe_build import OPENED
+from caffecompat.cli.common.flags import THREADS
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.progress import live_line, progress_flag
 
@@ -21,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="INPUT_DB")
     parser.add_argument("output", type=output("a mean picture"), metavar="OUTPUT_FILE", nargs="?")
     parser.add_argument("--backend", choices=("lmdb", "leveldb"), help="default: found out by looking")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that decode (default: one a core)")
+    parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that decode (default: one a core)")
     progress_flag(parser)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.common.caffe_build import build_logged, list_flags, record_flags, record_settings
-from caffecompat.cli.common.flags import add_switch
+from caffecompat.cli.common.flags import SIDE, add_switch
 
 if TYPE_CHECKING:
     from caffecompat.formats.image_list import ListedImage, ListedPair
@@ -32,8 +32,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="format of the annotation files (default xml)")  # fmt: skip
     parser.add_argument("--label-map-file", default="", metavar="FILE", help="text file with a LabelMap")
     add_switch(parser, "check-label", "the label map must not give a name twice")
-    parser.add_argument("--min-dim", type=int, default=0, metavar="N", help="least length of the shorter side")
-    parser.add_argument("--max-dim", type=int, default=0, metavar="N", help="greatest length of the longer side")
+    parser.add_argument("--min-dim", type=SIDE, default=0, metavar="N", help="least length of the shorter side")
+    parser.add_argument("--max-dim", type=SIDE, default=0, metavar="N", help="greatest length of the longer side")
     record_flags(parser)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError
+from caffecompat.cli.common.flags import COUNT, UsageError, finite
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.scored_net import fed_net, net_flags
@@ -42,8 +42,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--out", type=output(), metavar="DIR", help="folder for the pictures with boxes; made if absent"
     )
     parser.add_argument("--labelmap", metavar="FILE", help="label map of the classes' names, or names, one a line")
-    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="least score that counts (0.5)")
-    parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
+    parser.add_argument("--threshold", type=finite, default=0.5, metavar="T", help="least score that counts (0.5)")
+    parser.add_argument("--frames-every", type=COUNT, default=1, metavar="N", help="take each Nth frame of a video (1)")
     net_flags(parser, "lines")
 
 
@@ -67,8 +67,6 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{_VERB}: needs --{name}")
     if not 0 <= args.threshold <= 1:
         raise UsageError(f"{_VERB}: --threshold {args.threshold:g}: 0 to 1")
-    if args.frames_every < 1:
-        raise UsageError(f"{_VERB}: --frames-every {args.frames_every} must be at least 1")
 
 
 def _names(path: str) -> LabelMap:

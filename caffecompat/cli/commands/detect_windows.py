@@ -17,7 +17,7 @@ import io
 import time
 from typing import Any
 
-from caffecompat.cli.common.flags import UsageError, device_flags
+from caffecompat.cli.common.flags import NATURAL, UsageError, device_flags
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.transformer_flags import channel_order, read_means, set_mode, take_stated, transformer_flags
@@ -38,7 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", "--pretrained-model", metavar="FILE", help="its weights (required)")
     parser.add_argument("--crop-mode", default="selective_search", metavar="MODE",
                         help="where windows come from: list (the .csv) or selective_search (default)")  # fmt: skip
-    parser.add_argument("--context-pad", type=int, default=16, metavar="N",
+    parser.add_argument("--context-pad", type=NATURAL, default=16, metavar="N",
                         help="pixels of surroundings on each side, in the input's scale (default 16)")  # fmt: skip
     transformer_flags(parser)
     missing_flag(parser)

@@ -16,7 +16,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, split_commas
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import size_of
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="weights of A: which load into B; and of B: which blobs differ, and how far")  # fmt: skip
     parser.add_argument("--phase", default="", metavar="PHASE", help="the layers of TRAIN or TEST alone")
     parser.add_argument("--size", metavar="WxH", help="of the pictures of data layers, where neither data nor text say")
-    parser.add_argument("--channels", type=int, metavar="N", help="of these pictures (3)")
+    parser.add_argument("--channels", type=COUNT, metavar="N", help="of these pictures (3)")
     net_flags(parser)
     add_switch(parser, "json", "one JSON object instead of the text")
     parser.add_argument(
@@ -85,7 +85,7 @@ def _diff_solvers(args: argparse.Namespace) -> int:
     printer = Printer(args.all)
     lines = [printer.paint("head", f"A {args.a}"), printer.paint("head", f"B {args.b}"), "  two solvers"]
     lines += printer.lines(field_sentences(changes)) if changes else ["  no difference"]
-    print("\n".join([*lines, *(f"for the nets they name: {offer}" for offer in offers)]))
+    printer.print([*lines, *(printer.paint("", f"for the nets they name: {offer}") for offer in offers)])
     return 1 if changes else 0
 
 
@@ -104,6 +104,7 @@ def _nets_of(solver: Any, path: str) -> list[str]:
 
 
 def _diff_nets(args: argparse.Namespace) -> int:
+    from caffecompat.cli.common.diff_text import Printer
     from caffecompat.report.net_diff import diff_nets
 
     files = split_commas(args.weights)
@@ -129,7 +130,7 @@ def _diff_nets(args: argparse.Namespace) -> int:
             lines = _lines(heading, _sentences(args, a, b, diff, found, most, args.all), args.all, found.differs)
             if len(lines) <= _SCREEN:
                 break
-        print("\n".join(lines))
+        Printer.print(lines)
         if args.html:
             print(f"wrote {args.html}")
     return 1 if found.differs else 0

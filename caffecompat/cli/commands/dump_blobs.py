@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.common.flags import UsageError, weight_files
+from caffecompat.cli.common.flags import SEED, UsageError, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=output(), metavar="OUT_DIR")
     parser.add_argument("--image", metavar="PICTURE", help="what the net is given, with the flags below")
     parser.add_argument("--input", metavar="FILE.npy", help="the input blob itself")
-    parser.add_argument("--random", type=int, nargs="?", const=1, metavar="SEED", help="normally distributed values")
+    parser.add_argument("--random", type=SEED, nargs="?", const=1, metavar="SEED", help="normally distributed values")
     parser.add_argument("--layout", choices=("npy", "tidl"), default="npy",
                         help="npy (default), or the names and raw float32 of TIDL's layer traces")  # fmt: skip
     net_flags(parser)

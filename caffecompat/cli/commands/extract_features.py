@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, split_commas, weight_files
+from caffecompat.cli.common.flags import COUNT, UsageError, split_commas, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import make_folder_above
@@ -24,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="feature_extraction_proto_file", help="prototxt with a data layer")
     parser.add_argument("blobs", metavar="extract_feature_blob_name1[,name2,...]")
     parser.add_argument("datasets", metavar="save_feature_dataset_name1[,name2,...]", help="one a blob; must not exist")
-    parser.add_argument("batches", metavar="num_mini_batches", type=int)
+    parser.add_argument("batches", metavar="num_mini_batches", type=COUNT)
     parser.add_argument("backend", metavar="db_type", help="lmdb or leveldb")
     parser.add_argument("mode", nargs="?", default="CPU", metavar="CPU/GPU")
     parser.add_argument("device_id", nargs="?", metavar="DEVICE_ID")
@@ -42,8 +42,6 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.mode.upper() not in ("CPU", "GPU"):
         raise UsageError(f"caffecompat extract_features: {args.mode}: expected CPU or GPU")
-    if args.batches < 1:
-        raise UsageError(f"caffecompat extract_features: num_mini_batches {args.batches} must be at least 1")
 
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.data import make_source

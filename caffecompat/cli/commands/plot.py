@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.common.flags import UsageError, add_switch, split_commas
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, split_commas
 
 HELP = "curves of training logs: loss, accuracy, learning rate"
 
@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="LOG... OUT", help="logs, and the picture: .png, .svg or .pdf")
     parser.add_argument("--x", default="iterations", metavar="WHAT", help="iterations (default) or seconds")
     parser.add_argument("--y", metavar="A,B", help="what to draw (default: losses, other outputs, learning rate)")
-    parser.add_argument("--smooth", type=int, default=1, metavar="N", help="running mean over N displays")
+    parser.add_argument("--smooth", type=COUNT, default=1, metavar="N", help="running mean over N displays")
     add_switch(parser, "beside", "a column a log, instead of all in the same panels")
 
 
@@ -32,8 +32,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"caffecompat plot: needs a log and a picture to write, as in: plot {out} curve.png")
     if args.x not in ("iterations", "seconds"):
         raise UsageError(f"caffecompat plot: --x {args.x}: expected iterations or seconds")
-    if args.smooth < 1:
-        raise UsageError(f"caffecompat plot: --smooth {args.smooth} must be at least 1")
 
     from caffecompat.report.training_curve import plot_logs
 

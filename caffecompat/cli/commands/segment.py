@@ -16,7 +16,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, finite
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.scored_net import fed_net, net_flags
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--palette", metavar="NAME|FILE",
                         help="cityscapes, voc, or a file: 'R G B name' lines, or a picture of colours")  # fmt: skip
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
-    parser.add_argument("--alpha", type=float, default=0.5, metavar="A", help="0 the picture, 1 the colours (0.5)")
+    parser.add_argument("--alpha", type=finite, default=0.5, metavar="A", help="0 the picture, 1 the colours (0.5)")
     add_switch(parser, "legend", "names of the classes below each overlay", default=True)
     add_switch(parser, "raw", "also write class numbers")
     add_switch(parser, "colors", "also write the colours without the picture")
@@ -49,7 +49,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--at", default="picture", metavar="SIZE", help="write in the size of: picture (default) or net"
     )
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
-    parser.add_argument("--frames-every", type=int, default=1, metavar="N", help="take each Nth frame of a video (1)")
+    parser.add_argument("--frames-every", type=COUNT, default=1, metavar="N", help="take each Nth frame of a video (1)")
     net_flags(parser, "lines")
 
 
@@ -76,8 +76,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: --alpha {args.alpha}: 0 to 1")
     if args.at not in ("picture", "net"):
         raise UsageError(f"{_VERB}: --at {args.at}: expected picture or net")
-    if args.frames_every < 1:
-        raise UsageError(f"{_VERB}: --frames-every {args.frames_every} must be at least 1")
 
 
 class _Work:

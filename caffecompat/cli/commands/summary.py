@@ -19,7 +19,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch, weight_files
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, weight_files
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, size_of
 
@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", default="TEST", metavar="PHASE", help="TRAIN or TEST (default)")
     net_flags(parser)
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
-    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data layer cannot be opened (3)")
+    parser.add_argument("--channels", type=COUNT, metavar="N", help="of pictures whose data layer cannot be opened (3)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     add_switch(
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"

@@ -12,7 +12,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.progress import live_line, progress_flag
 
@@ -27,16 +27,16 @@ HELP = "score a model: the mean of each output over some batches"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", help="the model definition (required)")
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
-    parser.add_argument("--iterations", "--test-iter", type=int, default=50, metavar="N",
+    parser.add_argument("--iterations", "--test-iter", type=COUNT, default=50, metavar="N",
                         help="batches to run (default 50)")  # fmt: skip
-    parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
+    parser.add_argument("--level", type=INT32, default=0, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
     parser.add_argument("--ap-version", default="11point", metavar="V",
                         help="average precision of detections: 11point (default), MaxIntegral or Integral")  # fmt: skip
     add_switch(
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
     )
-    parser.add_argument("--display-sparsity", type=int, default=0, metavar="0|1",
+    parser.add_argument("--display-sparsity", type=INT32, default=0, metavar="0|1",
                         help="1: also print the share of zeros in the convolutions' weights (TI)")  # fmt: skip
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     missing_flag(parser)
@@ -53,8 +53,6 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     for name in ("model", "weights"):
         if not getattr(args, name):
             raise UsageError(f"caffecompat test: needs --{name}")
-    if args.iterations < 1:
-        raise UsageError(f"caffecompat test: --iterations {args.iterations} must be at least 1")
     if args.ap_version not in ("11point", "MaxIntegral", "Integral"):
         raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: 11point, MaxIntegral or Integral")
 

@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, split_commas, weight_files
 
 if TYPE_CHECKING:
     from caffecompat.report.net_timing import NetTimes
@@ -20,9 +20,9 @@ HELP = "time a model's forward and backward pass, layer by layer"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", help="the model definition (required)")
     parser.add_argument("--weights", metavar="FILE", help="weights to load; the time does not depend on them")
-    parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to run (default 50)")
+    parser.add_argument("--iterations", type=COUNT, default=50, metavar="N", help="passes to run (default 50)")
     parser.add_argument("--phase", default="TRAIN", metavar="P", help="TRAIN (default) or TEST")
-    parser.add_argument("--level", type=int, default=0, metavar="N", help="NetState level")
+    parser.add_argument("--level", type=INT32, default=0, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     device_flags(parser)
@@ -31,8 +31,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.model:
         raise UsageError("caffecompat time: needs --model")
-    if args.iterations < 1:
-        raise UsageError(f"caffecompat time: --iterations {args.iterations} must be at least 1")
     if args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat time: --phase {args.phase}: TRAIN or TEST")
 

@@ -11,7 +11,7 @@ import argparse
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
 
@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
     parser.add_argument("--stage", metavar="A,B", help="NetState stages")
     parser.add_argument("--sigint-effect", metavar="ACTION", default="stop", help="on Ctrl-C: stop, snapshot or none")
     parser.add_argument(

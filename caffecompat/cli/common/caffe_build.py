@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import add_switch
+from caffecompat.cli.common.flags import SEED, SIDE, THREADS, add_switch
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -26,19 +26,23 @@ def list_flags(parser: argparse.ArgumentParser, line: str) -> None:
     add_switch(parser, "gray", "treat images as grey ones")
     add_switch(parser, "shuffle", "shuffle the order of the images")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the shuffling; another number, another order"
+        "--seed",
+        type=SEED,
+        default=0,
+        metavar="N",
+        help="of the shuffling; another number, another order",
     )
     parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
 
 
 def record_flags(parser: argparse.ArgumentParser) -> None:
     """Add what becomes of each image, and how the work is done."""
-    parser.add_argument("--resize-width", type=int, default=0, metavar="N", help="width images are resized to")
-    parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="height images are resized to")
+    parser.add_argument("--resize-width", type=SIDE, default=0, metavar="N", help="width images are resized to")
+    parser.add_argument("--resize-height", type=SIDE, default=0, metavar="N", help="height images are resized to")
     add_switch(parser, "check-size", "all records must have the same size")
     add_switch(parser, "encoded", "keep encoded images (the files' own bytes where nothing changes them)")
     parser.add_argument("--encode-type", default="", metavar="KIND", help="encode images as png, jpg, ...")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")
+    parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that encode (default: one a core)")
     progress_flag(parser)
 
 

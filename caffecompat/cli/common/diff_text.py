@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.printable import printable_lines
 from caffecompat.report.net_diff_text import SIGNS, Sentence, counted
 
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ class Printer:
 
     def paint(self, kind: str, text: str) -> str:
         colour = _COLOURS.get(kind)
+        text = printable_lines(text)
         return f"\033[{colour}m{text}\033[0m" if self._coloured and colour else text
+
+    @staticmethod
+    def print(lines: Iterable[str]) -> None:
+        """Print lines whose names went through `paint` or `lines`."""
+        print("\n".join(lines), file=getattr(sys.stdout, "unescaped", sys.stdout))
 
     def lines(self, sentences: Iterable[Sentence]) -> list[str]:
         """Sentences as lines, with a heading where a section begins."""

@@ -8,6 +8,7 @@ en and em dashes; ``_`` and ``-`` inside a flag are the same here.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
@@ -18,13 +19,19 @@ from caffecompat.forks import ENVIRONMENT, NAMES
 from caffecompat.wording import did_you_mean
 
 __all__ = [
+    "COUNT",
     "EVERY_VERB",
+    "INT32",
+    "NATURAL",
+    "SEED",
+    "SIDE",
+    "THREADS",
     "FlagParser",
     "UsageError",
     "add_switch",
     "check_companions",
-    "check_counts",
     "device_flags",
+    "finite",
     "split_commas",
 ]
 
@@ -34,6 +41,9 @@ EVERY_VERB = f"""flags of every verb:
                  the environment's {ENVIRONMENT} names one for all commands
   --proto FILE   a caffe.proto of your own fork
   --layers FILE  its layers, as torch modules in Python
+  --python-path DIR   where modules of Python layers are, besides PYTHONPATH and the prototxt's folder
+  --python-shape LAYER=1x3x10,...  shapes of a Python layer's tops where a net is only looked at: no code runs there
+  --no-python-layers  refuse nets that would run the code of Python layers
   --debug        tracebacks of errors"""
 
 _PASTED_DASHES = re.compile(r"^[\u2010-\u2015\u2212]+-?|^-[\u2010-\u2015\u2212]")
@@ -55,6 +65,41 @@ def _boolean(text: str) -> bool:
     if text.lower() in _FALSE:
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _whole(least: int = -(2**31), most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of a flag that is a whole number within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if not least <= number <= most:
+            bound = f"at least {least}" if number < least else f"at most {most}"
+            raise argparse.ArgumentTypeError(f"{number} must be {bound}")
+        return number
+
+    return read
+
+
+INT32 = _whole()
+COUNT = _whole(1)
+NATURAL = _whole(0)
+SEED = _whole(0, 2**32 - 1)
+SIDE = _whole(0, 2**14)  # pixels of a picture; that square is as many as are decoded
+THREADS = _whole(0, 1024)
+
+
+def finite(text: str) -> float:
+    """The type of a flag that is a number, neither infinity nor NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return number
 
 
 def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False) -> None:
@@ -105,18 +150,6 @@ def check_companions(verb: str, rows: Iterable[tuple[str, str, object]]) -> None
     for flag, needs, alone in rows:
         if alone:
             raise UsageError(f"caffecompat {verb}: {flag} needs {needs}")
-
-
-def check_counts(verb: str, args: argparse.Namespace, *names: str) -> None:
-    """Refuse counts below 1; a flag that was not given may be None.
-
-    Raises:
-        UsageError: one is.
-    """
-    for name in names:
-        number = getattr(args, name.replace("-", "_"))
-        if number is not None and number < 1:
-            raise UsageError(f"caffecompat {verb}: --{name} {number} must be at least 1")
 
 
 def device_flags(parser: argparse.ArgumentParser) -> None:

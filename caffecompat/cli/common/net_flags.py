@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.common.flags import split_commas
+from caffecompat.cli.common.flags import INT32, split_commas
 
 if TYPE_CHECKING:
     from caffecompat.schema import NetDocument
@@ -16,7 +16,7 @@ __all__ = ["net_flags", "open_model"]
 
 def net_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--level``, ``--stage`` and ``--set``."""
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages: layers that are included by them")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a layer's field, as in ip2.inner_product_param.num_output=10")  # fmt: skip

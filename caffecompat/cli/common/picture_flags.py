@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.cli.common.flags import UsageError, finite, split_commas
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def preprocess_flags(parser: argparse.ArgumentParser) -> None:
         "--mean", metavar="B,G,R",
         help="subtracted from each pixel first (default: what the prototxt's Input states as transform_param)",
     )  # fmt: skip
-    parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="what that is multiplied by (default 1)")
+    parser.add_argument("--scale", type=finite, default=1.0, metavar="S", help="what that is multiplied by (default 1)")
     parser.add_argument("--subtract", metavar="B,G,R", help="subtracted after the scaling: pixel * scale - subtract")
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
 
@@ -61,8 +62,8 @@ def parse_size(text: str | None, name: str) -> tuple[int, int] | None:
     if not text:
         return None
     width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdigit() and int(width) and int(height)):
-        raise UsageError(f"--{name} {text}: expected WIDTHxHEIGHT, as in 1024x512")
+    if not re.fullmatch("0*[1-9][0-9]{0,4}x0*[1-9][0-9]{0,4}", f"{width}x{height}"):
+        raise UsageError(f"--{name} {text}: expected WIDTHxHEIGHT, as in 1024x512, each below 100000")
     return int(height), int(width)
 
 

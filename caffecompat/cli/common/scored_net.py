@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caffecompat.cli.common.flags import device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import INT32, device_flags, split_commas, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.common.progress import progress_flag
@@ -20,7 +20,7 @@ Kind = TypeVar("Kind", bound="ScoredNet")
 
 def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     """Add ``--level``, ``--stage``, the flags of pictures, device and progress; and ``--json`` instead of something."""
-    parser.add_argument("--level", type=int, metavar="N", help="NetState level")
+    parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
     parser.add_argument("--json", action="store_true", help=f"one JSON object instead of {instead_of}")
     missing_flag(parser)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.cli.common.flags import UsageError, finite, split_commas
 from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def transformer_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mean", metavar="A,B,C", help="one mean a channel, in the net's order (default: what its Input states)"
     )
-    parser.add_argument("--input-scale", type=float, default=1.0, metavar="S", help="factor applied after the mean")
-    parser.add_argument("--raw-scale", type=float, default=255.0, metavar="S", help="range of pixels before (255)")
+    parser.add_argument("--input-scale", type=finite, default=1.0, metavar="S", help="factor applied after the mean")
+    parser.add_argument("--raw-scale", type=finite, default=255.0, metavar="S", help="range of pixels before (255)")
     parser.add_argument(
         "--channel-swap", default="2,1,0", metavar="A,B,C", help="order of R, G, B (default 2,1,0: BGR)"
     )

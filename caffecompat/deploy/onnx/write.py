@@ -28,6 +28,7 @@ from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import WriteError, atomic_path, refuse_protected
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
 __all__ = ["DifferentNumbers", "Exported", "export_onnx", "prepared_net", "write_onnx"]
@@ -80,7 +81,8 @@ def prepared_net(
     Raises:
         CaffeCompatError: it cannot be made, or the weights do not fit.
     """
-    deployed = deploy_net(document, batch=batch, size=size, channels=channels)
+    with looking_at_nets(size, channels):
+        deployed = deploy_net(document, batch=batch, size=size, channels=channels)
     message, notes = deployed.message, [Note("", line) for line in deployed.notes]
     heads = find_heads(message) if cut or options.target else None
     if cut:
@@ -88,7 +90,8 @@ def prepared_net(
     if options.target:
         notes += drop_softmax(message) + use_stored_statistics(message)
     made = NetDocument.from_message(message, document.path, like=document.fork_choice)
-    net = Net(made, pb.TEST, log=False, weights=weights)
+    with looking_at_nets(size, channels):
+        net = Net(made, pb.TEST, log=False, weights=weights)
     missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     if net.half_precision:
         net = in_single_precision(net)
@@ -166,6 +169,7 @@ def export_onnx(
     return done
 
 
+@looking_at_nets()
 def write_onnx(
     done: Exported,
     path: str | os.PathLike[str],

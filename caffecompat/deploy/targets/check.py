@@ -16,9 +16,9 @@ from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.table import Judgement, TargetTable, load_table
 from caffecompat.forks import Fork, ForkName
 from caffecompat.layers import class_of
-from caffecompat.layers.missing_code import passing_over_missing_code
 from caffecompat.layers.multibox_loss import MultiBoxLoss
 from caffecompat.net import Net
+from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
 __all__ = ["CheckedLayer", "TargetReport", "check", "check_net", "detection_warnings", "normalisation_warnings"]
@@ -92,9 +92,9 @@ def check(
     [('data', 'left out'), ('conv', 'runs'), ('fc', 'rewritten'), ('prob', 'cpu')]
     """
     document, table = as_document(model, fork=fork), load_table(target.lower(), version)
-    with passing_over_missing_code(size, channels) as passed:
+    with looking_at_nets(size, channels) as opaque:
         report = check_net(document, table, size=size, channels=channels)
-    report.warnings = [*detection_warnings(document), *normalisation_warnings(document), *passed.lines()]
+    report.warnings = [*detection_warnings(document), *normalisation_warnings(document), *opaque.lines()]
     return report
 
 

@@ -15,6 +15,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
+from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
 __all__ = ["ExportedSource", "export_torch"]
@@ -79,9 +80,10 @@ def export_torch(
     if not name.endswith(".py"):
         raise CaffeCompatError(f"{name}: expected a name that ends in .py")
     document = as_document(model, fork=fork)
-    deployed = deploy_net(document, size=size, batch=batch)
-    copy = NetDocument.from_message(deployed.message, document.path, like=document.fork_choice)
-    net = Net(copy, pb.TEST, log=False, weights=weights)
+    with looking_at_nets(size):
+        deployed = deploy_net(document, size=size, batch=batch)
+        copy = NetDocument.from_message(deployed.message, document.path, like=document.fork_choice)
+        net = Net(copy, pb.TEST, log=False, weights=weights)
     done = ExportedSource(net, name, notes=deployed.notes)
     done.missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     source = make_source(net, document.path, os.path.splitext(os.path.basename(name))[0])

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.cli.common.flags import COUNT, UsageError, split_commas
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import (
     flags_preprocess,
@@ -56,8 +56,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--db", metavar="DB", help="LMDB or LevelDB of labelled pictures")
     parser.add_argument("--resize", metavar="WxH", help="resize a list's pictures to this, then cut the centre")
     parser.add_argument("--mean-file", default="", metavar="FILE", help="mean picture (binaryproto), pixel by pixel")
-    parser.add_argument("--iterations", type=int, metavar="N", help="batches to score (default: all pictures once)")
-    parser.add_argument("--batch", type=int, metavar="N", help="pictures a batch instead of the prototxt's number")
+    parser.add_argument("--iterations", type=COUNT, metavar="N", help="batches to score (default: all pictures once)")
+    parser.add_argument("--batch", type=COUNT, metavar="N", help="pictures a batch instead of the prototxt's number")
     parser.add_argument("--top", default="1,5", metavar="A,B", help="which k to count (default 1,5)")
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line (synset_words.txt)")
     parser.add_argument(
@@ -98,9 +98,6 @@ def _check(args: argparse.Namespace) -> None:
     check_weights(args, _VERB)
     if args.list and args.db:
         raise UsageError(f"{_VERB}: take one of --list and --db")
-    for name in ("iterations", "batch"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UsageError(f"{_VERB}: --{name} {getattr(args, name)} must be at least 1")
     _ks(args)
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, finite
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.progress import live_line
@@ -60,10 +60,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--db", metavar="DB", help="database of annotated records")
     parser.add_argument("--labelmap", default="", metavar="FILE", help="numbers and names of the classes")
     parser.add_argument("--ap-version", default="11point", metavar="V", help="rule of the table (default 11point)")
-    parser.add_argument("--overlap", type=float, metavar="T",
+    parser.add_argument("--overlap", type=finite, metavar="T",
                         help="overlap that is a hit (default 0.5, or a test net's own)")  # fmt: skip
     add_switch(parser, "difficult", "difficult objects have to be found too")
-    parser.add_argument("--iterations", type=int, metavar="N", help="pictures (or batches of a test net) to score")
+    parser.add_argument("--iterations", type=COUNT, metavar="N", help="pictures (or batches of a test net) to score")
     parser.add_argument(
         "--save", type=output(), metavar="PATH", help="write the results: FILE.json as COCO's, or a folder as VOC's"
     )
@@ -109,8 +109,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: --ap-version {args.ap_version}: expected {', '.join(AP_VERSIONS)}")
     if args.overlap is not None and not 0 < args.overlap <= 1:
         raise UsageError(f"{_VERB}: --overlap {args.overlap:g}: above 0, at most 1")
-    if args.iterations is not None and args.iterations < 1:
-        raise UsageError(f"{_VERB}: --iterations {args.iterations} must be at least 1")
 
 
 def _pictures(args: argparse.Namespace) -> LabelledPictures | None:

@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.cli.common.flags import COUNT, UsageError, split_commas
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.progress import live_line
 from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
@@ -51,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--db", metavar="DIR", help="folder of an image and a label database ('lmdb build' makes them)")
     parser.add_argument("--images-db", metavar="DB", help="database of pictures (LMDB or LevelDB)")
     parser.add_argument("--labels-db", metavar="DB", help="database of label pictures with the same keys")
-    parser.add_argument("--iterations", type=int, metavar="N", help="pictures (or batches of a train_val) to score")
+    parser.add_argument("--iterations", type=COUNT, metavar="N", help="pictures (or batches of a train_val) to score")
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line; or cityscapes, voc")
     parser.add_argument("--ignore", default="255", metavar="A,B", help="label values left out (default 255)")
     parser.add_argument("--resize", default="classes", metavar="WHAT",
@@ -93,8 +93,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: take one of --list, --db, and --images-db with --labels-db")
     if args.resize not in ("classes", "scores", "labels"):
         raise UsageError(f"{_VERB}: --resize {args.resize}: expected classes, scores or labels")
-    if args.iterations is not None and args.iterations < 1:
-        raise UsageError(f"{_VERB}: --iterations {args.iterations} must be at least 1")
 
 
 def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tuple[str, ...]]:

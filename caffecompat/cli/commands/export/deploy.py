@@ -23,11 +23,11 @@ from __future__ import annotations
 import argparse
 
 from caffecompat.cli.common.flags import (
+    COUNT,
     UsageError,
     add_nonfinite_flag,
     add_switch,
     check_companions,
-    check_counts,
     weight_files,
 )
 from caffecompat.cli.common.net_flags import net_flags, open_model
@@ -43,9 +43,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them only prototxts are written")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
     parser.add_argument(
-        "--batch", type=int, metavar="N", help="batch of the input (the Input's own, else 1 or what the net needs)"
+        "--batch", type=COUNT, metavar="N", help="batch of the input (the Input's own, else 1 or what the net needs)"
     )
-    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
+    parser.add_argument("--channels", type=COUNT, metavar="N", help="of pictures whose data cannot be opened (3)")
     add_switch(parser, "softmax", "probabilities in the loss's place: Softmax, or Sigmoid where the loss has one")
     add_switch(parser, "argmax", "the best class of each pixel in the loss's place")
     parser.add_argument("--head-name", metavar="NAME", help="name of that layer and its top (prob, argmax)")
@@ -102,5 +102,4 @@ def _check(args: argparse.Namespace) -> None:
         ("--root-folder", "--for vitis", args.root_folder and args.target != "vitis"),
     )
     check_companions("export deploy", rows)
-    check_counts("export deploy", args, "batch", "channels")
     weight_files(args.weights)

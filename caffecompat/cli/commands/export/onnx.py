@@ -31,11 +31,12 @@ import os
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import (
+    COUNT,
+    INT32,
     UsageError,
     add_nonfinite_flag,
     add_switch,
     check_companions,
-    check_counts,
     weight_files,
 )
 from caffecompat.cli.common.net_flags import net_flags, open_model
@@ -80,12 +81,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     net_flags(parser)
     parser.add_argument("--weights", metavar="A,B", help="weight files; without, the net keeps its initial values")
     parser.add_argument(
-        "--opset", type=int, default=13, metavar="N", help="of ai.onnx, 9 to 28 (13); before 13 for old runtimes"
+        "--opset", type=INT32, default=13, metavar="N", help="of ai.onnx, 9 to 28 (13); before 13 for old runtimes"
     )
     parser.add_argument(
         "--batch", type=_batch, metavar="N", help="size of the batch, or 'dynamic': open (the prototxt's)"
     )
-    parser.add_argument("--channels", type=int, metavar="N", help="of pictures whose data cannot be opened (3)")
+    parser.add_argument("--channels", type=COUNT, metavar="N", help="of pictures whose data cannot be opened (3)")
     preprocess_flags(parser)
     parser.add_argument("--mean-file", metavar="FILE", help="a mean picture (binaryproto) instead of --mean")
     add_switch(parser, "bake-preprocessing", "the graph takes pixels and prepares them itself")
@@ -99,7 +100,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "dpu-leaky", "with --target dpu: set the slopes of leaky ReLUs to 26/256")
     add_switch(parser, "dpu-dense", "with --target dpu: grouped convolutions as dense ones with zeros, not as slices")
     parser.add_argument("--calibration", metavar="LIST", help="with --target dpu: pictures for the quantizer")
-    parser.add_argument("--calibration-count", type=int, default=200, metavar="N", help="how many of them (200)")
+    parser.add_argument("--calibration-count", type=COUNT, default=200, metavar="N", help="how many of them (200)")
     add_nonfinite_flag(parser)
     parser.add_argument("--image", metavar="FILE", help="compare on this picture instead of random input")
 
@@ -149,7 +150,6 @@ def _check(args: argparse.Namespace) -> None:
         ("--approx", "--target", args.approx and not args.target),
     )
     check_companions("export onnx", rows)
-    check_counts("export onnx", args, "channels", "calibration-count")
     if args.mean and args.mean_file:
         raise UsageError("caffecompat export onnx: take one of --mean and --mean-file")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.common.flags import add_nonfinite_flag, check_counts, weight_files
+from caffecompat.cli.common.flags import COUNT, add_nonfinite_flag, weight_files
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, size_of
@@ -29,15 +29,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", required=True, help="deploy or train_val prototxt")
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them it stays as its fillers make it")
     parser.add_argument("--size", metavar="WxH", help="input size, as in 1024x512")
-    parser.add_argument("--batch", type=int, metavar="N", help="batch of the input (1, or what the net needs)")
+    parser.add_argument("--batch", type=COUNT, metavar="N", help="batch of the input (1, or what the net needs)")
     net_flags(parser)
     add_nonfinite_flag(parser)
 
 
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
-    check_counts("export torch", args, "batch")
-
     from caffecompat.deploy.torch_source.write import export_torch
 
     done = export_torch(

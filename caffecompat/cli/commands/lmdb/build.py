@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, add_switch
+from caffecompat.cli.common.flags import SEED, SIDE, THREADS, UsageError, add_switch
 from caffecompat.cli.common.outputs import make_folder_above
 from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
@@ -26,8 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", metavar="DIR", help="folder of the list's relative paths (current one, or the list's)"
     )
-    parser.add_argument("--resize-height", type=int, default=0, metavar="N", help="resize; labels by nearest")
-    parser.add_argument("--resize-width", type=int, default=0, metavar="N")
+    parser.add_argument("--resize-height", type=SIDE, default=0, metavar="N", help="resize; labels by nearest")
+    parser.add_argument("--resize-width", type=SIDE, default=0, metavar="N")
     parser.add_argument("--encode", default="auto", metavar="KIND",
                         help="auto (a file's own bytes where nothing changes them), png, jpg, raw")  # fmt: skip
     add_switch(parser, "gray", "one channel")
@@ -37,11 +37,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         "in the order of names or ids, from 1)")  # fmt: skip
     add_switch(parser, "shuffle", "shuffle the records (class folders always are, unless --noshuffle is given)")
     parser.set_defaults(shuffle=None)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffling")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of the shuffling")
     parser.add_argument("--names", metavar="FILE", help="class names, one a line, to keep with the database")
     parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
     add_switch(parser, "skip-bad", "leave out images that are missing or damaged")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that encode (default: one a core)")
+    parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that encode (default: one a core)")
     progress_flag(parser)
 
 

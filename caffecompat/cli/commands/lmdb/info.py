@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.common.flags import add_switch
+from caffecompat.cli.common.flags import NATURAL, add_switch
 from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
 
@@ -21,7 +21,7 @@ _MOST_CLASSES = 40
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="DB")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="look at the first N records only")
+    parser.add_argument("--limit", type=NATURAL, default=0, metavar="N", help="look at the first N records only")
     add_switch(parser, "label-pixels", "DB holds label pictures: count the classes of its pixels")
     add_switch(parser, "json", "machine-readable")
     progress_flag(parser)

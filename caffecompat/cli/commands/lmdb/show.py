@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from caffecompat.cli.common.flags import UsageError, add_switch
+from caffecompat.cli.common.flags import COUNT, NATURAL, SEED, SIDE, UsageError, add_switch
 from caffecompat.cli.common.outputs import output
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=output("a picture"), metavar="FILE", help="the sheet to write (default: DB's name + .png, here)"
     )
-    parser.add_argument("--count", type=int, default=24, metavar="N", help="records to show (default 24)")
+    parser.add_argument("--count", type=COUNT, default=24, metavar="N", help="records to show (default 24)")
     parser.add_argument("--start", default="0", metavar="N|KEY", help="first record, by number or key")
     add_switch(parser, "random", "random records instead")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --random")
-    parser.add_argument("--columns", type=int, default=0, metavar="N")
-    parser.add_argument("--size", type=int, default=160, metavar="N", help="larger side of a picture on the sheet")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of --random")
+    parser.add_argument("--columns", type=NATURAL, default=0, metavar="N")
+    parser.add_argument("--size", type=SIDE, default=160, metavar="N", help="larger side of a picture on the sheet")
     add_switch(parser, "classes", "one-channel pictures are class numbers: show them in colours")
 
 

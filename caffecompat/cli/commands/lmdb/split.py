@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from caffecompat.cli.common.flags import SEED, finite
 from caffecompat.cli.common.outputs import make_folder_above
 from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
@@ -16,9 +17,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("train", metavar="TRAIN", help="folder to make")
     parser.add_argument("val", metavar="VAL", help="folder to make")
     parser.add_argument(
-        "--fraction", type=float, default=0.1, metavar="F", help="of the records goes to VAL (default 0.1)"
+        "--fraction", type=finite, default=0.1, metavar="F", help="of the records goes to VAL (default 0.1)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default 0)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="which ones (default 0)")
     progress_flag(parser)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.cli.common.flags import add_switch
+from caffecompat.cli.common.flags import INT32, NATURAL, THREADS, add_switch
 from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
 
@@ -23,15 +23,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="DB", help="a database, or the folder of an image and a label database")
     parser.add_argument(
         "--classes",
-        type=int,
+        type=NATURAL,
         default=0,
         metavar="N",
         help="labels must be 0 to N-1 (of a pair: the label pictures' pixels; boxes: 1 to N-1)",
     )
-    parser.add_argument("--ignore-label", type=int, default=255, metavar="N", help="also allowed there (default 255)")
+    parser.add_argument("--ignore-label", type=INT32, default=255, metavar="N", help="also allowed there (default 255)")
     add_switch(parser, "label-pixels", "DB holds label pictures: --classes is about its pixels")
     add_switch(parser, "any-size", "records may differ in size")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that decode (default: one a core)")
+    parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that decode (default: one a core)")
     progress_flag(parser)
 
 

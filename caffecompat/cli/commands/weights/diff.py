@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from caffecompat.cli.common.flags import add_switch
+from caffecompat.cli.common.flags import add_switch, finite
 
 HELP = "compare two files of weights, blob by blob"
 
@@ -17,7 +17,7 @@ HELP = "compare two files of weights, blob by blob"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A")
     parser.add_argument("second", metavar="B")
-    parser.add_argument("--tolerance", type=float, default=0.0, metavar="T", help="largest difference allowed (0)")
+    parser.add_argument("--tolerance", type=finite, default=0.0, metavar="T", help="largest difference allowed (0)")
     add_switch(parser, "all", "list equal blobs too")
     add_switch(parser, "json", "one JSON object instead of the table")
 

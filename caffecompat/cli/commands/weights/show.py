@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from caffecompat.cli.common.flags import add_switch
+from caffecompat.printable import printable
 
 HELP = "list layers and blobs"
 
@@ -52,7 +53,7 @@ def _rows(table: dict[str, Any]) -> list[str]:
     for index, layer in enumerate(table["layers"]):
         blobs = layer["blobs"] or [None]
         for at, blob in enumerate(blobs):
-            first = (str(index), layer["name"], layer["type"]) if at == 0 else ("", "", "")
+            first = (str(index), printable(layer["name"]), printable(layer["type"])) if at == 0 else ("", "", "")
             rows.append((*first, *_cells(blob, bool(layer["blobs"]))))
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
     lines = []

@@ -17,7 +17,9 @@ def python(e: Emission) -> None:
         return
     if not isinstance(own, SpatialDropout):
         where = e.module.param.python_param
-        raise UnsupportedLayer(f"the Python layer {where.module}.{where.layer} is code, which cannot become ONNX")
+        raise UnsupportedLayer(
+            f"{where.module}.{where.layer} is opaque: its code does not run for an export, nor can it become ONNX"
+        )
     if own.drops:
         raise UnsupportedLayer(
             "its param_str says phase TRAIN, which drops at random; write 'TEST' there for deployment"

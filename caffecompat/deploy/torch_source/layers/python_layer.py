@@ -16,7 +16,9 @@ def python(c: LayerView) -> Emitted:
         return proposals(c, own, keepdim=True)
     if not isinstance(own, SpatialDropout):
         where = c.param.python_param
-        raise UnsupportedLayer(f"the Python layer {where.module}.{where.layer} is code that cannot be exported")
+        raise UnsupportedLayer(
+            f"{where.module}.{where.layer} is opaque: its code does not run for an export, nor is it copied"
+        )
     if own.drops:
         return Emitted(call=f"F.dropout2d({{0}}, {number(own.p)}, training=True)")
     return Emitted(call=f"{{0}} * {number(1 / (1 - own.p))}")

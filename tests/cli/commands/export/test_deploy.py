@@ -190,7 +190,7 @@ def test_tools_want_pictures(target: str, command, tmp_path, monkeypatch) -> Non
     [
         (["--head-name", "best"], "--head-name needs --softmax or --argmax"),
         (["--root-folder", "pics/"], "--root-folder needs --for vitis"),
-        (["--batch", "0"], "--batch 0 must be at least 1"),
+        (["--batch", "0"], "argument --batch: 0 must be at least 1"),
     ],
 )
 def test_flags_without_a_sense(words: list[str], problem: str, command) -> None:
