@@ -18,8 +18,8 @@ from caffecompat.net.graph import build_graph
 from caffecompat.schema import NetDocument, pb
 
 __all__ = [
-    "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "is_loss", "only_judges",
-    "resolve_batch",
+    "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "input_layers", "is_loss",
+    "only_judges", "resolve_batch",
 ]  # fmt: skip
 
 _NO_PICTURES = {"DummyData", "HDF5Data"}  # data layers that prepare nothing
@@ -59,6 +59,11 @@ def is_loss(layer: Any) -> bool:
 def only_judges(layer: Any) -> bool:
     """Whether a layer measures, or silences, and computes nothing that others need."""
     return class_of(layer.type) is Silence or class_of(layer.type).measures
+
+
+def input_layers(message: Any) -> list[Any]:
+    """The layers of a NetParameter whose tops are given from outside."""
+    return [layer for layer in message.layer if layer.type == "Input"]
 
 
 def feeds(layer: Any) -> bool:
@@ -212,14 +217,13 @@ def resolve_batch(deployed: Deployed, document: NetDocument, batch: int | None) 
 
 
 def _set_shapes(message: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    for layer in message.layer:
-        if layer.type == "Input":
-            layer.input_param.shape[0].dim[:] = shapes[layer.top[0]]
+    for layer in input_layers(message):
+        layer.input_param.shape[0].dim[:] = shapes[layer.top[0]]
 
 
 def drop_unread_inputs(deployed: Deployed) -> None:
     """Take out Input layers whose blob no layer reads."""
     read = {blob for layer in deployed.message.layer for blob in layer.bottom}
-    for layer in [layer for layer in deployed.message.layer if layer.type == "Input" and layer.top[0] not in read]:
+    for layer in [layer for layer in input_layers(deployed.message) if layer.top[0] not in read]:
         del deployed.inputs[layer.top[0]], deployed.own[layer.top[0]]
         deployed.message.layer.remove(layer)

@@ -11,6 +11,7 @@ from caffecompat.deploy.deploy_inputs import (
     add_inputs,
     drop_unread_inputs,
     feeds,
+    input_layers,
     is_loss,
     only_judges,
     resolve_batch,
@@ -114,7 +115,7 @@ def reads_data(document: NetDocument, *, level: int | None = None, stages: Seque
     test, _, _ = filter_net(document.message, state, lambda line: None)
     state.phase = pb.TRAIN
     train, _, _ = filter_net(document.message, state, lambda line: None)
-    if any(layer.type == "Input" for layer in test.layer):
+    if input_layers(test):
         return False
     return any(feeds(layer) for layer in [*test.layer, *train.layer])
 

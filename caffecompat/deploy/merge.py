@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
+from caffecompat.data import is_data_layer
 from caffecompat.deploy.batch_statistics import use_running_statistics
 from caffecompat.deploy.fold_norm import Folded, fold_norms
 from caffecompat.deploy.moved_paths import lead_paths
@@ -14,7 +15,6 @@ from caffecompat.forks import ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.atomic import atomic_together, atomic_write
 from caffecompat.net import Net, NetError
-from caffecompat.net.build import DATA_TYPES
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
 
@@ -97,7 +97,7 @@ def _fed_net(document: NetDocument, weights: WeightPaths) -> Net:
     try:
         net = Net(document, pb.TEST, log=False, weights=weights)
     except NetError:
-        if any(layer.type in DATA_TYPES for layer in document.message.layer):
+        if any(is_data_layer(layer.type) for layer in document.message.layer):
             raise CaffeCompatError(
                 f"{document.path} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
             ) from None

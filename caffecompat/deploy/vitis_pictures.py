@@ -15,7 +15,7 @@ import numpy as np
 
 from caffecompat.data.placeholder import Placeholders
 from caffecompat.deploy.caffe_targets import picture_input
-from caffecompat.deploy.deploy_inputs import Deployed, DeployError
+from caffecompat.deploy.deploy_inputs import Deployed, DeployError, input_layers
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
 from caffecompat.forks import Fork
@@ -56,7 +56,7 @@ def calibration_input(
         raise DeployError(
             f"--for vitis: the net's input {blob!r} has {shape[1]} channels; pictures that ImageData reads have 1 or 3"
         )
-    layer = next(layer for layer in message.layer if layer.type == "Input" and layer.top[0] == blob)
+    layer = next(layer for layer in input_layers(message) if layer.top[0] == blob)
     layer.type = "ImageData"
     layer.ClearField("input_param")
     layer.top.append("label")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from caffecompat.deploy.deploy_inputs import input_layers
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.graph import OnnxError
 from caffecompat.layers import Layer, class_of
@@ -117,7 +118,7 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
 def _drop_unread(message: Any) -> None:
     """Remove inputs that nothing reads any more."""
     read = {blob for layer in message.layer for blob in layer.bottom}
-    for layer in [layer for layer in message.layer if layer.type == "Input" and not read.intersection(layer.top)]:
+    for layer in [layer for layer in input_layers(message) if not read.intersection(layer.top)]:
         message.layer.remove(layer)
 
 
