@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import keyword
 import operator
-import re
 from collections.abc import Collection, Sequence
 
 from torch import fx, nn
 
 from caffecompat.net.graph import Graph
+from caffecompat.net.identifiers import identifier
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.precision import in_half, in_single
 
 __all__ = ["make_module", "returned_values"]
+
+
+# What every GraphModule has itself, those that its instances alone have included.
+_ATTRIBUTES = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))
 
 
 class _Names:
@@ -25,15 +29,13 @@ class _Names:
 
     def python_name(self, caffe_name: str) -> str:
         """``conv1/7x7_s2`` becomes ``conv1_7x7_s2``, ``3x3`` becomes ``_3x3``."""
-        name = re.sub(r"\W", "_", caffe_name, flags=re.ASCII) or "_"
-        if name[0].isdigit():
-            name = f"_{name}"
-        if keyword.iskeyword(name) or hasattr(fx.GraphModule, name) or name in self._reserved:
+        name = identifier(caffe_name)
+        if keyword.iskeyword(name) or name in _ATTRIBUTES or name in self._reserved:
             name = f"{name}_"
         unique, count = name, 1
         while unique in self._taken:
             count += 1
-            unique = f"{name}_{count}"
+            unique = f"{'' if name == '_' else name}_{count}"
         self._taken.add(unique)
         return unique
 

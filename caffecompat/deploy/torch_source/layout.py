@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from caffecompat.net.identifiers import identifier
+
 __all__ = ["WIDTH", "Names", "Statement", "class_name", "grouped", "laid_out", "last_bracket"]
 
 WIDTH = 120
@@ -47,10 +49,8 @@ class Names:
         """
         name = self._names.get((caffe_name, index))
         if name is None:
-            stem = re.sub(r"\W", "_", caffe_name, flags=re.ASCII)
+            stem = identifier(caffe_name)
             stem = stem if stem.strip("_") else fallback
-            stem = re.sub(r"^__+", "_", stem)  # Python mangles such names in a class, and has its own of this kind
-            stem = f"_{stem}" if stem[0].isdigit() else stem
             name = f"{stem}_" if keyword.iskeyword(stem) or stem in self._taken else stem
             count = 2
             while name in self._taken:

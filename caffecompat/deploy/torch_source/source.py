@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.fx
 
 from caffecompat.deploy.batch import fixed_batch
 from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit, emitter_of
@@ -38,6 +39,8 @@ _IMPORTS = {"math": (), "collections.abc": ("Callable", "Sequence"), "dataclasse
 _PLACEHOLDER = re.compile(r"\{\w+\}")  # in an emitted call
 _RESERVED = {"self", "torch", "nn", "F", "Tensor", "Path", "math", "load", "WEIGHTS"}
 _RESERVED |= {name for names in _IMPORTS.values() for name in names}
+# What a module has itself, or gets where torch traces it.
+_MODULE_ATTRIBUTES = {*dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph()))}
 # What forward() uses, and names that linters find hard to read.
 _NO_VARIABLES = {*_RESERVED, "dict", "float", "int", "tuple", "l", "I", "O"}
 
@@ -90,7 +93,7 @@ class _Writer:
     """Puts the file together."""
 
     net: Net
-    modules: Names = field(default_factory=lambda: Names({*dir(torch.nn.Module()), *_RESERVED}))
+    modules: Names = field(default_factory=lambda: Names({*_MODULE_ATTRIBUTES, *_RESERVED}))
     variables: Names = field(default_factory=lambda: Names(_NO_VARIABLES))
     functions: dict[str, Piece] = field(default_factory=dict)  # what the file has above its net, in its order
     used: set[str] = field(default_factory=set)  # names that layers use in forward()
