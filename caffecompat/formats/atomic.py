@@ -138,7 +138,9 @@ def atomic_together(*paths: str | os.PathLike[str]) -> Iterator[list[str]]:
     """Names of temporary files that become `paths`, all of them or none, when the block ends without an exception.
 
     For files that mean something together only (a net's text and its weights). Each temporary file has the name of
-    its path, in a folder of its own next to it; one that the block does not make leaves its path alone.
+    its path, in a folder of its own next to it; one that the block does not make leaves its path alone. The last path
+    is taken away before the others change and comes last, so that whoever sees it sees what belongs to it, even where
+    the process is killed in between.
 
     Raises:
         WriteError: any of them cannot be made, flushed or renamed; then all paths are as before.
@@ -187,16 +189,20 @@ def _temporary_of(path: str, stack: contextlib.ExitStack) -> str:
 
 
 def _replace_all(pairs: Sequence[tuple[str, str]]) -> None:
-    """Rename each temporary file over its path; where one fails, those before it go back."""
+    """Rename each temporary file over its path, the last of which is gone meanwhile; where one fails, all go back."""
     undone: list[tuple[str, str]] = []  # where each old file lies ("" if there was none), and its place
-    for path, temporary in pairs:
+    steps = [(*pair, False) for pair in pairs[-1:]] + [(*pair, True) for pair in pairs]
+    for path, temporary, comes in steps:
         target, old = os.path.realpath(path), ""
         try:
             if os.path.exists(target):
                 old = f"{temporary}.old"
                 _keep(target, old)
             undone.append((old, target))
-            os.replace(temporary, target)
+            if comes:
+                os.replace(temporary, target)
+            elif os.path.exists(target):
+                os.unlink(target)
         except OSError as problem:
             for before, place in reversed(undone):
                 with contextlib.suppress(OSError):

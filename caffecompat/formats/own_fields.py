@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from caffecompat.forks import Fork
 
-__all__ = ["FORK", "FORK_NAMED", "fork_called"]
+__all__ = ["FORK", "FORK_NAMED", "RESUME", "fork_called"]
 
 FORK = 90001  # of NetParameter and SolverState, a string: the name of the Fork whose rules held
 FORK_NAMED = 90002  # of SolverState, a bool: a person named it
+RESUME = 90003  # of SolverState, a string: the digest of the .resume file that goes with it
 
 
 def fork_called(name: str) -> Fork | None:

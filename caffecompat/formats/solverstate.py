@@ -20,7 +20,7 @@ from caffecompat.forks import Fork
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message, is_hdf5
-from caffecompat.formats.own_fields import FORK, FORK_NAMED, fork_called
+from caffecompat.formats.own_fields import FORK, FORK_NAMED, RESUME, fork_called
 from caffecompat.formats.weights import WeightsError
 from caffecompat.wire import (
     BYTES,
@@ -37,8 +37,19 @@ from caffecompat.wire import (
 
 __all__ = ["SolverState", "read_solverstate", "write_solverstate"]
 
-_WIRE = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT, 5: FIXED32, 6: VARINT, FORK: BYTES, FORK_NAMED: VARINT}
-_FORK, _FORK_NAMED = "caffecompat_fork", "caffecompat_fork_named"  # attributes of an HDF5 file
+_WIRE = {
+    1: VARINT,
+    2: BYTES,
+    3: BYTES,
+    4: VARINT,
+    5: FIXED32,
+    6: VARINT,
+    FORK: BYTES,
+    FORK_NAMED: VARINT,
+    RESUME: BYTES,
+}
+# Attributes of an HDF5 file.
+_FORK, _FORK_NAMED, _RESUME = "caffecompat_fork", "caffecompat_fork_named", "caffecompat_resume"
 
 
 @dataclass(slots=True)
@@ -54,6 +65,7 @@ class SolverState:
         current_step: of the `multistep` and `plateau` rate policies.
         minimum_loss, iter_last_event: of the SSD fork's `plateau` policy; None where the file has none.
         fork, fork_named: whose rules held, and whether a person named it; in files of ours.
+        resume: digest of the file that goes with it (`caffecompat.formats.resume_file`); "" without one.
     """
 
     iter: int
@@ -64,6 +76,7 @@ class SolverState:
     iter_last_event: int | None = None
     fork: Fork | None = None
     fork_named: bool = False
+    resume: str = ""
 
 
 def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
@@ -103,6 +116,8 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
                 state.fork = fork_called(bytes(data[value:stop]).decode("utf-8", "replace"))
             elif number == FORK_NAMED:
                 state.fork_named = bool(value)
+            elif number == RESUME:
+                state.resume = bytes(data[value:stop]).decode("utf-8", "replace")
             at = stop
     except WireError as problem:
         raise _explain(file, problem, inside, state) from None
@@ -156,6 +171,8 @@ def _pieces(state: SolverState, raw: bool) -> Iterator[bytes | memoryview]:
     if state.fork is not None:
         yield string_field(FORK, state.fork.name)
         yield varint_field(FORK_NAMED, state.fork_named)
+    if state.resume:
+        yield string_field(RESUME, state.resume)
 
 
 def _read_hdf5(path: str) -> SolverState:
@@ -186,6 +203,7 @@ def _read_hdf5(path: str) -> SolverState:
             iter_last_event=int(scalar("iter_last_event")) if "iter_last_event" in file else None,
             fork=fork_called(str(file.attrs.get(_FORK, ""))),
             fork_named=bool(file.attrs.get(_FORK_NAMED, False)),
+            resume=str(file.attrs.get(_RESUME, "")),
         )
 
 
@@ -202,6 +220,8 @@ def _write_hdf5(path: str | os.PathLike[str], state: SolverState) -> None:
             file.create_dataset("iter_last_event", data=np.array([state.iter_last_event], np.int32))
         if state.fork is not None:
             file.attrs[_FORK], file.attrs[_FORK_NAMED] = state.fork.name, state.fork_named
+        if state.resume:
+            file.attrs[_RESUME] = state.resume
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=caffe_floats(array))

@@ -96,9 +96,14 @@ class Solver:
         """Write the weights and the solver's state."""
         self._solver.snapshot()
 
-    def restore(self, state_file: str | os.PathLike[str]) -> None:
-        """Continue from a solverstate."""
-        self._solver.restore(os.fspath(state_file))
+    def restore(self, state_file: str | os.PathLike[str], *, like_caffe: bool = False) -> None:
+        """Continue from a solverstate.
+
+        With the `.resume` file beside it, which our snapshots have, the run goes on exactly: data from the record that
+        is due, random numbers from the next one. Without it, or with `like_caffe`, all is as in Caffe: data and random
+        numbers stay where they are in this process.
+        """
+        self._solver.restore(os.fspath(state_file), like_caffe=like_caffe)
 
 
 def _nothing() -> None:

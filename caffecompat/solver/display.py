@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.net import Net
+from caffecompat.resumable import State
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.outputs import log_outputs
 
@@ -32,12 +34,31 @@ class Display:
     def __init__(self, param: Any, net: Net, divergence: DivergenceWatch) -> None:
         self._param, self._net, self._divergence = param, net, divergence
         self.losses: deque[Tensor] = deque(maxlen=max(1, param.average_loss))
+        self._goes_on = False  # whether the losses are those of what is being done
+        self._resumed = False
         self._last = (time.perf_counter(), 0)  # when, and at which iteration
 
     def begin(self, iteration: int) -> None:
-        """Forget the losses so far; the clock starts at `iteration`."""
-        self.losses.clear()
+        """Forget the losses so far, unless a run goes on with them; the clock starts at `iteration`."""
+        if not self._resumed:
+            self.losses.clear()
+        self._goes_on, self._resumed = True, False
         self._last = (time.perf_counter(), iteration)
+
+    def end(self) -> None:
+        """What follows begins with no losses."""
+        self._goes_on = False
+
+    def state(self) -> State:
+        """The losses of the last iterations, if those to come are to be averaged with them."""
+        return {"losses": list(self.losses) if self._goes_on else []}
+
+    def restore(self, state: State) -> list[str]:
+        """Go on with these losses."""
+        self.losses.clear()
+        self.losses.extend(torch.tensor(loss, dtype=torch.float64) for loss in state["losses"])
+        self._resumed = bool(self.losses)
+        return []
 
     def is_due(self, iteration: int) -> bool:
         """Whether `iteration` is displayed."""

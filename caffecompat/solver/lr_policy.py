@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.resumable import State
 
 __all__ = ["POLICIES", "RateState", "check_policy", "learning_rate"]
 
@@ -36,6 +37,15 @@ class RateState:
         """Take over another one's values: those who hold this one see them."""
         self.current_step = other.current_step
         self.minimum_loss, self.iter_last_event = other.minimum_loss, other.iter_last_event
+
+    def state(self) -> State:
+        """Its values; Caffe's own state rounds the loss to float32."""
+        return asdict(self)
+
+    def restore(self, state: State) -> list[str]:
+        """Take over such values."""
+        self.become(RateState(**state))
+        return []
 
 
 def _fixed(param: Any, iteration: int, state: RateState) -> float:

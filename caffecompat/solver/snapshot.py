@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.formats.atomic import WriteError
+from caffecompat.formats.atomic import WriteError, atomic_together, atomic_write
+from caffecompat.formats.resume_file import ResumeFileError, encode_resume, read_resume, resume_name
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
 from caffecompat.schema import pb
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.lr_policy import RateState
 from caffecompat.solver.nets import update_fork
+from caffecompat.solver.registry import Registry
 from caffecompat.solver.snapshot_files import places_elsewhere, snapshot_names, state_weights
 from caffecompat.solver.updater import Updater
 
 __all__ = ["Snapshots"]
 
+_LEFT = "data and random numbers stay as they are (in a new process: from the beginning), as in Caffe"
 _SHOWN = 5  # failures listed at the end of a run
+_REMARKS = 20  # of what a resumed run does not find as it was
 
 
 @dataclass(eq=False)
@@ -34,6 +38,7 @@ class Snapshots:
         updater: owns the history of the update rule.
         rate_state: what the learning-rate policy remembers; :meth:`restore` changes it in place.
         divergence: is shown the weights that a snapshot stores.
+        registry: all else that a run must remember to go on exactly.
         relative_to: the solver's file, next to which a snapshot may go that cannot be written where it should; None
             without.
         failures: why snapshots could not be written where they should, by iteration.
@@ -45,6 +50,7 @@ class Snapshots:
     updater: Updater
     rate_state: RateState
     divergence: DivergenceWatch
+    registry: Registry
     relative_to: str | None = None
     saved_at: int = 0
     failures: dict[int, str] = field(default_factory=dict)
@@ -59,7 +65,9 @@ class Snapshots:
         return iteration == self.saved_at and (iteration > 0 or self.param.snapshot > 0)
 
     def write(self, iteration: int, prefix: str | None = None) -> str:
-        """Write weights and state of `iteration`; returns the path of the state.
+        """Write weights and state of `iteration`, with the file that lets a run go on exactly; the path of the state.
+
+        The three appear together, the state last: whoever sees it has all of them, even where the run was killed.
 
         Args:
             prefix: another one than the solver's snapshot_prefix.
@@ -74,23 +82,28 @@ class Snapshots:
         fork = update_fork(self.param, self.net)
         # What NVCaffe's runs write, so that a resumed one is known for what it is.
         raw = fork.is_nvcaffe and not self.param.store_blobs_in_old_format
-        self.net.save(weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
-        glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
         plateau = self.param.lr_policy == "plateau"
-        write_solverstate(
-            state,
-            SolverState(
-                iter=iteration,
-                learned_net=weights,
-                history=self.updater.history(),
-                current_step=self.rate_state.current_step,
-                minimum_loss=self.rate_state.minimum_loss if plateau else None,
-                iter_last_event=self.rate_state.iter_last_event if plateau else None,
-                fork=fork,
-                fork_named=self.net.fork_choice.named,
-            ),
-            raw=raw,
-        )
+        with atomic_together(weights, resume_name(state), state) as (new_weights, new_resume, new_state):
+            self.net.save(new_weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
+            content, digest = encode_resume(self.registry.content(iteration))
+            with atomic_write(new_resume) as file:
+                file.write(content)
+            glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
+            write_solverstate(
+                new_state,
+                SolverState(
+                    iter=iteration,
+                    learned_net=weights,
+                    history=self.updater.history(),
+                    current_step=self.rate_state.current_step,
+                    minimum_loss=self.rate_state.minimum_loss if plateau else None,
+                    iter_last_event=self.rate_state.iter_last_event if plateau else None,
+                    fork=fork,
+                    fork_named=self.net.fork_choice.named,
+                    resume=digest,
+                ),
+                raw=raw,
+            )
         self.saved_at = iteration
         if prefix is None:
             self.failures.pop(iteration, None)  # the disk had been full, and is no longer
@@ -160,14 +173,19 @@ class Snapshots:
             shown = [f"({more} earlier ones)", *lines[-_SHOWN:]] if more > 0 else lines
             raise WriteError("\n  ".join(["snapshots could not be written:", *shown]))
 
-    def restore(self, path: str) -> int:
+    def restore(self, path: str, *, like_caffe: bool = False) -> int:
         """Take over a solverstate and its weights; returns the iteration.
+
+        With the .resume file beside it the run goes on exactly; what keeps it from that is a warning.
 
         The weights come from its ``learned_net``; a relative path that leads
         nowhere from the current directory is also looked for next to the state.
 
+        Args:
+            like_caffe: leave that file alone.
+
         Raises:
-            CaffeCompatError: the file is unreadable, or of another solver type or net.
+            CaffeCompatError: the state or its weights are unreadable, or of another solver type or net.
         """
         state = read_solverstate(path)
         if state.learned_net:
@@ -181,4 +199,28 @@ class Snapshots:
         plateau = () if state.minimum_loss is None else (state.minimum_loss, state.iter_last_event or 0)
         self.rate_state.become(RateState(state.current_step, *plateau))
         self.saved_at = state.iter
+        if like_caffe:
+            glog.info(f"Restored like Caffe: {_LEFT}")
+        else:
+            self._go_on_exactly(resume_name(path), state.resume)
         return state.iter
+
+    def _go_on_exactly(self, path: str, digest: str) -> None:
+        """Take over the .resume file that the solver state names by its digest; "" names none."""
+        if not digest and not os.path.exists(path):
+            glog.info(f"There is no {path}, as original Caffe writes none: {_LEFT}")
+            return
+        try:
+            file = read_resume(path)
+            if file.digest != digest:
+                raise ResumeFileError(f"{path}: belongs to another snapshot than the solver state beside it")
+        except ResumeFileError as problem:
+            glog.warning(f"{problem}; {_LEFT}")
+            return
+        remarks = self.registry.restore(file.content)
+        for remark in remarks[:_REMARKS]:
+            glog.warning(f"{path}: {remark}")
+        if len(remarks) > _REMARKS:
+            glog.warning(f"{path}: and {len(remarks) - _REMARKS} more such differences")
+        if not remarks:
+            glog.info(f"{path}: data and random numbers go on where they were")

@@ -18,6 +18,7 @@ from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths
+from caffecompat.resumable import Resumable
 from caffecompat.schema import pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
@@ -28,6 +29,7 @@ from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.outputs import check_eval
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
+from caffecompat.solver.registry import make_registry
 from caffecompat.solver.run_lock import RunLock
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
@@ -128,7 +130,15 @@ class Solver:
         self.sparsifier = Sparsifier(self.param, self.net)
         divergence = DivergenceWatch(self.net.params)
         self.display = Display(self.param, self.net, divergence)
-        self.snapshots = Snapshots(self.param, self.net, self.updater, self.rate_state, divergence, self.path)
+        own: dict[str, Resumable] = {
+            "losses to average": self.display,
+            "learning rate": self.rate_state,
+            "sparsity": self.sparsifier,
+        }
+        self.registry = make_registry(self.net, self.test_nets, own)
+        self.snapshots = Snapshots(
+            self.param, self.net, self.updater, self.rate_state, divergence, self.registry, self.path
+        )
         self._updating = False
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
@@ -171,24 +181,31 @@ class Solver:
 
     def _solve(self) -> None:
         """From here to max_iter; then the last snapshot, display and test."""
-        self.sparsifier.freeze()
-        self.step(self.param.max_iter - self.iter)
+        self.sparsifier.begin()
+        self._iterations(self.param.max_iter - self.iter)
         self.sparsifier.after_training(self.iter)
         if self.param.snapshot_after_train and not self.snapshots.hold(self.iter):
             self.snapshots.last(self.iter)
         if self._stopped:
             glog.info("Optimization stopped early.", "solver.cpp:313")
             return
+        self.registry.mark()
         if self.display.is_due(self.iter):
             with torch.no_grad():
                 self.display.losses.append(self.net.loss(self.net()))
             glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
         if self.param.test_interval and self.iter % self.param.test_interval == 0:
             self.test_all()
+        self.registry.unmark()
         glog.info("Optimization Done.", "solver.cpp:332")
 
     def step(self, count: int) -> None:
         """Do `count` iterations, with the tests, displays and snapshots that fall due."""
+        self._iterations(count)
+        self.display.end()
+
+    def _iterations(self, count: int) -> None:
+        """The same, in the middle of something: the losses are averaged with those of what follows."""
         self.display.begin(self.iter)
         self._stopped = False
         end = self.iter + count
@@ -198,6 +215,7 @@ class Solver:
 
     def _iterate(self) -> None:
         """One iteration: the test that is due before it, passes and update, the snapshot that is due after it."""
+        self.registry.mark()
         self._clear_gradients()
         if self._test_is_due():
             self.test_all()
@@ -217,6 +235,7 @@ class Solver:
         self.sparsifier.after_update(self.iter)
         self.iter += 1
         self._updating = False
+        self.registry.unmark()
         for observer in self.observers:
             observer(self)
         request = self.signals.poll()
@@ -341,16 +360,21 @@ class Solver:
         """
         return self.snapshots.write(self.iter)
 
-    def restore(self, path: str) -> None:
+    def restore(self, path: str, *, like_caffe: bool = False) -> None:
         """Continue from a solverstate, ours or original Caffe's, binary or HDF5.
 
         The weights come from its ``learned_net``; a relative path that leads
         nowhere from the current directory is also looked for next to the state.
+        Where its ``.resume`` file is there, too, the very run goes on: data from the record that is due, random
+        numbers from the next one. What keeps it from that is a warning.
+
+        Args:
+            like_caffe: as original Caffe does it: data from the beginning, random numbers anew.
 
         Raises:
-            CaffeCompatError: the file is unreadable, or of another solver type or net.
+            CaffeCompatError: the state or its weights are unreadable, or of another solver type or net.
         """
-        self.iter = self.snapshots.restore(path)
+        self.iter = self.snapshots.restore(path, like_caffe=like_caffe)
 
     def load_weights(self, paths: WeightPaths, *, skip_mismatched: bool = False) -> None:
         """Fine-tune: copy weights by layer name from a file or a list of files, the last one winning.

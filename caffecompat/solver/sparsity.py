@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat import glog
+from caffecompat.resumable import State
 from caffecompat.schema import pb
 
 __all__ = ["Sparsifier", "log_test_sparsity", "smallest_to_zero"]
@@ -80,15 +81,38 @@ class Sparsifier:
         self.param = param
         self.active = param.sparse_mode != pb.SPARSE_NONE
         self._convs = _convolutions(net)
-        self._masks: dict[str, Tensor] = {}
+        self._masks: dict[str, Tensor] = {}  # True where a weight may be other than zero
+        self._resumed = False
         self._factor = np.float32(param.sparsity_start_factor)
+
+    def begin(self) -> None:
+        """Before training: the weights that are zero stay zero; in a run that goes on, those that were frozen."""
+        if not self._resumed:
+            self.freeze()
+        self._resumed = False
 
     @torch.no_grad()
     def freeze(self) -> None:
         """Remember which weights are zero now; they stay zero."""
         if self.active:
-            self._masks = {conv.name: (conv.weight != 0).to(conv.weight.dtype) for conv in self._convs}
+            self._masks = {conv.name: conv.weight.detach() != 0 for conv in self._convs}
             glog.info("All zero weights of convolution layers are frozen")
+
+    def state(self) -> State:
+        """How far it has come; empty where it does nothing."""
+        return {"factor": float(self._factor), "masks": dict(self._masks)} if self.active else {}
+
+    def restore(self, state: State) -> list[str]:
+        """Go on from there; what differs from then."""
+        self._factor = np.float32(state["factor"])
+        masks = {name: torch.as_tensor(mask) for name, mask in state["masks"].items()}
+        if masks and {name: mask.shape for name, mask in masks.items()} != {
+            c.name: c.weight.shape for c in self._convs
+        }:
+            return ["the convolutions are others; the weights that are zero now stay zero"]
+        self._masks = {conv.name: masks[conv.name].to(conv.weight.device) for conv in self._convs if masks}
+        self._resumed = bool(masks)
+        return []
 
     def after_update(self, iteration: int) -> None:
         """What follows the update of `iteration`: thin where due, restore zeros, print where due."""

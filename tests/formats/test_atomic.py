@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import signal
@@ -241,3 +242,52 @@ def test_what_goes_wrong_before_the_end_leaves_both(tmp_path) -> None:
     with pytest.raises(WriteError, match="No such file"):
         _write_both(first, tmp_path / "missing" / "net.pt", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it, and what follows does not happen."""
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_whoever_sees_the_last_sees_what_belongs_to_it(links, tmp_path, monkeypatch) -> None:
+    """Killed before or after any step, the folder holds all old files, or all new ones, or not the last one."""
+    files = [tmp_path / name for name in ("weights", "extra", "state")]
+    steps = 0
+
+    def counted(real, before):
+        def step(*names, **others):
+            nonlocal steps
+            if others:  # the temporary folder is removed, which a killed process does not do
+                return real(*names, **others)
+            steps += 1
+            if before and steps == kill_at:
+                raise _Killed
+            real(*names)
+            if not before and steps == kill_at:
+                raise _Killed
+
+        return step
+
+    real = {name: getattr(os, name) for name in ("replace", "unlink", "link", "rename")}
+    outcomes = set()
+    for before in (True, False):
+        for kill_at in range(1, 12):
+            for path in files:
+                path.write_text("old")
+            steps = 0
+            with monkeypatch.context() as patch:
+                for name, function in real.items():
+                    patch.setattr(os, name, counted(function, before))
+                if not links:
+                    patch.setattr(os, "link", refuse)
+                with contextlib.suppress(_Killed), atomic_together(*files) as made:
+                    for path in made:
+                        Path(path).write_text("new")
+            seen = [path.read_text() if path.exists() else "" for path in files]
+            assert not seen[2] or len(set(seen)) == 1, (before, kill_at, seen)
+            outcomes.add(seen[2])
+    assert outcomes == {"old", "new", ""}
+
+
+def refuse(*names) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))

@@ -25,6 +25,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", metavar="auto", help="'auto': resume from the newest whole snapshot of the prefix, if any"
     )
+    add_switch(
+        parser,
+        "resume-like-caffe",
+        "resume with data from the beginning and fresh random numbers, whatever the .resume file says",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
@@ -49,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.snapshot and (args.weights or args.resume):
         other = "--weights" if args.weights else "--resume"
         raise UsageError(f"caffecompat train: give --snapshot to resume or {other}, not both")
+    if args.resume_like_caffe and not (args.snapshot or args.resume):
+        raise UsageError("caffecompat train: --resume-like-caffe goes with --snapshot FILE or --resume auto")
     if args.resume not in (None, "auto"):
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 
@@ -82,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if resume:
         glog.info(f"Resuming from {resume}", "caffe.cpp:235")
-        solver.restore(resume)
+        solver.restore(resume, like_caffe=args.resume_like_caffe)
     glog.info("Starting Optimization", "caffe.cpp:245")
     with live_line(solver.param.max_iter, "iter", args.progress) as update:
         solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))

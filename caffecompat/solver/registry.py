@@ -1,0 +1,219 @@
+"""All that a run must remember, beside weights and Caffe's own state, to go on exactly where it stopped.
+
+One registry holds it: sources with their places, layers that keep something from pass to pass, random generators, the
+solver's own numbers. Each part joins under a name that a person can read, by the protocol of `caffecompat.resumable`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat import glog
+from caffecompat.data import Source
+from caffecompat.layers import Layer
+from caffecompat.layers.python_layer import PythonLayer
+from caffecompat.net import Net
+from caffecompat.net.layer import NetLayer
+from caffecompat.resumable import Resumable, State
+
+__all__ = ["Registry", "make_registry"]
+
+_PROCESSES = 1  # that a run has
+
+
+class Registry:
+    """The parts of a run that remember something, by name."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Resumable] = {}
+        self._marked: dict[str, State] | None = None
+        self._failed: set[str] = set()
+
+    def join(self, name: str, part: Resumable) -> None:
+        """Take a part in; what `restore` says of it begins with the name."""
+        while name in self._parts:
+            name += " (again)"
+        self._parts[name] = part
+
+    def mark(self) -> None:
+        """An iteration begins here: until `unmark` this is where a run goes on, however far the iteration comes.
+
+        What happens in it (a test, half of the passes) is done again by the run that goes on.
+        """
+        self._marked = self._states()
+
+    def unmark(self) -> None:
+        """The iteration is done: a run goes on from whatever is the case now."""
+        self._marked = None
+
+    def content(self, iteration: int) -> dict[str, Any]:
+        """What `restore` takes, of arrays, numbers and texts alone."""
+        states = self._states() if self._marked is None else self._marked
+        parts = {name: _storable(state) for name, state in states.items()}
+        return {"iteration": iteration, "processes": _PROCESSES, "parts": parts}
+
+    def restore(self, content: Mapping[str, Any]) -> list[str]:
+        """Let all parts go on from there; remarks on all that cannot go on exactly."""
+        self._marked = None
+        remarks = []
+        if content.get("processes") != _PROCESSES:
+            remarks.append(
+                f"the run had {content.get('processes')} processes, it has {_PROCESSES}: data goes on from the first "
+                "one's place"
+            )
+        states = content.get("parts")
+        if not isinstance(states, Mapping):
+            return [*remarks, "holds no parts of a run"]
+        for name, part in self._parts.items():
+            if name in states:
+                remarks += [f"{name}: {remark}" for remark in _restored(part, states[name])]
+            elif self._state(name, part):
+                remarks.append(f"{name}: is not in it, and begins from the beginning")
+        return remarks + [f"{name}: is in it, and not in this run" for name in states if name not in self._parts]
+
+    def _states(self) -> dict[str, State]:
+        states = {name: self._state(name, part) for name, part in self._parts.items()}
+        return {name: state for name, state in states.items() if state}
+
+    def _state(self, name: str, part: Resumable) -> State:
+        """Its state; empty, with one warning, where a user's code fails: no snapshot may be lost by that."""
+        try:
+            return part.state()
+        except Exception as problem:
+            if name not in self._failed:
+                self._failed.add(name)
+                glog.warning(
+                    f"{name}: its state cannot be told, so that a resumed run begins it anew: {_said(problem)}"
+                )
+            return {}
+
+
+def _restored(part: Resumable, state: Any) -> Sequence[str]:
+    try:
+        return list(part.restore(state) or ())
+    except Exception as problem:
+        return [f"cannot take over what is in it ({_said(problem)})"]
+
+
+def _said(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _storable(value: Any) -> Any:
+    """The same with arrays and numbers for tensors."""
+    if isinstance(value, Tensor):
+        value = value.detach()
+        if not value.dim():
+            return value.item()
+        return (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value).cpu().numpy()
+    if isinstance(value, Mapping):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], int)):
+        return [_storable(item) for item in value]
+    return value
+
+
+def make_registry(net: Net, test_nets: Sequence[Net], own: Mapping[str, Resumable]) -> Registry:
+    """The registry of a run.
+
+    Args:
+        net, test_nets: their sources and layers join, and what the latter have of parameters for themselves.
+        own: the solver's own parts, by name.
+    """
+    registry = Registry()
+    trained = {id(slot.parameter) for layer in net.layers for slot in layer.slots}
+    for name, each in [("train net", net)] + [(f"test net #{k}", each) for k, each in enumerate(test_nets)]:
+        for layer in each.layers:
+            part = _part(layer)
+            if part is not None:
+                registry.join(f"{name}, layer {layer.name!r} ({layer.type})", part)
+        if each is not net:
+            registry.join(f"{name}, parameters of its own", _OwnParameters(each, trained))
+    for name, part in own.items():
+        registry.join(name, part)
+    registry.join("generators of torch", _TorchGenerators(net.device))
+    if any(_is_users_code(layer) for each in (net, *test_nets) for layer in each.layers):
+        registry.join("generators of random and numpy", _GlobalGenerators())
+    return registry
+
+
+def _part(layer: NetLayer) -> Resumable | None:
+    """What of a layer may remember something."""
+    if isinstance(layer.source, Source):
+        return layer.source
+    module = layer.module
+    if module is not None and (module.remembers or type(module).state is not Layer.state):
+        return module
+    return None
+
+
+def _is_users_code(layer: NetLayer) -> bool:
+    """Whether a layer may draw from what every Python program draws from."""
+    module = layer.module
+    return module is not None and (
+        isinstance(module, PythonLayer) or not type(module).__module__.startswith("caffecompat.")
+    )
+
+
+class _OwnParameters:
+    """The parameters of a test net that its train net has not; no weight file holds them."""
+
+    def __init__(self, net: Net, trained: set[int]) -> None:
+        self._slots = {
+            f"{layer.name}[{slot.index}]": slot
+            for layer in net.layers
+            for slot in layer.slots
+            if id(slot.parameter) not in trained and slot.owner is None
+        }
+
+    def state(self) -> State:
+        # Only statistics change, by a test's forward pass.
+        return {name: slot.tensor() if slot.learned else slot.tensor().clone() for name, slot in self._slots.items()}
+
+    def restore(self, state: State) -> list[str]:
+        remarks = [f"{name} is not in it" for name in self._slots if name not in state]
+        for name, slot in self._slots.items():
+            values = torch.as_tensor(state[name]) if name in state else slot.tensor()
+            if values.shape == slot.tensor().shape:
+                slot.tensor().copy_(values)
+            else:
+                remarks.append(f"{name} had shape {tuple(values.shape)}, it has {tuple(slot.tensor().shape)}")
+        return remarks
+
+
+class _TorchGenerators:
+    """What layers, fillers and DummyData draw from."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def state(self) -> State:
+        state = {"cpu": torch.get_rng_state()}
+        return state | {"cuda": torch.cuda.get_rng_state(self._device)} if self._device.type == "cuda" else state
+
+    def restore(self, state: State) -> list[str]:
+        torch.set_rng_state(torch.as_tensor(state["cpu"]))
+        if self._device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(torch.as_tensor(state["cuda"]), self._device)
+        if (self._device.type == "cuda") == ("cuda" in state):
+            return []
+        return [f"the run was on another kind of device than {self._device}; what layers draw there differs"]
+
+
+class _GlobalGenerators:
+    """What the code of users draws from."""
+
+    def state(self) -> State:
+        _, numbers, gauss = random.getstate()
+        return {"random": {"numbers": numbers, "gauss": gauss}, "numpy": np.random.get_state(legacy=False)}
+
+    def restore(self, state: State) -> list[str]:
+        random.setstate((3, tuple(state["random"]["numbers"]), state["random"]["gauss"]))
+        np.random.set_state(state["numpy"])
+        return []
