@@ -182,7 +182,7 @@ def _temporary_of(path: str, stack: contextlib.ExitStack) -> str:
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        own = tempfile.TemporaryDirectory(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
+        own = tempfile.TemporaryDirectory(prefix=f".{name[:200]}.{PROCESS}", suffix=".tmp", dir=folder)
     except OSError as problem:
         raise _explain(path, problem) from problem
     return os.path.join(stack.enter_context(own), os.path.basename(path))

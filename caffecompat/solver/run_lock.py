@@ -27,7 +27,7 @@ __all__ = ["HEARTBEAT", "SILENT", "RunLock"]
 HEARTBEAT = 15.0  # seconds between two touches
 SILENT = 150.0  # seconds after which a run that cannot be seen counts as ended: NFS may show a touch a minute late
 
-_TEMPORARY = re.compile(r"_iter_\d+\.\w+(?:\.h5)?\.([0-9a-f]+)\.tmp$")
+_TEMPORARY = re.compile(r"_iter_\d+\.\w+(?:\.h5)?\.(\w+)\.tmp$")
 _UNOWNED = 3600.0  # seconds after which a temporary file that no lock accounts for is a leftover
 
 
@@ -134,8 +134,7 @@ class RunLock:
             if token == PROCESS or token in running or (token not in ended and self._age(path) < _UNOWNED):
                 continue
             try:
-                size = os.path.getsize(path)
-                os.unlink(path)
+                size = _remove(path)
             except OSError as problem:
                 glog.warning(f"{path}: is left from a run that was killed, and cannot be removed ({problem.strerror})")
                 continue
@@ -143,6 +142,17 @@ class RunLock:
 
     def _temporaries(self) -> Iterator[str]:
         yield from glob.glob(os.path.join(glob.escape(self._folder), f".{glob.escape(self._base)}_iter_*.tmp"))
+
+
+def _remove(path: str) -> int:
+    """Remove a file, or a folder with the files in it; their bytes."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        size = os.path.getsize(path)
+        os.unlink(path)
+        return size
+    size = sum(_remove(entry.path) for entry in os.scandir(path))
+    os.rmdir(path)
+    return size
 
 
 def _this_process() -> dict[str, Any]:

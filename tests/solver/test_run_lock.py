@@ -76,6 +76,18 @@ def test_a_damaged_lock_goes_by_its_age(workdir: Path, log: list[str], content: 
     assert _said(log) == (age == 0)
 
 
+def test_half_a_snapshot_of_several_files_is_removed(workdir: Path, log: list[str]) -> None:
+    _lock_of(workdir, age=SILENT + 20, pid="x")
+    folder = workdir / ".snap_iter_5.resume.0123abcdk_9xyz12.tmp"
+    folder.mkdir()
+    (workdir / "kept").mkdir()
+    (workdir / "kept" / "file").write_text("")
+    (folder / "snap_iter_5.resume").write_text("half")
+    (folder / "link").symlink_to(workdir / "kept")
+    with RunLock("snap"):
+        assert not folder.exists() and (workdir / "kept" / "file").exists()
+
+
 def test_leftovers_of_others_stay(workdir: Path, log: list[str]) -> None:
     names = [".other_iter_5.caffemodel.0123abcd.tmp", ".snap_iter_5.caffemodel.tmp", ".snap.0123abcd.tmp"]
     young, old = ".snap_iter_5.caffemodel.0123abce.tmp", ".snap_iter_6.solverstate.h5.0123abce00000000.tmp"
