@@ -84,10 +84,10 @@ class Records:
             self._cursor.rewind()
             self._last = None if state["last"] is None else state["last"].encode("utf-8", "surrogateescape")
             if self._last is not None:
-                remarks += self._go_behind(self._last)
+                remarks += self._go_after(self._last)
         return remarks
 
-    def _go_behind(self, key: bytes) -> list[str]:
+    def _go_after(self, key: bytes) -> list[str]:
         """To the record after that of the key, or after the place where it would be."""
         assert self._cursor is not None
         self._cursor.seek(key)

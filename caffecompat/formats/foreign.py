@@ -37,7 +37,12 @@ _MAGIC = (
     (0, b"\x80\x05", "a Python pickle", "convert it"),
     (4, b'\0\0\0\0{"', "a safetensors file", "convert it"),
     (4, b"TFL3", "a TensorFlow Lite model", "give the .caffemodel"),
-    (0, b"caffecompat resume ", "the file beside a .solverstate", "name the .solverstate; this one is found by itself"),
+    (
+        0,
+        b"caffecompat resume ",
+        "the .resume file of a solver state",
+        "name the .solverstate; this one is found by itself",
+    ),
     (0, b"\x89PNG", "a PNG picture", "check the path"),
     (0, b"\xff\xd8\xff", "a JPEG picture", "check the path"),
 )

@@ -23,7 +23,7 @@ def count_rows(path: str | os.PathLike[str], names: Sequence[str]) -> int:
         return 0
 
 
-def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray], *, behind: int) -> None:
+def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray], *, after: int) -> None:
     """Write arrays of shape (rows, ...) as datasets.
 
     Args:
@@ -35,9 +35,9 @@ def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray],
     import h5py
 
     try:
-        with h5py.File(path, "a" if behind else "w") as file:
+        with h5py.File(path, "a" if after else "w") as file:
             for name, rows in datasets.items():
-                if not behind:
+                if not after:
                     file.create_dataset(name, data=rows, maxshape=(None, *rows.shape[1:]))
                     continue
                 kept = file[name]
@@ -46,7 +46,7 @@ def write_rows(path: str | os.PathLike[str], datasets: Mapping[str, np.ndarray],
                         f"{path}: rows of shape {rows.shape[1:]} cannot follow rows of shape {kept.shape[1:]} "
                         f"in dataset {name!r}"
                     )
-                kept.resize(behind + len(rows), axis=0)
-                kept[behind:] = rows
+                kept.resize(after + len(rows), axis=0)
+                kept[after:] = rows
     except (OSError, KeyError) as error:
         raise CaffeCompatError(f"cannot write the HDF5 file {path}: {error}") from None

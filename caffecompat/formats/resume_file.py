@@ -1,4 +1,4 @@
-"""The file beside a solver state that lets a run go on exactly: ``<prefix>_iter_N.resume``.
+"""The file next to a solver state that lets a run go on exactly: ``<prefix>_iter_N.resume``.
 
 Three parts: a line ``caffecompat resume <version> <digest>``; a line of JSON; the bytes of the arrays that the JSON
 refers to, one after another. The digest is that of all that follows its line, and the solver state holds it too: so a

@@ -69,7 +69,7 @@ class HDF5Output(Layer):
             from caffecompat.formats.hdf5_rows import write_rows
 
             rows = {name: _four_axes(blob) for name, blob in (("data", data), ("label", label))}
-            write_rows(self.path, {name: blob.numpy() for name, blob in rows.items()}, behind=self.rows)
+            write_rows(self.path, {name: blob.numpy() for name, blob in rows.items()}, after=self.rows)
             self.rows += len(data)
         return ()
 

@@ -99,7 +99,7 @@ class Solver:
     def restore(self, state_file: str | os.PathLike[str], *, like_caffe: bool = False) -> None:
         """Continue from a solverstate.
 
-        With the `.resume` file beside it, which our snapshots have, the run goes on exactly: data from the record that
+        With the `.resume` file next to it, which our snapshots have, the run goes on exactly: data from the record that
         is due, random numbers from the next one. Without it, or with `like_caffe`, all is as in Caffe: data and random
         numbers stay where they are in this process.
         """

@@ -1,4 +1,4 @@
-"""All that a run must remember, beside weights and Caffe's own state, to go on exactly where it stopped.
+"""All that a run must remember, besides weights and Caffe's own state, to go on exactly where it stopped.
 
 One registry holds it: sources with their places, layers that keep something from pass to pass, random generators, the
 solver's own numbers. Each part joins under a name that a person can read, by the protocol of `caffecompat.resumable`.
@@ -74,7 +74,7 @@ class Registry:
             if name in states:
                 remarks += [f"{name}: {remark}" for remark in _restored(part, states[name])]
             elif self._state(name, part):
-                remarks.append(f"{name}: is not in it, and begins from the beginning")
+                remarks.append(f"{name}: is not in it, and starts from the beginning")
         return remarks + [f"{name}: is in it, and not in this run" for name in states if name not in self._parts]
 
     def _states(self) -> dict[str, State]:
@@ -89,7 +89,7 @@ class Registry:
             if name not in self._failed:
                 self._failed.add(name)
                 glog.warning(
-                    f"{name}: its state cannot be told, so that a resumed run begins it anew: {_said(problem)}"
+                    f"{name}: its state cannot be saved; a resumed run starts it from the beginning: {_said(problem)}"
                 )
             return {}
 

@@ -176,7 +176,7 @@ class Snapshots:
     def restore(self, path: str, *, like_caffe: bool = False) -> int:
         """Take over a solverstate and its weights; returns the iteration.
 
-        With the .resume file beside it the run goes on exactly; what keeps it from that is a warning.
+        With the .resume file next to it the run goes on exactly; what keeps it from that is a warning.
 
         The weights come from its ``learned_net``; a relative path that leads
         nowhere from the current directory is also looked for next to the state.
@@ -213,7 +213,7 @@ class Snapshots:
         try:
             file = read_resume(path)
             if file.digest != digest:
-                raise ResumeFileError(f"{path}: belongs to another snapshot than the solver state beside it")
+                raise ResumeFileError(f"{path}: belongs to another snapshot than this solver state")
         except ResumeFileError as problem:
             glog.warning(f"{problem}; {_LEFT}")
             return

@@ -192,7 +192,7 @@ class TestHdf5Output:
             np.testing.assert_array_equal(file["data"][...].ravel(), file["label"][...].ravel())
             return list(file["data"][...].ravel())
 
-    def test_rows_behind_the_snapshot_are_written_again(self, tmp_path: Path) -> None:
+    def test_rows_after_the_snapshot_are_written_again(self, tmp_path: Path) -> None:
         path = tmp_path / "out.h5"
         layer = self.layer(path)
         state = {}

@@ -153,7 +153,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """These files beside an empty folder's, which is the current one."""
+    """These files in an empty folder, which is the current one."""
     for path in files.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
@@ -493,7 +493,7 @@ def test_another_net_is_reported_part_by_part(folder: Path, log: list[str]) -> N
     resumed.close()
     assert [line.removeprefix("s_iter_5.resume: ") for line in warnings(log)] == [
         "train net, layer 'd' (HDF5Data): batch_size was 3, it is 2; no record is left out",
-        "train net, layer 'new' (HDF5Data): is not in it, and begins from the beginning",
+        "train net, layer 'new' (HDF5Data): is not in it, and starts from the beginning",
         "train net, layer 'e' (HDF5Data): is in it, and not in this run",
     ]
 
@@ -528,7 +528,7 @@ def test_a_python_layer_whose_state_fails_costs_no_snapshot(folder: Path, log: l
     finally:
         sys.path.remove(os.getcwd())
     assert Path("s_iter_12.solverstate").exists() and Path("s_iter_12.resume").exists()
-    assert sum("its state cannot be told" in line for line in log) == 1
+    assert sum("its state cannot be saved" in line for line in log) == 1
 
 
 def test_like_caffe_on_the_command_line(folder: Path, log: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -538,4 +538,4 @@ def test_like_caffe_on_the_command_line(folder: Path, log: list[str], capsys: py
     assert main([*flags, "--resume-like-caffe"]) == 2
     assert "goes with --snapshot FILE or --resume auto" in capsys.readouterr().err
     assert main([*flags, "--snapshot", "s_iter_12.resume"]) == 2
-    assert "this is the file beside a .solverstate" in capsys.readouterr().err
+    assert "this is the .resume file of a solver state" in capsys.readouterr().err

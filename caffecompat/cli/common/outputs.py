@@ -33,7 +33,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "a table": (".csv",),
     "a picture": (".png", ".svg", ".pdf", ".dot", ".jpg", ".jpeg"),
     "a solver state": (".solverstate",),
-    "the file beside a solver state": (".resume",),
+    "the .resume file of a solver state": (".resume",),
 }
 _DATABASE_FILE = re.compile(r"(data|lock)\.mdb|CURRENT|LOCK|LOG|MANIFEST-\d+|\d+\.(ldb|sst|log)")
 
