@@ -102,7 +102,7 @@ class BaseConvolution(_Windowed):
     """Convolution's and Deconvolution's blobs: weight, then bias (C_out) unless bias_term is false.
 
     The weight is held in C order. In a net that computes in channels_last (`channels_last`) it is brought into that
-    format in each pass, because torch convolves as the weight is laid out where a bottom of one channel is ambiguous.
+    format where the bottom does not show it, because torch convolves as one of the two is laid out.
     """
 
     channels_last: bool = False
@@ -128,9 +128,9 @@ class BaseConvolution(_Windowed):
     def _weight_shape(self, channels: int, outputs: int) -> Shape:
         raise NotImplementedError
 
-    def _laid_out(self) -> Tensor:
-        """The weight as torch is to convolve with it."""
-        if not self.channels_last or len(self.kernel) != 2:
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """The weight as torch is to convolve `x` with it."""
+        if not self.channels_last or len(self.kernel) != 2 or not x.is_contiguous():
             return self.weight
         # Not contiguous(): with one input channel it leaves the strides as they are, and torch then runs NCHW.
         return self.weight.to(memory_format=torch.channels_last)
@@ -160,7 +160,7 @@ class Convolution(BaseConvolution):
         return sum(math.prod(top) for top in top_shapes) * (self.weight.numel() // self.weight.shape[0])
 
     def _apply_one(self, x: Tensor) -> Tensor:
-        return self._convolve(x, self._laid_out(), self.bias, self.stride, self.pad, self.dilation, self.group)
+        return self._convolve(x, self._laid_out(x), self.bias, self.stride, self.pad, self.dilation, self.group)
 
 
 @register("Deconvolution")
@@ -199,7 +199,7 @@ class Deconvolution(BaseConvolution):
     def _apply_one(self, x: Tensor) -> Tensor:
         if x.shape[1] != self.weight.shape[0]:  # torch sees it only with values
             raise LayerError(f"takes {self.weight.shape[0]} channels, a bottom of shape {tuple(x.shape)} has others")
-        return self._deconvolve(x, self._laid_out(), self.bias, self.stride, self.pad, 0, self.group, self.dilation)
+        return self._deconvolve(x, self._laid_out(x), self.bias, self.stride, self.pad, 0, self.group, self.dilation)
 
 
 @register("Im2col")

@@ -70,13 +70,15 @@ class Context:
 
     `phase` is 0 for TRAIN and 1 for TEST; `fork` is the Caffe whose rules the net follows. `relative_to` is the path of
     the prototxt, None for a net made in memory. `fill` is False where a weight file is about to bring the blobs'
-    values: they hold anything until then.
+    values: they hold anything until then. `device` is where blobs are made: "meta" where shapes alone are asked for,
+    None where torch makes tensors.
     """
 
     phase: int
     fork: Fork = Fork.BVLC
     relative_to: str | None = None
     fill: bool = True
+    device: str | None = None
 
     beside = RenamedAttribute("relative_to")
 
@@ -197,7 +199,8 @@ class Layer(nn.Module):
         Without a filler it holds zeros, as Caffe's default constant filler gives.
         `learned` False is for statistics that backward never touches.
         """
-        values = torch.zeros(shape) if filler is None else torch.empty(shape)
+        make = torch.zeros if filler is None else torch.empty
+        values = make(shape, device=self.context.device)
         blob = nn.Parameter(values, requires_grad=learned)
         self.register_parameter(name, blob)
         self.blob_names.append(name)
@@ -239,9 +242,11 @@ class Layer(nn.Module):
 
     def __getattr__(self, name: str) -> Tensor | nn.Module:
         """What torch gives, a shared parameter in this layer's own shape."""
-        value = super().__getattr__(name)
-        views = self.__dict__.get("_views")
-        return value.view(views[name]) if views and name in views and isinstance(value, Tensor) else value
+        parameters = self.__dict__.get("_parameters")
+        if parameters is None or name not in parameters:
+            return super().__getattr__(name)
+        value, views = parameters[name], self.__dict__["_views"]
+        return value.view(views[name]) if name in views else value
 
     def blob_given(self, name: str) -> None:
         """Blob `name` has its values from elsewhere: a weight file, or the layer whose blob it shares."""

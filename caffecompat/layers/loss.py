@@ -65,6 +65,7 @@ class LossLayer(Layer):
             )
         p = param.loss_param
         self.ignore = p.ignore_label if p.HasField("ignore_label") else None
+        self.fixed_normalizer = p.pre_fixed_normalizer
 
     def needs_gradient(self, bottom_index: int) -> bool:
         return bottom_index == 0
@@ -86,7 +87,7 @@ class LossLayer(Layer):
         """
         if mode == "VALID" and counted is not None:
             return total / counted.sum().clamp(min=1)
-        fixed = self.param.loss_param.pre_fixed_normalizer
+        fixed = self.fixed_normalizer
         divisor = {"FULL": positions, "VALID": positions, "BATCH_SIZE": batch, "NONE": 1, "PRE_FIXED": fixed}[mode]
         return total / max(divisor, 1)
 
@@ -189,7 +190,8 @@ class SoftmaxWithLoss(LossLayer):
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        check_label_count(scores.shape, labels.shape, self.axis)
+        if labels.numel() * scores.shape[self.axis] != scores.numel():
+            check_label_count(scores.shape, labels.shape, self.axis)
         index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
         weight = None if counted is None else counted.to(scores.dtype)
         if self.class_weights is not None:

@@ -1,25 +1,32 @@
-"""From graph to layers: every layer gets its module or source, and every value its shape."""
+"""From a prototxt to layers: every layer gets its module or source, and every value its shape."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from caffecompat import glog
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.forks import Fork
 from caffecompat.layers import Context, layer_class, layer_types
-from caffecompat.net.alignment import align_crops
-from caffecompat.net.graph import Graph
-from caffecompat.net.layer import MakeSource, NetLayer, Shape, Value
-from caffecompat.net.meta import shape_key
-from caffecompat.net.params import make_slots
-from caffecompat.net.problems import Problem
+from caffecompat.net.alignment import align_crops, crop_doubts
+from caffecompat.net.backward_needs import mark_needs
+from caffecompat.net.filter import filter_net, make_state
+from caffecompat.net.graph import Graph, build_graph
+from caffecompat.net.layer import MakeSource, NetLayer, Shape, Step, Value
+from caffecompat.net.meta import NoRows, shape_key
+from caffecompat.net.params import LearnableParam, collect_params, make_slots
+from caffecompat.net.problems import NetError, Problem, described
 from caffecompat.net.shapes import TORCH_REFUSES, made_shapes, refusal
-from caffecompat.schema import dialects
+from caffecompat.net.splits import put_splits
+from caffecompat.schema import NetDocument, dialects, write_text
 from caffecompat.wording import nearest
 
-__all__ = ["DATA_TYPES", "FED_TYPES", "build_layers", "check_layers"]
+__all__ = ["DATA_TYPES", "FED_TYPES", "BuiltNet", "build_layers", "build_net"]
 
 FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops; MemoryData has a source where any has
 
@@ -40,6 +47,80 @@ DATA_TYPES = frozenset(
         "WindowData",
     }
 )
+
+
+@dataclass
+class BuiltNet:
+    """What a net is made of.
+
+    Attributes:
+        message: the NetParameter filtered by its state.
+        graph: its layers, with what computes or feeds them.
+        shapes: of all values.
+        params: the learnable parameters in Caffe's order.
+        steps: the layers and Splits as Caffe runs them.
+    """
+
+    message: Any
+    graph: Graph
+    shapes: dict[Value, Shape]
+    params: list[LearnableParam]
+    steps: list[Step]
+
+
+def build_net(
+    document: NetDocument,
+    context: Context,
+    *,
+    level: int | None,
+    stages: Sequence[str],
+    sources: MakeSource | None,
+    log: bool,
+) -> BuiltNet:
+    """Filter a prototxt by its state and make its layers.
+
+    Args:
+        level, stages, sources, log: as for :class:`caffecompat.Net`.
+
+    Raises:
+        NetError: the prototxt makes no net; all problems at once.
+    """
+    if document.path and not document.message.layer:
+        raise NetError([f"{document.path}: has no layers; an empty or cut-off file, or not a net"])
+    state = make_state(document.message, context.phase, level, stages)
+    say: Callable[[str, str], None] = glog.info if log else _silent
+    message, kept, problems = filter_net(document.message, state, lambda line: say(line, "net.cpp:296"))
+    if not document.fork_choice.why:  # else said when the text was read
+        say(f"{document.path}: {document.fork_choice}", "net.cpp:49")
+    if log:
+        glog.info(f"Initializing net from parameters: \n{write_text(message).rstrip()}", "net.cpp:53")
+    graph = build_graph(message, document.message)
+    shapes, made_badly = build_layers(graph, context, sources, document.relative_to)
+    found = graph.problems + made_badly + _check_layers(graph.layers)
+    params, more = collect_params(graph.layers, message.force_backward)
+    places = [Problem(kept[p.layer] if p.layer is not None else None, p.text) for p in found + more]
+    if problems or places:
+        for layer in graph.layers:
+            layer.close()
+        raise NetError(described(document, problems + places))
+    if not document.fork_choice.why:
+        doubts = [Problem(kept[index], text) for index, text in crop_doubts(graph).items()]
+        for line in described(document, doubts):
+            _warn_once(line)
+    steps = put_splits(graph.layers)
+    mark_needs(steps, params, message.force_backward)
+    return BuiltNet(message, graph, shapes, params, steps)
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """A warning of what every net made of the same text would bring again."""
+    glog.warning(line)
+
+
+def _silent(line: str, where: str) -> None:
+    pass
+
 
 _Alike = dict[tuple[Any, ...], list[Shape]]  # shapes of tops, found once for layers that differ in names alone
 
@@ -103,7 +184,8 @@ def _set_up(
     known = [shape for shape in bottoms if shape is not None]
     if len(known) < len(bottoms):
         return []
-    layer.module = cls(layer.param, known, context)
+    with NoRows() if context.device == "meta" else nullcontext():
+        layer.module = cls(layer.param, known, context)
     layer.slots = make_slots(layer.module)
     layer.loss_weights = _loss_weights(layer)
     key = shape_key(layer.module, known)
@@ -118,7 +200,7 @@ def _set_up(
 _BREAKS = re.compile("[\x00\n\r]")
 
 
-def check_layers(layers: Sequence[NetLayer]) -> list[Problem]:
+def _check_layers(layers: Sequence[NetLayer]) -> list[Problem]:
     """Rules that concern a layer's place in the net."""
     problems = []
     owners: dict[str, NetLayer] = {}

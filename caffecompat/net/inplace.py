@@ -39,8 +39,18 @@ class InPlace:
 
     def __init__(self, pairs: Sequence[tuple[NetLayer, NetLayer]]) -> None:
         self.layers = [layer for layer, _ in pairs]
+        self._makers = [maker for _, maker in pairs]
         self._modules: list[tuple[Any, Layer]] = [(a.module, b.module) for a, b in pairs if a.module and b.module]
         self.allow(True)
+
+    def without(self, layer: NetLayer) -> InPlace:
+        """Those that may where some other module takes the place of `layer`'s."""
+        for module, _ in self._modules:
+            module.inplace = False
+        pairs = zip(self.layers, self._makers, strict=True)
+        fewer = InPlace([pair for pair in pairs if layer not in pair])
+        fewer.allow(self._allowed)
+        return fewer
 
     def allow(self, allowed: bool) -> None:
         """Let layers work in place, or keep all blobs as they are made."""

@@ -1,4 +1,4 @@
-"""What a net is called with: its fed blobs in order, by keyword or in a mapping."""
+"""What a net is called with: its fed blobs in order, by keyword or in a mapping, and as the tensors it computes on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.wording import did_you_mean, few
 
-__all__ = ["blobs_by_name"]
+__all__ = ["blobs_by_name", "missing_blobs", "on_device"]
 
 
 def blobs_by_name(
@@ -52,3 +53,27 @@ def blobs_by_name(
 def _takes(net: str, fed: Sequence[str]) -> str:
     """The head of an error; made only then, as nets are called in the innermost loop."""
     return f"net {net!r} takes {few([repr(blob) for blob in fed], 8) or 'no inputs'}"
+
+
+def missing_blobs(net: str, missing: Sequence[str]) -> CaffeCompatError:
+    """The error that a net is called without some of its fed blobs."""
+    return CaffeCompatError(f"net {net!r} needs inputs for {few([repr(blob) for blob in missing], 8)}")
+
+
+def on_device(blob: Tensor | np.ndarray, like: Tensor, channels_last: bool) -> Tensor:
+    """A blob as a net computes on it; copies to a GPU do not wait.
+
+    Args:
+        like: a tensor on the net's device, of its type: float32 becomes float64 in a float64 net.
+        channels_last: whether the net computes on pictures laid out so.
+    """
+    tensor = blob if isinstance(blob, Tensor) else torch.from_numpy(blob)
+    if tensor.device != like.device:
+        if like.is_cuda and not tensor.is_cuda:
+            tensor = tensor.pin_memory()
+        tensor = tensor.to(like.device, non_blocking=True)
+    if like.dtype == torch.float64 and tensor.dtype == torch.float32:
+        tensor = tensor.double()
+    if tensor.dim() != 4:
+        return tensor
+    return tensor.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

@@ -20,9 +20,9 @@ from torch import Tensor
 from caffecompat.net.blob import Blob, ParamBlob
 from caffecompat.net.layer import NetLayer, Split, Step
 from caffecompat.net.net import Net
+from caffecompat.net.pass_errors import naming_layers
 from caffecompat.net.precision import compute
-from caffecompat.net.records import naming_records
-from caffecompat.net.shapes import naming_layers, top_shapes
+from caffecompat.net.shapes import top_shapes
 
 __all__ = ["Interpreter"]
 
@@ -43,6 +43,7 @@ class Interpreter:
     OCCASIONS = ("before_forward", "after_forward", "before_backward", "after_backward")
 
     def __init__(self, net: Net) -> None:
+        net.require_own_layers()
         self.net = net
         self.steps = net.steps
         self._inplace = self._allow_inplace()
@@ -119,8 +120,7 @@ class Interpreter:
         if isinstance(step, Split):
             tops = [self._bottom(step.blob, step, fresh)] * len(step.tops)
         elif step.module is not None:
-            with naming_records(self.net.layers):
-                tops = self._call(step, fresh)
+            tops = self._call(step, fresh)
         elif step.source is not None and step.tops[0] not in fresh:
             tops = [self.net.to_device(array) for array in step.source.next()]
         else:
@@ -162,7 +162,7 @@ class Interpreter:
 
     def _call(self, layer: NetLayer, fresh: dict[str, Tensor]) -> list[Tensor]:
         bottoms = [self._bottom(name, layer, fresh) for name in layer.split_bottoms]
-        with naming_layers(lambda: top_shapes(layer, [tuple(bottom.shape) for bottom in bottoms])):
+        with naming_layers(lambda: top_shapes(layer, [tuple(b.shape) for b in bottoms]), self.net.layers):
             return self._compute(layer, bottoms)
 
     def _compute(self, layer: NetLayer, bottoms: list[Tensor]) -> list[Tensor]:

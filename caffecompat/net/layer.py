@@ -68,6 +68,7 @@ class NetLayer:
         fed_shapes: shapes of the tops of a layer without a module.
         loss_weights: weight in the objective of each top; none where it has no module.
         slots: its parameter blobs, in Caffe's order.
+        child: the name that `module` has among the net's children.
         half_precision: whether it computes in 16 bits; None in a net where no layer does.
         split_bottoms: its bottoms as Caffe runs it: of a blob that a :class:`Split` hands on, that one's top.
         split_loss_weights: its loss weights as Caffe runs it: none where a :class:`Split` has taken them over.
@@ -85,6 +86,7 @@ class NetLayer:
     fed_shapes: Sequence[Shape] = ()
     loss_weights: list[float] = field(default_factory=list)
     slots: list[BlobSlot] = field(default_factory=list)
+    child: str = ""
     half_precision: bool | None = None
     split_bottoms: list[str] = field(default_factory=list)
     split_loss_weights: list[float] = field(default_factory=list)
@@ -105,6 +107,11 @@ class NetLayer:
     @property
     def type(self) -> str:
         return str(self.param.type)
+
+    def close(self) -> None:
+        """Stop its source."""
+        if self.source is not None:
+            self.source.close()
 
     @property
     def known_bottoms(self) -> list[Value]:

@@ -8,12 +8,13 @@ from collections.abc import Collection, Sequence
 
 from torch import fx, nn
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.net.graph import Graph
 from caffecompat.net.identifiers import identifier
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.precision import in_half, in_single
 
-__all__ = ["make_module", "returned_values"]
+__all__ = ["check_traceable", "make_module", "returned_values"]
 
 
 # What every GraphModule has itself, those that its instances alone have included.
@@ -69,7 +70,7 @@ def make_module(
     for layer in layers:
         if layer.module is None:
             continue
-        target = names.python_name(layer.name)
+        layer.child = target = names.python_name(layer.name)
         root.add_module(target, layer.module)
         bottoms = []
         for position, read in enumerate(layer.bottom_values):
@@ -105,3 +106,17 @@ def returned_values(graph: Graph, layers: Sequence[NetLayer]) -> dict[str, Value
     for layer in layers:
         returned.update({v.blob: v for v, w in zip(layer.top_values, layer.loss_weights, strict=False) if w})
     return returned
+
+
+def check_traceable(layers: Sequence[NetLayer]) -> None:
+    """Make sure that torch.export can follow what layers compute.
+
+    Raises:
+        CaffeCompatError: it cannot; the message names the layer.
+    """
+    for layer in layers:
+        if layer.module is not None and layer.module.untraceable:
+            raise CaffeCompatError(
+                f"layer {layer.name!r} ({layer.type}) cannot be exported by torch.export: "
+                f"{layer.module.untraceable}; export the net without it"
+            )

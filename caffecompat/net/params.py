@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer
 from caffecompat.net.problems import Problem
 from caffecompat.schema import pb
@@ -37,13 +39,28 @@ class BlobSlot:
     @property
     def parameter(self) -> nn.Parameter:
         """The parameter that holds the values, in the shape of the layer that owns it."""
-        parameter = self.module._parameters[self.name]
-        assert parameter is not None
+        parameter = self.module._parameters.get(self.name)
+        if parameter is None:
+            raise CaffeCompatError(
+                f"layer {self.module.param.name!r}: its {self.name} is no parameter any more (removed, or made of "
+                "others by torch.nn.utils)"
+            )
         return parameter
 
     def tensor(self) -> Tensor:
-        """The values in this layer's shape, sharing the parameter's memory."""
-        data = self.parameter.detach()
+        """The values that the layer computes with, in its own shape; they share the parameter's memory.
+
+        Raises:
+            CaffeCompatError: somebody put a parameter of another size there, or none.
+        """
+        data = getattr(self.module, self.name, None)
+        if not isinstance(data, Tensor) or data.numel() != math.prod(self.shape):
+            found = f"of shape {tuple(data.shape)}" if isinstance(data, Tensor) else "nothing"
+            raise CaffeCompatError(
+                f"layer {self.module.param.name!r}: its {self.name} is {found}, by the prototxt it is of shape "
+                f"{self.shape}"
+            )
+        data = data.detach()
         return data if data.shape == self.shape else data.view(self.shape)
 
     def share(self, parameter: nn.Parameter) -> None:

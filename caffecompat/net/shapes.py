@@ -1,19 +1,16 @@
-"""Shapes of all values of a net, and errors that name the layer which cannot work on those it gets."""
+"""Shapes of all values of a net, and which layer cannot work on those that it gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from traceback import walk_tb
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError, notes
-from caffecompat.layers import Layer, LayerError
+from caffecompat.layers import LayerError
 from caffecompat.net.layer import NetLayer, Shape, Value
 from caffecompat.net.meta import run_on_meta
 
-__all__ = ["TORCH_REFUSES", "infer_shapes", "made_shapes", "naming_layers", "refusal", "top_shapes"]
+__all__ = ["TORCH_REFUSES", "infer_shapes", "made_shapes", "refusal", "top_shapes"]
 
 TORCH_REFUSES = (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError)
 
@@ -48,30 +45,6 @@ def infer_shapes(layers: Sequence[NetLayer], fed: dict[str, Shape]) -> dict[Valu
             tops = [fed.get(blob, shape) for blob, shape in zip(layer.tops, layer.fed_shapes, strict=True)]
         shapes.update(zip(layer.top_values, tops, strict=True))
     return shapes
-
-
-@contextmanager
-def naming_layers(check: Callable[[], object]) -> Iterator[None]:
-    """Let a computation that torch or a layer refuses end with an error that names the layer.
-
-    Args:
-        check: infers the shapes of what was to be computed; it raises that error.
-    """
-    try:
-        yield
-    except (CaffeCompatError, *TORCH_REFUSES) as problem:
-        if not notes(problem) and not str(problem).startswith("layer "):  # else it says where it comes from
-            check()
-            refusing = _layer_of(problem) if isinstance(problem, LayerError) else None
-            if refusing is not None:  # because of the values of a bottom
-                raise LayerError(f"layer {refusing.name!r} ({refusing.type}): {problem}") from None
-        raise
-
-
-def _layer_of(problem: LayerError) -> Any:
-    """The parameters of the layer whose code raised an error; None where it came from elsewhere."""
-    callers = [frame.f_locals.get("self") for frame, _ in walk_tb(problem.__traceback__)]
-    return next((caller.param for caller in reversed(callers) if isinstance(caller, Layer)), None)
 
 
 def top_shapes(layer: NetLayer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
+from caffecompat.net.computation import Computation
 from caffecompat.schema import pb
 from tests.net.nets import INPUT, conv, layer, make_net, message
 
@@ -73,7 +74,7 @@ def test_layers_named_like_attributes_of_a_net() -> None:
     assert set(net(torch.zeros(1, 3, 2, 2))) == set(taken)
     assert net.get_submodule("loss_") is net.layers[1].module
     own = set(vars(net)) - set(vars(nn.Module()))
-    assert {name for name in own if not name.startswith("_")} <= set(Net.__annotations__)
+    assert {name for name in own if not name.startswith("_")} <= {*Net.__annotations__, *Computation.__annotations__}
 
 
 def test_keys_are_layers_and_their_blobs() -> None:
@@ -197,15 +198,6 @@ def test_copies_follow_xilinx_rule_of_the_last_gradient(how: Callable[[Any], Any
     for factor in (1, 3):
         (made(torch.randn(2, 3, 6, 6))["n"].sum() * factor).backward()
     assert torch.equal(made.n.bias.grad, torch.full((3,), 2.0 * 36 * 3))
-
-
-def test_replaced_layers_compute() -> None:
-    """As where a classifier's last layer is exchanged for one of other classes."""
-    net = make_net(RELU)
-    net.b = nn.Conv2d(4, 7, 1)
-    for made in (net, copy.deepcopy(net)):
-        assert made(torch.randn(2, 3, 6, 6))["b"].shape == (2, 7, 6, 6)
-        assert made.state_dict()["b.weight"].shape == (7, 4, 1, 1)
 
 
 def test_functional_call_takes_other_parameters() -> None:
