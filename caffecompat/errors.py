@@ -8,6 +8,7 @@ __all__ = ["CaffeCompatError", "add_note", "brief", "exit_with", "notes"]
 
 
 _LONGEST = 300  # letters of a line that brief() gives
+_LONGEST_MESSAGE = 4000  # letters
 
 
 class CaffeCompatError(Exception):
@@ -15,7 +16,8 @@ class CaffeCompatError(Exception):
 
     The message is written for the person at the prompt: what was read, where
     (``file:line:column`` when known), what was expected and what to do. The
-    command line prints it without a traceback and exits with `status`.
+    command line prints it without a traceback and exits with `status`. A message over 4000 letters ends there, with
+    the count of what is left out: names and lists in it come out of files that may be anything.
 
     >>> import caffecompat
     >>> try:
@@ -26,6 +28,20 @@ class CaffeCompatError(Exception):
     """
 
     status: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        return _bounded(super().__str__())
+
+
+def _bounded(message: str) -> str:
+    """The beginning of a long message, whole lines where it has such, and how much more there is."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    shown, _, cut = message[:_LONGEST_MESSAGE].rpartition("\n")
+    if len(cut) > _LONGEST_MESSAGE // 2:  # of one very long line
+        shown = message[:_LONGEST_MESSAGE]
+        return f"{shown}... and {len(message) - len(shown)} more letters"
+    return f"{shown}\n... and {message[len(shown) + 1 :].count(chr(10)) + 1} more lines"
 
 
 def brief(problem: BaseException) -> str:
