@@ -108,6 +108,11 @@ def watch(title: str, count: int, work: Callable[[int], None]) -> bool:
     return grew
 
 
+def train(iterations: int) -> bool:
+    solver = Solver("solver.prototxt")
+    return watch("iterations of a solver", iterations, lambda number: solver.step(1))
+
+
 def make_net(number: int) -> None:
     net = caffe.Net("net.prototxt", caffe.TRAIN if number % 2 else caffe.TEST)
     net.forward()
@@ -127,10 +132,8 @@ def main() -> int:
         Path("solver.prototxt").write_text(
             SOLVER.format(iterations=args.iterations + 1, snapshot=max(1, args.iterations // 40))
         )
-        solver = Solver("solver.prototxt")
-        grew = [watch("iterations of a solver", args.iterations, lambda number: solver.step(1))]
-        del solver
-        grew += [
+        grew = [
+            train(args.iterations),
             watch("pycaffe nets made and dropped", args.objects, make_net),
             watch("pycaffe solvers made, stepped and dropped", args.objects, make_solver),
         ]
