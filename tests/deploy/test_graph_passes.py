@@ -108,3 +108,12 @@ def test_no_note_of_what_did_not_happen(opset: int, tmp_path: Path) -> None:
     assert not done.export.notes and all(found.allowed for found in done.differences)
     values = done.net.forward({"data": np.zeros((2, 3, 6, 6), np.float32)})["a"]
     assert bool((values == 2).all())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_aligned_corners_by_products_are_exact_and_nothing_to_refuse(target: str, tmp_path: Path) -> None:
+    """Opset 9 has no Resize that aligns corners, so there is none to change: products with weights, as they are."""
+    text = INPUT + layer("Interp", "data", "big", "interp_param { zoom_factor: 2 }")
+    done = export(text, tmp_path / "net.onnx", target=target, opset=9)
+    assert operators(done) == ["MatMul", "MatMul"] and not done.export.inexact
+    assert all(found.allowed for found in done.differences)
