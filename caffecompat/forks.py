@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.wording import did_you_mean
@@ -86,8 +86,7 @@ class Fork(Enum):
         return self is other or took_over or any(getattr(self, name) and getattr(other, name) for name in families)
 
 
-@dataclass(frozen=True)
-class ForkChoice:
+class ForkChoice(NamedTuple):
     """Whose rules a net or solver follows, and why.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from caffecompat.forks import Fork, ForkChoice, ForkName, choice_of, named_fork
@@ -161,7 +160,7 @@ def choose_fork(
     shown = f"{found.what} ({locations.problem_inside(*found.place, '').where})" if found else ""
     if choice is not None:
         at_odds = found is not None and not choice.fork.knows_what_is_of(found.fork)
-        return replace(choice, why=f"{choice.why}, although {shown} is of another fork") if at_odds else choice
+        return choice._replace(why=f"{choice.why}, although {shown} is of another fork") if at_odds else choice
     if found is not None:
         return ForkChoice(found.fork, f"as {shown} shows")
     return otherwise or ForkChoice()

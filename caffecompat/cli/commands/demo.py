@@ -20,9 +20,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from caffecompat.cli.common.flags import add_switch
 from caffecompat.errors import CaffeCompatError
@@ -34,8 +33,7 @@ _SETTINGS = "demo.json"
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The sizes of a demo; pictures are width x height pixels, training crops squares of the height.
 
     The full net sees two and a half times the pictures that the encoder does; in the tutorial's schedule it is 2.1.
@@ -64,8 +62,7 @@ _QUICK = Plan(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One of the two trainings: its name for people, what its files' names end in, and its iterations."""
 
     title: str
@@ -135,7 +132,7 @@ class _Demo:
         """Make the folder, or make sure that it is a demo of the same sizes."""
         settings = self.out / _SETTINGS
         if settings.is_file():
-            if json.loads(settings.read_text()) != asdict(self.plan):
+            if json.loads(settings.read_text()) != self.plan._asdict():
                 raise CaffeCompatError(
                     f"{self.out} holds a demo of other sizes (with or without --quick); "
                     "remove it, or name another folder with --out"
@@ -145,7 +142,7 @@ class _Demo:
             raise CaffeCompatError(f"{self.out} is not empty and no demo; name another folder with --out")
         else:
             self.out.mkdir(parents=True, exist_ok=True)
-            settings.write_text(json.dumps(asdict(self.plan)) + "\n")
+            settings.write_text(json.dumps(self.plan._asdict()) + "\n")
         for folder in ("espnet", "snapshots", "logs"):
             (self.out / folder).mkdir(exist_ok=True)
         self._say(f"commands are run in that folder:\n\n    cd {shlex.quote(str(self.out))}\n")
@@ -163,6 +160,8 @@ class _Demo:
                 self._command("lmdb", "build", f"data/{name}.txt", f"data/{name}_lmdb", "--names", "data/classes.txt")
 
     def _write_network(self) -> None:
+        import dataclasses
+
         from caffecompat.data.street_scene import CLASSES
         from caffecompat.zoo import Segmentation, segmentation_files
 
@@ -185,7 +184,7 @@ class _Demo:
             moving_average_fraction=0.97,
         )
         for stage in self.stages:
-            files = segmentation_files("espnet", replace(config, max_iter=stage.iterations))
+            files = segmentation_files("espnet", dataclasses.replace(config, max_iter=stage.iterations))
             for kind in ("solver", "train_val", "deploy"):
                 name = f"{kind}{stage.suffix}.prototxt"
                 (self.out / "espnet" / name).write_text(files[name])

@@ -12,7 +12,6 @@ class1, ...; or .h5 with the datasets filename, window and prediction.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import time
 from typing import Any
@@ -86,6 +85,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _read_windows(path: str) -> Windows:
     """Windows (ymin, xmin, ymax, xmax) by picture, in the order of the file."""
+    import csv
+
     windows: Windows = {}
     reader = csv.DictReader(io.StringIO(_text(path)), skipinitialspace=True)
     columns = {name.strip() for name in reader.fieldnames or ()}
@@ -115,6 +116,8 @@ def _text(path: str) -> str:
 
 
 def _write(path: str, found: list[dict[str, Any]]) -> None:
+    import csv
+
     import numpy as np
 
     from caffecompat.formats.atomic import atomic_write

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, split_commas
@@ -69,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _diff_solvers(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from caffecompat.cli.common.diff_text import Printer
     from caffecompat.report.net_diff_text import field_sentences
     from caffecompat.schema import open_solver
@@ -175,6 +176,8 @@ def _heading(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: Net
 
 
 def _as_json(diff: NetDiff, found: NetComparison) -> dict[str, Any]:
+    from dataclasses import asdict
+
     layers = []
     for row in diff.layers:
         if row.kind == "same":

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from caffecompat.cli.common.flags import UsageError
 from caffecompat.forks import ForkChoice, choice_of, environment_fork, name_fork, named_without_effect
@@ -40,8 +40,7 @@ def is_for_every_verb(token: str) -> bool:
     return takes_value(name) or (token.startswith("-") and _name(token) in _SWITCHES)
 
 
-@dataclass(frozen=True)
-class EveryVerbFlags:
+class EveryVerbFlags(NamedTuple):
     """The values of these flags."""
 
     fork: ForkChoice | None

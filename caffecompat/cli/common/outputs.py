@@ -12,12 +12,11 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from caffecompat.cli.common.flags import UsageError, split_commas
-from caffecompat.formats.atomic import is_same_file, protected_files
 
 __all__ = ["Output", "check_folder", "make_folder_above", "output", "protected_inputs"]
 
@@ -81,7 +80,9 @@ def protected_inputs(verb: str, args: argparse.Namespace) -> AbstractContextMana
     values = list(_values(vars(args).values()))
     outputs = [value for value in values if isinstance(value, Output)]
     if not outputs:  # train and its like write by rules of their own
-        return protected_files(())
+        return nullcontext()
+    from caffecompat.formats.atomic import is_same_file, protected_files  # loads NumPy, which --help does without
+
     inputs = {part: None for value in values if not isinstance(value, Output) for part in (value, *split_commas(value))}
     files = [path for given in inputs for path in _files_of(given)]
     _refuse_same(verb, [path for path in outputs if not path.in_place], files)
@@ -105,6 +106,8 @@ def check_folder(verb: str, out: str, given: Iterable[str], targets: Iterable[tu
         UsageError: `out` is, lies in or contains a folder that was given, a file to be written is an input, or it
             exists next to the inputs and may be anybody's.
     """
+    from caffecompat.formats.atomic import is_same_file
+
     for folder in filter(os.path.isdir, given):
         relation = "is" if is_same_file(out, folder) else ""
         relation = relation or ("lies in" if _contains(folder, out) else "contains" if _contains(out, folder) else "")
@@ -152,6 +155,8 @@ def _number(path: str) -> tuple[int, int]:
 
 def _contains(folder: str, path: str) -> bool:
     """Whether `path`, which need not exist, lies below `folder`."""
+    from caffecompat.formats.atomic import is_same_file
+
     return any(is_same_file(folder, parent) for parent in Path(os.path.realpath(path)).parents)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import shutil
@@ -107,7 +106,7 @@ class _EnoughError(Exception):
 def test_ctrl_c_leaves_a_snapshot_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_QUICK", dataclasses.replace(_PLAN, encoder_iterations=5, snapshot=100))
+    monkeypatch.setattr(demo, "_QUICK", _PLAN._replace(encoder_iterations=5, snapshot=100))
     display = demo._display
 
     def interrupt_at_one(line: str) -> str | None:
