@@ -26,4 +26,4 @@ test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
 
 clean:
-	rm -rf $(VENV) demo_out build dist *.egg-info caffecompat/schema/caffe.desc
+	rm -rf $(VENV) demo_out build dist *.egg-info caffecompat/schema/caffe.desc caffecompat/schema/pb.pyi

@@ -1,16 +1,21 @@
-"""Build of caffecompat: a plain Python package whose schema is compiled from proto/caffe.proto."""
+"""Build of caffecompat: a plain Python package whose schema is compiled from proto/caffe.proto.
+
+python setup.py schema      # after a change of proto/caffe.proto in a tree that is installed
+"""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
+from typing import ClassVar
 
-from setuptools import find_packages, setup
+from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 PROTO = ROOT / "proto/caffe.proto"
-DESCRIPTOR = Path("caffecompat/schema/caffe.desc")
+SCHEMA = Path("caffecompat/schema")
 
 
 class BuildPy(build_py):
@@ -21,23 +26,53 @@ class BuildPy(build_py):
 
     def run(self) -> None:
         super().run()
-        compile_schema((ROOT if self.editable_mode else Path(self.build_lib)) / DESCRIPTOR)
+        compile_schema((ROOT if self.editable_mode else Path(self.build_lib)) / SCHEMA)
 
 
-def compile_schema(target: Path) -> None:
-    """Compile the schema, with its comments, to ``target``."""
+class CompileSchema(Command):
+    """Compile the schema into the source tree."""
+
+    description = "compile proto/caffe.proto into the source tree"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
+
+    def initialize_options(self) -> None:
+        """It has no options."""
+
+    def finalize_options(self) -> None:
+        """It has no options."""
+
+    def run(self) -> None:
+        compile_schema(ROOT / SCHEMA)
+
+
+def compile_schema(folder: Path) -> None:
+    """Compile the schema, with its comments, to ``caffe.desc``, and the types of its messages to ``pb.pyi``."""
     from grpc_tools import protoc  # known only after the build's requirements are installed
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    arguments = [
-        "protoc",
-        f"--proto_path={PROTO.parent}",
-        f"--descriptor_set_out={target}",
-        "--include_source_info",
-        PROTO.name,
-    ]
-    if protoc.main(arguments) != 0:
-        raise RuntimeError(f"protoc could not compile {PROTO}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as types:
+        arguments = [
+            "protoc",
+            f"--proto_path={PROTO.parent}",
+            f"--descriptor_set_out={folder / 'caffe.desc'}",
+            "--include_source_info",
+            f"--pyi_out={types}",
+            PROTO.name,
+        ]
+        if protoc.main(arguments) != 0:
+            raise RuntimeError(f"protoc could not compile {PROTO}")
+        (folder / "pb.pyi").write_text(message_types((Path(types) / "caffe_pb2.pyi").read_text(encoding="utf-8")))
+
+
+def message_types(stub: str) -> str:
+    """protoc's types of ``caffe_pb2`` as those of ``caffecompat.schema.pb``.
+
+    Enum fields are plain ints there: that is what they give, and what may be written to them.
+    """
+    enums = set(re.findall(r"^ *class (\w+)\(int, metaclass=", stub, re.MULTILINE))
+    fields = re.compile(r"^(    +\w+: )(?:\w+\.)*(\w+)$", re.MULTILINE)
+    stub = fields.sub(lambda field: f"{field[1]}int" if field[2] in enums else field[0], stub)
+    return f"{stub}\n\ndef in_use() -> bool: ...\n"
 
 
 def version() -> str:
@@ -78,7 +113,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["caffecompat", "caffecompat.*"]),
     package_data={"caffecompat": ["py.typed"], "caffecompat.deploy.targets": ["*/*.json"]},
-    cmdclass={"build_py": BuildPy},
+    cmdclass={"build_py": BuildPy, "schema": CompileSchema},
     install_requires=[
         "h5py>=3.8",
         "lmdb>=1.4",
