@@ -23,7 +23,7 @@ _CORNERS = slice(2, 6)  # of an object's row
 
 
 class _Sample(NamedTuple):
-    """A picture ready to be normalised, its window in the batch, its objects, and its label without boxes."""
+    """A picture ready to be normalized, its window in the batch, its objects, and its label without boxes."""
 
     picture: np.ndarray
     window: Window
@@ -32,7 +32,7 @@ class _Sample(NamedTuple):
 
 
 class _Canvas(NamedTuple):
-    """A picture lies at (top, left) on a mean-coloured canvas of (height, width) pixels."""
+    """A picture lies at (top, left) on a mean-colored canvas of (height, width) pixels."""
 
     top: int
     left: int
@@ -74,10 +74,10 @@ class AnnotatedDataReader(DataReader):
 
     def read(self, record: DataRecord) -> _Sample:
         annotated = self._decode(record)
-        if self._labelled and self._boxed != (annotated.type is not None):
+        if self._labeled and self._boxed != (annotated.type is not None):
             raise DataError(f"{self.describe(record)} has {'no' if self._boxed else 'an'} annotation type, unlike the "
                             "first; all records need the same")  # fmt: skip
-        if self._labelled and not self._boxed and annotated.datum.label is None:
+        if self._labeled and not self._boxed and annotated.datum.label is None:
             raise DataError(f"{self.describe(record)} has neither annotations nor a label")
         try:
             picture = decoded(annotated.datum, self._transformer.force)
@@ -174,7 +174,7 @@ class AnnotatedDataReader(DataReader):
 
     def shapes(self, sample: _Sample) -> list[Shape]:
         shape = (sample.window.height, sample.window.width, sample.picture.shape[2])
-        return [shape, ()] if self._labelled and not self._boxed else [shape]
+        return [shape, ()] if self._labeled and not self._boxed else [shape]
 
     def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
         self._transformer.place(sample.picture, sample.window, arrays[0][at])
@@ -185,7 +185,7 @@ class AnnotatedDataReader(DataReader):
         return sample.objects
 
     def variable_size_tops(self, pieces: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-        if not (self._labelled and self._boxed):
+        if not (self._labeled and self._boxed):
             return ()
         rows = np.concatenate(pieces)
         if not len(rows):
@@ -217,7 +217,7 @@ def _expansion(param: Any) -> tuple[float, float]:
     if most <= 1:
         raise DataError(f"expand_param.max_expand_ratio must be more than 1, it is {most:g}")
     if param.HasField("mean_file"):
-        raise DataError("expand_param takes its colour from mean_value; transform_param has a mean_file")
+        raise DataError("expand_param takes its color from mean_value; transform_param has a mean_file")
     return param.expand_param.prob, most
 
 

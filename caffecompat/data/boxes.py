@@ -42,11 +42,11 @@ def coverage(covered: np.ndarray, covering: np.ndarray) -> np.ndarray:
 
 
 def emitted(boxes: np.ndarray, window: np.ndarray, constraint: Any) -> np.ndarray:
-    """(G,) which boxes an EmitConstraint lets through a crop to `window` (4,): by centre, or by the share inside."""
+    """(G,) which boxes an EmitConstraint lets through a crop to `window` (4,): by center, or by the share inside."""
     if constraint.emit_type == pb.EmitConstraint.MIN_OVERLAP:
         return coverage(boxes, window[None])[:, 0] > np.float32(constraint.emit_overlap)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centres >= window[:2]) & (centres <= window[2:])).all(1)
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return ((centers >= window[:2]) & (centers <= window[2:])).all(1)
 
 
 def project(boxes: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

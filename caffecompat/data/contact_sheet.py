@@ -16,7 +16,7 @@ _PAPER = 250
 
 
 def class_colors() -> np.ndarray:
-    """256 BGR colours (256, 3) uint8, Pascal VOC's: bit k of the class goes to bit 7 - k // 3 of channel k % 3.
+    """256 BGR colors (256, 3) uint8, Pascal VOC's: bit k of the class goes to bit 7 - k // 3 of channel k % 3.
 
     255, the class that is ignored, is nearly white.
     """
@@ -28,7 +28,7 @@ def class_colors() -> np.ndarray:
 
 
 def color_labels(labels: np.ndarray) -> np.ndarray:
-    """Class numbers (H, W, 1) as colours (H, W, 3)."""
+    """Class numbers (H, W, 1) as colors (H, W, 3)."""
     return class_colors()[labels[:, :, 0]]
 
 
@@ -49,7 +49,7 @@ def class_title(label: int, names: Sequence[str]) -> str:
 
 
 def draw_boxes(picture: np.ndarray, objects: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
-    """The picture (H, W, 3) uint8, its larger side `size`, with the objects' boxes in their classes' colours and names.
+    """The picture (H, W, 3) uint8, its larger side `size`, with the objects' boxes in their classes' colors and names.
 
     Args:
         objects: rows as `AnnotatedDatum.objects` has them; difficult ones are drawn thin.

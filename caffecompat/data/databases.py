@@ -49,7 +49,7 @@ class DataReader(Reader):
 
     def __init__(self, request: Request, transformer: Transformer | None = None) -> None:
         param = request.layer.data_param
-        self._labelled = request.tops(1, 2) == 2
+        self._labeled = request.tops(1, 2) == 2
         self._transformer = transformer or Transformer(request)
         self._random = request.generator()
         self.batch_size = _batch_size(param.batch_size, "data_param")
@@ -104,7 +104,7 @@ class DataReader(Reader):
     def shapes(self, sample: Any) -> list[Shape]:
         height, width, channels = sample.picture.shape
         shape = self._transformer.output_shape(height // len(sample.labels), width, channels)
-        return [shape, ()] if self._labelled else [shape]
+        return [shape, ()] if self._labeled else [shape]
 
     def write(self, sample: Any, arrays: Arrays, at: int) -> None:
         height, width, channels = sample.picture.shape
@@ -112,7 +112,7 @@ class DataReader(Reader):
         window = self._transformer.window(height, width, sample.draw)
         out = arrays[0][at] if count == 1 else arrays[0][at : at + count].reshape(height, width, channels)
         self._transformer.place(sample.picture, window, out)
-        if self._labelled:
+        if self._labeled:
             arrays[1][at : at + count] = sample.labels
 
     def row(self, record: DataRecord, row: int) -> DataRecord:

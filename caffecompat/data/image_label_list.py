@@ -43,7 +43,7 @@ class _Sample(NamedTuple):
 class ImageLabelListDataReader(Reader):
     """The lists `image_list_path` and `label_list_path`, line by line in step (NVCaffe 0.15 and 0.16).
 
-    Tops: data (N, 3, H, W), label (N, 1, H, W) of grey values, not scaled. In this order: a picture whose sides
+    Tops: data (N, 3, H, W), label (N, 1, H, W) of gray values, not scaled. In this order: a picture whose sides
     are not within size_min and size_max is resized to them (bilinear, labels too, as in the fork); with
     probability scale_prob both are scaled by scale_min to scale_max (pictures cubic when growing, by area when
     shrinking, labels nearest); pictures smaller than the crop are padded on all sides, by reflection or 0

@@ -20,7 +20,7 @@ __all__ = ["ImageLabelmapDataReader"]
 class ImageLabelmapDataReader(ImageSegDataReader):
     """Pictures with a map of how many people saw an edge in each pixel (s9xie/hed image_labelmap_data_layer.cpp).
 
-    Tops: data (N, C, H, W), label (N, 1, H, W). The map's grey values g are 0 to 255. HED's labels are g / 255 rounded,
+    Tops: data (N, C, H, W), label (N, 1, H, W). The map's gray values g are 0 to 255. HED's labels are g / 255 rounded,
     so 1 from 128 on and 0 below; RCF's (yun-liu/RCF) are 1 from 128 on and g / 255 below, which its loss leaves out but
     for 0. With new_height and new_width picture and map are both resized bilinearly before that. Crop and mirror are
     the same for both; mean and scale are the picture's alone.
@@ -37,10 +37,10 @@ class ImageLabelmapDataReader(ImageSegDataReader):
 
     def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
         sample = super().read(record)
-        grey = sample.label
-        labels = (grey >= 128).astype(np.float32)
+        gray = sample.label
+        labels = (gray >= 128).astype(np.float32)
         if self._keeps_doubts:
-            labels = np.where(grey >= 128, labels, grey / np.float32(255))
+            labels = np.where(gray >= 128, labels, gray / np.float32(255))
         return sample._replace(label=labels)
 
 

@@ -19,12 +19,12 @@ class LabelError(ValueError):
 def decode_labels(file: bytes) -> np.ndarray:
     """Class numbers of a label picture: (H, W, 1) uint8.
 
-    Taken are: grey pictures of up to 8 bits; 16 bits when all values are below 256; palette PNGs, whose
-    indices are the numbers (Pascal VOC's; Caffe's own grey reading would give the palette's brightness);
-    colour pictures whose channels are equal.
+    Taken are: gray pictures of up to 8 bits; 16 bits when all values are below 256; palette PNGs, whose
+    indices are the numbers (Pascal VOC's; Caffe's own gray reading would give the palette's brightness);
+    color pictures whose channels are equal.
 
     Raises:
-        LabelError: it cannot be decoded, states too many pixels, or shows colours.
+        LabelError: it cannot be decoded, states too many pixels, or shows colors.
     """
     indices = _png_indices(file)
     if indices is not None:
@@ -53,8 +53,8 @@ def _decoded(file: bytes, color: bool | None) -> np.ndarray | None:
 def _png_indices(file: bytes) -> np.ndarray | None:
     """The pixel values of a PNG with a palette, or with fewer than 8 bits, as stored; None for other files.
 
-    Decoders replace an index by its colour and stretch few-bit greys to 0..255. Here the header is changed
-    to plain grey and the palette left out, and the stretching undone.
+    Decoders replace an index by its color and stretch few-bit grays to 0..255. Here the header is changed
+    to plain gray and the palette left out, and the stretching undone.
     """
     if file[:8] != b"\x89PNG\r\n\x1a\n" or len(file) < 33 or file[25] not in (0, 3):
         return None
@@ -62,14 +62,14 @@ def _png_indices(file: bytes) -> np.ndarray | None:
     if bits > 8 or (bits == 8 and not palette):
         return None
     header = b"IHDR" + file[16:25] + b"\0" + file[26:29]
-    grey = file[:12] + header + struct.pack(">I", zlib.crc32(header))
+    gray = file[:12] + header + struct.pack(">I", zlib.crc32(header))
     at = 33
     while at + 8 <= len(file):
         (size,) = struct.unpack_from(">I", file, at)
         if file[at + 4 : at + 8] in (b"IDAT", b"IEND"):
-            grey += file[at : at + 12 + size]
+            gray += file[at : at + 12 + size]
         at += 12 + size
-    picture = _decoded(grey, False)
+    picture = _decoded(gray, False)
     if picture is None:
         raise LabelError("is a damaged PNG file")
     return picture if bits == 8 else picture // np.uint8(255 // ((1 << bits) - 1))

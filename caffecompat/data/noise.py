@@ -63,7 +63,7 @@ def _three(picture: np.ndarray, name: str) -> np.ndarray:
 
 
 def _on_brightness(picture: np.ndarray, change: Any) -> np.ndarray:
-    """`change` on the luma of a colour picture, or on the only channel."""
+    """`change` on the luma of a color picture, or on the only channel."""
     import cv2
 
     if picture.shape[2] == 1:

@@ -142,5 +142,5 @@ def choose_preprocess(
 
 
 def _per_channel(values: Sequence[float], channels: int, name: str) -> np.ndarray:
-    check_per_channel(values, channels, f"{name} value", CaffeCompatError, "; the net takes grey pictures: give 1")
+    check_per_channel(values, channels, f"{name} value", CaffeCompatError, "; the net takes gray pictures: give 1")
     return np.array(values, np.float32)

@@ -81,7 +81,7 @@ def caffe_plan(
 
     With `encoded` the file's own bytes are kept where its name ends in the wanted type, nothing resizes
     it and (Caffe's odd rule) its decoding gives the wanted number of channels, which is always so:
-    a colour file stays one even when grey is asked for.
+    a color file stays one even when gray is asked for.
     """
 
     def make(entry: ListedImage) -> Datum:
@@ -286,14 +286,14 @@ def picture_datum(file: bytes, picture: np.ndarray, label: int, options: ImageOp
         return raw_datum(picture, label)
     own = "jpg" if file[:2] == b"\xff\xd8" else "png" if file[:4] == b"\x89PNG" else ""
     kind = options.encoding if options.encoding != "auto" else own or "png"
-    # A PNG may hold grey, alpha, a palette or 16 bits: only what decodes to the wanted 8 bits a channel may stay.
+    # A PNG may hold gray, alpha, a palette or 16 bits: only what decodes to the wanted 8 bits a channel may stay.
     if kind == own and not changed and (own == "jpg" or _plain_png(file, 2)):
         return Datum(data=file, label=label, encoded=True)
     return encoded_datum(picture, kind, label, path)
 
 
 def _plain_png(file: bytes, color_type: int) -> bool:
-    """Whether a PNG has eight bits a channel and the given colour type (0 grey, 2 RGB)."""
+    """Whether a PNG has eight bits a channel and the given color type (0 gray, 2 RGB)."""
     return file[:4] == b"\x89PNG" and len(file) > 26 and file[24] == 8 and file[25] == color_type
 
 

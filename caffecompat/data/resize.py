@@ -35,7 +35,7 @@ class Resize:
         self._interpolations = list(param.interp_mode) or [_Mode.LINEAR]
         self._pad_mode = param.pad_mode
         self._pad_value = list(param.pad_value)
-        self._labelled_size = param.height_scale, param.width_scale
+        self._labeled_size = param.height_scale, param.width_scale
 
     @property
     def choices(self) -> int:
@@ -112,7 +112,7 @@ class Resize:
             height, width: of the picture before resizing.
             window: the crop (4,) in units of the resized picture.
         """
-        down, right = self._labelled_size
+        down, right = self._labeled_size
         if not (down and right) or self._mode != _Mode.FIT_SMALL_SIZE:
             return boxes
         aspect = np.float32(width) / np.float32(height)

@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 class ImageSegDataReader(ListReader[ListedPair]):
     """Pictures with a label for every pixel, as Xilinx Caffe has them.
 
-    Tops: data (N, C, H, W), label (N, 1, H, W) of the label file's grey values. With new_height and
+    Tops: data (N, C, H, W), label (N, 1, H, W) of the label file's gray values. With new_height and
     new_width both are resized bilinearly, which mixes labels at edges, as the fork does. Crop and
     mirror are the same for both; `image_data_param.mirror` has no effect, only `transform_param.mirror`.
     """
@@ -142,7 +142,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
     """Pictures with a label for every pixel, as SegNet's and ENet's Caffe have them.
 
     Tops: data (N, C, H, W), label (N, 1, H', W'). With new_height and new_width pictures are resized
-    bilinearly and labels by nearest neighbour, to 1 / label_divide_factor of the size. The layer's own
+    bilinearly and labels by nearest neighbor, to 1 / label_divide_factor of the size. The layer's own
     `mirror` and random crop (in both phases) come first and are the same for both; then `transform_param`,
     whose mean and scale leave labels alone. (The fork draws its mirror and crop apart for pictures and
     labels, which no one can want; here they go together.)

@@ -1,6 +1,6 @@
 """Sets of drawn shapes with boxes, laid out as Pascal VOC is: something small that a detector can learn.
 
-Discs, squares and triangles, filled, striped or as thick outlines, in any colour on a blotchy ground crossed by lines;
+Discs, squares and triangles, filled, striped or as thick outlines, in any color on a blotchy ground crossed by lines;
 they overlap and leave the picture at its edges. A seed and a number always give the same picture.
 """
 
@@ -81,8 +81,8 @@ def _outline(name: str, random: np.random.Generator, width: int, height: int) ->
     turn = random.uniform(-0.35, 0.35) + {"disc": 0.0, "square": np.pi / 4, "triangle": -np.pi / 2}[name]
     angles = turn + np.arange(corners) * (2 * np.pi / corners)
     reach = radius * (1.25 if corners < 5 else 1.0)  # about the same area for all
-    centre = random.uniform(0.06, 0.94, 2) * (width, height)
-    return centre + reach * np.stack([np.cos(angles), np.sin(angles)], 1) * random.uniform(0.85, 1.15, 2)
+    center = random.uniform(0.06, 0.94, 2) * (width, height)
+    return center + reach * np.stack([np.cos(angles), np.sin(angles)], 1) * random.uniform(0.85, 1.15, 2)
 
 
 def _mask(outline: np.ndarray, width: int, height: int) -> tuple[np.ndarray, int]:
@@ -101,7 +101,7 @@ def _mask(outline: np.ndarray, width: int, height: int) -> tuple[np.ndarray, int
 
 
 def _paint(picture: np.ndarray, mask: np.ndarray, random: np.random.Generator) -> None:
-    """Colour that stands out from what lies below; filled, striped, or an outline around a darker inside."""
+    """Color that stands out from what lies below; filled, striped, or an outline around a darker inside."""
     import cv2
 
     below = picture[mask].mean(0)

@@ -1,7 +1,7 @@
 """A small world to learn from: drawn street scenes with the class of every pixel.
 
 Seen through a pinhole camera on a straight road: metres X to the right, Y down from the camera's height, Z ahead.
-Scenes are drawn from far to near at twice the size, labels next to colours, then halved; each has its own light,
+Scenes are drawn from far to near at twice the size, labels next to colors, then halved; each has its own light,
 weather and noise. Nothing is recorded or downloaded, and a seed and a number always give the same scene.
 """
 
@@ -19,7 +19,7 @@ CLASSES = ("road", "sidewalk", "building", "pole", "vegetation", "sky", "person"
 _ROAD, _SIDEWALK, _BUILDING, _POLE, _VEGETATION, _SKY, _PERSON, _CAR = range(8)
 IGNORED = 255
 
-# How strongly each class's surface varies, in grey levels: fine grain and coarse patches.
+# How strongly each class's surface varies, in gray levels: fine grain and coarse patches.
 _GRAIN = np.array([5, 6, 5, 4, 16, 1, 6, 3, *[0] * 247, 2], np.float32)
 _PATCHES = np.array([3, 4, 4, 3, 20, 6, 4, 3, *[0] * 247, 3], np.float32)
 
@@ -56,7 +56,7 @@ def draw_scene(seed: int, number: int, width: int = 256, height: int = 128) -> S
 
 
 class _Pen:
-    """The canvas (colours and labels), the camera, and the dice of one scene."""
+    """The canvas (colors and labels), the camera, and the dice of one scene."""
 
     def __init__(self, random: np.random.Generator, width: int, height: int) -> None:
         self.random = random
@@ -64,7 +64,7 @@ class _Pen:
         self.colors = np.zeros((height, width, 3), np.uint8)
         self.labels = np.full((height, width), _SKY, np.uint8)
         self.horizon = height * random.uniform(0.40, 0.50)
-        self.centre = width * random.uniform(0.38, 0.62)
+        self.center = width * random.uniform(0.38, 0.62)
         self.focal = width * random.uniform(0.75, 0.95)
         self.above_ground = random.uniform(1.3, 1.7)
         self.road = random.uniform(3.6, 6.5)  # half its width
@@ -72,7 +72,7 @@ class _Pen:
         self.sky: Color = self.pick((225, 190, 150), (225, 215, 205), (190, 180, 175), (205, 200, 235))
 
     def pick(self, *colors: Color, spread: float = 12) -> Color:
-        """One of the colours, varied: brightness more than hue."""
+        """One of the colors, varied: brightness more than hue."""
         b, g, r = colors[int(self.random.integers(len(colors)))]
         lighter = float(self.random.normal(0, spread))
         db, dg, dr = self.random.normal(0, spread / 4, 3).tolist()
@@ -83,7 +83,7 @@ class _Pen:
         where = np.asarray(points, float)
         depth = np.maximum(where[..., 2], 0.5)
         pixels = np.empty((*where.shape[:-1], 2))
-        pixels[..., 0] = self.centre + self.focal * where[..., 0] / depth
+        pixels[..., 0] = self.center + self.focal * where[..., 0] / depth
         pixels[..., 1] = self.horizon + self.focal * (self.above_ground - where[..., 1]) / depth
         return pixels
 
@@ -98,9 +98,9 @@ class _Pen:
         cv2.fillPoly(self.colors, polygons, mixed)
         cv2.fillPoly(self.labels, polygons, label)
 
-    def disc(self, centre: Point, radii: tuple[float, float], color: Color, label: int) -> None:
+    def disc(self, center: Point, radii: tuple[float, float], color: Color, label: int) -> None:
         """An upright ellipse; radii in metres."""
-        self.fill(self.see(np.array(centre) + _CIRCLE * (*radii, 0)), color, label, centre[2])
+        self.fill(self.see(np.array(center) + _CIRCLE * (*radii, 0)), color, label, center[2])
 
     def board(self, left: float, right: float, bottom: float, top: float, depth: float) -> np.ndarray:
         """The pixels (4, 2) of an upright rectangle facing the camera; left and right may change places."""
@@ -227,7 +227,7 @@ def _tree(pen: _Pen, x: float, z: float) -> Callable[[], None]:
 
 
 def _street_furniture(pen: _Pen) -> list[Thing]:
-    """Lamps, posts with signs, trees along the kerb."""
+    """Lamps, posts with signs, trees along the curb."""
     things: list[Thing] = []
     for side in (-1, 1):
         if pen.random.random() < 0.85:
@@ -260,7 +260,7 @@ def _lamp(pen: _Pen, x: float, z: float, side: int) -> Callable[[], None]:
 
 
 def _traffic(pen: _Pen) -> list[Thing]:
-    """Cars in both lanes and at the kerb, people on the pavement and now and then on the road."""
+    """Cars in both lanes and at the curb, people on the pavement and now and then on the road."""
     things: list[Thing] = []
     lanes = [(0.5 * pen.road, 0.35), (-0.5 * pen.road, 0.45)]
     lanes += [(side * (pen.road - 1.0), 0.45) for side in (-1, 1) if pen.road > 4.6]
@@ -363,10 +363,10 @@ def _draw_hood(random: np.random.Generator, picture: np.ndarray, labels: np.ndar
     import cv2
 
     height, width = labels.shape
-    centre = (width // 2, height + height // 9)
+    center = (width // 2, height + height // 9)
     radii = (int(width * 0.62), int(height * 0.19))
     hood = np.zeros_like(labels)
-    cv2.ellipse(hood, centre, radii, 0, 0, 360, 1, -1)
+    cv2.ellipse(hood, center, radii, 0, 0, 360, 1, -1)
     shine = np.linspace(0.6, 1.4, width, dtype=np.float32)[None, :, None]
     color = random.uniform(30, 90) * np.ones(3, np.float32)
     picture[hood == 1] = np.broadcast_to(color * shine, picture.shape)[hood == 1]

@@ -11,7 +11,7 @@ from caffecompat.formats.picture import encode_picture
 
 __all__ = ["write_streets"]
 
-# The class's colours in pictures for people, R G B (Cityscapes').
+# The class's colors in pictures for people, R G B (Cityscapes').
 _PALETTE = "128 64 128, 244 35 232, 70 70 70, 153 153 153, 107 142 35, 70 130 180, 220 20 60, 0 0 142"
 
 

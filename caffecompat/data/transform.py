@@ -1,10 +1,10 @@
 """What Caffe's DataTransformer does to a picture: mirror, crop, (pixel - mean) * scale.
 
 Order and rules are BVLC's (data_transformer.cpp): whether to mirror is drawn first, then the crop
-(TRAIN: random; TEST: centre, rounded down); a mean picture is read at the place in the uncropped
+(TRAIN: random; TEST: center, rounded down); a mean picture is read at the place in the uncropped
 picture that the pixel came from, also when mirrored; the scale multiplies last.
 SSD resizes and adds noise before; in its Caffe a mean picture is not mirrored with the picture. Jacinto resizes by
-chance before, and takes the mean picture's centre whatever the crop.
+chance before, and takes the mean picture's center whatever the crop.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Transformer:
         resizes = request.fork is not Fork.XILINX if resizes is None else resizes
         _refuse_unsupported(param, resizes)
         self._train = request.train
-        self._centred_mean = request.fork.is_nvcaffe
+        self._centered_mean = request.fork.is_nvcaffe
         self._still_mean = request.fork is Fork.SSD
         self.resize = Resize(param.resize_param) if resizes and param.HasField("resize_param") else None
         self._random_resize = RandomResize.of(param)
@@ -106,7 +106,7 @@ class Transformer:
         """The picture (H, W, C) resized and with noise, where transform_param asks for these.
 
         Args:
-            label: a label picture: nothing but the random resize, by nearest neighbour.
+            label: a label picture: nothing but the random resize, by nearest neighbor.
         """
         chance = draw.scale if draw is not None else 0
         if self._random_resize is not None:
@@ -134,7 +134,7 @@ class Transformer:
             check_per_channel(self.mean, channels, "mean_value")
         mean = self._mean_picture
         whole = (height, width, channels)
-        if mean is not None and self._centred_mean:
+        if mean is not None and self._centered_mean:
             whole = (*(self.crop or (height, width)), channels)
             mean = mean[: whole[0], : whole[1]]
         if mean is not None and mean.shape != whole:
@@ -159,7 +159,7 @@ class Transformer:
         return Window(down // 2, right // 2, *self.crop, mirror)
 
     def place(self, picture: np.ndarray, window: Window, out: np.ndarray) -> None:
-        """Write the window of a (H, W, C) picture of any dtype into `out` (h, w, C) float32, normalised.
+        """Write the window of a (H, W, C) picture of any dtype into `out` (h, w, C) float32, normalized.
 
         Where all pictures are treated alike (`same_for_all`) it may be several on top of each other.
         """
@@ -183,7 +183,7 @@ class Transformer:
         if self._mean_picture is not None:
             if self._still_mean:
                 window = window._replace(mirror=False)
-            if self._centred_mean:
+            if self._centered_mean:
                 height, width = self._mean_picture.shape[:2]
                 down, right = (height - window.height) // 2, (width - window.width) // 2
                 window = window._replace(top=down, left=right)

@@ -35,7 +35,7 @@ class VideoDataReader(Reader):
         import cv2
 
         param = request.layer.video_data_param
-        self._labelled = request.tops(1, 2) == 2
+        self._labeled = request.tops(1, 2) == 2
         self.batch_size = request.layer.data_param.batch_size
         if self.batch_size < 1:
             raise DataError(f"data_param.batch_size must be at least 1, it is {self.batch_size}")
@@ -99,12 +99,12 @@ class VideoDataReader(Reader):
 
     def shapes(self, sample: _Frame) -> list[Shape]:
         shape = self._transformer.output_shape(*sample.picture.shape)
-        return [shape, ()] if self._labelled else [shape]
+        return [shape, ()] if self._labeled else [shape]
 
     def write(self, sample: _Frame, arrays: Arrays, at: int) -> None:
         height, width = sample.picture.shape[:2]
         self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), arrays[0][at])
-        if self._labelled:
+        if self._labeled:
             arrays[1][at] = 0
 
     def describe(self, record: Any) -> str:

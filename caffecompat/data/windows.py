@@ -54,11 +54,11 @@ def region_of(
     one = np.float32
     enlarge = one(crop) / one(crop - 2 * context_pad)
     half_h, half_w = one((y2 - y1 + 1) / 2), one((x2 - x1 + 1) / 2)
-    centre_x, centre_y = one(x1) + half_w, one(y1) + half_h
+    center_x, center_y = one(x1) + half_w, one(y1) + half_h
     if square:
         half_h = half_w = max(half_h, half_w)
-    x1, x2 = _round(centre_x - half_w * enlarge), _round(centre_x + half_w * enlarge)
-    y1, y2 = _round(centre_y - half_h * enlarge), _round(centre_y + half_h * enlarge)
+    x1, x2 = _round(center_x - half_w * enlarge), _round(center_x + half_w * enlarge)
+    y1, y2 = _round(center_y - half_h * enlarge), _round(center_y + half_h * enlarge)
     scale_x, scale_y = one(crop) / one(x2 - x1 + 1), one(crop) / one(y2 - y1 + 1)
     beyond_x1, beyond_y1 = max(0, -x1), max(0, -y1)
     beyond_x2, beyond_y2 = max(0, x2 - picture[1] + 1), max(0, y2 - picture[0] + 1)
@@ -108,10 +108,10 @@ class WindowReader(Reader):
         self._mirror = transform.mirror
         self._list = request.find("window_data_param.source", param.source)
         self._pictures = read_window_file(self._list)
-        self._channels = 3  # pictures are always read in colour
+        self._channels = 3  # pictures are always read in color
         if self._pictures[-1].channels != self._channels:
             raise DataError(
-                f"{self._list}: pictures are read in colour, not with {self._pictures[-1].channels} channels"
+                f"{self._list}: pictures are read in color, not with {self._pictures[-1].channels} channels"
             )
         self._table = np.concatenate([picture.windows for picture in self._pictures])
         self._owner = np.repeat(np.arange(len(self._pictures)), [len(picture.windows) for picture in self._pictures])

@@ -119,7 +119,7 @@ def convert_weights(
         pairs, guessed = _pairs(net, state, read, document.path, map_file, f"{written}.map.txt", on_note)
         if guessed and not accept_guess:
             return ConvertedWeights(False, map_file=guessed, missing=tuple(unfilled_layers(net, pairs)))
-        blobs = dict(mapped_blobs(net, state, pairs, swap_colours=swap_colors))
+        blobs = dict(mapped_blobs(net, state, pairs, swap_colors=swap_colors))
         if not guessed:
             for module, tensors in unused_modules(state, pairs).items():
                 on_note(f"not used: {module} ({tensors})")

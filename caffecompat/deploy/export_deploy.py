@@ -206,7 +206,7 @@ class _Writer:
                 self._go_on_from(message, blobs)
         elif self.target == "tidl-caffe" and any(asks_for_batch_statistics(layer) for layer in message.layer):
             raise DeployError(
-                "BatchNorm of this net normalises by each batch (use_global_stats: false), which TIDL cannot; "
+                "BatchNorm of this net normalizes by each batch (use_global_stats: false), which TIDL cannot; "
                 "--running-statistics uses the stored statistics, and the report says what changes"
             )
         if self.folding:

@@ -37,7 +37,7 @@ class Folded:
         blobs: parameter blobs by layer name, float32.
         folded: (layer, a layer that took it in); after a Concat, or before several layers, a pair for each.
         ahead: those of the folded layers that stood before what took them in.
-        left: layers that stay though they normalise or scale, each with the reason.
+        left: layers that stay though they normalize or scale, each with the reason.
     """
 
     message: Any

@@ -27,10 +27,10 @@ from caffecompat.schema import NetSource, pb
 
 __all__ = [
     "Classifier",
-    "LabelledPictures",
+    "LabeledPictures",
     "TopK",
     "evaluate_classification",
-    "open_labelled",
+    "open_labeled",
     "score_own_labels",
     "score_pictures",
 ]
@@ -133,14 +133,14 @@ class TopK:
         return [(label, best, int(wrong[label, best])) for label, best in pairs if wrong[label, best]]
 
 
-class LabelledPictures:
+class LabeledPictures:
     """Pictures with class numbers, brought to a net by the rules of Caffe's data layers in TEST phase.
 
     Args:
         list_path: lines "path label" (ImageData), or
-        database: LMDB or LevelDB of labelled Datums (Data).
+        database: LMDB or LevelDB of labeled Datums (Data).
         root: put before the list's paths as Caffe's root_folder is.
-        resize: (height, width) that a list's pictures are resized to, before the centre of the net's input size
+        resize: (height, width) that a list's pictures are resized to, before the center of the net's input size
             is cut out; None resizes them to the input. A database's records are cut when they are larger.
         preprocess: mean, scale, subtract.
         mean_file: a mean picture, subtracted pixel by pixel; as large as the uncropped pictures.
@@ -210,7 +210,7 @@ class LabelledPictures:
             transform.mean_value.extend((mean + shift).tolist())
 
 
-def open_labelled(
+def open_labeled(
     classifier: Classifier,
     data: PathLike,
     root: str = "",
@@ -219,7 +219,7 @@ def open_labelled(
     resize: tuple[int, int] | None = None,
     preprocess: Preprocess | None = None,
     mean_file: str = "",
-) -> LabelledPictures:
+) -> LabeledPictures:
     """Pictures for a net fed from outside, prepared as given, or as its Input layer states.
 
     The prototxt's mean file counts pixel by pixel, or by the means of its channels where it has another size than the
@@ -242,7 +242,7 @@ def open_labelled(
             path = find_file(transform.mean_file, classifier.path)
             if database or read_mean(path).shape[1:] == tuple(resize or classifier.input_shape[2:]):
                 mean_file, preprocess = path, replace(preprocess, mean=())
-    return LabelledPictures(
+    return LabeledPictures(
         list_path="" if database else os.fspath(data),
         database=os.fspath(data) if database else "",
         root=root,
@@ -255,7 +255,7 @@ def open_labelled(
 def evaluate_classification(
     model: NetSource | Classifier,
     weights: WeightPaths | None = None,
-    data: LabelledPictures | PathLike | None = None,
+    data: LabeledPictures | PathLike | None = None,
     *,
     root: str = "",
     iterations: int | None = None,
@@ -279,7 +279,7 @@ def evaluate_classification(
     Args:
         model: path of a deploy or train_val prototxt, or a net that was read.
         weights: a weight file, or a list of them; None leaves initial values.
-        data: a list of lines "path label", or a database of labelled Datums. None: what the data layer of the net's own
+        data: a list of lines "path label", or a database of labeled Datums. None: what the data layer of the net's own
             TEST phase reads.
         root: put before a list's paths.
         iterations: batches to score; None is all pictures once.
@@ -314,8 +314,8 @@ def evaluate_classification(
         if classifier.input_shape is not None:
             raise CaffeCompatError(f"{classifier.path} is fed from outside: give the data to score it on")
         return score_own_labels(classifier, own_pictures(classifier, iterations)[0], ks=ks, on_progress=on_progress)
-    if not isinstance(data, LabelledPictures):
-        data = open_labelled(classifier, data, root, resize=resize, preprocess=preprocess, mean_file=mean_file)
+    if not isinstance(data, LabeledPictures):
+        data = open_labeled(classifier, data, root, resize=resize, preprocess=preprocess, mean_file=mean_file)
     assert classifier.input_shape is not None
     limit = iterations * (batch or classifier.input_shape[0]) if iterations else None
     return score_pictures(classifier, data, ks=ks, batch=batch, limit=limit, on_progress=on_progress)
@@ -323,7 +323,7 @@ def evaluate_classification(
 
 def score_pictures(
     classifier: Classifier,
-    pictures: LabelledPictures,
+    pictures: LabeledPictures,
     *,
     ks: Sequence[int] = (1, 5),
     batch: int | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffecompat.deprecation import RenamedAttribute
 from caffecompat.layers.class_scores import label_ids_hint
 
 __all__ = ["ConfusionMatrix"]
@@ -84,8 +85,11 @@ class ConfusionMatrix:
             f"{', '.join(map(str, self.ignore)) or 'nothing'}; such pixels count as wrong{hint}"
         )
 
+    labelled = RenamedAttribute("labeled")
+    miou_labelled = RenamedAttribute("miou_labeled")
+
     @property
-    def labelled(self) -> np.ndarray:
+    def labeled(self) -> np.ndarray:
         """Pixels of each class by the labels (classes,)."""
         return self.counts.sum(1)
 
@@ -95,36 +99,36 @@ class ConfusionMatrix:
         return self.counts.sum(0)
 
     def iou(self) -> np.ndarray:
-        """IoU of each class (classes,) float64; nan for a class neither labelled nor predicted anywhere."""
+        """IoU of each class (classes,) float64; nan for a class neither labeled nor predicted anywhere."""
         hits = self.counts.diagonal()
-        union = self.labelled + self.predicted - hits
+        union = self.labeled + self.predicted - hits
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(union > 0, hits / union, np.nan)
 
     def miou(self) -> float:
-        """Mean IoU over the classes that are labelled or predicted somewhere; nan if none is.
+        """Mean IoU over the classes that are labeled or predicted somewhere; nan if none is.
 
         This is Xilinx Caffe's rule (``eval_type: "segmentation"``: classes with TP + FP + FN > 0) and that of
-        the Cityscapes benchmark. A class that is predicted but never labelled counts, with IoU 0.
+        the Cityscapes benchmark. A class that is predicted but never labeled counts, with IoU 0.
         """
         return _mean(self.iou())
 
-    def miou_labelled(self) -> float:
+    def miou_labeled(self) -> float:
         """Mean IoU over the classes that occur in the labels; nan if none does."""
-        return _mean(self.iou()[self.labelled > 0])
+        return _mean(self.iou()[self.labeled > 0])
 
     def pixel_accuracy(self) -> float:
-        """Share of the labelled pixels whose prediction is right; nan without any."""
+        """Share of the labeled pixels whose prediction is right; nan without any."""
         total = self.counts.sum() + self.outside
         return float(self.counts.diagonal().sum() / total) if total else float("nan")
 
     def chance_miou(self) -> float:
         """The mIoU of guessing without looking: the better of always saying the most frequent class, and of
-        drawing a class by its frequency p (IoU p / (2 - p)); over the labelled classes."""
-        total = self.labelled.sum()
+        drawing a class by its frequency p (IoU p / (2 - p)); over the labeled classes."""
+        total = self.labeled.sum()
         if not total:
             return float("nan")
-        p = self.labelled[self.labelled > 0] / total
+        p = self.labeled[self.labeled > 0] / total
         return max(float(p.max() / len(p)), float(np.mean(p / (2 - p))))
 
 

@@ -14,7 +14,7 @@ from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.coco_metric import CocoScores, coco_scores
-from caffecompat.evaluate.detection_sets import DetectionSetError, LabelledPicture, LabelledPictures, open_detection_set
+from caffecompat.evaluate.detection_sets import DetectionSetError, LabeledPicture, LabeledPictures, open_detection_set
 from caffecompat.evaluate.detector import Detector
 from caffecompat.evaluate.fed_model import scored_model
 from caffecompat.evaluate.scored_net import own_pictures
@@ -129,14 +129,14 @@ def _overlaps(found: np.ndarray, objects: np.ndarray, size: Size | None) -> np.n
 
 
 def open_pictures(
-    data: LabelledPictures | PathLike, root: str = "", which: str = "test", label_map: str = ""
-) -> LabelledPictures:
+    data: LabeledPictures | PathLike, root: str = "", which: str = "test", label_map: str = ""
+) -> LabeledPictures:
     """Pictures and objects, given in any way that `evaluate_detection` takes.
 
     Raises:
         CaffeCompatError: there is no such data set.
     """
-    if isinstance(data, LabelledPictures):
+    if isinstance(data, LabeledPictures):
         return data
     path = os.fspath(data)
     if os.path.isdir(path) and not is_voc_folder(path):
@@ -147,7 +147,7 @@ def open_pictures(
 def evaluate_detection(
     model: NetSource | Detector | None = None,
     weights: WeightPaths | None = None,
-    data: LabelledPictures | PathLike | None = None,
+    data: LabeledPictures | PathLike | None = None,
     *,
     results: PathLike | None = None,
     root: str = "",
@@ -215,7 +215,7 @@ def evaluate_detection(
 
 def score_detector(
     detector: Detector,
-    pictures: LabelledPictures,
+    pictures: LabeledPictures,
     preprocess: Preprocess,
     *,
     limit: int | None = None,
@@ -227,19 +227,19 @@ def score_detector(
         CaffeCompatError: a picture or its annotations cannot be read, or have classes that the net does not.
     """
 
-    def read(index: int) -> tuple[LabelledPicture, np.ndarray]:
-        labelled = pictures.load(index, color=detector.color)
-        _check_classes(labelled, detector.labels_known)
-        assert labelled.picture is not None
-        return labelled, detector.prepare(labelled.picture, preprocess)
+    def read(index: int) -> tuple[LabeledPicture, np.ndarray]:
+        labeled = pictures.load(index, color=detector.color)
+        _check_classes(labeled, detector.labels_known)
+        assert labeled.picture is not None
+        return labeled, detector.prepare(labeled.picture, preprocess)
 
     tally = DetectionTally(detector.labels_known)
     count = len(pictures) if limit is None else min(limit, len(pictures))
     reading = ordered_map(read, range(count), loader_threads())
     while batch := list(islice(reading, detector.batch)):
         found = detector.detect_batch(np.concatenate([prepared for _, prepared in batch]))
-        for (labelled, _), rows in zip(batch, found, strict=True):
-            tally.add(_clipped(rows), labelled.objects, labelled.size)
+        for (labeled, _), rows in zip(batch, found, strict=True):
+            tally.add(_clipped(rows), labeled.objects, labeled.size)
         on_progress(tally.pictures)
     return tally
 
@@ -250,11 +250,11 @@ def _clipped(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _check_classes(labelled: LabelledPicture, classes: Sequence[int]) -> None:
-    unknown = sorted(set(labelled.objects[:, 0].astype(int).tolist()) - set(classes))
+def _check_classes(labeled: LabeledPicture, classes: Sequence[int]) -> None:
+    unknown = sorted(set(labeled.objects[:, 0].astype(int).tolist()) - set(classes))
     if unknown:
         raise DetectionSetError(
-            f"{labelled.name} has objects of class {unknown[0]}; the net finds classes {classes[0]} to {classes[-1]}. "
+            f"{labeled.name} has objects of class {unknown[0]}; the net finds classes {classes[0]} to {classes[-1]}. "
             "Is the label map that of the net (--labelmap)?"
         )
 
@@ -273,7 +273,7 @@ def score_own_detections(
     return tally
 
 
-def score_detections(results: Sequence[Detection], pictures: LabelledPictures) -> DetectionTally:
+def score_detections(results: Sequence[Detection], pictures: LabeledPictures) -> DetectionTally:
     """Score a file of results.
 
     Pictures are identified by the file's name, its path or (COCO) number, classes by name, category or number.
@@ -289,14 +289,14 @@ def score_detections(results: Sequence[Detection], pictures: LabelledPictures) -
     number_of = _class_finder(pictures)
     rows, objects, sizes = [], [], []
     for index in range(len(pictures)):
-        labelled = pictures.load(index, picture=False)
+        labeled = pictures.load(index, picture=False)
         mine = next((by_picture.pop(n) for n in _spellings(pictures, index) if n in by_picture), [])
-        scale = np.array([labelled.size[1], labelled.size[0]] * 2, np.float64)
+        scale = np.array([labeled.size[1], labeled.size[0]] * 2, np.float64)
         boxes = np.array([d.box for d in mine]).reshape(-1, 4) / scale
         heads = np.array([[number_of(d.label), d.score] for d in mine]).reshape(-1, 2)
         rows.append(np.concatenate([heads, boxes], 1))
-        objects.append(labelled.objects)
-        sizes.append(labelled.size)
+        objects.append(labeled.objects)
+        sizes.append(labeled.size)
     if by_picture:
         some = ", ".join(list(by_picture)[:5])
         raise CaffeCompatError(
@@ -311,13 +311,13 @@ def score_detections(results: Sequence[Detection], pictures: LabelledPictures) -
     return tally
 
 
-def _spellings(pictures: LabelledPictures, index: int) -> list[str]:
+def _spellings(pictures: LabeledPictures, index: int) -> list[str]:
     names = list(pictures.names(index))
     # COCO's numbers lose the zeros that fill up file names.
     return names + [str(int(name)) for name in names if name.isdecimal()]
 
 
-def _class_finder(pictures: LabelledPictures) -> Callable[[str], int]:
+def _class_finder(pictures: LabeledPictures) -> Callable[[str], int]:
     """From what results call a class to its number."""
     label_map = pictures.label_map
     numbers = {**{title: label for label, title in label_map.display.items()}, **label_map.labels}

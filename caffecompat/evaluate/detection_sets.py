@@ -21,7 +21,7 @@ from caffecompat.formats.label_map import LabelMap, parse_label_map, read_class_
 from caffecompat.formats.picture import PictureError, decode_picture
 from caffecompat.formats.picture_header import is_cut_off, picture_header
 
-__all__ = ["DetectionSetError", "LabelledPicture", "LabelledPictures", "open_detection_set"]
+__all__ = ["DetectionSetError", "LabeledPicture", "LabeledPictures", "open_detection_set"]
 
 
 class DetectionSetError(CaffeCompatError):
@@ -29,7 +29,7 @@ class DetectionSetError(CaffeCompatError):
 
 
 @dataclass(frozen=True)
-class LabelledPicture:
+class LabeledPicture:
     """What is known of a picture.
 
     Attributes:
@@ -46,7 +46,7 @@ class LabelledPicture:
 
 
 @dataclass
-class LabelledPictures(ABC):
+class LabeledPictures(ABC):
     """A detection data set.
 
     Attributes:
@@ -60,7 +60,7 @@ class LabelledPictures(ABC):
         """How many pictures there are."""
 
     @abstractmethod
-    def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabelledPicture:
+    def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabeledPicture:
         """One picture; may be called from several threads.
 
         Args:
@@ -77,7 +77,7 @@ class LabelledPictures(ABC):
 
 def open_detection_set(
     *, source: str = "", database: str = "", root: str = "", which: str = "test", label_map: str = ""
-) -> LabelledPictures:
+) -> LabeledPictures:
     """Open a data set.
 
     Args:
@@ -104,7 +104,7 @@ def open_detection_set(
     return _Listed(listed_set(source, root, numbers, text))
 
 
-class _Listed(LabelledPictures):
+class _Listed(LabeledPictures):
     """Picture files and annotation files."""
 
     def __init__(self, files: DetectionSet) -> None:
@@ -121,7 +121,7 @@ class _Listed(LabelledPictures):
         path = self._files.paths[index]
         yield from (Path(path).stem, path, str(Path(path).with_suffix("")))
 
-    def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabelledPicture:
+    def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabeledPicture:
         path = self._path(index)
         pixels = None
         if picture:
@@ -130,7 +130,7 @@ class _Listed(LabelledPictures):
         else:
             size = self._size(index)
         name = next(self.names(index))
-        return LabelledPicture(name, size, self._files.objects(index, size).objects, pixels)
+        return LabeledPicture(name, size, self._files.objects(index, size).objects, pixels)
 
     def _size(self, index: int) -> tuple[int, int]:
         """(height, width) from the picture's first bytes, where its kind has it there."""
@@ -157,7 +157,7 @@ class _Coco(_Listed):
         return stated if all(stated) else super()._size(index)
 
 
-class _Database(LabelledPictures):
+class _Database(LabeledPictures):
     """AnnotatedDatums."""
 
     def __init__(self, path: str, label_map: str) -> None:
@@ -178,7 +178,7 @@ class _Database(LabelledPictures):
         path = key[9:] if key[:8].isdigit() and key[8:9] == "_" else key
         yield from (Path(path).stem, path, str(Path(path).with_suffix("")), key)
 
-    def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabelledPicture:
+    def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabeledPicture:
         record = self._database.get(self._keys[index]) or b""
         name = next(self.names(index))
         if not is_annotated_datum(record):
@@ -186,7 +186,7 @@ class _Database(LabelledPictures):
         made = decode_annotated_datum(record)
         pixels = made.datum.image(color) if picture else None
         _, height, width = datum_shape(made.datum) if pixels is None else (0, *pixels.shape[:2])
-        return LabelledPicture(name, (height, width), made.objects[:, :7], pixels)
+        return LabeledPicture(name, (height, width), made.objects[:, :7], pixels)
 
 
 def _decode(path: str, color: bool) -> np.ndarray:

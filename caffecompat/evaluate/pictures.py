@@ -19,7 +19,7 @@ from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.evaluate.segmenter import Segmenter
 from caffecompat.forks import ForkName
 from caffecompat.formats.picture import resize_picture
-from caffecompat.formats.picture_file import grey, read_picture_file
+from caffecompat.formats.picture_file import gray, read_picture_file
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetSource
 
@@ -208,4 +208,4 @@ def _read(net: ScoredNet, pictures: Picture | Iterable[Picture]) -> Iterator[np.
             raise CaffeCompatError(f"a picture of shape {pixels.shape}: expected (H, W, 3) or (H, W, 1)")
         if net.color and pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        yield pixels if net.color or pixels.shape[2] == 1 else grey(pixels)
+        yield pixels if net.color or pixels.shape[2] == 1 else gray(pixels)

@@ -227,7 +227,7 @@ def save_caffemodel(
 ) -> None:
     """Write a binary caffemodel that the original Caffe reads.
 
-    Written as Caffe's Net::ToProto and protobuf's C++ serialiser do: the net's name, then every layer in the net's
+    Written as Caffe's Net::ToProto and protobuf's C++ serializer do: the net's name, then every layer in the net's
     order, fields in ascending number, blobs with shape and packed float32 (float64 arrays as doubles). The arrays
     are written one by one, so the file may exceed 2 GiB (which the original's protobuf refuses to read). An old
     file stays whole until the new one is complete.

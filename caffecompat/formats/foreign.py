@@ -57,7 +57,7 @@ class MappedFile:
         size: how many.
 
     Raises:
-        WeightsError: it cannot be opened, is empty, or is recognised as another kind of file than `expected`
+        WeightsError: it cannot be opened, is empty, or is recognized as another kind of file than `expected`
             ("caffemodel", "solverstate", ...; used in the message). A file of 0 bytes is allowed by `may_be_empty`.
     """
 
@@ -69,7 +69,7 @@ class MappedFile:
         self.size = len(self.data)
         if not self.size and not may_be_empty:
             raise WeightsError(f"{self.path}: the file is empty; its copy or download failed, fetch it again")
-        known = _recognise(bytes(self.data[:_HEAD])) if self.size else None
+        known = _recognize(bytes(self.data[:_HEAD])) if self.size else None
         if known:
             raise WeightsError(f"{self.path}: this is {known[0]}, not a {expected}; {known[1]}")
 
@@ -97,7 +97,7 @@ def _near_names(path: str) -> str:
     return f"; did you mean {os.path.join(folder, near)}?" if near else ""
 
 
-def _recognise(head: bytes) -> tuple[str, str] | None:
+def _recognize(head: bytes) -> tuple[str, str] | None:
     for offset, magic, what, advice in _MAGIC:
         if head.startswith(magic, offset):
             return what, advice

@@ -43,7 +43,7 @@ def decode_picture(data: bytes | bytearray | memoryview, color: bool | None = Tr
     """Decode a JPEG, PNG, ... file; ``None`` when it cannot be read.
 
     Args:
-        color: True: three channels (BGR); False: one, converted to grey; None: as the file has
+        color: True: three channels (BGR); False: one, converted to gray; None: as the file has
             them, alpha and 16 bits included (Caffe's DecodeDatumToCVMatNative).
 
     Returns:

@@ -10,7 +10,7 @@ from caffecompat.files import read_bytes
 from caffecompat.formats.picture import PictureError, decode_picture
 from caffecompat.formats.picture_header import is_cut_off
 
-__all__ = ["grey", "read_picture_file"]
+__all__ = ["gray", "read_picture_file"]
 
 
 def read_picture_file(path: str) -> np.ndarray:
@@ -31,6 +31,6 @@ def read_picture_file(path: str) -> np.ndarray:
     return picture
 
 
-def grey(picture: np.ndarray) -> np.ndarray:
+def gray(picture: np.ndarray) -> np.ndarray:
     """(H, W, 3) as (H, W, 1)."""
     return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[:, :, None]

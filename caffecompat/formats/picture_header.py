@@ -19,7 +19,7 @@ _HEAD = 4096  # of formats whose size comes after blocks or comments
 def picture_header(data: Buffer) -> tuple[str, tuple[int, int, int] | None]:
     """(kind, (C, H, W)) of a picture file from its first bytes; the shape only for "png" and "jpg", where it is cheap.
 
-    Channels are those `decode_picture` gives with color None: a palette counts as colour.
+    Channels are those `decode_picture` gives with color None: a palette counts as color.
     """
     head = bytes(data[:32])
     if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 25:
@@ -49,7 +49,7 @@ def picture_size(data: Buffer) -> tuple[int, int] | None:
 
 
 def is_cut_off(data: Buffer) -> bool:
-    """Whether a PNG or JPEG file lacks its end mark; decoders fill the missing rest with grey without a word."""
+    """Whether a PNG or JPEG file lacks its end mark; decoders fill the missing rest with gray without a word."""
     data = bytes(data)
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data

@@ -1,4 +1,4 @@
-"""R-CNN window files: pictures, each with labelled windows (regions) and their overlap with an object."""
+"""R-CNN window files: pictures, each with labeled windows (regions) and their overlap with an object."""
 
 from __future__ import annotations
 

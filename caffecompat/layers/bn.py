@@ -27,11 +27,11 @@ SEGNET_EPS = 1e-9
 class BN(Layer):
     """Batch normalization of (N, C, H, W) with a scale and a shift; all blobs are (1, C, 1, 1).
 
-    ENet/SegNet: blobs scale, shift. `bn_mode: LEARN` (default) normalises by the batch, in TEST too,
+    ENet/SegNet: blobs scale, shift. `bn_mode: LEARN` (default) normalizes by the batch, in TEST too,
     with eps 1e-9; INFERENCE is scale x bottom + shift alone, as the fork's script folds it. Tops 2
     and 3 are the batch's mean and biased variance, (1, C, 1, 1).
 
-    PSPNet: blobs slope, bias, mean, variance. TRAIN normalises by the batch and moves the running
+    PSPNet: blobs slope, bias, mean, variance. TRAIN normalizes by the batch and moves the running
     statistics (biased variance) by 1 - momentum, TEST uses them. `frozen` uses them in TRAIN too and
     learns nothing; its variance starts at 1, otherwise at 0.
 
@@ -74,7 +74,7 @@ class BN(Layer):
 
     @property
     def uses_batch_statistics(self) -> bool:
-        """Whether it normalises by each batch, in TEST too."""
+        """Whether it normalizes by each batch, in TEST too."""
         return not self.keeps_statistics and not self.folded
 
     def affine(
@@ -83,7 +83,7 @@ class BN(Layer):
         if self.keeps_statistics:
             return affine_by_statistics({**parts, "bias": parts["shift"]}, False, self.eps)
         if not self.folded:
-            return "ENet's BN in LEARN mode normalises by the batch and stores no statistics"
+            return "ENet's BN in LEARN mode normalizes by the batch and stores no statistics"
         return parts["scale"], parts["shift"]
 
     def adapt_blobs(self, blobs: list[np.ndarray]) -> list[np.ndarray]:

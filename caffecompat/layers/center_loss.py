@@ -1,4 +1,4 @@
-"""CenterLoss: features are pulled towards a center of their class, which is learned."""
+"""CenterLoss: features are pulled toward a center of their class, which is learned."""
 
 from __future__ import annotations
 

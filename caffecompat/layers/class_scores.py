@@ -25,7 +25,7 @@ __all__ = [
 
 
 def is_contiguous_along(blob: Tensor, axis: int) -> bool:
-    """Whether the values along `axis` are neighbours in memory though other axes follow (channels_last, axis 1).
+    """Whether the values along `axis` are neighbors in memory though other axes follow (channels_last, axis 1).
 
     torch's softmax and gather are twice as fast there when the axis is moved to the end first.
     """

@@ -106,8 +106,8 @@ def _bilinear(blob: Tensor, filler: Any) -> Tensor:
         raise FillerError(f"the bilinear filler needs a 4-d blob with a square kernel, this one is {tuple(blob.shape)}")
     size = blob.shape[3]
     factor = math.ceil(size / 2)
-    centre = (size - 1) / (2 * factor)
-    ramp = 1 - (torch.arange(size, dtype=blob.dtype, device=blob.device) / factor - centre).abs()
+    center = (size - 1) / (2 * factor)
+    ramp = 1 - (torch.arange(size, dtype=blob.dtype, device=blob.device) / factor - center).abs()
     return blob.copy_(torch.outer(ramp, ramp))
 
 

@@ -1,4 +1,4 @@
-"""Xilinx' fixed-point simulation: FixedNeuron, and the layers that compute with quantised parameters."""
+"""Xilinx' fixed-point simulation: FixedNeuron, and the layers that compute with quantized parameters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "NormalizeFixed",
     "PReLUFixed",
     "ScaleFixed",
-    "quantised_blobs",
+    "quantized_blobs",
 ]
 
 
@@ -44,9 +44,9 @@ class FixedNeuron(Layer):
     """Puts activations on the grid; the gradient passes unchanged (Xilinx).
 
     Its one blob is the position. TRAIN finds the position of each batch and keeps the most frequent one so far (the
-    smallest on ties); OVER_FLOW quantises a batch at its own position, the other methods at the kept one. TEST uses
+    smallest on ties); OVER_FLOW quantizes a batch at its own position, the other methods at the kept one. TEST uses
     the kept one, floored. After a data layer (follow_data_layer) TRAIN rounds halves away from zero, and TEST cuts
-    towards zero without clamping.
+    toward zero without clamping.
     """
 
     position: nn.Parameter
@@ -108,13 +108,13 @@ class _FixedParameters(Layer):
             raise LayerError("fixed_method DIFF_A works in FixedNeuron only; use DIFF_S")
 
     @property
-    def quantises(self) -> bool:
+    def quantizes(self) -> bool:
         """Whether the parameters are put on the grid at all."""
         return bool(self.param.fixed_param.enable)
 
     def forward(self, *bottoms: Tensor) -> Any:
         top = super().forward(*bottoms)
-        if not self.quantises or not self.blob_names or bottoms[0].is_meta:
+        if not self.quantizes or not self.blob_names or bottoms[0].is_meta:
             return top
         plain = dict(self._parameters)
         try:
@@ -135,42 +135,42 @@ class _FixedParameters(Layer):
         }
 
 
-def quantised_blobs(module: nn.Module | None) -> list[Tensor] | None:
+def quantized_blobs(module: nn.Module | None) -> list[Tensor] | None:
     """The parameters that a fixed-point layer computes with, in Caffe's order; None where they are its blobs."""
-    if not isinstance(module, _FixedParameters) or not module.quantises:
+    if not isinstance(module, _FixedParameters) or not module.quantizes:
         return None
     return list(module.fixed_blobs().values())
 
 
 @register("ConvolutionFixed")
 class ConvolutionFixed(_FixedParameters, Convolution):
-    """Convolution with quantised weight and bias (Xilinx)."""
+    """Convolution with quantized weight and bias (Xilinx)."""
 
 
 @register("DeconvolutionFixed")
 class DeconvolutionFixed(_FixedParameters, Deconvolution):
-    """Deconvolution with quantised weight and bias (Xilinx)."""
+    """Deconvolution with quantized weight and bias (Xilinx)."""
 
 
 @register("InnerProductFixed")
 class InnerProductFixed(_FixedParameters, InnerProduct):
-    """InnerProduct with quantised weight and bias (Xilinx)."""
+    """InnerProduct with quantized weight and bias (Xilinx)."""
 
 
 @register("ScaleFixed")
 class ScaleFixed(_FixedParameters, Scale):  # type: ignore[misc]  # the mixin takes any number of bottoms
-    """Scale with quantised scale and bias; with two bottoms nothing is quantised (Xilinx)."""
+    """Scale with quantized scale and bias; with two bottoms nothing is quantized (Xilinx)."""
 
 
 @register("PReLUFixed")
 class PReLUFixed(_FixedParameters, PReLU):
-    """PReLU with quantised slopes, `enable` or not (Xilinx)."""
+    """PReLU with quantized slopes, `enable` or not (Xilinx)."""
 
     @property
-    def quantises(self) -> bool:
+    def quantizes(self) -> bool:
         return True
 
 
 @register("NormalizeFixed")
 class NormalizeFixed(_FixedParameters, Normalize):
-    """Normalize with quantised scales (Xilinx)."""
+    """Normalize with quantized scales (Xilinx)."""

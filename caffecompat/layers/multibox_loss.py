@@ -224,7 +224,7 @@ class MultiBoxLoss(LossLayer):
             prediction = _Divided.apply(prediction, variance)
         target = target / variance
         if p.bp_inside:
-            # Coordinates outside the image are not learnt: what is predicted there counts as right.
+            # Coordinates outside the image are not learned: what is predicted there counts as right.
             reference = boxes[prior] if p.use_prior_for_matching else predicted.reshape(-1, 4)[index]  # type: ignore[union-attr]
             prediction = torch.where(outside(reference), target, prediction)
         if p.loc_loss_type == p.SMOOTH_L1:

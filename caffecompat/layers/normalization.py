@@ -50,7 +50,7 @@ class BatchNorm(Layer):
     bvlc: statistics are the sums divided by the factor. Each forward with batch statistics, TEST's
     too, decays the three by moving_average_fraction and adds the batch mean, the unbiased
     (m / (m - 1)) variance and 1. `use_global_stats` decides in both phases (default: TEST).
-    `update_global_stats` (PSPNet) normalises in TRAIN by the stored mean and the batch's variance
+    `update_global_stats` (PSPNet) normalizes in TRAIN by the stored mean and the batch's variance
     around it. `stats_batch_size` (Intel's mkldnn_batch_norm_layer.cpp) takes the batch's statistics
     of that many samples at a time, and moves the stored ones by each.
 
@@ -115,7 +115,7 @@ class BatchNorm(Layer):
         self, parts: Mapping[str, np.ndarray], shape: Shape, running_statistics: bool = False
     ) -> tuple[np.ndarray, np.ndarray] | str:
         if self.uses_batch_statistics and not running_statistics:
-            return "use_global_stats: false makes it normalise by the batch in TEST too"
+            return "use_global_stats: false makes it normalize by the batch in TEST too"
         return affine_by_statistics(parts, self.stores_sums, self.eps)
 
     def weights_loaded(self) -> None:
@@ -136,7 +136,7 @@ class BatchNorm(Layer):
 
     @property
     def uses_batch_statistics(self) -> bool:
-        """Whether forward normalises by the batch's own statistics."""
+        """Whether forward normalizes by the batch's own statistics."""
         if self.stores_sums:
             return self.training if self.use_global_stats is None else not self.use_global_stats
         return self.training or (self.layout == "xilinx" and self.use_global_stats is False)
@@ -146,11 +146,11 @@ class BatchNorm(Layer):
             return self.forward(bottom[:, None])[:, 0]
         if self.uses_batch_statistics:
             if self.stats_batch_size:
-                return torch.cat([self._normalise_by_batch(part) for part in bottom.split(self.stats_batch_size)])
-            return self._normalise_by_batch(bottom)
+                return torch.cat([self._normalize_by_batch(part) for part in bottom.split(self.stats_batch_size)])
+            return self._normalize_by_batch(bottom)
         mean, variance = self._running()
         if self.training and self.update_global_stats:
-            return self._normalise_around(bottom, mean)
+            return self._normalize_around(bottom, mean)
         return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
 
     def _running(self) -> tuple[Tensor, Tensor]:
@@ -159,13 +159,13 @@ class BatchNorm(Layer):
         factor = torch.where(self.factor == 0, 0, 1 / self.factor)
         return self.mean * factor, self.variance * factor
 
-    def _normalise_by_batch(self, bottom: Tensor) -> Tensor:
+    def _normalize_by_batch(self, bottom: Tensor) -> Tensor:
         rule = normalize_by_batch if self.training else normalize_by_batch_exactly
         top, mean, variance = rule(bottom, self.scale, self.bias, self.eps)
         self._update(mean.flatten(), variance.flatten(), bottom.numel() // bottom.shape[1])
         return top
 
-    def _normalise_around(self, bottom: Tensor, mean: Tensor) -> Tensor:
+    def _normalize_around(self, bottom: Tensor, mean: Tensor) -> Tensor:
         axes = [axis for axis in range(bottom.dim()) if axis != 1]
         with torch.no_grad():
             variance = (bottom - mean.view(-1, *[1] * (bottom.dim() - 2))).square().mean(axes)

@@ -164,7 +164,7 @@ class Interp(Layer):
 class DeephiResize(Layer):
     """Resizes (N, C, H, W) to new_height x new_width, or by scale_h, scale_w (sizes cut to integers) (Xilinx).
 
-    resize_type BILINEAR (pixel centres at half, edges repeated) or NEAREST, the
+    resize_type BILINEAR (pixel centers at half, edges repeated) or NEAREST, the
     default: floor(i * in / out). Gradients flow back, which the original lacks.
     """
 

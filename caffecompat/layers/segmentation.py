@@ -179,9 +179,9 @@ class SegAccuracy(_LabelMapScore):
             self.counts += counts
             self.wrong += wrong
             counts, wrong = self.counts, self.wrong
-        right, labelled, found = counts.diagonal(), counts.sum(1), counts.sum(0)
-        union = labelled + found - right
-        recall = (right / labelled.clamp(min=1)).sum() / (labelled > 0).sum().clamp(min=1)
+        right, labeled, found = counts.diagonal(), counts.sum(1), counts.sum(0)
+        union = labeled + found - right
+        recall = (right / labeled.clamp(min=1)).sum() / (labeled > 0).sum().clamp(min=1)
         iou = torch.where(union > 0, right / union.clamp(min=1), 1.0).mean()
-        accuracy = right.sum() / (labelled.sum() + wrong).clamp(min=1)
+        accuracy = right.sum() / (labeled.sum() + wrong).clamp(min=1)
         return torch.stack([accuracy, recall, iou]).view(1, 1, 1, 3)

@@ -18,11 +18,11 @@ from caffecompat.wording import few
 __all__ = ["mode_discrepancies"]
 
 _FOLDED = (
-    "these BN layers are folded in the file, scale and shift alone, but bn_mode LEARN in the prototxt normalises by "
+    "these BN layers are folded in the file, scale and shift alone, but bn_mode LEARN in the prototxt normalizes by "
     "the batch before: their numbers will be wrong; use the prototxt with bn_mode INFERENCE"
 )
 _LEARNED = (
-    "these BN layers normalise by the batch (bn_mode LEARN) in the file, but bn_mode INFERENCE in the prototxt is "
+    "these BN layers normalize by the batch (bn_mode LEARN) in the file, but bn_mode INFERENCE in the prototxt is "
     "scale and shift alone: their numbers will be wrong; load weights that compute_bn_statistics.py has folded, or "
     "use bn_mode LEARN"
 )

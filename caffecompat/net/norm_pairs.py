@@ -1,6 +1,6 @@
 """Batch normalization stored as two layers for a net that has one, and the other way round.
 
-BVLC normalises in a BatchNorm (3 blobs) and scales in the Scale after it; Xilinx, Jacinto and PSPNet do both in one
+BVLC normalizes in a BatchNorm (3 blobs) and scales in the Scale after it; Xilinx, Jacinto and PSPNet do both in one
 layer. The blobs of one layer are the affair of that layer (`Layer.adapt_blobs`); here are the cases with two names.
 """
 

@@ -15,7 +15,7 @@ from caffecompat.net.layer import Value
 from caffecompat.net.net import Net
 from caffecompat.net.weights import LoadReport
 
-__all__ = ["ELEMENTWISE", "Field", "LayerSummary", "NetSummary", "summarise"]
+__all__ = ["ELEMENTWISE", "Field", "LayerSummary", "NetSummary", "summarize_net"]
 
 Shape = tuple[int, ...]
 
@@ -44,7 +44,7 @@ ELEMENTWISE = frozenset(
 
 @dataclass(frozen=True)
 class Field:
-    """What one value of a blob sees of the input, and how far its neighbour's view is shifted: (h, w) in pixels.
+    """What one value of a blob sees of the input, and how far its neighbor's view is shifted: (h, w) in pixels.
 
     `size` None is all of it.
     """
@@ -134,7 +134,7 @@ class NetSummary:
         return {kind: count / self.batch for kind, count in counts.most_common() if count}
 
 
-def summarise(net: Net) -> NetSummary:
+def summarize_net(net: Net) -> NetSummary:
     """Count everything in a net; no data is read and nothing computed."""
     sourced = [blob for layer in net.layers if layer.module is None for blob in layer.tops]
     shape = net.blob_shapes[sourced[0]] if sourced else ()

@@ -134,11 +134,11 @@ def is_norm_layer(layer: NetLayer) -> bool:
 # ------------------------------------------------------------------------------------------------ conversion
 
 
-def mapped_blobs(net: Net, state: State, pairs: Mapping[str, str], *, swap_colours: bool = False) -> Mapping[str, Any]:
+def mapped_blobs(net: Net, state: State, pairs: Mapping[str, str], *, swap_colors: bool = False) -> Mapping[str, Any]:
     """The blobs of the layers in `pairs`, made of their modules' tensors.
 
     Args:
-        swap_colours: turn the weights of the first convolution over 3 channels from RGB, which torch's models take,
+        swap_colors: turn the weights of the first convolution over 3 channels from RGB, which torch's models take,
             to BGR, which Caffe's data layers give.
 
     Raises:
@@ -162,7 +162,7 @@ def mapped_blobs(net: Net, state: State, pairs: Mapping[str, str], *, swap_colou
             problems.append(f"{name} <- {module}: {made}")
     if problems:
         raise CaffeCompatError("the map does not fit:\n" + "\n".join(f"  {problem}" for problem in problems))
-    if swap_colours:
+    if swap_colors:
         _swap(net, blobs)
     return blobs
 
@@ -185,7 +185,7 @@ def _swap(net: Net, blobs: dict[str, list[np.ndarray]]) -> None:
     for layer in net.layers:
         if layer.type == "Convolution" and layer.name in blobs:
             if blobs[layer.name][0].shape[1] != 3:
-                raise CaffeCompatError(f"the first convolution, {layer.name!r}, does not take 3 channels: no colours")
+                raise CaffeCompatError(f"the first convolution, {layer.name!r}, does not take 3 channels: no colors")
             blobs[layer.name][0] = np.ascontiguousarray(blobs[layer.name][0][:, ::-1])
             return
 

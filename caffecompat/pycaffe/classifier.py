@@ -70,7 +70,7 @@ class Classifier(Net):
 
         Args:
             inputs: (H, W, C) each, as :func:`caffe.io.load_image` gives them.
-            oversample: average over ten crops (corners, centre, mirrored); False takes the centre.
+            oversample: average over ten crops (corners, center, mirrored); False takes the center.
 
         Returns:
             (N, classes): the first output of the net.

@@ -109,12 +109,12 @@ class Detector(Net):
         return crop
 
     def _with_context(self, window: np.ndarray, size: int) -> np.ndarray:
-        """The window grown about its centre, so that the context takes `context_pad` of the `size` pixels a side."""
+        """The window grown about its center, so that the context takes `context_pad` of the `size` pixels a side."""
         assert self.context_pad
         half = (window[2:] - window[:2] + 1) / 2
-        centre = window[:2] + half
+        center = window[:2] + half
         half = half * size / (size - 2 * self.context_pad)
-        return np.round(np.concatenate([centre - half, centre + half]))
+        return np.round(np.concatenate([center - half, center + half]))
 
     def configure_crop(self, context_pad: int | None) -> None:
         """Set how much context windows get; to be called again after the transformer's mean or scale changed."""

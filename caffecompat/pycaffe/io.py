@@ -32,7 +32,7 @@ __all__ = [
     "resize_image",
 ]
 
-_GREY = np.array([0.2125, 0.7154, 0.0721])  # of R, G, B in scikit-image's rgb2gray
+_GRAY = np.array([0.2125, 0.7154, 0.0721])  # of R, G, B in scikit-image's rgb2gray
 
 
 class ImageError(CaffeCompatError, ValueError):
@@ -118,7 +118,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarr
     """Read a picture.
 
     Args:
-        color: True gives three channels, also of a grey picture; False gives one.
+        color: True gives three channels, also of a gray picture; False gives one.
 
     Returns:
         (H, W, 3) RGB or (H, W, 1) float32 in [0, 1]; alpha is dropped.
@@ -138,17 +138,17 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarr
         return np.tile(image, (1, 1, 3)) if color else image
     rgb = picture[:, :, 2::-1] / most
     if not color:
-        rgb = (rgb @ _GREY)[:, :, np.newaxis]
+        rgb = (rgb @ _GRAY)[:, :, np.newaxis]
     return np.ascontiguousarray(rgb, np.float32)
 
 
 def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_order: int = 1) -> np.ndarray:
     """Resize (H, W, C) to `new_dims` (height, width).
 
-    With one or three channels this is what scikit-image's ``resize`` did in pycaffe's days: pixels are areas (centres
+    With one or three channels this is what scikit-image's ``resize`` did in pycaffe's days: pixels are areas (centers
     at half units), there is no smoothing before shrinking, and what lies outside counts as the picture's minimum,
     which darkens the rim of an enlarged picture. Any other count of channels uses SciPy's ``zoom``, where the
-    centres of the corner pixels stay in the corners.
+    centers of the corner pixels stay in the corners.
 
     Args:
         interp_order: 1 bilinear, 0 nearest.
@@ -170,13 +170,13 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_or
     if not most > least:
         return np.full((height, width, im.shape[2]), least, np.float32)
     unit = ((im - least) / (most - least)).astype(np.float64)
-    rows, columns = (_centres(new, old) for new, old in zip((height, width), im.shape, strict=False))
+    rows, columns = (_centers(new, old) for new, old in zip((height, width), im.shape, strict=False))
     resized = _sample(_sample(unit, rows, 0, interp_order), columns, 1, interp_order)
     return (resized * (most - least) + least).astype(np.float32)
 
 
-def _centres(new: int, old: int) -> np.ndarray:
-    """Where the centres of `new` pixels lie among those of `old` on the same length."""
+def _centers(new: int, old: int) -> np.ndarray:
+    """Where the centers of `new` pixels lie among those of `old` on the same length."""
     return (np.arange(new) + 0.5) * (old / new) - 0.5
 
 
@@ -204,7 +204,7 @@ def _sample(values: np.ndarray, at: np.ndarray, axis: int, order: int) -> np.nda
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Ten crops of each picture: the corners and the centre, then the same mirrored.
+    """Ten crops of each picture: the corners and the center, then the same mirrored.
 
     Args:
         images: (H, W, C) each, all of the first one's size.

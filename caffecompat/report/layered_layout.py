@@ -1,7 +1,7 @@
 """Places for the boxes and arrows of a layered graph, in the manner of Sugiyama.
 
 Nodes get ranks along the direction of flow, long edges are cut into pieces from rank to rank, each rank is ordered
-so that few edges cross, and then its nodes move towards what they are joined with as far as their neighbours allow.
+so that few edges cross, and then its nodes move toward what they are joined with as far as their neighbors allow.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _AT_END = 0.05  # how much less a node with nothing after it does: an in-place R
 
 @dataclass
 class Layout:
-    """(along, across) of every node's centre and of every edge's bends, by edge index; `size` of the whole."""
+    """(along, across) of every node's center and of every edge's bends, by edge index; `size` of the whole."""
 
-    centres: dict[str, Point]
+    centers: dict[str, Point]
     bends: list[list[Point]]
     size: Size
 
@@ -107,12 +107,12 @@ def _chain(index: int, edge: tuple[str, str], ranks: dict[str, int], extents: di
 
 
 def _order_rows(rows: list[list[str]], above: Mapping[str, list[str]], below: Mapping[str, list[str]]) -> None:
-    """Sort every row by the mean position of its neighbours, down and up in turn."""
+    """Sort every row by the mean position of its neighbors, down and up in turn."""
     position = {key: float(index) for row in rows for index, key in enumerate(row)}
     for sweep in range(_SWEEPS):
-        neighbours = above if sweep % 2 == 0 else below
+        neighbors = above if sweep % 2 == 0 else below
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            row.sort(key={k: _mean([position[n] for n in neighbours[k]], position[k]) for k in row}.__getitem__)
+            row.sort(key={k: _mean([position[n] for n in neighbors[k]], position[k]) for k in row}.__getitem__)
             position.update((key, float(index)) for index, key in enumerate(row))
 
 
@@ -123,7 +123,7 @@ def _place_rows(
     below: Mapping[str, list[str]],
     passing: Collection[str],
 ) -> dict[str, float]:
-    """Centres across: every node as near to its neighbours' mean as the order of its row allows.
+    """Centers across: every node as near to its neighbors' mean as the order of its row allows.
 
     Where all of the net passes through one node, that node is on the axis; blocks that lean to one side would
     otherwise lead the net away, the further the deeper it is.
@@ -135,9 +135,9 @@ def _place_rows(
     inner = [[key for key in row if below[key] and key not in passing] for row in rows]
     axis = {nodes[0] for nodes in inner if len(nodes) == 1}
     for sweep in range(_SWEEPS):
-        neighbours = above if sweep % 2 == 0 else below
+        neighbors = above if sweep % 2 == 0 else below
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            wanted = [0.0 if key in axis else _mean([places[n] for n in neighbours[key]], places[key]) for key in row]
+            wanted = [0.0 if key in axis else _mean([places[n] for n in neighbors[key]], places[key]) for key in row]
             weights = [_STRAIGHT if key[0] == "\0" else 1.0 if below[key] else _AT_END for key in row]
             weights = [_FAST if key in axis else weight for key, weight in zip(row, weights, strict=True)]
             widths = [extents[key][1] for key in row]
@@ -151,10 +151,10 @@ def _mean(values: Sequence[float], default: float) -> float:
 
 
 def _spread(wanted: Sequence[float], weights: Sequence[float], widths: Sequence[float]) -> list[float]:
-    """Centres nearest to those wanted (least squares) that keep the order and the gaps.
+    """Centers nearest to those wanted (least squares) that keep the order and the gaps.
 
-    Less the room that the ones before it take, each centre must not be smaller than the one before: an isotonic
-    regression, solved by pooling neighbours that are in each other's way.
+    Less the room that the ones before it take, each center must not be smaller than the one before: an isotonic
+    regression, solved by pooling neighbors that are in each other's way.
     """
     offsets = [0.0]
     for a, b in pairwise(widths):

@@ -29,13 +29,13 @@ _MOST_PIXELS = 60e6  # of a PNG; deeper nets are drawn smaller
 @dataclass(frozen=True)
 class _Box:
     node: Node
-    centre: Point
+    center: Point
     width: float
     height: float
 
     def outline(self) -> list[Point]:
         """Corners; an octagon's are cut."""
-        (x, y), w, h = self.centre, self.width / 2, self.height / 2
+        (x, y), w, h = self.center, self.width / 2, self.height / 2
         cut = 6.0 if self.node.shape == "octagon" else 0.0
         corners = [
             (-w + cut, -h),
@@ -178,10 +178,10 @@ def _scene(graph: NetGraph) -> _Scene:
         along = along_most - along if graph.rankdir in ("RL", "BT") else along
         return (along + _MARGIN, across + _MARGIN) if sideways else (across + _MARGIN, along + _MARGIN)
 
-    boxes = [_Box(node, place(layout.centres[key]), *sizes[key]) for key, node in graph.nodes.items()]
+    boxes = [_Box(node, place(layout.centers[key]), *sizes[key]) for key, node in graph.nodes.items()]
     arrows = []
     for (pair, label), bends in zip(kept.items(), layout.bends, strict=True):
-        tail, head = (layout.centres[key] for key in pair)
+        tail, head = (layout.centers[key] for key in pair)
         ahead = 1 if head[0] >= tail[0] else -1
         start = (tail[0] + ahead * flow[pair[0]][0] / 2, tail[1])
         end = (head[0] - ahead * flow[pair[1]][0] / 2, head[1])
@@ -196,8 +196,8 @@ def _node_size(node: Node) -> tuple[float, float]:
 
 
 def _line_places(box: _Box) -> list[tuple[str, Point]]:
-    """Each line of a node's text and the centre of its place."""
-    x, y = box.centre
+    """Each line of a node's text and the center of its place."""
+    x, y = box.center
     top = y - (len(box.node.lines) - 1) * _LINE / 2
     return [(line, (x, top + index * _LINE)) for index, line in enumerate(box.node.lines)]
 
@@ -233,7 +233,7 @@ def _svg_points(points: Sequence[Point]) -> str:
 
 
 def _label_place(arrow: _Arrow) -> Point:
-    """Where an arrow's text is centred: next to the middle of its first piece."""
+    """Where an arrow's text is centered: next to the middle of its first piece."""
     (x0, y0), (x1, y1) = arrow.points[0], arrow.points[1]
     aside = _CHARACTER / 2 * len(arrow.label) + 4 if abs(y1 - y0) > abs(x1 - x0) else 0.0
     return (x0 + x1) / 2 + aside, (y0 + y1) / 2 - (0.0 if aside else 8.0)
@@ -249,26 +249,26 @@ def _to_png(graph: NetGraph) -> bytes:
     def pixels(points: Sequence[Point]) -> np.ndarray:
         return np.round(np.array(points) * scale).astype(np.int32)
 
-    def write(text: str, centre: Point, color: tuple[int, int, int]) -> None:
+    def write(text: str, center: Point, color: tuple[int, int, int]) -> None:
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale, 1)
-        x, y = pixels([centre])[0]
+        x, y = pixels([center])[0]
         place = (int(x - width // 2), int(y + height // 2))
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale, color, 1, cv2.LINE_AA)
 
-    grey = (64, 64, 64)
+    gray = (64, 64, 64)
     for arrow in scene.arrows:
         points = pixels(arrow.points)
-        cv2.polylines(picture, [points], False, grey, 1, cv2.LINE_AA)
+        cv2.polylines(picture, [points], False, gray, 1, cv2.LINE_AA)
         for last, before in ((-1, -2), (0, 1)) if arrow.both else ((-1, -2),):
-            cv2.fillPoly(picture, [pixels(_tip(arrow.points[last], arrow.points[before]))], grey, cv2.LINE_AA)
+            cv2.fillPoly(picture, [pixels(_tip(arrow.points[last], arrow.points[before]))], gray, cv2.LINE_AA)
         if arrow.label:
-            write(arrow.label, _label_place(arrow), grey)
+            write(arrow.label, _label_place(arrow), gray)
     for box in scene.boxes:
         red, green, blue = bytes.fromhex(box.node.fill[1:])
         cv2.fillPoly(picture, [pixels(box.outline())], (blue, green, red), cv2.LINE_AA)
         cv2.polylines(picture, [pixels(box.outline())], True, (0, 0, 0), 1, cv2.LINE_AA)
-        for line, centre in _line_places(box):
-            write(line, centre, (0, 0, 0))
+        for line, center in _line_places(box):
+            write(line, center, (0, 0, 0))
     encoded = encode_picture(picture, "png")
     if encoded is None:
         raise CaffeCompatError(

@@ -130,7 +130,7 @@ def edge_label(layer: Any) -> str:
 
 
 def layer_fill(layer_type: str) -> str:
-    """The colour of a layer's box."""
+    """The color of a layer's box."""
     return _FILLS.get(layer_type, _LAYER)
 
 

@@ -6,7 +6,7 @@ from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.net import Net
-from caffecompat.net.summary import NetSummary, summarise
+from caffecompat.net.summary import NetSummary, summarize_net
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetSource, as_document
@@ -59,7 +59,7 @@ def summarize(
     if isinstance(model, Net):
         if weights is not None or size or channels or fork is not None:
             raise CaffeCompatError("a net that is made already is counted as it is: no weights, size, channels, fork")
-        return summarise(model)
+        return summarize_net(model)
     sources = Placeholders(size, channels)
     document = as_document(model, strict=strict, fork=fork)
     with looking_at_nets(size, channels) as opaque:
@@ -71,7 +71,7 @@ def summarize(
     if weights is not None:
         report = net.load_weights(weights, skip_mismatched=skip_mismatched)
         report.describe_missing(", ".join(weight_paths(weights)))
-    summary = summarise(net)
+    summary = summarize_net(net)
     summary.notes, summary.loaded = [*sources.notes, *opaque.lines()], report
     return summary
 

@@ -14,12 +14,12 @@ _PAPER, _INK = 250, (40, 40, 40)
 
 
 def overlay(picture: np.ndarray, classes: np.ndarray, palette: Palette, alpha: float = 0.5) -> np.ndarray:
-    """Blend class colours over a picture.
+    """Blend class colors over a picture.
 
     Args:
         picture: (H, W, 3) uint8, BGR.
         classes: (H, W) uint8.
-        alpha: 0 shows the picture alone, 1 the colours alone.
+        alpha: 0 shows the picture alone, 1 the colors alone.
 
     Returns:
         (H, W, 3) uint8.
@@ -31,7 +31,7 @@ def overlay(picture: np.ndarray, classes: np.ndarray, palette: Palette, alpha: f
 
 
 def legend(palette: Palette, classes: Sequence[int], width: int) -> np.ndarray:
-    """A strip (h, width, 3) uint8 with a coloured square and the name of each of the classes, in rows."""
+    """A strip (h, width, 3) uint8 with a colored square and the name of each of the classes, in rows."""
     import cv2
 
     size = float(np.clip(width / 1400, 0.35, 1.0))

@@ -1,4 +1,4 @@
-"""Names and colours of classes."""
+"""Names and colors of classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENTRY = re.compile(r"^(?P<before>.*?)[\s:,]*\b(?P<rgb>\d+[\s,]+\d+[\s,]+\d+)\b[
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours (256, 3) uint8, BGR, by class number, and the names of the first classes."""
+    """Colors (256, 3) uint8, BGR, by class number, and the names of the first classes."""
 
     colors: np.ndarray = field(default_factory=class_colors)
     names: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Palette:
         return self.names[index] if index < len(self.names) else f"class {index}"
 
     def paint(self, classes: np.ndarray) -> np.ndarray:
-        """Class numbers (H, W) uint8 as colours (H, W, 3), BGR."""
+        """Class numbers (H, W) uint8 as colors (H, W, 3), BGR."""
         return self.colors[classes]
 
 
@@ -64,8 +64,8 @@ def load_palette(name: str | None, names: tuple[str, ...] = (), classes: int = 0
 
     Args:
         name: one of PALETTES; a text file with a class a line, ``R G B`` and a name before or after it; a picture
-            whose pixels are the colours of the classes 0, 1, ... (ENet's and SegNet's LUT); None is Cityscapes' for
-            19 classes, else Pascal VOC's colours.
+            whose pixels are the colors of the classes 0, 1, ... (ENet's and SegNet's LUT); None is Cityscapes' for
+            19 classes, else Pascal VOC's colors.
         names: class names that win over the palette's own.
 
     Raises:

@@ -16,7 +16,7 @@ _FAR = 3  # a layer may be found this many steps after or before aligned ones, w
 _ENOUGH, _ENOUGH_IN_PLACE = 4.5, 3.5  # scores that make a pair: elsewhere; where all bottoms are those of the other
 
 _OUTLOOK = 0.2  # for each step ahead that looks alike: which of two like branches is which
-_ALIKE = 0.5  # agreement of parameters below which a name alone, or a name and a neighbour, make no pair
+_ALIKE = 0.5  # agreement of parameters below which a name alone, or a name and a neighbor, make no pair
 
 
 def align(a: DiffGraph, b: DiffGraph) -> dict[int, int]:
@@ -64,7 +64,7 @@ def _stands(x: DiffLayer, y: DiffLayer, pairs: dict[int, int]) -> bool:
 
 
 class _Growth:
-    """Pairs that grow from pair to neighbouring pair."""
+    """Pairs that grow from pair to neighboring pair."""
 
     def __init__(self, a: DiffGraph, b: DiffGraph) -> None:
         self.a, self.b = a.layers, b.layers
@@ -135,7 +135,7 @@ class _Growth:
         shared = self._shared_sources(x, y)
         score += 2 * shared - 0.5 * far
         if far and not shared:
-            score += 1  # its place is that of a neighbour's neighbour
+            score += 1  # its place is that of a neighbor's neighbor
         if any(self.pairs.get(reader) in y.readers for reader in x.readers):
             score += 1
             if shared and self.pairs.get(x.sources[0]) == y.sources[0]:

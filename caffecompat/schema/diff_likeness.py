@@ -36,7 +36,7 @@ def agreement(x: DiffLayer, y: DiffLayer) -> float:
 def outlooks(a: DiffGraph, b: DiffGraph) -> tuple[list[list[int]], list[list[int]]]:
     """For each layer of two nets, numbers for what follows it in 1, 2, ... steps; equal ones follow alike, by family.
 
-    This is the colouring of Weisfeiler and Lehman's test, along the arrows of the graph.
+    This is the coloring of Weisfeiler and Lehman's test, along the arrows of the graph.
     """
     numbers: dict[object, int] = {}
     sides = []

@@ -44,7 +44,7 @@ class Text:
 class Problem:
     """One thing to fix. `line` and `column` count from 1; 0 is the file as a whole.
 
-    `excerpt` is the line, or of a long one (generated files) the neighbourhood, and `caret` the index in it.
+    `excerpt` is the line, or of a long one (generated files) the neighborhood, and `caret` the index in it.
     """
 
     name: str

@@ -58,7 +58,7 @@ def _owners() -> dict[str, list[str]]:
 def _misspells(name: str, near: str) -> bool:
     """Whether `name` is a slip of the pen for `near`, rather than another field of the same family.
 
-    One letter wrong, missing, doubled or swapped with its neighbour, two in names of eight letters or more, the first
+    One letter wrong, missing, doubled or swapped with its neighbor, two in names of eight letters or more, the first
     letter being right and ``_param`` not counting. Digits (``crop_size2``), whole words (``stride_h``) and another
     first letter (``gelu_param``) make other names of the same family.
     """

@@ -55,7 +55,7 @@ def larc_rates(param: Any, rate: float, weights: list[Tensor], grads: list[Tenso
     A blob whose weights or gradient are all 0 gets the rate itself.
 
     Args:
-        weights, grads: equal lists; the gradients not yet regularised.
+        weights, grads: equal lists; the gradients not yet regularized.
     """
     sizes = torch.stack(torch._foreach_norm(weights))
     slopes = torch.stack(torch._foreach_norm(grads))

@@ -12,7 +12,7 @@ import torch
 
 from caffecompat.memory import OutOfMemory, asked_for, gigabytes, is_out_of_memory, layers_in, out_of_memory
 from caffecompat.net import Net
-from caffecompat.net.summary import NetSummary, summarise
+from caffecompat.net.summary import NetSummary, summarize_net
 from caffecompat.schema import pb
 
 __all__ = ["explaining_memory", "free_memory"]
@@ -62,7 +62,7 @@ def free_memory(error: BaseException, net: Net) -> None:
 
 
 def _explained(error: Exception, param: Any, net: Net, slots: int) -> str:
-    summary = summarise(net)
+    summary = summarize_net(net)
     asked = asked_for(error)
     train = net.phase == pb.TRAIN
     blobs = 4 * summary.activations * (2 if train else 1)

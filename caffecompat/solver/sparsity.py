@@ -30,7 +30,7 @@ class _Conv:
     weight: nn.Parameter
     group: int
     kernel: tuple[int, ...]
-    counts: bool  # whether it counts towards the sparsity reached
+    counts: bool  # whether it counts toward the sparsity reached
 
     @property
     def inputs(self) -> int:

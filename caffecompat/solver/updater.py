@@ -1,4 +1,4 @@
-"""From accumulated gradients to new weights: clipping, averaging, regularisation, the rule, the subtraction."""
+"""From accumulated gradients to new weights: clipping, averaging, regularization, the rule, the subtraction."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Updater:
             if passes != 1:
                 torch._foreach_div_(grads, float(passes))
             rates = jacinto.larc_rates(self.param, rate, weights, grads) if self.param.larc else None
-            self._regularise(weights, grads, decay * decay_mult)
+            self._regularize(weights, grads, decay * decay_mult)
             if rates is not None:
                 torch._foreach_mul_(grads, rates)
             slots = [[slot[i] for i in positions] for slot in self._history]
@@ -113,7 +113,7 @@ class Updater:
             glog.info(f"Gradient clipping: scaling down gradients {numbers}", "sgd_solver.cpp:96")
             torch._foreach_mul_(grads, scale)
 
-    def _regularise(self, weights: list[Tensor], grads: list[Tensor], decay: float) -> None:
+    def _regularize(self, weights: list[Tensor], grads: list[Tensor], decay: float) -> None:
         if not decay:
             return
         if self.param.regularization_type != "L1":

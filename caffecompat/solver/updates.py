@@ -1,7 +1,7 @@
 """Caffe's six update rules, each a few fused calls over a group of parameters.
 
 Every rule takes lists of equal length: weights w, gradients g (already
-regularised) and history slots, and one rate for the group. It overwrites the
+regularized) and history slots, and one rate for the group. It overwrites the
 history and returns the steps, which the caller subtracts from the weights
 (Caffe leaves the step in the blob's diff, where ``snapshot_diff`` finds it).
 Formulas: BVLC ``sgd_solver.cpp`` and its five siblings.

@@ -19,7 +19,7 @@ __all__ = ["NETWORKS", "Segmentation", "lenet_files", "segmentation_files"]
 Head = Callable[[NetBuilder, str, int], str]
 Files = dict[str, str]
 
-# Cityscapes' colour means (B, G, R) and the scale that the published segmentation weights were trained with.
+# Cityscapes' color means (B, G, R) and the scale that the published segmentation weights were trained with.
 _MEAN, _SCALE = (73.0, 82.0, 72.0), 0.022
 _DIGITS_SCALE = 1 / 256
 
@@ -33,7 +33,7 @@ class Segmentation:
     `snapshot_folder` ends in a slash; empty is the current directory. The
     `moving_average_fraction` of batch normalization is Caffe's 0.999 unless
     given; trainings of fewer than some thousand iterations need a smaller one,
-    or TEST normalises by statistics from their very beginning.
+    or TEST normalizes by statistics from their very beginning.
     """
 
     classes: int = 19

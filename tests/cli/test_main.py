@@ -80,7 +80,7 @@ def test_flags_may_stand_before_the_part_of_a_group(command, words, message):
     ("words", "near"),
     [(("--names", "x", "lmdb", "bild"), "build"), (("export", "--target", "tidl", "onxx"), "onnx")],
 )
-def test_a_misspelt_part_is_complained_about_though_flags_come_first(command, words, near):
+def test_a_misspelled_part_is_complained_about_though_flags_come_first(command, words, near):
     result = command(*words)
     assert result.status == 2 and f"did you mean {near}?" in result.err
 

@@ -16,7 +16,7 @@ from caffecompat.formats.datum import Datum
 from caffecompat.formats.picture import encode_picture
 from tests.data.batches import TEST, TRAIN, picture, refuses, source
 
-# A picture of four quarters in four colours; every object is one of them, so that a box tells what is inside it.
+# A picture of four quarters in four colors; every object is one of them, so that a box tells what is inside it.
 COLORS = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250], [240, 240, 240]], np.uint8)
 QUARTERS = np.array([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]], np.float32)
 
@@ -68,7 +68,7 @@ def fields(database: Path, transform: str = "", annotated: str = "", batch: int 
 
 
 def rows_agree_with_pixels(batch: np.ndarray, label: np.ndarray) -> int:
-    """Each box's centre shows its object's colour; returns how many boxes there were."""
+    """Each box's center shows its object's color; returns how many boxes there were."""
     count = 0
     for item, name, _, left, top, right, bottom, difficult in label.reshape(-1, 8).tolist():
         if item < 0:
@@ -159,7 +159,7 @@ def test_probability_of_expansion(tmp_path: Path) -> None:
     assert 0.15 < np.mean(larger) < 0.45
 
 
-def test_emit_constraint_drops_objects_whose_centre_is_cut_off(tmp_path: Path) -> None:
+def test_emit_constraint_drops_objects_whose_center_is_cut_off(tmp_path: Path) -> None:
     record = AnnotatedDatum(datum(quarters()), objects(1, 2, 3, 4))
     narrow = "batch_sampler { sampler { min_scale: 0.5 max_scale: 0.5 } max_sample: 1 max_trials: 1 }"
     counts = {}
@@ -168,9 +168,9 @@ def test_emit_constraint_drops_objects_whose_centre_is_cut_off(tmp_path: Path) -
             fields(make(tmp_path / f"db{len(constraint)}", [record]), constraint, narrow, 1), TEST, Fork.SSD
         ) as made:
             counts[constraint] = [int((made.next()[1][0, 0, :, 0] >= 0).sum()) for _ in range(40)]
-    without, overlap, centre = counts.values()
+    without, overlap, center = counts.values()
     assert set(without) == {4}  # a part this size touches all quarters
-    assert max(overlap) <= 1 and 0 in overlap and set(centre) <= {1, 2} | {0}
+    assert max(overlap) <= 1 and 0 in overlap and set(center) <= {1, 2} | {0}
 
 
 def test_augmentation_happens_in_test_as_well(database: Path) -> None:

@@ -34,7 +34,7 @@ def fields(folder: Path, more: str = "", transform: str = "", batch: int = 2) ->
     )
 
 
-def grey(folder: Path, number: int) -> np.ndarray:
+def gray(folder: Path, number: int) -> np.ndarray:
     return cv2.imread(str(folder / f"map{number}.png"), cv2.IMREAD_GRAYSCALE)
 
 
@@ -53,7 +53,7 @@ def test_labels(folder: Path, fork: Fork) -> None:
         data, label = made.next()
     assert label.dtype == np.float32
     for k in range(2):
-        np.testing.assert_allclose(label[k, 0], labels_of(grey(folder, k), fork), rtol=1e-6)
+        np.testing.assert_allclose(label[k, 0], labels_of(gray(folder, k), fork), rtol=1e-6)
         np.testing.assert_array_equal(data[k], cv2.imread(str(folder / f"{k}.png")).transpose(2, 0, 1))
     first = label[0, 0, 0, :4].tolist()
     assert first[0] == 0 and first[2:] == [1, 1]
@@ -64,7 +64,7 @@ def test_labels(folder: Path, fork: Fork) -> None:
 def test_both_are_resized_before_labels_are_made(folder: Path, fork: Fork) -> None:
     with source(fields(folder, "new_height: 6 new_width: 8"), fork=fork) as made:
         label = made.next()[1]
-    np.testing.assert_allclose(label[0, 0], labels_of(cv2.resize(grey(folder, 0), (8, 6)), fork), rtol=1e-6)
+    np.testing.assert_allclose(label[0, 0], labels_of(cv2.resize(gray(folder, 0), (8, 6)), fork), rtol=1e-6)
 
 
 def test_crop_and_mirror_are_the_same_for_both(folder: Path) -> None:
@@ -86,7 +86,7 @@ def test_pictures_of_different_sizes_come_one_by_one(folder: Path) -> None:
     assert shapes[0] == shapes[2] == [(1, 3, 12, 10), (1, 1, 12, 10)] and shapes[1] == [(1, 3, 7, 9), (1, 1, 7, 9)]
 
 
-def test_grey_pictures(folder: Path) -> None:
+def test_gray_pictures(folder: Path) -> None:
     with source(fields(folder, "is_color: false"), fork=Fork.HED) as made:
         assert made.top_shapes == [(2, 1, 12, 10), (2, 1, 12, 10)]
 

@@ -43,7 +43,7 @@ def test_info_counts_kinds_shapes_and_labels(make):
     datums = [Datum.from_array(PIXELS, 2), encoded("png"), jpeg, encoded("bmp"), floats, b"\xff"]
     info = inspect_records(make("db", *datums))
     assert info.kinds == {"raw": 1, "png": 1, "jpg": 1, "bmp": 1, "float": 1}
-    bitmap = datums[3].image().shape  # one or three channels, as the OpenCV version has it for a grey bitmap
+    bitmap = datums[3].image().shape  # one or three channels, as the OpenCV version has it for a gray bitmap
     assert info.shapes == Counter([(1, 4, 6), (1, 4, 6), (3, 8, 9), (bitmap[2], 4, 6), (5, 1, 1)])
     assert info.labels == {0: 2, 2: 2, 9: 1}
     assert info.damaged == ["005"]
@@ -77,8 +77,8 @@ def test_verify_lets_sizes_differ_when_told(make):
 
 
 def test_verify_checks_the_range_of_labels_and_of_label_pixels(make):
-    labelled = make("db", *[Datum.from_array(PIXELS, label) for label in (0, 4, 5, -1)])
-    found = verify_records(labelled, Checks(classes=5))
+    labeled = make("db", *[Datum.from_array(PIXELS, label) for label in (0, 4, 5, -1)])
+    found = verify_records(labeled, Checks(classes=5))
     assert [str(problem) for problem in found] == [
         "002: has label 5; expected 0 to 4",
         "003: has label -1; expected 0 to 4",
@@ -97,7 +97,7 @@ def pair(make, tmp_path, label_keys=None):
     return tmp_path / "pair"
 
 
-def test_pairs_are_recognised_and_their_keys_compared(make, tmp_path):
+def test_pairs_are_recognized_and_their_keys_compared(make, tmp_path):
     path = pair(make, tmp_path)
     assert dataset_parts(path) == ("image", "label")
     assert verify_keys(open_parts(path)) == []
@@ -159,7 +159,7 @@ def test_the_mean_is_exact_and_wants_one_size(make):
         mean_image(make("odd2", Datum(data=b"x", encoded=True)))
 
 
-def test_the_colours_are_those_of_pascal_voc():
+def test_the_colors_are_those_of_pascal_voc():
     colors = class_colors()[:, ::-1]
     expected = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
     assert colors[:5].tolist() == expected

@@ -23,8 +23,8 @@ def noisy(fields: str, pixels: np.ndarray = PIXELS) -> np.ndarray:
 
 
 def test_each_filter() -> None:
-    grey = cv2.cvtColor(PIXELS, cv2.COLOR_BGR2GRAY)
-    np.testing.assert_array_equal(noisy("decolorize: true"), np.repeat(grey[:, :, None], 3, 2))
+    gray = cv2.cvtColor(PIXELS, cv2.COLOR_BGR2GRAY)
+    np.testing.assert_array_equal(noisy("decolorize: true"), np.repeat(gray[:, :, None], 3, 2))
     np.testing.assert_array_equal(noisy("gauss_blur: true"), cv2.GaussianBlur(PIXELS, (7, 7), 1.5))
     np.testing.assert_array_equal(noisy("inverse: true"), 255 - PIXELS)
     assert set(np.unique(noisy("posterize: true")).tolist()) == {32, 96, 160, 224}
@@ -54,11 +54,11 @@ def test_salt_and_pepper() -> None:
 
 
 def test_one_channel() -> None:
-    grey = PIXELS[:, :, :1]
+    gray = PIXELS[:, :, :1]
     for fields in ("decolorize: true", "gauss_blur: true", "jpeg: 90", "erode: true", "posterize: true"):
-        assert noisy(fields, grey).shape == grey.shape
+        assert noisy(fields, gray).shape == gray.shape
     with pytest.raises(DataError, match="convert_to_hsv needs three channels; the picture has 1"):
-        noisy("convert_to_hsv: true", grey)
+        noisy("convert_to_hsv: true", gray)
 
 
 def distorted(fields: str, seed: int, pixels: np.ndarray = PIXELS) -> np.ndarray:

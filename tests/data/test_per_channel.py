@@ -16,7 +16,7 @@ def test_one_for_all_or_one_each(count: int, channels: int) -> None:
 @pytest.mark.parametrize(
     ("count", "channels", "said"),
     [
-        (3, 1, r"3 mean_value\(s\) for 1 channel\(s\): the picture is grey\. .*force_color: true.*is_color: true"),
+        (3, 1, r"3 mean_value\(s\) for 1 channel\(s\): the picture is gray\. .*force_color: true.*is_color: true"),
         (2, 1, r"2 mean_value\(s\) for 1 channel\(s\); give 1$"),
         (2, 3, r"2 mean_value\(s\) for 3 channel\(s\); give 1 or 3$"),
     ],

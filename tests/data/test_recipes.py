@@ -55,15 +55,15 @@ def test_palette_indices_are_the_classes(bits):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_greys_of_few_bits_are_not_stretched(bits):
+def test_grays_of_few_bits_are_not_stretched(bits):
     indices = RNG.integers(0, 1 << bits, (9, 13), np.uint8)
-    grey = bytearray(palette_png(indices, bits))
-    grey[25] = 0
+    gray = bytearray(palette_png(indices, bits))
+    gray[25] = 0
     import struct
     import zlib
 
-    grey[29:33] = struct.pack(">I", zlib.crc32(bytes(grey[12:29])))
-    np.testing.assert_array_equal(decode_labels(bytes(grey))[:, :, 0], indices)
+    gray[29:33] = struct.pack(">I", zlib.crc32(bytes(gray[12:29])))
+    np.testing.assert_array_equal(decode_labels(bytes(gray))[:, :, 0], indices)
 
 
 def test_labels_of_16_bits_and_of_three_equal_channels():
@@ -89,7 +89,7 @@ def test_what_holds_no_classes(file, why):
 def folder(tmp_path):
     (tmp_path / "a.png").write_bytes(png(PICTURE))
     (tmp_path / "b.JPEG").write_bytes(cv2.imencode(".jpg", PICTURE)[1].tobytes())
-    (tmp_path / "grey.png").write_bytes(png(PICTURE[:, :, 0]))
+    (tmp_path / "gray.png").write_bytes(png(PICTURE[:, :, 0]))
     (tmp_path / "alpha.png").write_bytes(png(np.dstack([PICTURE, PICTURE[:, :, 0]])))
     (tmp_path / "half.jpg").write_bytes((tmp_path / "b.JPEG").read_bytes()[:-30])
     (tmp_path / "text.png").write_text("no picture")
@@ -115,7 +115,7 @@ def test_auto_keeps_the_bytes_of_a_file_that_nothing_changes(folder, name):
     assert bytes(one(folder, name, height=20, width=30).data) == (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["grey.png", "alpha.png"])
+@pytest.mark.parametrize("name", ["gray.png", "alpha.png"])
 def test_auto_rewrites_what_would_not_decode_to_three_channels(folder, name):
     assert one(folder, name).image().shape == (20, 30, 3)
 
@@ -215,7 +215,7 @@ def test_a_path_too_long_for_lmdb_keeps_its_end():
     assert plan.keys[0].endswith(b"/x.png")
 
 
-def test_a_colour_file_stays_one_in_an_encoded_gray_database_as_in_caffe(folder):
+def test_a_color_file_stays_one_in_an_encoded_gray_database_as_in_caffe(folder):
     plan = caffe_plan(f"{folder}/", [ListedImage("a.png", 1, 1)], color=False, encoded=True)
     assert bytes(datum(plan).data) == (folder / "a.png").read_bytes()
 

@@ -36,7 +36,7 @@ def test_labels_are_classes_or_ignored_and_every_class_occurs() -> None:
 
 
 def test_labels_follow_what_is_drawn() -> None:
-    """Colours differ across the labels' edges more than inside: the two were drawn by the same strokes."""
+    """Colors differ across the labels' edges more than inside: the two were drawn by the same strokes."""
     across, inside = [], []
     for number in range(4):
         scene = draw_scene(1, number)

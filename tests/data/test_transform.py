@@ -51,7 +51,7 @@ def test_floats_are_transformed_as_bytes_are() -> None:
     np.testing.assert_array_equal(apply(transformer("mean_value: 0.5 scale: 2"), values), (values - 0.5) * 2)
 
 
-def test_centre_crop_rounds_down() -> None:
+def test_center_crop_rounds_down() -> None:
     pixels = picture(7, 10)
     np.testing.assert_array_equal(apply(transformer("crop_size: 4"), pixels), pixels[1:5, 3:7])
 
@@ -96,7 +96,7 @@ def test_mean_picture_is_read_where_the_pixel_was(tmp_path: Path, mirror: bool) 
     np.testing.assert_array_equal(got, want[:, ::-1] if mirror else want)
 
 
-def test_jacinto_reads_the_mean_picture_at_its_centre(tmp_path: Path) -> None:
+def test_jacinto_reads_the_mean_picture_at_its_center(tmp_path: Path) -> None:
     pixels, mean = picture(8, 8), np.arange(192, dtype=np.float32).reshape(3, 8, 8)
     write_mean(tmp_path / "mean", mean)
     made = transformer(f'mean_file: "{tmp_path}/mean" crop_size: 4', TRAIN, Fork.JACINTO)

@@ -287,7 +287,7 @@ REAL = {
     "ENet": (
         "vitis-tutorial-05-seg/model/enet/deploy",
         0,
-        "use_global_stats: false makes it normalise by the batch in TEST too",
+        "use_global_stats: false makes it normalize by the batch in TEST too",
     ),
 }
 

@@ -103,9 +103,7 @@ def test_a_leaky_relu_after_a_depthwise_convolution_stays_on_the_cpu_whatever_it
     done = export(text, tmp_path / "net.onnx", target="dpu", dpu_leaky=True)
     assert done.target is not None
     (found,) = done.target.of("cpu")
-    assert found.name == "r" and "after a depthwise Conv: the engine of these has ReLU and ReLU6" in str(
-        found.judgement
-    )
+    assert found.name == "r" and "after a depthwise Conv: the engine of these has ReLU and ReLU6" in str(found.judgment)
 
 
 def test_an_activation_after_a_join_of_convolutions_runs_on_each_part(tmp_path: Path) -> None:
@@ -334,7 +332,7 @@ def test_groups_for_the_dpu(kind: str, tmp_path: Path) -> None:
     for done, words in ((split, "of slices, joined"), (dense, "with zeros")):
         (note,) = notes_of(done, "c")
         assert words in note.text and "numbers unchanged" in note.effect
-    assert any("slices of the channels" in told for one in split.target.layers for told, _ in one.judgement.warned)
+    assert any("slices of the channels" in told for one in split.target.layers for told, _ in one.judgment.warned)
 
 
 def test_normalize_by_operators_that_tidl_has(tmp_path: Path) -> None:

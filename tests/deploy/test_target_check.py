@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.deploy.targets.check import TargetReport, check_net, detection_warnings, normalisation_warnings
+from caffecompat.deploy.targets.check import TargetReport, check_net, detection_warnings, normalization_warnings
 from caffecompat.deploy.targets.table import load_table
 from caffecompat.schema import NetDocument, open_net, parse_text, pb
 
@@ -31,7 +31,7 @@ def judge(text: str, target: str, version: str | None = None, **sizes: int) -> t
     """The verdict on layer x and the first reason."""
     report = check_net(document(text, **sizes), load_table(target, version))
     (found,) = [one for one in report.layers if one.name == "x"]
-    return found.verdict, found.judgement.reasons[0][0]
+    return found.verdict, found.judgment.reasons[0][0]
 
 
 def conv(fields: str, kind: str = "Convolution") -> str:
@@ -319,12 +319,12 @@ def test_real_nets(shared: Path, name: str) -> None:
         found = verdicts(report)
         assert {verdict: dict(found[verdict]) for verdict in found if verdict not in ("runs", "left out")} == expected
         assert {layer.name for layer in net.message.layer if layer.type != "Input"} <= {x.name for x in report.layers}
-        assert all(source in report.table.documents for x in report.layers for _, source in x.judgement.reasons)
+        assert all(source in report.table.documents for x in report.layers for _, source in x.judgment.reasons)
 
 
 def test_the_layers_that_tidl_cannot(shared: Path) -> None:
     report = check_net(open_net(shared / NETS["enet"]), load_table("tidl"))
-    assert [(x.name, x.judgement.reasons) for x in report.of("cpu")] == [
+    assert [(x.name, x.judgment.reasons) for x in report.of("cpu")] == [
         (name, [("even kernel 2x2 with stride 2", "T5")]) for name in ("ConvNd_3", "ConvNd_19")
     ]
     report = check_net(open_net(shared / NETS["fpn"]), load_table("tidl"))
@@ -347,18 +347,18 @@ def test_all_real_nets_get_a_verdict(shared: Path) -> None:
             assert check_net(open_net(folder / path), load_table(target)).layers
 
 
-# ------------------------------------------------------------------------------------------------ normalisation
+# ------------------------------------------------------------------------------------------------ normalization
 
 
 def test_trained_one_way_tested_another(shared: Path) -> None:
-    (enet,) = normalisation_warnings(open_net(shared / NETS["enet"]))
+    (enet,) = normalization_warnings(open_net(shared / NETS["enet"]))
     assert enet.startswith("88 BatchNorm layers (BatchNorm_1,") and "holds in TEST too" in enet
-    (espnet,) = normalisation_warnings(open_net(shared / NETS["espnet"]))
+    (espnet,) = normalization_warnings(open_net(shared / NETS["espnet"]))
     assert espnet.startswith("21 BatchNorm layers") and "is not obeyed in TRAIN by Xilinx's Caffe" in espnet
-    assert normalisation_warnings(open_net(shared / NETS["jsegnet21"])) == []
+    assert normalization_warnings(open_net(shared / NETS["jsegnet21"])) == []
     frozen = document(layer("BatchNorm", "batch_norm_param { use_global_stats: true }"))
-    assert "stay as they were loaded" in normalisation_warnings(frozen)[0]
-    assert normalisation_warnings(document(layer("BatchNorm"))) == []
+    assert "stay as they were loaded" in normalization_warnings(frozen)[0]
+    assert normalization_warnings(document(layer("BatchNorm"))) == []
 
 
 def test_a_detector_without_its_last_layer_is_told() -> None:

@@ -71,7 +71,7 @@ def test_no_operator_that_the_report_does_not_name(
     expected = OUTSIDE[target].get(name, set())
     assert fallen == expected or len(fallen) == expected
     # Node by node, by the table and by rules that are written down here once more.
-    replaced = {layer.name for layer in report.layers if layer.judgement.replaced}
+    replaced = {layer.name for layer in report.layers if layer.judgment.replaced}
     shapes = shapes_of(export)
     judged = judge_model(export.model, load_table(target), export.layers, export.weights)
     for node, verdict in zip(export.model.graph.node, judged.nodes, strict=True):
@@ -81,7 +81,7 @@ def test_no_operator_that_the_report_does_not_name(
             assert allowed(target, node, shapes), f"{node.name}: {node.op_type}"
     text = "\n".join(_target_lines(report))
     for layer in report.of("cpu"):
-        assert layer.judgement.reasons[0][0] in text
+        assert layer.judgment.reasons[0][0] in text
     # `check` said the same of every layer that has nodes in the file.
     checked = check_net(open_net(shared / NETS[name]), load_table(target))
     present = set(export.layers.values())

@@ -35,7 +35,7 @@ def model_of(
 def judged(*names: str, nodes: list[Any], constants: dict[str, Any] | None = None, **inputs: tuple) -> list[list[str]]:
     """The verdicts on each node by each of the named targets."""
     model = model_of(nodes, inputs or {"x": PLANE}, constants or {})
-    return [[node.judgement.verdict for node in judge_model(model, load_table(*name.split("/")), {}).nodes]
+    return [[node.judgment.verdict for node in judge_model(model, load_table(*name.split("/")), {}).nodes]
             for name in names]  # fmt: skip
 
 
@@ -314,4 +314,4 @@ def test_nodes_know_their_layers() -> None:
     model = model_of([helper.make_node("LRN", ["x"], ["y"], "norm/LRN", size=5)], {"x": PLANE}, {})
     (node,) = judge_model(model, load_table("dpu"), {"norm/LRN": "norm"}).outside()
     assert (node.name, node.operator, node.layer) == ("norm/LRN", "LRN", "norm")
-    assert node.judgement.reasons == [("LRN is not among the DPU's operators", "A7")]
+    assert node.judgment.reasons == [("LRN is not among the DPU's operators", "A7")]

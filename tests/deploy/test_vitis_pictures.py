@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mean = np.arange(3, dtype=np.float32)[:, None, None] * np.ones((3, 16, 20), np.float32)
     write_mean("train/mean.binaryproto", mean)
     write_mean("train/small.binaryproto", mean[:, :8, :8])
-    write_mean("train/grey.binaryproto", mean[1:2])
+    write_mean("train/gray.binaryproto", mean[1:2])
     return tmp_path
 
 
@@ -74,7 +74,7 @@ CASES = {  # transform_param, image_data_param -> new_height, new_width, crop (0
         16, 20, 12, (1, 3, 12, 12)),
     ("mean_file: 'mean.binaryproto'", "new_height: 16 new_width: 20"): (16, 20, 0, (1, 3, 16, 20)),
     ("crop_size: 12 mean_value: 9", "is_color: false"): (0, 0, 12, (1, 1, 12, 12)),
-    ("crop_size: 12 mean_file: 'grey.binaryproto'", "is_color: false"): (16, 20, 12, (1, 1, 12, 12)),
+    ("crop_size: 12 mean_file: 'gray.binaryproto'", "is_color: false"): (16, 20, 12, (1, 1, 12, 12)),
 }  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_data_that_is_not_here_is_told(folder: Path) -> None:
 
 def test_what_no_picture_fits_is_refused(folder: Path) -> None:
     with pytest.raises(DeployError, match=r"has 1 channel.s., the net's input 3: nothing fits both"):
-        _made("crop_size: 12 mean_file: 'grey.binaryproto'")
+        _made("crop_size: 12 mean_file: 'gray.binaryproto'")
     with pytest.raises(
         DeployError, match=r"(?s)training cuts 18x18 out of .* smaller:\n  train/list.txt:1: train/img/0"
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from caffecompat.evaluate.detection_sets import LabelledPicture, open_detection_set
+from caffecompat.evaluate.detection_sets import LabeledPicture, open_detection_set
 
 _VOC = (
     """<annotation><size><width>{width}</width><height>{height}</height><depth>3</depth></size>{objects}</annotation>"""
@@ -44,7 +44,7 @@ class SsdWorld:
         layers.insert(1, f'layer {{ name: "data" type: "Input" top: "data" input_param {{ {shape} }} }}')
         self.deploy.write_text("\n".join(layers))
         known = open_detection_set(database=str(folder / "db_test_lmdb"))
-        self.pictures: list[LabelledPicture] = [known.load(index) for index in range(len(known))]
+        self.pictures: list[LabeledPicture] = [known.load(index) for index in range(len(known))]
 
     def write_pictures(self) -> Path:
         """The pictures as PNG files in pictures/."""
@@ -56,7 +56,7 @@ class SsdWorld:
         return folder
 
     @staticmethod
-    def _boxes(one: LabelledPicture) -> list[tuple[int, list[float], bool]]:
+    def _boxes(one: LabeledPicture) -> list[tuple[int, list[float], bool]]:
         height, width = one.size
         return [
             (int(row[0]), (row[2:6] * [width, height, width, height]).round(3).tolist(), bool(row[6]))

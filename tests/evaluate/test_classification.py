@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from caffecompat.cli.main import main
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.classification import Classifier, LabelledPictures, TopK, score_pictures
+from caffecompat.evaluate.classification import Classifier, LabeledPictures, TopK, score_pictures
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.mean import write_mean
 from caffecompat.schema import read_net
@@ -95,15 +95,15 @@ def test_softmax_is_kept_for_people(world: World) -> None:
     assert Classifier("train_val.prototxt", "net.caffemodel").scores == "pick"
 
 
-def test_resize_then_the_centre(tmp_path: Path, world: World) -> None:
-    """Only the centre 8x8 of a picture brought to 16x16 is bright in its class's channel."""
+def test_resize_then_the_center(tmp_path: Path, world: World) -> None:
+    """Only the center 8x8 of a picture brought to 16x16 is bright in its class's channel."""
     picture = np.full((32, 32, 3), 90, np.uint8)
     picture[8:24, 8:24] = (20, 200, 20)
     picture[:8] = (255, 0, 255)
     cv2.imwrite("framed.png", picture)
     Path("framed.txt").write_text("framed.png 1\n")
     classifier = Classifier("deploy.prototxt", "net.caffemodel")
-    pictures = LabelledPictures(list_path="framed.txt", resize=(16, 16), preprocess=Preprocess((10.0,), 0.1, (1.0,)))
+    pictures = LabeledPictures(list_path="framed.txt", resize=(16, 16), preprocess=Preprocess((10.0,), 0.1, (1.0,)))
     (data, _) = pictures.open((1, 3, 8, 8)).next()
     expected = (np.float32([20, 200, 20]) - 10) * 0.1 - 1
     np.testing.assert_allclose(data[0, :, 4, 4], expected, rtol=1e-5)
@@ -115,10 +115,10 @@ def test_a_mean_file_is_taken_off_pixel_by_pixel(world: World) -> None:
     mean[2] = 100  # no picture is class 2 after it
     write_mean("mean.binaryproto", mean)
     classifier = Classifier("deploy.prototxt", "net.caffemodel")
-    result = score_pictures(classifier, LabelledPictures(list_path="list.txt", mean_file="mean.binaryproto"))
+    result = score_pictures(classifier, LabeledPictures(list_path="list.txt", mean_file="mean.binaryproto"))
     assert result.counts[:, 2].sum() == 0 and result.total == 7
     with pytest.raises(CaffeCompatError, match="not both"):
-        LabelledPictures(list_path="list.txt", mean_file="mean.binaryproto", preprocess=Preprocess((1.0,)))
+        LabeledPictures(list_path="list.txt", mean_file="mean.binaryproto", preprocess=Preprocess((1.0,)))
 
 
 @given(st.data())
@@ -208,7 +208,7 @@ def test_published_weights_on_mnist(weights: str, accuracy: float, shared: Path,
     pytest.importorskip("plyvel")
     real = shared / "real"
     classifier = Classifier(real / "bvlc/examples/mnist/lenet.prototxt", str(real / weights))
-    pictures = LabelledPictures(database=str(real / "mnist-leveldb-test"), preprocess=Preprocess(scale=1 / 256))
+    pictures = LabeledPictures(database=str(real / "mnist-leveldb-test"), preprocess=Preprocess(scale=1 / 256))
     result = score_pictures(classifier, pictures, batch=100)
     record_property("measured", f"top-1, {weights}: {result.accuracy():.4f}, original Caffe {accuracy}")
     assert (result.total, result.accuracy()) == (10000, accuracy)

@@ -20,11 +20,11 @@ def test_scores_of_a_small_case() -> None:
     matrix.add(labels, predictions)
     np.testing.assert_array_equal(matrix.counts[:3, :3], [[2, 1, 0], [0, 2, 1], [0, 0, 0]])
     np.testing.assert_allclose(matrix.iou(), [2 / 3, 2 / 4, 0, np.nan, np.nan])
-    # Class 2 is predicted and never labelled: it counts by Xilinx' rule; classes 3 and 4 occur nowhere.
+    # Class 2 is predicted and never labeled: it counts by Xilinx' rule; classes 3 and 4 occur nowhere.
     assert matrix.miou() == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert matrix.miou_labelled() == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert matrix.miou_labeled() == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert matrix.pixel_accuracy() == pytest.approx(4 / 6)
-    np.testing.assert_array_equal(matrix.labelled, [3, 3, 0, 0, 0])
+    np.testing.assert_array_equal(matrix.labeled, [3, 3, 0, 0, 0])
     np.testing.assert_array_equal(matrix.predicted, [2, 3, 1, 0, 0])
 
 
@@ -64,10 +64,10 @@ def test_labels_that_are_no_bytes() -> None:
     assert many.counts[299, 299] == 1 and many.counts.sum() == 1
 
 
-def test_nothing_labelled_gives_no_score() -> None:
+def test_nothing_labeled_gives_no_score() -> None:
     matrix = ConfusionMatrix(3)
     matrix.add(np.full((2, 2), 255, np.uint8), np.zeros((2, 2), np.uint8))
-    assert np.isnan([matrix.miou(), matrix.miou_labelled(), matrix.pixel_accuracy(), matrix.chance_miou()]).all()
+    assert np.isnan([matrix.miou(), matrix.miou_labeled(), matrix.pixel_accuracy(), matrix.chance_miou()]).all()
 
 
 def test_chance_is_what_guessing_scores() -> None:

@@ -1,6 +1,6 @@
 """The segmentation tutorial's published pictures come out of its own weights, pixel for pixel.
 
-Preprocessing and palette are those of the scripts that made them (pixel * 0.022 - offset; colours written with red
+Preprocessing and palette are those of the scripts that made them (pixel * 0.022 - offset; colors written with red
 and blue swapped). Up to three pixels may differ where the two best scores are equal but for rounding.
 """
 

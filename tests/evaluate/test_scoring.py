@@ -86,7 +86,7 @@ def test_the_verb_prints_a_table(world: World, capsys: pytest.CaptureFixture[str
     matrix = ConfusionMatrix(3)
     matrix.counts += _expected(world)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["red", f"{matrix.iou()[0]:.4f}", str(matrix.labelled[0]), str(matrix.predicted[0])]
+    assert lines[1].split() == ["red", f"{matrix.iou()[0]:.4f}", str(matrix.labeled[0]), str(matrix.predicted[0])]
     assert lines[3].split()[0] == "2"
     assert lines[5].startswith(f"mIoU            {matrix.miou():.4f}")
     assert lines[8].startswith(f"pixel accuracy  {matrix.pixel_accuracy():.4f}  (of 381 ")

@@ -305,7 +305,7 @@ def test_a_file_cut_to_one_byte_is_an_error(tmp_path: Path) -> None:
         load_caffemodel(written(tmp_path, b"\x0a"))
 
 
-def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+def test_a_missing_file_names_its_neighbors(tmp_path: Path) -> None:
     written(tmp_path, b"x")
     with pytest.raises(WeightsError, match=r"no such file; did you mean \S*w\.caffemodel"):
         load_caffemodel(tmp_path / "w.cafemodel")

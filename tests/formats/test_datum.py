@@ -74,7 +74,7 @@ def test_unknown_fields_are_passed_over():
     assert decode_datum(record) == Datum(label=1)
 
 
-def test_an_annotated_datum_is_recognised():
+def test_an_annotated_datum_is_recognized():
     record = pb.Datum(data=b"abc", label=-1).SerializeToString()
     with pytest.raises(DatumError, match="AnnotatedDatum"):
         decode_datum(b"\x0a" + bytes([len(record)]) + record)
@@ -122,7 +122,7 @@ def test_raw_and_png_records_hold_the_same_pixels(golden):
             np.testing.assert_array_equal(decode_datum(one).image(), decode_datum(other).image())
 
 
-def test_grey_is_forced_on_encoded_pictures_only(golden):
+def test_gray_is_forced_on_encoded_pictures_only(golden):
     with open_database(golden / "data/db_encpng_lmdb") as database:
         datum = decode_datum(next(iter(database))[1])
     assert datum.image(False).shape == (32, 36, 1)

@@ -50,7 +50,7 @@ def test_the_end_of_a_thumbnail_is_not_the_end():
     assert picture_header(data[:2] + segment + data[2:])[1] == (3, 21, 34)
 
 
-def test_grey_and_colour_are_forced():
+def test_gray_and_color_are_forced():
     data = encode_picture(PICTURE, "png")
     np.testing.assert_array_equal(decode_picture(data, True), PICTURE)
     assert decode_picture(data, False).shape == (21, 34, 1)
@@ -64,8 +64,8 @@ def test_what_cannot_be_read_is_none(tmp_path):
 
 
 def test_resizing_keeps_the_channel_axis_and_the_same_size_keeps_the_array():
-    grey = PICTURE[:, :, :1]
-    assert resize_picture(grey, 10, 12).shape == (10, 12, 1)
-    assert resize_picture(grey, 21, 34) is grey
+    gray = PICTURE[:, :, :1]
+    assert resize_picture(gray, 10, 12).shape == (10, 12, 1)
+    assert resize_picture(gray, 21, 34) is gray
     labels = resize_picture(np.array([[[0], [7]]], np.uint8), 2, 5, nearest=True)
     assert set(labels.ravel().tolist()) == {0, 7}

@@ -47,7 +47,7 @@ def test_too_many_pixels_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of a few kilobytes of side x side grey pixels, all of its checksums right."""
+    """A PNG of a few kilobytes of side x side gray pixels, all of its checksums right."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

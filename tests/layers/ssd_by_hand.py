@@ -1,4 +1,4 @@
-"""SSD's rules one box at a time, as slow and plain as they come: what the vectorised layers are held against."""
+"""SSD's rules one box at a time, as slow and plain as they come: what the vectorized layers are held against."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CASES = [path for folder in FORKS for path in sorted((GOLDEN / folder).glob("*.n
 FOLDERS = {path: path.parent.relative_to(GOLDEN).as_posix() for path in CASES}
 
 # Cases in which we keep to another rule than the recorded build, and why.
-FROZEN = "the fork's CPU engine differentiates by the batch's statistics where it normalised by the stored ones"
+FROZEN = "the fork's CPU engine differentiates by the batch's statistics where it normalized by the stored ones"
 HITS_ONLY = "the fork's confusion matrix holds nothing off its diagonal; ours counts the wrong pixels too"
 UNWEIGHTED = "the fork's CPU code leaves the gradient unweighted by label_weights; ours is that of its GPU code"
 IN_PLACE = "the fork's CPU code differentiates wrongly when BatchNorm without a scale works in place"

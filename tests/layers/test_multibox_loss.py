@@ -174,8 +174,8 @@ def test_suppression_without_top_k_keeps_nothing_and_says_so(capsys) -> None:
     world = World(6)
     _, _, scores = world.run("nms_param { nms_threshold: 0.3 }")
     assert "top_k" in capsys.readouterr().err
-    learnt = scores.reshape(N, P, C).abs().sum(2) > 0
-    assert 0 < int(learnt.sum()) < 25  # the matches alone
+    learned = scores.reshape(N, P, C).abs().sum(2) > 0
+    assert 0 < int(learned.sum()) < 25  # the matches alone
 
 
 def test_hard_examples() -> None:
@@ -206,11 +206,11 @@ def test_locations_of_each_class(predicted: str) -> None:
     world = World(8, C)
     settings = f"share_location: false mining_type: NONE use_prior_for_matching: {predicted}"
     _, location, _ = world.run(settings, location_classes=C)
-    learnt = (location.reshape(N, P, C, 4).abs().sum(3) > 0).any(1)
+    learned = (location.reshape(N, P, C, 4).abs().sum(3) > 0).any(1)
     for image in range(N):
         labels = set(world.objects[world.objects[:, 0] == image, 1].astype(int))
-        assert {c for c in range(C) if learnt[image, c]} <= labels
-        assert bool(learnt[image].any()) == bool(labels)
+        assert {c for c in range(C) if learned[image, c]} <= labels
+        assert bool(learned[image].any()) == bool(labels)
 
 
 def test_agnostic_objects() -> None:

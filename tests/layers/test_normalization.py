@@ -30,7 +30,7 @@ def statistics(x):
     return x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
 
 
-def normalised(x, mean, variance, eps=1e-5):
+def normalized(x, mean, variance, eps=1e-5):
     return (x - mean.view(1, -1, 1, 1)) / (variance.view(1, -1, 1, 1) + eps).sqrt()
 
 
@@ -72,13 +72,13 @@ class TestBvlc:
         top = layer(second)
         (m1, v1), (m2, v2) = statistics(first), statistics(second)
         count = first.numel() / 3
-        assert torch.allclose(top, normalised(second, m2, v2), atol=1e-5)
+        assert torch.allclose(top, normalized(second, m2, v2), atol=1e-5)
         assert layer.factor.item() == pytest.approx(1.9)
         assert torch.allclose(layer.mean, 0.9 * m1 + m2, atol=1e-5)
         assert torch.allclose(layer.variance, (0.9 * v1 + v2) * count / (count - 1), rtol=1e-5)
         layer.eval()
         x = batch(3)
-        assert torch.allclose(layer(x), normalised(x, layer.mean / 1.9, layer.variance / 1.9), atol=1e-4)
+        assert torch.allclose(layer(x), normalized(x, layer.mean / 1.9, layer.variance / 1.9), atol=1e-4)
 
     def test_use_global_stats_wins_over_the_phase(self):
         frozen = make_layer(PLAIN + " batch_norm_param { use_global_stats: true }", SHAPE)
@@ -103,7 +103,7 @@ class TestXilinx:
         top = layer(batch(2))
         assert torch.allclose(layer.mean, 0.9 * m1 + 0.1 * m2, atol=1e-5)
         assert torch.allclose(layer.variance, 0.9 * v1 + 0.1 * v2, rtol=1e-5)
-        assert torch.allclose(top, 2 * normalised(batch(2), m2, v2) + 1, atol=1e-4)
+        assert torch.allclose(top, 2 * normalized(batch(2), m2, v2) + 1, atol=1e-4)
 
     def test_loaded_statistics_are_averaged_from_the_start(self):
         layer = make_layer(XILINX, SHAPE)
@@ -113,13 +113,13 @@ class TestXilinx:
 
     def test_training_ignores_use_global_stats(self):
         layer = make_layer(FILLED + "use_global_stats: true }", SHAPE)
-        assert torch.allclose(layer(batch()), 2 * normalised(batch(), *statistics(batch())) + 1, atol=1e-4)
+        assert torch.allclose(layer(batch()), 2 * normalized(batch(), *statistics(batch())) + 1, atol=1e-4)
 
     def test_test_phase_obeys_an_explicit_value(self):
         by_batch = make_layer(FILLED + "use_global_stats: false }", SHAPE, phase=TEST)
         by_batch.weights_loaded()
         by_batch.mean.data.fill_(7)
-        assert torch.allclose(by_batch(batch()), 2 * normalised(batch(), *statistics(batch())) + 1, atol=1e-4)
+        assert torch.allclose(by_batch(batch()), 2 * normalized(batch(), *statistics(batch())) + 1, atol=1e-4)
         assert by_batch.mean.eq(7).all()
         running = make_layer(XILINX, SHAPE, phase=TEST)
         running.variance.data.fill_(4)
@@ -142,7 +142,7 @@ class TestNvcaffe:
         test.mean.data.fill_(1), test.variance.data.fill_(4), test.factor.data.fill_(0)
         assert torch.allclose(test(batch()), (batch() - 1) / 2, atol=1e-4)
         train = make_layer(text.replace("false", "true"), SHAPE, fork=Fork.JACINTO)
-        assert torch.allclose(train(batch()), normalised(batch(), *statistics(batch())), atol=1e-4)
+        assert torch.allclose(train(batch()), normalized(batch(), *statistics(batch())), atol=1e-4)
         train(batch(1))
         assert torch.allclose(train.mean, (statistics(batch())[0] + statistics(batch(1))[0]) / 2, atol=1e-5)
 
@@ -157,7 +157,7 @@ FOUR_AXES = lambda size: (1, size, 1, 1)  # noqa: E731
 
 
 class TestWeightFiles:
-    """Files of one layout loaded into a layer of another normalise alike."""
+    """Files of one layout loaded into a layer of another normalize alike."""
 
     ORDERS = {  # noqa: RUF012
         "bvlc": ("mean", "variance", "factor"),
@@ -181,7 +181,7 @@ class TestWeightFiles:
             blob.data.copy_(torch.from_numpy(values))
         mean, variance = (torch.from_numpy(made[name]) / factor for name in ("mean", "variance"))
         scale, bias = (torch.from_numpy(made[n]).view(1, -1, 1, 1) if n in made else v for n, v in self.AFFINE)
-        assert torch.allclose(layer(x), normalised(x, mean, variance) * scale + bias, atol=1e-4)
+        assert torch.allclose(layer(x), normalized(x, mean, variance) * scale + bias, atol=1e-4)
 
     AFFINE = (("scale", 1), ("bias", 0))
 

@@ -25,9 +25,9 @@ def test_batch_norm(shape: tuple[int, ...], eps: float, stored: bool, phase: int
     [top] = tops_of(layer, [bottom])
     by_channel = top.detach().transpose(0, 1).reshape(3, -1)
     if stored:
-        centre, spread = mean / factor, variance / factor
+        center, spread = mean / factor, variance / factor
         if phase == pb.TEST:
-            expected = (bottom.transpose(0, 1).reshape(3, -1) - centre[:, None]) / (spread[:, None] + eps).sqrt()
+            expected = (bottom.transpose(0, 1).reshape(3, -1) - center[:, None]) / (spread[:, None] + eps).sqrt()
             torch.testing.assert_close(by_channel, expected.detach())
     elif by_channel.shape[1] > 2:
         torch.testing.assert_close(by_channel.mean(1), torch.zeros(3, dtype=torch.float64), atol=1e-9, rtol=0)

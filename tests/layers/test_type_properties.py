@@ -115,7 +115,7 @@ def test_an_affine_layer_computes_its_a_x_plus_b(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('type: "BatchNorm" batch_norm_param { use_global_stats: false }', "normalise by the batch"),
+        ('type: "BatchNorm" batch_norm_param { use_global_stats: false }', "normalize by the batch"),
         ('type: "BN" bn_param { bn_mode: LEARN }', "stores no statistics"),
         ('type: "Scale" scale_param { axis: 2 }', "one value a channel"),
         ('type: "ReLU"', "one value a channel"),

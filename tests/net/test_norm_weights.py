@@ -36,7 +36,7 @@ def net_of(layout: str, channels: int = 4, scale: str = "") -> Net:
     return make_net(data + conv("c", "x", outputs=channels) + text + (scale or (SCALE if layout == "bvlc" else "")))
 
 
-def randomise(net: Net) -> Net:
+def randomize(net: Net) -> Net:
     """Statistics, scale and bias as after some training."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def output(net: Net) -> torch.Tensor:
 @pytest.mark.parametrize("target", FUSED)
 @pytest.mark.parametrize("source", FUSED)
 def test_every_layout_into_every_other(source: str, target: str, suffix: str, channels: int, tmp_path: Path) -> None:
-    first, second = randomise(net_of(source, channels)), net_of(target, channels)
+    first, second = randomize(net_of(source, channels)), net_of(target, channels)
     assert len(first.blobs_by_layer()["bn"]) == COUNTS[source]
     path = tmp_path / f"w.{suffix}"
     first.save(path)
@@ -79,7 +79,7 @@ def test_every_layout_into_every_other(source: str, target: str, suffix: str, ch
 
 
 def test_xilinx_without_its_last_blob(tmp_path: Path) -> None:
-    first = randomise(net_of("pspnet"))
+    first = randomize(net_of("pspnet"))
     first.save(tmp_path / "w.caffemodel")
     second = net_of("xilinx")
     second.load_weights(tmp_path / "w.caffemodel")
@@ -87,8 +87,8 @@ def test_xilinx_without_its_last_blob(tmp_path: Path) -> None:
 
 
 def test_report_names_both_layers(tmp_path: Path) -> None:
-    randomise(net_of("bvlc")).save(tmp_path / "two.caffemodel")
-    randomise(net_of("xilinx")).save(tmp_path / "one.caffemodel")
+    randomize(net_of("bvlc")).save(tmp_path / "two.caffemodel")
+    randomize(net_of("xilinx")).save(tmp_path / "one.caffemodel")
     joined = net_of("nvcaffe").load_weights(tmp_path / "two.caffemodel")
     assert joined.converted == ["layer 'bn': the file's BatchNorm and Scale 'sc' as one layer"]
     assert "converted: layer 'bn'" in "\n".join(joined.lines())
@@ -99,7 +99,7 @@ def test_report_names_both_layers(tmp_path: Path) -> None:
 
 def test_lone_batch_norm_gets_a_neutral_scale(tmp_path: Path) -> None:
     only = "layer { name: 'r' type: 'ReLU' bottom: 'bn' top: 'bn' }\n"
-    first, second = randomise(net_of("bvlc", scale=only)), randomise(net_of("xilinx", scale=only))
+    first, second = randomize(net_of("bvlc", scale=only)), randomize(net_of("xilinx", scale=only))
     first.save(tmp_path / "w.caffemodel")
     second.load_weights(tmp_path / "w.caffemodel")
     scale, bias = second.blobs_by_layer()["bn"][:2]
@@ -108,7 +108,7 @@ def test_lone_batch_norm_gets_a_neutral_scale(tmp_path: Path) -> None:
 
 
 def test_scale_that_the_net_has_too_stays_its_own(tmp_path: Path) -> None:
-    first, second = randomise(net_of("bvlc")), net_of("xilinx", scale=SCALE)
+    first, second = randomize(net_of("bvlc")), net_of("xilinx", scale=SCALE)
     first.save(tmp_path / "w.caffemodel")
     assert second.load_weights(tmp_path / "w.caffemodel").loaded == ["c", "bn", "sc"]
     torch.testing.assert_close(output(second), output(first))
@@ -123,13 +123,13 @@ def test_scale_that_the_net_has_too_stays_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_what_has_no_place_is_an_error(target: str, scale: str, why: str, tmp_path: Path) -> None:
-    randomise(net_of("xilinx")).save(tmp_path / "w.caffemodel")
+    randomize(net_of("xilinx")).save(tmp_path / "w.caffemodel")
     with pytest.raises(WeightsMismatch, match=why):
         net_of(target, scale=scale).load_weights(tmp_path / "w.caffemodel")
 
 
 def test_scale_of_another_kind_is_an_error(tmp_path: Path) -> None:
-    randomise(net_of("bvlc", scale=SCALE.replace("bias_term: true", "bias_term: true num_axes: 0"))).save(
+    randomize(net_of("bvlc", scale=SCALE.replace("bias_term: true", "bias_term: true num_axes: 0"))).save(
         tmp_path / "w.caffemodel"
     )
     with pytest.raises(WeightsMismatch, match="cannot become one layer of 4 channels"):
@@ -137,7 +137,7 @@ def test_scale_of_another_kind_is_an_error(tmp_path: Path) -> None:
 
 
 def test_hdf5_that_does_not_tell_the_scale_is_an_error(tmp_path: Path) -> None:
-    randomise(net_of("bvlc", scale=SCALE.replace("'sc'", "'affine'"))).save(tmp_path / "w.caffemodel.h5")
+    randomize(net_of("bvlc", scale=SCALE.replace("'sc'", "'affine'"))).save(tmp_path / "w.caffemodel.h5")
     with pytest.raises(WeightsMismatch, match="does not say which of its layers 'affine' is the Scale"):
         net_of("xilinx").load_weights(tmp_path / "w.caffemodel.h5")
 
@@ -154,7 +154,7 @@ def _enet(mode: str, names: Sequence[str] = ("bn",), tops: str = "") -> Net:
 
 @pytest.mark.parametrize("source", FUSED)
 def test_enet_takes_scale_and_shift(source: str, tmp_path: Path) -> None:
-    first, second = randomise(net_of(source)), _enet("LEARN")
+    first, second = randomize(net_of(source)), _enet("LEARN")
     first.save(tmp_path / "w.caffemodel")
     assert second.load_weights(tmp_path / "w.caffemodel").converted
     module: Any = second.layers[-1].module
@@ -168,13 +168,13 @@ def test_enet_takes_scale_and_shift(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", FUSED)
 def test_enet_has_no_statistics_to_give(target: str, tmp_path: Path) -> None:
-    randomise(_enet("LEARN")).save(tmp_path / "w.caffemodel")
+    randomize(_enet("LEARN")).save(tmp_path / "w.caffemodel")
     with pytest.raises(WeightsMismatch, match="the file has 2 blobs"):
         net_of(target).load_weights(tmp_path / "w.caffemodel")
 
 
 def test_training_goes_on_from_converted_statistics(tmp_path: Path) -> None:
-    first = randomise(net_of("bvlc"))
+    first = randomize(net_of("bvlc"))
     first.save(tmp_path / "w.caffemodel")
     kind, param = FUSED["xilinx"]
     net = make_net(
@@ -198,9 +198,9 @@ SCRIPTS_TOPS = "top: '*-mean' top: '*-var'"
         ("INFERENCE", "", "INFERENCE", ""),
         ("", "", "LEARN", ""),
         ("LEARN", SCRIPTS_TOPS, "INFERENCE", ""),  # as compute_bn_statistics.py saves what it has folded
-        ("LEARN", "", "INFERENCE", "normalise by the batch"),
-        ("", "", "INFERENCE", "normalise by the batch"),
-        ("LEARN", "top: 'mean' top: '*-var'", "INFERENCE", "normalise by the batch"),
+        ("LEARN", "", "INFERENCE", "normalize by the batch"),
+        ("", "", "INFERENCE", "normalize by the batch"),
+        ("LEARN", "top: 'mean' top: '*-var'", "INFERENCE", "normalize by the batch"),
         ("INFERENCE", "", "LEARN", "folded in the file"),
         ("LEARN", SCRIPTS_TOPS, "", "folded in the file"),
     ],
@@ -222,7 +222,7 @@ def test_enets_modes_that_contradict_the_file_are_told(
 
 def test_other_batch_normalizations_have_no_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for source in FUSED:
-        randomise(net_of(source)).save(tmp_path / f"{source}.caffemodel")
+        randomize(net_of(source)).save(tmp_path / f"{source}.caffemodel")
         assert {layer.bn_mode for layer in open_caffemodel(tmp_path / f"{source}.caffemodel").layers} == {""}
         assert not _enet("LEARN").load_weights(tmp_path / f"{source}.caffemodel").discrepancies
     _enet("INFERENCE").save(tmp_path / "w.caffemodel.h5")  # HDF5 does not tell

@@ -10,7 +10,7 @@ from caffecompat.data.placeholder import Placeholders, placeholder
 from caffecompat.data.source import DataError
 from caffecompat.forks import Fork
 from caffecompat.net import Net
-from caffecompat.net.summary import Field, NetSummary, summarise
+from caffecompat.net.summary import Field, NetSummary, summarize_net
 from caffecompat.schema import parse_text as parse
 from caffecompat.schema import pb
 
@@ -32,7 +32,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "sum" top: "fc" inner_product_pa
 def summary_of(text: str, phase: int = pb.TEST) -> NetSummary:
     message = pb.NetParameter()
     parse(text, message)
-    return summarise(Net(message, phase, sources=Placeholders(), log=False))
+    return summarize_net(Net(message, phase, sources=Placeholders(), log=False))
 
 
 def test_counts() -> None:
@@ -267,7 +267,7 @@ TI = {
 @pytest.mark.parametrize("name", TI)
 def test_published_counts(name: str, shared: Path, record_property) -> None:
     path, published = TI[name]
-    summary = summarise(Net(shared / "real" / path, pb.TEST, log=False))
+    summary = summarize_net(Net(shared / "real" / path, pb.TEST, log=False))
     record_property("measured", f"MACs, {name}: {summary.macs / 1e6:.2f} M, published {published:.2f} M")
     assert summary.macs / 1e6 == pytest.approx(published, rel=0.005)
 
@@ -287,7 +287,7 @@ def test_published_count_of_inception(shared: Path, record_property) -> None:
     for layer in net.layer:
         if list(layer.convolution_param.kernel_size) == [5]:
             layer.convolution_param.kernel_size[0], layer.convolution_param.pad[0] = 3, 1
-    count = summarise(Net(net, pb.TEST, log=False)).macs_by_type["Convolution"] / 1e6
+    count = summarize_net(Net(net, pb.TEST, log=False)).macs_by_type["Convolution"] / 1e6
     record_property("measured", f"MACs, InceptionV1 with 3x3 for 5x5: {count:.2f} M, published 1497.37 M")
     assert count == pytest.approx(1497.37, rel=1e-4)
 
@@ -295,7 +295,7 @@ def test_published_count_of_inception(shared: Path, record_property) -> None:
 def test_published_count_of_jsegnet(shared: Path, record_property) -> None:
     """The published prototxt has one 3x3 convolution of 64 channels at an eighth of the size more than the table."""
     path = shared / "real/jacinto-models/image_segmentation/cityscapes5_jsegnet21v2/test/deploy.prototxt"
-    counts = summarise(Net(path, pb.TEST, log=False)).macs_by_type
+    counts = summarize_net(Net(path, pb.TEST, log=False)).macs_by_type
     one = 3 * 3 * 64 * 64 * 64 * 128
     without = (counts["Convolution"] - one) / 1e6
     record_property("measured", f"MACs, JSegNet21 1024x512: {counts['Convolution'] / 1e6:.2f} M convolutions, "
@@ -306,7 +306,7 @@ def test_published_count_of_jsegnet(shared: Path, record_property) -> None:
 def test_published_count_of_jdetnet(shared: Path, record_property) -> None:
     """The table's JDetNet is another variant: four classes, the first head on res3a (stride 8), six heads."""
     folder = shared / "real/jacinto-models/object_detection/voc0712/JDetNet/ssd768x320_ds_PSP_dsFac_32_hdDS8_0"
-    summary = summarise(Net(folder / "test_quantize/deploy.prototxt", pb.TEST, log=False))
+    summary = summarize_net(Net(folder / "test_quantize/deploy.prototxt", pb.TEST, log=False))
     convolutions = [layer for layer in summary.layers if layer.type == "Convolution"]
     backbone = sum(layer.macs for layer in convolutions if layer.name.startswith(("conv1", "res")))
     # (channels in, height, width, outputs of the two predictors) of each head; each begins with 256 1x1 filters.

@@ -35,12 +35,12 @@ def images() -> list[np.ndarray]:
 
 
 class TestClassifier:
-    def test_centre_crop(self, files: tuple[str, str], images: list[np.ndarray]) -> None:
+    def test_center_crop(self, files: tuple[str, str], images: list[np.ndarray]) -> None:
         net = caffe.Classifier(*files, image_dims=(10, 12), channel_swap=(2, 1, 0), raw_scale=255)
         scores = net.predict(images, oversample=False).reshape(3, 3)
         for image, score in zip(images, scores, strict=True):
-            centre = io.resize_image(image, (10, 12))[1:9, 2:10]
-            np.testing.assert_allclose(score, centre.mean((0, 1))[::-1] * 255, rtol=1e-4)
+            center = io.resize_image(image, (10, 12))[1:9, 2:10]
+            np.testing.assert_allclose(score, center.mean((0, 1))[::-1] * 255, rtol=1e-4)
 
     def test_oversampled(self, files: tuple[str, str], images: list[np.ndarray]) -> None:
         net = caffe.Classifier(*files, image_dims=(10, 12), mean=np.array([0.5, 0.5, 0.5]), input_scale=2)

@@ -41,7 +41,7 @@ def test_padding_and_kernels_move_the_origin() -> None:
     n = base()
     n.wide = L.Convolution(n.data, num_output=1, kernel_size=5, pad=1, dilation=2)
     _, a, b = cm.coord_map_from_to(n.data, n.wide)
-    assert (a == 1).all() and (b == -3).all()  # a dilated 5 reaches 4 about its centre, less the pad
+    assert (a == 1).all() and (b == -3).all()  # a dilated 5 reaches 4 about its center, less the pad
     n.split = L.Convolution(n.data, convolution_param=dict(num_output=1, kernel_size=7, stride=2))
     _, a, b = cm.coord_map_from_to(n.split, n.data)
     assert (a == 2).all() and (b == 3).all()

@@ -127,10 +127,10 @@ def test_nodes_of_a_rank_do_not_overlap() -> None:
     sizes = {f"n{i}": (10.0, 20.0 + i) for i in range(12)}
     edges = [("n0", f"n{i}") for i in range(1, 11)] + [(f"n{i}", "n11") for i in range(1, 11)] + [("n0", "n11")]
     layout = lay_out(sizes, edges)
-    middle = sorted((layout.centres[f"n{i}"][1], 20.0 + i) for i in range(1, 11))
+    middle = sorted((layout.centers[f"n{i}"][1], 20.0 + i) for i in range(1, 11))
     for (a, wide), (b, other) in pairwise(middle):
         assert b - a >= (wide + other) / 2
-    assert len({layout.centres[f"n{i}"][0] for i in range(1, 11)}) == 1
+    assert len({layout.centers[f"n{i}"][0] for i in range(1, 11)}) == 1
     assert [len(bends) for bends in layout.bends] == [0] * 20 + [2]
 
 

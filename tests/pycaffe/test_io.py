@@ -78,11 +78,11 @@ class TestPictures:
         rgb = io.load_image(name)
         assert (rgb.dtype, rgb.shape) == (np.float32, (5, 7, 3))
         np.testing.assert_allclose(rgb, pixels[:, :, [2, 1, 0]] / 255, atol=1e-6)
-        grey = io.load_image(name, color=False)
-        assert grey.shape == (5, 7, 1)
-        np.testing.assert_allclose(grey[..., 0], rgb @ [0.2125, 0.7154, 0.0721], atol=1e-6)
+        gray = io.load_image(name, color=False)
+        assert gray.shape == (5, 7, 1)
+        np.testing.assert_allclose(gray[..., 0], rgb @ [0.2125, 0.7154, 0.0721], atol=1e-6)
 
-    def test_loading_grey_and_deep_pictures(self, tmp_path: Path, pixels: np.ndarray) -> None:
+    def test_loading_gray_and_deep_pictures(self, tmp_path: Path, pixels: np.ndarray) -> None:
         name = str(tmp_path / "a.png")
         cv2.imwrite(name, pixels[..., 0].astype(np.uint16) * 257)
         np.testing.assert_allclose(io.load_image(name), np.tile(pixels[..., :1] / 255, 3), atol=1e-6)

@@ -26,7 +26,7 @@ def test_overlay_blends() -> None:
 
 
 @pytest.mark.parametrize("width", [120, 700, 2048])
-def test_a_legend_shows_every_colour_in_as_many_rows_as_it_takes(width: int) -> None:
+def test_a_legend_shows_every_color_in_as_many_rows_as_it_takes(width: int) -> None:
     strip = legend(_PALETTE, range(19), width)
     assert strip.shape[1:] == (width, 3)
     drawn = {tuple(color) for color in strip.reshape(-1, 3).tolist()}
@@ -81,7 +81,7 @@ def _residual_net(blocks: int) -> tuple[dict[str, tuple[float, float]], list[tup
 def test_a_deep_net_stays_on_its_axis() -> None:
     sizes, edges = _residual_net(12)
     layout = lay_out(sizes, edges)
-    joints = [layout.centres[f"{block}add"][1] for block in range(12)]
+    joints = [layout.centers[f"{block}add"][1] for block in range(12)]
     assert max(joints) - min(joints) < 40
     assert layout.size[1] < 1000
 
@@ -90,11 +90,11 @@ def test_edges_pass_beside_the_nodes() -> None:
     sizes, edges = _residual_net(3)
     layout = lay_out(sizes, edges)
     for (start, end), bends in zip(edges, layout.bends, strict=True):
-        points = [layout.centres[start], *bends, layout.centres[end]]
+        points = [layout.centers[start], *bends, layout.centers[end]]
         for (x0, y0), (x1, y1) in pairwise(points):
             for share in np.linspace(0, 1, 41):
                 x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
-                for key, (along, across) in layout.centres.items():
+                for key, (along, across) in layout.centers.items():
                     depth, width = sizes[key]
                     inside = abs(x - along) < depth / 2 - 1e-6 and abs(y - across) < width / 2 - 1e-6
                     assert not inside or key in (start, end), (start, end, key)
@@ -102,4 +102,4 @@ def test_edges_pass_beside_the_nodes() -> None:
 
 def test_labels_have_room_beside_the_nodes() -> None:
     layout = lay_out({"a": (30.0, 30.0), "b": (30.0, 30.0)}, [("a", "b")], [120.0])
-    assert layout.centres["b"][0] - layout.centres["a"][0] >= 150
+    assert layout.centers["b"][0] - layout.centers["a"][0] >= 150

@@ -36,7 +36,7 @@ def test_lines_of_a_file(tmp_path: Path, line: str) -> None:
     assert palette.colors[:2].tolist() == [[255, 0, 0], [3, 2, 1]]
 
 
-def test_a_picture_of_colours(tmp_path: Path) -> None:
+def test_a_picture_of_colors(tmp_path: Path) -> None:
     colors = np.random.default_rng(0).integers(0, 256, (1, 256, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "lut.png"), colors)
     np.testing.assert_array_equal(load_palette(str(tmp_path / "lut.png")).colors, colors[0])

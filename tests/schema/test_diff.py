@@ -176,7 +176,7 @@ def test_like_branches_are_told_apart_by_what_follows() -> None:
     assert pairs == {"data": "data", "a1": "b2", "a2": "b1", "a3": "b3", "a4": "b4"}
 
 
-def test_neighbours_that_change_places() -> None:
+def test_neighbors_that_change_places() -> None:
     pool = 'layer { name: "p" type: "Pooling" bottom: "%s" top: "p" pooling_param { kernel_size: 2 } }'
     norm = 'layer { name: "n" type: "LRN" bottom: "%s" top: "n" }'
     diff = diff_documents(

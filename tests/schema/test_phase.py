@@ -21,6 +21,6 @@ def test_everything_else_is_an_error(given: object) -> None:
         as_phase(given)
 
 
-def test_a_misspelt_name_is_guessed() -> None:
+def test_a_misspelled_name_is_guessed() -> None:
     with pytest.raises(CaffeCompatError, match="phase 'tset': expected TRAIN or TEST; did you mean TEST"):
         as_phase("tset")

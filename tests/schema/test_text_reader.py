@@ -175,7 +175,7 @@ def test_message_shows_the_line_and_a_caret():
     ]
 
 
-def test_of_a_long_line_the_neighbourhood_is_shown():
+def test_of_a_long_line_the_neighborhood_is_shown():
     text = "layer { name: 'a' } " * 50 + "layer { tpye: 'a' } " + "layer { name: 'a' } " * 50
     (problem,) = read_text(Text("net", text), pb.NetParameter()).problems
     head, excerpt, caret = str(problem).split("\n")

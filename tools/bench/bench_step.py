@@ -53,13 +53,13 @@ def our_step(net: Net, solver: object, inputs: dict[str, Tensor]) -> Call:
     return step
 
 
-def hand_step(model: nn.Module, optimiser: torch.optim.Optimizer, data: Tensor, label: Tensor) -> Call:
+def hand_step(model: nn.Module, optimizer: torch.optim.Optimizer, data: Tensor, label: Tensor) -> Call:
     """One training iteration of the hand-written network."""
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(data), label, ignore_index=255).backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 

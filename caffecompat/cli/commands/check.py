@@ -65,7 +65,7 @@ def _lines(report: TargetReport, everything: bool) -> list[str]:
     )
     lines = [f"{table.target} {table.version}: {table.title}", f"{len(report.layers)} layers: {counts}"]
     lines += _all_lines(report) if everything else finding_lines(report)
-    listed = report.layers if everything else [x for x in report.layers if x.verdict != "runs" or x.judgement.warned]
+    listed = report.layers if everything else [x for x in report.layers if x.verdict != "runs" or x.judgment.warned]
     return [*lines, *document_lines(report, listed), ""]
 
 
@@ -73,7 +73,7 @@ def _all_lines(report: TargetReport) -> list[str]:
     width = max(len(layer.name) for layer in report.layers)
     lines = []
     for layer in report.layers:
-        listed = "; ".join(f"{text} [{source}]" for text, source in (*layer.judgement.reasons, *layer.judgement.warned))
+        listed = "; ".join(f"{text} [{source}]" for text, source in (*layer.judgment.reasons, *layer.judgment.warned))
         lines.append(f"  {layer.name:<{width}}  {layer.type:<16} {layer.verdict:<9} {listed}")
     return lines
 
@@ -91,8 +91,8 @@ def _as_json(report: TargetReport) -> dict[str, Any]:
                 "name": layer.name,
                 "type": layer.type,
                 "verdict": layer.verdict,
-                "reasons": [{"text": text, "source": source} for text, source in layer.judgement.reasons],
-                "notes": [{"text": text, "source": source} for text, source in layer.judgement.warned],
+                "reasons": [{"text": text, "source": source} for text, source in layer.judgment.reasons],
+                "notes": [{"text": text, "source": source} for text, source in layer.judgment.warned],
             }
             for layer in report.layers
         ],

@@ -6,7 +6,7 @@
     caffecompat classify deploy.prototxt net.caffemodel mean.binaryproto labels.txt photo.jpg
 
 The whole picture is resized to the net's input, as in cpp_classification. With --images_dim it is resized to that size
-first, and the scores of ten crops (corners, centre, mirrored) are averaged, as in classify.py; --center_only takes one.
+first, and the scores of ten crops (corners, center, mirrored) are averaged, as in classify.py; --center_only takes one.
 A .npy input holds pictures (N, H, W, C), RGB in 0 to 1. A mean file, .npy or .binaryproto, gives one mean a channel.
 Input = (pixel / 255 * raw_scale - mean) * input_scale, channels ordered by --channel_swap (2,1,0 makes BGR of RGB).
 """
@@ -53,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "print-results", "print the classes although --output is given")
     transformer_flags(parser)
     parser.add_argument("--images-dim", metavar="H,W", help="size that pictures are resized to before they are cropped")
-    add_switch(parser, "center-only", "the centre crop alone")
+    add_switch(parser, "center-only", "the center crop alone")
     parser.add_argument("--ext", metavar="EXT", help="ending of a folder's pictures (default: all kinds)")
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -64,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     inputs = _sort_words(args)
     if args.center_only and not args.images_dim:
-        raise UsageError(f"{_VERB}: --center_only needs --images_dim, the size that the centre is cut from")
+        raise UsageError(f"{_VERB}: --center_only needs --images_dim, the size that the center is cut from")
     names, scores = _score(args, inputs)
     labels = _labels(args.labels, scores.shape[1]) if args.labels else [str(i) for i in range(scores.shape[1])]
     if args.output:

@@ -76,8 +76,8 @@ def _input(args: argparse.Namespace, net: Net, blob: str) -> np.ndarray:
         if values.shape[1:] != shape[1:]:
             raise CaffeCompatError(f"{args.input} has shape {values.shape}, {blob!r} takes {tuple(shape)}")
         return np.asarray(values, np.float32)
-    from caffecompat.formats.picture_file import grey, read_picture_file
+    from caffecompat.formats.picture_file import gray, read_picture_file
 
     picture = read_picture_file(args.image)
-    made = preprocess_of(args, net)(picture if shape[1] == 3 else grey(picture), shape[2], shape[3])
+    made = preprocess_of(args, net)(picture if shape[1] == 3 else gray(picture), shape[2], shape[3])
     return np.repeat(made, shape[0], axis=0)

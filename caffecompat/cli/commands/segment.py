@@ -3,8 +3,8 @@
     caffecompat segment --model deploy.prototxt --weights net.caffemodel photos/ --out segmented \\
         --mean 73,82,72 --scale 0.022 --palette cityscapes
 
-Each picture gives OUT/<name>.png: the class colours over the picture, with a legend below. --raw adds
-<name>_classes.png (the number of each pixel's class), --colors adds <name>_colors.png (the colours alone).
+Each picture gives OUT/<name>.png: the class colors over the picture, with a legend below. --raw adds
+<name>_classes.png (the number of each pixel's class), --colors adds <name>_colors.png (the colors alone).
 A video gives OUT/<name>.mp4, of whose frames --frames-every takes each Nth, and with --raw or --colors
 OUT/<name>/<frame>_classes.png and so on; its legend has all classes.
 A picture that cannot be read is named at the end (exit status 2); the others are done.
@@ -39,12 +39,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
     parser.add_argument("--out", type=output(), metavar="DIR", help="folder to write to (required); made if absent")
     parser.add_argument("--palette", metavar="NAME|FILE",
-                        help="cityscapes, voc, or a file: 'R G B name' lines, or a picture of colours")  # fmt: skip
+                        help="cityscapes, voc, or a file: 'R G B name' lines, or a picture of colors")  # fmt: skip
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
-    parser.add_argument("--alpha", type=finite, default=0.5, metavar="A", help="0 the picture, 1 the colours (0.5)")
+    parser.add_argument("--alpha", type=finite, default=0.5, metavar="A", help="0 the picture, 1 the colors (0.5)")
     add_switch(parser, "legend", "names of the classes below each overlay", default=True)
     add_switch(parser, "raw", "also write class numbers")
-    add_switch(parser, "colors", "also write the colours without the picture")
+    add_switch(parser, "colors", "also write the colors without the picture")
     parser.add_argument(
         "--at", default="picture", metavar="SIZE", help="write in the size of: picture (default) or net"
     )

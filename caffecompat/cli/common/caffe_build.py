@@ -23,7 +23,7 @@ def list_flags(parser: argparse.ArgumentParser, line: str) -> None:
     parser.add_argument("root", metavar="ROOTFOLDER", help="put before each path of the list")
     parser.add_argument("list", metavar="LISTFILE", help=f"text file of lines {line}")
     parser.add_argument("database", metavar="DB_NAME", help="folder to make; must not exist")
-    add_switch(parser, "gray", "treat images as grey ones")
+    add_switch(parser, "gray", "treat images as gray ones")
     add_switch(parser, "shuffle", "shuffle the order of the images")
     parser.add_argument(
         "--seed",

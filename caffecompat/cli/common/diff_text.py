@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Printer", "blob_sentences", "shape_sentences", "weight_sentences"]
 
-_COLOURS = {"added": "32", "removed": "31", "changed": "33", "renamed": "36", "moved": "35", "head": "1"}
+_COLORS = {"added": "32", "removed": "31", "changed": "33", "renamed": "36", "moved": "35", "head": "1"}
 _SHOWN = 6  # sentences of a kind before "and N more"
 _WIDTH = 100  # of a file
 _HANGING = " " * 6
 
 
 class Printer:
-    """Lays sentences out in lines; coloured for a terminal that wants it, as wide as it is.
+    """Lays sentences out in lines; colored for a terminal that wants it, as wide as it is.
 
     Args:
         everything: show every name of every list.
@@ -37,13 +37,13 @@ class Printer:
         self.everything = everything
         self.left_out = False
         self._terminal = sys.stdout.isatty()
-        self._coloured = self._terminal and not os.environ.get("NO_COLOR")
+        self._colored = self._terminal and not os.environ.get("NO_COLOR")
         self._width = min(max(shutil.get_terminal_size((_WIDTH, 40)).columns, 60), 160) if self._terminal else _WIDTH
 
     def paint(self, kind: str, text: str) -> str:
-        colour = _COLOURS.get(kind)
+        color = _COLORS.get(kind)
         text = printable_lines(text)
-        return f"\033[{colour}m{text}\033[0m" if self._coloured and colour else text
+        return f"\033[{color}m{text}\033[0m" if self._colored and color else text
 
     @staticmethod
     def print(lines: Iterable[str]) -> None:

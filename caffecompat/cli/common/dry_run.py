@@ -15,9 +15,9 @@ __all__ = ["print_plan"]
 
 def print_plan(solver: Solver, resume: str | None) -> None:
     """Print the plan of a built solver to stdout."""
-    from caffecompat.net.summary import summarise
+    from caffecompat.net.summary import summarize_net
 
-    summary = summarise(solver.net)
+    summary = summarize_net(solver.net)
     for line in [*layer_table(summary), "", *_totals(summary, solver, resume)]:
         print(line)
 

@@ -102,12 +102,13 @@ def finite(text: str) -> float:
     return number
 
 
-def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False) -> None:
-    """Add a gflags boolean: ``--name``, ``--noname``, ``--name=true``."""
+def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False, old: str = "") -> None:
+    """Add a gflags boolean: ``--name``, ``--noname``, ``--name=true``; `old` is a former name, still taken."""
     dest = name.replace("-", "_")
-    # normalise() always adds the value, so that "?" never takes the word after the flag.
+    # normalize() always adds the value, so that "?" never takes the word after the flag.
+    names = [f"--{each}" for each in (name, old) if each]
     parser.add_argument(
-        f"--{name}", type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", dest=dest, help=help
+        *names, type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", dest=dest, help=help
     )
 
 
@@ -210,14 +211,14 @@ class FlagParser(argparse.ArgumentParser):
 
     def takes_value(self, flag: str) -> bool | None:
         """Whether a flag takes the word after it for its value; None where the flag is unknown."""
-        name = self.normalise([flag])[0]
+        name = self.normalize([flag])[0]
         if "=" in name:
             return False  # a switch
         action = self._option_string_actions.get(name)
         return None if action is None else action.nargs != 0
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        tokens = self.normalise(args or ())
+        tokens = self.normalize(args or ())
         if self._subparsers:
             return super().parse_known_args(tokens, namespace)
         result, unknown = super().parse_known_args(self._sorted(tokens), namespace)
@@ -250,7 +251,7 @@ class FlagParser(argparse.ArgumentParser):
             return min(action.nargs, following)
         return min(1, following) if action.nargs in (None, "?") else following
 
-    def normalise(self, tokens: Iterable[str]) -> list[str]:
+    def normalize(self, tokens: Iterable[str]) -> list[str]:
         """Rewrite every flag to ``--name`` or ``--name=value``, positionals untouched."""
         switches = {
             option

@@ -91,10 +91,10 @@ class Emission:
         return self.const(values, np.int64, what)
 
     def parameter(self, name: str, view: Callable[[np.ndarray], np.ndarray] | None = None) -> str:
-        """The initialiser of a blob; layers that share the blob share it.
+        """The initializer of a blob; layers that share the blob share it.
 
         Args:
-            view: brings it into the form that ONNX wants; such a form is an initialiser of its own.
+            view: brings it into the form that ONNX wants; such a form is an initializer of its own.
         """
         values, known_as = self.parameters[name], self.parameter_names[name]
         if view is not None:

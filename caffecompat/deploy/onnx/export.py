@@ -333,14 +333,14 @@ def _per_channel(values: Sequence[float]) -> np.ndarray:
 
 
 def _parameters(layer: NetLayer) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """A layer's blobs by attribute name, and the initialiser of each: ``layer.blob``, of the layer that owns it."""
+    """A layer's blobs by attribute name, and the initializer of each: ``layer.blob``, of the layer that owns it."""
     module = layer.module
     values = {slot.name: to_array(slot.tensor()) for slot in layer.slots}
     names = {}
     for slot in layer.slots:
         owner = slot.owner or slot
         names[slot.name] = f"{owner.module.param.name}.{owner.name}"
-    if getattr(module, "quantises", False):
+    if getattr(module, "quantizes", False):
         fixed: dict[str, Any] = module.fixed_blobs()  # type: ignore[union-attr, operator]
         values = {name: to_array(blob) for name, blob in fixed.items()}
     return values, names

@@ -19,7 +19,7 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of ModelProto, GraphProto an
 
 
 def complete(model: Any, weights: Mapping[str, np.ndarray]) -> Any:
-    """The ModelProto with the weights as initialisers, in memory."""
+    """The ModelProto with the weights as initializers, in memory."""
     whole = type(model)()
     whole.CopyFrom(model)
     for name, values in weights.items():

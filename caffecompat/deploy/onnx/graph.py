@@ -1,4 +1,4 @@
-"""An ONNX graph while it is being made: nodes, initialisers, unique names, and names that turn out to be one value."""
+"""An ONNX graph while it is being made: nodes, initializers, unique names, and names that turn out to be one value."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Output:
 
 
 class GraphBuilder:
-    """Collects nodes and initialisers.
+    """Collects nodes and initializers.
 
     Attributes:
         opset: whose forms of the operators to use.
         shares: whether constants that are equal become one; quantizers that scale weights want each node's its own.
         nodes: in the order of computation.
-        constants: the values known now, by name; those that nodes read become initialisers.
+        constants: the values known now, by name; those that nodes read become initializers.
         layer: whose nodes are being made; "" where they only give a value its name.
         owners: the layer of each node, by node name.
     """

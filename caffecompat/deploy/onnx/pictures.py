@@ -123,7 +123,7 @@ def random_inputs(net: Net, options: ExportOptions, seed: int = 0) -> dict[str, 
     """Inputs for a net's fed blobs.
 
     Pictures are random scenes of rectangles: pixels through the preprocessing where that is known, else of mean 0 and
-    deviation 1. White noise would be no fair input: in a net that normalises by each batch's statistics (ENet) it
+    deviation 1. White noise would be no fair input: in a net that normalizes by each batch's statistics (ENet) it
     leaves some channels nearly constant, which magnifies rounding of any float32 computation. Blobs that layers read
     as indices, masks or regions are such; the rest is normally distributed.
     """
@@ -141,16 +141,16 @@ def random_inputs(net: Net, options: ExportOptions, seed: int = 0) -> dict[str, 
 
 
 def _scene(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    """Overlapping rectangles, each of a colour and with more or less noise; mean 0 and deviation 1."""
+    """Overlapping rectangles, each of a color and with more or less noise; mean 0 and deviation 1."""
     count, channels, height, width = shape
-    colour = np.zeros(shape, np.float32)
+    color = np.zeros(shape, np.float32)
     roughness = np.full((count, 1, height, width), 0.1, np.float32)
     for _ in range(_RECTANGLES):
         top, left = rng.integers(0, height), rng.integers(0, width)
         tall, wide = (rng.integers(1 + size // 30, 2 + size // 2) for size in (height, width))
         place = (slice(None), slice(None), slice(top, top + tall), slice(left, left + wide))
         shade = rng.standard_normal((count, 1, 1, 1), np.float32)  # channels of photos differ less than places do
-        colour[place] = 0.8 * shade + 0.2 * rng.standard_normal((count, channels, 1, 1), np.float32)
-        roughness[place] = rng.uniform(0.05, 0.2)  # in a plane of one colour only rounding would tell the maximum
-    scene = colour + roughness * rng.standard_normal(shape, np.float32)
+        color[place] = 0.8 * shade + 0.2 * rng.standard_normal((count, channels, 1, 1), np.float32)
+        roughness[place] = rng.uniform(0.05, 0.2)  # in a plane of one color only rounding would tell the maximum
+    scene = color + roughness * rng.standard_normal(shape, np.float32)
     return (scene - scene.mean()) / (scene.std() or 1)

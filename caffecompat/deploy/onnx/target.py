@@ -19,14 +19,14 @@ from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
 from caffecompat.deploy.targets.facts import layer_facts
 from caffecompat.deploy.targets.operators import JudgedNode, judge_model
 from caffecompat.deploy.targets.registry import TARGETS
-from caffecompat.deploy.targets.table import Judgement, TargetTable
+from caffecompat.deploy.targets.table import Judgment, TargetTable
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, pb
 
 __all__ = ["TargetNet", "judge_export", "measure_statistics", "net_for_target", "use_stored_statistics"]
 
 _STORED = (
-    "normalises by its stored statistics, as every deployed net does; its prototxt asks for those of each batch "
+    "normalizes by its stored statistics, as every deployed net does; its prototxt asks for those of each batch "
     "(use_global_stats: false)"
 )
 
@@ -175,11 +175,11 @@ def judge_export(net: Net, export: Export, table: TargetTable) -> TargetReport:
             report.layers.append(CheckedLayer(facts["name"], facts["type"], verdict))
     for layer, rest in nodes.items():
         for node in rest:
-            report.layers.append(CheckedLayer(layer or node.name, node.operator, node.judgement))
+            report.layers.append(CheckedLayer(layer or node.name, node.operator, node.judgment))
     return report
 
 
-def _joined(layer: Judgement, nodes: list[JudgedNode], changed: bool) -> Judgement:
+def _joined(layer: Judgment, nodes: list[JudgedNode], changed: bool) -> Judgment:
     """The verdict on a layer and on its nodes in one.
 
     Args:
@@ -187,11 +187,11 @@ def _joined(layer: Judgement, nodes: list[JudgedNode], changed: bool) -> Judgeme
     """
     if layer.replaced:
         return layer
-    warned = [*layer.warned, *(text for node in nodes for text in node.judgement.warned)]
-    outside = [node.judgement for node in nodes if node.judgement.verdict in ("cpu", "refused")]
+    warned = [*layer.warned, *(text for node in nodes for text in node.judgment.warned)]
+    outside = [node.judgment for node in nodes if node.judgment.verdict in ("cpu", "refused")]
     verdict, reasons = layer.verdict, layer.reasons
     if outside and (changed or verdict != "cpu"):
-        verdict, reasons = "cpu", [text for judgement in outside for text in judgement.reasons]
+        verdict, reasons = "cpu", [text for judgment in outside for text in judgment.reasons]
     elif changed and not outside:
         verdict = "rewritten"
-    return Judgement(verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)))
+    return Judgment(verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)))

@@ -13,7 +13,8 @@ from caffecompat.deploy.batch_statistics import (
 )
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.targets.facts import layer_facts
-from caffecompat.deploy.targets.table import Judgement, TargetTable, load_table
+from caffecompat.deploy.targets.table import Judgment, TargetTable, load_table
+from caffecompat.deprecation import RenamedAttribute
 from caffecompat.forks import Fork, ForkName
 from caffecompat.layers import class_of
 from caffecompat.layers.multibox_loss import MultiBoxLoss
@@ -21,7 +22,7 @@ from caffecompat.net import Net
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 
-__all__ = ["CheckedLayer", "TargetReport", "check", "check_net", "detection_warnings", "normalisation_warnings"]
+__all__ = ["CheckedLayer", "TargetReport", "check", "check_net", "detection_warnings", "normalization_warnings"]
 
 
 @dataclass
@@ -30,11 +31,13 @@ class CheckedLayer:
 
     name: str
     type: str
-    judgement: Judgement
+    judgment: Judgment
+
+    judgement = RenamedAttribute("judgment")
 
     @property
     def verdict(self) -> str:
-        return self.judgement.verdict
+        return self.judgment.verdict
 
 
 @dataclass
@@ -51,7 +54,7 @@ class TargetReport:
     table: TargetTable
     layers: list[CheckedLayer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    model: Judgement | None = None
+    model: Judgment | None = None
     warnings: list[str] = field(default_factory=list)
 
     def of(self, verdict: str) -> list[CheckedLayer]:
@@ -94,7 +97,7 @@ def check(
     document, table = as_document(model, fork=fork), load_table(target.lower(), version)
     with looking_at_nets(size, channels) as opaque:
         report = check_net(document, table, size=size, channels=channels)
-    report.warnings = [*detection_warnings(document), *normalisation_warnings(document), *opaque.lines()]
+    report.warnings = [*detection_warnings(document), *normalization_warnings(document), *opaque.lines()]
     return report
 
 
@@ -124,7 +127,7 @@ def check_net(
     for layer in document.message.layer:
         if layer.name not in judged and layer.type != "Input":
             reason = "is for training and testing, or passes its bottom on"
-            report.layers.append(CheckedLayer(layer.name, layer.type, Judgement("left out", [(reason, "check")])))
+            report.layers.append(CheckedLayer(layer.name, layer.type, Judgment("left out", [(reason, "check")])))
             judged.add(layer.name)
     return report
 
@@ -137,7 +140,7 @@ def _keep_learning_rates(message: Any, document: NetDocument) -> None:
             layer.param.extend(stated[layer.name])
 
 
-def normalisation_warnings(document: NetDocument) -> list[str]:
+def normalization_warnings(document: NetDocument) -> list[str]:
     """Where BatchNorm's `use_global_stats` makes testing, training and deployment differ, a line for each way.
 
     BVLC and its like obey the flag in both phases. Xilinx trains by the statistics of the batch whatever it says, and

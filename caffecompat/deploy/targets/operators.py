@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.deploy.onnx.graph import need_onnx
-from caffecompat.deploy.targets.table import Judgement, TargetTable
+from caffecompat.deploy.targets.table import Judgment, TargetTable
 
 __all__ = ["JudgedModel", "JudgedNode", "judge_model", "node_facts"]
 
@@ -35,7 +35,7 @@ class JudgedNode:
     name: str
     operator: str
     layer: str
-    judgement: Judgement
+    judgment: Judgment
 
 
 @dataclass
@@ -47,12 +47,12 @@ class JudgedModel:
         nodes: in the order of the graph.
     """
 
-    whole: Judgement
+    whole: Judgment
     nodes: list[JudgedNode] = field(default_factory=list)
 
     def outside(self) -> list[JudgedNode]:
         """The nodes that the target does not run."""
-        return [node for node in self.nodes if node.judgement.verdict in ("cpu", "refused")]
+        return [node for node in self.nodes if node.judgment.verdict in ("cpu", "refused")]
 
 
 def judge_model(
@@ -63,7 +63,7 @@ def judge_model(
     Args:
         model: an onnx.ModelProto with the shapes of all its values.
         layers: the layer that each node stands for, by node name.
-        weights: initialisers that are not in the model.
+        weights: initializers that are not in the model.
 
     Raises:
         TargetError: the table asks for something that is no fact.
@@ -71,8 +71,8 @@ def judge_model(
     graph = _Graph(model, weights or {})
     judged = JudgedModel(table.judge_model(graph.facts()))
     for node in model.graph.node:
-        judgement = table.judge_operator(node_facts(graph, node))
-        judged.nodes.append(JudgedNode(node.name, node.op_type, layers.get(node.name, ""), judgement))
+        judgment = table.judge_operator(node_facts(graph, node))
+        judged.nodes.append(JudgedNode(node.name, node.op_type, layers.get(node.name, ""), judgment))
     return judged
 
 

@@ -32,7 +32,7 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["VERDICTS", "Judgement", "TargetError", "TargetTable", "evaluate", "load_table", "table_names"]
+__all__ = ["VERDICTS", "Judgment", "TargetError", "TargetTable", "evaluate", "load_table", "table_names"]
 
 VERDICTS = ("left out", "runs", "rewritten", "cpu", "refused")  # the later wins where limits are broken
 
@@ -51,7 +51,7 @@ class TargetError(CaffeCompatError):
 
 
 @dataclass
-class Judgement:
+class Judgment:
     """What a table says of a layer.
 
     Attributes:
@@ -85,7 +85,7 @@ class TargetTable:
         """The cases of a layer type, that of the types that are not listed included."""
         return _cases(self.layers, kind)
 
-    def judge(self, facts: Facts) -> Judgement:
+    def judge(self, facts: Facts) -> Judgment:
         """The verdict on a layer from its facts.
 
         Raises:
@@ -93,11 +93,11 @@ class TargetTable:
         """
         return self._judge(self.cases(facts["type"]), facts)
 
-    def judge_operator(self, facts: Facts) -> Judgement:
+    def judge_operator(self, facts: Facts) -> Judgment:
         """The verdict on a node of an ONNX graph; errors as of `judge`."""
         return self._judge(_cases(self.operators, facts["type"]), facts)
 
-    def judge_model(self, facts: Facts) -> Judgement:
+    def judge_model(self, facts: Facts) -> Judgment:
         """The verdict on an ONNX model as a whole; errors as of `judge`."""
         return self._judge(self.model, facts)
 
@@ -106,24 +106,24 @@ class TargetTable:
         named = case.get("limits", ())
         return [limit for entry in named for limit in (self.limits[entry] if isinstance(entry, str) else [entry])]
 
-    def _judge(self, cases: list[dict[str, Any]], facts: Facts) -> Judgement:
+    def _judge(self, cases: list[dict[str, Any]], facts: Facts) -> Judgment:
         known = {**self.constants, **facts}
         for case in cases:
             if evaluate(case.get("when", "True"), known):
                 break
-        judgement = Judgement(case["verdict"], replaced=case.get("replaced", False))
+        judgment = Judgment(case["verdict"], replaced=case.get("replaced", False))
         for limit in self.limits_of(case):
             if evaluate(limit["need"], known):
                 continue
             judged = (limit["text"].format_map(known), limit.get("source", case.get("source", "")))
             if limit["else"] == "warn":
-                judgement.warned.append(judged)
+                judgment.warned.append(judged)
                 continue
-            judgement.reasons.append(judged)
-            judgement.verdict = max(judgement.verdict, limit["else"], key=VERDICTS.index)
-        if not judgement.reasons:
-            judgement.reasons.append((case["text"].format_map(known), case.get("source", "")))
-        return judgement
+            judgment.reasons.append(judged)
+            judgment.verdict = max(judgment.verdict, limit["else"], key=VERDICTS.index)
+        if not judgment.reasons:
+            judgment.reasons.append((case["text"].format_map(known), case.get("source", "")))
+        return judgment
 
 
 def _cases(section: dict[str, Any], kind: str) -> list[dict[str, Any]]:

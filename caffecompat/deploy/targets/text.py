@@ -35,7 +35,7 @@ def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(VERDICT_
             continue
         same: dict[tuple[tuple[str, str], ...], list[CheckedLayer]] = {}
         for layer in layers:
-            same.setdefault(tuple(layer.judgement.reasons), []).append(layer)
+            same.setdefault(tuple(layer.judgment.reasons), []).append(layer)
         for reasons, alike in sorted(same.items(), key=lambda item: -len(item[1])):
             text = "; ".join(f"{text} [{source}]" for text, source in reasons)
             kinds = ", ".join(_kinds(alike))
@@ -51,7 +51,7 @@ def _kinds(layers: Sequence[CheckedLayer]) -> Counter[str]:
 def _notes(report: TargetReport) -> list[str]:
     noted: dict[tuple[str, str], list[str]] = {}
     for layer in report.layers:
-        for warning in layer.judgement.warned:
+        for warning in layer.judgment.warned:
             noted.setdefault(warning, []).append(layer.name)
     lines = [f"note: {text} [{source}]" for text, source in (report.model.warned if report.model else ())]
     return lines + [f"note: {text} [{source}] ({few(names, _NAMES)})" for (text, source), names in noted.items()]
@@ -59,7 +59,7 @@ def _notes(report: TargetReport) -> list[str]:
 
 def document_lines(report: TargetReport, layers: Sequence[CheckedLayer]) -> list[str]:
     """The documents that the verdicts on these layers cite."""
-    used = {source for layer in layers for _, source in (*layer.judgement.reasons, *layer.judgement.warned)}
+    used = {source for layer in layers for _, source in (*layer.judgment.reasons, *layer.judgment.warned)}
     used.update(source for _, source in (report.model.warned if report.model else ()))
     return [f"  [{key}] {text}" for key, text in report.table.documents.items() if key in used and key != "check"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
-from caffecompat.layers.fixed import quantised_blobs
+from caffecompat.layers.fixed import quantized_blobs
 from caffecompat.net.layer import NetLayer
 
 __all__ = [
@@ -102,7 +102,7 @@ def emit(layer: NetLayer, blobs: list[np.ndarray], bottoms: list[Shape], tops: l
     """
     if emitter_of(layer.type) is None:
         raise emitters.refusal(layer.type, "in torch source")
-    fixed = quantised_blobs(layer.module)
+    fixed = quantized_blobs(layer.module)
     view = LayerView(layer, blobs if fixed is None else [blob.numpy() for blob in fixed], bottoms, tops)
     emitted: Emitted = emitters.run(layer.type, view)
     return emitted

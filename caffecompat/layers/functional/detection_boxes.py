@@ -38,7 +38,7 @@ def _center_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
 def encode_boxes(code: str, priors: Tensor, boxes: Tensor) -> Tensor:
     """What a net should predict for `boxes` (..., 4) seen from `priors`, before the division by variances.
 
-    CORNER: differences of corners. CORNER_SIZE: these over the prior's size. CENTER_SIZE: shift of the centre over
+    CORNER: differences of corners. CORNER_SIZE: these over the prior's size. CENTER_SIZE: shift of the center over
     the prior's size, and logarithms of the ratios of width and height.
     """
     if code == "CORNER":

@@ -14,7 +14,7 @@ __all__ = ["to_grid"]
 
 
 def to_grid(values: Tensor, position: int, bits: int, *, upwards: bool = False) -> Tensor:
-    """The nearest numbers that `bits` signed bits hold at `position`; `upwards` rounds halves towards +infinity."""
+    """The nearest numbers that `bits` signed bits hold at `position`; `upwards` rounds halves toward +infinity."""
     if position >= 32767:  # of a tensor of zeros: its step is 0
         return torch.zeros_like(values)
     step = math.ldexp(1.0, -position)

@@ -12,6 +12,6 @@ def round_away(x: Tensor) -> Tensor:
 
 
 def round_up(x: Tensor) -> Tensor:
-    """To whole numbers, halves towards +infinity."""
+    """To whole numbers, halves toward +infinity."""
     whole = x.floor()
     return whole + (x - whole >= 0.5).to(x.dtype)

@@ -90,7 +90,7 @@ def test_arrays(folder: Path, command) -> None:
     assert len(result.out.splitlines()) == 10
 
 
-def test_grey_digits(shared: Path, tmp_path: Path, command) -> None:
+def test_gray_digits(shared: Path, tmp_path: Path, command) -> None:
     real = shared / "real"
     images = real / "jacinto-caffe/classification/images"
     result = command(

@@ -144,7 +144,7 @@ def test_two_people_s_enet_on_one_screen(shared: Path, command) -> None:
     assert "Threshold_108" in everything and "Threshold_108" not in text and "--all" not in everything
 
 
-def test_neighbours_that_change_places(shared: Path, command) -> None:
+def test_neighbors_that_change_places(shared: Path, command) -> None:
     alexnet, caffenet = (
         shared / f"real/bvlc/models/{name}/train_val.prototxt" for name in ("bvlc_alexnet", "bvlc_reference_caffenet")
     )
@@ -239,7 +239,7 @@ def test_pictures_whose_size_nothing_tells(nets: Path, command) -> None:
     assert "TRAIN and TEST: batch 2 -> 3 in 4 blobs" in result.out and "note:" not in result.out
 
 
-def test_no_colours_in_a_file(nets: Path, command, monkeypatch) -> None:
+def test_no_colors_in_a_file(nets: Path, command, monkeypatch) -> None:
     assert "\033" not in command("diff", "a.prototxt", "b.prototxt").out
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("NO_COLOR", "1")

@@ -108,7 +108,7 @@ def test_all_unknown_layer_types_at_once(streets, command):
     assert re.search(r"layer 'cat' \(DetectNetTransformation\).*(jacinto|Xilinx)", result.err)
 
 
-def test_a_misspelt_field_is_named_with_its_place(streets, command):
+def test_a_misspelled_field_is_named_with_its_place(streets, command):
     net = _edit("train_val_encoder.prototxt", ("num_output: 8", "num_outputs: 8"))
     result = command(*ENCODER, "--set", net)
     assert result.status == 2

@@ -13,7 +13,7 @@ def parser():
     result = FlagParser(prog="tool", notice=notices.append)
     result.add_argument("--resize-width", type=int, default=0)
     result.add_argument("-n", type=int, default=1)
-    add_switch(result, "gray", "grey pictures")
+    add_switch(result, "gray", "gray pictures")
     add_switch(result, "check-size", "check", default=True)
     result.add_argument("folder", nargs="?")
     result.notices = notices

@@ -4,7 +4,7 @@ The net is a deploy or train_val prototxt, fed with the pictures of --list (line
 LevelDB); without these a train_val prototxt's TEST phase reads its own data.
 
 Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to --resize, if given, and the
-centre of the net's input size is cut out; without --resize they are resized to the input. Then mean and scale.
+center of the net's input size is cut out; without --resize they are resized to the input. Then mean and scale.
 Accuracy is that of Caffe's Accuracy layer.
 """
 
@@ -53,8 +53,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     weights_flags(parser, "top1")
     parser.add_argument("--list", metavar="FILE", help="lines 'path label'")
     parser.add_argument("--root-folder", default="", metavar="DIR", help="put before the list's paths as it is")
-    parser.add_argument("--db", metavar="DB", help="LMDB or LevelDB of labelled pictures")
-    parser.add_argument("--resize", metavar="WxH", help="resize a list's pictures to this, then cut the centre")
+    parser.add_argument("--db", metavar="DB", help="LMDB or LevelDB of labeled pictures")
+    parser.add_argument("--resize", metavar="WxH", help="resize a list's pictures to this, then cut the center")
     parser.add_argument("--mean-file", default="", metavar="FILE", help="mean picture (binaryproto), pixel by pixel")
     parser.add_argument("--iterations", type=COUNT, metavar="N", help="batches to score (default: all pictures once)")
     parser.add_argument("--batch", type=COUNT, metavar="N", help="pictures a batch instead of the prototxt's number")
@@ -112,7 +112,7 @@ def _ks(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
-    from caffecompat.evaluate.classification import evaluate_classification, open_labelled
+    from caffecompat.evaluate.classification import evaluate_classification, open_labeled
     from caffecompat.evaluate.scored_net import own_pictures
 
     settings: dict[str, Any] = {"ks": _ks(args), "iterations": args.iterations, "batch": args.batch}
@@ -120,7 +120,7 @@ def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
         total, _ = own_pictures(classifier, args.iterations)
     elif args.list or args.db:
         stated = args.mean_file or states_preprocess(args)
-        pictures = settings["data"] = open_labelled(
+        pictures = settings["data"] = open_labeled(
             classifier, args.list or args.db, args.root_folder, database=bool(args.db),
             resize=parse_size(args.resize, "resize"), mean_file=args.mean_file,
             preprocess=_given(args, classifier) if stated else None,
@@ -165,9 +165,9 @@ def _as_json(result: TopK, names: tuple[str, ...]) -> dict[str, Any]:
         "pictures_of_no_class": result.outside,
         **_accuracies(result),
         "classes": [
-            {"class": i, "name": _name(names, i), "pictures": int(labelled), "recall": plain(recall),
+            {"class": i, "name": _name(names, i), "pictures": int(labeled), "recall": plain(recall),
              "predicted": int(predicted), "precision": plain(precision)}
-            for i, (labelled, recall, predicted, precision) in enumerate(rows)
+            for i, (labeled, recall, predicted, precision) in enumerate(rows)
         ],
         "confusion": result.counts.tolist(),
     }  # fmt: skip
@@ -179,9 +179,9 @@ def _table(result: TopK, names: tuple[str, ...]) -> str:
         width = max(len("class"), *(len(_name(names, i)) for i in range(result.classes)))
         lines.append(f"{'class':<{width}}  {'pictures':>9}  {'right':>7}  {'predicted':>9}  {'precision':>9}")
         rows = zip(result.counts.sum(1), result.recall(), result.counts.sum(0), result.precision(), strict=True)
-        for index, (labelled, recall, predicted, precision) in enumerate(rows):
+        for index, (labeled, recall, predicted, precision) in enumerate(rows):
             lines.append(
-                f"{_name(names, index):<{width}}  {labelled:>9,}  {score_text(plain(recall)):>7}  {predicted:>9,}  "
+                f"{_name(names, index):<{width}}  {labeled:>9,}  {score_text(plain(recall)):>7}  {predicted:>9,}  "
                 f"{score_text(plain(precision)):>9}"
             )
         lines.append("")

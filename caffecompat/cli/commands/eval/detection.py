@@ -33,7 +33,7 @@ from caffecompat.cli.common.snapshot_scores import (
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.detection import DetectionTally
-    from caffecompat.evaluate.detection_sets import LabelledPictures
+    from caffecompat.evaluate.detection_sets import LabeledPictures
     from caffecompat.evaluate.detector import Detector
     from caffecompat.formats.label_map import LabelMap
 
@@ -111,7 +111,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: --overlap {args.overlap:g}: above 0, at most 1")
 
 
-def _pictures(args: argparse.Namespace) -> LabelledPictures | None:
+def _pictures(args: argparse.Namespace) -> LabeledPictures | None:
     if not (args.list or args.db):
         return None
     from caffecompat.evaluate.detection_sets import open_detection_set
@@ -121,7 +121,7 @@ def _pictures(args: argparse.Namespace) -> LabelledPictures | None:
     )
 
 
-def _detector(args: argparse.Namespace, pictures: LabelledPictures | None) -> tuple[Detector, Scorer]:
+def _detector(args: argparse.Namespace, pictures: LabeledPictures | None) -> tuple[Detector, Scorer]:
     from caffecompat.evaluate.detection import evaluate_detection
     from caffecompat.evaluate.detector import Detector
     from caffecompat.evaluate.scored_net import own_pictures
@@ -170,7 +170,7 @@ def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
     }
 
 
-def _report(args: argparse.Namespace, tally: DetectionTally, names: LabelMap, pictures: LabelledPictures | None) -> int:
+def _report(args: argparse.Namespace, tally: DetectionTally, names: LabelMap, pictures: LabeledPictures | None) -> int:
     result = _result(args, tally)
     for row in result["classes"]:
         row["name"] = names.title(row["class"])
@@ -184,7 +184,7 @@ def _report(args: argparse.Namespace, tally: DetectionTally, names: LabelMap, pi
     return 0
 
 
-def _save(path: str, tally: DetectionTally, names: LabelMap, pictures: LabelledPictures | None) -> list[str]:
+def _save(path: str, tally: DetectionTally, names: LabelMap, pictures: LabeledPictures | None) -> list[str]:
     import os
 
     from caffecompat.formats.detections import Detection, write_detections
@@ -202,7 +202,7 @@ def _save(path: str, tally: DetectionTally, names: LabelMap, pictures: LabelledP
     return write_detections(directory, prefix, "COCO" if coco else "VOC", found, numbers, background=-1)
 
 
-def _picture_name(pictures: LabelledPictures | None, number: int) -> str:
+def _picture_name(pictures: LabeledPictures | None, number: int) -> str:
     return next(pictures.names(number)) if pictures is not None else str(number)
 
 

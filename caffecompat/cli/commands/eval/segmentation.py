@@ -3,7 +3,7 @@
 The net is a deploy or train_val prototxt, fed with the pictures of --list, --db or --images-db and --labels-db; without
 these a train_val prototxt's TEST phase reads its own data (--iterations batches; all of it where that is known).
 
-mIoU is the mean over the classes that are labelled or predicted somewhere (Xilinx Caffe, Cityscapes); a second
+mIoU is the mean over the classes that are labeled or predicted somewhere (Xilinx Caffe, Cityscapes); a second
 figure is over the classes that occur in the labels. Label 255 is ignored.
 
 Where the scores are smaller or larger than the labels, --resize says what gives way: classes (the predicted classes
@@ -139,20 +139,20 @@ def _ignored(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _result(matrix: ConfusionMatrix, names: tuple[str, ...]) -> dict[str, Any]:
-    rows = zip(matrix.iou(), matrix.labelled.tolist(), matrix.predicted.tolist(), strict=True)
+    rows = zip(matrix.iou(), matrix.labeled.tolist(), matrix.predicted.tolist(), strict=True)
     return {
         "classes": [
             {
                 "class": index,
                 "name": names[index] if index < len(names) else str(index),
                 "iou": plain(iou),
-                "pixels": labelled,
+                "pixels": labeled,
                 "predicted": predicted,
             }
-            for index, (iou, labelled, predicted) in enumerate(rows)
+            for index, (iou, labeled, predicted) in enumerate(rows)
         ],
         "miou": plain(matrix.miou()),
-        "miou_labelled": plain(matrix.miou_labelled()),
+        "miou_labelled": plain(matrix.miou_labeled()),
         "pixel_accuracy": plain(matrix.pixel_accuracy()),
         "chance_miou": plain(matrix.chance_miou()),
         "pixels": int(matrix.counts.sum()) + matrix.outside,
@@ -172,10 +172,10 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join([
         *lines,
         "",
-        f"mIoU            {score_text(result['miou'])}  ({counted} classes labelled or predicted; Xilinx Caffe's rule)",
-        f"mIoU, labelled  {score_text(result['miou_labelled'])}  ({occurring} classes that occur in the labels)",
+        f"mIoU            {score_text(result['miou'])}  ({counted} classes labeled or predicted; Xilinx Caffe's rule)",
+        f"mIoU, labeled   {score_text(result['miou_labelled'])}  ({occurring} classes that occur in the labels)",
         f"guessing, mIoU  {score_text(result['chance_miou'])}  (by the classes' frequencies, without looking)",
-        f"pixel accuracy  {score_text(result['pixel_accuracy'])}  (of {result['pixels']:,} labelled pixels)",
+        f"pixel accuracy  {score_text(result['pixel_accuracy'])}  (of {result['pixels']:,} labeled pixels)",
     ])  # fmt: skip
 
 
@@ -192,6 +192,6 @@ def _score_snapshots(
         return f"{row['iteration']:>9}  %7s  %8s  %7s" % tuple(scores)
 
     if not args.json:
-        print(f"{'iteration':>9}  {'mIoU':>7}  {'labelled':>8}  {'pixels':>7}", flush=True)
+        print(f"{'iteration':>9}  {'mIoU':>7}  {'labeled':>8}  {'pixels':>7}", flush=True)
     curves = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
     score_snapshots(args, segmenter, snapshots, score, line, curves=curves, file="miou", counted="pixels")

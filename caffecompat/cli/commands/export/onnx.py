@@ -249,14 +249,14 @@ def _target_lines(report: TargetReport) -> list[str]:
     from caffecompat.deploy.targets.text import document_lines, few, finding_lines
 
     table = report.table
-    listed = [layer for layer in report.layers if layer.verdict in ("cpu", "refused") or layer.judgement.replaced]
+    listed = [layer for layer in report.layers if layer.verdict in ("cpu", "refused") or layer.judgment.replaced]
     lines = [f"checked against {table.target} {table.version}: {table.title}"]
-    replaced = [layer for layer in listed if layer.judgement.replaced]
+    replaced = [layer for layer in listed if layer.judgment.replaced]
     if not listed:
         lines.append(f"  all operators of {len(report.layers)} layers are among those it runs")
     lines += [f"  {line}" for line in finding_lines(report, ("refused", "cpu"))]
     if replaced:
         lines.append(f"  replaced by the target's tools: {few([layer.name for layer in replaced])}")
-        lines += [f"    {text} [{source}]" for text, source in dict.fromkeys(x.judgement.reasons[0] for x in replaced)]
-    warned = [layer for layer in report.layers if layer.judgement.warned]
+        lines += [f"    {text} [{source}]" for text, source in dict.fromkeys(x.judgment.reasons[0] for x in replaced)]
+    warned = [layer for layer in report.layers if layer.judgment.warned]
     return lines + document_lines(report, [*listed, *warned])

@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of --random")
     parser.add_argument("--columns", type=NATURAL, default=0, metavar="N")
     parser.add_argument("--size", type=SIDE, default=160, metavar="N", help="larger side of a picture on the sheet")
-    add_switch(parser, "classes", "one-channel pictures are class numbers: show them in colours")
+    add_switch(parser, "classes", "one-channel pictures are class numbers: show them in colors")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", metavar="FILE", help="'layer <- module' lines; written if it is not there")
     add_switch(parser, "yes", "use the guessed map without a review")
     add_switch(parser, "allow-missing", "write OUT though some layers of --model get no weights")
-    add_switch(parser, "swap-colours", "RGB to BGR: reverse the input channels of the first convolution")
+    add_switch(parser, "swap-colors", "RGB to BGR: reverse the first convolution's inputs", old="swap-colours")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     done = convert_weights(
         args.source, args.out, model=args.model, map_file=args.map, accept_guess=args.yes,
-        allow_missing=args.allow_missing, swap_colors=args.swap_colours, on_note=print,
+        allow_missing=args.allow_missing, swap_colors=args.swap_colors, on_note=print,
     )  # fmt: skip
     if not done.written:
         more = " --allow-missing" if done.missing and not args.allow_missing else ""

@@ -41,14 +41,14 @@ def by_stored(
 def by_batch(e: Emission, tops: list[str], scale: np.ndarray | None, bias: np.ndarray | None, eps: float) -> None:
     """(x - mean) / sqrt(variance + eps) x scale + bias; further tops are mean and variance (1, C, 1, ...)."""
     mean = _mean(e, e.bottoms[0], tops[1] if len(tops) > 1 else None)
-    centred = e.op("Sub", e.bottoms[0], mean)
-    variance = _mean(e, e.op("Mul", centred, centred), tops[2] if len(tops) > 2 else None)
+    centered = e.op("Sub", e.bottoms[0], mean)
+    variance = _mean(e, e.op("Mul", centered, centered), tops[2] if len(tops) > 2 else None)
     deviation = e.op("Sqrt", e.op("Add", variance, e.const(eps, what="eps")))
     if scale is None or bias is None:
-        e.op("Div", centred, deviation, to=tops[0])
+        e.op("Div", centered, deviation, to=tops[0])
         return
     shape = (-1, *[1] * (len(e.shape) - 2))
-    product = e.op("Mul", e.op("Div", centred, deviation), e.const(scale.reshape(shape), what="scale"))
+    product = e.op("Mul", e.op("Div", centered, deviation), e.const(scale.reshape(shape), what="scale"))
     e.op("Add", product, e.const(bias.reshape(shape), what="bias"), to=tops[0])
 
 
@@ -83,8 +83,8 @@ def mvn(e: Emission) -> None:
         e.op("Sub", e.bottoms[0], e.bottoms[0], to=e.tops[0])
         return
     mean = e.reduce("ReduceMean", e.bottoms[0], axes)
-    centred = e.op("Sub", e.bottoms[0], mean, to=None if p.normalize_variance else e.tops[0])
+    centered = e.op("Sub", e.bottoms[0], mean, to=None if p.normalize_variance else e.tops[0])
     if p.normalize_variance:
-        variance = e.reduce("ReduceMean", e.op("Mul", centred, centred), axes)
+        variance = e.reduce("ReduceMean", e.op("Mul", centered, centered), axes)
         deviation = e.op("Add", e.op("Sqrt", variance), e.const(p.eps, what="eps"))
-        e.op("Div", centred, deviation, to=e.tops[0])
+        e.op("Div", centered, deviation, to=e.tops[0])

@@ -143,7 +143,7 @@ def test_what_a_tool_cannot_do_is_told(command, shared, tmp_path) -> None:
     folder = shared / "real/vitis-tutorial-05-seg/model/enet"
     words = ["--model", folder / "train_val.prototxt", "--weights", folder / "final_models/pretrained.caffemodel"]
     result = command("export", "deploy", *words, f"{tmp_path}/out/", "--size", "64x64", "--for", "tidl-caffe")
-    assert result.status == 2 and "normalises by each batch" in result.err and "--running-statistics" in result.err
+    assert result.status == 2 and "normalizes by each batch" in result.err and "--running-statistics" in result.err
     theirs = shared / "real/timosaemann-enet/prototxts/enet_train_encoder_decoder.prototxt"
     result = command("export", "deploy", "--model", theirs, f"{tmp_path}/out/", "--size", "64x64", "--for", "vitis")
     assert result.status == 0

@@ -330,7 +330,7 @@ def test_blobs_by_layer_that_leave_layers_of_the_net_empty(command, caffemodel: 
     assert [layer.name for layer in open_weights(tmp_path / "b.caffemodel").layers if layer.blobs] == ["fc"]
 
 
-def test_colours_and_wrong_maps(command, resnet: ResNet) -> None:
+def test_colors_and_wrong_maps(command, resnet: ResNet) -> None:
     Path("net.prototxt").write_text(_prototxt("xilinx"))
     torch.save(resnet.state_dict(), "r.pth")
     words = ["weights", "convert", "r.pth", "out.caffemodel", "--model", "net.prototxt"]
