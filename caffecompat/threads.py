@@ -33,7 +33,9 @@ import sys
 import threading
 from collections.abc import Callable
 
-__all__ = ["configure_threads", "cores", "loader_threads", "start_loader_thread"]
+__all__ = ["MOST_THREADS", "configure_threads", "cores", "loader_threads", "start_loader_thread"]
+
+MOST_THREADS = 512  # that a user may ask for at once; more is a slip of the finger
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _configured = False

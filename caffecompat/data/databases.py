@@ -18,6 +18,8 @@ from caffecompat.schema import pb
 
 __all__ = ["DataReader", "DataRecord", "decoded", "prefetch_depth"]
 
+_MOST_PREFETCH = 1000
+
 
 # Raw pictures up to this size are read many at once: a digit takes 2 us so, 25 us one by one.
 _SMALL = 1 << 14
@@ -191,8 +193,15 @@ def _batch_size(size: int, where: str) -> int:
 
 
 def prefetch_depth(param: Any) -> int:
-    """How many batches to read ahead: data_param.prefetch, for picture layers too; 4 where it is not given."""
-    return param.data_param.prefetch or 4
+    """How many batches to read ahead: data_param.prefetch, for picture layers too; 4 where it is not given.
+
+    Raises:
+        DataError: so many that no memory holds them.
+    """
+    depth = param.data_param.prefetch or 4
+    if depth > _MOST_PREFETCH:
+        raise DataError(f"data_param.prefetch must be at most {_MOST_PREFETCH} batches, it is {depth}")
+    return int(depth)
 
 
 @register_source("Data")

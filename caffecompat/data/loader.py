@@ -23,7 +23,7 @@ import numpy as np
 from caffecompat.data.source import DataError, Shape, Source, batch_size_remarks
 from caffecompat.formats.picture import PictureError
 from caffecompat.resumable import State
-from caffecompat.threads import loader_threads, start_loader_thread
+from caffecompat.threads import MOST_THREADS, loader_threads, start_loader_thread
 
 __all__ = ["LoadedSource", "Loader", "Reader"]
 
@@ -381,6 +381,8 @@ class LoadedSource(Source):
 
     def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0) -> None:
         """`first` is a record to take the shapes from; reading begins with `next`."""
+        if threads > MOST_THREADS:
+            raise DataError(f"threads must be at most {MOST_THREADS}, it is {threads}")
         sample = _read(reader, first)
         try:
             shapes = reader.shapes(sample)

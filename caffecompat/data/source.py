@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from abc import ABC, abstractmethod
@@ -32,6 +33,7 @@ __all__ = [
 
 Shape = tuple[int, ...]
 TRAIN, TEST = 0, 1
+_MOST_VALUES = 2**31 - 1  # of a blob (BVLC's Blob::Reshape)
 
 
 class DataError(CaffeCompatError):
@@ -172,7 +174,15 @@ def make_source(
     if maker is None:
         raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
     try:
-        return maker(Request(layer_param, number, fork, relative_to))
+        source = maker(Request(layer_param, number, fork, relative_to))
+        for shape in source.top_shapes:
+            if math.prod(shape) > _MOST_VALUES:
+                source.close()
+                dims = " x ".join(map(str, shape))
+                raise DataError(
+                    f"a blob of {dims} has more than {_MOST_VALUES:,} values; a smaller batch_size has fewer"
+                )
+        return source
     except CaffeCompatError as error:
         raise DataError(f'layer "{layer_param.name}" ({layer_param.type}): {error}') from error
 

@@ -21,6 +21,7 @@ from caffecompat.schema.document import (
     read_message,
     read_net,
     read_solver,
+    solver_locations,
 )
 from caffecompat.schema.phase import as_phase
 from caffecompat.schema.problems import Problem, PrototxtError
@@ -46,6 +47,7 @@ __all__ = [
     "read_message",
     "read_net",
     "read_solver",
+    "solver_locations",
     "without_unknown_fields",
     "write_text",
 ]

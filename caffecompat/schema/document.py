@@ -32,6 +32,7 @@ __all__ = [
     "read_message",
     "read_net",
     "read_solver",
+    "solver_locations",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -219,6 +220,15 @@ def open_solver(path: PathLike, *, strict: bool = False) -> tuple[Any, bool]:
     """
     solver, locations = _read(path, pb.SolverParameter(), strict)
     return solver, upgrade_solver(solver, locations)
+
+
+def solver_locations(path: PathLike) -> SourceLocations:
+    """Where the fields of a solver's prototxt stand, for messages about their values.
+
+    Raises:
+        PrototxtError: the file cannot be read or is not a solver.
+    """
+    return _read(path, pb.SolverParameter(), False)[1]
 
 
 def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:

@@ -62,7 +62,7 @@ class Display:
 
     def is_due(self, iteration: int) -> bool:
         """Whether `iteration` is displayed."""
-        return self._param.display > 0 and iteration % self._param.display == 0
+        return self._param.display != 0 and iteration % self._param.display == 0  # -5 is as 5 (BVLC)
 
     @property
     def smoothed_loss(self) -> float:

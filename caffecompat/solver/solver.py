@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from caffecompat import data, glog
-from caffecompat.errors import CaffeCompatError, exit_with
+from caffecompat.errors import exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths
@@ -23,14 +23,13 @@ from caffecompat.schema import pb, read_solver, write_text
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
-from caffecompat.solver.jacinto import check_schedules
-from caffecompat.solver.lr_policy import RateState, check_policy, learning_rate
+from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
-from caffecompat.solver.outputs import check_eval
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.registry import make_registry
 from caffecompat.solver.run_lock import RunLock
+from caffecompat.solver.settings import check_settings
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
 from caffecompat.solver.snapshot_files import check_writable
@@ -95,9 +94,7 @@ class Solver:
         solver_settings, layer_settings = split_overrides(overrides, self.param)
         apply_to_solver(self.param, solver_settings, self.path)
         settings = LayerSettings(layer_settings)
-        problems = check_policy(self.param) + check_schedules(self.param) + check_eval(self.param)
-        if problems:
-            raise CaffeCompatError("\n".join(f"{self.path or 'solver'}: {problem}" for problem in problems))
+        check_settings(self.param, self.path, solver_settings)
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
         if self.param.snapshot or self.param.snapshot_after_train:
             check_writable(self.param)

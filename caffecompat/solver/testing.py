@@ -36,7 +36,7 @@ def run_test(
         if param.test_compute_loss:
             loss += float(net.loss(tops))
         tally.add(tops)
-    if param.test_compute_loss:
+    if param.test_compute_loss and batches:
         glog.info(f"Test loss: {glog.number(loss / batches)}", "solver.cpp:403")
     tally.log()
     return tally.values()

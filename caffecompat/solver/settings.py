@@ -1,0 +1,50 @@
+"""A solver's settings that no training can follow: numbers out of range, unknown policies; each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from caffecompat.errors import CaffeCompatError
+from caffecompat.schema import solver_locations
+from caffecompat.solver.jacinto import check_schedules
+from caffecompat.solver.lr_policy import check_policy
+from caffecompat.solver.outputs import check_eval
+
+__all__ = ["check_settings"]
+
+# The least value of each, where BVLC checks it (average_loss, test_interval) or its arithmetic needs it.
+_LEAST = {"iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0}
+
+
+def check_settings(param: Any, path: str | None, overrides: Sequence[str]) -> None:
+    """Make sure that a SolverParameter can be followed.
+
+    Args:
+        path: the file that it was read from, for places in messages; None where there is none.
+        overrides: the ``NAME=VALUE`` settings that changed it.
+
+    Raises:
+        CaffeCompatError: it cannot; every problem at once, each with its place.
+    """
+    problems = list(_out_of_range(param))
+    texts = check_policy(param) + check_schedules(param) + check_eval(param)
+    problems += [(text.split()[0], 0, text) for text in texts]  # each begins with the field
+    if not problems:
+        return
+    locations = solver_locations(path) if path is not None else None
+    lines = []
+    for field, index, text in problems:
+        changed = [setting for setting in overrides if setting.partition("=")[0] == field]
+        place = f"--set {changed[-1]}" if changed else locations.where(field, index) if locations else "solver"
+        lines.append(f"{place}: {text}")
+    raise CaffeCompatError("\n".join(lines))
+
+
+def _out_of_range(param: Any) -> Iterator[tuple[str, int, str]]:
+    """Field, entry and what is wrong with it."""
+    for field, least in _LEAST.items():
+        value = getattr(param, field)
+        for index, number in enumerate([value] if isinstance(value, int) else value):
+            if number < least:
+                yield field, index, f"{field} must be at least {least}, it is {number}"
