@@ -359,3 +359,51 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None
     with pytest.raises(CaffeCompatError, match="it is wrong"):
         write_source(source, f"{tmp_path}/net.py", wrong)
     assert os.listdir(tmp_path) == ["net.py"] and (tmp_path / "net.py").read_text() == "old"
+
+
+WINDOWS = "pooling_param { pool: AVE kernel_size: 2 kernel_depth: 2 stride: 3 pad: 1 }"
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((2, 3, 4, 5, 6), f'type: "Pooling3D" {WINDOWS}'),
+        ((2, 3, 4, 5, 6), f'type: "Pooling3D" {WINDOWS.replace("AVE", "MAX").replace("pad: 1", "")}'),
+        ((4, 3, 2, 2), 'type: "BatchNorm" batch_norm_param { use_global_stats: false stats_batch_size: 2 }'),
+        ((2, 3), 'type: "MVN"'),
+        ((3, 4), 'type: "ArgMax" argmax_param { top_k: 2 }'),
+        ((2, 3, 4, 5, 6), 'type: "ArgMax" argmax_param { top_k: 2 out_max_val: true }'),
+        ((2, 3), 'type: "Scale" scale_param { axis: 0 num_axes: 0 }'),
+    ],
+)
+def test_forms_of_layers_that_torch_lacks(shape: tuple[int, ...], layer: str, tmp_path: Path) -> None:
+    sizes = " ".join(f"dim: {size}" for size in shape)
+    text = f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {sizes} }} }} }}'
+    _check(_net(f'{text} layer {{ name: "l" bottom: "data" top: "y" {layer} }}'), tmp_path)
+    _lint(tmp_path / "made.py")
+
+
+RECURRENT = 'recurrent_param { num_output: 4 weight_filler { type: "gaussian" std: 0.5 } }'
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_recurrent_layers_go_on_from_call_to_call(kind: str, tmp_path: Path) -> None:
+    text = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 dim: 2 dim: 5 } } }'
+    text += 'layer { name: "c" type: "Input" top: "c" input_param { shape { dim: 3 dim: 2 } } }'
+    net = _net(f'{text} layer {{ name: "l" type: "{kind}" bottom: "x" bottom: "c" top: "y" {RECURRENT} }}')
+    _check(net, tmp_path)
+    made, cont = load_source(f"{tmp_path}/made.py"), torch.ones(3, 2)
+    net.layers[-1].module.forget()
+    with torch.no_grad():
+        for _ in range(3):
+            x = torch.randn(3, 2, 5)
+            torch.testing.assert_close(made(x, cont), net(x, cont)["y"])
+        assert made(torch.randn(3, 1, 5), cont[:, :1]).shape == (3, 1, 4), "another number of streams begins anew"
+    _lint(tmp_path / "made.py")
+
+
+def test_indicators_of_a_net_without_inputs(tmp_path: Path) -> None:
+    param = "continuation_indicator_param { time_step: 3 batch_size: 2 }"
+    text = _check(_net(f'layer {{ name: "c" type: "ContinuationIndicator" top: "c" {param} }}'), tmp_path)
+    assert "Takes, at this batch size:\nGives:" in text
+    assert load_source(f"{tmp_path}/made.py")().tolist() == [[0, 0], [1, 1], [1, 1]]
