@@ -202,10 +202,10 @@ def _check_names(done: Exported) -> None:
     values = {info.name for info in [*graph.input, *graph.output, *graph.value_info]}
     known = {layer.name for layer in done.net.layers if layer.type == "PriorBox"}
     for value, name in value_names(done.net, needed_alone=True).items():
-        if done.net.layers[value.node].name in known:
+        if done.net.layers[value.maker].name in known:
             known.update(reader.name for reader in done.net.layers if value.blob in reader.bottoms)
         else:
-            split = done.net.layers[value.node].type == "Split"
+            split = done.net.layers[value.maker].type == "Split"
             assert name in values or (split and done.export.values[name] in values), (
                 f"{name!r} is no value of the model"
             )
