@@ -185,7 +185,9 @@ def test_what_has_no_counterpart_is_named_at_once() -> None:
     text = INPUT + 'layer { name: "a" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "a" }'
     text += 'layer { name: "b" type: "Accuracy" bottom: "data" bottom: "data" top: "b" accuracy_param { axis: -1 } }'
     net = _net(text.replace("dim: 2 dim: 6 dim: 9 dim: 7", "dim: 2 dim: 1"))
-    with pytest.raises(CaffeCompatError, match=r"a \(EuclideanLoss\): .* is a loss.*\n  b \(Accuracy\): .* measures"):
+    with pytest.raises(
+        CaffeCompatError, match=r"a \(EuclideanLoss\): .* is a loss.*\n  b \(Accuracy\): .* computes metrics"
+    ):
         make_source(net)
 
 
