@@ -52,18 +52,28 @@ def _constant(blob: Tensor, filler: Any) -> Tensor:
     return blob.fill_(filler.value)
 
 
+def _draw_uniform(blob: Tensor, low: float, high: float) -> Tensor:
+    """Draw values; a blob on the meta device has none, and torch would load its compiler (2 s) to draw them."""
+    return blob if blob.is_meta else blob.uniform_(low, high)
+
+
+def _draw_normal(blob: Tensor, mean: float, std: float) -> Tensor:
+    """The same from a normal distribution."""
+    return blob if blob.is_meta else blob.normal_(mean, std)
+
+
 def _uniform(blob: Tensor, filler: Any) -> Tensor:
     if filler.min > filler.max:
         raise FillerError(f"uniform filler: min {filler.min:g} is above max {filler.max:g}")
-    return blob.uniform_(filler.min, filler.max)
+    return _draw_uniform(blob, filler.min, filler.max)
 
 
 def _gaussian(blob: Tensor, filler: Any) -> Tensor:
     """Normal values; with `sparse` k each is kept with probability k / shape[0], about k inputs an output."""
     if filler.std < 0:
         raise FillerError(f"gaussian filler: std {filler.std:g} is negative")
-    blob.normal_(filler.mean, filler.std)
-    if filler.sparse >= 0:
+    _draw_normal(blob, filler.mean, filler.std)
+    if filler.sparse >= 0 and not blob.is_meta:
         outputs = blob.shape[0] if blob.dim() else 1
         blob.mul_(torch.empty_like(blob).bernoulli_(min(1.0, filler.sparse / outputs)))
     return blob
@@ -82,16 +92,16 @@ def _fan(blob: Tensor, filler: Any) -> float:
 
 def _xavier(blob: Tensor, filler: Any) -> Tensor:
     limit = math.sqrt(3 / _fan(blob, filler))
-    return blob.uniform_(-limit, limit)
+    return _draw_uniform(blob, -limit, limit)
 
 
 def _msra(blob: Tensor, filler: Any) -> Tensor:
-    return blob.normal_(0, math.sqrt(2 / _fan(blob, filler)))
+    return _draw_normal(blob, 0, math.sqrt(2 / _fan(blob, filler)))
 
 
 def _positive_unitball(blob: Tensor, filler: Any) -> Tensor:
     """Positive values; each slice along the first axis sums to 1."""
-    rows = blob.uniform_(0, 1).view(blob.shape[0] if blob.dim() else 1, -1)
+    rows = _draw_uniform(blob, 0, 1).view(blob.shape[0] if blob.dim() else 1, -1)
     rows.div_(rows.sum(1, keepdim=True))
     return blob
 

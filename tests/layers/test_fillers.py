@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,3 +96,25 @@ def test_diagonal() -> None:
     wanted = torch.zeros(3, 4, 2, 2)
     wanted[0, 0], wanted[1, 1], wanted[2, 2] = 0.5, -0.25, 0.25
     assert torch.equal(blob, wanted)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "gaussian", "xavier", "msra", "positive_unitball", "bilinear", "diagonal"])
+def test_blobs_without_memory_are_not_drawn(kind: str) -> None:
+    blob = torch.empty(2, 2, 3, 3, device="meta")
+    assert fill(blob, pb.FillerParameter(type=kind, sparse=1 if kind == "gaussian" else -1)) is blob
+    with pytest.raises(FillerError):
+        fill(blob, pb.FillerParameter(type="uniform", min=1, max=0))
+
+
+def test_shapes_are_found_without_torchs_compiler(tmp_path: Path) -> None:
+    """Which torch loads for random values on its meta device, in twice the time that all else takes."""
+    (tmp_path / "net.prototxt").write_text("""
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+        layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+          convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "msra" } } }""")
+    script = (
+        "import sys, caffecompat; caffecompat.diff_nets('net.prototxt', 'net.prototxt'); "
+        "caffecompat.summarize('net.prototxt'); sys.exit('torch._dynamo' in sys.modules or 'sympy' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment).returncode == 0
