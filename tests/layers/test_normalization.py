@@ -284,3 +284,9 @@ class TestMvn:
         top = layer(x)
         top[0, 0, 0, 0].backward()
         assert not top.any() and x.grad.isfinite().all()
+
+
+def test_mvn_of_single_values_is_zero() -> None:
+    """BVLC's statistics are of each channel of each item, which is its own mean where it is one value."""
+    x = torch.tensor([[1.0, -2.0], [3.0, 5.0]])
+    assert make_layer('type: "MVN"', x.shape)(x).tolist() == [[0, 0], [0, 0]]
