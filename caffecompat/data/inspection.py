@@ -13,7 +13,7 @@ import numpy as np
 
 from caffecompat.data.parallel import chunks, ordered_map
 from caffecompat.formats.annotated_datum import decode_annotated_datum, is_annotated_datum
-from caffecompat.formats.database import DatabaseReader, key_text
+from caffecompat.formats.database import DatabaseError, DatabaseReader, key_text
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.picture_header import is_cut_off, picture_header
 
@@ -235,7 +235,7 @@ def verify_records(
     """Decode every record; returns what is wrong, at most one problem a record, [] when all is well.
 
     Raises:
-        DatabaseError: the database itself is damaged, so that its records cannot be read.
+        DatabaseError: the database itself is damaged, so that its records cannot be read, or holds none.
     """
     found: list[RecordProblem] = []
     expected: Shape | None = None
@@ -250,6 +250,8 @@ def verify_records(
                 found.append(problem)
         done += len(batch)
         on_progress(done)
+    if not done:  # which is all that a LevelDB shows of a lost log
+        raise DatabaseError(f"{database.path} holds no records")
     return found
 
 

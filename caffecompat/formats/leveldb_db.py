@@ -78,9 +78,9 @@ def _check_log(path: str, data: bytes) -> None:
         if left < _ENTRY_HEAD:
             at += left
         elif found == length == 0:
-            if any(data[at:]):
+            if not at or any(data[at:]):
                 raise DatabaseError(f"{path} is damaged: no entry begins at byte {at}")
-            return  # space that was made ready and not used
+            return  # space that versions of Caffe's time made ready in advance
         else:
             kind, at = found, at + _ENTRY_HEAD + length
     if kind not in (_WHOLE, _LAST) or (at > len(data) and at % _LOG_BLOCK):

@@ -66,6 +66,7 @@ class _Meta(NamedTuple):
     entries: int
     root: int
     last_page: int
+    free_root: int
 
 
 class LmdbFile:
@@ -95,6 +96,10 @@ class LmdbFile:
         self._page_size, self._last_page = meta.page_size, meta.last_page
         self.entries, self.depth, self.root = meta.entries, meta.depth, meta.root
         self.needed = (meta.last_page + 1) * meta.page_size
+        if self.size < self.needed:
+            whole, free = self.size // meta.page_size, meta.free_root
+            if self.size % meta.page_size or (free != _NO_PAGE and free >= whole):
+                raise self.cut_short()
 
     def close(self) -> None:
         """Close the file; may be called again."""
@@ -275,5 +280,6 @@ class LmdbFile:
             raise DatabaseError(f"{self.name} has version {version} of LMDB's format; only version {_VERSION} is read")
         if not 256 <= page_size <= 32768 or page_size & (page_size - 1):
             raise self.damage(f"its meta page says pages of {page_size} bytes")
+        free_root = rest[6]  # of the tree of pages that are free for the next transaction
         _, flags, depth, *pages, entries, root, last_page, transaction = rest[7:]
-        return _Meta(transaction, page_size, flags, depth, sum(pages), entries, root, last_page)
+        return _Meta(transaction, page_size, flags, depth, sum(pages), entries, root, last_page, free_root)

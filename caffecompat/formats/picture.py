@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError, brief
-from caffecompat.formats.picture_header import picture_size
+from caffecompat.formats.picture_header import is_impossible, picture_size
 
 __all__ = ["PictureError", "check_size", "decode_picture", "encode_picture", "read_picture", "resize_picture"]
 
@@ -55,6 +55,8 @@ def decode_picture(data: bytes | bytearray | memoryview, color: bool | None = Tr
     import cv2
 
     if not len(data):
+        return None
+    if is_impossible(data):
         return None
     size = picture_size(data)
     if size is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from caffecompat.formats.datum import Datum, DatumError
 from caffecompat.formats.picture import PictureError, decode_picture, read_picture, resize_picture
-from caffecompat.formats.picture_header import is_cut_off, picture_size
+from caffecompat.formats.picture_header import is_cut_off, is_impossible, picture_size
 
 KINDS = ["png", "jpg", "bmp", "gif", "tiff", "webp", "pbm", "pgm", "ppm", "pam", "pfm", "sr", "hdr", "jp2", "avif"]
 
@@ -86,3 +86,13 @@ def test_a_header_cut_anywhere_states_nothing_or_something(kind: str) -> None:
     for end in range(64):
         size = picture_size(data[:end])
         assert size is None or len(size) == 2
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"fdAT", b"abCd"])
+@pytest.mark.parametrize("size", [1 << 26, (1 << 31) - 1, (1 << 32) - 1])
+def test_a_chunk_that_claims_gigabytes_is_refused_before_memory_is_asked_for(kind: bytes, size: int) -> None:
+    data = encoded("png")
+    assert not is_impossible(data) and not is_impossible(data[:-20])
+    data = data[:33] + struct.pack(">I", size) + kind + data[33:]
+    assert is_impossible(data)
+    assert decode_picture(data) is None
