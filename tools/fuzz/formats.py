@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 
-from tools.fuzz.mutators import Mutator, mutate
+from mutators import Mutator, mutate
 
 __all__ = ["LEVELDB", "LMDB", "MUTATORS_OF", "NPY", "PNG", "ZIP"]
 

@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import formats
 import numpy as np
+import seeds
+from mutators import TEXT_MUTATORS, Mutator
 
 from caffecompat.data import make_source
 from caffecompat.data.inspection import Checks, inspect_records, verify_records
@@ -26,8 +29,6 @@ from caffecompat.formats.mean import read_mean
 from caffecompat.formats.window_file import read_window_file
 from caffecompat.net.torch_weights import read_state
 from caffecompat.schema import parse_text, pb
-from tools.fuzz import formats, seeds
-from tools.fuzz.mutators import TEXT_MUTATORS, Mutator
 
 __all__ = ["READERS", "FuzzedReader"]
 
@@ -144,6 +145,6 @@ READERS: dict[str, FuzzedReader] = {
     "hdf5": FuzzedReader(seeds.hdf5_files, _read_hdf5),
     "npy": FuzzedReader(seeds.arrays, read_array, formats.NPY),
     "state": FuzzedReader(seeds.states, read_state, formats.ZIP),
-    "annotations": FuzzedReader(seeds.annotations, _read_annotations, TEXT_MUTATORS),
+    "annotations": FuzzedReader(seeds.annotation_files, _read_annotations, TEXT_MUTATORS),
     "text": FuzzedReader(seeds.texts, _read_text, TEXT_MUTATORS),
 }

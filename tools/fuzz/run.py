@@ -1,11 +1,13 @@
-"""Damage sound files and count what their readers make of them.
+"""Damage sound files in a way that can be repeated, and count what their readers make of them.
 
-    python -m tools.fuzz.run                       # 2000 damaged inputs for each reader
-    python -m tools.fuzz.run lmdb png --count 100000 --start 5000
+    python tools/fuzz/run.py                       # 2000 damaged inputs for each reader
+    python tools/fuzz/run.py lmdb picture --count 100000 --start 5000
 
 Good outcomes are "read" (the damage did no harm, or cannot be seen) and "refused" (a CaffeCompatError). Bad ones are an
 exception of another kind, the death of the process, and more than 30 seconds or 4 GB; each is printed with what repeats
-it. The readers run in a process of their own. The exit status is 1 where there was a bad one.
+it. The readers run in a process of their own. The exit status is 1 where there was a bad one. mutators.py damages bytes
+without knowing what they are; formats.py knows enough of a format to damage what lies below its checksums and
+lengths; seeds.py makes the sound files; readers.py reads as users' commands do.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tools.fuzz.mutators import mutate
+from mutators import mutate
 
 __all__ = ["Outcome", "fuzz"]
 
@@ -43,7 +45,7 @@ def fuzz(reader: str, count: int, start: int = 0) -> Outcome:
     outcome = Outcome()
     number, end = start, start + count
     while number < end:
-        command = [sys.executable, "-m", "tools.fuzz.run", "--worker", reader, "--start", str(number)]
+        command = [sys.executable, __file__, "--worker", reader, "--start", str(number)]
         with subprocess.Popen(
             [*command, "--count", str(end - number)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
@@ -55,7 +57,7 @@ def _watch(process: subprocess.Popen[str], reader: str, number: int, outcome: Ou
     """Count what the worker says until it ends; returns the number of the next input."""
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
-        raise RuntimeError(f"{reader}: a sound file cannot be read; try: python -m tools.fuzz.run --worker {reader}")
+        raise RuntimeError(f"{reader}: a sound file cannot be read; try: python tools/fuzz/run.py --worker {reader}")
     for line in process.stdout:
         ended, kind, text = line.rstrip("\n").split("\t", 2)
         number = int(ended) + 1
@@ -73,7 +75,7 @@ def _watch(process: subprocess.Popen[str], reader: str, number: int, outcome: Ou
 
 def damaged(reader: str, number: int, originals: list[Path], folder: Path) -> Path:
     """The input of that number, made in a folder: a copy of a sound file or database with one file damaged."""
-    from tools.fuzz.readers import READERS
+    from readers import READERS
 
     generator = random.Random(f"{reader} {number}")
     original = generator.choice(originals)
@@ -92,8 +94,9 @@ def _work(reader: str, start: int, count: int) -> None:
     """Read the inputs, a line of output for each."""
     import resource
 
+    from readers import READERS
+
     from caffecompat.errors import CaffeCompatError
-    from tools.fuzz.readers import READERS
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
@@ -126,7 +129,7 @@ def _work(reader: str, start: int, count: int) -> None:
 
 
 def main() -> int:
-    from tools.fuzz.readers import READERS
+    from readers import READERS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("readers", nargs="*", metavar="READER", help=f"of {', '.join(READERS)}; default: all")

@@ -12,7 +12,7 @@ from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, encode_datum
 
-__all__ = ["RECORDS", "annotations", "arrays", "databases", "datums", "hdf5_files", "pictures", "states", "texts"]
+__all__ = ["RECORDS", "annotation_files", "arrays", "databases", "datums", "hdf5_files", "pictures", "states", "texts"]
 
 _KINDS = ("png", "jpg", "bmp", "gif", "tiff", "webp", "pgm", "ppm", "pam", "pfm", "sr", "hdr", "jp2", "avif")
 
@@ -122,8 +122,8 @@ def states(folder: Path) -> list[Path]:
     from safetensors.numpy import save_file
 
     named = {"conv.0": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), "conv.1": np.ones(2, np.float32)}
-    np.savez(folder / "plain.npz", **named)
-    np.savez_compressed(folder / "packed.npz", **named)
+    np.savez(folder / "plain.npz", allow_pickle=False, **named)
+    np.savez_compressed(folder / "packed.npz", allow_pickle=False, **named)
     save_file(named, folder / "x.safetensors")
     tensors = {key: torch.from_numpy(values) for key, values in named.items()}
     torch.save(tensors, folder / "new.pth")
@@ -138,7 +138,7 @@ _XML = """<annotation><filename>a.jpg</filename><size><width>31</width><height>2
 """
 
 
-def annotations(folder: Path) -> list[Path]:
+def annotation_files(folder: Path) -> list[Path]:
     """Annotations of one picture in three formats, COCO's instances, results of detectors."""
     single = {
         "image": {"height": 24, "width": 31},

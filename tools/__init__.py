@@ -1,1 +1,0 @@
-"""Tools of the developers; no part of what is installed."""
