@@ -40,7 +40,7 @@ class ResumeFile(NamedTuple):
 
 
 def resume_name(state: str) -> str:
-    """The path that goes with that of a solver state, binary or HDF5."""
+    """The path that belongs to that of a solver state, binary or HDF5."""
     return state.removesuffix(".h5").removesuffix(".solverstate") + ".resume"
 
 

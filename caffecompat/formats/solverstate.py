@@ -65,7 +65,7 @@ class SolverState:
         current_step: of the `multistep` and `plateau` rate policies.
         minimum_loss, iter_last_event: of the SSD fork's `plateau` policy; None where the file has none.
         fork, fork_named: whose rules held, and whether a person named it; in files of ours.
-        resume: digest of the file that goes with it (`caffecompat.formats.resume_file`); "" without one.
+        resume: digest of the file that belongs to it (`caffecompat.formats.resume_file`); "" without one.
     """
 
     iter: int

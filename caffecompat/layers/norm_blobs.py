@@ -33,7 +33,7 @@ Parts = dict[str, np.ndarray]
 def arrange(blobs: list[np.ndarray], layout: str, channels: int) -> list[np.ndarray]:
     """Bring blobs of any arrangement with statistics into that of `layout`, each (C) or (1).
 
-    Blobs that are none of them come back as they are.
+    Other blobs come back as they are.
 
     Raises:
         LayerError: the file has a scale and bias that `layout` has no place for.

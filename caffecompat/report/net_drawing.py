@@ -121,7 +121,7 @@ def draw_net_file(
 
     Raises:
         CaffeCompatError: the format needs Graphviz, or the file cannot be written.
-        ValueError: rankdir is none of LR, TB, BT, RL.
+        ValueError: rankdir is not LR, TB, BT or RL.
     """
     kind = os.path.splitext(os.fspath(path))[1].lstrip(".").lower()
     if not kind:

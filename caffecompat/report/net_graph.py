@@ -73,7 +73,7 @@ def make_graph(
         display_lrm: show the learning-rate multipliers of convolutions.
 
     Raises:
-        ValueError: rankdir is none of the four.
+        ValueError: rankdir is not one of the four.
     """
     if rankdir not in RANKDIRS:
         raise ValueError(f"rankdir {rankdir!r} is not one of {', '.join(RANKDIRS)}")

@@ -366,7 +366,7 @@ class Solver:
         numbers from the next one. What keeps it from that is a warning.
 
         Args:
-            like_caffe: as original Caffe does it: data from the beginning, random numbers anew.
+            like_caffe: as original Caffe does it: data from the beginning, other random numbers.
 
         Raises:
             CaffeCompatError: the state or its weights are unreadable, or of another solver type or net.

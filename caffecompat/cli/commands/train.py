@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         other = "--weights" if args.weights else "--resume"
         raise UsageError(f"caffecompat train: give --snapshot to resume or {other}, not both")
     if args.resume_like_caffe and not (args.snapshot or args.resume):
-        raise UsageError("caffecompat train: --resume-like-caffe goes with --snapshot FILE or --resume auto")
+        raise UsageError("caffecompat train: --resume-like-caffe needs --snapshot FILE or --resume auto")
     if args.resume not in (None, "auto"):
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 

@@ -1,4 +1,4 @@
-"""Recurrent networks over streams that begin anew where an indicator is 0 (BVLC recurrent_layer.cpp).
+"""Recurrent networks over streams that start over where an indicator is 0 (BVLC recurrent_layer.cpp).
 
 No gradient flows through the states that go in and come out, nor to the indicators.
 """
@@ -45,7 +45,7 @@ def lstm(
 
     Args:
         x: (T, N, ...), T steps of N independent streams.
-        cont: (T, N), 0 where a stream begins anew and 1 where it goes on.
+        cont: (T, N), 0 where a stream starts over and 1 where it goes on.
         state: h and c before the first step, (1, N, H) each. Zeros where there are none, or of another N.
         static: (N, ...), an input that is the same at all steps.
         input_weight, bias, hidden_weight, static_weight: (4 H, inputs), (4 H), (4 H, H), (4 H, static inputs).
@@ -116,7 +116,7 @@ def _first_state(state: Sequence[Tensor], parts: int, inputs: Tensor, hidden_wei
 def continuation_indicators(
     steps: int, streams: int, device: torch.device | None = None, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """(steps, streams): 0 at the first step, where all streams begin anew, and 1 at all others."""
+    """(steps, streams): 0 at the first step, where all streams start over, and 1 at all others."""
     indicators = torch.ones(steps, streams, device=device, dtype=dtype)
     indicators[:1] = 0
     return indicators

@@ -130,7 +130,7 @@ def _least_score(e: Emission) -> float:
 def _suppress_by_scan(e: Emission, boxes: str, scores: str, lists: int, count: int) -> str:
     """As `_suppress`, with `eta` below 1, which lowers the threshold after every box that stays while it is above 0.5.
 
-    NonMaxSuppression has one threshold for all (and is none of opset 9's operators), so a Scan goes through the
+    NonMaxSuppression has one threshold for all (and is not in opset 9), so a Scan goes through the
     candidates of all lists at once.
     """
     nms = e.module.param.detection_output_param.nms_param
