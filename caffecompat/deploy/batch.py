@@ -29,7 +29,7 @@ class BatchedNet:
     def __init__(self, message: Any, fork: Fork, relative_to: str | None) -> None:
         graph = build_graph(message, message)
         self.layers = graph.layers
-        self.shapes, found = build_layers(graph, Context(pb.TEST, fork, relative_to, False), None, relative_to)
+        self.shapes, found = build_layers(graph, Context(pb.TEST, fork, relative_to, device="meta"), None, relative_to)
         problems = [*graph.problems, *found]
         self.problem = _described(self.layers, problems[0]) if problems else ""
 

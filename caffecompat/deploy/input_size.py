@@ -56,8 +56,8 @@ def _fits(document: NetDocument, size: tuple[int, int], level: int | None, stage
     try:
         message = deploy_net(document, size=size, level=level, stages=stages).message
         graph = build_graph(message, message)
-        without_fillers = Context(pb.TEST, document.fork, document.path, False)
-        _, problems = build_layers(graph, without_fillers, None, document.path)
+        shapes_alone = Context(pb.TEST, document.fork, document.path, device="meta")
+        _, problems = build_layers(graph, shapes_alone, None, document.path)
     except CaffeCompatError:
         return False
     return not problems and not graph.problems

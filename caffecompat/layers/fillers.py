@@ -117,7 +117,7 @@ def _bilinear(blob: Tensor, filler: Any) -> Tensor:
     size = blob.shape[3]
     factor = math.ceil(size / 2)
     center = (size - 1) / (2 * factor)
-    ramp = 1 - (torch.arange(size, dtype=blob.dtype, device=blob.device) / factor - center).abs()
+    ramp = 1 - (torch.arange(size, dtype=blob.dtype, device="cpu") / factor - center).abs()
     return blob.copy_(torch.outer(ramp, ramp))
 
 

@@ -107,7 +107,12 @@ class Recurrent(Layer):
         else:
             state = tuple(getattr(self, f"last_{name}") for name in self.states)
         blobs = {name: getattr(self, name) for name in self.blob_names}
+        steps = x.shape[0]
+        if x.is_meta:  # where shapes alone are asked for, one step shows those of all
+            x, cont = x[:1], cont[:1]
         top, *behind = self.function(x, cont, state, others[0] if self.has_static else None, **blobs)
+        if x.is_meta:
+            top = top.new_empty((steps, *top.shape[1:]))
         if self.exposed:
             return (top, *behind)
         for name, part in zip(self.states, behind, strict=True):

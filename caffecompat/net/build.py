@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -122,6 +123,8 @@ def _silent(line: str, where: str) -> None:
     pass
 
 
+_MOST_VALUES = 2**31 - 1  # BVLC Blob::Reshape: "blob size exceeds INT_MAX"
+
 _Alike = dict[tuple[Any, ...], list[Shape]]  # shapes of tops, found once for layers that differ in names alone
 
 
@@ -169,13 +172,13 @@ def _set_up(
 ) -> Sequence[Shape]:
     """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
     if layer.type == "Input" or (layer.type == "MemoryData" and sources is None):
-        layer.fed_shapes = _fed_shapes(layer.param)
+        layer.fed_shapes = _sizes_checked(layer, _fed_shapes(layer.param))
         return layer.fed_shapes
     if layer.type in DATA_TYPES or layer.type in FED_TYPES:
         if sources is None:
             raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
         layer.source = sources(layer.param, context.phase, context.fork, relative_to)
-        layer.fed_shapes = layer.source.top_shapes
+        layer.fed_shapes = _sizes_checked(layer, layer.source.top_shapes)
         return layer.fed_shapes
     cls = layer_class(layer.type)
     if cls is None:
@@ -248,6 +251,17 @@ def _fed_shapes(param: Any) -> list[Shape]:
         if any(size < 0 for size in shape):
             raise CaffeCompatError(f"input_param.shape {shape} has a negative dim")
     return stated * len(param.top) if len(stated) == 1 else stated
+
+
+def _sizes_checked(layer: NetLayer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    """The shapes of tops that come from outside, none of which holds more than a blob of Caffe's can."""
+    for blob, shape in zip(layer.tops, shapes, strict=False):
+        if math.prod(shape) > _MOST_VALUES:
+            raise CaffeCompatError(
+                f"top {blob!r} of shape {tuple(shape)} has {math.prod(shape)} values, a blob can hold {_MOST_VALUES}; "
+                f"{'lower batch_size' if layer.source is not None else 'make its shape smaller'}"
+            )
+    return shapes
 
 
 def _unknown_type(name: str) -> str:

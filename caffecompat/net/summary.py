@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from caffecompat.layers import Layer
 from caffecompat.layers.layer import View
@@ -61,7 +62,7 @@ class LayerSummary:
         bottoms, tops: (blob, shape).
         parameters: values of the blobs it owns; `shared` those of blobs that another layer owns.
         trained: how many of its own are learned (lr_mult above 0).
-        zeros: how many of its own values are 0.
+        zeros: how many of its own values are 0; 0 in a net without values.
         macs: multiply-accumulates of one forward pass of the batch.
         field: of its first top.
     """
@@ -164,7 +165,7 @@ def summarize_net(net: Net) -> NetSummary:
                 sum(slot.parameter.numel() for slot in own),
                 sum(slot.parameter.numel() for slot in layer.slots if slot.owner is not None),
                 sum(slot.parameter.numel() for slot in own if trained.get(id(slot))),
-                sum(slot.parameter.numel() - int(torch.count_nonzero(slot.parameter)) for slot in own),
+                sum(_zeros(slot.parameter) for slot in own),
                 layer.module.macs(shapes, tops) if layer.module is not None else 0,
                 seen,
             )
@@ -172,6 +173,10 @@ def summarize_net(net: Net) -> NetSummary:
     summary.activations = sum(math.prod(s) for blob, s in net.blob_shapes.items())
     summary.peak = _peak(net)
     return summary
+
+
+def _zeros(values: Tensor) -> int:
+    return 0 if values.is_meta else values.numel() - int(torch.count_nonzero(values))
 
 
 def _peak(net: Net) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from caffecompat.compare.arrays import gaps
 from caffecompat.data.placeholder import Placeholders
@@ -72,8 +71,7 @@ def measure(
     Raises:
         CaffeCompatError: it does not build, or its prototxt does not give the size of its pictures.
     """
-    net = None if weights else _without_values(document, phase, Placeholders(size, channels))
-    net = net or Net(document, phase, sources=Placeholders(size, channels), log=False)
+    net = Net(document, phase, sources=Placeholders(size, channels), log=False, meta=not weights)
     net.close()
     _, kept, _ = filter_net(document.message, make_state(document.message, phase, None, ()), lambda line: None)
     found = Measured(net, phase)
@@ -81,15 +79,6 @@ def measure(
         found.tops[position] = [net.value_shapes[value] for value in layer.top_values]
         found.blobs[position] = [slot.shape for slot in layer.slots]
     return found
-
-
-def _without_values(document: NetDocument, phase: int, sources: Placeholders) -> Net | None:
-    """The net without its values, which costs less; None where that fails, be it that a layer's code needs them."""
-    try:
-        with torch.device("meta"):
-            return Net(document, phase, sources=sources, log=False)
-    except CaffeCompatError:
-        return None
 
 
 def try_measure(

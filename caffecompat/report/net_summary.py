@@ -63,7 +63,7 @@ def summarize(
     sources = Placeholders(size, channels)
     document = as_document(model, strict=strict, fork=fork)
     with looking_at_nets(size, channels) as opaque:
-        net = Net(document, phase, sources=sources, log=False)
+        net = Net(document, phase, sources=sources, log=False, meta=weights is None)
     net.close()
     if size:
         _resize(net, size)

@@ -153,6 +153,7 @@ def test_neither_compiler_nor_sympy_is_imported(tmp_path: Path) -> None:
         f"for path in {nets!r}:\n"
         "    for phase in (0, 1):\n"
         "        Net(path, phase)\n"
+        "        Net(path, phase, meta=True)\n"
         "print([name for name in ('sympy', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

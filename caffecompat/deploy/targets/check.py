@@ -118,7 +118,8 @@ def check_net(
     message.CopyFrom(deployed.message)
     _keep_learning_rates(message, document)
     use_running_statistics(message)
-    net = Net(NetDocument.from_message(message, document.path, like=document.fork_choice), pb.TEST, log=False)
+    made = NetDocument.from_message(message, document.path, like=document.fork_choice)
+    net = Net(made, pb.TEST, log=False, meta=True)
     report = TargetReport(table, notes=deployed.notes)
     trains = any(layer.type.endswith("Loss") for layer in document.message.layer)
     for facts in layer_facts(net, trains):
