@@ -22,7 +22,7 @@ from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 from caffecompat.resumable import Resumable, State
 
-__all__ = ["Registry", "make_registry"]
+__all__ = ["Passes", "Registry", "make_registry"]
 
 _PROCESSES = 1  # that a run has
 
@@ -185,6 +185,22 @@ class _OwnParameters:
             else:
                 remarks.append(f"{name} had shape {tuple(values.shape)}, it has {tuple(slot.tensor().shape)}")
         return remarks
+
+
+class Passes:
+    """How many passes an iteration has, iter_size; it is set again by each run, and a change is worth a remark."""
+
+    def __init__(self, param: Any) -> None:
+        self._param = param
+
+    def state(self) -> State:
+        """The number."""
+        return {"iter_size": self._param.iter_size}
+
+    def restore(self, state: State) -> list[str]:
+        """A remark where the number differs."""
+        before, now = state["iter_size"], self._param.iter_size
+        return [] if before == now else [f"iter_size was {before}, it is {now}; no record is left out"]
 
 
 class _TorchGenerators:

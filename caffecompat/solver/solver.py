@@ -27,7 +27,7 @@ from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
-from caffecompat.solver.registry import make_registry
+from caffecompat.solver.registry import Passes, make_registry
 from caffecompat.solver.run_lock import RunLock
 from caffecompat.solver.settings import check_settings
 from caffecompat.solver.signals import Action, SignalActions
@@ -131,6 +131,7 @@ class Solver:
             "losses to average": self.display,
             "learning rate": self.rate_state,
             "sparsity": self.sparsifier,
+            "passes of an iteration": Passes(self.param),
         }
         self.registry = make_registry(self.net, self.test_nets, own)
         self.snapshots = Snapshots(

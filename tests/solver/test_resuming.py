@@ -15,8 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+import caffecompat.pycaffe as caffe
 from caffecompat.cli.main import main
+from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum
 from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.database import open_database
+from caffecompat.formats.datum import Datum
 from caffecompat.formats.resume_file import encode_resume, read_resume
 from caffecompat.formats.solverstate import read_solverstate, write_solverstate
 from caffecompat.solver import Solver
@@ -62,6 +66,18 @@ NETS = {
         transform_param { crop_size: 5 mirror: true } window_data_param { source: "windows.txt" batch_size: 3
         bg_threshold: 0.3 fg_fraction: 0.4 scale: 0.01 } }"""
     + HEAD,
+    "annotated": """layer { name: "d" type: "AnnotatedData" top: "data" top: "label"
+        data_param { source: "boxes" backend: LMDB batch_size: 3 }
+        annotated_data_param { batch_sampler { max_sample: 1 max_trials: 9 sampler { min_scale: 0.3 }
+            sample_constraint { min_jaccard_overlap: 0.1 } } }
+        transform_param { mirror: true scale: 0.01 resize_param { prob: 1 height: 6 width: 6 interp_mode: LINEAR }
+            expand_param { prob: 0.5 max_expand_ratio: 3 }
+            distort_param { brightness_prob: 0.5 brightness_delta: 32 random_order_prob: 0.5 } } }
+      layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+        inner_product_param { num_output: 1 weight_filler { type: "xavier" } } }
+      layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" reduction_param { operation: SUMSQ }
+        loss_weight: 1 }
+      layer { name: "unused" type: "Silence" bottom: "label" }""",
     "dummy": """layer { name: "d" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: 3 dim: 5 }
         shape { dim: 3 } data_filler { type: "gaussian" std: 1 } data_filler { type: "constant" value: 2 } } }"""
     + HEAD,
@@ -130,6 +146,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = [picture(8, 8, seed=k) for k in range(COUNT)]
     for name, backend in (("db", "lmdb"), ("leveldb", "leveldb")):
         make_database(at / name, pictures, backend)
+    found = np.array([[1, 0, 0.1, 0.1, 0.6, 0.7, 0]], np.float32)
+    with open_database(at / "boxes", "lmdb", "w") as database:
+        for k, pixels in enumerate(pictures):
+            plain = Datum.from_array(np.ascontiguousarray(pixels.transpose(2, 0, 1)), -1)
+            database.put([(b"%08d" % k, encode_annotated_datum(AnnotatedDatum(plain, found[: k % 2])))])
     generator = np.random.default_rng(1)
     for k, pixels in enumerate(pictures):
         write_picture(at / f"{k}.png", pixels)
@@ -381,6 +402,38 @@ def test_steps_of_a_script(folder: Path) -> None:
     back.close()
 
 
+@pytest.mark.parametrize("first", ["arrays", "restore"])
+def test_pycaffe_and_its_arrays(folder: Path, first: str) -> None:
+    """A script gives MemoryData its arrays before or after it restores a state."""
+    Path("net.prototxt").write_text(
+        'layer { name: "d" type: "MemoryData" top: "data" top: "label" memory_data_param { batch_size: 2 channels: 1 '
+        "height: 1 width: 5 } }" + HEAD
+    )
+    Path("solver.prototxt").write_text(SOLVER + 'lr_policy: "fixed" random_seed: 3')
+    numbers = np.random.default_rng(2)
+    arrays = numbers.standard_normal((6, 1, 1, 5)).astype("f4"), np.arange(6, dtype="f4")
+
+    def solver() -> caffe.SGDSolver:
+        return caffe.SGDSolver("solver.prototxt")
+
+    straight = solver()
+    straight.net.set_input_arrays(*arrays)
+    straight.step(4)
+    straight.snapshot()
+    straight.step(4)
+    resumed, like_caffe = solver(), solver()
+    for each, way in ((resumed, {}), (like_caffe, {"like_caffe": True})):
+        if first == "arrays":
+            each.net.set_input_arrays(*arrays)
+        each.restore("s_iter_4.solverstate", **way)
+        if first == "restore":
+            each.net.set_input_arrays(*arrays)
+        each.step(4)
+    expected = straight.net.params["ip"][0].data
+    np.testing.assert_array_equal(resumed.net.params["ip"][0].data, expected)
+    assert not np.array_equal(like_caffe.net.params["ip"][0].data, expected)
+
+
 def test_in_another_process(folder: Path) -> None:
     """By the command: a run, killed, goes on by --resume auto."""
     Run(NETS["list-chance"], "random_seed: 3 display: 1 average_loss: 3 ").close()
@@ -488,12 +541,13 @@ def test_the_state_finds_its_file_where_both_were_moved(folder: Path, log: list[
 def test_another_net_is_reported_part_by_part(folder: Path, log: list[str]) -> None:
     Run(NETS["two-sources"]).solver.train()
     other = NETS["two-sources"].replace('name: "e" type: "HDF5Data"', 'name: "new" type: "HDF5Data"')
-    resumed = Run(other.replace("batch_size: 3", "batch_size: 2"))
+    resumed = Run(other.replace("batch_size: 3", "batch_size: 2"), "iter_size: 2 ")
     resumed.solver.restore("s_iter_5.solverstate")
     resumed.close()
     assert [line.removeprefix("s_iter_5.resume: ") for line in warnings(log)] == [
         "train net, layer 'd' (HDF5Data): batch_size was 3, it is 2; no record is left out",
         "train net, layer 'new' (HDF5Data): is not in it, and starts from the beginning",
+        "passes of an iteration: iter_size was 1, it is 2; no record is left out",
         "train net, layer 'e' (HDF5Data): is in it, and not in this run",
     ]
 
