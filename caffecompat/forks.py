@@ -100,8 +100,8 @@ class ForkChoice(NamedTuple):
     named: bool = False
 
     @property
-    def kept(self) -> Fork | None:
-        """What files of the net's weights keep: the fork, where a person named it."""
+    def stored(self) -> Fork | None:
+        """What files of weights store: the fork, where a person named it."""
         return self.fork if self.named else None
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from caffecompat.layers.functional.pooling import Window
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 
-__all__ = ["MaskChoice", "given_masks", "kept_masks", "masked_poolings"]
+__all__ = ["MaskChoice", "given_masks", "masked_poolings", "recorded_masks"]
 
 
 @dataclass
@@ -47,7 +47,7 @@ def masked_poolings(net: Net) -> list[NetLayer]:
 
 
 @contextlib.contextmanager
-def kept_masks(net: Net) -> Iterator[dict[int, Tensor]]:
+def recorded_masks(net: Net) -> Iterator[dict[int, Tensor]]:
     """The masks that a net makes inside the block, by place of the layer among `masked_poolings`."""
     masks: dict[int, Tensor] = {}
     hooks = []

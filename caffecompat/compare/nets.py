@@ -11,7 +11,7 @@ import torch
 from caffecompat.compare.arrays import count_nonfinite, gaps, magnitude
 from caffecompat.compare.draws import SameDraws
 from caffecompat.compare.inputs import valid_values
-from caffecompat.compare.masks import MaskChoice, given_masks, kept_masks
+from caffecompat.compare.masks import MaskChoice, given_masks, recorded_masks
 from caffecompat.compare.nonfinite import watch_values
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
@@ -126,7 +126,7 @@ def compare_nets(first: Net, second: Net, seed: int = 1, *, allow_nonfinite: boo
         ours, read = _run(reference, inputs)
     values.refuse(allow_nonfinite)
     other = in_single_precision(second)
-    with kept_masks(other) as masks:
+    with recorded_masks(other) as masks:
         theirs, also_read = _run(other, inputs)
     found = _judged(first, ours, read, theirs, also_read)
     if masks and any(difference.relative > TOLERANCE for difference in found):

@@ -33,13 +33,13 @@ class ImageLabelmapDataReader(ImageSegDataReader):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self._keeps_doubts = request.fork is Fork.RCF
+        self._keeps_uncertain = request.fork is Fork.RCF
 
     def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
         sample = super().read(record)
         gray = sample.label
         labels = (gray >= 128).astype(np.float32)
-        if self._keeps_doubts:
+        if self._keeps_uncertain:
             labels = np.where(gray >= 128, labels, gray / np.float32(255))
         return sample._replace(label=labels)
 

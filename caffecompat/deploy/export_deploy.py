@@ -295,7 +295,7 @@ class _Writer:
         texts[f"{stem}.prototxt"] = write_text(message)
         with atomic_together(*texts, weights) as (*temporary, weights_path):
             if self.weights:
-                save_caffemodel(weights_path, message, blobs, fork=self.fork_choice.kept)
+                save_caffemodel(weights_path, message, blobs, fork=self.fork_choice.stored)
             for path, text in zip(temporary, texts.values(), strict=True):
                 with atomic_write(path) as file:
                     file.write(text.encode())

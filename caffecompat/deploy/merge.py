@@ -87,7 +87,7 @@ def merge_batch_norm(
     differences = compare_nets(net, merged, allow_nonfinite=allow_nonfinite)
     lead_paths(folded.message, document.relative_to, os.path.dirname(out_model))
     with atomic_together(out_weights, out_model) as (weights_file, text_file):
-        save_caffemodel(weights_file, folded.message, folded.blobs, fork=document.fork_choice.kept)
+        save_caffemodel(weights_file, folded.message, folded.blobs, fork=document.fork_choice.stored)
         with atomic_write(text_file) as file:
             file.write(write_text(folded.message).encode())
     return Merged(folded, differences, changed)

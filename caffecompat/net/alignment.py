@@ -20,7 +20,7 @@ from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
 
-__all__ = ["align_crops", "crop_doubts", "state_offsets"]
+__all__ = ["align_crops", "crop_discrepancies", "state_offsets"]
 
 _PIXEL_BY_PIXEL = frozenset(
     {
@@ -80,20 +80,20 @@ def align_crops(graph: Graph, fork: Fork) -> list[Problem]:
     return problems
 
 
-def crop_doubts(graph: Graph) -> dict[int, str]:
+def crop_discrepancies(graph: Graph) -> dict[int, str]:
     """What to say of crops without crop_param that cut elsewhere in FCN's and HED's Caffe, by the layer's index."""
-    doubts = {}
+    discrepancies = {}
     for layer in graph.layers:
         if _finds_its_offset(layer.param, Fork.HED) and layer.type == "Crop" and None not in layer.bottom_values:
             with suppress(CaffeCompatError):
                 offsets = _offsets(graph, layer)
                 if any(offsets):
                     written = " ".join(f"offset: {offset}" for offset in offsets)
-                    doubts[layer.index] = (
+                    discrepancies[layer.index] = (
                         f"cuts from offset 0, as BVLC's Caffe does without crop_param; where FCN's and HED's cut is "
                         f"crop_param {{ {written} }}: write that, or name their Caffe (--fork hed)"
                     )
-    return doubts
+    return discrepancies
 
 
 def state_offsets(message: Any, fork: Fork) -> list[str]:

@@ -135,26 +135,26 @@ class Blob:
     """A named blob between layers: `data` and `diff` are live numpy arrays of shape `shape`."""
 
     def __init__(self, shape: Shape, loss_weight: float = 0.0) -> None:
-        self.data_side = HostMirror(shape)
-        self.diff_side = HostMirror(shape, loss_weight)
+        self.data_mirror = HostMirror(shape)
+        self.diff_mirror = HostMirror(shape, loss_weight)
 
     @property
     def shape(self) -> Shape:
-        return self.data_side.shape
+        return self.data_mirror.shape
 
     @property
     def data(self) -> np.ndarray:
-        return self.data_side.array()
+        return self.data_mirror.array()
 
     @property
     def diff(self) -> np.ndarray:
-        self.diff_side.reshape(self.shape)
-        return self.diff_side.array()
+        self.diff_mirror.reshape(self.shape)
+        return self.diff_mirror.array()
 
     def resize(self, shape: Sequence[int]) -> None:
         """Take another shape."""
-        self.data_side.reshape(tuple(shape))
-        self.diff_side.reshape(tuple(shape))
+        self.data_mirror.reshape(tuple(shape))
+        self.diff_mirror.reshape(tuple(shape))
 
 
 class ParamBlob:

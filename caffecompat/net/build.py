@@ -14,7 +14,7 @@ from caffecompat import glog
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.forks import Fork
 from caffecompat.layers import Context, layer_class, layer_types
-from caffecompat.net.alignment import align_crops, crop_doubts
+from caffecompat.net.alignment import align_crops, crop_discrepancies
 from caffecompat.net.backward_needs import mark_needs
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, build_graph
@@ -105,8 +105,8 @@ def build_net(
             layer.close()
         raise NetError(described(document, problems + places))
     if not document.fork_choice.why:
-        doubts = [Problem(kept[index], text) for index, text in crop_doubts(graph).items()]
-        for line in described(document, doubts):
+        discrepancies = [Problem(kept[index], text) for index, text in crop_discrepancies(graph).items()]
+        for line in described(document, discrepancies):
             _warn_once(line)
     steps = put_splits(graph.layers)
     mark_needs(steps, params, message.force_backward)

@@ -117,7 +117,7 @@ class Computation(nn.Module):
 
     def compute(self, *fed: Tensor) -> Tops:
         """Run the graph's code, with layers that work in place where nobody looks at what is lost."""
-        self._in_place.settle()
+        self._in_place.update()
         return self.run_code(*fed)
 
     def run_code(self, *fed: Tensor) -> Tops:

@@ -58,7 +58,7 @@ class InPlace:
         for module, _ in self._modules:
             module.inplace = allowed
 
-    def settle(self) -> None:
+    def update(self) -> None:
         """Decide for the pass that comes."""
         watched = _has_any_global_hook()
         for module, maker in self._modules:

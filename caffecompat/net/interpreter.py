@@ -62,7 +62,7 @@ class Interpreter:
         self._constant: set[str] = set()
         for step in self.steps:
             for name, value in _constant_tops(step):
-                self.blobs[name].data_side.fill = value
+                self.blobs[name].data_mirror.fill = value
                 self._constant.add(name)
 
     def _allow_inplace(self) -> set[NetLayer]:
@@ -105,7 +105,7 @@ class Interpreter:
             return
         self.net.take_written()
         for name in step.split_bottoms:
-            if name in fresh and self.blobs[name].data_side.may_be_written:
+            if name in fresh and self.blobs[name].data_mirror.may_be_written:
                 del fresh[name]
 
     def forward_step(self, step: Step, fresh: dict[str, Tensor] | None = None) -> None:
@@ -134,23 +134,23 @@ class Interpreter:
         if step.module is not None:
             for name in step.tops:
                 if name not in step.split_bottoms and name not in self._constant and name not in fresh:
-                    self.blobs[name].data_side.release()
+                    self.blobs[name].data_mirror.release()
 
     def _set(self, name: str, value: Tensor, fresh: Tops) -> None:
         """Give a blob a new value."""
-        side = self.blobs[name].data_side
+        mirror = self.blobs[name].data_mirror
         if name in self._constant:
-            value = side.read(self.net.device)
-            value = value.clone() if side.may_be_written else value
+            value = mirror.read(self.net.device)
+            value = value.clone() if mirror.may_be_written else value
         else:
-            side.write(value)
+            mirror.write(value)
         fresh[name] = value
 
     def _bottom(self, name: str, step: Step, fresh: dict[str, Tensor]) -> Tensor:
         value = fresh.get(name)
         if value is not None:
             return value
-        held = self.blobs[name].data_side.read(self.net.device)
+        held = self.blobs[name].data_mirror.read(self.net.device)
         value = self.net.to_device(held)  # in the net's memory format, whatever Python's array has
         # In place: the array that Python holds is about to be overwritten, and backward may want the old values.
         if name in step.tops:
@@ -202,7 +202,7 @@ class Interpreter:
         """
         if isinstance(step, Split):
             diffs = [self._diff(name) for name in step.tops]
-            self.blobs[step.blob].diff_side.write(functools.reduce(torch.add, diffs))
+            self.blobs[step.blob].diff_mirror.write(functools.reduce(torch.add, diffs))
             return
         if step not in self._ran or self._is_outdated(step):
             if step.module is None:
@@ -226,7 +226,7 @@ class Interpreter:
         for name, bottom in zip(step.split_bottoms, bottoms, strict=True):
             if bottom.requires_grad:
                 grad = next(by_bottom)
-                self.blobs[name].diff_side.write(torch.zeros_like(bottom) if grad is None else grad)
+                self.blobs[name].diff_mirror.write(torch.zeros_like(bottom) if grad is None else grad)
 
     def _follows_bottoms(self, step: Step) -> bool:
         """Whether Caffe's backward of a step reads its bottoms, and the step itself does not overwrite them."""
@@ -239,15 +239,15 @@ class Interpreter:
         if not self._follows_bottoms(step):
             return False
         for name, used in zip(step.split_bottoms, self._ran[step][0], strict=True):
-            side = self.blobs[name].data_side
-            if side.may_be_written and not torch.equal(side.read(self.net.device), used):
+            mirror = self.blobs[name].data_mirror
+            if mirror.may_be_written and not torch.equal(mirror.read(self.net.device), used):
                 return True
         return False
 
     def _diff(self, name: str) -> Tensor:
         blob = self.blobs[name]
-        blob.diff_side.reshape(blob.shape)
-        return blob.diff_side.read(self.net.device)
+        blob.diff_mirror.reshape(blob.shape)
+        return blob.diff_mirror.read(self.net.device)
 
     # ------------------------------------------------------------------- other
 
@@ -268,7 +268,7 @@ class Interpreter:
     def _input_values(self) -> dict[str, Tensor | np.ndarray]:
         """What the blobs of Input layers hold."""
         inputs = [step for step in self.steps if step.type == "Input"]
-        return {name: self.blobs[name].data_side.read(self.net.device) for step in inputs for name in step.tops}
+        return {name: self.blobs[name].data_mirror.read(self.net.device) for step in inputs for name in step.tops}
 
     def _execute(self, *fed: Tensor) -> Tops:
         fresh = dict(zip(self.net.fed, fed, strict=True))
@@ -346,6 +346,6 @@ class _Objective(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         for name, grad in zip(ctx.names, grads, strict=True):
             if grad is not None:
-                ctx.interpreter.blobs[name].diff_side.write(grad)
+                ctx.interpreter.blobs[name].diff_mirror.write(grad)
         ctx.interpreter.backward()
         return (None,) * (3 + len(grads))

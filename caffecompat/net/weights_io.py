@@ -61,7 +61,7 @@ def save(net: Net, path: str | os.PathLike[str], *, diffs: Mapping[int, Tensor] 
     """Write a net's weights (see :meth:`caffecompat.Net.save`)."""
     blobs = blobs_by_layer(net.layers)
     stored_diffs = _diffs_by_layer(net.layers, net.params, diffs) if diffs is not None else None
-    fork = net.fork_choice.kept
+    fork = net.fork_choice.stored
     if not hdf5 and not os.fspath(path).endswith(".h5"):
         save_caffemodel(path, net.message_with_splits(), blobs, stored_diffs, raw=raw, fork=fork)
         return

@@ -119,11 +119,11 @@ class _Reader(ValueReader):
         self.frames: list[_Frame] = []
         self.unwinding = 0  # blocks still to leave because a closing bracket is missing
         self.reading = Reading(self.problems)
-        self.doubtful: list[_Setting] = []
+        self.undecided: list[_Setting] = []
 
     def read(self, message: Message) -> Reading:
         self._fields(message, table_of(message.DESCRIPTOR), "")
-        for setting in self.doubtful:
+        for setting in self.undecided:
             self._judge(setting, message)
         self.problems.sort(key=lambda problem: (problem.line, problem.column))
         return self.reading
@@ -157,7 +157,7 @@ class _Reader(ValueReader):
                     self.problem(at, f"{word} is given twice (first at {self.spot(seen[word])}), but {only}")
                 self._field(message, table, entry, at)
                 if entry.effect is not None and not _is_default(message, entry):
-                    self.doubtful.append(_Setting(entry, entry.effect, at, [*self.frames]))
+                    self.undecided.append(_Setting(entry, entry.effect, at, [*self.frames]))
                 if self.unwinding:
                     return
             kind, word, _ = tokens[self.i]

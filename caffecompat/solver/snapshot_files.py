@@ -21,11 +21,11 @@ from caffecompat.schema import pb
 
 __all__ = [
     "check_writable",
-    "kept_fork",
     "newest_snapshot",
     "places_elsewhere",
     "snapshot_names",
     "state_weights",
+    "stored_fork",
     "warn_of_replaced",
     "weight_snapshots",
 ]
@@ -153,7 +153,7 @@ def _damage(state: str) -> str:
     return ""
 
 
-def kept_fork(path: str) -> ForkChoice | None:
+def stored_fork(path: str) -> ForkChoice | None:
     """The fork that was named for the run that wrote a solverstate; None where none was.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from caffecompat.compare.masks import given_masks, kept_masks
+from caffecompat.compare.masks import given_masks, recorded_masks
 from caffecompat.compare.nets import TOLERANCE, compare_nets, load_blobs
 from caffecompat.deploy.torch_source.source import make_source
 from caffecompat.deploy.torch_source.verify import compare_source
@@ -71,7 +71,7 @@ def test_a_place_outside_of_its_window_is_no_choice() -> None:
     """Every value is the maximum; yet only the window's own places may be named."""
     net = make_net(INPUT + layer("Power", "data", "c", "power_param { scale: 0 }") + POOL)
     inputs = {"data": torch.zeros(2, 3, 6, 6)}
-    with kept_masks(net) as masks:
+    with recorded_masks(net) as masks:
         net.forward(inputs)
     assert masks[0][0, 0].tolist() == [[0, 2, 4], [12, 14, 16], [24, 26, 28]]
     for shift, worst in ((1, 0.0), (7, 0.0), (2, np.inf), (-1, np.inf), (12, np.inf)):

@@ -94,7 +94,7 @@ def test_the_last_pass_makes_room_for_the_next() -> None:
     run.forward()
     names = [step.name for step in run.steps]
     seen: list[bool] = []
-    old = weakref.ref(run.blobs["t"].data_side._tensor)
+    old = weakref.ref(run.blobs["t"].data_mirror._tensor)
     module = run.steps[names.index("t")].module
     module.register_forward_pre_hook(lambda *_: seen.append(old() is None))
     run.forward()
@@ -107,45 +107,45 @@ class TestOneSide:
     @pytest.fixture
     def blob(self) -> Iterator[Blob]:
         blob = Blob((2, 3))
-        blob.data_side.write(torch.arange(6.0).view(2, 3))
+        blob.data_mirror.write(torch.arange(6.0).view(2, 3))
         yield blob
 
     def test_looking(self, blob: Blob) -> None:
         array = blob.data
-        assert blob.data_side._tensor is None and np.shares_memory(blob.data, array)
+        assert blob.data_mirror._tensor is None and np.shares_memory(blob.data, array)
         array[0, 0] = 7
-        assert blob.data_side.read(torch.device("cpu"))[0, 0] == 7
+        assert blob.data_mirror.read(torch.device("cpu"))[0, 0] == 7
 
     def test_the_shape_of_an_array_is_its_own(self, blob: Blob) -> None:
         array = blob.data
         array.shape = (6,)
         assert blob.data.shape == blob.shape == (2, 3)
-        blob.data_side.write(torch.full((2, 3), 5.0))
+        blob.data_mirror.write(torch.full((2, 3), 5.0))
         assert (array == 5).all()
 
     def test_a_view_is_enough_to_stay_live(self, blob: Blob) -> None:
         row = blob.data[1:].T[0]
         gc.collect()
-        blob.data_side.write(torch.full((2, 3), 5.0))
-        assert row == 5 and blob.data_side._tensor is None
+        blob.data_mirror.write(torch.full((2, 3), 5.0))
+        assert row == 5 and blob.data_mirror._tensor is None
 
     def test_an_array_nobody_holds_is_not_copied_to(self, blob: Blob) -> None:
         blob.data[0, 0] = 9
-        assert blob.data_side.read(torch.device("cpu"))[0, 0] == 9  # what was written counts all the same
+        assert blob.data_mirror.read(torch.device("cpu"))[0, 0] == 9  # what was written counts all the same
         new = torch.full((2, 3), 5.0)
-        blob.data_side.write(new)
-        assert blob.data_side.read(torch.device("cpu")) is new
+        blob.data_mirror.write(new)
+        assert blob.data_mirror.read(torch.device("cpu")) is new
         assert (blob.data == 5).all()
 
     @pytest.mark.parametrize("channels", [3, 19])
     def test_channels_last_is_shown_in_c_order(self, channels: int) -> None:
         values = torch.randn(2, channels, 96, 100).contiguous(memory_format=torch.channels_last)
         blob = Blob(tuple(values.shape))
-        blob.data_side.write(values)
+        blob.data_mirror.write(values)
         array = blob.data
         np.testing.assert_array_equal(array, values.numpy())
         assert array.flags.c_contiguous
-        blob.data_side.write(-values)
+        blob.data_mirror.write(-values)
         np.testing.assert_array_equal(array, -values.numpy())
 
 

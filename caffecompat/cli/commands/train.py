@@ -63,14 +63,14 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.schema import read_solver
     from caffecompat.solver import Solver
     from caffecompat.solver.signals import SignalActions
-    from caffecompat.solver.snapshot_files import kept_fork
+    from caffecompat.solver.snapshot_files import stored_fork
 
     signals = SignalActions(args.sigint_effect, args.sighup_effect, args.sigterm_effect)
     param = read_solver(args.solver, strict=args.strict)
     _merge_state(param, args)
     device, devices = choose_device(args.gpu, args.device, param)
     resume = args.snapshot or (_newest(param, args) if args.resume else None)
-    fork = kept_fork(resume) if resume and named_fork() is None else None
+    fork = stored_fork(resume) if resume and named_fork() is None else None
     solver = Solver(
         param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
         weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,

@@ -152,10 +152,10 @@ def _resolve_rest(
             if near.allowed:
                 difference.allowed = True
                 difference.remark = f"{near.relative:.3g} from the net in float64, torch itself rounds"
-    doubtful = [difference for difference in differences if not difference.allowed and not difference.remark]
-    if doubtful:
+    unresolved = [difference for difference in differences if not difference.allowed and not difference.remark]
+    if unresolved:
         cause = _first_off(path, export, net, options, fed, prepared)
-        for difference in doubtful:
+        for difference in unresolved:
             difference.remark = cause
 
 
