@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import keyword
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from torch import fx, nn
 
@@ -80,10 +81,10 @@ def make_module(
             bottoms.append(program.call_method("detach", (bottom,)) if cut else bottom)
         if layer.half_precision:  # where some layers compute in 16 bits, all say how, and float32 is returned
             held = program.create_node("get_attr", target, name=names.python_name(f"{layer.name}_layer"))
-            call = program.create_node("call_function", in_half, (held, *bottoms), name=target)
+            call = _call_whole(program, in_half, (held, *bottoms), target)
         else:
             if layer.half_precision is False:
-                bottoms = [program.call_function(in_single, (bottom,)) for bottom in bottoms]
+                bottoms = [_call_whole(program, in_single, (bottom,)) for bottom in bottoms]
             call = program.create_node("call_module", target, tuple(bottoms), name=target)
         if len(layer.top_values) == 1:
             nodes[layer.top_values[0]] = call
@@ -93,11 +94,18 @@ def make_module(
                 nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
     tops = {blob: nodes[value] for blob, value in returned_values(graph, layers).items()}
     if any(layer.half_precision for layer in layers):
-        tops = {blob: program.call_function(in_single, (node,)) for blob, node in tops.items()}
+        tops = {blob: _call_whole(program, in_single, (node,)) for blob, node in tops.items()}
     program.output(tops)
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))
     module.train(any(layer.module.training for layer in layers if layer.module is not None))
     return module, fed
+
+
+def _call_whole(program: fx.Graph, function: Callable[..., Any], args: tuple[Any, ...], name: str = "") -> fx.Node:
+    """Call a function that stays one call where the code is traced again, as unpickling a GraphModule does."""
+    call = program.create_node("call_function", function, args, name=name or None)
+    call.meta["is_wrapped"] = True
+    return call
 
 
 def returned_values(graph: Graph, layers: Sequence[NetLayer]) -> dict[str, Value]:

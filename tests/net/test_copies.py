@@ -61,6 +61,25 @@ def _equal(tops: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> No
     assert all(torch.equal(top, others[blob]) for blob, top in tops.items())
 
 
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing)), _saved])
+@pytest.mark.parametrize("text", NETS.values(), ids=NETS)
+def test_copies_of_the_graph_module_alone(text: str, how: Callable[[Any], Any]) -> None:
+    net = make_net(text)
+    data = torch.randn(2, 3, 6, 6)
+    before = net(data)
+    made = how(net.graph_module)
+    assert len(list(made.parameters())) == len(net.params)
+    _equal(made(data), before)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(2)
+    changed = made(data)
+    assert not any(torch.equal(changed[blob], before[blob]) for blob in before)
+    _equal(net(data), before)
+    again = how(made)  # of a copy, too
+    _equal(again(data), changed)
+
+
 def test_copies_share_among_themselves_alone() -> None:
     net = make_net(NETS["shared in another shape"])
     made = copy.deepcopy(net)
