@@ -63,7 +63,7 @@ def mean_image(
     Caffe adds in float32, which is exact up to 65000 pictures and loses digits beyond; here the sum is exact.
 
     Raises:
-        DatabaseError: the database is empty, a record cannot be decoded, or one differs in shape from the first.
+        DatabaseError: the database is empty or damaged, a record cannot be decoded or differs in shape from the first.
     """
     cursor = database.cursor()
     first = cursor.read(1)
@@ -89,6 +89,7 @@ def mean_image(
         total += part
         done += count
         on_progress(done)
+    database.check_count(done)
     return total.astype(np.float32) / np.float32(done)
 
 

@@ -12,6 +12,7 @@ Fixed-point traces (``.y``) carry no scale, so their numbers mean nothing by the
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -49,10 +50,13 @@ class TidlTrace:
         """The values, float32.
 
         Raises:
-            CaffeCompatError: the file does not hold as many as its name says.
+            CaffeCompatError: the file cannot be read, or does not hold as many as its name says.
         """
-        values = np.fromfile(self.path, "<f4")
-        if values.size != np.prod(self.shape):
+        try:
+            values = np.fromfile(self.path, "<f4")
+        except OSError as problem:
+            raise CaffeCompatError(f"{self.path}: cannot be read: {problem.strerror}") from None
+        if values.size != math.prod(self.shape):
             raise CaffeCompatError(f"{self.path}: {values.size} values, its name says {self.shape}")
         return values.reshape(self.shape)
 

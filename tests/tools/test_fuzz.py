@@ -28,7 +28,7 @@ def test_no_reader_fails_on_damaged_files() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
-        *("lmdb", "leveldb", "datum", "picture", "hdf5", "npy", "state", "annotations", "text")
+        *("lmdb", "leveldb", "leveldb_entries", "datum", "picture", "hdf5", "npy", "state", "annotations", "text")
     ]
     assert all("refused" in line for line in lines)
 
