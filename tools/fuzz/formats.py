@@ -61,7 +61,7 @@ def png_header(data: bytes, generator: random.Random) -> bytes:
 
 
 def png_rows(data: bytes, generator: random.Random) -> bytes:
-    """Damaged pixels, packed anew; or the packed bytes of too many or too few rows."""
+    """Damaged pixels, packed again; or the packed bytes of too many or too few rows."""
     chunks = _chunks(data)
     packed = b"".join(content for kind, content in chunks if kind == b"IDAT")
     try:
@@ -114,7 +114,7 @@ def lmdb_node(data: bytes, generator: random.Random) -> bytes:
     if generator.random() < 0.3:
         return _replaced(data, place, generator.choice(_SMALL), 2)
     node = page + int.from_bytes(data[place : place + 2], "little")
-    if generator.random() < 0.3:  # the number of an overflow page stands behind the key
+    if generator.random() < 0.3:  # the number of an overflow page comes after the key
         behind = node + 8 + int.from_bytes(data[node + 6 : node + 8], "little")
         return _replaced(data, behind, generator.choice((*range(12), 1 << 40)), 8)
     return _replaced(data, node + 2 * generator.randrange(4), generator.choice(_SMALL), 2)

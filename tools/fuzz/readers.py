@@ -79,14 +79,14 @@ def _read_database(path: Path, backend: str, *, counted: bool = True) -> None:
 def _read_datum(path: Path) -> None:
     """A record among sound ones in a sound database, as lmdb verify and the Data or AnnotatedData layer read it."""
     sound, kind, more = Datum.from_array(np.zeros((3, 8, 8), np.uint8), 0), "Data", ""
-    neighbour = encode_datum(sound)
+    neighbor = encode_datum(sound)
     if path.name.endswith("boxes"):
-        neighbour = encode_annotated_datum(AnnotatedDatum(sound))
+        neighbor = encode_annotated_datum(AnnotatedDatum(sound))
         kind, more = "AnnotatedData", "transform_param { resize_param { height: 8 width: 8 } }"
     folder = Path(tempfile.mkdtemp(dir=path.parent))
     try:
         with open_database(folder / "db", "lmdb", "w") as writer:
-            writer.put([(b"0", neighbour), (b"1", path.read_bytes()), (b"2", neighbour)])
+            writer.put([(b"0", neighbor), (b"1", path.read_bytes()), (b"2", neighbor)])
         with open_database(folder / "db") as database:
             inspect_records(database)
             verify_records(database, Checks(classes=3), threads=1)

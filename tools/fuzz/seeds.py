@@ -36,7 +36,7 @@ def pictures(folder: Path) -> list[Path]:
         if done:
             made.append(_write(folder / f"picture.{kind}", bytes(data)))
     for name, pixels in (
-        ("grey", _pixels()[:, :, 0]),
+        ("gray", _pixels()[:, :, 0]),
         ("alpha", _pixels(channels=4)),
         ("deep", _pixels().astype(np.uint16) * 257),
     ):
