@@ -28,6 +28,7 @@ from caffecompat.printable import printable_lines
 __all__ = ["exit_status", "lasting_streams"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_STDERR = 2
 _LONGEST_IMPORT = 5.0  # seconds that Ctrl-C may wait
 
 
@@ -133,6 +134,8 @@ def _is_importing(frame: FrameType | None) -> bool:
 class _LastingText(io.TextIOWrapper):
     """A text stream that goes nowhere once nobody can read it: its pipe or its terminal was closed.
 
+    Of stderr, which holds no results, nothing that fails is an error: not a full disk, nor a damaged one.
+
     Text is where this is done, and not the file below the buffer: a buffer that calls Python code would be entered
     again by a signal handler that logs, which it refuses.
     """
@@ -162,9 +165,10 @@ class _LastingText(io.TextIOWrapper):
 
     def _go_on(self, problem: OSError) -> None:
         gone_terminal = problem.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
-        if problem.errno != errno.EPIPE and not gone_terminal:
+        if problem.errno == errno.EPIPE or gone_terminal:
+            _to_nowhere(self.fileno())
+        elif self.fileno() != _STDERR:
             raise problem
-        _to_nowhere(self.fileno())
 
 
 class _Unescaped:

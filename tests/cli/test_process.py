@@ -79,7 +79,16 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "ip" top: "loss"
 
 
 @pytest.mark.parametrize(
-    "reader", ["2>&1 | head -1", "2>&1 | true", ">&- 2>&-", "2>/dev/full | true", "--progress always 2>&1 | head -1"]
+    "reader",
+    [
+        "2>&1 | head -1",
+        "2>&1 | true",
+        ">&- 2>&-",
+        "2>/dev/full | true",
+        "--progress always 2>&1 | head -1",
+        "--progress always 2>/dev/full",
+        ">/dev/full 2>/dev/full",
+    ],
 )
 def test_training_goes_on_without_its_log(workdir: Path, reader: str) -> None:
     done = _shell(f"CC train --solver solver.prototxt {reader}", workdir)
