@@ -54,6 +54,9 @@ class FixedNeuron(Layer):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         _check_bits(param)
+        p = param.fixed_param
+        self.enabled, self.bits, self.method = bool(p.enable), p.bit_width, p.fixed_method
+        self.follows_data = bool(p.follow_data_layer)
         self.add_blob("position", (1,), learned=False)
         self._seen: Counter[int] = Counter()
 
@@ -65,52 +68,52 @@ class FixedNeuron(Layer):
         return []
 
     def forward(self, bottom: Tensor) -> Tensor:
-        p = self.param.fixed_param
-        if not p.enable or bottom.is_meta:
+        if not self.enabled or bottom.is_meta:
             return bottom.clone()
         value = bottom.detach()
         if self.training:
             position = self._observe(value)
-            fixed = to_grid(value, position, p.bit_width, upwards=not p.follow_data_layer)
+            fixed = to_grid(value, position, self.bits, upwards=not self.follows_data)
         else:
             position = math.floor(self.position.item())
-            if p.follow_data_layer:
+            if self.follows_data:
                 step = math.ldexp(1.0, -position)
                 fixed = (value / step).trunc() * step
             else:
-                fixed = to_grid(value, position, p.bit_width, upwards=True)
+                fixed = to_grid(value, position, self.bits, upwards=True)
         return bottom + (fixed - bottom).detach()
 
     def _observe(self, value: Tensor) -> int:
-        p = self.param.fixed_param
-        position = find_position(value, p.bit_width, p.fixed_method)
+        position = find_position(value, self.bits, self.method)
         self._seen[position] += 1
         often = max(self._seen.values())
         kept = min(place for place, times in self._seen.items() if times == often)
         with torch.no_grad():
             self.position.fill_(kept)
-        return position if p.fixed_method == pb.FixedParameter.OVER_FLOW else kept
+        return position if self.method == pb.FixedParameter.OVER_FLOW else kept
 
 
 class _FixedParameters(Layer):
     """Mixed in before a layer: it computes with its parameters on the grid, each at a position of its own.
 
     The blobs stay float, and the gradients are those of the plain layer at the float blobs.
+
+    Attributes:
+        always: whether it does so without `enable`.
+        quantizes: whether the parameters are put on the grid at all.
     """
 
+    always: ClassVar[bool] = False
     weighted: ClassVar[bool] = False  # others would be rounded again
     channel_affine: ClassVar[bool] = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         _check_bits(param)
-        if param.fixed_param.fixed_method == pb.FixedParameter.DIFF_A:
+        p = param.fixed_param
+        self.quantizes, self.bits, self.method = self.always or bool(p.enable), p.bit_width, p.fixed_method
+        if self.method == pb.FixedParameter.DIFF_A:
             raise LayerError("fixed_method DIFF_A works in FixedNeuron only; use DIFF_S")
-
-    @property
-    def quantizes(self) -> bool:
-        """Whether the parameters are put on the grid at all."""
-        return bool(self.param.fixed_param.enable)
 
     def forward(self, *bottoms: Tensor) -> Any:
         top = super().forward(*bottoms)
@@ -128,9 +131,8 @@ class _FixedParameters(Layer):
     @torch.no_grad()
     def fixed_blobs(self) -> dict[str, Any]:
         """The parameters on the grid, by name."""
-        p = self.param.fixed_param
         return {
-            name: to_grid(blob, find_position(blob, p.bit_width, p.fixed_method), p.bit_width)
+            name: to_grid(blob, find_position(blob, self.bits, self.method), self.bits)
             for name, blob in zip(self.blob_names, self.blobs, strict=True)
         }
 
@@ -166,9 +168,7 @@ class ScaleFixed(_FixedParameters, Scale):  # type: ignore[misc]  # the mixin ta
 class PReLUFixed(_FixedParameters, PReLU):
     """PReLU with quantized slopes, `enable` or not (Xilinx)."""
 
-    @property
-    def quantizes(self) -> bool:
-        return True
+    always: ClassVar[bool] = True
 
 
 @register("NormalizeFixed")

@@ -132,7 +132,10 @@ class Accum(Layer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        self.reference = param.accum_param.have_reference
+        p = param.accum_param
+        self.reference = p.have_reference
+        self.stated = p.top_height, p.top_width
+        self.multiple = max(1, p.size_divisible_by) if p.HasField("size_divisible_by") else None
         if self.reference and len(bottom_shapes) < 2:
             raise LayerError("have_reference: true needs at least two bottoms, the last one gives the size")
         for shape in bottom_shapes:
@@ -143,12 +146,10 @@ class Accum(Layer):
         """Height and width of the top over bottoms of those shapes."""
         if self.reference:
             return shapes[-1][2], shapes[-1][3]
-        p = self.param.accum_param
         largest = max(shape[2] for shape in shapes), max(shape[3] for shape in shapes)
-        given = p.top_height, p.top_width
-        if p.HasField("size_divisible_by"):
-            by = max(1, p.size_divisible_by)
-            given = -(-largest[0] // by) * by, -(-largest[1] // by) * by
+        given = self.stated
+        if self.multiple is not None:
+            given = -(-largest[0] // self.multiple) * self.multiple, -(-largest[1] // self.multiple) * self.multiple
         return given if given[0] > largest[0] and given[1] > largest[1] else largest
 
     def needs_gradient(self, bottom_index: int) -> bool:

@@ -98,6 +98,8 @@ class MarginInnerProduct(Layer):
                 f"{math.prod(labels)} labels (shape {tuple(labels)}) for {math.prod(features[: self.axis])} features"
             )
         self.iteration = int(p.iteration)
+        self.kind = p.type
+        self.base, self.gamma, self.power, self.least_strength = p.base, p.gamma, p.power, p.lambda_min
         self.add_blob("weight", (p.num_output, self.inputs), p.weight_filler)
 
     def needs_gradient(self, bottom_index: int) -> bool:
@@ -108,15 +110,14 @@ class MarginInnerProduct(Layer):
         return math.prod(top_shapes[0]) * self.inputs
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        p = self.param.margin_inner_product_param
         self.iteration += 1
-        strength = max(p.base * (1 + p.gamma * self.iteration) ** -p.power, p.lambda_min)
+        strength = max(self.base * (1 + self.gamma * self.iteration) ** -self.power, self.least_strength)
         index = labels.detach().long().flatten()
         check_labels(self.param, index, labels.detach().flatten(), len(self.weight))
         if not features.is_meta:
             with torch.no_grad():
                 self.weight.div_(self.weight.norm(dim=1, keepdim=True))
         rows = features.reshape(-1, self.inputs)
-        scores = _Scores.apply(rows, self.weight, index[:, None], p.type, strength)
+        scores = _Scores.apply(rows, self.weight, index[:, None], self.kind, strength)
         scores = scores.reshape(*features.shape[: self.axis], len(self.weight))
         return scores if self.top_count == 1 else (scores, features.new_full((1,), strength))

@@ -122,7 +122,9 @@ class IOUAccuracy(Layer):
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        self.axis = self.axis_index(param.accuracy_param.axis, bottom_shapes[0])
+        p = param.accuracy_param
+        self.axis = self.axis_index(p.axis, bottom_shapes[0])
+        self.ignore = p.ignore_label if p.HasField("ignore_label") else None
         check_label_count(bottom_shapes[0], bottom_shapes[1], self.axis)
 
     def needs_gradient(self, bottom_index: int) -> bool:
@@ -130,12 +132,12 @@ class IOUAccuracy(Layer):
 
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        p, classes = self.param.accuracy_param, scores.shape[self.axis]
+        classes = scores.shape[self.axis]
         found = top_k(scores, 1, self.axis)[1].flatten()
         truth = labels.to(torch.int64).flatten()
         counted = (truth >= 0) & (truth < classes)
-        if p.HasField("ignore_label"):
-            counted &= truth != p.ignore_label
+        if self.ignore is not None:
+            counted &= truth != self.ignore
         counts = _confusion_matrix(truth.masked_fill(~counted, 0), found, counted, classes)
         right = counts.diagonal()
         union = counts.sum(1) + counts.sum(0) - right
@@ -160,22 +162,23 @@ class SegAccuracy(_LabelMapScore):
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         check_label_count(bottom_shapes[0], bottom_shapes[1], 1)
-        classes = bottom_shapes[0][1]
+        classes, p = bottom_shapes[0][1], param.seg_accuracy_param
+        self.ignored_labels, self.resets = list(p.ignore_label), p.reset
         self.register_buffer("counts", torch.zeros(classes, classes), persistent=False)
         self.register_buffer("wrong", torch.zeros(()), persistent=False)  # labels that are no class
         self.outside = OutsideLabels(param, classes)
 
     @torch.no_grad()
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        p, classes = self.param.seg_accuracy_param, scores.shape[1]
+        classes = scores.shape[1]
         truth = labels.to(torch.int64)
-        ignored = torch.isin(truth, torch.tensor(list(p.ignore_label), dtype=torch.int64, device=truth.device))
+        ignored = torch.isin(truth, torch.tensor(self.ignored_labels, dtype=torch.int64, device=truth.device))
         outside = self.outside.find(truth, ~ignored)
         counted = ~(ignored | outside)
         truth = truth.masked_fill(~counted, 0)
         counts = _confusion_matrix(truth, top_k(scores, 1, 1)[1], counted, classes)
         wrong = outside.sum().to(counts.dtype)
-        if not p.reset and not counts.is_meta:
+        if not self.resets and not counts.is_meta:
             self.counts += counts
             self.wrong += wrong
             counts, wrong = self.counts, self.wrong
