@@ -590,6 +590,6 @@ def test_like_caffe_on_the_command_line(folder: Path, log: list[str], capsys: py
     flags = ["train", "--solver", "solver.prototxt", "--set", "max_iter=14"]
     assert main([*flags, "--resume", "auto", "--resume-like-caffe"]) == 0
     assert main([*flags, "--resume-like-caffe"]) == 2
-    assert "goes with --snapshot FILE or --resume auto" in capsys.readouterr().err
+    assert "--snapshot FILE or --resume auto" in capsys.readouterr().err
     assert main([*flags, "--snapshot", "s_iter_12.resume"]) == 2
     assert "this is the .resume file of a solver state" in capsys.readouterr().err
