@@ -138,8 +138,11 @@ def decode_datum(record: Buffer) -> Datum:
                     floats.append(np.frombuffer(view[value:at], "<f4"))
             elif kind == wire.FIXED32 and number == 6:
                 values = _float_run(view, begin)
+                if len(values):
+                    at = begin + 5 * len(values)
+                else:  # a tag of more bytes than it needs
+                    values = np.frombuffer(view[value:at], "<f4")
                 floats.append(values)
-                at = begin + 5 * len(values)
     except wire.WireError as error:
         raise DatumError(f"the record is not a Datum: {error} (at byte {error.at} of {end})") from None
     if floats:

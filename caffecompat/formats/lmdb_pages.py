@@ -249,10 +249,13 @@ class LmdbFile:
         first = self._meta(0, 0)
         self.needed = 2 * first.page_size
         second = self._meta(1, first.page_size)
-        if abs(first.transaction - second.transaction) > 1 or first.page_size != second.page_size:
+        older, newer = sorted((first, second))
+        # Each transaction writes the meta page of the one before the last, and no file becomes smaller.
+        apart, shrunk = newer.transaction - older.transaction, newer.last_page < older.last_page
+        if apart > 1 or shrunk or first.page_size != second.page_size:
             raise self.damage("its two meta pages do not belong together "
                               f"(transactions {first.transaction} and {second.transaction})")  # fmt: skip
-        meta = max(first, second)
+        meta = newer
         empty = meta.root == _NO_PAGE
         if empty != (meta.entries == 0) or empty != (meta.depth == 0) or meta.depth > _DEEPEST:
             raise self.damage(f"its meta page counts {meta.entries} records in a tree of depth {meta.depth}")

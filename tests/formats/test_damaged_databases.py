@@ -294,3 +294,13 @@ def test_a_full_disk_is_an_error_and_leaves_no_database(tmp_path: Path, backend:
     assert done.returncode == 1, done
     assert "No space left on device" in done.stderr
     assert "data.mdb" not in done.stdout
+
+
+def test_an_older_meta_page_does_not_pass_for_the_newer_one(tmp_path: Path) -> None:
+    write_lmdb(tmp_path / "db", [9000] * 12, per_transaction=6)
+    data = (tmp_path / "db/data.mdb").read_bytes()
+    numbers = [struct.unpack_from("<Q", data, page + 16 + 128)[0] for page in (0, PAGE)]
+    older = numbers.index(min(numbers))
+    patch(tmp_path / "db", older * PAGE + 16 + 128, struct.pack("<Q", min(numbers) + 2))
+    with pytest.raises(DatabaseError, match="do not belong together"):
+        open_database(tmp_path / "db")

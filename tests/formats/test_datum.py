@@ -127,3 +127,10 @@ def test_gray_is_forced_on_encoded_pictures_only(golden):
         datum = decode_datum(next(iter(database))[1])
     assert datum.image(False).shape == (32, 36, 1)
     assert datum.image(True).shape == datum.image().shape == (32, 36, 3)
+
+
+def test_a_tag_of_more_bytes_than_it_needs_is_read():
+    whole = encode_datum(Datum(1, 1, 3, float_data=np.array([1, 2, 3], np.float32)))
+    long = whole.replace(b"\x35\0\0\0\x40", b"\xb5\0\0\0\0\x40")  # 2.0
+    assert pb.Datum.FromString(long).float_data[:] == [1, 2, 3]
+    assert decode_datum(long).float_data.tolist() == [1, 2, 3]
