@@ -42,6 +42,7 @@ class ReLU(Layer):
     `inplace` is set by the net where nobody else needs the bottom; it counts without a slope only.
     """
 
+    keeps_pixels: ClassVar[bool] = True
     inplace: bool = False
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -57,6 +58,8 @@ class ReLU(Layer):
 @register("ReLU6")
 class ReLU6(Layer):
     """min(max(x, 0), 6) + negative_slope min(x, 0); the slope is relu_param's (Xilinx)."""
+
+    keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -75,6 +78,7 @@ class PReLU(Layer):
     filler it starts at 0.25 (BVLC).
     """
 
+    keeps_pixels: ClassVar[bool] = True
     slope: Tensor
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -117,6 +121,8 @@ class ELU(Layer):
     lambda ((x > 0) + (alpha + y) (x <= 0)), as that fork computes it.
     """
 
+    keeps_pixels: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.alpha = param.elu_param.alpha
@@ -132,6 +138,7 @@ class ELU(Layer):
 class Sigmoid(Layer):
     """1 / (1 + e^-x) (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     gives_shares: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
 
@@ -143,6 +150,8 @@ class Sigmoid(Layer):
 class TanH(Layer):
     """Hyperbolic tangent (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
+
     def forward(self, bottom: Tensor) -> Tensor:
         return torch.tanh(bottom)
 
@@ -151,6 +160,8 @@ class TanH(Layer):
 class BNLL(Layer):
     """Binomial normal log likelihood: log(1 + e^x) (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
+
     def forward(self, bottom: Tensor) -> Tensor:
         return F.softplus(bottom, threshold=50)
 
@@ -158,6 +169,8 @@ class BNLL(Layer):
 @register("AbsVal")
 class AbsVal(Layer):
     """|x| (BVLC)."""
+
+    keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -170,6 +183,8 @@ class AbsVal(Layer):
 @register("Swish")
 class Swish(Layer):
     """x sigmoid(beta x) (BVLC)."""
+
+    keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -213,6 +228,8 @@ class HardSwish(Layer):
 class Clip(Layer):
     """min(max(x, clip_param.min), clip_param.max); both are required (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.clip_param
@@ -231,6 +248,7 @@ class Clip(Layer):
 class Threshold(Layer):
     """1 where x > threshold, else 0; nothing flows back (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     chooses: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -248,6 +266,8 @@ class Threshold(Layer):
 class Power(Layer):
     """(shift + scale x)^power (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.power_param
@@ -262,6 +282,8 @@ class Power(Layer):
 class Exp(Layer):
     """base^(shift + scale x); base -1 stands for e (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.exp_param
@@ -275,6 +297,8 @@ class Exp(Layer):
 @register("Log")
 class Log(Layer):
     """log_base(shift + scale x); base -1 stands for e (BVLC)."""
+
+    keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -317,6 +341,7 @@ class Dropout(Layer):
     are, TEST multiplies all by 1 - ratio.
     """
 
+    keeps_pixels: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
 

@@ -39,6 +39,7 @@ class BN(Layer):
     fork is that fork's; an empty one follows the net's fork.
     """
 
+    keeps_pixels: ClassVar[bool] = True
     channel_affine: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, 3)

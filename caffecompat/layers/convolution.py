@@ -145,6 +145,7 @@ class Convolution(BaseConvolution):
     it are the batch).
     """
 
+    frees_top: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -171,6 +172,7 @@ class Deconvolution(BaseConvolution):
     weight's own shape, so their fans are those of the convolution it reverses.
     """
 
+    frees_top: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -26,6 +26,7 @@ class Eltwise(Layer):
     differs from it only by giving NaN where a bottom is 0.
     """
 
+    keeps_pixels: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -23,6 +23,7 @@ class InnerProduct(Layer):
     unless bias_term is false. Top: the bottom's axes before `axis`, then num_output (BVLC).
     """
 
+    frees_top: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
     weight: nn.Parameter
     bias: nn.Parameter | None

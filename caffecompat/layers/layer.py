@@ -117,12 +117,15 @@ class Layer(nn.Module):
         deploy_head: of a loss: the layer type that makes probabilities of the scores it reads; "" where none does.
         detection_head: whether it may lie between SSD's convolutions and its detections, and only moves or scales what
             they predict.
+        frees_top: whether its top is memory of its own which its backward does not read, so that the next layer may
+            write over it.
         gives_detections: whether its first top has rows [image, class, score, xmin, ymin, xmax, ymax], one a detection.
         gives_shares: whether its tops are shares of 1, of which a small one counts no more than a great one.
         index_bottoms: bottoms, by place, that hold indices of rows or items.
         keeps_forward: whether Caffe's backward works from what forward drew or measured (a mask, statistics, a state, a
             difference) alone, and not from what the bottoms hold by then.
         judges_all: whether all its bottoms may be what the net computes; of other losses only the first one is.
+        keeps_pixels: whether a pixel of a top is made at the place of the same pixel of the bottoms.
         mask_top: which top, by place, holds the positions of maxima; None where none does.
         measures: whether it only measures or records what the net computes, so that a deployed net goes without it.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
@@ -148,11 +151,13 @@ class Layer(nn.Module):
     decodes_priors: ClassVar[bool] = False
     deploy_head: ClassVar[str] = ""
     detection_head: ClassVar[bool] = False
+    frees_top: ClassVar[bool] = False
     gives_detections: ClassVar[bool] = False
     gives_shares: ClassVar[bool] = False
     index_bottoms: ClassVar[tuple[int, ...]] = ()
     judges_all: ClassVar[bool] = False
     keeps_forward: ClassVar[bool] = False
+    keeps_pixels: ClassVar[bool] = False
     mask_top: ClassVar[int | None] = None
     measures: ClassVar[bool] = False
     mixes_items: str = ""

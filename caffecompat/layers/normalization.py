@@ -65,6 +65,8 @@ class BatchNorm(Layer):
     nvcaffe: as xilinx, but the phase alone decides.
     """
 
+    frees_top: ClassVar[bool] = True
+    keeps_pixels: ClassVar[bool] = True
     channel_affine: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
     remembers = ("fresh",)
@@ -222,6 +224,8 @@ class LRN(Layer):
     whatever the file says (BVLC).
     """
 
+    keeps_pixels: ClassVar[bool] = True
+
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.lrn_param
@@ -253,6 +257,8 @@ class MVN(Layer):
     Statistics are of each (H, W) plane, or of each whole sample with across_channels; the variance
     is the biased one (BVLC).
     """
+
+    keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ class Normalize(Layer):
     of shape () with channel_shared (the default), else (C). Bottom (N, C, ...).
     """
 
+    keeps_pixels: ClassVar[bool] = True
     scale: nn.Parameter
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -70,6 +70,8 @@ class Scale(_AlongAxes):
     Both have the shape of the axes they cover, with the defaults (C) (BVLC).
     """
 
+    frees_top: ClassVar[bool] = True
+    keeps_pixels: ClassVar[bool] = True
     scale: nn.Parameter
     bias: nn.Parameter | None
 
@@ -95,6 +97,7 @@ class Scale(_AlongAxes):
 class Bias(_AlongAxes):
     """top = bottom + bias; the bias is a blob (filler default 0) or bottom 1 (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     bias: nn.Parameter
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -44,6 +44,7 @@ def _old_or_new_axis(layer: Layer, p: Any, old: str, shape: Shape) -> int:
 class Concat(Layer):
     """The bottoms one after the other along `axis` (old name concat_dim), by default the channels (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
@@ -82,6 +83,7 @@ class Concat(Layer):
 class Slice(Layer):
     """Cuts the bottom along `axis` (old name slice_dim) at the slice_points, or into equal parts (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
     def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -196,6 +198,7 @@ class Reshape(Layer):
 class Split(Layer):
     """Every top is the bottom; their gradients add up. Caffe inserts it where several layers read a blob (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:

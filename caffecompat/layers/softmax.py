@@ -18,6 +18,7 @@ __all__ = ["Softmax"]
 class Softmax(Layer):
     """Softmax along softmax_param.axis, by default the channels (BVLC)."""
 
+    keeps_pixels: ClassVar[bool] = True
     gives_shares: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
 

@@ -16,19 +16,13 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
+from caffecompat.layers import layer_class
 from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
 
 __all__ = ["align_crops", "crop_discrepancies", "state_offsets"]
 
-_PIXEL_BY_PIXEL = frozenset(
-    {
-        "AbsVal", "BN", "BNLL", "BatchNorm", "Bias", "Clip", "Concat", "Dropout", "ELU", "Eltwise", "Exp", "LRN", "Log",
-        "MVN", "Normalize", "PReLU", "Power", "ReLU", "ReLU6", "Scale", "Sigmoid", "Slice", "Softmax", "Split", "Swish",
-        "TanH", "Threshold",
-    }
-)  # fmt: skip
 _SIDES = "hw"
 
 
@@ -170,7 +164,8 @@ def _way_back(graph: Graph, start: Value) -> list[tuple[Value, _Lines | None]]:
 def _step(param: Any) -> _Lines | None:
     """Where a pixel of a layer's first bottom lies in its top."""
     in_place = bool(param.bottom and param.top and param.bottom[0] == param.top[0])
-    if param.type in _PIXEL_BY_PIXEL or in_place:
+    cls = layer_class(param.type)
+    if in_place or (cls is not None and cls.keeps_pixels):
         return _Line(), _Line()
     if param.type in ("Convolution", "Deconvolution", "Im2col"):
         return _windows(param.convolution_param, param.type == "Deconvolution")

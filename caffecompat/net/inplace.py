@@ -23,9 +23,6 @@ from caffecompat.schema import pb
 
 __all__ = ["find_inplace"]
 
-# Their tops are fresh memory, and autograd keeps their bottoms and weights only.
-_FREE_TOPS = frozenset({"BatchNorm", "Convolution", "Deconvolution", "InnerProduct", "Scale"})
-
 
 class InPlace:
     """Which layers of a net work in place: those that may, unless it is off or a hook looks at what would be lost.
@@ -89,7 +86,7 @@ def find_inplace(graph: Graph, layers: Sequence[NetLayer]) -> list[tuple[NetLaye
 
 
 def _may_be_lost(maker: NetLayer) -> bool:
-    if maker.type in _FREE_TOPS:
+    if maker.module is not None and maker.module.frees_top:
         return True
     if len(maker.bottoms) < 2:  # a sum or concatenation of one may hand its bottom on
         return False
