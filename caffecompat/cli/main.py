@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from caffecompat.cli.common.every_verb import EveryVerbFlags, is_for_every_verb, takes_value
 from caffecompat.cli.common.flags import EVERY_VERB
 from caffecompat.cli.common.outputs import protected_inputs
-from caffecompat.cli.process import exit_status, lasting_streams
+from caffecompat.cli.process import exit_status, fewer_collections, lasting_streams
 from caffecompat.cli.verbs import VERBS, parser_of, split_verb, verb_module
 from caffecompat.glog import configure_logging
 from caffecompat.threads import configure_threads
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in own or "-debug" in own
     configure_threads()
     configure_logging()
-    with lasting_streams(escapes="run" not in own):  # a script's own colors are its business
+    with fewer_collections(), lasting_streams(escapes="run" not in own):  # a script's own colors are its business
         return exit_status(lambda: _dispatch(tokens, debug), debug)
 
 

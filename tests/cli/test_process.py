@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,3 +119,16 @@ def test_a_pipe_that_is_named_as_the_output(tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(_NET)
     line = "CC upgrade_net_proto_text net.prototxt /dev/stdout | true"
     assert _shell(line, tmp_path).stdout.split()[-1] == "0"
+
+
+def test_how_often_python_collects_is_as_before(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    before = gc.get_threshold()
+
+    def run(args: object) -> int:
+        seen.append(gc.get_threshold()[0])
+        return 0
+
+    monkeypatch.setattr("caffecompat.cli.commands.device_query.run", run)
+    command("device_query")
+    assert seen[0] > before[0] and gc.get_threshold() == before
