@@ -24,6 +24,8 @@ def read_bytes(path: str, refusal: type[Exception] = CaffeCompatError) -> bytes:
             return file.read()
     except OSError as error:
         raise refusal(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise refusal(f"cannot read {path!r}: no file has such a name") from None
 
 
 def read_text(

@@ -133,7 +133,7 @@ def _load(path: str, tops: list[str]) -> list[np.ndarray]:
     import h5py
 
     try:
-        with explained(path), open_hdf5(path) as file:
+        with explained(path), open_hdf5(path) as file, np.errstate(over="ignore"):
             for name in file:  # a file is not trusted where another dataset of it is damaged
                 if isinstance(name, str) and isinstance(file.get(name, getlink=True), h5py.HardLink):
                     file[name]

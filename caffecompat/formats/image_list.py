@@ -130,7 +130,7 @@ def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     text = read_text(path, "the list", ListError, errors="surrogateescape")
     if text[:1000].lstrip().lower().startswith(("<!doctype", "<html")):
         raise ListError(f"{path} is a web page (HTML); expected a list of pictures: download the file itself")
-    if "\0" in text[:4096]:
+    if "\0" in text:
         raise ListError(f"{path} is not a text file; expected a list of pictures, one a line")
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     return [(number, with_slashes(line)) for number, line in lines] if "\\" in text else lines

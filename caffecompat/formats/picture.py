@@ -74,7 +74,7 @@ def read_picture(path: str | os.PathLike[str], color: bool | None = True) -> np.
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except OSError:
+    except (OSError, ValueError):  # of names with a zero byte
         return None
     try:
         return decode_picture(data, color)

@@ -42,7 +42,10 @@ def read_window_file(path: str | os.PathLike[str]) -> list[ListedPicture]:
     Raises:
         CaffeCompatError: the file cannot be read or is not of that form; the message has file and line.
     """
-    lines = read_text(path, "the window file", errors="surrogateescape").splitlines(keepends=True)
+    text = read_text(path, "the window file", errors="surrogateescape")
+    if "\0" in text:
+        raise CaffeCompatError(f"{path} is not a text file; expected a window file")
+    lines = text.splitlines(keepends=True)
     pictures = list(_pictures(_Words(str(path), iter(lines))))
     if not pictures:
         raise CaffeCompatError(f"the window file {path} is empty")

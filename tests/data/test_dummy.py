@@ -57,3 +57,11 @@ def test_which_layers_bring_data() -> None:
     assert not is_data_layer("Convolution")
     with pytest.raises(DataError, match=r"'Convolution' is not a data layer; known: .*Data, Dense"):
         make_source(layer('type: "Convolution"'), 0)
+
+
+def test_more_memory_than_there_is_is_an_error_of_ours() -> None:
+    shape = "shape { dim: 1000000000 dim: 1000000 }"
+    refuses(
+        f'name: "d" type: "DummyData" top: "x" dummy_data_param {{ {shape} }}',
+        r"1000000000 x 1000000 needs [\d,.]+ GiB",
+    )

@@ -91,3 +91,40 @@ class TestMistakes:
 
     def test_transform_param(self, folder: Path) -> None:
         refuses(fields(folder, 2) + " transform_param { scale: 2 }", "does not transform")
+
+
+def test_a_damaged_file_is_an_error_of_ours(folder: Path) -> None:
+    content = (folder / "a.h5").read_bytes()
+    refused = 0
+    for at in range(0, len(content), 61):
+        for damaged in (content[:at], content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]):
+            (folder / "a.h5").write_bytes(damaged)
+            try:
+                with source(fields(folder, 3)) as made:
+                    made.next()
+            except DataError as error:
+                refused += "a.h5" in str(error)
+    assert refused > len(content) / 61
+
+
+def test_another_dataset_that_is_damaged_is_not_passed_over(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "a") as file:
+        file["unused"] = np.arange(3)
+        at = h5py.h5o.get_info(file["unused"].id).addr
+    content = bytearray((folder / "a.h5").read_bytes())
+    content[at : at + 8] = bytes([255] * 8)
+    (folder / "a.h5").write_bytes(content)
+    refuses(fields(folder, 3), r"a\.h5: damaged HDF5 file")
+
+
+def test_a_dataset_of_which_only_the_shape_was_written_is_zeros(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "a") as file:
+        del file["label"]
+        file.create_dataset("label", (3,), np.float32)
+    with source(fields(folder, 3)) as made:
+        assert made.next()[1].tolist() == [0, 0, 0]
+    with h5py.File(folder / "a.h5", "a") as file:
+        del file["label"], file["data"]
+        for name in ("label", "data"):
+            file.create_dataset(name, (1 << 30,), np.float32)
+    refuses(fields(folder, 3), r"a\.h5: .*has only 0 bytes stored")

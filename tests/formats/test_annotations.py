@@ -114,3 +114,31 @@ def test_no_file_and_no_coco(tmp_path: Path) -> None:
     broken = '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2}], "categories": []}'
     with pytest.raises(AnnotationError, match="an entry is not as COCO's are"):
         read_coco(write(tmp_path / "c.json", broken))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.xml", "<annotation><size><width>{}</width><height>9</height></size></annotation>"),
+        (
+            "a.json",
+            '{{"image": {{"height": 9, "width": 9}}, "annotation": [{{"category_id": 1, "bbox": [1, 1, {}, 2]}}]}}',
+        ),
+        ("a.txt", "1 1 1 {} 2\n"),
+    ],
+)
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e39", "1e400", "9" * 5000])
+def test_numbers_that_are_none_are_refused(tmp_path, name, text, number):
+    if name.endswith(".json"):
+        number = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(number, number)
+    (tmp_path / name).write_text(text.format(number))
+    with pytest.raises(AnnotationError, match=name):
+        read_annotations(tmp_path / name, name[2:], (9, 9), {"1": 1})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"images": NaN}', '"\\ud800"'])
+def test_json_that_no_program_writes_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    for read in (lambda path: read_annotations(path, "json", (9, 9), {}), read_coco):
+        with pytest.raises(AnnotationError, match=r"a\.json"):
+            read(tmp_path / "a.json")
