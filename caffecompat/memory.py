@@ -67,4 +67,4 @@ def out_of_memory(error: BaseException) -> OutOfMemory:
     layer = next(layers_in(error), None)
     amount = f": {gigabytes(asked)} were asked for" if asked else ""
     where = f" by layer {layer.name!r} ({layer.type})" if layer is not None else ""
-    return OutOfMemory(f"not enough memory{amount}{where}; a smaller batch or smaller pictures need less")
+    return OutOfMemory(f"not enough memory{amount}{where}; a smaller net, batch or picture needs less")

@@ -14,6 +14,7 @@ from caffecompat import glog
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.forks import Fork
 from caffecompat.layers import Context, layer_class, layer_types
+from caffecompat.memory import is_out_of_memory, out_of_memory
 from caffecompat.net.alignment import align_crops, crop_discrepancies
 from caffecompat.net.backward_needs import mark_needs
 from caffecompat.net.filter import filter_net, make_state
@@ -153,6 +154,8 @@ def build_layers(
             text = str(problem).removeprefix(f'layer "{layer.name}" ({layer.type}): ')
             problems.append(Problem(layer.index, text))
         except TORCH_REFUSES as problem:
+            if is_out_of_memory(problem):  # which is no fault of the prototxt's alone
+                raise out_of_memory(problem) from problem
             if notes(problem):  # it comes from a Python layer's code, and says so
                 raise
             given = [shapes[value] for value in layer.known_bottoms if value in shapes]

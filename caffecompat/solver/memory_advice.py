@@ -99,6 +99,9 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _advice(param: Any, net: Net, blobs: int, weights: int) -> str:
+    limit = _limit(net.device)
+    if limit is not None and weights > limit:
+        return "No batch is small enough for that: it takes a smaller net, or more memory"
     found = _batch(net)
     smaller = "smaller pictures (crop_size, new_height and new_width) or a GPU or machine with more memory"
     if found is None:
@@ -106,7 +109,7 @@ def _advice(param: Any, net: Net, blobs: int, weights: int) -> str:
     layer, field, batch = found
     if batch < 2:
         return f"{field} of layer {layer!r} is 1 already; try {smaller}"
-    parts = _parts(batch, blobs, weights, _limit(net.device))
+    parts = _parts(batch, blobs, weights, limit)
     change = f"{field}: {batch // parts} instead of {batch} in layer {layer!r}"
     if net.phase == pb.TRAIN:
         times = max(1, param.iter_size) * parts

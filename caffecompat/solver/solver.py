@@ -37,6 +37,7 @@ from caffecompat.solver.sparsity import Sparsifier
 from caffecompat.solver.start_weights import load_start_weights, own_weights
 from caffecompat.solver.testing import run_test
 from caffecompat.solver.updater import Updater
+from caffecompat.solver.updates import update_rule
 
 __all__ = ["Solver"]
 
@@ -123,7 +124,8 @@ class Solver:
             self.load_weights(start, skip_mismatched=skip_mismatched)
         # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
         self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
-        self.updater = Updater(self.param, self.net.params)
+        with explaining_memory(self.param, self.net, update_rule(self.param).slots):
+            self.updater = Updater(self.param, self.net.params)
         self.sparsifier = Sparsifier(self.param, self.net)
         divergence = DivergenceWatch(self.net.params)
         self.display = Display(self.param, self.net, divergence)

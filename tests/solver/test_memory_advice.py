@@ -108,6 +108,7 @@ def test_a_blob_in_the_backward_pass(solver: Solver, monkeypatch: pytest.MonkeyP
         (1 << 40, "the first dim: 6 instead of 12 in layer 'd' with iter_size: 2 "),
         (45_000, "the first dim: 4 instead of 12 in layer 'd' with iter_size: 3 "),  # four fifths of it hold a third
         (10_000, "the first dim: 1 instead of 12 in layer 'd' with iter_size: 12 "),
+        (1_000, "No batch is small enough for that"),
     ],
 )
 def test_the_batch_that_fits(solver: Solver, monkeypatch: pytest.MonkeyPatch, limit: int, advice: str) -> None:
