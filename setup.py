@@ -67,11 +67,13 @@ def compile_schema(folder: Path) -> None:
 def message_types(stub: str) -> str:
     """protoc's types of ``caffe_pb2`` as those of ``caffecompat.schema.pb``.
 
-    Enum fields are plain ints there: that is what they give, and what may be written to them.
+    Enum fields are plain ints there: that is what they give, and what may be written to them. Blocks given as
+    dictionaries hold anything, which protoc leaves open.
     """
     enums = set(re.findall(r"^ *class (\w+)\(int, metaclass=", stub, re.MULTILINE))
     fields = re.compile(r"^(    +\w+: )(?:\w+\.)*(\w+)$", re.MULTILINE)
     stub = fields.sub(lambda field: f"{field[1]}int" if field[2] in enums else field[0], stub)
+    stub = stub.replace("_Mapping]", "_Mapping[str, object]]").replace("**kwargs)", "**kwargs: object)")
     return f"{stub}\n\ndef in_use() -> bool: ...\n"
 
 

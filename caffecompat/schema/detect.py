@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from google.protobuf.message import Message
+
 from caffecompat.forks import Fork, ForkChoice, ForkName, choice_of, named_fork
+from caffecompat.schema import pb
 from caffecompat.schema.legacy_types import V1_TYPES
 from caffecompat.schema.problems import SourceLocations
 
@@ -73,13 +76,13 @@ class Evidence(NamedTuple):
     place: tuple[str, int, str]
 
 
-def detect_fork(message: Any) -> Fork:
+def detect_fork(message: pb.NetParameter | pb.SolverParameter) -> Fork:
     """The fork that a NetParameter or SolverParameter was written for; BVLC where nothing shows another."""
     found = find_evidence(message)
     return found.fork if found else Fork.BVLC
 
 
-def find_evidence(message: Any) -> Evidence | None:
+def find_evidence(message: pb.NetParameter | pb.SolverParameter) -> Evidence | None:
     """What in a NetParameter or SolverParameter only a fork of Caffe has; None where it is as BVLC's."""
     if message.DESCRIPTOR.name == "SolverParameter":
         return _first(message, _SOLVER_FIELDS)
@@ -94,7 +97,7 @@ def find_evidence(message: Any) -> Evidence | None:
     return found
 
 
-def _first(message: Any, fields: Mapping[Fork, Sequence[str]]) -> Evidence | None:
+def _first(message: Message, fields: Mapping[Fork, Sequence[str]]) -> Evidence | None:
     for fork, names in fields.items():
         for name in names:
             if _has(message, name):
@@ -102,7 +105,7 @@ def _first(message: Any, fields: Mapping[Fork, Sequence[str]]) -> Evidence | Non
     return None
 
 
-def _has(message: Any, path: str) -> bool:
+def _has(message: Message, path: str) -> bool:
     outer, _, inner = path.partition(".")
     if outer not in message.DESCRIPTOR.fields_by_name or not message.HasField(outer):
         return False
@@ -138,7 +141,7 @@ def _is_xilinx_norm(layer: Any) -> bool:
 
 
 def choose_fork(
-    message: Any,
+    message: pb.NetParameter | pb.SolverParameter,
     locations: SourceLocations,
     named: ForkName | None = None,
     otherwise: ForkChoice | None = None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from caffecompat.schema import pb
 from caffecompat.schema.diff_align import align
@@ -160,7 +159,7 @@ def diff_documents(a: NetDocument, b: NetDocument, phase: int | None = None) -> 
     return NetDiff(fields, rows, blocks)
 
 
-def diff_solvers(a: Any, b: Any) -> list[FieldChange]:
+def diff_solvers(a: pb.SolverParameter, b: pb.SolverParameter) -> list[FieldChange]:
     """Fields of two SolverParameters (today's form) that differ."""
     return changed_fields(field_texts(a), field_texts(b), pb.SolverParameter.DESCRIPTOR)
 

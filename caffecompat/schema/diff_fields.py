@@ -11,8 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import Message
+
 from caffecompat.forks import Fork
 from caffecompat.schema import fields as f
+from caffecompat.schema import pb
 from caffecompat.schema.fields import table_of
 from caffecompat.schema.text_writer import scalar_text, write_text
 from caffecompat.schema.unknown_fields import unknown_field_texts
@@ -32,7 +35,7 @@ class FieldChange:
     b: str | None
 
 
-def field_texts(message: Any, skip: Collection[str] = ()) -> dict[str, str]:
+def field_texts(message: Message, skip: Collection[str] = ()) -> dict[str, str]:
     """Texts of all fields of a message that differ from the schema's defaults, by path.
 
     Args:
@@ -43,7 +46,7 @@ def field_texts(message: Any, skip: Collection[str] = ()) -> dict[str, str]:
     return texts
 
 
-def _add_fields(message: Any, prefix: str, skip: Collection[str], texts: dict[str, str]) -> None:
+def _add_fields(message: Message, prefix: str, skip: Collection[str], texts: dict[str, str]) -> None:
     by_name = table_of(message.DESCRIPTOR).fields
     own: dict[str, str] = {}
     for descriptor, value in message.ListFields():
@@ -79,7 +82,7 @@ def _add_messages(name: str, value: Any, repeated: bool, path: str, texts: dict[
         _add_fields(value, path + ".", (), texts)
 
 
-def _compact(message: Any) -> str:
+def _compact(message: Message) -> str:
     return "{ " + " ".join(write_text(message).split()) + " }"
 
 
@@ -104,7 +107,7 @@ def _geometry(own: Mapping[str, str]) -> dict[str, str]:
     return texts
 
 
-def layer_fields(layer: Any, fork: Fork) -> dict[str, str]:
+def layer_fields(layer: pb.LayerParameter, fork: Fork) -> dict[str, str]:
     """The fields of a LayerParameter of today's form besides its name, type, bottoms and tops.
 
     Args:

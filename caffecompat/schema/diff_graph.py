@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from caffecompat.schema import pb
 from caffecompat.schema.diff_fields import layer_fields
@@ -62,7 +61,7 @@ class DiffGraph:
     layers: list[DiffLayer]
 
 
-def phases_of(layer: Any) -> tuple[int, ...]:
+def phases_of(layer: pb.LayerParameter) -> tuple[int, ...]:
     """The phases in which a LayerParameter can take part."""
     barred = {rule.phase for rule in layer.exclude if _phase_alone(rule)}
     wanted = {rule.phase for rule in layer.include if rule.HasField("phase")}
@@ -73,7 +72,7 @@ def phases_of(layer: Any) -> tuple[int, ...]:
     return tuple(phase for phase in PHASES if phase in wanted and phase not in barred)
 
 
-def _phase_alone(rule: Any) -> bool:
+def _phase_alone(rule: pb.NetStateRule) -> bool:
     return [descriptor.name for descriptor, _ in rule.ListFields()] == ["phase"]
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -18,6 +18,7 @@ from caffecompat.schema.detect import choose_fork
 from caffecompat.schema.fields import table_of
 from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations, Text
 from caffecompat.schema.text_reader import Reading, read_text, warn
+from caffecompat.schema.unknown_fields import AnyMessage
 from caffecompat.schema.upgrade import Origin, needs_upgrade, rewrite_snapshot_prefix, upgrade_net, upgrade_solver
 from caffecompat.wording import nearest
 
@@ -60,7 +61,7 @@ class NetDocument:
         upgraded: the net was in an older form.
     """
 
-    message: Any
+    message: pb.NetParameter
     path: str
     fork_choice: ForkChoice
     upgraded: bool
@@ -79,7 +80,7 @@ class NetDocument:
     @classmethod
     def from_message(
         cls,
-        message: Any,
+        message: pb.NetParameter,
         path: str = "<net>",
         *,
         fork: ForkName | None = None,
@@ -105,7 +106,7 @@ class NetDocument:
         return made
 
     @classmethod
-    def _upgraded(cls, message: Any, locations: SourceLocations, choice: ForkChoice) -> NetDocument:
+    def _upgraded(cls, message: pb.NetParameter, locations: SourceLocations, choice: ForkChoice) -> NetDocument:
         old = needs_upgrade(message, choice.fork)
         origins = upgrade_net(message, locations, choice.fork)
         return cls(message, locations.name, choice, old, locations, origins)
@@ -127,7 +128,7 @@ class NetDocument:
 
 
 def _choose(
-    message: Any, locations: SourceLocations, fork: ForkName | None, otherwise: ForkChoice | None
+    message: pb.NetParameter, locations: SourceLocations, fork: ForkName | None, otherwise: ForkChoice | None
 ) -> ForkChoice:
     choice = choose_fork(message, locations, fork, otherwise)
     if choice.why:
@@ -154,7 +155,7 @@ def open_net(
     return NetDocument._upgraded(message, locations, _choose(message, locations, fork, otherwise))
 
 
-def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = None) -> Any:
+def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = None) -> pb.NetParameter:
     """The ``pb.NetParameter`` of a prototxt, in today's form (V0 and V1 layers, input fields, BatchNorm upgraded).
 
     With `strict`, fields that no schema knows are errors; else they are kept, with a warning each. `fork` names the
@@ -172,7 +173,7 @@ def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = No
     return open_net(path, strict, fork=fork).message
 
 
-def read_solver(path: PathLike, *, strict: bool = False) -> Any:
+def read_solver(path: PathLike, *, strict: bool = False) -> pb.SolverParameter:
     """The ``pb.SolverParameter`` of a prototxt; ``solver_type`` becomes ``type``, ``snapshot_prefix`` is completed.
 
     The prefix follows BVLC Caffe: absent, it is the file's path without extension; an existing folder, that folder
@@ -191,7 +192,7 @@ def read_solver(path: PathLike, *, strict: bool = False) -> Any:
     return solver
 
 
-NetSource = PathLike | NetDocument | Message  # what a net can be given as
+NetSource: TypeAlias = "PathLike | NetDocument | pb.NetParameter"  # what a net can be given as
 
 
 def as_document(net: NetSource, *, strict: bool = False, fork: ForkName | None = None) -> NetDocument:
@@ -212,7 +213,7 @@ def as_document(net: NetSource, *, strict: bool = False, fork: ForkName | None =
     return open_net(net, strict, fork=fork)
 
 
-def open_solver(path: PathLike, *, strict: bool = False) -> tuple[Any, bool]:
+def open_solver(path: PathLike, *, strict: bool = False) -> tuple[pb.SolverParameter, bool]:
     """The ``pb.SolverParameter`` of a prototxt, its ``snapshot_prefix`` as written; whether it was of an older form.
 
     Raises:
@@ -231,7 +232,7 @@ def solver_locations(path: PathLike) -> SourceLocations:
     return _read(path, pb.SolverParameter(), False)[1]
 
 
-def read_message(path: PathLike, message: Any, *, strict: bool = False) -> Any:
+def read_message(path: PathLike, message: AnyMessage, *, strict: bool = False) -> AnyMessage:
     """Read a prototxt into `message` as it is, nothing upgraded (label maps, solvers to rewrite); returns it.
 
     Raises:
@@ -270,7 +271,7 @@ def kind_of(path: PathLike) -> str:
     return "solver" if as_net and len(read_text(text, pb.SolverParameter()).unknown_at_top) < len(as_net) else "net"
 
 
-def _read(path: PathLike, message: Any, strict: bool) -> tuple[Any, SourceLocations]:
+def _read(path: PathLike, message: AnyMessage, strict: bool) -> tuple[AnyMessage, SourceLocations]:
     text = Text(os.fspath(path), _decode(os.fspath(path), _bytes(path)))
     reading = read_text(text, message, strict)
     _check_kind(text, message, reading)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb
@@ -28,7 +27,7 @@ class FieldConflict(CaffeCompatError):
         self.field = field
 
 
-def forks_fields(layer: Any) -> list[str]:
+def forks_fields(layer: pb.LayerParameter) -> list[str]:
     """Names of the forks' fields that a layer (of V1's or today's form) sets."""
     found = []
     if layer.HasField("convolution_param"):
@@ -38,7 +37,7 @@ def forks_fields(layer: Any) -> list[str]:
     return found
 
 
-def rename_forks_fields(net: Any, locations: SourceLocations, origins: Sequence[tuple[str, int]]) -> None:
+def rename_forks_fields(net: pb.NetParameter, locations: SourceLocations, origins: Sequence[tuple[str, int]]) -> None:
     """Say with BVLC's fields what forks' fields say, in place, in all layers of today's form.
 
     Args:
@@ -59,7 +58,7 @@ def rename_forks_fields(net: Any, locations: SourceLocations, origins: Sequence[
         raise PrototxtError(problems)
 
 
-def rename_fields_of(layer: Any) -> None:
+def rename_fields_of(layer: pb.LayerParameter) -> None:
     """Say with BVLC's fields what a layer of today's form says with forks' fields, in place.
 
     Raises:
@@ -72,7 +71,7 @@ def rename_fields_of(layer: Any) -> None:
         raise FieldConflict(conflict.field, f"layer {layer.name!r} ({layer.type}): {conflict}") from None
 
 
-def _dilate(convolution: Any) -> None:
+def _dilate(convolution: pb.ConvolutionParameter) -> None:
     given = [name for name in _HOLES if convolution.HasField(name)]
     if not given:
         return
@@ -93,7 +92,7 @@ def _dilate(convolution: Any) -> None:
     convolution.dilation[:] = values
 
 
-def _round(pooling: Any) -> None:
+def _round(pooling: pb.PoolingParameter) -> None:
     if not pooling.HasField("ceil_mode"):
         return
     modes = pb.PoolingParameter

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from caffecompat.schema import pb
 from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations
 
 __all__ = ["fork_types", "rename_fork_types"]
@@ -22,12 +22,12 @@ _VOLUMES = {"Convolution3D": "Convolution", "Deconvolution3D": "Deconvolution"}
 _TEMPORAL = (("kernel_depth", "kernel_size", None), ("temporal_stride", "stride", 1), ("temporal_pad", "pad", 0))
 
 
-def fork_types(net: Any) -> list[str]:
+def fork_types(net: pb.NetParameter) -> list[str]:
     """The types of that kind in a net's layers of today's form, each once."""
     return [name for name in dict.fromkeys(layer.type for layer in net.layer) if name in _DEPTHWISE | _VOLUMES]
 
 
-def rename_fork_types(net: Any, locations: SourceLocations, origins: Sequence[tuple[str, int]]) -> None:
+def rename_fork_types(net: pb.NetParameter, locations: SourceLocations, origins: Sequence[tuple[str, int]]) -> None:
     """Give such layers BVLC's type, with settings that say the same, in place.
 
     Args:
@@ -54,7 +54,7 @@ def rename_fork_types(net: Any, locations: SourceLocations, origins: Sequence[tu
         raise PrototxtError(problems)
 
 
-def _missing(convolution: Any) -> str:
+def _missing(convolution: pb.ConvolutionParameter) -> str:
     """What keeps a convolution over volumes from having one size on each axis."""
     if not convolution.HasField("kernel_depth") or len(convolution.kernel_size) != 1:
         return "needs kernel_depth, and one kernel_size for height and width"
@@ -63,7 +63,7 @@ def _missing(convolution: Any) -> str:
     return ""
 
 
-def _add_depth(convolution: Any) -> None:
+def _add_depth(convolution: pb.ConvolutionParameter) -> None:
     for temporal, spatial, default in _TEMPORAL:
         given = list(getattr(convolution, spatial)) or ([] if default is None else [default])
         depth = getattr(convolution, temporal)

@@ -12,7 +12,6 @@ The order (convolution, sum, ReLU) is that of intel/caffe's mkldnn_convolution_l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.schema import pb
@@ -25,7 +24,7 @@ Origin = tuple[str, int]
 _OF_CONVOLUTION = ("relu", "negative_slope", "fusion_type", "coeff")
 
 
-def fused_fields(net: Any) -> list[str]:
+def fused_fields(net: pb.NetParameter) -> list[str]:
     """Names of the fields, each once, by which layers of today's form do what BVLC's have other layers for."""
     found: dict[str, None] = {}
     scaled = _scaled_blobs(net)
@@ -38,12 +37,12 @@ def fused_fields(net: Any) -> list[str]:
     return list(found)
 
 
-def _scaled_blobs(net: Any) -> set[str]:
+def _scaled_blobs(net: pb.NetParameter) -> set[str]:
     """Blobs that a Scale layer multiplies by a learned scale."""
     return {layer.bottom[0] for layer in net.layer if layer.type == "Scale" and len(layer.bottom) == 1}
 
 
-def _scales_by_engine(layer: Any, net: Any, scaled: set[str]) -> bool:
+def _scales_by_engine(layer: pb.LayerParameter, net: pb.NetParameter, scaled: set[str]) -> bool:
     """Whether a BatchNorm has a scale and a bias because one of Intel's engines computes it."""
     p = layer.batch_norm_param
     if layer.type != "BatchNorm" or p.HasField("use_weight_bias"):
@@ -52,17 +51,17 @@ def _scales_by_engine(layer: Any, net: Any, scaled: set[str]) -> bool:
     return "MKL" in named and scaled.isdisjoint(layer.top)
 
 
-def _fused(layer: Any) -> list[str]:
+def _fused(layer: pb.LayerParameter) -> list[str]:
     if layer.type == "BatchNorm":
         return ["relu"] if layer.batch_norm_param.relu else []
     return [name for name in _OF_CONVOLUTION if getattr(layer.convolution_param, name)]
 
 
-def _lacks_stats_size(layer: Any) -> bool:
+def _lacks_stats_size(layer: pb.LayerParameter) -> bool:
     return layer.type == "BatchNorm" and not layer.batch_norm_param.HasField("stats_batch_size")
 
 
-def split_fused_layers(net: Any, locations: SourceLocations, origins: Sequence[Origin]) -> list[Origin]:
+def split_fused_layers(net: pb.NetParameter, locations: SourceLocations, origins: Sequence[Origin]) -> list[Origin]:
     """Take fused layers apart, in place.
 
     Args:
@@ -77,7 +76,7 @@ def split_fused_layers(net: Any, locations: SourceLocations, origins: Sequence[O
     blobs = {top for layer in net.layer for top in layer.top}
     names = {layer.name for layer in net.layer}
     scaled = _scaled_blobs(net)
-    made: list[tuple[Any, Origin]] = []
+    made: list[tuple[pb.LayerParameter, Origin]] = []
     problems: list[Problem] = []
     for layer, origin in zip(net.layer, origins, strict=True):
         if net.bn_stats_batch_size and _lacks_stats_size(layer):
@@ -101,7 +100,7 @@ def split_fused_layers(net: Any, locations: SourceLocations, origins: Sequence[O
     return [origin for _, origin in made]
 
 
-def _problem(layer: Any) -> tuple[str, str] | None:
+def _problem(layer: pb.LayerParameter) -> tuple[str, str] | None:
     """The field that cannot be obeyed, and why."""
     fused = _fused(layer)
     if layer.type == "BatchNorm" or not fused:
@@ -116,36 +115,39 @@ def _problem(layer: Any) -> tuple[str, str] | None:
     return None
 
 
-def _warn_of_slope(layer: Any, locations: SourceLocations, origin: Origin) -> None:
+def _warn_of_slope(layer: pb.LayerParameter, locations: SourceLocations, origin: Origin) -> None:
     if layer.type == "Convolution" and layer.convolution_param.negative_slope and not layer.convolution_param.relu:
         text = f"layer {layer.name!r} ({layer.type}): negative_slope has no effect without relu: true"
         glog.warning(str(locations.problem_inside(*origin, "negative_slope", text)))
 
 
-def _parts(layer: Any, names: set[str], blobs: set[str]) -> list[Any]:
+def _parts(layer: pb.LayerParameter, names: set[str], blobs: set[str]) -> list[pb.LayerParameter]:
     """The layer without what is fused into it, and the layers that do that; the net's names grow by theirs."""
     if not _fused(layer):
         return [layer]
-    parts = [layer]
-    p = layer.convolution_param if layer.type == "Convolution" else layer.batch_norm_param
-    top, relu, slope = layer.top[0], p.relu, getattr(p, "negative_slope", 0.0)
+    parts, top = [layer], layer.top[0]
     if layer.type == "Convolution":
+        p = layer.convolution_param
+        relu, slope = p.relu, p.negative_slope
         if p.fusion_type == p.SUM_FUSION and len(layer.bottom) > 1:
             other = layer.bottom.pop()
             layer.top[0] = _unused(f"{layer.name}_conv", blobs)
-            parts.append(_behind(layer, "Eltwise", _unused(f"{layer.name}_sum", names), [layer.top[0], other], top))
-        for name in _OF_CONVOLUTION:
-            p.ClearField(name)
-    p.ClearField("relu")
+            name = _unused(f"{layer.name}_sum", names)
+            parts.append(_next_layer(layer, "Eltwise", name, [layer.top[0], other], top))
+        for field in _OF_CONVOLUTION:
+            p.ClearField(field)
+    else:
+        relu, slope = layer.batch_norm_param.relu, 0.0
+        layer.batch_norm_param.ClearField("relu")
     if relu:
-        activation = _behind(layer, "ReLU", _unused(f"{layer.name}_relu", names), [top], top)
+        activation = _next_layer(layer, "ReLU", _unused(f"{layer.name}_relu", names), [top], top)
         if slope:
             activation.relu_param.negative_slope = slope
         parts.append(activation)
     return parts
 
 
-def _behind(layer: Any, kind: str, name: str, bottoms: Sequence[str], top: str) -> Any:
+def _next_layer(layer: pb.LayerParameter, kind: str, name: str, bottoms: Sequence[str], top: str) -> pb.LayerParameter:
     """A layer that is in the net where and when `layer` is."""
     made = pb.LayerParameter(name=name, type=kind, bottom=bottoms, top=[top])
     made.include.extend(layer.include)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import SupportsIndex
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb
@@ -14,7 +14,7 @@ __all__ = ["as_phase"]
 _NAMES = ("TRAIN", "TEST")
 
 
-def as_phase(given: Any) -> int:
+def as_phase(given: str | SupportsIndex) -> int:
     """``pb.TRAIN`` (0) or ``pb.TEST`` (1), given as a number or by name in any case.
 
     >>> as_phase("Train"), as_phase(1)

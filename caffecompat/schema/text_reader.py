@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -22,13 +21,11 @@ from caffecompat.schema.problems import Problem, PrototxtError, Text
 from caffecompat.schema.suggestions import suggest
 from caffecompat.schema.tokens import END, NAME, PUNCTUATION
 from caffecompat.schema.unknown_field_reader import read_unknown_field
-from caffecompat.schema.unknown_fields import add_unknown_field
+from caffecompat.schema.unknown_fields import AnyMessage, add_unknown_field
 from caffecompat.schema.values import NoValue, ValueReader
 from caffecompat.schema.without_effect import NoEffect
 
 __all__ = ["Reading", "parse_text", "read_text", "warn"]
-
-AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 @dataclass
@@ -223,7 +220,7 @@ class _Reader(ValueReader):
 
     # Fields
 
-    def _field(self, message: Any, table: Table, entry: Field, at: int) -> None:
+    def _field(self, message: Message, table: Table, entry: Field, at: int) -> None:
         """Read what follows a field's name into `message`."""
         colon = self.takes(":")
         if entry.kind == f.MESSAGE:
@@ -247,7 +244,7 @@ class _Reader(ValueReader):
             else:
                 add(self.value(entry))
 
-    def _enter(self, message: Any, table: Table, entry: Field, at: int | None = None) -> None:
+    def _enter(self, message: Message, table: Table, entry: Field, at: int | None = None) -> None:
         """Read a block into a field of `message`; the field's name is at `at`, the bracket being the default."""
         if not self.sees("{<"):
             self.refuse(entry)
@@ -304,7 +301,7 @@ class _Reader(ValueReader):
         else:
             found[table, name] = Repeated(Problem.at(self.text, at, text))
 
-    def _judge(self, setting: _Setting, outermost: Any) -> None:
+    def _judge(self, setting: _Setting, outermost: Message) -> None:
         """Note a setting that has no effect in its layer, which may be the `outermost` message."""
         around = (*(frame.message for frame in reversed(setting.frames)), outermost)
         layer = next((x for x in around if "LayerParameter" in x.DESCRIPTOR.name), None)
@@ -323,6 +320,6 @@ class _Reader(ValueReader):
         return self.frames[-1].name if self.frames else table.name
 
 
-def _is_default(message: Any, entry: Field) -> bool:
+def _is_default(message: Message, entry: Field) -> bool:
     """Whether a field has the value it would have unset."""
     return not entry.repeated and entry.kind != f.MESSAGE and getattr(message, entry.name) == entry.initial

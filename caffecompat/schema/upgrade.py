@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.forks import Fork
@@ -23,7 +22,7 @@ _SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  #
 _C3D_TYPES = frozenset({"Convolution3D", "Deconvolution3D", "Pooling3D"})
 
 
-def upgrade_net(net: Any, locations: SourceLocations, fork: Fork = Fork.BVLC) -> list[Origin]:
+def upgrade_net(net: pb.NetParameter, locations: SourceLocations, fork: Fork = Fork.BVLC) -> list[Origin]:
     """Bring a NetParameter to today's form, in place.
 
     V0 layers, then V1 data transformations, V1 layers, ``input`` fields, forks' names of BVLC's fields and layer types,
@@ -70,7 +69,7 @@ def upgrade_net(net: Any, locations: SourceLocations, fork: Fork = Fork.BVLC) ->
     return origins
 
 
-def needs_upgrade(net: Any, fork: Fork = Fork.BVLC) -> bool:
+def needs_upgrade(net: pb.NetParameter, fork: Fork = Fork.BVLC) -> bool:
     """Whether ``upgrade_net`` has anything to do."""
     return (
         is_v1(net)
@@ -79,16 +78,16 @@ def needs_upgrade(net: Any, fork: Fork = Fork.BVLC) -> bool:
     )
 
 
-def _foreign_fields(net: Any) -> list[str]:
+def _foreign_fields(net: pb.NetParameter) -> list[str]:
     """Forks' fields, each once, that today's layers set where BVLC has another."""
     return list(dict.fromkeys(name for layer in net.layer for name in forks_fields(layer)))
 
 
-def _has_input_fields(net: Any) -> bool:
+def _has_input_fields(net: pb.NetParameter) -> bool:
     return bool(net.input or net.input_dim or net.input_shape)
 
 
-def _old_batch_norms(net: Any, fork: Fork) -> list[Any]:
+def _old_batch_norms(net: pb.NetParameter, fork: Fork) -> list[pb.LayerParameter]:
     """BatchNorm layers that name a param for each of their three statistics, which must stay frozen."""
     if fork.learns_batch_norm:
         return []
@@ -99,7 +98,7 @@ def _say(locations: SourceLocations, what: str) -> None:
     glog.info(f"Upgrading {locations.name}, which is specified using deprecated {what}", "upgrade_proto.cpp:53")
 
 
-def _upgrade_input(net: Any, locations: SourceLocations) -> bool:
+def _upgrade_input(net: pb.NetParameter, locations: SourceLocations) -> bool:
     """Turn ``input`` with its shapes into an Input layer at the front; names without any shape are dropped.
 
     Of ``input_dim``, four belong to each input; five in C3D (v1.0, net.cpp), whose blobs have a length.
@@ -126,7 +125,7 @@ def _upgrade_input(net: Any, locations: SourceLocations) -> bool:
     return bool(shapes or dims)
 
 
-def upgrade_solver(solver: Any, locations: SourceLocations) -> bool:
+def upgrade_solver(solver: pb.SolverParameter, locations: SourceLocations) -> bool:
     """Turn the enum ``solver_type`` into the string ``type``, in place; True where there was something to do.
 
     Raises:
@@ -143,7 +142,7 @@ def upgrade_solver(solver: Any, locations: SourceLocations) -> bool:
     return True
 
 
-def rewrite_snapshot_prefix(solver: Any, path: str) -> None:
+def rewrite_snapshot_prefix(solver: pb.SolverParameter, path: str) -> None:
     """Complete ``snapshot_prefix`` from the solver's file name, in place, as BVLC Caffe does.
 
     Absent, it becomes the file's path without extension; a folder that exists, that folder and the file's name

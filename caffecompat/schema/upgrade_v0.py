@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.message import Message
+
 from caffecompat import glog
 from caffecompat.schema import pb
 from caffecompat.schema.legacy_types import V0_TYPES, V1_TYPES
@@ -59,12 +61,12 @@ _MOVES: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def is_v0(net: Any) -> bool:
+def is_v0(net: pb.NetParameter) -> bool:
     """Whether a NetParameter has a layer in V0 form."""
     return any(layer.HasField("layer") for layer in net.layers)
 
 
-def upgrade_v0(net: Any, locations: SourceLocations) -> list[int]:
+def upgrade_v0(net: pb.NetParameter, locations: SourceLocations) -> list[int]:
     """Rewrite the V0 layers of `net` as V1 layers, in place; padding layers become the ``pad`` of what follows them.
 
     Returns:
@@ -85,7 +87,7 @@ def upgrade_v0(net: Any, locations: SourceLocations) -> list[int]:
     return stays
 
 
-def _merge_padding(net: Any, locations: SourceLocations, problems: list[Problem]) -> list[int]:
+def _merge_padding(net: pb.NetParameter, locations: SourceLocations, problems: list[Problem]) -> list[int]:
     """Give the amount of each padding layer to the layers that read it; indexes of all other layers."""
     maker: dict[str, int] = {}  # blob -> the last layer so far that writes it
     stays = []
@@ -111,7 +113,7 @@ def _merge_padding(net: Any, locations: SourceLocations, problems: list[Problem]
     return stays
 
 
-def _upgrade_layer(layer: Any, locations: SourceLocations, index: int, problems: list[Problem]) -> None:
+def _upgrade_layer(layer: pb.V1LayerParameter, locations: SourceLocations, index: int, problems: list[Problem]) -> None:
     old = pb.V0LayerParameter()
     old.CopyFrom(layer.layer)
     layer.ClearField("layer")
@@ -139,7 +141,7 @@ def _upgrade_layer(layer: Any, locations: SourceLocations, index: int, problems:
         layer.hdf5_output_param.CopyFrom(old.hdf5_output_param)
 
 
-def _put(holder: Any, name: str, value: Any) -> None:
+def _put(holder: Message, name: str, value: Any) -> None:
     """Set a field that may be repeated by now (pad, kernel_size, stride of convolutions) or a message."""
     target = getattr(holder, name)
     if hasattr(target, "append"):

@@ -5,7 +5,7 @@ The rules are those of BVLC Caffe's upgrade_proto.cpp.
 
 from __future__ import annotations
 
-from typing import Any
+from google.protobuf.message import Message
 
 from caffecompat.schema import pb
 from caffecompat.schema.legacy_types import V1_TYPES
@@ -18,20 +18,20 @@ __all__ = ["has_old_transform", "is_v1", "upgrade_transform", "upgrade_v1"]
 _TRANSFORMING = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 _TRANSFORMS = ("scale", "mean_file", "crop_size", "mirror")
 
-_RENAMED = {"deephi_reisze_param": "deephi_resize_param"}  # a slip in X's V1 schema
+_RENAMED = {"deephi_reisze_param": "deephi_resize_param"}  # a slip in Xilinx's V1 schema
 
 
-def is_v1(net: Any) -> bool:
+def is_v1(net: pb.NetParameter) -> bool:
     """Whether a NetParameter has layers of V1 form."""
     return len(net.layers) > 0
 
 
-def has_old_transform(net: Any) -> bool:
+def has_old_transform(net: pb.NetParameter) -> bool:
     """Whether a V1 data layer keeps its transformation in its own parameters."""
     return any(_old_transforms(layer) for layer in net.layers)
 
 
-def _old_transforms(layer: Any) -> list[tuple[Any, str]]:
+def _old_transforms(layer: pb.V1LayerParameter) -> list[tuple[Message, str]]:
     name = _TRANSFORMING.get(pb.V1LayerParameter.LayerType.Name(layer.type))
     if name is None or not layer.HasField(name):
         return []
@@ -39,7 +39,7 @@ def _old_transforms(layer: Any) -> list[tuple[Any, str]]:
     return [(holder, field) for field in _TRANSFORMS if holder.HasField(field)]
 
 
-def upgrade_transform(net: Any) -> None:
+def upgrade_transform(net: pb.NetParameter) -> None:
     """Move scale, mean_file, crop_size and mirror of V1 data layers to transform_param, in place.
 
     New-style ``layer`` entries are left alone, as in Caffe: there ``image_data_param.mirror`` has no effect.
@@ -50,7 +50,7 @@ def upgrade_transform(net: Any) -> None:
             holder.ClearField(field)
 
 
-def upgrade_v1(net: Any, locations: SourceLocations) -> None:
+def upgrade_v1(net: pb.NetParameter, locations: SourceLocations) -> None:
     """Rewrite ``layers`` as ``layer``, in place and in the same order.
 
     Raises:
@@ -67,7 +67,7 @@ def upgrade_v1(net: Any, locations: SourceLocations) -> None:
     net.ClearField("layers")
 
 
-def _upgrade_softmax_loss(old: Any, index: int, locations: SourceLocations) -> None:
+def _upgrade_softmax_loss(old: pb.V1LayerParameter, index: int, locations: SourceLocations) -> None:
     """DeepLab v1's settings of its loss, as loss_param has them, in place."""
     labels = list(old.softmaxloss_param.ignore_label)
     field = "weight_source" if old.softmaxloss_param.weight_source else "ignore_label"
@@ -80,7 +80,7 @@ def _upgrade_softmax_loss(old: Any, index: int, locations: SourceLocations) -> N
     old.ClearField("softmaxloss_param")
 
 
-def _upgrade_layer(old: Any, layer: Any) -> None:
+def _upgrade_layer(old: pb.V1LayerParameter, layer: pb.LayerParameter) -> None:
     for descriptor, value in old.ListFields():
         name = _RENAMED.get(descriptor.name, descriptor.name)
         if name == "type":
