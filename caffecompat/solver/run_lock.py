@@ -28,6 +28,7 @@ HEARTBEAT = 15.0  # seconds between two touches
 SILENT = 150.0  # seconds after which a run that cannot be seen counts as ended: NFS may show a touch a minute late
 
 _TEMPORARY = re.compile(r"_iter_\d+\.\w+(?:\.h5)?\.(\w+)\.tmp$")
+_LONGEST = 10_000  # characters of a lock that are read
 _UNOWNED = 3600.0  # seconds after which a temporary file that no lock accounts for is a leftover
 
 
@@ -188,10 +189,10 @@ def _read(path: str) -> dict[str, Any] | None:
     """A lock's content; {} for one that is damaged or half written, None for one that has just gone."""
     try:
         with open(path) as file:
-            about = json.load(file)
+            about = json.loads(file.read(_LONGEST))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}
 
@@ -211,6 +212,8 @@ def _is_running(about: dict[str, Any], age: float) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
+        return False
+    except OverflowError:  # no process has such a number
         return False
     except OSError:  # another user's
         return True

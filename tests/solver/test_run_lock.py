@@ -44,6 +44,7 @@ def _said(log: list[str]) -> bool:
         ({"pid": 2**22 + 1, "process_start": "1"}, 0, False),
         ({"pid": os.getpid()}, 0, True),  # a system without /proc
         ({"pid": 2**22 + 1}, 0, False),
+        ({"pid": 10**30}, 0, False),
         # The same pid in another container, on another machine, before the machine was started again.
         *[
             ({"pid": os.getpid(), "process_start": "1", name: "other"}, age, running)
@@ -65,11 +66,11 @@ def test_whether_another_run_goes_on(
     assert _said(log) == running
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "[" * 5000, "\udc80", '{"pid": 1e999}'])
 @pytest.mark.parametrize("age", [0, SILENT + 20])
 def test_a_damaged_lock_goes_by_its_age(workdir: Path, log: list[str], content: str, age: float) -> None:
     path = _lock_of(workdir)
-    path.write_text(content)
+    path.write_text(content, errors="surrogateescape")
     os.utime(path, (time.time() - age,) * 2)
     with RunLock("snap"):
         assert path.exists() == (age == 0)
