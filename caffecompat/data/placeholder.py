@@ -64,7 +64,7 @@ class Placeholders:
         try:
             source = placeholder(layer, self.size, self.channels)
         except DataError as error:
-            raise DataError(f"{reason}\n  without data: {error}" if reason else str(error)) from None
+            raise DataError(f"{reason}; without data: {error}" if reason else str(error)) from None
         shapes = ", ".join(
             f"{top} {'x'.join(map(str, s))}" for top, s in zip(layer.top, source.top_shapes, strict=True)
         )
