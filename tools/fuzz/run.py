@@ -44,12 +44,26 @@ def fuzz(reader: str, count: int, start: int = 0) -> Outcome:
     """Read `count` damaged inputs, those with the numbers from `start` on; a number always means the same damage."""
     outcome = Outcome()
     number, end = start, start + count
-    while number < end:
-        command = [sys.executable, __file__, "--worker", reader, "--start", str(number)]
-        with subprocess.Popen(
-            [*command, "--count", str(end - number)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as process:
-            number = _watch(process, reader, number, outcome)
+    with tempfile.TemporaryDirectory(prefix="caffecompat-fuzz-") as folder:  # which a dead worker cannot remove
+        while number < end:
+            command = [
+                sys.executable,
+                __file__,
+                "--worker",
+                reader,
+                "--start",
+                str(number),
+                "--count",
+                str(end - number),
+            ]
+            with subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "TMPDIR": folder},
+            ) as process:
+                number = _watch(process, reader, number, outcome)
     return outcome
 
 
