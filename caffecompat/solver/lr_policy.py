@@ -3,8 +3,11 @@
 `multistep` and `plateau` remember how many steps they have taken; that count
 lives in :class:`RateState`, which snapshots store as ``current_step``. All
 other policies are functions of the iteration alone. BVLC defines all but
-`plateau`, which is the SSD fork's, and `multifixed`, which is Intel's; the ramp at the beginning (`rampup_lr`,
-`rampup_interval`) and the floor `min_lr` are NVCaffe's and Jacinto's.
+`plateau`, which is the SSD fork's, `multifixed`, which is Intel's, and `cosine` (or `cos`), which no Caffe has.
+
+Two rises can come before a policy: NVCaffe's and Jacinto's ramp (`rampup_lr`, `rampup_interval`; the square of the
+iteration) and Intel's warm-up (`warmup_start_lr`, `warmup_iter`; linear). After either, the policy counts iterations
+from 0 as without it; `cosine` alone counts from the end of the warm-up. The floor `min_lr` is NVCaffe's and Jacinto's.
 """
 
 from __future__ import annotations
@@ -99,6 +102,12 @@ def _multifixed(param: Any, iteration: int, state: RateState) -> float:
     return float(next((rate for last, rate in stages if iteration <= last), param.stagelr[-1]))
 
 
+def _cosine(param: Any, iteration: int, state: RateState) -> float:
+    """Half a cosine from base_lr at the end of the warm-up to min_lr at max_iter, where it stays."""
+    done = min(1.0, (iteration - param.warmup_iter) / (param.max_iter - param.warmup_iter))
+    return float(param.min_lr + (param.base_lr - param.min_lr) * (1 + math.cos(math.pi * done)) / 2)
+
+
 POLICIES: dict[str, Callable[[Any, int, RateState], float]] = {
     "fixed": _fixed,
     "step": _step,
@@ -109,6 +118,8 @@ POLICIES: dict[str, Callable[[Any, int, RateState], float]] = {
     "sigmoid": _sigmoid,
     "plateau": _plateau,
     "multifixed": _multifixed,
+    "cosine": _cosine,
+    "cos": _cosine,
 }
 
 
@@ -132,8 +143,13 @@ def check_policy(param: Any) -> list[str]:
     problems = []
     if policy == "step" and param.stepsize <= 0:
         problems.append("lr_policy 'step' needs stepsize above 0")
-    if policy == "poly" and not param.HasField("max_iter"):
-        problems.append("lr_policy 'poly' needs max_iter")
+    if policy in ("poly", "cosine", "cos") and not param.HasField("max_iter"):
+        problems.append(f"lr_policy {policy!r} needs max_iter")
+    elif policy in ("cosine", "cos") and param.max_iter <= param.warmup_iter:
+        problems.append(
+            f"lr_policy {policy!r} falls from warmup_iter to max_iter: warmup_iter {param.warmup_iter} must be less "
+            f"than max_iter {param.max_iter}"
+        )
     if policy == "multifixed" and (not param.stagelr or len(param.stagelr) != len(param.stageiter)):
         counts = f"{len(param.stagelr)} and {len(param.stageiter)}"
         problems.append(f"lr_policy 'multifixed' needs as many stagelr as stageiter, at least one; there are {counts}")
@@ -159,7 +175,7 @@ def learning_rate(param: Any, iteration: int, state: RateState) -> float:
         rate = param.rampup_lr + (param.base_lr - param.rampup_lr) * rise
     elif iteration < param.warmup_iter:
         rise = iteration / param.warmup_iter
-        rate = param.warmup_start_lr + (param.base_lr - param.warmup_start_lr) * rise
+        return float(param.warmup_start_lr + (param.base_lr - param.warmup_start_lr) * rise)  # min_lr is no floor here
     else:
         rate = policy(param, iteration, state)
     return max(rate, param.min_lr) if param.HasField("min_lr") else rate

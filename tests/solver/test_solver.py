@@ -157,7 +157,7 @@ def test_state_of_another_solver_type_is_refused(workdir, log):
     [
         (["base_lrr=1"], "did you mean base_lr"),
         (["base_lr"], "expected NAME=VALUE"),
-        (["lr_policy=cosine"], "'cosine' is not one of"),
+        (["lr_policy=linear"], "'linear' is not one of"),
         (["type=sgd"], "'sgd' is not one of SGD"),
         (["type=RMSProp"], "momentum cannot be used with RMSProp"),
         (["regularization_type=L3", "weight_decay=1"], "neither L1 nor L2"),
