@@ -18,6 +18,6 @@ from caffecompat.data import (  # noqa: F401  (they register themselves)
     windows,
 )
 from caffecompat.data.memory import MemorySource
-from caffecompat.data.source import DataError, Source, is_data_layer, make_source, seed
+from caffecompat.data.source import DataError, Source, make_source, seed
 
-__all__ = ["DataError", "MemorySource", "Source", "is_data_layer", "make_source", "seed"]
+__all__ = ["DataError", "MemorySource", "Source", "make_source", "seed"]

@@ -59,6 +59,7 @@ class DataReader(Reader):
         database = open_database(self._path, pb.DataParameter.DB.Name(param.backend))
         if not len(database):
             raise DataError(f"the database {self._path} holds no records")
+        self.records = len(database)
         self._records = Records(database, self._random if self._shuffles(request, param) else None)
         if param.rand_skip:
             glog.warning(f"data_param.rand_skip of {request.layer.name} has no effect, as in Caffe", "data_layer.cpp:1")

@@ -30,11 +30,12 @@ class DummySource(Source):
         fillers = list(param.data_filler) or [pb.FillerParameter()]
         self.top_shapes = _spread(shapes, tops, "shape")
         self._fillers = _spread(fillers, tops, "data_filler")
+        self.constant_tops = {k: f.value for k, f in enumerate(self._fillers) if f.type == "constant"}
         self._blobs = [self._filled(shape, f) for shape, f in zip(self.top_shapes, self._fillers, strict=True)]
 
     def next(self) -> tuple[np.ndarray, ...]:
         for k, filler in enumerate(self._fillers):
-            if filler.type != "constant":
+            if k not in self.constant_tops:
                 self._blobs[k] = self._filled(self.top_shapes[k], filler)
         return tuple(blob.numpy() for blob in self._blobs)
 

@@ -66,6 +66,7 @@ class ImageLabelListDataReader(Reader):
         shared = "" if param.image_dir or param.label_dir else param.data_dir
         self._folders = param.image_dir or shared, param.label_dir or shared
         self._entries = self._read_lists()
+        self.records = len(self._entries)
         self._walk = ListWalk(self._list, self._entries, self._random if param.shuffle else None)
         if param.rand_skip:
             self._walk.at = self._random.getrandbits(32) % param.rand_skip

@@ -52,6 +52,7 @@ class ListReader(Reader, Generic[_Entry]):
         self._root = with_slashes(param.root_folder)
         self._list = request.find(f"{name}.source", param.source)
         self._entries = read_list(self._list)
+        self.records = len(self._entries)
         self._random = request.generator()
         self._walk = ListWalk(self._list, self._entries, self._random if param.shuffle else None)
         skip = getattr(param, "rand_skip", 0)

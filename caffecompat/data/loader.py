@@ -37,9 +37,14 @@ class Reader(ABC):
 
     Rows are in memory order: a picture is (H, W, C), a label is (). `take`, `state`, `restore` and `close` are called
     by one thread at a time, the others by several at once.
+
+    Attributes:
+        batch_size: rows of a batch.
+        records: how many there are before it begins again; None where that is not known.
     """
 
     batch_size: int
+    records: int | None = None
 
     @abstractmethod
     def take(self, count: int) -> list[Any]:
@@ -389,6 +394,7 @@ class LoadedSource(Source):
         except DataError as error:
             raise DataError(f"{reader.describe(first)}: {error}") from None
         size = reader.batch_size
+        self.records = reader.records
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
         self.top_shapes += [top.shape for top in reader.variable_size_tops([reader.variable_size_rows(sample)])]
         self._loader = Loader(reader, depth, threads or loader_threads())

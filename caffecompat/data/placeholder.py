@@ -9,23 +9,10 @@ import numpy as np
 
 from caffecompat.data.source import DataError, Shape, Source, make_source
 from caffecompat.forks import Fork
+from caffecompat.schema.data_layers import Labels, data_layer
 
 __all__ = ["Placeholder", "Placeholders", "placeholder"]
 
-# The message that holds a layer's batch_size, new_height, is_color, ...
-_PARAMS = {
-    "AnnotatedData": "data_param",
-    "Data": "data_param",
-    "DenseImageData": "dense_image_data_param",
-    "HDF5Data": "hdf5_data_param",
-    "ImageData": "image_data_param",
-    "ImageLabelData": "image_label_data_param",
-    "ImageLabelListData": "image_label_data_param",
-    "ImageLabelmapData": "image_data_param",
-    "ImageSegData": "image_data_param",
-    "VideoData": "data_param",
-    "WindowData": "window_data_param",
-}
 _BOXES = 8  # AnnotatedData's label is (1, 1, boxes of the batch, 8); shapes need no more than one box
 
 
@@ -79,18 +66,18 @@ def placeholder(layer: Any, size: tuple[int, int] | None = None, channels: int |
     Raises:
         DataError: they do not give the size of the pictures, or the type is one whose shapes only the data knows.
     """
-    if layer.type == "MemoryData":
-        return make_source(_of_one_picture(layer, size, channels), 1)
-    if layer.type in ("DummyData", "Input"):
-        return make_source(layer, 1)
-    name = _PARAMS.get(layer.type)
-    if name is None or layer.type == "HDF5Data":
+    kind = data_layer(layer.type)
+    if kind is None or kind.shapes_from_data:
         raise DataError(f"the shapes of {layer.type} are known from its data alone")
-    param = getattr(layer, name)
+    if kind.states_shapes:
+        return make_source(layer, 1)
+    if kind.fed:
+        return make_source(_of_one_picture(layer, size, channels), 1)
+    param = getattr(layer, kind.settings)
     batch = getattr(param, "batch_size", 0) or (layer.data_param.batch_size if layer.HasField("data_param") else 0)
     height, width = size or _size(layer, param)
     picture: Shape = (max(1, batch), channels or _channels(layer, param), height, width)
-    return Placeholder([picture, *_other_tops(layer, param, picture)])
+    return Placeholder([picture, *_other_tops(layer, param, picture, kind.labels)])
 
 
 def _of_one_picture(layer: Any, size: tuple[int, int] | None, channels: int | None) -> Any:
@@ -129,14 +116,14 @@ def _channels(layer: Any, param: Any) -> int:
     return 1 if layer.transform_param.force_gray or not getattr(param, "is_color", True) else 3
 
 
-def _other_tops(layer: Any, param: Any, picture: Shape) -> list[Shape]:
+def _other_tops(layer: Any, param: Any, picture: Shape, labels: Labels) -> list[Shape]:
     tops = len(layer.top)
     if tops < 2:
         return []
     batch, _, height, width = picture
-    if layer.type == "AnnotatedData":
+    if labels is Labels.BOXES:
         return [(1, 1, 1, _BOXES)]
-    if layer.type in ("ImageSegData", "ImageLabelmapData", "DenseImageData", "ImageLabelData", "ImageLabelListData"):
+    if labels is Labels.PICTURES:
         divide = max(1, getattr(param, "label_divide_factor", 1))
         label: Shape = (batch, 1, height // divide, width // divide)
         return [label, (batch, 1, 1, 2)][: tops - 1]

@@ -13,6 +13,7 @@ from caffecompat import glog
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
+from caffecompat.schema.data_layers import is_input
 
 __all__ = ["Preprocess", "choose_preprocess", "describe", "is_set", "stated_preprocess", "stated_transform"]
 
@@ -88,7 +89,7 @@ def stated_transform(layers: Iterable[Any]) -> Any | None:
 
     ``export deploy`` writes it, and so does Xilinx' vai_q_caffe; Caffe itself reads over it.
     """
-    inputs = (layer.transform_param for layer in layers if layer.type == "Input")
+    inputs = (layer.transform_param for layer in layers if is_input(layer))
     return next((transform for transform in inputs if is_set(transform)), None)
 
 

@@ -6,9 +6,9 @@ import math
 import os
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,13 +18,13 @@ from caffecompat.forks import Fork
 from caffecompat.paths import find_file
 from caffecompat.resumable import State
 from caffecompat.schema import as_phase
+from caffecompat.schema.data_layers import data_layer
 
 __all__ = [
     "DataError",
     "Request",
     "Source",
     "batch_size_remarks",
-    "is_data_layer",
     "make_source",
     "new_random",
     "register_source",
@@ -47,9 +47,13 @@ class Source(ABC):
         top_shapes: the shape of each top of the first batch. Later batches of pictures may have other
             heights and widths where the layer has no fixed ones, as in Caffe.
         fed: the arrays come from the caller of the net (Input); `next` is an error.
+        records: how many records it reads before it begins again; None where that is not known.
+        constant_tops: by place, those that are filled once (DummyData), and with what.
     """
 
     fed: ClassVar[bool] = False
+    records: int | None = None
+    constant_tops: Mapping[int, float] = MappingProxyType({})
     top_shapes: list[Shape]
 
     @abstractmethod
@@ -139,17 +143,14 @@ def register_source(layer_type: str) -> Callable[[Callable[[Request], Source]], 
     """Decorator: what makes the sources of `layer_type` from a `Request`."""
 
     def add(maker: Callable[[Request], Source]) -> Callable[[Request], Source]:
+        if data_layer(layer_type) is None:
+            raise ValueError(f"{layer_type} is unknown to caffecompat.schema.data_layers")
         if layer_type in _sources:
             raise ValueError(f"a source for {layer_type} is registered already")
         _sources[layer_type] = maker
         return maker
 
     return add
-
-
-def is_data_layer(layer_type: str) -> bool:
-    """Whether layers of that type bring batches in (they have no bottoms)."""
-    return layer_type in _sources
 
 
 def make_source(

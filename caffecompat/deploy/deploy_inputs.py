@@ -13,16 +13,14 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import class_of, layer_class
 from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.layers.shape import Silence
-from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.graph import build_graph
 from caffecompat.schema import NetDocument, pb
+from caffecompat.schema.data_layers import Labels, data_layer, is_input
 
 __all__ = [
     "DeployError", "Deployed", "add_inputs", "drop_unread_inputs", "feeds", "input_layers", "is_loss",
     "only_judges", "resolve_batch",
 ]  # fmt: skip
-
-_NO_PICTURES = {"DummyData", "HDF5Data"}  # data layers that prepare nothing
 
 
 class DeployError(CaffeCompatError):
@@ -63,13 +61,13 @@ def only_judges(layer: Any) -> bool:
 
 def input_layers(message: Any) -> list[Any]:
     """The layers of a NetParameter whose tops are given from outside."""
-    return [layer for layer in message.layer if layer.type == "Input"]
+    return list(filter(is_input, message.layer))
 
 
 def feeds(layer: Any) -> bool:
     """Whether a layer gives a net what comes from outside."""
     code = class_of(layer.type) is PythonLayer
-    return layer.type in DATA_TYPES or layer.type in FED_TYPES or (code and not layer.bottom)
+    return data_layer(layer.type) is not None or (code and not layer.bottom)
 
 
 def add_inputs(
@@ -85,13 +83,14 @@ def add_inputs(
     feeding = [layer for layer in test.layer if feeds(layer)] or [layer for layer in train.layer if feeds(layer)]
     labels: set[str] = set()
     for layer in feeding:
-        if layer.type == "Input":
+        kind = data_layer(layer.type)  # None for a Python layer
+        if is_input(layer):
             _resized_input(deployed, layer, size, batch)
             continue
-        if layer.type == "HDF5Data":
+        if kind is not None and kind.shapes_from_data:
             labels |= _add_arrays(deployed, layer, test, document, batch)
             continue
-        if layer.type not in ("DummyData", "MemoryData"):
+        if kind is None or kind.labels is not Labels.BY_NAME:
             labels.update(layer.top[1:])
         else:
             labels.update(top for top in layer.top if "label" in top)
@@ -169,8 +168,8 @@ def _preparation(layer: Any) -> Any | None:
 
     A data layer of pictures that states none feeds raw pixels, which is scale 1.
     """
-    given = layer.transform_param
-    if not is_set(given) and (layer.type not in DATA_TYPES or layer.type in _NO_PICTURES):
+    given, kind = layer.transform_param, data_layer(layer.type)
+    if not is_set(given) and (kind is None or not kind.prepares):
         return None
     kept = pb.TransformationParameter(mean_value=given.mean_value, scale=given.scale)
     if given.mean_file:

@@ -25,6 +25,7 @@ from caffecompat.layers.softmax import Softmax
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
+from caffecompat.schema.data_layers import is_input
 from caffecompat.wording import few
 
 __all__ = ["DeployError", "Deployed", "deploy_net", "reads_data"]
@@ -224,7 +225,7 @@ def _report_removed(
             notes.append(f"{what}: {few(found, 12)}")
 
     everything = [*test.layer, *train.layer]
-    report("data layers, now Input", lambda layer: feeds(layer) and layer.type != "Input", everything)
+    report("data layers, now Input", lambda layer: feeds(layer) and not is_input(layer), everything)
     report("losses left out", lambda layer: True, losses)
     report("metrics left out", lambda layer: class_of(layer.type).measures, test.layer)
     report("axis permutations for metrics left out", lambda layer: _reorders(layer) and layer in ends, test.layer)

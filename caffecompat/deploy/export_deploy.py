@@ -30,6 +30,7 @@ from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
+from caffecompat.schema.data_layers import data_layer
 
 __all__ = ["TARGETS", "ExportedDeploy", "export_deploy"]
 
@@ -144,9 +145,10 @@ def _picture_notes(deployed: Deployed, *, cut: bool) -> list[str]:
 
 
 def _cuts(data: Any) -> bool:
-    """Whether a data layer gives a part of each picture; WindowData, whose windows are resized, does not."""
+    """Whether a data layer gives a part of each picture."""
+    kind = data_layer(data.type) if data is not None else None
     fields = ("crop_size", "crop_h", "crop_height")
-    return data is not None and data.type != "WindowData" and any(map(data.transform_param.HasField, fields))
+    return kind is not None and kind.crops and any(map(data.transform_param.HasField, fields))
 
 
 @dataclass

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 
 from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
-from caffecompat.data import is_data_layer
 from caffecompat.deploy.batch_statistics import use_running_statistics
 from caffecompat.deploy.fold_norm import Folded, fold_norms
 from caffecompat.deploy.moved_paths import lead_paths
@@ -17,6 +16,7 @@ from caffecompat.formats.atomic import atomic_together, atomic_write
 from caffecompat.net import Net, NetError
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
+from caffecompat.schema.data_layers import reads_data
 
 __all__ = ["Merged", "merge_batch_norm"]
 
@@ -97,7 +97,7 @@ def _fed_net(document: NetDocument, weights: WeightPaths) -> Net:
     try:
         net = Net(document, pb.TEST, log=False, weights=weights)
     except NetError:
-        if any(is_data_layer(layer.type) for layer in document.message.layer):
+        if any(map(reads_data, document.message.layer)):
             raise CaffeCompatError(
                 f"{document.path} reads data; 'caffecompat export deploy --merge-bn' makes a deploy net of it and folds"
             ) from None

@@ -22,6 +22,7 @@ from caffecompat.forks import Fork
 from caffecompat.formats.mean import MeanError, read_mean
 from caffecompat.formats.picture import read_picture
 from caffecompat.schema import pb
+from caffecompat.schema.data_layers import data_layer
 
 __all__ = ["CalibrationList", "calibration_input", "read_calibration"]
 
@@ -175,8 +176,10 @@ def _crop_of(data: Any) -> Size | None:
 
 def _as_they_are(data: Any) -> bool:
     """Whether a layer reads picture files and resizes none of them."""
-    resizes = data.image_data_param.new_height or data.transform_param.HasField("resize_param")
-    return data.type in ("ImageData", "ImageSegData", "ImageLabelmapData") and not resizes
+    kind = data_layer(data.type)
+    if kind is None or not kind.as_stored:
+        return False
+    return not getattr(data, kind.settings).new_height and not data.transform_param.HasField("resize_param")
 
 
 def _before_crop(data: Any, relative_to: str | None) -> Size | None:

@@ -12,14 +12,11 @@ from torch import Tensor
 
 from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.database import open_database
-from caffecompat.formats.image_list import read_image_list, read_pair_list
 from caffecompat.net import Net
-from caffecompat.net.build import DATA_TYPES
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.weights import WeightPaths
-from caffecompat.paths import find_file
 from caffecompat.schema import NetDocument, open_net, pb
+from caffecompat.schema.data_layers import reads_data
 
 __all__ = ["ScoredNet", "own_pictures", "own_records"]
 
@@ -69,7 +66,7 @@ class ScoredNet:
         _, kept, _ = filter_net(document.message, state, lambda line: None)
         document = document.keeping(kept)
         self.scores, ends_at = self._find_scores(document, blob)
-        own_data = any(layer.type in DATA_TYPES for layer in document.message.layer)
+        own_data = any(map(reads_data, document.message.layer))
         self.labels = self._find_labels(document) if own_data else None
         document = document.keeping(_ancestors(document.message.layer, self.scores, ends_at, self.labels))
         self.net = Net(document, pb.TEST, level=level, stages=stages, sources=make_source, log=False, weights=weights)
@@ -171,18 +168,12 @@ class ScoredNet:
 
 
 def own_records(scored: ScoredNet) -> tuple[int, int] | None:
-    """(records, batch size) of the data layer that brings the labels; None where its type does not show it."""
+    """(records, batch size) of the data layer that brings the labels; None where its source does not know."""
     for layer in scored.net.layers:
         if layer.source is None or scored.labels not in layer.tops:
             continue
-        image, data = layer.param.image_data_param, layer.param.data_param
-        if layer.type in ("ImageSegData", "ImageLabelmapData"):
-            return len(read_pair_list(find_file(image.source, scored.relative_to))), image.batch_size
-        if layer.type == "ImageData":
-            return len(read_image_list(find_file(image.source, scored.relative_to))), image.batch_size
-        if layer.type in ("Data", "AnnotatedData"):
-            with open_database(find_file(data.source, scored.relative_to)) as database:
-                return len(database), data.batch_size
+        if layer.source.records is not None:
+            return layer.source.records, layer.source.top_shapes[0][0]
     return None
 
 

@@ -26,29 +26,10 @@ from caffecompat.net.problems import NetError, Problem, described
 from caffecompat.net.shapes import TORCH_REFUSES, made_shapes, refusal
 from caffecompat.net.splits import put_splits
 from caffecompat.schema import NetDocument, dialects, write_text
+from caffecompat.schema.data_layers import data_layer, data_layer_types, is_input
 from caffecompat.wording import nearest
 
-__all__ = ["DATA_TYPES", "FED_TYPES", "BuiltNet", "build_layers", "build_net"]
-
-FED_TYPES = frozenset({"Input", "MemoryData"})  # the caller gives their tops; MemoryData has a source where any has
-
-# Types that read batches from somewhere; which of them exist is the data room's business.
-DATA_TYPES = frozenset(
-    {
-        "AnnotatedData",
-        "Data",
-        "DenseImageData",
-        "DummyData",
-        "HDF5Data",
-        "ImageData",
-        "ImageLabelData",
-        "ImageLabelListData",
-        "ImageLabelmapData",
-        "ImageSegData",
-        "VideoData",
-        "WindowData",
-    }
-)
+__all__ = ["BuiltNet", "build_layers", "build_net"]
 
 
 @dataclass
@@ -174,10 +155,11 @@ def _set_up(
     alike: _Alike,
 ) -> Sequence[Shape]:
     """Make a layer's module or source; returns the shapes of its tops, none where a bottom's is unknown."""
-    if layer.type == "Input" or (layer.type == "MemoryData" and sources is None):
+    kind = data_layer(layer.type)
+    if layer.is_input or (kind is not None and kind.fed and sources is None):
         layer.fed_shapes = _sizes_checked(layer, _fed_shapes(layer.param))
         return layer.fed_shapes
-    if layer.type in DATA_TYPES or layer.type in FED_TYPES:
+    if kind is not None:
         if sources is None:
             raise CaffeCompatError("reads data, but this net was made without data sources; use a deploy prototxt")
         layer.source = sources(layer.param, context.phase, context.fork, relative_to)
@@ -236,7 +218,7 @@ def _loss_weights(layer: NetLayer) -> list[float]:
 
 
 def _fed_shapes(param: Any) -> list[Shape]:
-    if param.type == "MemoryData":
+    if not is_input(param):  # MemoryData
         memory = param.memory_data_param
         shape = (memory.batch_size, memory.channels, memory.height, memory.width)
         if min(shape) < 1:
@@ -275,5 +257,5 @@ def _unknown_type(name: str) -> str:
     if forks:
         named = [fork.value for fork in forks[: 1 if Fork.BVLC in forks else None]]
         return f"is a layer of {', '.join(named)} that caffecompat does not implement"
-    close = nearest(name, [*layer_types(), *DATA_TYPES, *FED_TYPES])
+    close = nearest(name, [*layer_types(), *data_layer_types()])
     return "is of no type that any known Caffe has" + (f"; did you mean {close!r}?" if close else "")

@@ -267,7 +267,7 @@ class Interpreter:
 
     def _input_values(self) -> dict[str, Tensor | np.ndarray]:
         """What the blobs of Input layers hold."""
-        inputs = [step for step in self.steps if step.type == "Input"]
+        inputs = [step for step in self.steps if step.is_input]
         return {name: self.blobs[name].data_mirror.read(self.net.device) for step in inputs for name in step.tops}
 
     def _execute(self, *fed: Tensor) -> Tops:
@@ -310,14 +310,9 @@ def _listed(layer: NetLayer, made: Any) -> list[Tensor]:
 
 
 def _constant_tops(step: Step) -> list[tuple[str, float]]:
-    """The tops of a DummyData layer that are filled once, and with what."""
-    if isinstance(step, Split) or step.type != "DummyData":
-        return []
-    fillers = list(step.param.dummy_data_param.data_filler)
-    if not fillers:
-        return [(name, 0.0) for name in step.tops]
-    each = fillers * len(step.tops) if len(fillers) == 1 else fillers
-    return [(n, f.value) for n, f in zip(step.tops, each, strict=True) if f.type == "constant"]
+    """The tops that a source fills once, and with what."""
+    constant = step.source.constant_tops if step.source is not None else {}
+    return [(step.tops[slot], value) for slot, value in constant.items()]
 
 
 class _Alias(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from caffecompat.forks import Fork
 from caffecompat.layers import Layer
 from caffecompat.net.params import BlobSlot
+from caffecompat.schema.data_layers import is_input
 
 __all__ = ["MakeSource", "NetLayer", "Shape", "Source", "Split", "Step", "Value"]
 
@@ -19,9 +20,14 @@ Shape = tuple[int, ...]
 
 
 class Source(Protocol):
-    """What feeds a data layer's tops: ``next`` gives one batch, ``describe`` names the record that filled a row."""
+    """What feeds a data layer's tops: ``next`` gives one batch, ``describe`` names the record that filled a row.
+
+    See :class:`caffecompat.data.Source`.
+    """
 
     top_shapes: list[Shape]
+    records: int | None
+    constant_tops: Mapping[int, float]
 
     def next(self) -> tuple[np.ndarray, ...]: ...
 
@@ -108,6 +114,11 @@ class NetLayer:
     def type(self) -> str:
         return str(self.param.type)
 
+    @property
+    def is_input(self) -> bool:
+        """Whether it is an Input: its tops are always the caller's."""
+        return is_input(self.param)
+
     def close(self) -> None:
         """Stop its source."""
         if self.source is not None:
@@ -140,6 +151,7 @@ class Split:
     needs_backward: bool = False
 
     type = "Split"
+    is_input = False
     module = None
     source = None
 

@@ -18,7 +18,6 @@ from caffecompat.layers.python_blob import BlobFace, BlobVec, RawBlobVec, sizes_
 from caffecompat.layers.python_layer import PythonLayer, PythonLayerBase
 from caffecompat.net.blob import Blob as KeptBlob
 from caffecompat.net.blob import ParamBlob
-from caffecompat.net.build import DATA_TYPES, FED_TYPES
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.layer import Split, Step
 from caffecompat.pycaffe import api_2014
@@ -26,6 +25,7 @@ from caffecompat.pycaffe.mode import current_device, current_fork
 from caffecompat.pycaffe.process import NCCL
 from caffecompat.python_code import allowing_python_layers
 from caffecompat.schema import NetDocument, open_net
+from caffecompat.schema.data_layers import data_layer_types
 from caffecompat.wording import nearest
 
 __all__ = ["Blob", "BlobVec", "Layer", "Net", "RawBlobVec", "layer_type_list"]
@@ -132,7 +132,7 @@ class Net:
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.top_names = OrderedDict((step.name, list(step.tops)) for step in steps)
         self.bottom_names = OrderedDict((step.name, step.split_bottoms) for step in steps)
-        self.inputs = [blob for step in steps if step.type == "Input" for blob in step.tops]
+        self.inputs = [blob for step in steps if step.is_input for blob in step.tops]
         self.outputs = list(core.outputs)
 
     @property
@@ -371,4 +371,4 @@ def _collect(collected: dict[str, list[np.ndarray]], blobs: dict[str, np.ndarray
 
 def layer_type_list() -> list[str]:
     """All layer types that nets can be made of."""
-    return sorted({*layers.layer_types(), *(t for t in DATA_TYPES if data.is_data_layer(t)), *FED_TYPES})
+    return sorted({*layers.layer_types(), *data_layer_types()})

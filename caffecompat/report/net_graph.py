@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from caffecompat.schema import NetDocument, as_phase, pb
+from caffecompat.schema.data_layers import batch_sizes, data_layer
 
 __all__ = ["RANKDIRS", "Edge", "NetGraph", "Node", "edge_label", "layer_fill", "layer_lines", "make_graph"]
 
@@ -122,8 +123,8 @@ def _size(what: str, sizes: Sequence[int], height: int, width: int, default: int
 
 def edge_label(layer: pb.LayerParameter) -> str:
     """What is written on the arrows that leave a layer."""
-    if layer.type == "Data":
-        return f"Batch {layer.data_param.batch_size}"
+    if data_layer(layer.type) is not None:
+        return next((f"Batch {size}" for _, size in batch_sizes(layer)), "")
     if layer.type in ("Convolution", "Deconvolution"):
         return str(layer.convolution_param.num_output)
     return str(layer.inner_product_param.num_output) if layer.type == "InnerProduct" else ""

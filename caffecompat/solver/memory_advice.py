@@ -14,6 +14,7 @@ from caffecompat.memory import OutOfMemory, asked_for, gigabytes, is_out_of_memo
 from caffecompat.net import Net
 from caffecompat.net.summary import NetSummary, summarize_net
 from caffecompat.schema import pb
+from caffecompat.schema.data_layers import batch_sizes
 
 __all__ = ["explaining_memory", "free_memory"]
 
@@ -133,13 +134,7 @@ def _batch(net: Net) -> tuple[str, str, int] | None:
     """The data layer with the largest batch: its name, the field that says so, and how many."""
     found = []
     for layer in net.message.layer:
-        for field, value in layer.ListFields():
-            size = getattr(value, "batch_size", 0) if field.name.endswith("data_param") else 0
-            if isinstance(size, int) and size > 0:
-                found.append((layer.name, "batch_size", size))
-        if layer.type in ("Input", "DummyData"):
-            shapes = (layer.input_param if layer.type == "Input" else layer.dummy_data_param).shape
-            found += [(layer.name, "the first dim", shape.dim[0]) for shape in shapes[:1] if shape.dim]
+        found += [(layer.name, *stated) for stated in batch_sizes(layer)]
     return max(found, key=lambda one: one[2], default=None)
 
 

@@ -31,6 +31,7 @@ from caffecompat.cli.common.transformer_flags import (
 )
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
+from caffecompat.schema.data_layers import is_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +186,7 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
 def _input_channels(document: Any) -> int:
     """Channels of a deploy net's first input."""
     for layer in document.message.layer:
-        if layer.type == "Input" and layer.input_param.shape and len(layer.input_param.shape[0].dim) == 4:
+        if is_input(layer) and layer.input_param.shape and len(layer.input_param.shape[0].dim) == 4:
             return int(layer.input_param.shape[0].dim[1])
     raise CaffeCompatError(f"{document.path}: no Input layer of shape (N, C, H, W); give a deploy prototxt")
 

@@ -21,6 +21,7 @@ from caffecompat.layers.multibox_loss import MultiBoxLoss
 from caffecompat.net import Net
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
+from caffecompat.schema.data_layers import is_input
 
 __all__ = ["CheckedLayer", "TargetReport", "check", "check_net", "detection_warnings", "normalization_warnings"]
 
@@ -126,7 +127,7 @@ def check_net(
         report.layers.append(CheckedLayer(facts["name"], facts["type"], table.judge(facts)))
     judged = {layer.name for layer in report.layers}
     for layer in document.message.layer:
-        if layer.name not in judged and layer.type != "Input":
+        if layer.name not in judged and not is_input(layer):
             reason = "is for training and testing, or passes its bottom on"
             report.layers.append(CheckedLayer(layer.name, layer.type, Judgment("left out", [(reason, "check")])))
             judged.add(layer.name)
