@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.wording import did_you_mean
 
-__all__ = ["find_file", "is_file_name", "look_up", "tried", "with_slashes"]
+__all__ = ["find_file", "for_opencv", "is_file_name", "look_up", "tried", "with_slashes"]
 
 _NO_FILE_NAME = re.compile(r"[\x00-\x1f/\\:\x7f]")
 
@@ -25,6 +26,11 @@ def with_slashes(path: str) -> str:
     if "\\" not in path or os.path.exists(path):
         return path
     return path.replace("\\", "/")
+
+
+def for_opencv(path: str | os.PathLike[str]) -> Any:
+    """A path as OpenCV takes it: its bytes, since OpenCV dies of a text that is not UTF-8."""
+    return os.fsencode(path)
 
 
 def is_file_name(name: str) -> bool:

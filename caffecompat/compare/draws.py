@@ -27,14 +27,11 @@ class SameDraws(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],
+        types: Sequence[Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        dropping: dict[Callable[..., Any], Callable[..., Any]] = {
-            F.dropout: self._drop_values,
-            F.dropout2d: self._drop_planes,
-        }
+        dropping = {F.dropout: self._drop_values, F.dropout2d: self._drop_planes}
         return dropping.get(func, func)(*args, **(kwargs or {}))
 
     def _drop_values(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -10,6 +10,7 @@ from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Transformer
+from caffecompat.paths import for_opencv
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 
@@ -45,7 +46,7 @@ class VideoDataReader(Reader):
         self._is_file = param.video_type == pb.VideoDataParameter.VIDEO
         if self._is_file:
             self._name = request.find("video_data_param.video_file", param.video_file)
-            self._capture = cv2.VideoCapture(self._name)
+            self._capture = cv2.VideoCapture(for_opencv(self._name))
         else:
             self._name = f"camera {param.device_id}"
             self._capture = cv2.VideoCapture(param.device_id)
@@ -82,7 +83,7 @@ class VideoDataReader(Reader):
         restore_generator(self._random, state["random"])
         if not self._is_file:
             return []
-        self._capture.open(self._name)
+        self._capture.open(for_opencv(self._name))
         self._read, self._ahead = 0, None
         try:
             while self._read < state["frames"]:

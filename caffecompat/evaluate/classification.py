@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -117,14 +117,12 @@ class TopK:
     def recall(self) -> np.ndarray:
         """Of each class, the share of its pictures taken for it (classes,); nan without any."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            shares: np.ndarray = self.counts.diagonal() / self.counts.sum(1)
-        return shares
+            return self.counts.diagonal() / self.counts.sum(1)
 
     def precision(self) -> np.ndarray:
         """Of each class, the share of the pictures taken for it that belong to it (classes,); nan without any."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            shares: np.ndarray = self.counts.diagonal() / self.counts.sum(0)
-        return shares
+            return self.counts.diagonal() / self.counts.sum(0)
 
     def confusions(self, most: int = 10) -> list[tuple[int, int, int]]:
         """The most frequent mistakes: (label, taken for, how often)."""
@@ -200,7 +198,7 @@ class LabeledPictures:
             )
         return source
 
-    def _set_transform(self, transform: pb.TransformationParameter, channels: int) -> None:
+    def _set_transform(self, transform: Any, channels: int) -> None:
         """(pixel - mean) * scale - subtract as Caffe's (pixel - mean') * scale."""
         preprocess = self._preprocess
         transform.scale = preprocess.scale

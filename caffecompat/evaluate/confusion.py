@@ -91,14 +91,12 @@ class ConfusionMatrix:
     @property
     def labeled(self) -> np.ndarray:
         """Pixels of each class by the labels (classes,)."""
-        pixels: np.ndarray = self.counts.sum(1)
-        return pixels
+        return self.counts.sum(1)
 
     @property
     def predicted(self) -> np.ndarray:
         """Pixels of each class by the predictions, where the label counts (classes,)."""
-        pixels: np.ndarray = self.counts.sum(0)
-        return pixels
+        return self.counts.sum(0)
 
     def iou(self) -> np.ndarray:
         """IoU of each class (classes,) float64; nan for a class neither labeled nor predicted anywhere."""

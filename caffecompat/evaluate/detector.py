@@ -13,7 +13,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.formats.detections import read_name_sizes
 from caffecompat.paths import look_up
-from caffecompat.schema import NetDocument, pb
+from caffecompat.schema import NetDocument
 
 __all__ = ["Detector"]
 
@@ -41,7 +41,7 @@ class Detector(ScoredNet):
         self, model: str | os.PathLike[str] | NetDocument, weights: str | None = None, **settings: Any
     ) -> None:
         self.label_map_file = ""
-        self.evaluation: pb.DetectionEvaluateParameter | None = None
+        self.evaluation: Any = None
         super().__init__(model, weights, **settings)
         output = next(layer.param for layer in self.net.layers if layer.type in _OUTPUTS)
         p = getattr(output, _OUTPUTS[output.type])

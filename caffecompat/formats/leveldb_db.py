@@ -125,7 +125,7 @@ class LevelDbReader(DatabaseReader):
         try:
             with self._translated_errors("open"):
                 # Otherwise LevelDB leaves out records of a damaged log without a word.
-                self._database = plyvel.DB(self._folder.name, max_open_files=100, paranoid_checks=True)
+                self._database = plyvel.DB(os.fsencode(self._folder.name), max_open_files=100, paranoid_checks=True)
         except DatabaseError:
             self._folder.cleanup()
             raise
@@ -215,7 +215,9 @@ class LevelDbWriter(DatabaseWriter):
     def __init__(self, path: str) -> None:
         self.path = path
         with _translated_errors("write", path, refusal=DatabaseWriteError):
-            self._database = plyvel.DB(path, create_if_missing=True, block_size=65536, write_buffer_size=64 << 20)
+            self._database = plyvel.DB(
+                os.fsencode(path), create_if_missing=True, block_size=65536, write_buffer_size=64 << 20
+            )
 
     def put(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         with (

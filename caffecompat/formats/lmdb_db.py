@@ -182,7 +182,7 @@ class LmdbWriter(DatabaseWriter):
         try:
             # liblmdb's lock file is sparse and written through memory, which ends the process where the disk is full.
             # Two processes that build one database at once are kept apart by its builder.
-            self._environment = lmdb.open(path, map_size=max(_FIRST_MAP, 2 * size), lock=False)
+            self._environment = lmdb.open(os.fsencode(path), map_size=max(_FIRST_MAP, 2 * size), lock=False)
         except (lmdb.Error, OSError) as error:
             raise DatabaseWriteError(f"cannot write the LMDB {path}: {_reason(error, path)}") from None
 

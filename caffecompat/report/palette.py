@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,8 +40,7 @@ class Palette:
 
     def paint(self, classes: np.ndarray) -> np.ndarray:
         """Class numbers (H, W) uint8 as colors (H, W, 3), BGR."""
-        painted: np.ndarray = self.colors[classes]
-        return painted
+        return self.colors[classes]
 
 
 def _cityscapes(*, swapped: bool = False) -> Palette:
@@ -53,7 +51,7 @@ def _cityscapes(*, swapped: bool = False) -> Palette:
     return Palette(colors, tuple(" ".join(entry[:-3]) for entry in words))
 
 
-PALETTES: dict[str, Callable[[], Palette]] = {
+PALETTES = {
     "cityscapes": _cityscapes,
     # The published pictures of the segmentation tutorial were written with red and blue in each other's place.
     "cityscapes-swapped": lambda: _cityscapes(swapped=True),

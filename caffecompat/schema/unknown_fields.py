@@ -7,6 +7,7 @@ files are written from ``without_unknown_fields(message)``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from caffecompat.wire import bytes_header
 
-__all__ = ["add_unknown_field", "unknown_field_texts", "without_unknown_fields"]
+__all__ = ["add_unknown_field", "carry_unknown_fields", "unknown_field_texts", "without_unknown_fields"]
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -32,6 +33,17 @@ def unknown_field_texts(message: Message) -> list[str]:
     """The texts that `message` itself carries, in the order they were read."""
     carried: Iterable[Any] = UnknownFieldSet(message)  # type: ignore[assignment]  # the stubs forget that it iterates
     return [field.data.decode() for field in carried if field.field_number == _NUMBER]
+
+
+def carry_unknown_fields(source: Message, target: Message) -> None:
+    """Have a message of another type carry what `source` does.
+
+    What that type has a field for is left out: it had no effect, and would have one where the text is read again.
+    """
+    for text in unknown_field_texts(source):
+        name = re.match(r"\w+", text)
+        if name is None or name[0] not in target.DESCRIPTOR.fields_by_name:
+            add_unknown_field(target, text)
 
 
 def without_unknown_fields(message: AnyMessage) -> AnyMessage:

@@ -14,7 +14,7 @@ from caffecompat import glog
 from caffecompat.schema import pb
 from caffecompat.schema.legacy_types import V0_TYPES, V1_TYPES
 from caffecompat.schema.problems import Problem, PrototxtError, SourceLocations
-from caffecompat.schema.unknown_fields import add_unknown_field, unknown_field_texts
+from caffecompat.schema.unknown_fields import carry_unknown_fields
 
 __all__ = ["is_v0", "upgrade_v0"]
 
@@ -126,8 +126,7 @@ def _upgrade_layer(layer: pb.V1LayerParameter, locations: SourceLocations, index
         return
     for repeated in ("blobs", "blobs_lr", "weight_decay"):
         getattr(layer, repeated).extend(getattr(old, repeated))
-    for text in unknown_field_texts(old):
-        add_unknown_field(layer, text)
+    carry_unknown_fields(old, layer)
     for descriptor, value in old.ListFields():
         if descriptor.name in _MOVES:
             new_name, holders = _MOVES[descriptor.name]

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from caffecompat.schema import pb
 from caffecompat.schema.legacy_types import V1_TYPES
 from caffecompat.schema.problems import PrototxtError, SourceLocations
-from caffecompat.schema.unknown_fields import add_unknown_field, unknown_field_texts
+from caffecompat.schema.unknown_fields import carry_unknown_fields
 
 __all__ = ["has_old_transform", "is_v1", "upgrade_transform", "upgrade_v1"]
 
@@ -99,5 +99,4 @@ def _upgrade_layer(old: pb.V1LayerParameter, layer: pb.LayerParameter) -> None:
             continue
         else:
             getattr(layer, name).CopyFrom(value)
-    for text in unknown_field_texts(old):
-        add_unknown_field(layer, text)
+    carry_unknown_fields(old, layer)

@@ -23,7 +23,7 @@ def split_overrides(settings: Sequence[str], param: Any) -> tuple[list[str], lis
     """
     fields = param.DESCRIPTOR.fields_by_name
     solver, layers = [], []
-    for setting in settings:
+    for setting in map(_as_text, settings):
         name, equals, _ = setting.partition("=")
         if not equals:
             raise CaffeCompatError(f"--set {setting}: expected NAME=VALUE, for example --set base_lr=0.01")
@@ -55,7 +55,7 @@ class LayerSettings:
     """Settings of layers, ``LAYER.field.field=value``, for a solver's nets; a layer name may hold dots itself."""
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
-        self._settings = list(settings)
+        self._settings = list(map(_as_text, settings))
         self._used: set[str] = set()
         self._names: set[str] = set()
         self._paths: list[str] = []
@@ -102,6 +102,15 @@ class LayerSettings:
                 hint = did_you_mean(setting.split(".")[0], self._names)
                 files = " and ".join(dict.fromkeys(self._paths))
                 raise CaffeCompatError(f"--set {setting}: {files} has no layer of that name{hint}")
+
+
+def _as_text(setting: str) -> str:
+    """The setting; a word of the command line may hold bytes that are no text, and a prototxt's fields may not."""
+    try:
+        setting.encode()
+    except UnicodeEncodeError:
+        raise CaffeCompatError(f"--set {setting}: is not UTF-8") from None
+    return setting
 
 
 def _set_path(message: Any, path: list[str], value: str, setting: str, *, append: bool) -> None:

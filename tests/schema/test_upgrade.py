@@ -13,6 +13,7 @@ from caffecompat.schema import (
     pb,
     read_message,
     read_solver,
+    write_text,
 )
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -249,3 +250,20 @@ def test_the_originals_upgrades(shared):
         if ours != want:
             different.append(str(path.relative_to(recorded)))
     assert not different
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'layers { layer { name: "r" type: "relu" bottom: "other" odd: 3 } bottom: "data" top: "r" }',
+        'layers { name: "r" type: RELU bottom: "data" top: "r" propagate_down: false odd: 3 }',
+    ],
+    ids=["V0", "V1"],
+)
+def test_a_field_without_effect_has_none_in_the_upgraded_text(text: str) -> None:
+    # bottom is no field of V0's inner layer, nor propagate_down one of V1's; today's layer has both.
+    layer = upgraded(text).layer[0]
+    again = parse_text(write_text(layer), pb.LayerParameter())
+    assert list(again.bottom) == ["data"]
+    assert not again.propagate_down
+    assert "odd: 3" in write_text(again)

@@ -195,7 +195,11 @@ class FlagParser(argparse.ArgumentParser):
         from caffecompat.schema import pb  # takes as long to import as this whole module
 
         name = flag.removeprefix("--").replace("-", "_")
-        known = name in pb.SolverParameter.DESCRIPTOR.fields_by_name and "--solver" in self._option_string_actions
+        known = (
+            name.isascii()
+            and name in pb.SolverParameter.DESCRIPTOR.fields_by_name
+            and "--solver" in self._option_string_actions
+        )
         return f"; --set {name}=VALUE sets it in the solver" if known and _is_flag(flag) else ""
 
     def _near_flag(self, flag: str) -> str:

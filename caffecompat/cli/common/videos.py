@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.paths import for_opencv
 
 __all__ = ["VIDEOS", "Video", "VideoOut", "is_video"]
 
@@ -34,7 +35,7 @@ class Video:
 
     def __init__(self, path: str, every: int = 1) -> None:
         self.path, self.every = path, every
-        self._capture = cv2.VideoCapture(path)
+        self._capture = cv2.VideoCapture(for_opencv(path))
         if not self._capture.isOpened():
             raise CaffeCompatError(f"cannot open the video {path}: OpenCV cannot read it")
         self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or 25.0) / every
@@ -77,7 +78,7 @@ class VideoOut:
         if self._writer is None:
             os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
             size = (frame.shape[1], frame.shape[0])
-            self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), self._rate, size)
+            self._writer = cv2.VideoWriter(for_opencv(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate, size)
             if not self._writer.isOpened():
                 raise CaffeCompatError(
                     f"cannot write the video {self.path}: OpenCV has no encoder for it, or the folder is read-only"
