@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from caffecompat.forks import Fork
 from caffecompat.layers.class_scores import OutsideLabels, check_label_count, count_by_class
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, values_known
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Accuracy", "among_best"]
 
@@ -58,7 +59,7 @@ class Accuracy(Layer):
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     not_exported: ClassVar[str] = "computes metrics"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, (scores, labels) = param.accuracy_param, bottom_shapes
         self.axis = self.axis_index(p.axis, scores)

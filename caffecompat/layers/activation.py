@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = [
     "BNLL",
@@ -45,7 +46,7 @@ class ReLU(Layer):
     keeps_pixels: ClassVar[bool] = True
     inplace: bool = False
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.slope = param.relu_param.negative_slope
 
@@ -61,7 +62,7 @@ class ReLU6(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.slope = param.relu_param.negative_slope
 
@@ -81,7 +82,7 @@ class PReLU(Layer):
     keeps_pixels: ClassVar[bool] = True
     slope: Tensor
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.prelu_param, bottom_shapes[0]
         if len(shape) < 2:
@@ -123,7 +124,7 @@ class ELU(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.alpha = param.elu_param.alpha
         self.scale = getattr(param.elu_param, "lambda")
@@ -131,7 +132,8 @@ class ELU(Layer):
     def forward(self, bottom: Tensor) -> Tensor:
         if self.scale == 1:
             return F.elu(bottom, self.alpha)
-        return _ScaledELU.apply(bottom, self.alpha, self.scale)
+        top: Tensor = _ScaledELU.apply(bottom, self.alpha, self.scale)
+        return top
 
 
 @register("Sigmoid")
@@ -172,7 +174,7 @@ class AbsVal(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
 
@@ -186,7 +188,7 @@ class Swish(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.beta = param.swish_param.beta
 
@@ -206,7 +208,7 @@ class Mish(Layer):
 class HardSigmoid(Layer):
     """min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; min(max(alpha x + beta, 0), 1) where alpha is given."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.hardsigmoid_parm if param.HasField("hardsigmoid_parm") else param.hardsigmoid_param
         self.alpha = p.alpha if p.HasField("alpha") else 1 / 6
@@ -230,7 +232,7 @@ class Clip(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.clip_param
         missing = [name for name in ("min", "max") if not p.HasField(name)]
@@ -251,7 +253,7 @@ class Threshold(Layer):
     keeps_pixels: ClassVar[bool] = True
     chooses: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.threshold = param.threshold_param.threshold
 
@@ -268,7 +270,7 @@ class Power(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.power_param
         self.power, self.scale, self.shift = p.power, p.scale, p.shift
@@ -284,7 +286,7 @@ class Exp(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.exp_param
         log_base = _log_base(p)
@@ -300,7 +302,7 @@ class Log(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.log_param
         self.scale, self.shift = p.scale, p.shift
@@ -321,7 +323,7 @@ def _affine(bottom: Tensor, scale: float, shift: float) -> Tensor:
     return bottom + shift if shift else bottom
 
 
-def _log_base(p: Any) -> float:
+def _log_base(p: pb.ExpParameter | pb.LogParameter) -> float:
     """Natural logarithm of the field `base`, of which -1 is e."""
     if p.base == -1:
         return 1.0
@@ -345,7 +347,7 @@ class Dropout(Layer):
     detection_head: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.dropout_param
         self.ratio, self.always = p.dropout_ratio, p.sample_weights_test

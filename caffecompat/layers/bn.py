@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class BN(Layer):
     mean: nn.Parameter
     variance: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, bottom = param.bn_param, bottom_shapes[0]
         if len(bottom) != 4:
@@ -133,7 +133,7 @@ class BN(Layer):
         return (top, *statistics[: self.top_count - 1])
 
 
-def _is_pspnet(p: Any, context: Context) -> bool:
+def _is_pspnet(p: pb.BNParameter, context: Context) -> bool:
     if any(p.HasField(name) for name in ("scale_filler", "shift_filler", "bn_mode")):
         return False
     if any(p.HasField(name) for name in ("slope_filler", "bias_filler", "momentum", "eps", "frozen")):

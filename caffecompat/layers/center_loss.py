@@ -13,6 +13,7 @@ from caffecompat.layers.class_scores import check_labels
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["CenterLoss"]
 
@@ -53,7 +54,7 @@ class CenterLoss(LossLayer):
 
     centers: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, (features, labels) = param.center_loss_param, bottom_shapes
         if p.num_output < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.layers.layer import LabelError, LayerError, Shape, values_known
+from caffecompat.schema import pb
 
 __all__ = [
     "OutsideLabels",
@@ -55,7 +55,7 @@ def check_label_count(scores: Shape, labels: Shape, axis: int) -> None:
 
 
 def class_index(
-    param: Any, labels: Tensor, scores: Tensor, axis: int, ignore: int | None
+    param: pb.LayerParameter, labels: Tensor, scores: Tensor, axis: int, ignore: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """Labels (floats, as blobs are) as class numbers that gather along `axis` of `scores`.
 
@@ -83,7 +83,7 @@ def class_index(
     return index.reshape(shape), None if counted is None else counted.reshape(shape)
 
 
-def check_labels(param: Any, index: Tensor, labels: Tensor, classes: int, remedy: str = "") -> None:
+def check_labels(param: pb.LayerParameter, index: Tensor, labels: Tensor, classes: int, remedy: str = "") -> None:
     """Raise a LabelError that names the layer, the first value outside 0 to classes - 1, its place and their count.
 
     `index` has the ignored labels replaced by a class number, `labels` (same shape) the values as read. `remedy` is
@@ -140,7 +140,7 @@ class OutsideLabels:
         remedy: what to do about such labels.
     """
 
-    def __init__(self, param: Any, classes: int, remedy: str = "ignore_label leaves a value out") -> None:
+    def __init__(self, param: pb.LayerParameter, classes: int, remedy: str = "ignore_label leaves a value out") -> None:
         self._param, self._classes, self._remedy = param, classes, remedy
         self._warned = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from caffecompat.layers.functional.convolution import im2col
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, missing_output
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["BaseConvolution", "Convolution", "Deconvolution", "Im2col"]
 
@@ -20,7 +21,9 @@ _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _DECONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def _per_axis(param: Any, name: str, axes: int, default: int | None, *, pair: bool = True, zero: bool = False) -> Shape:
+def _per_axis(
+    param: pb.ConvolutionParameter, name: str, axes: int, default: int | None, *, pair: bool = True, zero: bool = False
+) -> Shape:
     """One value a spatial axis, from the repeated field `name` or from its `_h`/`_w` form."""
     given = list(getattr(param, name))
     stem = name.removesuffix("_size")
@@ -47,7 +50,7 @@ class _Windowed(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.convolution_param, tuple(bottom_shapes[0])
         if len(param.top) != len(bottom_shapes):
@@ -109,7 +112,7 @@ class BaseConvolution(_Windowed):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.convolution_param
         self.group, outputs, channels = p.group, p.num_output, bottom_shapes[0][self.axis]
@@ -148,7 +151,7 @@ class Convolution(BaseConvolution):
     frees_top: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self._check_fits(bottom_shapes[0])
         self._convolve = _CONVOLVE[len(self.kernel)]
@@ -175,7 +178,7 @@ class Deconvolution(BaseConvolution):
     frees_top: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         for size, step, span, pad in zip(
             bottom_shapes[0][self.axis + 1 :], self.stride, self.spans, self.pad, strict=True
@@ -208,7 +211,7 @@ class Deconvolution(BaseConvolution):
 class Im2col(_Windowed):
     """Each window laid out along the channels: (N, C, in...) -> (N, C x kernel, out...), channel-major."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self._check_fits(bottom_shapes[0])
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from caffecompat.layers.functional.correlation import correlate
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Correlation", "Correlation1D", "PatchRules"]
 
@@ -54,7 +55,7 @@ class _Correlation(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     horizontal: ClassVar[bool]  # whether patches are displaced, and maps padded, along rows alone
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, (first, second) = param.correlation_param, map(tuple, bottom_shapes)
         if len(first) != 4 or first != second:
@@ -72,7 +73,7 @@ class _Correlation(Layer):
         self.rules = self._rules(p)
         self._check_size(first)
 
-    def _rules(self, p: Any) -> PatchRules:
+    def _rules(self, p: pb.CorrelationParameter) -> PatchRules:
         steps = p.max_displacement // p.stride_2
         first, last = -steps, steps
         if self.horizontal and p.single_direction:

@@ -15,6 +15,7 @@ from caffecompat.layers.functional.ctc import ctc_costs, merge_path, pack
 from caffecompat.layers.layer import Context, LabelError, Layer, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["CtcLoss", "LabelsequenceAccuracy"]
 
@@ -71,7 +72,7 @@ class CtcLoss(LossLayer):
 
     untraceable: str = "how long its sequences are depends on the values"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, scores = param.ctc_loss_param, bottom_shapes[0]
         self.blank, self.classes, self.steps = p.blank_label, p.alphabet_size, p.time_step
@@ -132,7 +133,7 @@ class LabelsequenceAccuracy(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "computes metrics"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.blank = param.labelsequence_accuracy_param.blank_label
         self._check(bottom_shapes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from caffecompat.layers.functional.weighted_resize import crop_center
 from caffecompat.layers.layer import TRAIN, Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["DataAugmentation"]
 
@@ -47,7 +48,7 @@ class DataAugmentation(Layer):
     mean_picture: nn.Parameter
     mean_values: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.augmentation_param, tuple(bottom_shapes[0])
         if len(bottom_shapes) > 1:
@@ -71,7 +72,7 @@ class DataAugmentation(Layer):
         given = () if self.wanted or self.per_pixel else tuple(p.mean)
         self.fixed_mean = given or None
 
-    def _check_random(self, p: Any) -> None:
+    def _check_random(self, p: pb.AugmentationParameter) -> None:
         drawn = [name for name in _RANDOM.split() if p.HasField(name)]
         when = "in TRAIN" if self.context.phase == TRAIN else "with augment_during_test"
         if drawn and self.crop and (self.context.phase == TRAIN or p.augment_during_test):

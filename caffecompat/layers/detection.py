@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from caffecompat.layers.detection_scores import judge
 from caffecompat.layers.functional.detection import detection_output
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 if TYPE_CHECKING:
     from caffecompat.formats.detections import ResultWriter
@@ -46,7 +47,7 @@ class DetectionOutput(Layer):
     unbatched: ClassVar[tuple[int, ...]] = (2,)
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.detection_output_param
         if p.num_classes < 1:
@@ -79,7 +80,7 @@ class DetectionOutput(Layer):
             if math.prod(shape[1:]) != count * each:
                 raise LayerError(f"{count} priors need {count} x {each} {name}, the bottom has shape {shape}")
 
-    def _make_writer(self, p: Any) -> ResultWriter | None:
+    def _make_writer(self, p: pb.SaveOutputParameter) -> ResultWriter | None:
         """What writes result files; None where save_output_param does not name all that it needs, as in Caffe.
 
         A published net names files of its author's machine. It runs nevertheless: a warning says what is not saved.
@@ -163,7 +164,7 @@ class DetectionEvaluate(Layer):
     not_exported: ClassVar[str] = "computes metrics"
     remembers = ("next_image",)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.detection_evaluate_param
         if p.num_classes < 1:
@@ -215,7 +216,8 @@ class DetectionEvaluate(Layer):
                 f"layer {self.param.name!r} (DetectionEvaluate): {int(wrong.sum())} of {len(rows)} {what} are of the "
                 f"background's class {background}; they are left out, here and in later batches"
             )
-        return rows[~wrong]
+        objects: np.ndarray = rows[~wrong]
+        return objects
 
     def _classes(self) -> np.ndarray:
         p = self.param.detection_evaluate_param

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from caffecompat.schema import pb
@@ -13,7 +11,9 @@ __all__ = ["pixel_areas", "pixel_boxes", "pixel_overlaps"]
 Sizes = np.ndarray | int
 
 
-def pixel_boxes(boxes: np.ndarray, height: Sizes, width: Sizes, resize: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def pixel_boxes(
+    boxes: np.ndarray, height: Sizes, width: Sizes, resize: pb.ResizeParameter | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Scale boxes from units of the net's input to the pixels of the original pictures.
 
     Args:
@@ -24,19 +24,19 @@ def pixel_boxes(boxes: np.ndarray, height: Sizes, width: Sizes, resize: Any = No
     Returns:
         Corners (K, 4) float32, and areas (K) in which a box from 3 to 5 is 3 wide.
     """
-    mode = resize.resize_mode if resize is not None else pb.ResizeParameter.WARP
     scale = np.stack(np.broadcast_arrays(width, height, width, height), -1).astype(np.float32)
-    if mode == pb.ResizeParameter.FIT_SMALL_SIZE and resize.height_scale and resize.width_scale:
-        limits = np.array([resize.width_scale, resize.height_scale] * 2, np.float32)
-        corners = np.clip(boxes * limits, 0, scale)
-        return corners, _areas(corners, 0)
-    if mode == pb.ResizeParameter.FIT_LARGE_SIZE_AND_PAD:
-        boxes = _without_padding(boxes, height, width, resize)
+    if resize is not None:
+        if resize.resize_mode == resize.FIT_SMALL_SIZE and resize.height_scale and resize.width_scale:
+            limits = np.array([resize.width_scale, resize.height_scale] * 2, np.float32)
+            corners = np.clip(boxes * limits, 0, scale)
+            return corners, _areas(corners, 0)
+        if resize.resize_mode == resize.FIT_LARGE_SIZE_AND_PAD:
+            boxes = _without_padding(boxes, height, width, resize)
     corners = np.clip(boxes, 0, 1).astype(np.float32) * scale
     return corners, pixel_areas(corners)
 
 
-def _without_padding(boxes: np.ndarray, height: Sizes, width: Sizes, resize: Any) -> np.ndarray:
+def _without_padding(boxes: np.ndarray, height: Sizes, width: Sizes, resize: pb.ResizeParameter) -> np.ndarray:
     """Boxes seen from the part of the net's input that the picture filled, the rest being padding."""
     full_w, full_h = np.float32(resize.width), np.float32(resize.height)
     aspect = np.asarray(width, np.float32) / np.asarray(height, np.float32)

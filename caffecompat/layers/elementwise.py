@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Axpy", "Eltwise"]
 
@@ -29,7 +30,7 @@ class Eltwise(Layer):
     keeps_pixels: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.eltwise_param
         if p.coeff and len(p.coeff) != len(bottom_shapes):
@@ -78,7 +79,7 @@ class Axpy(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         factor, x, y = bottom_shapes
         if tuple(x) != tuple(y):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.schema import pb
 
 __all__ = ["DRAWN", "FillerError", "fill", "filler_types"]
 
@@ -26,7 +26,7 @@ def filler_types() -> list[str]:
 
 
 @torch.no_grad()
-def fill(blob: Tensor, filler: Any) -> Tensor:
+def fill(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     """Fill `blob` in place as a FillerParameter says, drawing from torch's default generator.
 
     Fans are Caffe's, whatever the layer: fan_in = count / shape[0] and fan_out = count / shape[1]
@@ -48,7 +48,7 @@ def fill(blob: Tensor, filler: Any) -> Tensor:
     return rule(blob, filler)
 
 
-def _constant(blob: Tensor, filler: Any) -> Tensor:
+def _constant(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     return blob.fill_(filler.value)
 
 
@@ -62,13 +62,13 @@ def _draw_normal(blob: Tensor, mean: float, std: float) -> Tensor:
     return blob if blob.is_meta else blob.normal_(mean, std)
 
 
-def _uniform(blob: Tensor, filler: Any) -> Tensor:
+def _uniform(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     if filler.min > filler.max:
         raise FillerError(f"uniform filler: min {filler.min:g} is above max {filler.max:g}")
     return _draw_uniform(blob, filler.min, filler.max)
 
 
-def _gaussian(blob: Tensor, filler: Any) -> Tensor:
+def _gaussian(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     """Normal values; with `sparse` k each is kept with probability k / shape[0], about k inputs an output."""
     if filler.std < 0:
         raise FillerError(f"gaussian filler: std {filler.std:g} is negative")
@@ -79,7 +79,7 @@ def _gaussian(blob: Tensor, filler: Any) -> Tensor:
     return blob
 
 
-def _fan(blob: Tensor, filler: Any) -> float:
+def _fan(blob: Tensor, filler: pb.FillerParameter) -> float:
     count = blob.numel()
     fan_in = count / (blob.shape[0] if blob.dim() else 1)
     fan_out = count / (blob.shape[1] if blob.dim() > 1 else 1)
@@ -90,23 +90,23 @@ def _fan(blob: Tensor, filler: Any) -> float:
     return fan_in
 
 
-def _xavier(blob: Tensor, filler: Any) -> Tensor:
+def _xavier(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     limit = math.sqrt(3 / _fan(blob, filler))
     return _draw_uniform(blob, -limit, limit)
 
 
-def _msra(blob: Tensor, filler: Any) -> Tensor:
+def _msra(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     return _draw_normal(blob, 0, math.sqrt(2 / _fan(blob, filler)))
 
 
-def _positive_unitball(blob: Tensor, filler: Any) -> Tensor:
+def _positive_unitball(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     """Positive values; each slice along the first axis sums to 1."""
     rows = _draw_uniform(blob, 0, 1).view(blob.shape[0] if blob.dim() else 1, -1)
     rows.div_(rows.sum(1, keepdim=True))
     return blob
 
 
-def _bilinear(blob: Tensor, filler: Any) -> Tensor:
+def _bilinear(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     """Bilinear upsampling kernel in every slice of a (o, i, k, k) weight.
 
     It interpolates only where each channel has its own slice, i.e. a
@@ -121,7 +121,7 @@ def _bilinear(blob: Tensor, filler: Any) -> Tensor:
     return blob.copy_(torch.outer(ramp, ramp))
 
 
-def _diagonal(blob: Tensor, filler: Any) -> Tensor:
+def _diagonal(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     """FlowNet2's: output n takes input n alone, with diag_val n (1 where there are fewer) spread over its kernel."""
     if blob.dim() < 2:
         raise FillerError(f"the diagonal filler needs a blob of outputs and inputs, this one is {tuple(blob.shape)}")
@@ -132,7 +132,7 @@ def _diagonal(blob: Tensor, filler: Any) -> Tensor:
     return blob
 
 
-_fillers: dict[str, Callable[[Tensor, Any], Tensor]] = {
+_fillers: dict[str, Callable[[Tensor, pb.FillerParameter], Tensor]] = {
     "constant": _constant,
     "uniform": _uniform,
     "gaussian": _gaussian,

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def _check_bits(param: Any) -> None:
+def _check_bits(param: pb.LayerParameter) -> None:
     if not 1 <= param.fixed_param.bit_width <= 32:
         raise LayerError(f"bit_width {param.fixed_param.bit_width} is not from 1 to 32")
 
@@ -51,7 +51,7 @@ class FixedNeuron(Layer):
 
     position: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         _check_bits(param)
         p = param.fixed_param
@@ -107,7 +107,7 @@ class _FixedParameters(Layer):
     weighted: ClassVar[bool] = False  # others would be rounded again
     channel_affine: ClassVar[bool] = False
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         _check_bits(param)
         p = param.fixed_param

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Flip", "Reverse"]
 
@@ -18,7 +18,7 @@ class _Reversed(Layer):
 
     axes: list[int]
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
 
@@ -37,7 +37,7 @@ class Flip(_Reversed):
     After happynear/caffe-windows, flip_layer.cpp.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.flip_param, bottom_shapes[0]
         if len(shape) != 4:
@@ -52,6 +52,6 @@ class Reverse(_Reversed):
     A second bottom that marks where sequences end, which layers of that name in some forks take, is refused.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axes = [self.axis_index(param.reverse_param.axis, bottom_shapes[0])]

@@ -12,6 +12,7 @@ from torch import Tensor
 from caffecompat.layers.functional.flow import flow_warp
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["ChannelNorm", "FlowWarp"]
 
@@ -21,21 +22,22 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, bottom: Tensor) -> Tensor:
-        top = torch.linalg.vector_norm(bottom, dim=1, keepdim=True)
+        top: Tensor = torch.linalg.vector_norm(bottom, dim=1, keepdim=True)
         ctx.save_for_backward(bottom, top)
         return top
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         bottom, top = ctx.saved_tensors
-        return grad * bottom / (top + 1e-9)
+        slope: Tensor = grad * bottom / (top + 1e-9)
+        return slope
 
 
 @register("ChannelNorm")
 class ChannelNorm(Layer):
     """The square root of the sum over channels of squares: (N, C, H, W) to (N, 1, H, W) (lmb-freiburg/flownet2)."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         if len(bottom_shapes[0]) != 4:
             raise LayerError(f"ChannelNorm needs a bottom (N, C, H, W), it has shape {tuple(bottom_shapes[0])}")
@@ -59,7 +61,7 @@ class FlowWarp(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         image, flow = map(tuple, bottom_shapes)
         if len(image) != 4 or flow != (image[0], 2, *image[2:]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from caffecompat.layers.functional.weighted_resize import (
 )
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Accum", "Downsample", "Resample"]
 
@@ -28,7 +29,9 @@ class _Resized(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context, given: tuple[int, int]) -> None:
+    def __init__(
+        self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context, given: tuple[int, int]
+    ) -> None:
         super().__init__(param, bottom_shapes, context)
         if any(len(shape) != 4 for shape in bottom_shapes):
             shapes = " and ".join(str(tuple(shape)) for shape in bottom_shapes)
@@ -65,7 +68,7 @@ class Resample(_Resized):
     the bottom, which the original may leave where factors differ. Gradients flow back, which the original lacks.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         p = param.resample_param
         super().__init__(param, bottom_shapes, context, (p.height, p.width))
         if p.type == p.AREA:
@@ -97,7 +100,7 @@ class Downsample(_Resized):
     the bottom itself. Gradients flow back, which the original lacks.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         p = param.downsample_param
         super().__init__(param, bottom_shapes, context, (p.top_height, p.top_width))
         bottom, top = tuple(bottom_shapes[0][2:]), self.size(bottom_shapes)
@@ -130,7 +133,7 @@ class Accum(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.accum_param
         self.reference = p.have_reference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from caffecompat.layers.class_scores import check_label_count, class_index, soft
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import AtLeast, LossLayer
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["FocalLoss"]
 
@@ -31,7 +32,7 @@ class FocalLoss(LossLayer):
     deploy_head: ClassVar[str] = "Softmax"
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         scores, labels = bottom_shapes
         self.axis = self.axis_index(param.softmax_param.axis, scores)

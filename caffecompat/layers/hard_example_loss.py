@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.registry import register
 from caffecompat.layers.regression_loss import SmoothL1Loss
+from caffecompat.schema import pb
 
 __all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
 
@@ -27,7 +28,7 @@ class SmoothL1LossOHEM(SmoothL1Loss):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 3)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.mode = self._mode("VALID")
 
@@ -46,7 +47,7 @@ class BoxAnnotatorOHEM(Layer):
     tops: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "reads labels, which there are in training alone"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.box_annotator_ohem_param
         if p.roi_per_img < 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 from caffecompat.resumable import State
+from caffecompat.schema import pb
 
 __all__ = ["HDF5Output"]
 
@@ -32,7 +33,7 @@ class HDF5Output(Layer):
     not_exported: ClassVar[str] = "writes a file"
     remembers = ("rows",)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.path = param.hdf5_output_param.file_name
         if not self.path:

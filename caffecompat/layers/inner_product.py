@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["InnerProduct"]
 
@@ -28,7 +29,7 @@ class InnerProduct(Layer):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.inner_product_param, bottom_shapes[0]
         if p.num_output < 1:

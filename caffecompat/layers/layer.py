@@ -15,6 +15,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import DRAWN, FillerError, fill
 from caffecompat.resumable import State
+from caffecompat.schema import pb
 
 __all__ = [
     "Context",
@@ -49,7 +50,7 @@ class LabelError(LayerError):
         self.blob, self.item = blob, item
 
 
-def missing_output(param: Any, message: str) -> str:
+def missing_output(param: pb.LayerParameter, message: str) -> str:
     """What to do where a layer's `message` lacks num_output (DIGITS leaves that of the last layer to the data set)."""
     return f"num_output is missing, it must be at least 1; in the file, or by --set {param.name}.{message}.num_output=N"
 
@@ -169,15 +170,15 @@ class Layer(nn.Module):
     variable_rows: bool = False
     weighted: ClassVar[bool] = False
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()
         self.param = param
         self.context = context
         self.bottom_names = tuple(param.bottom)
         self.top_count = max(1, len(param.top))
         self.blob_names: list[str] = []
-        self._fillers: dict[str, Any] = {}
-        self._unfilled: dict[str, Any] = {}
+        self._fillers: dict[str, pb.FillerParameter] = {}
+        self._unfilled: dict[str, pb.FillerParameter] = {}
         self._views: dict[str, Shape] = {}
         self.train(context.phase == TRAIN)
         self._check_count("bottom", len(bottom_shapes), self.bottoms)
@@ -198,7 +199,9 @@ class Layer(nn.Module):
             if name in self.param.bottom:
                 raise LayerError(f"{self.type} cannot work in place; give its top another name than {name!r}")
 
-    def add_blob(self, name: str, shape: Shape, filler: Any = None, *, learned: bool = True) -> nn.Parameter:
+    def add_blob(
+        self, name: str, shape: Shape, filler: pb.FillerParameter | None = None, *, learned: bool = True
+    ) -> nn.Parameter:
         """Register the next blob (Caffe's order) as parameter `name`, filled by a FillerParameter.
 
         Without a filler it holds zeros, as Caffe's default constant filler gives.
@@ -250,14 +253,15 @@ class Layer(nn.Module):
         parameters = self.__dict__.get("_parameters")
         if parameters is None or name not in parameters:
             return super().__getattr__(name)
-        value, views = parameters[name], self.__dict__["_views"]
+        value: nn.Parameter = parameters[name]
+        views: dict[str, Shape] = self.__dict__["_views"]
         return value.view(views[name]) if name in views else value
 
     def blob_given(self, name: str) -> None:
         """Blob `name` has its values from elsewhere: a weight file, or the layer whose blob it shares."""
         self._unfilled.pop(name, None)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
         """What torch calls for each module in ``load_state_dict``: blobs from there are as those from a weight file."""
         super()._load_from_state_dict(state_dict, prefix, *others)
         given = [name for name in self.blob_names if prefix + name in state_dict]

@@ -53,7 +53,7 @@ class LossLayer(Layer):
     not_exported: ClassVar[str] = "is a loss"
     batch_axis: ClassVar[int] = 0
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         first, second = tuple(bottom_shapes[0]), tuple(bottom_shapes[1])
         axis = self.batch_axis
@@ -74,7 +74,7 @@ class LossLayer(Layer):
         """What the sum is divided by: the name of a LossParameter.NormalizationMode."""
         p = self.param.loss_param
         if p.HasField("normalization"):
-            return p.NormalizationMode.Name(p.normalization)
+            return str(p.NormalizationMode.Name(p.normalization))
         if p.HasField("normalize"):
             return "VALID" if p.normalize else "BATCH_SIZE"
         return default
@@ -166,7 +166,7 @@ class SoftmaxWithLoss(LossLayer):
     tops: ClassVar[tuple[int, int | None]] = (0, 3)
     class_weights: Tensor | None
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         scores, labels = bottom_shapes
         self.axis = self.axis_index(param.softmax_param.axis, scores)
@@ -179,7 +179,7 @@ class SoftmaxWithLoss(LossLayer):
             self.mode = self._mode("VALID")
         self._read_class_weights(p, scores[self.axis], by_frequency)
 
-    def _read_class_weights(self, p: Any, classes: int, by_frequency: bool) -> None:
+    def _read_class_weights(self, p: pb.LossParameter, classes: int, by_frequency: bool) -> None:
         weights = list(p.label_weights)
         if by_frequency:
             weights = list(p.class_weighting)
@@ -225,7 +225,7 @@ class InfogainLoss(LossLayer):
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
     matrix: Tensor | None
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, scores = param.infogain_loss_param, bottom_shapes[0]
         self.on_scores = context.fork is Fork.BVLC
@@ -260,7 +260,7 @@ class InfogainLoss(LossLayer):
         return loss if self.top_count == 1 else (loss, softmax(scores.detach(), self.axis))
 
 
-def _read_matrix(p: Any, relative_to: str | None) -> Tensor:
+def _read_matrix(p: pb.InfogainLossParameter, relative_to: str | None) -> Tensor:
     """H from the binary BlobProto file that infogain_loss_param names: (C, C)."""
     if not p.source:
         raise LayerError("the infogain matrix is missing: name a file in infogain_loss_param.source or a third bottom")
@@ -280,14 +280,15 @@ def _read_matrix(p: Any, relative_to: str | None) -> Tensor:
 class MultinomialLogisticLoss(LossLayer):
     """Mean over the batch of -log(max(p[label], 1e-20)); p (N, C) are probabilities, one label an item (BVLC)."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         _one_label_an_item(bottom_shapes)
 
     def forward(self, probability: Tensor, labels: Tensor) -> Tensor:
         rows = probability.reshape(probability.shape[0], -1)
         index, _ = class_index(self.param, labels, rows, 1, None)
-        return -AtLeast.apply(rows.gather(1, index), _LEAST).log().sum() / rows.shape[0]
+        probable: Tensor = AtLeast.apply(rows.gather(1, index), _LEAST)
+        return -probable.log().sum() / rows.shape[0]
 
 
 @register("HingeLoss")
@@ -298,7 +299,7 @@ class HingeLoss(LossLayer):
     Bottoms: scores (N, C), one label an item.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         _one_label_an_item(bottom_shapes)
         p = param.hinge_loss_param
@@ -333,7 +334,7 @@ class SigmoidCrossEntropyLoss(LossLayer):
 
     deploy_head: ClassVar[str] = "Sigmoid"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.negative_factor = {Fork.HED: 1.0, Fork.RCF: 1.1}.get(context.fork)
         p = param.loss_param

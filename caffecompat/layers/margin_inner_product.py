@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from caffecompat.layers.class_scores import check_labels
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["MarginInnerProduct"]
 
@@ -86,7 +87,7 @@ class MarginInnerProduct(Layer):
     remembers = ("iteration",)
     weight: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, (features, labels) = param.margin_inner_product_param, bottom_shapes
         if p.num_output < 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
 from caffecompat.paths import find_file
+from caffecompat.schema import pb
 
 __all__ = ["MatWrite"]
 
@@ -31,7 +32,7 @@ class MatWrite(Layer):
     not_exported: ClassVar[str] = "writes files"
     remembers = ("done",)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.mat_write_param
         self.prefix, self.period, self.done = p.prefix, p.period, 0

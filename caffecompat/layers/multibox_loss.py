@@ -17,6 +17,7 @@ from caffecompat.layers.functional.detection_boxes import decode_boxes, encode_b
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer, softmax_nll
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["MultiBoxLoss"]
 
@@ -51,7 +52,7 @@ class MultiBoxLoss(LossLayer):
     untraceable: str = "which boxes match depends on the values"
     bottoms: ClassVar[tuple[int, int | None]] = (4, 4)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.multibox_loss_param
         if p.num_classes < 1:
@@ -71,7 +72,7 @@ class MultiBoxLoss(LossLayer):
         self._check_mining(p)
         self._check_shapes(bottom_shapes)
 
-    def _check_mining(self, p: Any) -> None:
+    def _check_mining(self, p: pb.MultiBoxLossParameter) -> None:
         mines = p.mining_type != p.NONE
         if p.HasField("do_neg_mining") and p.do_neg_mining != mines:
             raise LayerError(

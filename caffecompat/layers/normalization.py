@@ -76,7 +76,7 @@ class BatchNorm(Layer):
     scale: nn.Parameter | None
     bias: nn.Parameter | None
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.batch_norm_param, bottom_shapes[0]
         self.layout = _layout(param, context)
@@ -200,7 +200,7 @@ def _keep_last_gradient(blob: nn.Parameter) -> None:
     blob.register_hook(forget)
 
 
-def _layout(param: Any, context: Context) -> str:
+def _layout(param: pb.LayerParameter, context: Context) -> str:
     p = param.batch_norm_param
     if context.fork is Fork.INTEL or p.HasField("use_weight_bias"):
         if not (p.HasField("use_weight_bias") and p.use_weight_bias):
@@ -226,7 +226,7 @@ class LRN(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.lrn_param
         if p.local_size % 2 == 0:
@@ -260,7 +260,7 @@ class MVN(Layer):
 
     keeps_pixels: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         if len(bottom_shapes[0]) < 2:
             raise LayerError(f"MVN takes (N, C, ...), the bottom is {tuple(bottom_shapes[0])}")

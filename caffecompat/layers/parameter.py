@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Parameter"]
 
@@ -24,7 +25,7 @@ class Parameter(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (0, 0)
     value: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         shape = tuple(param.parameter_param.shape.dim)
         if not param.parameter_param.HasField("shape") or any(size < 1 for size in shape):

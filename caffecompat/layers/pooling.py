@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def _pool(x: Tensor, window: Window, method: int, training: bool = False) -> Ten
     return max_pool(x, window)
 
 
-def _pair(p: Any, name: str, default: int) -> tuple[int, int]:
+def _pair(p: pb.PoolingParameter, name: str, default: int) -> tuple[int, int]:
     """(h, w) from `name` or from its `_h` and `_w` forms, which must then both be there."""
     stem = name.removesuffix("_size")
     sides = [p.HasField(f"{stem}_{side}") for side in "hw"]
@@ -59,7 +59,7 @@ class Pooling(Layer):
     keeps_forward: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.pooling_param, bottom_shapes[0]
         if len(shape) != 4:
@@ -120,7 +120,7 @@ class SPP(Layer):
 
     keeps_forward: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.spp_param, bottom_shapes[0]
         if len(shape) != 4 or min(shape[2:]) < 1:

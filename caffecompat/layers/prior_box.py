@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from caffecompat.layers.functional.prior_box import prior_boxes
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["PriorBox"]
 
@@ -30,7 +31,7 @@ class PriorBox(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     reads_shapes_alone: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.prior_box_param
         for name, shape in zip(param.bottom, bottom_shapes, strict=True):
@@ -62,7 +63,7 @@ class PriorBox(Layer):
         return made.clone()
 
 
-def _sizes(p: Any) -> list[tuple[float, float]]:
+def _sizes(p: pb.PriorBoxParameter) -> list[tuple[float, float]]:
     """Width and height in pixels of each box of a cell."""
     if not p.min_size or min(p.min_size) <= 0:
         raise LayerError("prior_box_param needs min_size above 0")
@@ -88,14 +89,14 @@ def _sizes(p: Any) -> list[tuple[float, float]]:
     return made
 
 
-def _variances(p: Any) -> list[float]:
+def _variances(p: pb.PriorBoxParameter) -> list[float]:
     given = list(p.variance) or [0.1]
     if len(given) not in (1, 4) or min(given) <= 0:
         raise LayerError(f"variance takes one or four positive values, not {given}")
     return given
 
 
-def _pair(p: Any, both: str, height: str, width: str) -> tuple[float, float] | None:
+def _pair(p: pb.PriorBoxParameter, both: str, height: str, width: str) -> tuple[float, float] | None:
     """(height, width) from a field for both or one each; None where nothing is said."""
     apart = p.HasField(height) or p.HasField(width)
     if apart and p.HasField(both):

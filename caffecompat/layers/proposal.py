@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from caffecompat.layers.functional.proposal import ProposalRules, make_anchors, propose_regions
 from caffecompat.layers.layer import TRAIN, Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Proposal", "PythonProposal"]
 
@@ -56,7 +57,7 @@ class Proposal(Layer):
     mixes_items = "how many regions it proposes depends on values"
     anchors: Tensor
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.proposal_param
         self.explicit = bool(p.anchor)
@@ -69,7 +70,7 @@ class Proposal(Layer):
         self.register_buffer("anchors", anchors, persistent=False)
         _check_shapes(len(anchors), bottom_shapes)
 
-    def _given(self, p: Any) -> tuple[Tensor, ProposalRules]:
+    def _given(self, p: pb.ProposalParameter) -> tuple[Tensor, ProposalRules]:
         """Xilinx's."""
         if len(self.param.top) > 1:
             raise LayerError("with `anchor` (Xilinx's form) Proposal has one top")
@@ -80,7 +81,7 @@ class Proposal(Layer):
         )  # fmt: skip
         return torch.tensor(corners) - 1, rules
 
-    def _made(self, p: Any) -> tuple[Tensor, ProposalRules]:
+    def _made(self, p: pb.ProposalParameter) -> tuple[Tensor, ProposalRules]:
         """PVANet's."""
         if not p.ratio or not p.scale or min(p.ratio) <= 0 or min(p.scale) <= 0:
             raise LayerError(
@@ -131,7 +132,7 @@ class PythonProposal(nn.Module):
     origin: ClassVar[str] = ", with the settings of fast_rcnn/config.py as published"
     anchors: Tensor
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()
         self.top_count = len(param.top)
         stride = _yaml_number(param.python_param.param_str, "feat_stride")

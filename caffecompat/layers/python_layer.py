@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from caffecompat.layers.registry import register
 from caffecompat.layers.spatial_dropout import SpatialDropout
 from caffecompat.python_code import forbidden, hint_for, looked_at
 from caffecompat.resumable import State
+from caffecompat.schema import pb
 from caffecompat.wording import few
 
 __all__ = ["PythonLayer", "PythonLayerBase"]
@@ -64,7 +65,7 @@ class PythonLayerBase:
     param_str: str = ""
     phase: int = 0
 
-    def __init__(self, layer_param: Any, *others: Any) -> None:
+    def __init__(self, layer_param: pb.LayerParameter, *others: Any) -> None:
         self.blobs = BlobVec()
 
     @property
@@ -114,7 +115,7 @@ class PythonLayer(Layer):
     tops: ClassVar[tuple[int, int | None]] = (0, None)
     anchor: Tensor
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.register_buffer("anchor", torch.empty(0), persistent=False)  # shows where a layer without bottoms computes
         self.own: nn.Module | None = None
@@ -203,7 +204,7 @@ class PythonLayer(Layer):
         self.call("reshape", self.bottom_blobs, self.top_blobs)
         instance.blobs.close()
 
-    def call(self, method: str, *arguments: Any) -> None:
+    def call(self, method: str, *arguments: object) -> None:
         """Call a method of the user's object; what it raises gets a note of where that was."""
         instance = self.instance
         assert instance is not None
@@ -218,7 +219,8 @@ class PythonLayer(Layer):
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.own is not None:
-            return self.own(*bottoms)
+            made: Tensor | tuple[Tensor, ...] = self.own(*bottoms)
+            return made
         if self.opaque is not None:
             tops = self._tops_without_code(bottoms)
         elif self.anchor.is_meta or any(bottom.is_meta for bottom in bottoms):
@@ -260,7 +262,7 @@ def _log_once(line: str) -> None:
     glog.info(line)
 
 
-def _is_layer_class(thing: Any) -> bool:
+def _is_layer_class(thing: object) -> TypeGuard[type[PythonLayerBase]]:
     return isinstance(thing, type) and issubclass(thing, PythonLayerBase) and thing is not PythonLayerBase
 
 

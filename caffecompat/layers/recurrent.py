@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from caffecompat import glog
 from caffecompat.layers.functional.recurrent import continuation_indicators, lstm, lstm_unit, rnn
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["LSTM", "RNN", "ContinuationIndicator", "LSTMUnit", "Recurrent"]
 
@@ -44,7 +45,7 @@ class Recurrent(Layer):
     static_weight: nn.Parameter
     hidden_weight: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.recurrent_param
         if p.num_output < 1:
@@ -138,7 +139,7 @@ class RNN(Recurrent):
     output_weight: nn.Parameter
     output_bias: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.recurrent_param
         self.add_blob("output_weight", (self.num_output, self.num_output), p.weight_filler)
@@ -173,7 +174,7 @@ class LSTMUnit(Layer):
     mixes_items = "the first axis of its bottoms is the one step that it takes"
     tops: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self._check(bottom_shapes)
 
@@ -212,7 +213,7 @@ class ContinuationIndicator(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (0, 1)
     one: Tensor
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.continuation_indicator_param
         for name in ("time_step",) if bottom_shapes else ("time_step", "batch_size"):

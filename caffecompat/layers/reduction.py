@@ -12,6 +12,7 @@ from caffecompat.layers.functional.class_scores import top_k
 from caffecompat.layers.functional.reduction import arg_max, arg_max_of_items
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["ArgMax", "Reduction"]
 
@@ -27,7 +28,7 @@ class ArgMax(Layer):
 
     chooses: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, shape = param.argmax_param, bottom_shapes[0]
         self.top_k, self.with_values = p.top_k, p.out_max_val
@@ -62,7 +63,7 @@ class ArgMax(Layer):
 class Reduction(Layer):
     """coeff times the SUM, ASUM (of magnitudes), SUMSQ (of squares) or MEAN over `axis` and all after it (BVLC)."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.reduction_param
         self.axis = self.axis_index(p.axis, bottom_shapes[0])

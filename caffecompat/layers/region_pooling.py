@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from caffecompat.layers.functional.region_pooling import roi_max_pool, roi_position_sensitive_pool
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, values_known
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["PSROIPooling", "ROIPooling"]
 
@@ -27,7 +28,7 @@ class _RegionPooling(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     mixes_items = "the rows of its second bottom number the items of the batch"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         features, regions = map(tuple, bottom_shapes)
         if len(features) != 4:
@@ -82,7 +83,7 @@ class ROIPooling(_RegionPooling):
     (R, C, pooled_h, pooled_w). The gradient goes to the first maximum of each cell. Xilinx' layer is the same.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.roi_pooling_param
         if not p.pooled_h or not p.pooled_w:
@@ -105,7 +106,7 @@ class PSROIPooling(_RegionPooling):
     (R, output_dim, group_size, group_size). Sums are made in double precision.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.psroi_pooling_param
         if p.output_dim < 1 or p.group_size < 1 or p.spatial_scale <= 0:

@@ -14,6 +14,7 @@ from caffecompat.forks import Fork
 from caffecompat.layers.layer import Context, LayerError, Shape
 from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["ContrastiveLoss", "Distance", "EuclideanLoss", "L1Loss", "SmoothL1Loss"]
 
@@ -23,7 +24,7 @@ class Distance(LossLayer):
 
     keeps_forward: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         for name, shape in zip(param.bottom[1:], bottom_shapes[1:], strict=True):
             if math.prod(shape) != math.prod(bottom_shapes[0]):
@@ -48,7 +49,7 @@ class EuclideanLoss(Distance):
 class L1Loss(Distance):
     """Sum of absolute differences / N (Jacinto, Xilinx). FlowNet2's, another loss, is refused by its settings."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         if param.HasField("l1_loss_param"):
             raise LayerError("l1_loss_param is of FlowNet2's L1Loss, which trains flow and is not supported")
         super().__init__(param, bottom_shapes, context)
@@ -75,7 +76,7 @@ class SmoothL1Loss(Distance):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 4)
     tops: ClassVar[tuple[int, int | None]] = (0, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         sigma = param.smooth_l1_loss_param.sigma
         if sigma <= 0:
@@ -139,7 +140,7 @@ class ContrastiveLoss(LossLayer):
     keeps_forward: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         a, b, similar = map(tuple, bottom_shapes)
         if math.prod(a) != math.prod(b):
@@ -158,4 +159,5 @@ class ContrastiveLoss(LossLayer):
     def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
         difference = (a - b.reshape(a.shape)).reshape(a.shape[0], -1)
         pairs = similar.detach().flatten().to(torch.int64) != 0
-        return _Contrast.apply(difference, pairs, self.margin, self.legacy) / (2 * a.shape[0])
+        total: Tensor = _Contrast.apply(difference, pairs, self.margin, self.legacy)
+        return total / (2 * a.shape[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor
 from caffecompat.layers.functional.resampling import corner_size, resize_by_corners, resize_nearest, unpool
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["DeephiResize", "Interp", "Upsample"]
 
@@ -32,7 +32,7 @@ class Upsample(Layer):
 
     bottoms = (1, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, data, mask = param.upsample_param, bottom_shapes[0], bottom_shapes[-1]
         self.repeats = len(bottom_shapes) == 1
@@ -110,7 +110,7 @@ class Interp(Layer):
     whichever fields are given, in this order.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.interp_param
         if len(bottom_shapes[0]) != 4:
@@ -168,7 +168,7 @@ class DeephiResize(Layer):
     default: floor(i * in / out). Gradients flow back, which the original lacks.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.deephi_resize_param
         if len(bottom_shapes[0]) != 4:

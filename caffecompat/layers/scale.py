@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from caffecompat.layers.functional.scale import affine
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Bias", "Scale"]
 
@@ -27,7 +28,7 @@ class _AlongAxes(Layer):
     channel_affine: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
 
-    def _operand_shape(self, p: Any, bottom_shapes: Sequence[Shape]) -> Shape:
+    def _operand_shape(self, p: pb.ScaleParameter | pb.BiasParameter, bottom_shapes: Sequence[Shape]) -> Shape:
         shape = tuple(bottom_shapes[0])
         if len(bottom_shapes) == 2:
             operand = tuple(bottom_shapes[1])
@@ -75,7 +76,7 @@ class Scale(_AlongAxes):
     scale: nn.Parameter
     bias: nn.Parameter | None
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.scale_param
         shape = self._operand_shape(p, bottom_shapes)
@@ -100,7 +101,7 @@ class Bias(_AlongAxes):
     keeps_pixels: ClassVar[bool] = True
     bias: nn.Parameter
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.bias_param
         shape = self._operand_shape(p, bottom_shapes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from caffecompat.layers.functional.class_scores import top_k
 from caffecompat.layers.functional.resampling import resize_nearest
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = [
     "IOUAccuracy",
@@ -31,7 +32,7 @@ class _LabelMapScore(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     not_exported: ClassVar[str] = "computes metrics"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         for name, shape in zip(param.bottom, bottom_shapes, strict=True):
             if len(shape) != 4:
@@ -52,7 +53,7 @@ class SegmentPixelIOU(_LabelMapScore):
 
     IGNORED = 255
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         scores, labels = map(tuple, bottom_shapes)
         if labels[:2] != (scores[0], 1):
@@ -87,7 +88,7 @@ class SegmentationAccuracy(_LabelMapScore):
     everything off the diagonal stays 0; we count both.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, (scores, labels) = param.accuracy_param, bottom_shapes
         check_label_count(scores, labels, 1)
@@ -120,7 +121,7 @@ class IOUAccuracy(Layer):
     tops: ClassVar[tuple[int, int | None]] = (1, 2)
     not_exported: ClassVar[str] = "computes metrics"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.accuracy_param
         self.axis = self.axis_index(p.axis, bottom_shapes[0])
@@ -159,7 +160,7 @@ class SegAccuracy(_LabelMapScore):
     counts: Tensor
     wrong: Tensor
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         check_label_count(bottom_shapes[0], bottom_shapes[1], 1)
         classes, p = bottom_shapes[0][1], param.seg_accuracy_param

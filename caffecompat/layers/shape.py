@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = [
     "AutoCrop",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-def _old_or_new_axis(layer: Layer, p: Any, old: str, shape: Shape) -> int:
+def _old_or_new_axis(layer: Layer, p: pb.SliceParameter | pb.ConcatParameter, old: str, shape: Shape) -> int:
     """The axis of Concat and Slice, which have an older name for it that cannot be negative."""
     if p.HasField(old):
         if p.HasField("axis"):
@@ -48,7 +49,7 @@ class Concat(Layer):
     detection_head: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axis = _old_or_new_axis(self, param.concat_param, "concat_dim", bottom_shapes[0])
         self._check(bottom_shapes)
@@ -86,7 +87,7 @@ class Slice(Layer):
     keeps_pixels: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axis = _old_or_new_axis(self, param.slice_param, "slice_dim", bottom_shapes[0])
         self.points = list(param.slice_param.slice_point)
@@ -112,7 +113,7 @@ class Slice(Layer):
         return View()
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
-        parts = bottom.split(self._sizes(bottom.shape[self.axis]), self.axis)
+        parts: tuple[Tensor, ...] = bottom.split(self._sizes(bottom.shape[self.axis]), self.axis)
         return parts if len(parts) > 1 else parts[0]
 
 
@@ -122,7 +123,7 @@ class Flatten(Layer):
 
     detection_head: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
         p, shape = param.flatten_param, bottom_shapes[0]
@@ -148,7 +149,7 @@ class Reshape(Layer):
 
     detection_head: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
         p = param.reshape_param
@@ -222,7 +223,7 @@ class Permute(Layer):
 
     detection_head: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.order = self._order(len(bottom_shapes[0]))
 
@@ -248,7 +249,7 @@ class Transpose(Permute):
     settings, are not this one.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.refuse_in_place()
 
@@ -263,7 +264,7 @@ class Transpose(Permute):
 class Tile(Layer):
     """The bottom `tiles` times, one after the other along `axis` (default 1) (BVLC)."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.tile_param
         self.axis = self.axis_index(p.axis, bottom_shapes[0])
@@ -291,7 +292,7 @@ class Crop(Layer):
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         shape, p = bottom_shapes[0], param.crop_param
         self.axis = self.axis_index(p.axis, shape)
@@ -345,7 +346,7 @@ class BatchReindex(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     mixes_items = "its second bottom numbers the items of the batch"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         if not bottom_shapes[0]:
             raise LayerError("the first bottom is a single value, not a batch of items")
@@ -388,7 +389,7 @@ class Filter(Layer):
     bottoms: ClassVar[tuple[int, int | None]] = (2, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         *data, selector = bottom_shapes
         if self.top_count != len(data):

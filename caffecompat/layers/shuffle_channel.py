@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["ShuffleChannel"]
 
@@ -18,7 +18,7 @@ __all__ = ["ShuffleChannel"]
 class ShuffleChannel(Layer):
     """Channel c of group g, of `group` groups of C / group, goes to c x group + g (farmingyard/ShuffleNet)."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.group, shape = param.shuffle_channel_param.group, bottom_shapes[0]
         if len(shape) != 4:

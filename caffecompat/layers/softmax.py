@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from caffecompat.layers.class_scores import softmax
 from caffecompat.layers.layer import Context, Layer, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["Softmax"]
 
@@ -22,7 +23,7 @@ class Softmax(Layer):
     gives_shares: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.axis = self.axis_index(param.softmax_param.axis, bottom_shapes[0])
         self.mixes_items = "" if self.axis else "its probabilities sum up to 1 over the items of the batch"

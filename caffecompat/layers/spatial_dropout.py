@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, LayerError, Shape
+from caffecompat.schema import pb
 
 __all__ = ["SpatialDropout"]
 
@@ -29,7 +30,7 @@ class SpatialDropout(nn.Module):
     untraceable: ClassVar[str] = ""
     variable_rows: ClassVar[bool] = False
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__()
         param_str = param.python_param.param_str
         try:

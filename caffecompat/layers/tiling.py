@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from caffecompat.layers.functional.tiling import blocks_to_pixels, darknet_reorg, pixels_to_blocks
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["GSTiling", "Reorg", "Tiling"]
 
@@ -42,7 +42,7 @@ class _Rearrangement(Layer):
 class Tiling(_Rearrangement):
     """(N, C, H, W) to (N, C / d^2, d H, d W), d = tile_dim: channel c d^2 + y d + x is pixel (y, x) of c (Xilinx)."""
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         self.side = param.tiling_param.tile_dim
         self._check("tile_dim", bottom_shapes[0], channels=True, pixels=False)
@@ -58,7 +58,7 @@ class GSTiling(_Rearrangement):
     `reverse: true` is the inverse.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.gs_tiling_param
         self.side, self.reverse = p.stride, p.reverse
@@ -77,7 +77,7 @@ class Reorg(_Rearrangement):
     are those of the bottom read as (C / s^2, s H, s W) in memory: no plain space to depth.
     """
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.reorg_param
         self.side, self.reverse = p.stride, p.reverse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from caffecompat import glog
 from caffecompat.layers.functional.yolo_output import yolo_v2_detections, yolo_v3_detections
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
+from caffecompat.schema import pb
 
 __all__ = ["YoloDetectionOutput", "Yolov3DetectionOutput"]
 
@@ -22,7 +23,7 @@ class _YoloOutput(Layer):
     gives_detections: ClassVar[bool] = True
     untraceable: str = "how many boxes it finds depends on the values"
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = self._settings()
         if not p.HasField("num_classes"):
@@ -41,7 +42,7 @@ class _YoloOutput(Layer):
                     f"(batch, {wanted}, height, width)"
                 )
 
-    def _settings(self) -> Any:
+    def _settings(self) -> pb.YoloDetectionOutputParameter | pb.Yolov3DetectionOutputParameter:
         raise NotImplementedError
 
     def needs_gradient(self, bottom_index: int) -> bool:
@@ -72,7 +73,7 @@ class YoloDetectionOutput(_YoloOutput):
 
     bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = self._settings()
         if p.coords != 4:
@@ -82,7 +83,7 @@ class YoloDetectionOutput(_YoloOutput):
         if p.label_map_file:
             glog.info(f"layer {param.name!r}: label_map_file changes nothing, here as in the original")
 
-    def _settings(self) -> Any:
+    def _settings(self) -> pb.YoloDetectionOutputParameter:
         return self.param.yolo_detection_output_param
 
     @property
@@ -106,7 +107,7 @@ class Yolov3DetectionOutput(_YoloOutput):
 
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
-    def __init__(self, param: Any, bottom_shapes: Sequence[Shape], context: Context) -> None:
+    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p, count = self._settings(), len(bottom_shapes)
         if p.mask_group_num != count:
@@ -119,7 +120,7 @@ class Yolov3DetectionOutput(_YoloOutput):
         if max(p.mask) >= len(p.biases) // 2:
             raise LayerError(f"mask {max(p.mask)} is not one of the {len(p.biases) // 2} pairs of biases (from 0)")
 
-    def _settings(self) -> Any:
+    def _settings(self) -> pb.Yolov3DetectionOutputParameter:
         return self.param.yolov3_detection_output_param
 
     @property
