@@ -75,7 +75,10 @@ def tried(path: str, relative_to: RelativeTo = None) -> str:
     """``; tried A and B (beside P)``, for the end of a message about a missing file; "" for absolute paths."""
     if os.path.isabs(path):
         return ""
-    here, *near = map(os.path.abspath, _places(path, relative_to))
+    try:
+        here, *near = map(os.path.abspath, _places(path, relative_to))
+    except OSError:
+        return "; the current folder is gone"
     more = f" and {near[0]} (beside {os.fspath(relative_to or '')})" if near and near[0] != here else ""
     return f"; tried {here}{more}"
 

@@ -376,3 +376,11 @@ def test_a_name_like_it_is_told_and_what_was_found_beside_is_logged(
     finally:
         glog.set_sink(None)
     assert len(lines) == 1 and "train.txt is not in the current directory; using a/train.txt" in lines[0]
+
+
+def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(CaffeCompatError, match="no such file or folder; the current folder is gone"):
+        find_file("list.txt", None, CaffeCompatError)

@@ -115,10 +115,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         yield os.fspath(path)  # as given: what /dev/stdout links to may have no name
         return
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:200]}.{PROCESS}{secrets.token_hex(4)}.tmp")
     try:
+        target = os.path.realpath(path)  # fails where the current folder is gone
+        folder, name = os.path.split(target)
+        temporary = os.path.join(folder, f".{name[:200]}.{PROCESS}{secrets.token_hex(4)}.tmp")
         _create_like(temporary, target)
         try:
             yield temporary
@@ -178,10 +178,10 @@ def _temporary_of(path: str, stack: contextlib.ExitStack) -> str:
     """A file of the same name in a folder of its own next to it; the path itself where that is no regular file."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         return path
-    folder, name = os.path.split(os.path.realpath(path))
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        folder, name = os.path.split(os.path.realpath(path))
         own = tempfile.TemporaryDirectory(prefix=f".{name[:200]}.{PROCESS}", suffix=".tmp", dir=folder)
     except OSError as problem:
         raise _explain(path, problem) from problem
@@ -193,8 +193,8 @@ def _replace_all(pairs: Sequence[tuple[str, str]]) -> None:
     undone: list[tuple[str, str]] = []  # where each old file lies ("" if there was none), and its place
     steps = [(*pair, False) for pair in pairs[-1:]] + [(*pair, True) for pair in pairs]
     for path, temporary, comes in steps:
-        target, old = os.path.realpath(path), ""
         try:
+            target, old = os.path.realpath(path), ""
             if os.path.exists(target):
                 old = f"{temporary}.old"
                 _keep(target, old)

@@ -27,7 +27,7 @@ __all__ = ["HEARTBEAT", "SILENT", "RunLock"]
 HEARTBEAT = 15.0  # seconds between two touches
 SILENT = 150.0  # seconds after which a run that cannot be seen counts as ended: NFS may show a touch a minute late
 
-_TEMPORARY = re.compile(r"_iter_\d+\.\w+(?:\.h5)?\.(\w+)\.tmp$")
+_TEMPORARY = re.compile(r"(?:_iter_\d+\.\w+(?:\.h5)?\.(\w+)|\.run-(\w+)\.lock)\.tmp$")
 _LONGEST = 10_000  # characters of a lock that are read
 _UNOWNED = 3600.0  # seconds after which a temporary file that no lock accounts for is a leftover
 
@@ -57,8 +57,11 @@ class RunLock:
                 f"{self.path}: cannot be written ({problem}); another run on snapshot_prefix {self._prefix!r} will not "
                 "notice this one"
             )
-        running, ended = self._tokens_of_others()
-        self._remove_temporaries(running, ended)
+        running, ended = self._others()
+        self._remove_temporaries(running, set(ended))
+        for path in ended.values():  # last: where this process is killed meanwhile, the next one removes the rest
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         if not problem:
             self._heart = threading.Thread(target=self._beat, name="caffecompat run lock", daemon=True)
             self._heart.start()
@@ -74,12 +77,14 @@ class RunLock:
     def _write(self) -> str:
         """Write the lock; returns why it could not be, "" if it was."""
         about = _this_process() | {"started": datetime.now().isoformat(timespec="seconds")}
+        temporary = f"{self.path}.tmp"
         try:
-            with open(self.path, "w") as file:
+            with open(temporary, "w") as file:
                 json.dump(about, file)
+            os.replace(temporary, self.path)
         except OSError as problem:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                os.unlink(temporary)
             return problem.strerror or str(problem)
         return ""
 
@@ -92,9 +97,10 @@ class RunLock:
             except OSError:
                 continue
 
-    def _tokens_of_others(self) -> tuple[set[str], set[str]]:
-        """Report runs that go on, remove the locks of those that have ended; the tokens of both."""
-        running, ended = set(), set()
+    def _others(self) -> tuple[set[str], dict[str, str]]:
+        """Report runs that go on; their tokens, and the locks of those that have ended, by token."""
+        running: set[str] = set()
+        ended: dict[str, str] = {}
         for path in glob.glob(os.path.join(glob.escape(self._folder), f".{glob.escape(self._base)}.run-*.lock")):
             token = path.rpartition("-")[2].removesuffix(".lock")
             about = _read(path)
@@ -102,9 +108,7 @@ class RunLock:
                 continue
             age = self._age(path)
             if not _is_running(about, age):
-                ended.add(token)
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                ended[token] = path
                 continue
             running.add(token)
             seen = "" if _is_visible(about) else f"; its last sign of life is {age:.0f} s old"
@@ -131,7 +135,7 @@ class RunLock:
         """Remove the temporary files of snapshots whose writers have ended."""
         for path in self._temporaries():
             found = _TEMPORARY.search(path)
-            token = found[1][: len(PROCESS)] if found else PROCESS
+            token = (found[1] or found[2])[: len(PROCESS)] if found else PROCESS
             if token == PROCESS or token in running or (token not in ended and self._age(path) < _UNOWNED):
                 continue
             try:
@@ -142,7 +146,8 @@ class RunLock:
             glog.info(f"Removed {path} ({size:,} bytes), left from a run that was killed")
 
     def _temporaries(self) -> Iterator[str]:
-        yield from glob.glob(os.path.join(glob.escape(self._folder), f".{glob.escape(self._base)}_iter_*.tmp"))
+        for name in ("_iter_*.tmp", ".run-*.lock.tmp"):
+            yield from glob.glob(os.path.join(glob.escape(self._folder), f".{glob.escape(self._base)}{name}"))
 
 
 def _remove(path: str) -> int:

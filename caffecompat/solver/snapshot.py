@@ -43,6 +43,7 @@ class Snapshots:
             without.
         failures: why snapshots could not be written where they should, by iteration.
         saved_at: the iteration whose weights are in files; 0 before the first.
+        saved_as: the path of its state; "" before the first.
     """
 
     param: Any
@@ -53,6 +54,7 @@ class Snapshots:
     registry: Registry
     relative_to: str | None = None
     saved_at: int = 0
+    saved_as: str = ""
     failures: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -61,8 +63,13 @@ class Snapshots:
         return bool(self.param.snapshot or self.param.snapshot_after_train)
 
     def hold(self, iteration: int) -> bool:
-        """Whether files hold the weights of `iteration`; a snapshot that was due and failed (a full disk) does not."""
-        return iteration == self.saved_at and (iteration > 0 or self.param.snapshot > 0)
+        """Whether files hold the weights of `iteration`.
+
+        Those of a snapshot that was due and failed (a full disk) do not, nor those that somebody has removed.
+        """
+        if iteration == 0:
+            return self.param.snapshot > 0
+        return iteration == self.saved_at and os.path.exists(self.saved_as)
 
     def write(self, iteration: int, prefix: str | None = None) -> str:
         """Write weights and state of `iteration`, with the file that lets a run go on exactly; the path of the state.
@@ -104,7 +111,7 @@ class Snapshots:
                 ),
                 raw=raw,
             )
-        self.saved_at = iteration
+        self.saved_at, self.saved_as = iteration, state
         if prefix is None:
             self.failures.pop(iteration, None)  # the disk had been full, and is no longer
         return state
@@ -144,8 +151,10 @@ class Snapshots:
             updating: the error came in the middle of an update, so that some weights are of the next iteration.
         """
         head = f"An error ends the run at iteration {iteration}"
-        if iteration == self.saved_at:
-            glog.error(f"{head}; {self._newest() if iteration else 'nothing was learned that a snapshot could hold'}")
+        if iteration == 0:
+            glog.error(f"{head}; nothing was learned that a snapshot could hold")
+        elif self.hold(iteration):
+            glog.error(f"{head}; {self._newest()}")
         elif not self.wanted:
             glog.error(f"{head}; it leaves no snapshot, as snapshot is 0 and snapshot_after_train false")
         else:
@@ -159,7 +168,10 @@ class Snapshots:
         self.failures[iteration] = str(problem)
 
     def _newest(self) -> str:
-        return f"the newest snapshot is of iteration {self.saved_at}" if self.saved_at else "there is no snapshot yet"
+        if not self.saved_at:
+            return "there is no snapshot yet"
+        gone = "" if os.path.exists(self.saved_as) else f", and {self.saved_as} is gone"
+        return f"the newest snapshot is of iteration {self.saved_at}{gone}"
 
     def check_written(self) -> None:
         """Make sure that every snapshot of the run has been written where it was due.
@@ -198,7 +210,7 @@ class Snapshots:
         self.updater.load_history(state.history)
         plateau = () if state.minimum_loss is None else (state.minimum_loss, state.iter_last_event or 0)
         self.rate_state.become(RateState(state.current_step, *plateau))
-        self.saved_at = state.iter
+        self.saved_at, self.saved_as = state.iter, path
         if like_caffe:
             glog.info(f"Restored like Caffe: {_LEFT}")
         else:

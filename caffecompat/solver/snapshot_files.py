@@ -18,6 +18,7 @@ from caffecompat.formats.atomic import is_same_file
 from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.printable import printable
 from caffecompat.schema import pb
+from caffecompat.solver.run_lock import RunLock
 
 __all__ = [
     "check_writable",
@@ -50,17 +51,17 @@ def check_writable(param: Any) -> None:
     """
     if printable(param.snapshot_prefix) != param.snapshot_prefix:
         raise CaffeCompatError(f"snapshot_prefix {param.snapshot_prefix!r} has control characters in it; name another")
-    folder, base = os.path.split(param.snapshot_prefix)
-    folder = folder or "."
+    folder = os.path.dirname(param.snapshot_prefix) or "."
     if not os.path.isdir(folder):
         raise CaffeCompatError(
             f"snapshot_prefix {param.snapshot_prefix!r}: the folder {folder!r} does not exist; "
             f"make it (mkdir -p {folder}) or name another with --set snapshot_prefix=PATH"
         )
     try:
-        probe, name = tempfile.mkstemp(prefix=f".{base[:100]}.", suffix=".tmp", dir=folder)  # a name nobody has
-        os.close(probe)
-        os.unlink(name)
+        # A name nobody has, and that a later run removes where this one is killed meanwhile.
+        probe = f"{RunLock(param.snapshot_prefix).path}.tmp"
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.unlink(probe)
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
         raise CaffeCompatError(
@@ -75,9 +76,8 @@ def places_elsewhere(prefix: str, relative_to: str | None) -> Iterator[str]:
     They lie, in this order, next to the snapshots' folder, in the current one, next to the file `relative_to`, at home,
     and where temporary files go. A folder that stays empty is removed when the next place is asked for.
     """
-    folder, base = os.path.split(os.path.abspath(prefix))
-    homes = (os.path.dirname(folder), os.getcwd(), os.path.dirname(os.path.abspath(relative_to or "")))
-    for home in dict.fromkeys((*homes, os.path.expanduser("~"), tempfile.gettempdir())):
+    base = os.path.basename(prefix)
+    for home in dict.fromkeys(_homes(prefix, relative_to)):
         try:
             made = tempfile.mkdtemp(prefix=f"{base[:100] or 'snapshot'}_rescued_", dir=home)
         except OSError:
@@ -85,6 +85,15 @@ def places_elsewhere(prefix: str, relative_to: str | None) -> Iterator[str]:
         yield os.path.join(made, base)
         with contextlib.suppress(OSError):
             os.rmdir(made)
+
+
+def _homes(prefix: str, relative_to: str | None) -> Iterator[str]:
+    with contextlib.suppress(OSError):  # the current folder is gone, as everything that lies relative to it
+        yield os.path.dirname(os.path.dirname(os.path.abspath(prefix)))
+        yield os.getcwd()
+        yield os.path.dirname(os.path.abspath(relative_to or ""))
+    yield os.path.expanduser("~")
+    yield tempfile.gettempdir()
 
 
 def warn_of_replaced(param: Any, weights: str) -> None:

@@ -89,6 +89,38 @@ def test_half_a_snapshot_of_several_files_is_removed(workdir: Path, log: list[st
         assert not folder.exists() and (workdir / "kept" / "file").exists()
 
 
+def test_what_a_run_left_that_was_killed_while_it_removed_leftovers(workdir: Path, log: list[str]) -> None:
+    path = _lock_of(workdir, age=SILENT + 20, pid="x")
+    temporary = workdir / ".snap_iter_5.caffemodel.0123abcd99999999.tmp"
+    temporary.write_text("half a snapshot")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_lock, "_remove", _killed)
+        with pytest.raises(KeyboardInterrupt), RunLock("snap"):
+            pass
+    assert path.exists() and temporary.exists()
+    with RunLock("snap"):
+        assert not path.exists() and not temporary.exists()
+
+
+def _killed(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
+def test_nobody_sees_half_a_lock(workdir: Path, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_lock.json, "dump", _killed)
+        with pytest.raises(KeyboardInterrupt), RunLock("snap"):
+            pass
+    (half,) = workdir.glob(".snap.run-*")
+    half = half.rename(workdir / ".snap.run-0123abce.lock.tmp")
+    with RunLock("snap"):
+        assert half.exists()  # its writer may be about to rename it
+    os.utime(half, (1, 1))
+    with RunLock("snap"):
+        assert not half.exists()
+    assert not _said(log)
+
+
 def test_leftovers_of_others_stay(workdir: Path, log: list[str]) -> None:
     names = [".other_iter_5.caffemodel.0123abcd.tmp", ".snap_iter_5.caffemodel.tmp", ".snap.0123abcd.tmp"]
     young, old = ".snap_iter_5.caffemodel.0123abce.tmp", ".snap_iter_6.solverstate.h5.0123abce00000000.tmp"

@@ -72,6 +72,42 @@ def test_elsewhere_is_the_next_place_that_can_be_written_to(
         solver.train()
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_snapshots_that_are_gone_hold_nothing(workdir: Path, log: list[str], failing: bool) -> None:
+    solver = _solver_in(workdir / "gone", "snapshot=5")
+
+    def remove(s: Solver) -> None:
+        shutil.rmtree(workdir / "gone")
+        if failing:
+            raise CaffeCompatError("a picture is damaged")
+
+    periodic = solver.snapshots.periodic
+    solver.snapshots.periodic = lambda at: (periodic(at), at == 10 and remove(solver))[0]  # type: ignore[method-assign]
+    with pytest.raises(CaffeCompatError, match="a picture is damaged" if failing else r"iteration 10: .*it is in "):
+        solver.train()
+    assert len(list(workdir.glob("snap_rescued_*/snap_iter_10.solverstate"))) == 1
+
+
+def test_the_current_folder_is_gone(workdir: Path, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    home = workdir / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (workdir / "work").mkdir()
+    for name in ("solver.prototxt", "net.prototxt", "data.txt", "data.h5"):
+        shutil.copy(name, workdir / "work")
+    monkeypatch.chdir(workdir / "work")
+    solver = Solver("solver.prototxt")
+    solver.observers.append(lambda s: shutil.rmtree(workdir / "work") if s.iter == 7 else None)
+    with pytest.raises(
+        WriteError, match=f"No such file or directory; make the folder .* it is in {home}/snap_rescued_"
+    ):
+        solver.train()
+    (state,) = home.glob("snap_rescued_*/snap_iter_10.solverstate")
+    monkeypatch.chdir(workdir)
+    solver.restore(str(state))
+    assert solver.iter == 10
+
+
 def test_an_error_and_a_full_disk(workdir: Path, log: list[str]) -> None:
     solver = _solver_in(workdir / "gone", "snapshot=0")
 
