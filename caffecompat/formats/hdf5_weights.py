@@ -232,7 +232,9 @@ def write_string(group: Any, name: str, text: str) -> None:
     payload = text.encode("utf-8", "surrogateescape")
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(payload) + 1)
-    dataset = h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR))
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_obj_track_times(False)  # as for all others: the same content is the same bytes
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR), settings)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(payload + b"\0", f"S{len(payload) + 1}"), kind)
 
 
