@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from caffecompat.layers import class_of
+from caffecompat.layers.normalization import BatchNorm
+
 __all__ = ["asks_for_batch_statistics", "states_its_statistics", "use_running_statistics"]
 
 
 def states_its_statistics(layer: Any) -> bool:
     """Whether a LayerParameter is of a BatchNorm that states `use_global_stats`."""
-    return layer.type == "BatchNorm" and bool(layer.batch_norm_param.HasField("use_global_stats"))
+    return class_of(layer.type) is BatchNorm and bool(layer.batch_norm_param.HasField("use_global_stats"))
 
 
 def asks_for_batch_statistics(layer: Any) -> bool:

@@ -12,18 +12,18 @@ import torch
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.formats.detections import read_name_sizes
+from caffecompat.layers import class_of
+from caffecompat.layers.detection import DetectionEvaluate, DetectionOutput
+from caffecompat.layers.multibox_loss import MultiBoxLoss
+from caffecompat.layers.yolo_output import YoloDetectionOutput, Yolov3DetectionOutput
 from caffecompat.paths import look_up
-from caffecompat.schema import NetDocument
+from caffecompat.schema import NetDocument, pb
+from caffecompat.schema.data_layers import Labels, data_layer
 
 __all__ = ["Detector"]
 
 
-# Layers whose top is the boxes, and where each has its settings.
-_OUTPUTS = {
-    "DetectionOutput": "detection_output_param",
-    "YoloDetectionOutput": "yolo_detection_output_param",
-    "Yolov3DetectionOutput": "yolov3_detection_output_param",
-}
+_OUTPUTS = (DetectionOutput, YoloDetectionOutput, Yolov3DetectionOutput)
 
 
 class Detector(ScoredNet):
@@ -43,24 +43,21 @@ class Detector(ScoredNet):
         self.label_map_file = ""
         self.evaluation: Any = None
         super().__init__(model, weights, **settings)
-        output = next(layer.param for layer in self.net.layers if layer.type in _OUTPUTS)
-        p = getattr(output, _OUTPUTS[output.type])
-        yolo = output.type != "DetectionOutput"  # whose top counts classes from 1
-        self.classes = p.num_classes + yolo
-        background = 0 if yolo else p.background_label_id
-        self.labels_known = [label for label in range(self.classes) if label != background]
+        output = next(layer.module for layer in self.net.layers if isinstance(layer.module, _OUTPUTS))
+        self.classes = output.labels
+        self.labels_known = [label for label in range(self.classes) if label != output.background]
         self.batch = self.input_shape[0] if self.input_shape else 0
 
     def _find_scores(self, document: NetDocument, blob: str | None) -> tuple[str, int]:
         layers = document.message.layer
         for layer in layers:
-            if layer.type == "DetectionEvaluate":
+            if class_of(layer.type) is DetectionEvaluate:
                 self.evaluation = layer.detection_evaluate_param
-            elif layer.type == "AnnotatedData":
+            elif _brings_boxes(layer):
                 self._note_label_map(layer.annotated_data_param.label_map_file)
         for index in reversed(range(len(layers))):
             layer = layers[index]
-            if layer.type in _OUTPUTS and blob in (None, layer.top[0]):
+            if class_of(layer.type).gives_detections and blob in (None, layer.top[0]):
                 self._note_label_map(layer.detection_output_param.save_output_param.label_map_file)
                 # Results are this program's to write, where it is told to.
                 layer.detection_output_param.ClearField("save_output_param")
@@ -82,9 +79,9 @@ class Detector(ScoredNet):
 
     def _find_labels(self, document: NetDocument) -> str:
         for layer in reversed(document.message.layer):
-            if layer.type in ("DetectionEvaluate", "MultiBoxLoss"):
+            if issubclass(class_of(layer.type), DetectionEvaluate | MultiBoxLoss):
                 return str(layer.bottom[-1])
-            if layer.type == "AnnotatedData" and len(layer.top) > 1:
+            if _brings_boxes(layer) and len(layer.top) > 1:
                 return str(layer.top[1])
         raise CaffeCompatError(
             f"{document.path}: this net reads its own data, but no AnnotatedData or DetectionEvaluate layer says which "
@@ -130,6 +127,11 @@ class Detector(ScoredNet):
         return [
             (height, width) for _, height, width in read_name_sizes(self.evaluation.name_size_file, self.relative_to)
         ]
+
+
+def _brings_boxes(layer: pb.LayerParameter) -> bool:
+    kind = data_layer(layer.type)
+    return kind is not None and kind.labels is Labels.BOXES
 
 
 def _by_image(found: np.ndarray, count: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
+from caffecompat.layers.detection import DetectionEvaluate
 from caffecompat.layers.detection_scores import DetectionScores
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
@@ -91,7 +92,7 @@ def evaluate_net(
 
 @torch.no_grad()
 def _scores(net: Net, iterations: int, on_batch: Callable[[int, Mapping[str, Tensor]], None]) -> NetScores:
-    judging = {top for layer in net.layers if layer.type == "DetectionEvaluate" for top in layer.tops}
+    judging = {top for layer in net.layers if isinstance(layer.module, DetectionEvaluate) for top in layer.tops}
     scores = NetScores(detections={name: DetectionScores() for name in net.outputs if name in judging})
     sums: dict[str, Tensor] = {}
     for batch in range(iterations):

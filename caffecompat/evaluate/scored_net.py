@@ -12,6 +12,11 @@ from torch import Tensor
 
 from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
+from caffecompat.layers import Layer, class_of
+from caffecompat.layers.accuracy import Accuracy
+from caffecompat.layers.loss import SoftmaxWithLoss
+from caffecompat.layers.reduction import ArgMax
+from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.weights import WeightPaths
@@ -46,8 +51,8 @@ class ScoredNet:
 
     keeps_softmax: ClassVar[bool] = False  # its scores are probabilities for people, not only an order
     # Layers that end such a net; what they read first are the scores.
-    ends: ClassVar[tuple[str, ...]] = ("Accuracy", "ArgMax", "Softmax", "SoftmaxWithLoss")
-    scored: ClassVar[tuple[str, ...]] = ("Accuracy", "SoftmaxWithLoss")  # their second bottom are labels
+    ends: ClassVar[tuple[type[Layer], ...]] = (Accuracy, ArgMax, Softmax, SoftmaxWithLoss)
+    scored: ClassVar[tuple[type[Layer], ...]] = (Accuracy, SoftmaxWithLoss)  # their second bottom are labels
 
     def __init__(
         self,
@@ -130,10 +135,10 @@ class ScoredNet:
                 )
             return blob, len(layers)
         for index in reversed(range(len(layers))):
-            layer = layers[index]
-            if self.keeps_softmax and layer.type == "Softmax" and layer.top:
+            layer, kind = layers[index], class_of(layers[index].type)
+            if self.keeps_softmax and issubclass(kind, Softmax) and layer.top:
                 return str(layer.top[0]), index + 1
-            if layer.type in self.ends and layer.bottom:
+            if issubclass(kind, self.ends) and layer.bottom:
                 return self._before_softmax(layers, layer.bottom[0], index)
         unread: dict[str, None] = {}
         for layer in layers:
@@ -151,14 +156,14 @@ class ScoredNet:
         """Where a softmax made the blob, what it read: the order of scores is the same, and rounding makes no ties."""
         for index in reversed(range(end)):
             if blob in layers[index].top:
-                if layers[index].type == "Softmax" and not self.keeps_softmax:
+                if issubclass(class_of(layers[index].type), Softmax) and not self.keeps_softmax:
                     return layers[index].bottom[0], index
                 break
         return blob, end
 
     def _find_labels(self, document: NetDocument) -> str:
         for layer in reversed(document.message.layer):
-            if layer.type in self.scored and len(layer.bottom) > 1:
+            if issubclass(class_of(layer.type), self.scored) and len(layer.bottom) > 1:
                 return str(layer.bottom[1])
         raise CaffeCompatError(
             f"{document.path}: this net reads its own data, but no loss or accuracy in phase TEST says which blob "

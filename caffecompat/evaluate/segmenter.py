@@ -12,6 +12,8 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
+from caffecompat.layers import Layer
+from caffecompat.layers.segmentation import SegmentationAccuracy, SegmentPixelIOU
 
 __all__ = ["Segmenter", "scores_to_classes"]
 
@@ -19,8 +21,8 @@ __all__ = ["Segmenter", "scores_to_classes"]
 class Segmenter(ScoredNet):
     """A net whose scores are maps (N, classes, h, w); softmax, losses and accuracies after them are left out."""
 
-    ends: ClassVar[tuple[str, ...]] = (*ScoredNet.ends, "SegmentPixelIOU", "SegmentationAccuracy")
-    scored: ClassVar[tuple[str, ...]] = (*ScoredNet.scored, "SegmentPixelIOU", "SegmentationAccuracy")
+    ends: ClassVar[tuple[type[Layer], ...]] = (*ScoredNet.ends, SegmentPixelIOU, SegmentationAccuracy)
+    scored: ClassVar[tuple[type[Layer], ...]] = (*ScoredNet.scored, SegmentPixelIOU, SegmentationAccuracy)
 
     def _check_scores(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[1] < 2:

@@ -37,6 +37,10 @@ class DetectionOutput(Layer):
 
     With save_output_param, boxes are also written to files in its output_directory, once all num_test_image
     pictures of name_size_file have passed. Other files there are left alone, while some originals delete the folder.
+
+    Attributes:
+        labels: how many labels there are, the background's among them, which no row has.
+        background: that one.
     """
 
     chooses: ClassVar[bool] = True
@@ -52,7 +56,8 @@ class DetectionOutput(Layer):
         p = param.detection_output_param
         if p.num_classes < 1:
             raise LayerError("detection_output_param.num_classes is missing")
-        self.classes = p.num_classes
+        self.classes = self.labels = p.num_classes
+        self.background = p.background_label_id
         self.location_classes = 1 if p.share_location else p.num_classes
         self.code = type(param.prior_box_param).CodeType.Name(p.code_type)
         self.threshold = p.confidence_threshold if p.HasField("confidence_threshold") else -math.inf

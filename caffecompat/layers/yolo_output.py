@@ -33,6 +33,7 @@ class _YoloOutput(Layer):
         if len(p.biases) % 2:
             raise LayerError(f"{len(p.biases)} biases: they are pairs of width and height")
         self.classes, self.each = p.num_classes, p.num_box
+        self.labels, self.background = p.num_classes + 1, 0  # its rows count classes from 1
         self.overlap = p.nms_threshold
         wanted = p.num_box * (5 + p.num_classes)
         for name, shape in zip(param.bottom, bottom_shapes, strict=True):

@@ -16,7 +16,10 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
-from caffecompat.layers import layer_class
+from caffecompat.layers import class_of
+from caffecompat.layers.convolution import BaseConvolution, Deconvolution, Im2col
+from caffecompat.layers.pooling import Pooling
+from caffecompat.layers.shape import AutoCrop, Crop
 from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
@@ -45,8 +48,9 @@ _Lines = tuple[_Line, ...]  # along height and width
 
 
 def _finds_its_offset(layer: Any, fork: Fork) -> bool:
-    return layer.type == "AutoCrop" or (
-        layer.type == "Crop" and fork is Fork.HED and not layer.HasField("crop_param") and len(layer.bottom) == 2
+    cls = class_of(layer.type)
+    return cls is AutoCrop or (
+        cls is Crop and fork is Fork.HED and not layer.HasField("crop_param") and len(layer.bottom) == 2
     )
 
 
@@ -78,7 +82,11 @@ def crop_discrepancies(graph: Graph) -> dict[int, str]:
     """What to say of crops without crop_param that cut elsewhere in FCN's and HED's Caffe, by the layer's index."""
     discrepancies = {}
     for layer in graph.layers:
-        if _finds_its_offset(layer.param, Fork.HED) and layer.type == "Crop" and None not in layer.bottom_values:
+        if (
+            _finds_its_offset(layer.param, Fork.HED)
+            and class_of(layer.type) is Crop
+            and None not in layer.bottom_values
+        ):
             with suppress(CaffeCompatError):
                 offsets = _offsets(graph, layer)
                 if any(offsets):
@@ -164,14 +172,14 @@ def _way_back(graph: Graph, start: Value) -> list[tuple[Value, _Lines | None]]:
 def _step(param: Any) -> _Lines | None:
     """Where a pixel of a layer's first bottom lies in its top."""
     in_place = bool(param.bottom and param.top and param.bottom[0] == param.top[0])
-    cls = layer_class(param.type)
-    if in_place or (cls is not None and cls.keeps_pixels):
+    cls = class_of(param.type)
+    if in_place or cls.keeps_pixels:
         return _Line(), _Line()
-    if param.type in ("Convolution", "Deconvolution", "Im2col"):
-        return _windows(param.convolution_param, param.type == "Deconvolution")
-    if param.type == "Pooling" and not param.pooling_param.global_pooling:
+    if issubclass(cls, BaseConvolution | Im2col):
+        return _windows(param.convolution_param, issubclass(cls, Deconvolution))
+    if issubclass(cls, Pooling) and not param.pooling_param.global_pooling:
         return _windows(param.pooling_param, False)
-    if param.type in ("Crop", "AutoCrop") and param.crop_param.axis % 4 >= 2:
+    if issubclass(cls, Crop) and param.crop_param.axis % 4 >= 2:
         return _cropped(param.crop_param)
     return None
 

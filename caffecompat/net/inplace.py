@@ -16,6 +16,9 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from caffecompat.layers import Layer
+from caffecompat.layers.activation import ReLU
+from caffecompat.layers.elementwise import Eltwise
+from caffecompat.layers.shape import Concat
 from caffecompat.net.graph import Graph
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.module import returned_values
@@ -77,7 +80,7 @@ def find_inplace(graph: Graph, layers: Sequence[NetLayer]) -> list[tuple[NetLaye
     return [
         (layer, layers[bottom.maker])
         for layer in layers
-        if layer.type == "ReLU"
+        if isinstance(layer.module, ReLU)
         and (bottom := layer.bottom_values[0]) is not None
         and readers[bottom] == 1
         and bottom not in returned
@@ -90,6 +93,6 @@ def _may_be_lost(maker: NetLayer) -> bool:
         return True
     if len(maker.bottoms) < 2:  # a sum or concatenation of one may hand its bottom on
         return False
-    return maker.type == "Concat" or (
-        maker.type == "Eltwise" and maker.param.eltwise_param.operation == pb.EltwiseParameter.SUM
+    return isinstance(maker.module, Concat) or (
+        isinstance(maker.module, Eltwise) and maker.param.eltwise_param.operation == pb.EltwiseParameter.SUM
     )

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from caffecompat.layers import Layer
+from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net.layer import Shape
 
 __all__ = ["NoRows", "run_on_meta", "shape_key"]
@@ -63,7 +64,7 @@ def shape_key(module: Layer, bottoms: Sequence[Shape]) -> tuple[Any, ...] | None
 
     None for layers whose code is a user's, which may depend on anything.
     """
-    if module.type == "Python" or not type(module).__module__.startswith("caffecompat."):
+    if isinstance(module, PythonLayer) or not type(module).__module__.startswith("caffecompat."):
         return None
     param = type(module.param)()
     param.CopyFrom(module.param)

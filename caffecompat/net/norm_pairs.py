@@ -14,9 +14,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from caffecompat.formats import LayerWeights
+from caffecompat.layers import class_of
 from caffecompat.layers.bn import BN
 from caffecompat.layers.norm_blobs import Parts, statistics
 from caffecompat.layers.normalization import BatchNorm
+from caffecompat.layers.scale import Scale
 from caffecompat.net.layer import NetLayer
 
 __all__ = ["Pairs", "match_pairs"]
@@ -112,7 +114,7 @@ def _sole_reader(layers: Sequence[_L], at: int) -> _L | None:
 
 
 def _is_plain_scale(layer: NetLayer) -> bool:
-    return layer.type == "Scale" and len(layer.bottoms) == 1
+    return isinstance(layer.module, Scale) and len(layer.bottoms) == 1
 
 
 def _scale_of(
@@ -121,7 +123,7 @@ def _scale_of(
     """The stored Scale after the stored BatchNorm `at` that the net does not have; None where there is none."""
     if stored[at].tops:
         found = _sole_reader(stored, at)
-        if found is None or found.type != "Scale" or len(found.bottoms) != 1 or _keeps_own(found, net):
+        if found is None or class_of(found.type) is not Scale or len(found.bottoms) != 1 or _keeps_own(found, net):
             return None
         return found
     batch_norm = stored[at].blobs[0]
@@ -131,7 +133,7 @@ def _scale_of(
         for layer in stored
         if layer is not stored[at]
         and layer.name not in net
-        and layer.type in ("Scale", "")
+        and (not layer.type or class_of(layer.type) is Scale)
         and 1 <= len(layer.blobs) <= 2
         and all(blob is not None and blob.count == count for blob in layer.blobs)
     ]

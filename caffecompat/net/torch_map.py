@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.layers.convolution import BaseConvolution
+from caffecompat.layers.elementwise import Eltwise
+from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.normalization import BatchNorm
+from caffecompat.layers.scale import Scale
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
 from caffecompat.net.torch_weights import State, as_blobs, is_norm, is_norm_layer, modules_of
@@ -20,7 +24,7 @@ __all__ = ["NameMap", "guess_map", "read_map", "unfilled_layers", "unused_module
 _SHORTCUT = re.compile(
     r"branch1(?![0-9])|downsample|short|(?<![a-z])sc(?![a-z])|proj|skip|match|identity", re.IGNORECASE
 )
-_WEIGHTED = ("Convolution", "Deconvolution", "InnerProduct")
+_WEIGHTED = (BaseConvolution, InnerProduct)
 
 _Modules = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -195,7 +199,7 @@ class _Guess:
         if maker is not None and maker.name in self.chosen:
             start = order.index(self.chosen[maker.name])
             return next((name for name in fitting if order.index(name) > start), None)
-        if maker is not None and maker.type in _WEIGHTED:
+        if maker is not None and isinstance(maker.module, _WEIGHTED):
             return None  # that of a module which is not in the file, or not known yet
         return fitting[0] if fitting else None
 
@@ -210,7 +214,7 @@ def _shortcut_layers(net: Net, layers: Sequence[NetLayer]) -> set[str]:
     """
     found = set()
     for layer in net.layers:
-        if layer.type != "Eltwise" or len(layer.bottom_values) != 2:
+        if not isinstance(layer.module, Eltwise) or len(layer.bottom_values) != 2:
             continue
         first, second = (list(_way_back(net, value)) for value in layer.bottom_values)
         meeting = next((value for value in first if value in second), None)
@@ -231,7 +235,7 @@ def _way_back(net: Net, value: Value | None) -> Iterator[Value]:
 
 def _weighted(net: Net, values: Sequence[Value]) -> list[str]:
     makers = [net.layers[value.maker] for value in values]
-    return [maker.name for maker in makers if maker.type in _WEIGHTED]
+    return [maker.name for maker in makers if isinstance(maker.module, _WEIGHTED)]
 
 
 # ------------------------------------------------------------------------------------------ shapes and names
@@ -290,7 +294,7 @@ def _suits(layer: NetLayer, tensors: Mapping[str, np.ndarray]) -> bool:
 
 def _norm_before(net: Net, layer: NetLayer) -> NetLayer | None:
     """The BatchNorm without a scale of its own that a Scale completes."""
-    if layer.type != "Scale" or len(layer.bottoms) != 1 or not layer.slots:
+    if not isinstance(layer.module, Scale) or len(layer.bottoms) != 1 or not layer.slots:
         return None
     value = layer.bottom_values[0]
     maker = net.layers[value.maker] if value is not None else None

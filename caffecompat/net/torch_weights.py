@@ -15,9 +15,14 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError, brief
+from caffecompat.layers.activation import PReLU
 from caffecompat.layers.bn import BN
+from caffecompat.layers.convolution import Convolution
+from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.norm_blobs import LAYOUTS
 from caffecompat.layers.normalization import BatchNorm
+from caffecompat.layers.normalize import Normalize
+from caffecompat.layers.scale import Scale
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.net import Net
 
@@ -157,7 +162,9 @@ def mapped_blobs(net: Net, state: State, pairs: Mapping[str, str], *, swap_color
         made = as_blobs(layer, tensors)
         if not isinstance(made, str):
             blobs[name] = made
-            made = _lost(layer, tensors, any(pairs.get(own) == module for own in layers if layers[own].type == "Scale"))
+            made = _lost(
+                layer, tensors, any(pairs.get(own) == module for own in layers if isinstance(layers[own].module, Scale))
+            )
         if made and isinstance(made, str):
             problems.append(f"{name} <- {module}: {made}")
     if problems:
@@ -176,14 +183,14 @@ def _lost(layer: NetLayer, tensors: Mapping[str, np.ndarray], has_scale: bool) -
         return "it has statistics, bn_mode INFERENCE is scale and shift alone; use bn_mode LEARN"
     if isinstance(layer.module, BatchNorm) and layer.module.scale is None and not has_scale and (scaled or shifted):
         return "it has a weight and bias, for which a Scale layer after this one is missing (bias_term: true)"
-    if layer.type == "Scale" and len(layer.slots) == 1 and shifted:
+    if isinstance(layer.module, Scale) and len(layer.slots) == 1 and shifted:
         return "it has a bias, for which this Scale needs bias_term: true"
     return ""
 
 
 def _swap(net: Net, blobs: dict[str, list[np.ndarray]]) -> None:
     for layer in net.layers:
-        if layer.type == "Convolution" and layer.name in blobs:
+        if isinstance(layer.module, Convolution) and layer.name in blobs:
             if blobs[layer.name][0].shape[1] != 3:
                 raise CaffeCompatError(f"the first convolution, {layer.name!r}, does not take 3 channels: no colors")
             blobs[layer.name][0] = np.ascontiguousarray(blobs[layer.name][0][:, ::-1])
@@ -201,10 +208,9 @@ def as_blobs(layer: NetLayer, tensors: Mapping[str, np.ndarray]) -> list[np.ndar
         made = f"its tensors are {', '.join(parts)}"
     else:
         weight = parts["weight"]
-        if layer.type == "InnerProduct" and getattr(layer.module, "transpose", False):
-            weight = weight.T
-        if layer.type == "InnerProduct" and weight.ndim == 4 and weight.shape[2:] == (1, 1):
-            weight = weight[:, :, 0, 0]
+        if isinstance(layer.module, InnerProduct):
+            weight = weight.T if layer.module.transpose else weight
+            weight = weight[:, :, 0, 0] if weight.ndim == 4 and weight.shape[2:] == (1, 1) else weight
         made = [weight, *([parts["bias"]] if "bias" in parts else [])]
     if isinstance(made, str):
         return made
@@ -212,7 +218,7 @@ def as_blobs(layer: NetLayer, tensors: Mapping[str, np.ndarray]) -> list[np.ndar
         made.append(np.zeros(layer.slots[1].shape, np.float32))  # a bias that the model does without
     shapes, wanted = [blob.shape for blob in made], [slot.shape for slot in layer.slots]
     if [np.prod(shape) for shape in shapes] != [np.prod(shape) for shape in wanted] or (
-        shapes[0] != wanted[0] and not is_norm_layer(layer) and layer.type not in ("Scale", "PReLU", "Normalize")
+        shapes[0] != wanted[0] and not is_norm_layer(layer) and not isinstance(layer.module, Scale | PReLU | Normalize)
     ):
         return f"shapes {shapes}, the layer has {wanted}"
     return [np.ascontiguousarray(blob).reshape(shape) for blob, shape in zip(made, wanted, strict=True)]
@@ -232,6 +238,6 @@ def _norm_blobs(layer: NetLayer, parts: Mapping[str, np.ndarray]) -> list[np.nda
         return [named[name] for name in LAYOUTS[layer.module.layout]]
     if isinstance(layer.module, BN):
         return [named[name] for name in (LAYOUTS["pspnet"] if layer.module.keeps_statistics else ("scale", "bias"))]
-    if layer.type == "Scale":
+    if isinstance(layer.module, Scale):
         return [named["scale"], named["bias"]][: len(layer.slots)]
     return f"a batch normalization, the layer is a {layer.type}"

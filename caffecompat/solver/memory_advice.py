@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from caffecompat.layers.bn import BN
+from caffecompat.layers.normalization import BatchNorm
 from caffecompat.memory import OutOfMemory, asked_for, gigabytes, is_out_of_memory, layers_in, out_of_memory
 from caffecompat.net import Net
 from caffecompat.net.summary import NetSummary, summarize_net
@@ -17,8 +19,6 @@ from caffecompat.schema import pb
 from caffecompat.schema.data_layers import batch_sizes
 
 __all__ = ["explaining_memory", "free_memory"]
-
-_NORMALIZING = ("BatchNorm", "BN", "BatchNormFixed")
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def _advice(param: Any, net: Net, blobs: int, weights: int) -> str:
     if net.phase == pb.TRAIN:
         times = max(1, param.iter_size) * parts
         change += f" with iter_size: {times} in the solver, so that an iteration sees as many items,"
-        if any(layer.type in _NORMALIZING for layer in net.layers):
+        if any(isinstance(layer.module, BatchNorm | BN) for layer in net.layers):
             change += " though batch normalization sees the smaller batches,"
     else:
         change += f" with {parts} times its test_iter, so that a test sees as many items,"

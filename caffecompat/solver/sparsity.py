@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from caffecompat import glog
+from caffecompat.layers.convolution import Convolution
+from caffecompat.layers.loss import SoftmaxWithLoss
+from caffecompat.layers.softmax import Softmax
 from caffecompat.resumable import State
 from caffecompat.schema import pb
 
@@ -199,11 +202,11 @@ def _zeros(tensor: Tensor) -> int:
 def _convolutions(net: Any) -> list[_Conv]:
     found = []
     for at, layer in enumerate(net.layers):
-        if layer.type != "Convolution":
+        if not isinstance(layer.module, Convolution):
             continue
         weight = layer.module.blobs[0]
-        following = net.layers[at + 1].type if at + 1 < len(net.layers) else ""
-        counts = following not in ("Softmax", "SoftmaxWithLoss")
+        following = net.layers[at + 1].module if at + 1 < len(net.layers) else None
+        counts = not isinstance(following, Softmax | SoftmaxWithLoss)
         group = layer.param.convolution_param.group
         found.append(_Conv(layer.name, weight, group, tuple(weight.shape[2:]), counts))
     return found

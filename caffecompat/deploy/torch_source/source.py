@@ -24,6 +24,7 @@ from caffecompat.deploy.torch_source.functions import Piece, exportable, names_r
 from caffecompat.deploy.torch_source.layout import Names, Statement, class_name, grouped, laid_out, last_bracket
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import atomic_together, atomic_write
+from caffecompat.layers.shape import Split
 from caffecompat.net import Net
 from caffecompat.net.graph import needed_layers
 from caffecompat.net.layer import NetLayer
@@ -155,7 +156,7 @@ class _Writer:
         given = [self.variables.name(blob) for blob in layer.bottoms]
         call = emitted.call or f"{{self}}({', '.join(f'{{{i}}}' for i in range(len(given)))})"
         targets = [self.variables.name(blob, layer.type) for blob in layer.tops]
-        if layer.type == "Split":
+        if isinstance(layer.module, Split):
             self.lines += [_Line(target, given[0], group) for target in targets]
             return
         words = {"self": f"self.{name}"}
