@@ -22,6 +22,7 @@ import threading
 from itertools import pairwise
 from typing import NamedTuple
 
+from caffecompat import glog
 from caffecompat.formats.database import DatabaseError, key_text
 
 __all__ = ["Branch", "Leaf", "LmdbFile"]
@@ -90,6 +91,7 @@ class LmdbFile:
         try:
             self._descriptor = os.open(self.name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             self.size = os.fstat(self._descriptor).st_size
+            self._written = os.fstat(self._descriptor).st_mtime_ns
         except OSError as error:
             raise DatabaseError(f"cannot open the LMDB {folder}: {error.strerror}") from None
         meta = self._newest_meta()
@@ -135,6 +137,7 @@ class LmdbFile:
 
     def leaf(self, number: int) -> Leaf:
         """The page of records `number`."""
+        self._check_unchanged()
         page, places, end = self._page(number, _LEAF)
         keys: list[bytes] = []
         values: list[bytes | tuple[int, int]] = []
@@ -158,6 +161,24 @@ class LmdbFile:
             keys.append(key)
             last = key
         return Leaf(keys, values)
+
+    def _check_unchanged(self) -> None:
+        """Notice a file that another process writes to, or copies another database over.
+
+        What was read of it so far and what follows would not belong together.
+        """
+        try:
+            found = os.fstat(self._descriptor)
+        except OSError:  # it was closed, as the next read says
+            return
+        if found.st_mtime_ns == self._written and found.st_size == self.size:
+            return
+        self.size = found.st_size
+        if (self._meta(0, 0), self._meta(1, self._page_size)) != self._metas:
+            raise DatabaseError(f"{self.name} was changed while it was read, by another process that writes to it")
+        if self._written != found.st_mtime_ns:
+            self._written = found.st_mtime_ns
+            glog.warning(f"{self.name} was written to while it is read; its records are where they were")
 
     def value(self, leaf: Leaf, index: int) -> bytes:
         """The value of a leaf's record.
@@ -249,6 +270,7 @@ class LmdbFile:
         first = self._meta(0, 0)
         self.needed = 2 * first.page_size
         second = self._meta(1, first.page_size)
+        self._metas = (first, second)
         older, newer = sorted((first, second))
         # Each transaction writes the meta page of the one before the last, and no file becomes smaller.
         apart, shrunk = newer.transaction - older.transaction, newer.last_page < older.last_page

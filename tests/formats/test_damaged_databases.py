@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import struct
@@ -304,3 +305,32 @@ def test_an_older_meta_page_does_not_pass_for_the_newer_one(tmp_path: Path) -> N
     patch(tmp_path / "db", older * PAGE + 16 + 128, struct.pack("<Q", min(numbers) + 2))
     with pytest.raises(DatabaseError, match="do not belong together"):
         open_database(tmp_path / "db")
+
+
+@pytest.mark.parametrize("other", ["another recipe", "cut short", "empty", "more records"])
+def test_a_database_that_changes_while_it_is_read(deep: Path, tmp_path: Path, other: str) -> None:
+    with open_database(deep) as database:
+        cursor = database.cursor()
+        assert len(cursor.read(3)) == 3
+        if other == "another recipe":
+            write_lmdb(tmp_path / "other", [300, 900, 5000, 21] * 900)
+            (deep / "data.mdb").write_bytes((tmp_path / "other" / "data.mdb").read_bytes())
+        elif other == "more records":
+            with open_database(deep, "lmdb", "a") as writer:
+                writer.put([(b"x", b"x")])
+        else:
+            os.truncate(deep / "data.mdb", PAGE * 20 if other == "cut short" else 0)
+        changed = other in ("another recipe", "more records")
+        with pytest.raises(DatabaseError, match="was changed while it was read" if changed else "is cut short"):
+            cursor.read(4000)
+
+
+def test_a_database_like_the_other_copied_over_it(deep: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The same recipe with other pictures: nothing but the time says so, and it may have been touched only."""
+    with open_database(deep) as database:
+        cursor = database.cursor()
+        cursor.read(3)
+        for _ in range(2):
+            (deep / "data.mdb").write_bytes((deep / "data.mdb").read_bytes())
+            assert len(cursor.read(1000)) == 1000
+    assert 1 <= capfd.readouterr().err.count("data.mdb was written to while it is read") <= 2
