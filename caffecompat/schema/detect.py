@@ -52,6 +52,9 @@ _LAYER_FIELDS = {
         "detection_evaluate_param",
     ),
 }  # fmt: skip
+# What a solver of ours has, whose learning rate no Caffe knows, and which then shows no fork.
+_OWN_POLICIES = ("cosine", "cos")
+_WITH_OWN_POLICY = ("warmup_iter", "warmup_start_lr", "min_lr")
 # HED's nets crop by a Crop without settings, RCF's, whose data layer is HED's, by AutoCrop.
 _LAYER_TYPES = {"SegmentPixelIOU": Fork.XILINX, "ImageLabelmapData": Fork.HED, "AutoCrop": Fork.RCF}
 
@@ -85,7 +88,8 @@ def detect_fork(message: pb.NetParameter | pb.SolverParameter) -> Fork:
 def find_evidence(message: pb.NetParameter | pb.SolverParameter) -> Evidence | None:
     """What in a NetParameter or SolverParameter only a fork of Caffe has; None where it is as BVLC's."""
     if message.DESCRIPTOR.name == "SolverParameter":
-        return _first(message, _SOLVER_FIELDS)
+        own = message.lr_policy in _OWN_POLICIES
+        return _first(message, _SOLVER_FIELDS, _WITH_OWN_POLICY if own else ())
     found = _first(message, _NET_FIELDS)
     best = _ORDER.index(found.fork) if found else len(_ORDER)
     for field in ("layer", "layers"):
@@ -97,10 +101,10 @@ def find_evidence(message: pb.NetParameter | pb.SolverParameter) -> Evidence | N
     return found
 
 
-def _first(message: Message, fields: Mapping[Fork, Sequence[str]]) -> Evidence | None:
+def _first(message: Message, fields: Mapping[Fork, Sequence[str]], but: Sequence[str] = ()) -> Evidence | None:
     for fork, names in fields.items():
         for name in names:
-            if _has(message, name):
+            if name not in but and _has(message, name):
                 return Evidence(fork, name, (name, 0, name))
     return None
 

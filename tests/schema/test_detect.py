@@ -58,6 +58,9 @@ def test_forks(text, fork):
         ("rampup_interval: 10 min_lr: 1e-5", Fork.NVCAFFE),
         ("sparse_mode: SPARSE_UPDATE rampup_lr: 0.1", Fork.JACINTO),
         ("base_lr: 1", Fork.BVLC),
+        ("warmup_iter: 5", Fork.INTEL),
+        ("lr_policy: 'cosine' min_lr: 1e-5 warmup_iter: 5 warmup_start_lr: 0.1", Fork.BVLC),
+        ("lr_policy: 'cos' min_lr: 1e-5 larc: true", Fork.NVCAFFE),
     ],
 )
 def test_forks_of_solvers(text, fork):
