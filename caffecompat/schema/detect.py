@@ -87,7 +87,7 @@ def detect_fork(message: pb.NetParameter | pb.SolverParameter) -> Fork:
 
 def find_evidence(message: pb.NetParameter | pb.SolverParameter) -> Evidence | None:
     """What in a NetParameter or SolverParameter only a fork of Caffe has; None where it is as BVLC's."""
-    if message.DESCRIPTOR.name == "SolverParameter":
+    if isinstance(message, pb.SolverParameter):
         own = message.lr_policy in _OWN_POLICIES
         return _first(message, _SOLVER_FIELDS, _WITH_OWN_POLICY if own else ())
     found = _first(message, _NET_FIELDS)

@@ -109,7 +109,7 @@ def _merge_message(ours: DescriptorProto, theirs: DescriptorProto, path: str, ad
         mine = ours.field.add()
         mine.CopyFrom(field)
         mine.ClearField("oneof_index")
-        if mine.number in numbers:
+        while mine.number in numbers:
             mine.number += _ELSEWHERE
         numbers.add(mine.number)
         added.append(path + field.name)

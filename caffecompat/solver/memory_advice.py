@@ -27,7 +27,7 @@ def explaining_memory(param: Any, net: Net, slots: int) -> Iterator[None]:
 
     Args:
         param: the SolverParameter.
-        slots: how many values the update rule remembers for each weight.
+        slots: how many values there are for each weight besides its gradient: the update rule's history, averages.
 
     Raises:
         OutOfMemory: in place of any library's own error.

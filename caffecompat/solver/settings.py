@@ -10,11 +10,12 @@ from caffecompat.schema import solver_locations
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import check_policy
 from caffecompat.solver.outputs import check_eval
+from caffecompat.solver.retention import check_retention
 
-__all__ = ["check_settings"]
+__all__ = ["check_settings", "setting_place"]
 
 # The least value of each, where BVLC checks it (average_loss, test_interval) or its arithmetic needs it.
-_LEAST = {"iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0}
+_LEAST = {"iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0, "snapshot_keep": 0}
 
 
 def check_settings(param: Any, path: str | None, overrides: Sequence[str]) -> None:
@@ -28,17 +29,20 @@ def check_settings(param: Any, path: str | None, overrides: Sequence[str]) -> No
         CaffeCompatError: it cannot; every problem at once, each with its place.
     """
     problems = list(_out_of_range(param))
-    texts = check_policy(param) + check_schedules(param) + check_eval(param)
+    texts = check_policy(param) + check_schedules(param) + check_eval(param) + check_retention(param)
     problems += [(text.split()[0], 0, text) for text in texts]  # each begins with the field
     if not problems:
         return
-    locations = solver_locations(path) if path is not None else None
-    lines = []
-    for field, index, text in problems:
-        changed = [setting for setting in overrides if setting.partition("=")[0] == field]
-        place = f"--set {changed[-1]}" if changed else locations.where(field, index) if locations else "solver"
-        lines.append(f"{place}: {text}")
+    lines = [f"{setting_place(field, path, overrides, index)}: {text}" for field, index, text in problems]
     raise CaffeCompatError("\n".join(lines))
+
+
+def setting_place(field: str, path: str | None, overrides: Sequence[str], index: int = 0) -> str:
+    """Where an entry of a solver's field was set, for messages; the arguments are those of `check_settings`."""
+    changed = [setting for setting in overrides if setting.partition("=")[0] == field]
+    if changed:
+        return f"--set {changed[-1]}"
+    return solver_locations(path).where(field, index) if path is not None else "solver"
 
 
 def _out_of_range(param: Any) -> Iterator[tuple[str, int, str]]:
@@ -48,3 +52,5 @@ def _out_of_range(param: Any) -> Iterator[tuple[str, int, str]]:
         for index, number in enumerate([value] if isinstance(value, int) else value):
             if number < least:
                 yield field, index, f"{field} must be at least {least}, it is {number}"
+    if not 0 <= param.ema_decay < 1:
+        yield "ema_decay", 0, f"ema_decay must be at least 0 and less than 1, it is {param.ema_decay:g}"

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.formats.atomic import WriteError, atomic_together, atomic_write
+from caffecompat.formats.atomic import WriteError, atomic_together, atomic_write, is_same_file
 from caffecompat.formats.resume_file import ResumeFileError, encode_resume, read_resume, resume_name
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
 from caffecompat.net import Net
 from caffecompat.schema import pb
+from caffecompat.solver.averages import WeightAverages
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.lr_policy import RateState
 from caffecompat.solver.nets import update_fork
 from caffecompat.solver.registry import Registry
-from caffecompat.solver.snapshot_files import places_elsewhere, snapshot_names, state_weights
+from caffecompat.solver.retention import Retention
+from caffecompat.solver.snapshot_files import (
+    averages_name,
+    best_names,
+    places_elsewhere,
+    snapshot_names,
+    snapshot_paths,
+    state_weights,
+)
 from caffecompat.solver.updater import Updater
 
 __all__ = ["Snapshots"]
@@ -39,9 +49,11 @@ class Snapshots:
         rate_state: what the learning-rate policy remembers; :meth:`restore` changes it in place.
         divergence: is shown the weights that a snapshot stores.
         registry: all else that a run must remember to go on exactly.
+        averages: the averaged weights, stored beside the weights where there are any.
+        retention: removes snapshots that are too old, and knows the best score.
         relative_to: the solver's file, next to which a snapshot may go that cannot be written where it should; None
             without.
-        failures: why snapshots could not be written where they should, by iteration.
+        failures: why snapshots could not be written where they should, by what they are of ("of iteration 100").
         saved_at: the iteration whose weights are in files; 0 before the first.
         saved_as: the path of its state; "" before the first.
     """
@@ -52,15 +64,17 @@ class Snapshots:
     rate_state: RateState
     divergence: DivergenceWatch
     registry: Registry
+    averages: WeightAverages
+    retention: Retention
     relative_to: str | None = None
     saved_at: int = 0
     saved_as: str = ""
-    failures: dict[int, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> bool:
         """Whether the user wants any snapshot."""
-        return bool(self.param.snapshot or self.param.snapshot_after_train)
+        return bool(self.param.snapshot or self.param.snapshot_after_train or self.param.snapshot_best)
 
     def hold(self, iteration: int) -> bool:
         """Whether files hold the weights of `iteration`.
@@ -82,16 +96,30 @@ class Snapshots:
         Raises:
             CaffeCompatError: the disk is full or the folder unwritable; older snapshots stay whole.
         """
-        weights, state = snapshot_names(self.param, iteration, prefix)
+        names = snapshot_names(self.param, iteration, prefix)
+        self._write(iteration, *names)
+        self.saved_at, self.saved_as = iteration, names[1]
+        if prefix is None:
+            self.failures.pop(_of(iteration), None)  # the disk had been full, and is no longer
+            self.retention.written(iteration)
+        return names[1]
+
+    def _write(self, iteration: int, weights: str, state: str) -> None:
+        """All files of a snapshot, with these of them."""
         kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
         glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
-        self.divergence.before_snapshot(weights)
         fork = update_fork(self.param, self.net)
         # What NVCaffe's runs write, so that a resumed one is known for what it is.
         raw = fork.is_nvcaffe and not self.param.store_blobs_in_old_format
         plateau = self.param.lr_policy == "plateau"
-        with atomic_together(weights, resume_name(state), state) as (new_weights, new_resume, new_state):
-            self.net.save(new_weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
+        paths = snapshot_paths(weights, state)
+        with atomic_together(*paths) as (new_weights, new_averages, new_resume, new_state):
+            with self.averages.out_of_the_net():
+                self.divergence.before_snapshot(weights)
+                self.net.save(new_weights, diffs=self.updater.steps if self.param.snapshot_diff else None, raw=raw)
+                if self.averages.wanted:
+                    with self.averages.in_the_net():
+                        self.net.save(new_averages, raw=raw)
             content, digest = encode_resume(self.registry.content(iteration))
             with atomic_write(new_resume) as file:
                 file.write(content)
@@ -111,17 +139,32 @@ class Snapshots:
                 ),
                 raw=raw,
             )
-        self.saved_at, self.saved_as = iteration, state
-        if prefix is None:
-            self.failures.pop(iteration, None)  # the disk had been full, and is no longer
-        return state
+
+    def after_test(self, iteration: int, net: int, scores: Mapping[str, Sequence[float]]) -> None:
+        """Write the weights that a test has just scored as the best ones, if they are; see ``snapshot_best``.
+
+        Args:
+            net: the number of the test net.
+            scores: the values of its outputs.
+        """
+        score = self.retention.better(net, scores)
+        if score is None:
+            return
+        glog.info(f"Iteration {iteration}: the best {self.param.snapshot_best} so far, {glog.number(score)}")
+        try:
+            self._write(iteration, *best_names(self.param))
+        except Exception as problem:
+            self._failed("of the best score", problem)
+        else:
+            self.retention.score = score
+            self.failures.pop("of the best score", None)
 
     def periodic(self, iteration: int) -> None:
         """A snapshot in the middle of training: a full disk must not throw away the training itself."""
         try:
             self.write(iteration)
         except Exception as problem:
-            self._failed(iteration, problem)
+            self._failed(_of(iteration), problem)
             glog.error("Training goes on; free some space, and SIGHUP writes a snapshot at once.")
 
     def last(self, iteration: int) -> None:
@@ -130,17 +173,19 @@ class Snapshots:
             self.write(iteration)
             return
         except Exception as problem:
-            self._failed(iteration, problem)
+            self._failed(_of(iteration), problem)
         for prefix in places_elsewhere(self.param.snapshot_prefix, self.relative_to):
             try:
                 state = self.write(iteration, prefix)
             except Exception as problem:
                 glog.error(f"Snapshot failed there, too: {problem}")
                 continue
-            self.failures[iteration] += f"; it is in {os.path.dirname(state)} instead: resume with --snapshot {state}"
+            self.failures[_of(iteration)] += (
+                f"; it is in {os.path.dirname(state)} instead: resume with --snapshot {state}"
+            )
             glog.error(f"The snapshot is in another folder: {state}")
             return
-        self.failures[iteration] += f"; nor could it be in any other folder: {self._newest()}"
+        self.failures[_of(iteration)] += f"; nor could it be in any other folder: {self._newest()}"
 
     def before_error(self, iteration: int, *, updating: bool) -> None:
         """A last snapshot before an error (data that cannot be read, a layer that fails in a test) ends the run.
@@ -163,9 +208,9 @@ class Snapshots:
                 glog.error("It came in the middle of an update: some weights of this snapshot have had the next one.")
             self.last(iteration)
 
-    def _failed(self, iteration: int, problem: Exception) -> None:
+    def _failed(self, which: str, problem: Exception) -> None:
         glog.error(f"Snapshot failed: {problem}")
-        self.failures[iteration] = str(problem)
+        self.failures[which] = str(problem)
 
     def _newest(self) -> str:
         if not self.saved_at:
@@ -180,7 +225,7 @@ class Snapshots:
             WriteError: one has not.
         """
         if self.failures:
-            lines = [f"of iteration {iteration}: {why}" for iteration, why in self.failures.items()]
+            lines = [f"{which}: {why}" for which, why in self.failures.items()]
             more = len(lines) - _SHOWN
             shown = [f"({more} earlier ones)", *lines[-_SHOWN:]] if more > 0 else lines
             raise WriteError("\n  ".join(["snapshots could not be written:", *shown]))
@@ -211,24 +256,48 @@ class Snapshots:
         plateau = () if state.minimum_loss is None else (state.minimum_loss, state.iter_last_event or 0)
         self.rate_state.become(RateState(state.current_step, *plateau))
         self.saved_at, self.saved_as = state.iter, path
+        self.averages.begin()
+        self.retention.restart()
         if like_caffe:
             glog.info(f"Restored like Caffe: {_LEFT}")
-        else:
-            self._go_on_exactly(resume_name(path), state.resume)
+        exact = not like_caffe and self._go_on_exactly(resume_name(path), state.resume)
+        if not exact and self.averages.wanted and state.learned_net:
+            self._find_averages(averages_name(weights))
+        self._find_own(path, state.iter)
         return state.iter
 
-    def _go_on_exactly(self, path: str, digest: str) -> None:
-        """Take over the .resume file that the solver state names by its digest; "" names none."""
+    def _find_averages(self, path: str) -> None:
+        """The averages of a snapshot whose .resume file has not been used."""
+        if path and os.path.exists(path):
+            self.averages.load(path)
+        else:
+            glog.warning(f"ema_decay: there is no file {path or 'of averages'}; they start from the snapshot's weights")
+
+    def _find_own(self, path: str, iteration: int) -> None:
+        """See which older snapshots are of this run: those of the one it resumes, where it writes to the same files."""
+        if is_same_file(path, snapshot_names(self.param, iteration)[1]):
+            self.retention.kept = (*(each for each in self.retention.kept if each != iteration), iteration)
+        elif not is_same_file(path, best_names(self.param)[1]):
+            self.retention.restart()
+        if not os.path.exists(best_names(self.param)[1]):
+            self.retention.score = None
+
+    def _go_on_exactly(self, path: str, digest: str) -> bool:
+        """Take over the .resume file that the solver state names by its digest; "" names none.
+
+        Returns:
+            Whether there was one.
+        """
         if not digest and not os.path.exists(path):
             glog.info(f"There is no {path}, as original Caffe writes none: {_LEFT}")
-            return
+            return False
         try:
             file = read_resume(path)
             if file.digest != digest:
                 raise ResumeFileError(f"{path}: belongs to another snapshot than this solver state")
         except ResumeFileError as problem:
             glog.warning(f"{problem}; {_LEFT}")
-            return
+            return False
         remarks = self.registry.restore(file.content)
         for remark in remarks[:_REMARKS]:
             glog.warning(f"{path}: {remark}")
@@ -236,3 +305,8 @@ class Snapshots:
             glog.warning(f"{path}: and {len(remarks) - _REMARKS} more such differences")
         if not remarks:
             glog.info(f"{path}: data and random numbers go on where they were")
+        return True
+
+
+def _of(iteration: int) -> str:
+    return f"of iteration {iteration}"

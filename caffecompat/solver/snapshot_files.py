@@ -15,16 +15,20 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkChoice
 from caffecompat.formats import open_weights
 from caffecompat.formats.atomic import is_same_file
+from caffecompat.formats.resume_file import resume_name
 from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.printable import printable
 from caffecompat.schema import pb
 from caffecompat.solver.run_lock import RunLock
 
 __all__ = [
+    "averages_name",
+    "best_names",
     "check_writable",
     "newest_snapshot",
     "places_elsewhere",
     "snapshot_names",
+    "snapshot_paths",
     "state_weights",
     "stored_fork",
     "warn_of_replaced",
@@ -38,9 +42,28 @@ def snapshot_names(param: Any, iteration: int, prefix: str | None = None) -> tup
     Args:
         prefix: another one than the solver's.
     """
+    return _names(param, f"{param.snapshot_prefix if prefix is None else prefix}_iter_{iteration}")
+
+
+def best_names(param: pb.SolverParameter) -> tuple[str, str]:
+    """Paths of the weights and the state of the best snapshot, ``<prefix>_best``."""
+    return _names(param, f"{param.snapshot_prefix}_best")
+
+
+def _names(param: pb.SolverParameter, stem: str) -> tuple[str, str]:
     suffix = ".h5" if param.snapshot_format == pb.SolverParameter.HDF5 else ""
-    stem = f"{param.snapshot_prefix if prefix is None else prefix}_iter_{iteration}"
     return f"{stem}.caffemodel{suffix}", f"{stem}.solverstate{suffix}"
+
+
+def averages_name(weights: str) -> str:
+    """Where averaged weights lie beside a snapshot's: ``<prefix>_ema_iter_N``; "" for a file that is no snapshot's."""
+    name, found = re.subn(r"(_iter_\d+|_best)(\.caffemodel(\.h5)?)$", r"_ema\1\2", weights)
+    return name if found else ""
+
+
+def snapshot_paths(weights: str, state: str) -> list[str]:
+    """All files that a snapshot may have, in the order in which they appear; the state is the last."""
+    return [weights, averages_name(weights), resume_name(state), state]
 
 
 def check_writable(param: Any) -> None:

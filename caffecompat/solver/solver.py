@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from caffecompat import data, glog
-from caffecompat.errors import exit_with
+from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths
 from caffecompat.resumable import Resumable
 from caffecompat.schema import pb, read_solver, write_text
+from caffecompat.solver.averages import WeightAverages
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
@@ -28,8 +29,9 @@ from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.registry import Passes, make_registry
+from caffecompat.solver.retention import Retention
 from caffecompat.solver.run_lock import RunLock
-from caffecompat.solver.settings import check_settings
+from caffecompat.solver.settings import check_settings, setting_place
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
 from caffecompat.solver.snapshot_files import check_writable
@@ -97,7 +99,7 @@ class Solver:
         settings = LayerSettings(layer_settings)
         check_settings(self.param, self.path, solver_settings)
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
-        if self.param.snapshot or self.param.snapshot_after_train:
+        if self.param.snapshot or self.param.snapshot_after_train or self.param.snapshot_best:
             check_writable(self.param)
         if self.param.random_seed >= 0:
             torch.manual_seed(self.param.random_seed)
@@ -119,14 +121,19 @@ class Solver:
         for net in self.test_nets:
             net.share_from(self.net)
             net.check_files()
+        self.averages = WeightAverages(self.net, self.param.ema_decay)
         start = own_weights(self.param, self.path) if weights is None else weights
         if start:
             self.load_weights(start, skip_mismatched=skip_mismatched)
         # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
         self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
-        with explaining_memory(self.param, self.net, update_rule(self.param).slots):
+        with explaining_memory(self.param, self.net, self._copies):
             self.updater = Updater(self.param, self.net.params)
         self.sparsifier = Sparsifier(self.param, self.net)
+        retention = Retention(self.param)
+        problem = retention.best.unknown_output(self.test_nets) if retention.best else ""
+        if problem:
+            raise CaffeCompatError(f"{setting_place('snapshot_best', self.path, solver_settings)}: {problem}")
         divergence = DivergenceWatch(self.net.params)
         self.display = Display(self.param, self.net, divergence)
         own: dict[str, Resumable] = {
@@ -134,11 +141,14 @@ class Solver:
             "learning rate": self.rate_state,
             "sparsity": self.sparsifier,
             "passes of an iteration": Passes(self.param),
+            "averages of the weights": self.averages,
+            "snapshots to keep": retention,
         }
         self.registry = make_registry(self.net, self.test_nets, own)
         self.snapshots = Snapshots(
-            self.param, self.net, self.updater, self.rate_state, divergence, self.registry, self.path
-        )
+            self.param, self.net, self.updater, self.rate_state, divergence, self.registry, self.averages, retention,
+            self.path,
+        )  # fmt: skip
         self._updating = False
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
@@ -209,7 +219,7 @@ class Solver:
         self.display.begin(self.iter)
         self._stopped = False
         end = self.iter + count
-        with explaining_memory(self.param, self.net, self.updater.rule.slots):
+        with explaining_memory(self.param, self.net, self._copies):
             while self.iter < end and not self._stopped:
                 self._iterate()
 
@@ -233,6 +243,7 @@ class Solver:
         self._updating = True
         self._update(display)
         self.sparsifier.after_update(self.iter)
+        self.averages.update()
         self.iter += 1
         self._updating = False
         self.registry.unmark()
@@ -294,6 +305,7 @@ class Solver:
     def apply_update(self) -> None:
         """Update the parameters from their gradients as they are, without counting an iteration."""
         self._update(self.display.is_due(self.iter))
+        self.averages.update()
 
     def _update(self, display: bool) -> None:
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
@@ -313,6 +325,11 @@ class Solver:
             DebugInfo(self.net).log_update(self.updater.steps)
 
     @property
+    def _copies(self) -> int:
+        """How many values besides its gradient there are for each weight: history, and its average."""
+        return update_rule(self.param).slots + self.averages.wanted
+
+    @property
     def fork(self) -> Fork:
         """The fork whose update rules hold (see :func:`caffecompat.solver.nets.update_fork`)."""
         return update_fork(self.param, self.net)
@@ -325,20 +342,23 @@ class Solver:
     # ----------------------------------------------------------------- testing
 
     def test_all(self) -> None:
-        """Run every test net over its test_iter batches and log the mean of each output."""
+        """Run every test net over its test_iter batches and log the mean of each output; keep the best weights."""
         for index in range(len(self.test_nets)):
-            self.test(index)
+            scores = self.test(index)
+            if scores is not None:
+                self.snapshots.after_test(self.iter, index, scores)
             if self._stopped:
                 return
 
     def test(self, index: int) -> dict[str, list[float]] | None:
         """Scores of test net `index` by output blob; None when a stop was asked for meanwhile.
 
-        By eval_type: the mean of each element ("classification"), or mean average precision ("detection").
+        By eval_type: the mean of each element ("classification"), or mean average precision ("detection"). With
+        ema_decay they are those of the averaged weights.
         """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
         net, batches = self.test_nets[index], self.param.test_iter[index]
-        with explaining_memory(self.param, net, self.updater.rule.slots):
+        with explaining_memory(self.param, net, self._copies), self.averages.in_the_net():
             return run_test(self.param, net, batches, self.fork, self._interrupts_test)
 
     def _interrupts_test(self) -> bool:
@@ -385,6 +405,7 @@ class Solver:
             CaffeCompatError: a file does not fit, or has none of the net's layers.
         """
         load_start_weights(self.param, self.net, self.test_nets, paths, skip_mismatched=skip_mismatched)
+        self.averages.begin()
 
 
 def _own_device(param: Any) -> torch.device:

@@ -24,12 +24,13 @@ def print_plan(solver: Solver, resume: str | None) -> None:
 
 def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str]:
     param = solver.param
-    slots = solver.updater.rule.slots
+    slots = solver.updater.rule.slots + solver.averages.wanted
     lines = [
         f"parameters   {summary.parameters:,} ({summary.trained:,} trained, "
         f"{summary.parameters - summary.trained:,} with lr_mult 0)",
         f"memory       {mib(summary.activations * 2)} activations and their gradients a pass, "
-        f"{mib(summary.parameters * (2 + slots))} weights, gradients and {param.type} history",
+        f"{mib(summary.parameters * (2 + slots))} weights, gradients and {param.type} history"
+        f"{' and averages' if solver.averages.wanted else ''}",
         f"solver       {param.type}, {param.lr_policy} from base_lr {param.base_lr:g}, weight_decay "
         f"{param.weight_decay:g} {param.regularization_type}, iter_size {param.iter_size}, {param.max_iter} iterations",
         f"device       {solver.device}",
@@ -42,4 +43,8 @@ def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str
 
 def _snapshots(param: Any) -> str:
     every = f"every {param.snapshot} iterations" if param.snapshot else "none in between"
-    return f"{param.snapshot_prefix}_iter_N, {every}{', and at the end' if param.snapshot_after_train else ''}"
+    kept = f"; the newest {param.snapshot_keep} stay" if param.snapshot_keep else ""
+    best = f"; {param.snapshot_prefix}_best: {param.snapshot_best}" if param.snapshot_best else ""
+    return (
+        f"{param.snapshot_prefix}_iter_N, {every}{', and at the end' if param.snapshot_after_train else ''}{kept}{best}"
+    )
