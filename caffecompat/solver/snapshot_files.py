@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import re
@@ -14,7 +15,7 @@ from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkChoice
 from caffecompat.formats import open_weights
-from caffecompat.formats.atomic import is_same_file
+from caffecompat.formats.atomic import WriteError, is_same_file
 from caffecompat.formats.resume_file import resume_name
 from caffecompat.formats.solverstate import read_solverstate
 from caffecompat.printable import printable
@@ -87,9 +88,11 @@ def check_writable(param: Any) -> None:
         os.unlink(probe)
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
-        raise CaffeCompatError(
+        full = getattr(problem, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free space there" if full else "get write access"
+        raise (WriteError if full else CaffeCompatError)(
             f"snapshot_prefix {param.snapshot_prefix!r}: cannot write to {folder!r} ({reason}); "
-            "get write access or name another place with --set snapshot_prefix=PATH"
+            f"{advice} or name another place with --set snapshot_prefix=PATH"
         ) from problem
 
 

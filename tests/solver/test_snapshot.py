@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -190,3 +191,12 @@ def test_looking_whether_it_can_be_written_touches_nothing(workdir: Path, log: l
     Solver("solver.prototxt", overrides=["snapshot_prefix=./snap"])
     assert sorted(os.listdir(workdir)) == before
     assert all((workdir / name).stat().st_mtime == 1 for name in before if "snap" in name)
+
+
+def test_a_disk_that_is_full_at_the_start(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.open", full)
+    with pytest.raises(WriteError, match=r"cannot write to '.' \(No space left on device\); free space there or name"):
+        Solver("solver.prototxt", overrides=["snapshot_prefix=snap"])
