@@ -27,11 +27,14 @@ class SameDraws(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[Any],
+        types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        dropping = {F.dropout: self._drop_values, F.dropout2d: self._drop_planes}
+        dropping: dict[Callable[..., Any], Callable[..., Any]] = {
+            F.dropout: self._drop_values,
+            F.dropout2d: self._drop_planes,
+        }
         return dropping.get(func, func)(*args, **(kwargs or {}))
 
     def _drop_values(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from caffecompat.layers.functional.pooling import Window
+from caffecompat.layers.pooling import Pooling
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 
@@ -54,7 +54,7 @@ def recorded_masks(net: Net) -> Iterator[dict[int, Tensor]]:
     for place, layer in enumerate(masked_poolings(net)):
         assert layer.module is not None
 
-        def keep(_: Any, __: Any, tops: tuple[Tensor, ...], place: int = place) -> None:
+        def keep(_: nn.Module, __: object, tops: tuple[Tensor, ...], place: int = place) -> None:
             masks[place] = tops[1].detach().clone()
 
         hooks.append(layer.module.register_forward_hook(keep))
@@ -85,7 +85,7 @@ def given_masks(net: Net, masks: Mapping[int, Tensor], tolerance: float) -> Iter
         assert layer.module is not None
 
         def replace(
-            module: Any,
+            module: Pooling,
             bottoms: tuple[Tensor, ...],
             tops: tuple[Tensor, ...],
             name: str = layer.name,

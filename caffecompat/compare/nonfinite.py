@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
@@ -67,7 +67,7 @@ def watch_values(net: Net) -> Iterator[NonFiniteValues]:
     found = NonFiniteValues(_in_weights(net))
     hooks = []
 
-    def look(made: Any, name: str) -> None:
+    def look(made: Tensor | tuple[Tensor, ...], name: str) -> None:
         for top in made if isinstance(made, tuple) else (made,):
             count = 0 if found.first else _count(top)
             if count:

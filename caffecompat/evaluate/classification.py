@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -117,12 +117,14 @@ class TopK:
     def recall(self) -> np.ndarray:
         """Of each class, the share of its pictures taken for it (classes,); nan without any."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.counts.diagonal() / self.counts.sum(1)
+            shares: np.ndarray = self.counts.diagonal() / self.counts.sum(1)
+        return shares
 
     def precision(self) -> np.ndarray:
         """Of each class, the share of the pictures taken for it that belong to it (classes,); nan without any."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.counts.diagonal() / self.counts.sum(0)
+            shares: np.ndarray = self.counts.diagonal() / self.counts.sum(0)
+        return shares
 
     def confusions(self, most: int = 10) -> list[tuple[int, int, int]]:
         """The most frequent mistakes: (label, taken for, how often)."""
@@ -198,7 +200,7 @@ class LabeledPictures:
             )
         return source
 
-    def _set_transform(self, transform: Any, channels: int) -> None:
+    def _set_transform(self, transform: pb.TransformationParameter, channels: int) -> None:
         """(pixel - mean) * scale - subtract as Caffe's (pixel - mean') * scale."""
         preprocess = self._preprocess
         transform.scale = preprocess.scale

@@ -134,4 +134,5 @@ def _overlaps(box: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.ndarr
     mine = ((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[:, None]
     theirs = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
     union = np.where(crowd, mine, mine + theirs - shared)
-    return shared / np.where(union > 0, union, 1)
+    overlap: np.ndarray = shared / np.where(union > 0, union, 1)
+    return overlap

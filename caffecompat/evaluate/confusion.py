@@ -91,12 +91,14 @@ class ConfusionMatrix:
     @property
     def labeled(self) -> np.ndarray:
         """Pixels of each class by the labels (classes,)."""
-        return self.counts.sum(1)
+        pixels: np.ndarray = self.counts.sum(1)
+        return pixels
 
     @property
     def predicted(self) -> np.ndarray:
         """Pixels of each class by the predictions, where the label counts (classes,)."""
-        return self.counts.sum(0)
+        pixels: np.ndarray = self.counts.sum(0)
+        return pixels
 
     def iou(self) -> np.ndarray:
         """IoU of each class (classes,) float64; nan for a class neither labeled nor predicted anywhere."""

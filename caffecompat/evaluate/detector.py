@@ -41,7 +41,7 @@ class Detector(ScoredNet):
         self, model: str | os.PathLike[str] | NetDocument, weights: str | None = None, **settings: Any
     ) -> None:
         self.label_map_file = ""
-        self.evaluation: Any = None
+        self.evaluation: pb.DetectionEvaluateParameter | None = None
         super().__init__(model, weights, **settings)
         output = next(layer.module for layer in self.net.layers if isinstance(layer.module, _OUTPUTS))
         self.classes = output.labels

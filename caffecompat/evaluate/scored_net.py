@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -110,7 +110,8 @@ class ScoredNet:
     @torch.no_grad()
     def score(self, batch: np.ndarray) -> Tensor:
         """Scores (N, classes, ...) of prepared pictures."""
-        return self.net({self.net.fed[0]: batch})[self.scores]
+        scores: Tensor = self.net({self.net.fed[0]: batch})[self.scores]
+        return scores
 
     @torch.no_grad()
     def next(self) -> tuple[Tensor, np.ndarray]:
@@ -152,7 +153,7 @@ class ScoredNet:
             f"{document.path}: which of the outputs holds the scores ({outputs})? Name it with --blob"
         )
 
-    def _before_softmax(self, layers: Any, blob: str, end: int) -> tuple[str, int]:
+    def _before_softmax(self, layers: Sequence[pb.LayerParameter], blob: str, end: int) -> tuple[str, int]:
         """Where a softmax made the blob, what it read: the order of scores is the same, and rounding makes no ties."""
         for index in reversed(range(end)):
             if blob in layers[index].top:
@@ -195,7 +196,7 @@ def own_pictures(scored: ScoredNet, iterations: int | None) -> tuple[int, int]:
     return known[0], -(-known[0] // known[1])
 
 
-def _ancestors(layers: Any, scores: str, ends_at: int, labels: str | None) -> list[int]:
+def _ancestors(layers: Sequence[pb.LayerParameter], scores: str, ends_at: int, labels: str | None) -> list[int]:
     """Indices of the layers that the scores (as they are before layer `ends_at`) and the labels need."""
     needed, kept = {scores}, []
     if labels is not None:

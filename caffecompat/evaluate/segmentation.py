@@ -346,7 +346,8 @@ def _label_record(datum: Datum) -> np.ndarray:
     values = datum.array()
     if len(values) != 1 or values.dtype != np.uint8:
         raise DatumError(f"the label record is {values.dtype} of shape {values.shape}; expected one channel of bytes")
-    return values[0]
+    label: np.ndarray = values[0]
+    return label
 
 
 def _relative_to(path: str, list_path: str) -> str:

@@ -43,7 +43,8 @@ class Segmenter(ScoredNet):
 
     def classify(self, picture: np.ndarray, preprocess: Callable[[np.ndarray, int, int], np.ndarray]) -> np.ndarray:
         """The class of each pixel, (h, w) uint8, in the size of the net's scores."""
-        return scores_to_classes(self.score(self.prepare(picture, preprocess)))[0]
+        classes: np.ndarray = scores_to_classes(self.score(self.prepare(picture, preprocess)))[0]
+        return classes
 
 
 @torch.no_grad()

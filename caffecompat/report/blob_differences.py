@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class ArrayDifference:
     nonfinite: tuple[int, int] = (0, 0)
     cosine: float = 1.0
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain values."""
         if self.problem:
             return {"name": self.name, "problem": self.problem}

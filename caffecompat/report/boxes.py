@@ -32,7 +32,7 @@ def draw_detections(picture: np.ndarray, rows: np.ndarray, title: Callable[[int]
     """
     import cv2
 
-    canvas = picture.copy()
+    canvas: np.ndarray = picture.copy()
     height, width = canvas.shape[:2]
     thickness = max(2, round(max(height, width) / 400))
     titles: list[tuple[str, int, int, Color]] = []

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.picture import encode_picture
 from caffecompat.report.layered_layout import Point, lay_out
 from caffecompat.report.net_graph import RANKDIRS, NetGraph, Node, make_graph
-from caffecompat.schema import NetSource, as_document, as_phase
+from caffecompat.schema import NetSource, as_document, as_phase, pb
 
 __all__ = ["draw_net", "draw_net_file", "render", "to_svg"]
 
@@ -109,7 +108,7 @@ def draw_net(
 
 
 def draw_net_file(
-    net: Any,
+    net: pb.NetParameter,
     path: str | os.PathLike[str],
     rankdir: str = "LR",
     *,
@@ -247,7 +246,8 @@ def _to_png(graph: NetGraph) -> bytes:
     picture = np.full((max(1, round(scene.height * scale)), max(1, round(scene.width * scale)), 3), 255, np.uint8)
 
     def pixels(points: Sequence[Point]) -> np.ndarray:
-        return np.round(np.array(points) * scale).astype(np.int32)
+        rounded: np.ndarray = np.round(np.array(points) * scale).astype(np.int32)
+        return rounded
 
     def write(text: str, center: Point, color: tuple[int, int, int]) -> None:
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale, 1)

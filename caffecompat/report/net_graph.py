@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from caffecompat.schema import NetDocument, as_phase, pb
 from caffecompat.schema.data_layers import batch_sizes, data_layer
@@ -58,7 +57,7 @@ class NetGraph:
 
 
 def make_graph(
-    net: Any,
+    net: pb.NetParameter,
     rankdir: str = "LR",
     *,
     label_edges: bool = True,
@@ -96,7 +95,7 @@ def make_graph(
     return graph
 
 
-def layer_lines(layer: Any, rankdir: str, display_lrm: bool = False) -> tuple[str, ...]:
+def layer_lines(layer: pb.LayerParameter, rankdir: str, display_lrm: bool = False) -> tuple[str, ...]:
     """What is written in a layer's box: one line where the net runs up or down, several where it runs sideways."""
     parts = [layer.name, f"({layer.type})"]
     if layer.type in ("Convolution", "Deconvolution"):
@@ -108,11 +107,12 @@ def layer_lines(layer: Any, rankdir: str, display_lrm: bool = False) -> tuple[st
             multipliers = [f"{param.lr_mult:.1f}" for param in layer.param] or ["1.0"]
             parts.append(f"lr mult: {', '.join(multipliers)}")
     elif layer.type == "Pooling":
-        p = layer.pooling_param
-        parts[1] = f"({pb.PoolingParameter.PoolMethod.Name(p.pool)} {layer.type})"
-        parts.append("global" if p.global_pooling else _size("kernel size", [p.kernel_size], p.kernel_h, p.kernel_w, 1))
-        parts.append(_size("stride", [p.stride], p.stride_h, p.stride_w, 1))
-        parts.append(_size("pad", [p.pad], p.pad_h, p.pad_w, 0))
+        pool = layer.pooling_param
+        kernel = _size("kernel size", [pool.kernel_size], pool.kernel_h, pool.kernel_w, 1)
+        parts[1] = f"({pb.PoolingParameter.PoolMethod.Name(pool.pool)} {layer.type})"
+        parts.append("global" if pool.global_pooling else kernel)
+        parts.append(_size("stride", [pool.stride], pool.stride_h, pool.stride_w, 1))
+        parts.append(_size("pad", [pool.pad], pool.pad_h, pool.pad_w, 0))
     return (" ".join(parts),) if rankdir in ("TB", "BT") else tuple(parts)
 
 
@@ -121,7 +121,7 @@ def _size(what: str, sizes: Sequence[int], height: int, width: int, default: int
     return f"{what}: {'x'.join(map(str, given))}"
 
 
-def edge_label(layer: Any) -> str:
+def edge_label(layer: pb.LayerParameter) -> str:
     """What is written on the arrows that leave a layer."""
     if data_layer(layer.type) is not None:
         return next((f"Batch {size}" for _, size in batch_sizes(layer)), "")
@@ -135,7 +135,7 @@ def layer_fill(layer_type: str) -> str:
     return _FILLS.get(layer_type, _LAYER)
 
 
-def _in_phase(layer: Any, phase: int) -> bool:
+def _in_phase(layer: pb.LayerParameter, phase: int) -> bool:
     if layer.include:
         return any(not rule.HasField("phase") or rule.phase == phase for rule in layer.include)
     return not any(rule.HasField("phase") and rule.phase == phase for rule in layer.exclude)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +41,8 @@ class Palette:
 
     def paint(self, classes: np.ndarray) -> np.ndarray:
         """Class numbers (H, W) uint8 as colors (H, W, 3), BGR."""
-        return self.colors[classes]
+        painted: np.ndarray = self.colors[classes]
+        return painted
 
 
 def _cityscapes(*, swapped: bool = False) -> Palette:
@@ -51,7 +53,7 @@ def _cityscapes(*, swapped: bool = False) -> Palette:
     return Palette(colors, tuple(" ".join(entry[:-3]) for entry in words))
 
 
-PALETTES = {
+PALETTES: dict[str, Callable[[], Palette]] = {
     "cityscapes": _cityscapes,
     # The published pictures of the segmentation tutorial were written with red and blue in each other's place.
     "cityscapes-swapped": lambda: _cityscapes(swapped=True),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffecompat.errors import CaffeCompatError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PlotError", "draw", "require_matplotlib", "score_curve"]
 
@@ -18,7 +21,7 @@ class PlotError(CaffeCompatError):
     """A curve cannot be drawn."""
 
 
-def require_matplotlib(path: str | os.PathLike[str] | None = None) -> Any:
+def require_matplotlib(path: str | os.PathLike[str] | None = None) -> type[Figure]:
     """matplotlib's Figure class; asked for before long work, so that its absence is not found after it.
 
     Args:
@@ -40,7 +43,7 @@ def require_matplotlib(path: str | os.PathLike[str] | None = None) -> Any:
     return Figure
 
 
-def draw(path: str | os.PathLike[str], paint: Callable[[Any], None], size: tuple[float, float] = (8, 4.5)) -> None:
+def draw(path: str | os.PathLike[str], paint: Callable[[Figure], None], size: tuple[float, float] = (8, 4.5)) -> None:
     """Make a figure, let `paint` fill it, and write it atomically.
 
     Raises:
@@ -57,7 +60,7 @@ def draw(path: str | os.PathLike[str], paint: Callable[[Any], None], size: tuple
 
 
 @contextmanager
-def _same_bytes() -> Any:
+def _same_bytes() -> Iterator[None]:
     """SVG ids from a fixed salt: the same curve gives the same file."""
     import matplotlib
 
@@ -72,7 +75,7 @@ def score_curve(path: str | os.PathLike[str], series: Series, title: str = "") -
         series: name -> (iteration, score) points.
     """
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for name, points in series.items():
             axes.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=3, label=name)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffecompat.report.log_parser import LogRow, TrainingLog, parse_log
 from caffecompat.report.plots import PlotError, draw, require_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
 
 __all__ = ["Curve", "curve_names", "draw_training_curves", "plot_logs"]
 
@@ -18,6 +23,8 @@ _ELEMENT = re.compile(r"^(.+)_\d+$")
 _FEW = 6  # curves whose legend fits into their panel
 _LEGEND_ROWS, _LEGEND_WIDTH = 26, 2.2  # of one column of a legend beside a panel; inches
 _UNITS = ((2 * 3600.0, 3600.0, "hours"), (600.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+
+Wanted = Callable[[str, LogRow | None], bool]
 
 
 @dataclass
@@ -139,7 +146,7 @@ def draw_training_curves(
         for title, count in zip(titles, shown, strict=True)
     ]
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Figure) -> None:
         # Panels of one row share their scale; columns have their own iterations.
         axes = figure.subplots(
             len(titles), columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights
@@ -183,8 +190,12 @@ def curve_names(log: TrainingLog) -> list[str]:
 
 def _panels(log: TrainingLog, x: str, asked: Mapping[str, Sequence[str]]) -> dict[str, list[Curve]]:
     """The curves of one log by panel."""
+
+    def only(title: str) -> Wanted:
+        return lambda name, row: _asked(title, name)
+
     if asked:
-        return {title: _collect(log, x, lambda name, row, title=title: _asked(title, name)) for title in asked}
+        return {title: _collect(log, x, only(title)) for title in asked}
 
     def is_loss(name: str) -> bool:
         return name == "smoothed loss" or name in log.losses or "loss" in name.lower()
@@ -209,7 +220,7 @@ def _asked(asked: str, name: str) -> bool:
     return asked == name or (element is not None and element[1] == asked)
 
 
-def _collect(log: TrainingLog, x: str, wanted: Any) -> list[Curve]:
+def _collect(log: TrainingLog, x: str, wanted: Wanted) -> list[Curve]:
     """The curves whose (name, row) are wanted; the row is None for what is no output."""
     curves: dict[str, Curve] = {}
     for name, row, value in _points(log):
@@ -248,7 +259,7 @@ def _unit(x: str, rows: Sequence[Mapping[str, Sequence[Curve]]]) -> tuple[float,
     return unit, f"{name} since the start"
 
 
-def _colors(count: int) -> list[Any]:
+def _colors(count: int) -> list[ColorType]:
     """A color for each of so many curves: matplotlib's ten, or as many different ones of a rainbow."""
     if count <= 10:
         return [f"C{index}" for index in range(count)]
@@ -262,7 +273,7 @@ def _legend_columns(count: int) -> int:
     return -(-count // _LEGEND_ROWS) if count > _FEW else 0
 
 
-def _add_legend(axes: Any, count: int) -> None:
+def _add_legend(axes: Axes, count: int) -> None:
     if not axes.lines:
         return
     columns = _legend_columns(count)
@@ -272,7 +283,7 @@ def _add_legend(axes: Any, count: int) -> None:
         axes.legend(fontsize="small")
 
 
-def _draw(axes: Any, curve: Curve, prefix: str, unit: float, smooth: int, color: Any) -> None:
+def _draw(axes: Axes, curve: Curve, prefix: str, unit: float, smooth: int, color: ColorType) -> None:
     x = [value / unit for value in curve.x]
     marker = "o" if len(x) < 30 else None
     style = "--" if curve.dashed else "-"

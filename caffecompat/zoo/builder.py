@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from caffecompat.schema import pb
 
@@ -28,7 +27,7 @@ class NetBuilder:
         self._numbers[kind] += 1
         return f"{kind}_{self._numbers[kind]}"
 
-    def layer(self, type_name: str, name: str, bottoms: tuple[str, ...], tops: tuple[str, ...]) -> Any:
+    def layer(self, type_name: str, name: str, bottoms: tuple[str, ...], tops: tuple[str, ...]) -> pb.LayerParameter:
         """Append a bare layer and return its LayerParameter."""
         return self.net.layer.add(type=type_name, name=name, bottom=bottoms, top=tops)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from caffecompat.schema import pb
 from caffecompat.zoo.builder import NetBuilder
 
 __all__ = ["scores"]
 
 
-def _learn(layer: Any, param: Any) -> None:
+def _learn(layer: pb.LayerParameter, param: pb.ConvolutionParameter | pb.InnerProductParameter) -> None:
     layer.param.add(lr_mult=1)
     layer.param.add(lr_mult=2)
     param.weight_filler.type = "xavier"

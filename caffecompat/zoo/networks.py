@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from caffecompat.schema import pb, write_text
 from caffecompat.zoo import enet, espnet, lenet
@@ -55,7 +54,7 @@ class Segmentation:
     moving_average_fraction: float | None = None
 
 
-def _prepare(layer: Any) -> None:
+def _prepare(layer: pb.LayerParameter) -> None:
     layer.transform_param.scale = _SCALE
     layer.transform_param.mean_value.extend(_MEAN)
 
@@ -72,7 +71,7 @@ def _image_layer(b: NetBuilder, config: Segmentation, phase: int, source: str, b
         layer.image_data_param.shuffle = True
 
 
-def _train_val(name: str, head: Head, config: Segmentation) -> Any:
+def _train_val(name: str, head: Head, config: Segmentation) -> pb.NetParameter:
     b = NetBuilder(name, config.moving_average_fraction)
     _image_layer(b, config, pb.TRAIN, config.train_list, config.batch_size)
     _image_layer(b, config, pb.TEST, config.val_list, 1)
@@ -82,7 +81,7 @@ def _train_val(name: str, head: Head, config: Segmentation) -> Any:
     return b.net
 
 
-def _deploy(name: str, head: Head, config: Segmentation) -> Any:
+def _deploy(name: str, head: Head, config: Segmentation) -> pb.NetParameter:
     b = NetBuilder(name, config.moving_average_fraction)
     data = b.layer("Input", "data", (), ("data",))
     data.input_param.shape.add().dim.extend((1, 3, config.height, config.width))
@@ -92,7 +91,7 @@ def _deploy(name: str, head: Head, config: Segmentation) -> Any:
     return b.net
 
 
-def _solver(config: Segmentation, net: str, prefix: str) -> Any:
+def _solver(config: Segmentation, net: str, prefix: str) -> pb.SolverParameter:
     solver = pb.SolverParameter(
         net=net,
         type="Adam",
