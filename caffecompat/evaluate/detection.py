@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -326,7 +327,7 @@ def _class_finder(pictures: LabeledPictures) -> Callable[[str], int]:
     def find(text: str) -> int:
         if text in numbers:
             return numbers[text]
-        if text.isdecimal() and (not numbers or int(text) in label_map.names):
+        if re.fullmatch("[0-9]{1,9}", text) and (not numbers or int(text) in label_map.names):
             return int(text)
         # VOC's files are called after a prefix and the class: comp4_det_test_dog.txt.
         ends = next((name for name in by_length if text.endswith(name)), None)

@@ -19,6 +19,7 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError, brief
 from caffecompat.forks import Fork
 from caffecompat.formats.atomic import atomic_path
+from caffecompat.formats.hdf5_text import text_attribute, write_text_attribute
 from caffecompat.formats.own_fields import fork_called
 from caffecompat.formats.weights import LayerWeights, StoredBlob, WeightFile, WeightsError
 
@@ -82,7 +83,7 @@ def open_hdf5_weights(path: str | os.PathLike[str]) -> WeightFile:
             raise WeightsError(f"{name}: this HDF5 file has no group '/data': it is {what}, not weights")
         diffs = file.get("diff")
         layers = list(_layers(name, data, diffs if is_group(diffs) else {}, "", depth=0))
-        trained_as = fork_called(str(file.attrs.get(_FORK, "")))
+        trained_as = fork_called(text_attribute(name, file, _FORK))
         return WeightFile(name, "", "HDF5", os.path.getsize(name), None, trained_as, layers)
 
 
@@ -150,6 +151,8 @@ def dataset_array(path: str, dataset: Any, *, unwritten: int = 0) -> np.ndarray:
         WeightsError: they cannot be read, or the file is too small to hold them.
     """
     with explained(path):
+        if dataset.dtype.kind == "O":
+            raise WeightsError(f"{path}: {dataset.name} holds texts or lists of any length, not numbers")
         _check_storage(path, dataset, unwritten)
         values = np.asarray(dataset[()])
         return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
@@ -201,7 +204,7 @@ def save_hdf5_weights(
     """
     with create_hdf5(path) as file:
         if fork is not None:
-            file.attrs[_FORK] = fork.name
+            write_text_attribute(file, _FORK, fork.name)
         for group_name, arrays in (("data", blobs), ("diff", diffs)):
             if arrays is None:
                 continue

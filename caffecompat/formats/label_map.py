@@ -164,6 +164,9 @@ def create_label_map(
 
 def _label(path: str, line: int, text: str) -> int:
     try:
-        return int(text)
+        label = int(text)
+        if not -(1 << 31) <= label < 1 << 31:
+            raise ValueError
     except ValueError:
-        raise LabelMapError(f"{path}:{line}: the label {text!r} is not a whole number") from None
+        raise LabelMapError(f"{path}:{line}: the label {text!r} is not a whole number of 32 bits") from None
+    return label

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -164,9 +165,9 @@ class _Unpacking:
         return sizes
 
     def _array(self, name: str, sizes: Any) -> np.ndarray:
+        if not isinstance(name, str) or not re.fullmatch(r"[<>|]?[iuf]\d{1,2}", name):
+            raise ValueError(f"arrays of {str(name)[:100]}")
         dtype, shape = np.dtype(name), self._shape(sizes)
-        if dtype.kind not in "iuf":
-            raise ValueError(f"arrays of {name}")
         count = math.prod(shape)
         if count * dtype.itemsize > len(self._data) - self._at:
             raise ValueError("arrays are missing")

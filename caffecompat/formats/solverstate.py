@@ -176,6 +176,7 @@ def _pieces(state: SolverState, raw: bool) -> Iterator[bytes | memoryview]:
 
 
 def _read_hdf5(path: str) -> SolverState:
+    from caffecompat.formats.hdf5_text import check_heaps, text_attribute
     from caffecompat.formats.hdf5_weights import dataset_array, explained, is_group, open_hdf5
 
     with explained(path), open_hdf5(path) as file:
@@ -185,6 +186,8 @@ def _read_hdf5(path: str) -> SolverState:
             raise WeightsError(f"{path}: this HDF5 file has no '/iter' and '/history': it is {what}")
 
         def scalar(name: str) -> Any:
+            if file[name].dtype.kind == "O":
+                check_heaps(path)
             values = np.asarray(file[name][()]).reshape(-1)
             if values.size != 1:
                 raise WeightsError(f"{path}: '/{name}' has {values.size} values instead of one")
@@ -201,13 +204,14 @@ def _read_hdf5(path: str) -> SolverState:
             current_step=int(scalar("current_step")) if "current_step" in file else 0,
             minimum_loss=float(scalar("minimum_loss")) if "minimum_loss" in file else None,
             iter_last_event=int(scalar("iter_last_event")) if "iter_last_event" in file else None,
-            fork=fork_called(str(file.attrs.get(_FORK, ""))),
+            fork=fork_called(text_attribute(path, file, _FORK)),
             fork_named=bool(file.attrs.get(_FORK_NAMED, False)),
-            resume=str(file.attrs.get(_RESUME, "")),
+            resume=text_attribute(path, file, _RESUME),
         )
 
 
 def _write_hdf5(path: str | os.PathLike[str], state: SolverState) -> None:
+    from caffecompat.formats.hdf5_text import write_text_attribute
     from caffecompat.formats.hdf5_weights import caffe_floats, create_hdf5, write_string
 
     with create_hdf5(path) as file:
@@ -219,9 +223,10 @@ def _write_hdf5(path: str | os.PathLike[str], state: SolverState) -> None:
         if state.iter_last_event is not None:
             file.create_dataset("iter_last_event", data=np.array([state.iter_last_event], np.int32))
         if state.fork is not None:
-            file.attrs[_FORK], file.attrs[_FORK_NAMED] = state.fork.name, state.fork_named
+            write_text_attribute(file, _FORK, state.fork.name)
+            file.attrs[_FORK_NAMED] = state.fork_named
         if state.resume:
-            file.attrs[_RESUME] = state.resume
+            write_text_attribute(file, _RESUME, state.resume)
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=caffe_floats(array))

@@ -12,7 +12,6 @@ Fixed-point traces (``.y``) carry no scale, so their numbers mean nothing by the
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable
@@ -21,14 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 from caffecompat.formats.atomic import atomic_write
 
 __all__ = ["LAYER_INFO", "TidlTrace", "find_traces", "trace_name", "write_tidl_trace"]
 
 LAYER_INFO = "subgraph_0_tidl_net.bin.layer_info.txt"  # what TIDL calls the one of a whole net
 
-_TRACE = re.compile(r"tidl_trace_(?:subgraph_)?(?P<graph>\d+)_(?P<sizes>[\d_]+)_(?P<w>\d+)x(?P<h>\d+)_float\.bin")
-_OLD = re.compile(r"tidl_trace(?P<sizes>[\d_]+)_(?P<w>\d+)x(?P<h>\d+)_float\.bin")
+_SIZES = r"(?P<sizes>\d{1,9}(?:_\d{1,9})+)_(?P<w>\d{1,9})x(?P<h>\d{1,9})_float\.bin"
+_TRACE = re.compile(r"tidl_trace_(?:subgraph_)?(?P<graph>\d{1,9})_" + _SIZES, re.ASCII)
+_OLD = re.compile(r"tidl_trace" + _SIZES, re.ASCII)
+_LINE = re.compile(r"\s*\S+\s+(\d{1,9})\s+(\S.*)", re.ASCII)  # of a layer_info.txt: layer, data, name
 
 
 class TidlTrace:
@@ -56,9 +58,10 @@ class TidlTrace:
             values = np.fromfile(self.path, "<f4")
         except OSError as problem:
             raise CaffeCompatError(f"{self.path}: cannot be read: {problem.strerror}") from None
-        if values.size != math.prod(self.shape):
-            raise CaffeCompatError(f"{self.path}: {values.size} values, its name says {self.shape}")
-        return values.reshape(self.shape)
+        try:
+            return values.reshape(self.shape)
+        except ValueError:  # also of axes that numpy cannot have
+            raise CaffeCompatError(f"{self.path}: {values.size} values, its name says {self.shape}") from None
 
 
 def trace_name(number: int, shape: tuple[int, ...]) -> str:
@@ -107,11 +110,11 @@ def _names(folder: Path) -> dict[tuple[int, int], str]:
     """Names by subgraph and number of the data."""
     names = {}
     for path in sorted(folder.glob("*layer_info.txt")):
-        found = re.search(r"subgraph_(\d+)", path.name)
+        found = re.search(r"subgraph_(\d{1,9})", path.name)
         graph = int(found[1]) if found else 0
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            parts = line.split(maxsplit=2)
-            if len(parts) == 3 and parts[1].isdecimal():
+        for line in read_text(path, "the names of the layers", errors="replace").splitlines():
+            parts = _LINE.match(line)
+            if parts:
                 names[graph, int(parts[1])] = parts[2].strip()
     return names
 

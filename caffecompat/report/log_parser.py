@@ -22,12 +22,12 @@ __all__ = ["LogError", "LogRow", "TrainingLog", "parse_lines", "parse_log", "wri
 
 # glog's prefix; newer versions print the year too. Not anchored: containers and job systems print something before it.
 _PREFIX = re.compile(r"[IWEF](?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?")
-_ITERATION = re.compile(r"Iteration (\d+)")
-_TEST_NET = re.compile(r"Testing net\b(?: \(#(\d+)\))?")
+_ITERATION = re.compile(r"Iteration (\d{1,18})(?!\d)")
+_TEST_NET = re.compile(r"Testing net\b(?: \(#(\d{1,9})\))?")
 _LOSS = re.compile(r"\bloss = (\S+?),?(?:\s|$)")
 _SPEED = re.compile(r"\(([^\s()]+) iter/s")
 _RATE = re.compile(r"\blr = ([^\s,]+)")
-_OUTPUT = re.compile(r"(Train|Test) net output #(\d+): (.+?) = (\S+)( \(\* )?")
+_OUTPUT = re.compile(r"(Train|Test) net output #(\d{1,9}): (.+?) = (\S+)( \(\* )?")
 # NVCaffe and Jacinto: "Test net output mAP #0: x = v", "... Mean IoU #0: x = v", "... Class IoU #0: x class 3 = v".
 _SCORE = re.compile(r"Test net output (?:mAP|Mean IoU|Class IoU) #(\d+): (.+?)(?: class (\d+))? = (\S+)")
 _CLASS_SCORE = re.compile(r"\] *class(?: AP )?(\d+): (\S+)")  # SSD: "class7: v", Jacinto: "class AP 7: v"

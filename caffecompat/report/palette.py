@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +26,8 @@ bicycle 119 11 32
 _VOC = """background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
 pottedplant sheep sofa train tvmonitor"""
 
-_ENTRY = re.compile(r"^(?P<before>.*?)[\s:,]*\b(?P<rgb>\d+[\s,]+\d+[\s,]+\d+)\b[\s:,]*(?P<after>.*)$")
+_COLOR = re.compile(r"\b[0-9]{1,9}[\s,]+[0-9]{1,9}[\s,]+[0-9]{1,9}\b")  # in a line "R G B name" or "name: R, G, B"
+_BETWEEN = string.whitespace + ":,"
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,11 @@ def _from_file(path: str) -> Palette:
     for number, line in enumerate(lines, 1):
         if not line or line.startswith("#"):
             continue
-        found = _ENTRY.match(line)
-        rgb = [int(value) for value in re.split(r"[\s,]+", found["rgb"])] if found else []
+        found = _COLOR.search(line)
+        rgb = [int(value) for value in re.split(r"[\s,]+", found[0])] if found else []
         if found is None or max(rgb) > 255 or len(names) > 255:
             raise CaffeCompatError(f"{path}:{number}: expected 'R G B name' with values of 0 to 255, found {line!r}")
         colors[len(names)] = rgb[::-1]
-        names.append((found["before"] or found["after"]).strip() or f"class {len(names)}")
+        before, after = line[: found.start()].rstrip(_BETWEEN), line[found.end() :].lstrip(_BETWEEN)
+        names.append((before or after).strip() or f"class {len(names)}")
     return Palette(colors, tuple(names))

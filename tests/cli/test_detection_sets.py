@@ -91,7 +91,9 @@ class TestCreateLabelMap:
 
     def test_mistakes(self, command, tmp_path: Path) -> None:
         assert "names.txt:2: expected 1 field(s)" in self.make(command, tmp_path, "cat\nblack dog\n")
-        assert "names.txt:1: the label 'x' is not a whole number" in self.make(command, tmp_path, "cat x\n")
+        for label in ("x", "1.5", "nan", str(1 << 31), str(-(1 << 31) - 1), "9" * 5000):
+            said = f"names.txt:1: the label '{label[:300]}"
+            assert said in self.make(command, tmp_path, f"cat {label}\n")
 
 
 class TestGetImageSize:

@@ -110,6 +110,8 @@ def test_damage_of_every_kind(tmp_path: Path) -> None:
         b'{"a":{"$array":["<f4",[99999999999999]]}}\n',
         b'{"a":{"$array":["|O",[1]]}}\n12345678',
         b'{"a":{"$array":["<f4",[-1]]}}\n',
+        *(b'{"a":{"$array":["%s",[1]]}}\n12345678' % name for name in (b"9" * 5000, b"(", b"f4,f4", b"<f3", b"<M8[s]")),
+        b'{"a":{"$array":[[["x","<f4"]],[1]]}}\n12345678',
         b'{"a":{"$array":7}}\n',
         b'{"a":{"$ints":["<i8"]}}\n',
         b'{"a":{"$bits":[[9]]}}\n',

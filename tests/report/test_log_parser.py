@@ -237,3 +237,18 @@ def test_logs_of_2014_number_their_scores(net: str) -> None:
     assert log.test[0].values["score_1"] == 2.3103 and math.isnan(log.test[1].values["score_1"])
     assert [(row.iteration, row.loss) for row in log.train] == [(100, 0.3), (500, 0.08)]
     assert log.names(test=True) == ["score_0", "score_1"]
+
+
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 400, "9" * 5000])
+def test_numbers_beyond_any_iteration_are_passed_over(number: str) -> None:
+    log = parse_lines(
+        [
+            "I0101 00:00:01.0 1 solver.cpp:1] Iteration 10, loss = 0.5\n",
+            f"I0101 00:00:02.0 1 solver.cpp:1] Iteration {number}, loss = 0.25\n",
+            f"I0101 00:00:02.0 1 solver.cpp:1]     Train net output #{number}: loss = 0.25\n",
+            f"I0101 00:00:03.0 1 solver.cpp:1] Iteration 20, Testing net (#{number})\n",
+            f"I0101 00:00:03.0 1 solver.cpp:1]     Test net output #0: loss = {number} (* 1 = 0.5 loss)\n",
+        ]
+    )
+    assert [row.iteration for row in log.train] == [10]
+    assert [row["NumIters"] for row in log.table() + log.table(test=True)] == [10.0, 20.0]

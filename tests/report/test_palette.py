@@ -55,3 +55,10 @@ def test_names(tmp_path: Path) -> None:
     assert read_names("voc")[-1] == "tvmonitor"
     with pytest.raises(CaffeCompatError, match="cannot read the class names absent"):
         read_names("absent")
+
+
+@pytest.mark.parametrize("line", ["9" * 5000 + " 1 1 x", "256 0 0 x", "a" + ", " * 60000, "1 2", "²  3 4 x"])
+def test_lines_without_a_color(tmp_path: Path, line: str) -> None:
+    (tmp_path / "p.txt").write_text(f"1 2 3 road\n{line}\n")
+    with pytest.raises(CaffeCompatError, match=r"p\.txt:2: expected 'R G B name'"):
+        load_palette(str(tmp_path / "p.txt"))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, split_commas, weight_files
@@ -193,7 +194,7 @@ def _input_channels(document: Any) -> int:
 
 def _dims(text: str) -> tuple[int, int]:
     parts = split_commas(text)
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+    if len(parts) != 2 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
         raise UsageError(f"{_VERB}: --images_dim {text}: expected HEIGHT,WIDTH, as in 256,256")
     return int(parts[0]), int(parts[1])
 

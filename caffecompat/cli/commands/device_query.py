@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     wanted = [str(i) for i in range(count)] if args.gpu == "all" else split_commas(args.gpu)
     for text in wanted:
-        if not text.isdecimal() or int(text) >= count:
+        if text not in map(str, range(count)):
             raise UsageError(f"GPU {text} is not there; this machine has {count} (numbered from 0)")
         found = torch.cuda.get_device_properties(int(text))
         print(f"Device id:                     {text}")
