@@ -81,7 +81,7 @@ def test_the_names_are_these() -> None:
 ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
 Preprocess: mean scale subtract
-Solver: source path overrides device strict fork weights skip_mismatched
+Solver: source path overrides device strict fork weights skip_mismatched epochs cards
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork

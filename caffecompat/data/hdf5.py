@@ -52,7 +52,16 @@ class Hdf5Source(Source):
         self._loaded = -1
         self._data: list[np.ndarray] = []
         self._open()
+        self.records = self._count_rows()
         self.top_shapes = [(self._batch_size, *data.shape[1:]) for data in self._data]
+
+    def _count_rows(self) -> int | None:
+        """Rows of all files; None where one of those that are not open yet cannot be read."""
+        others = [file for index, file in enumerate(self._files) if index != self._loaded]
+        try:
+            return len(self._rows) + sum(_row_count(file, self._tops[0]) for file in others)
+        except (OSError, KeyError, AttributeError, IndexError, WeightsError):
+            return None
 
     def next(self) -> tuple[np.ndarray, ...]:
         tops = tuple(np.empty((self._batch_size, *data.shape[1:]), np.float32) for data in self._data)
@@ -146,6 +155,11 @@ def _load(path: str, tops: list[str]) -> list[np.ndarray]:
     if not len(data[0]):
         raise DataError(f"{path}: the datasets have no rows")
     return data
+
+
+def _row_count(path: str, top: str) -> int:
+    with open_hdf5(path) as file:
+        return int(file[top].shape[0])
 
 
 def _dataset(path: str, file: Any, top: str) -> np.ndarray:

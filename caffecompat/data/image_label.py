@@ -57,6 +57,7 @@ class ImageLabelDataReader(Reader):
                 f"{self._image.path} holds {len(self._image)} records and {self._label.path} {len(self._label)}; "
                 f"they need as many as each other, and at least one"
             )
+        self.records = len(self._image)
         self._orders: list[random.Random] = []  # one each of the two, as long as they are shuffled in step
         if param.shuffle and request.train:
             seed = self._random.getrandbits(64)

@@ -14,6 +14,7 @@ from caffecompat import glog
 from caffecompat.net import Net
 from caffecompat.resumable import State
 from caffecompat.solver.divergence import DivergenceWatch
+from caffecompat.solver.epochs import count_epochs
 from caffecompat.solver.outputs import log_outputs
 
 __all__ = ["Display"]
@@ -70,7 +71,10 @@ class Display:
         return sum(float(loss) for loss in self.losses) / len(self.losses) if self.losses else 0.0
 
     def log(self, iteration: int, tops: Mapping[str, Tensor]) -> None:
-        """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net."""
+        """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net.
+
+        One of ours follows, the epoch, where it is known.
+        """
         now, (then, since) = time.perf_counter(), self._last
         elapsed, done = now - then, iteration - since
         speed = done / elapsed if elapsed else 0.0
@@ -83,3 +87,7 @@ class Display:
         )
         self._divergence.at_display(iteration, self.smoothed_loss)
         log_outputs("Train", self._net, {name: tops[name] for name in self._net.outputs}, "solver.cpp:258")
+        epochs = count_epochs(self._net, self._param.iter_size)
+        if epochs is not None:
+            whole = f" of {epochs.after(self._param.max_iter):.4g}" if self._param.max_iter else ""
+            glog.info(f"    Epoch {epochs.after(iteration):.4g}{whole}")

@@ -24,6 +24,7 @@ from caffecompat.solver.averages import WeightAverages
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
+from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, need_epochs
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
@@ -58,6 +59,8 @@ class Solver:
         fork: the Caffe whose rules hold ("jacinto", ``Fork.JACINTO``), where the texts cannot show it.
         weights: file(s) to start from; None is what the solver's own `weights` lists, an empty list is none at all.
         skip_mismatched: leave layers that do not fit these at their initial values.
+        epochs: how often to go through the training data; decides max_iter, whatever the solver says.
+        cards: how many batches an iteration takes, as that many GPUs do: iter_size is multiplied by it.
 
     Attributes:
         net, test_nets: the nets; test nets share the train net's parameters.
@@ -88,6 +91,8 @@ class Solver:
         fork: ForkName | None = None,
         weights: WeightPaths | None = None,
         skip_mismatched: bool = False,
+        epochs: float | None = None,
+        cards: int = 1,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             self.path: str | None = os.fspath(source)
@@ -97,7 +102,11 @@ class Solver:
         solver_settings, layer_settings = split_overrides(overrides, self.param)
         apply_to_solver(self.param, solver_settings, self.path)
         settings = LayerSettings(layer_settings)
+        if epochs is not None:
+            self.param.max_iter = MOST_ITERATIONS
         check_settings(self.param, self.path, solver_settings)
+        if epochs is not None:
+            self.param.ClearField("max_iter")  # it is not known before the data is there
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
         if self.param.snapshot or self.param.snapshot_after_train or self.param.snapshot_best:
             check_writable(self.param)
@@ -115,6 +124,15 @@ class Solver:
         self._stopped = False
         reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
         self.net: Net = make_train_net(self.param, settings, reader).to(self.device)
+        self.param.iter_size *= cards
+        if cards > 1:
+            glog.info(
+                f"{cards} GPUs named: computing their {cards} batches an iteration on {self.device} "
+                f"(iter_size x {cards})"
+            )
+        if epochs is not None:
+            self.param.max_iter = need_epochs(self.net, self.param.iter_size).iterations(epochs)
+            check_settings(self.param, self.path, solver_settings)
         reader = NetReader(self.path, strict, fork, self.net.fork_choice)
         self.test_nets: list[Net] = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
         settings.check_all_used()
@@ -168,6 +186,8 @@ class Solver:
         """
         glog.info(f"Solving {self.net.name}", "solver.cpp:288")
         glog.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:289")
+        if self.epochs is not None:
+            glog.info(f"Training data: {self.epochs.describe(self.param.max_iter)}")
         if resume:
             glog.info(f"Restoring previous solver status from {resume}", "solver.cpp:294")
             self.restore(resume)
@@ -328,6 +348,11 @@ class Solver:
     def _copies(self) -> int:
         """How many values besides its gradient there are for each weight: history, and its average."""
         return update_rule(self.param).slots + self.averages.wanted
+
+    @property
+    def epochs(self) -> Epochs | None:
+        """How much of the training data an iteration takes; None where its size is not known (DummyData, for one)."""
+        return count_epochs(self.net, self.param.iter_size)
 
     @property
     def fork(self) -> Fork:

@@ -11,7 +11,7 @@ import argparse
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, finite, split_commas, weight_files
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
 
@@ -32,6 +32,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
+    parser.add_argument("--epochs", type=_above_0, metavar="P",
+                        help="go P times through the training data; instead of max_iter")  # fmt: skip
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
     parser.add_argument("--stage", metavar="A,B", help="NetState stages")
     parser.add_argument("--sigint-effect", metavar="ACTION", default="stop", help="on Ctrl-C: stop, snapshot or none")
@@ -56,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"caffecompat train: give --snapshot to resume or {other}, not both")
     if args.resume_like_caffe and not (args.snapshot or args.resume):
         raise UsageError("caffecompat train: --resume-like-caffe needs --snapshot FILE or --resume auto")
+    if args.epochs is not None and any(setting.startswith("max_iter=") for setting in args.settings):
+        raise UsageError("caffecompat train: give --epochs or --set max_iter, not both")
     if args.resume not in (None, "auto"):
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 
@@ -74,13 +78,9 @@ def run(args: argparse.Namespace) -> int:
     solver = Solver(
         param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
         weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,
-    )  # fmt: skip
-    if devices > 1:
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
-        solver.param.iter_size *= devices
-        glog.info(
-            f"{devices} GPUs named: computing their {devices} batches an iteration on {device} (iter_size x {devices})"
-        )
+        epochs=args.epochs, cards=max(1, devices),
+    )  # fmt: skip
     solver.signals = signals
     if args.dry_run:
         from caffecompat.cli.common.dry_run import print_plan
@@ -92,10 +92,25 @@ def run(args: argparse.Namespace) -> int:
         solver.restore(resume, like_caffe=args.resume_like_caffe)
     glog.info("Starting Optimization", "caffe.cpp:245")
     with live_line(solver.param.max_iter, "iter", args.progress) as update:
-        solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))
+        epochs = solver.epochs
+        whole = f"/{epochs.after(solver.param.max_iter):.4g}" if epochs else ""
+
+        def show(s: Solver) -> None:
+            epoch = f"epoch {epochs.after(s.iter):.2f}{whole}, " if epochs else ""
+            update(s.iter, f"{epoch}loss {s.smoothed_loss:.4g}")
+
+        solver.observers.append(show)
         solver.train()
     glog.info("Optimization Done.", "caffe.cpp:250")
     return 0
+
+
+def _above_0(text: str) -> float:
+    """A number above 0, of a flag."""
+    number = finite(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, it is {text}")
+    return number
 
 
 def _merge_state(param: Any, args: argparse.Namespace) -> None:

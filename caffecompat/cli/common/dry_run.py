@@ -36,6 +36,8 @@ def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str
         f"device       {solver.device}",
         f"snapshots    {_snapshots(param)}",
     ]
+    if solver.epochs is not None:
+        lines.append(f"data         {solver.epochs.describe(param.max_iter)}")
     if resume:
         lines.append(f"resume       {resume}")
     return lines

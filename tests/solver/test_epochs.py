@@ -1,0 +1,121 @@
+"""Epochs: counted of the data that is there, and said beside iterations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from caffecompat.cli.main import main
+from caffecompat.errors import CaffeCompatError
+from caffecompat.report.log_parser import parse_lines
+from caffecompat.solver import Solver
+from caffecompat.solver.epochs import Epochs
+
+
+@pytest.mark.parametrize(
+    ("records", "batch", "passes", "epochs", "iterations"),
+    [
+        (12, 4, 1, 1, 3),
+        (12, 4, 2, 1, 2),  # 8 images an iteration: the second one goes over the end
+        (13, 4, 1, 1, 4),
+        (60000, 64, 1, 10, 9375),
+        (60000, 128, 2, 0.5, 118),
+        (30, 1, 1, 0.1, 3),
+        (1, 64, 4, 1, 1),
+    ],
+)
+def test_iterations_of_epochs(records: int, batch: int, passes: int, epochs: float, iterations: int) -> None:
+    found = Epochs(records, batch, passes)
+    assert found.iterations(epochs) == iterations
+    assert found.after(iterations) == pytest.approx(iterations * batch * passes / records)
+    assert found.after(iterations) >= epochs > found.after(iterations - 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cards", "iterations"),
+    [([], 1, 6), (["iter_size=2"], 1, 3), ([], 3, 2), (["data.hdf5_data_param.batch_size=5"], 1, 5)],
+)
+def test_they_decide_max_iter(workdir: Path, log: list[str], settings: list[str], cards: int, iterations: int) -> None:
+    """12 records, twice."""
+    solver = Solver("solver.prototxt", overrides=settings, epochs=2, cards=cards)
+    assert solver.param.max_iter == iterations
+    solver.train()
+    assert solver.iter == iterations
+
+
+@pytest.mark.parametrize("policy", ["poly", "cosine"])
+def test_policies_that_need_max_iter_have_it(workdir: Path, log: list[str], policy: str) -> None:
+    text = (workdir / "solver.prototxt").read_text()
+    text = text.replace("max_iter: 10 ", "").replace('lr_policy: "fixed"', f'lr_policy: "{policy}" power: 1')
+    (workdir / "solver.prototxt").write_text(text)
+    with pytest.raises(CaffeCompatError, match="needs max_iter"):
+        Solver("solver.prototxt")
+    assert Solver("solver.prototxt", epochs=3).param.max_iter == 9
+    with pytest.raises(CaffeCompatError, match=r"--set warmup_iter=9: .*must be less than|warmup_iter 9 must be less"):
+        Solver("solver.prototxt", epochs=3, overrides=["lr_policy=cos", "warmup_iter=9"])
+
+
+def test_settings_are_still_checked(workdir: Path, log: list[str]) -> None:
+    for setting in ("lr_policy=x", "iter_size=0"):
+        with pytest.raises(CaffeCompatError, match=f"--set {setting}"):
+            Solver("solver.prototxt", epochs=3, overrides=[setting])
+
+
+def test_files_of_hdf5_add_up(workdir: Path, log: list[str]) -> None:
+    with h5py.File(workdir / "more.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((5, 3), "f4"), np.zeros(5, "f4")
+    (workdir / "data.txt").write_text("data.h5\nmore.h5\n")
+    assert Solver("solver.prototxt").epochs == Epochs(17, 4, 1)
+
+
+def test_lines_of_the_log(workdir: Path, log: list[str]) -> None:
+    Solver("solver.prototxt", overrides=["iter_size=2"]).train()
+    whole = "Training data: 12 images, 8 an iteration (batch 4 x 2 passes); 10 iterations are 6.667 epochs"
+    assert whole in log
+    assert [line.strip() for line in log if line.startswith("    Epoch")] == [
+        "Epoch 0 of 6.667",
+        "Epoch 3.333 of 6.667",
+    ]
+    place = log.index("    Epoch 3.333 of 6.667")
+    assert log[place - 1].startswith("    Train net output #0: loss") and log[place + 1].startswith("Iteration 5, lr =")
+    rows = parse_lines(["I1128 12:00:00.000000  1 solver.cpp:1] " + line for line in log]).train
+    assert [row.iteration for row in rows] == [0, 5, 10]
+
+
+def test_the_command(workdir: Path, log: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--solver", "solver.prototxt", "--epochs", "2.5", "--dry-run"]) == 0
+    assert "data         12 images, 4 an iteration; 8 iterations are 2.667 epochs" in capsys.readouterr().out
+    assert main(["train", "--solver", "solver.prototxt", "--epochs", "1"]) == 0
+    assert (workdir / "snap_iter_3.solverstate").exists()
+    # more epochs later: the run goes on
+    assert main(["train", "--solver", "solver.prototxt", "--epochs", "2", "--resume", "auto"]) == 0
+    assert (workdir / "snap_iter_6.solverstate").exists()
+
+
+@pytest.mark.parametrize("flags", [["--epochs", "0"], ["--epochs", "nan"], ["--epochs", "x"],
+                                   ["--epochs", "2", "--set", "max_iter=3"]])  # fmt: skip
+def test_flags_that_cannot_be(workdir: Path, log: list[str], flags: list[str]) -> None:
+    assert main(["train", "--solver", "solver.prototxt", *flags]) == 2
+    assert not list(workdir.glob("snap*"))
+
+
+def test_data_without_an_end(workdir: Path, log: list[str]) -> None:
+    net = workdir / "net.prototxt"
+    layers = net.read_text().split("\n")
+    layers[2] = """layer { name: "noise" type: "DummyData" top: "data" top: "label" dummy_data_param {
+        shape { dim: 4 dim: 3 } shape { dim: 4 } } }"""
+    net.write_text("\n".join(layers))
+    solver = Solver("solver.prototxt")
+    assert solver.epochs is None
+    solver.train()
+    assert not [line for line in log if "poch" in line]
+    with pytest.raises(CaffeCompatError, match=r"'noise' \(DummyData\) has no end that is known; give max_iter"):
+        Solver("solver.prototxt", epochs=1)
+
+
+def test_too_many(workdir: Path, log: list[str]) -> None:
+    with pytest.raises(CaffeCompatError, match="a solver does at most 2147483647"):
+        Solver("solver.prototxt", epochs=1e12)
