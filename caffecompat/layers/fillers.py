@@ -102,7 +102,8 @@ def _msra(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
 def _positive_unitball(blob: Tensor, filler: pb.FillerParameter) -> Tensor:
     """Positive values; each slice along the first axis sums to 1."""
     rows = _draw_uniform(blob, 0, 1).view(blob.shape[0] if blob.dim() else 1, -1)
-    rows.div_(rows.sum(1, keepdim=True))
+    if not blob.is_meta:  # see `_draw_uniform`
+        rows.div_(rows.sum(1, keepdim=True))
     return blob
 
 

@@ -18,6 +18,8 @@ from caffecompat.schema import pb
 
 __all__ = ["LSTM", "RNN", "ContinuationIndicator", "LSTMUnit", "Recurrent"]
 
+_LONG = 50_000  # steps that take seconds
+
 
 class Recurrent(Layer):
     """What RNN and LSTM share (BVLC recurrent_layer.cpp).
@@ -51,6 +53,7 @@ class Recurrent(Layer):
         if p.num_output < 1:
             raise LayerError(missing_output(param, "recurrent_param"))
         self.num_output = p.num_output
+        self._long = False  # whether it has warned of a long sequence
         self.exposed = len(self.states) if p.expose_hidden else 0
         self._check_count("bottom", len(bottom_shapes), (2 + self.exposed, 3 + self.exposed))
         self._check_count("top", len(param.top), (1 + self.exposed, 1 + self.exposed))
@@ -109,6 +112,13 @@ class Recurrent(Layer):
             state = tuple(getattr(self, f"last_{name}") for name in self.states)
         blobs = {name: getattr(self, name) for name in self.blob_names}
         steps = x.shape[0]
+        if steps > _LONG and not x.is_meta and not self._long:
+            self._long = True
+            glog.warning(
+                f"layer {self.param.name!r} ({self.type}): {steps:,} steps are computed one after another, which takes "
+                "minutes a pass, and memory for all of them in training; cut the sequence: a pass goes on from the "
+                "state after the one before where cont is 1 at its first step"
+            )
         if x.is_meta:  # where shapes alone are asked for, one step shows those of all
             x, cont = x[:1], cont[:1]
         top, *behind = self.function(x, cont, state, others[0] if self.has_static else None, **blobs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,7 +19,7 @@ from caffecompat.net.backward_needs import mark_needs
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import MakeSource, NetLayer, Shape, Step, Value
-from caffecompat.net.meta import NoRows, shape_key
+from caffecompat.net.meta import shape_key
 from caffecompat.net.params import LearnableParam, collect_params, make_slots
 from caffecompat.net.problems import NetError, Problem, described
 from caffecompat.net.shapes import TORCH_REFUSES, made_shapes, refusal
@@ -172,8 +171,7 @@ def _set_up(
     known = [shape for shape in bottoms if shape is not None]
     if len(known) < len(bottoms):
         return []
-    with NoRows() if context.device == "meta" else nullcontext():
-        layer.module = cls(layer.param, known, context)
+    layer.module = cls(layer.param, known, context)
     layer.slots = make_slots(layer.module)
     layer.loss_weights = _loss_weights(layer)
     key = shape_key(layer.module, known)

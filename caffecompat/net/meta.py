@@ -21,7 +21,7 @@ from caffecompat.layers import Layer
 from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net.layer import Shape
 
-__all__ = ["NoRows", "run_on_meta", "shape_key"]
+__all__ = ["run_on_meta", "shape_key"]
 
 _aten = torch.ops.aten
 # Operations whose result, where it has the rows (axis 0) of a bottom at all, has them from this argument.
@@ -79,14 +79,14 @@ def run_on_meta(module: Layer, bottoms: Sequence[Shape]) -> Any:
     state = dict(module.__dict__)
     held = chain(module.named_parameters(), module.named_buffers())
     try:
-        with torch.no_grad(), NoRows():
+        with torch.no_grad(), _NoRows():
             blobs = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in held}
             return functional_call(module, blobs, tuple(torch.empty(shape, device="meta") for shape in bottoms))
     finally:
         module.__dict__.update(state)  # a layer that counts its passes has not made one
 
 
-class NoRows(TorchDispatchMode):
+class _NoRows(TorchDispatchMode):
     """Runs operations on meta tensors by the CPU's kernels on no rows, where these give the shape."""
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from caffecompat.schema import NetDocument, detect_fork, find_evidence, open_net
 from caffecompat.schema.pool import is_repeated
 from caffecompat.solver.overrides import LayerSettings
 
-__all__ = ["NetReader", "make_test_nets", "make_train_net", "net_of_solver", "shown_fork", "update_fork"]
+__all__ = ["NetReader", "OwnLayers", "make_test_nets", "make_train_net", "net_of_solver", "shown_fork", "update_fork"]
 
 
 @dataclass(frozen=True)
@@ -183,3 +183,26 @@ def update_fork(param: Any, net: Net) -> Fork:
         return net.fork
     shown = [detect_fork(param), net.fork, net.weights_writer or Fork.BVLC]
     return next((fork for fork in shown if fork is not Fork.BVLC), Fork.BVLC)
+
+
+class OwnLayers:
+    """The layers of a solver's nets, as they are when it is made: it updates, shares and stores their parameters."""
+
+    def __init__(self, nets: Sequence[Net]) -> None:
+        self._nets = nets
+        self._modules = [(layer, layer.module) for net in nets for layer in net.layers]
+
+    def require(self) -> None:
+        """Make sure that the nets compute with these layers.
+
+        Raises:
+            CaffeCompatError: a layer was replaced or removed, or a module with parameters was added.
+        """
+        for net in self._nets:
+            net.require_own_layers()
+        for layer, module in self._modules:
+            if layer.module is not module:
+                raise CaffeCompatError(
+                    f"layer {layer.name!r} ({layer.type}) was replaced in a net that a solver trains; write into the "
+                    "blobs of the layer that was there, or load its weights from a file"
+                )

@@ -27,7 +27,7 @@ from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, need_epochs
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
-from caffecompat.solver.nets import NetReader, make_test_nets, make_train_net, shown_fork, update_fork
+from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.registry import Passes, make_registry
 from caffecompat.solver.retention import Retention
@@ -168,6 +168,7 @@ class Solver:
             self.path,
         )  # fmt: skip
         self._updating = False
+        self._own_layers = OwnLayers([self.net, *self.test_nets])
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
         glog.info("Solver scaffolding done.", "solver.cpp:57")
@@ -236,6 +237,7 @@ class Solver:
 
     def _iterations(self, count: int) -> None:
         """The same, in the middle of something: the losses are averaged with those of what follows."""
+        self._own_layers.require()
         self.display.begin(self.iter)
         self._stopped = False
         end = self.iter + count

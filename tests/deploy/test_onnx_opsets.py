@@ -147,3 +147,15 @@ def test_every_type_has_a_line_in_the_page() -> None:
         kind for kind in layer_types() if (layer_class(kind) or Layer).__module__.startswith("caffecompat.layers.")
     }
     assert types <= lines
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_sequences_whose_steps_would_fill_a_model_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"""
+        layer {{ name: "in" type: "Input" top: "x" top: "c" input_param {{
+          shape {{ dim: 6 dim: 1 dim: 4 }} shape {{ dim: 6 dim: 1 }} }} }}
+        layer {{ name: "r" type: "{kind}" bottom: "x" bottom: "c" top: "h" recurrent_param {{ num_output: 2 }} }}"""
+    assert export_net(make_net(text), ExportOptions()).model.graph.node
+    monkeypatch.setattr("caffecompat.deploy.onnx.layers.recurrent._MOST_STEPS", 5)
+    with pytest.raises(NetError, match=rf"layer 'r' \({kind}\): 6 steps: an ONNX model has the nodes of each step"):
+        export_net(make_net(text), ExportOptions())

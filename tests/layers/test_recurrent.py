@@ -233,3 +233,19 @@ def test_continuation_indicators_start_all_streams_anew_in_each_pass(capsys: pyt
 def test_mistakes(text: str, shapes: tuple[tuple[int, ...], ...], message: str) -> None:
     with pytest.raises(LayerError, match=message):
         make_layer(text, *shapes)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_long_sequences_warn_once_where_they_are_computed(
+    kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their steps are computed one after another; shapes are found without."""
+    monkeypatch.setattr("caffecompat.layers.recurrent._LONG", 7)
+    steps = 8
+    layer = make_layer(f'type: "{kind}" name: "r" recurrent_param {{ num_output: 2 }}', (steps, 1, 4), (steps, 1))
+    run_on_meta(layer, [(steps, 1, 4), (steps, 1)])
+    layer(torch.zeros(7, 1, 4), torch.ones(7, 1))
+    assert not capsys.readouterr().err
+    for _ in range(2):
+        assert layer(torch.zeros(steps, 1, 4), torch.ones(steps, 1)).shape == (steps, 1, 2)
+    assert capsys.readouterr().err.count(f"layer 'r' ({kind}): 8 steps are computed one after another") == 1

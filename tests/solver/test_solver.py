@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 
 import numpy as np
 import pytest
+from torch import nn
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import open_caffemodel
@@ -202,3 +204,17 @@ def test_clipping_is_logged_and_bounds_the_gradient(workdir, log):
     moved = sum(float(((p.blob.detach() - old) ** 2).sum()) for p, old in zip(solver.net.params, before, strict=True))
     assert moved**0.5 == pytest.approx(0.1 * 0.001, rel=1e-3)
     assert any(line.startswith("Gradient clipping: scaling down gradients (L2 norm ") for line in log)
+
+
+@pytest.mark.parametrize("other", [lambda ip: nn.Linear(2, 3), copy.deepcopy, lambda ip: None])
+@pytest.mark.parametrize("which", ["train", "test"])
+def test_layers_replaced_under_a_solver_are_refused(workdir, log, other, which):
+    """Else it would update parameters that its nets do not compute with, or test others than it trains."""
+    solver = Solver("solver.prototxt")
+    solver.step(1)
+    net = solver.net if which == "train" else solver.test_nets[0]
+    net.ip = other(net.ip)
+    for go_on in (lambda: solver.step(1), solver.train):
+        with pytest.raises(CaffeCompatError, match=r"layer 'ip' \(InnerProduct\) was (replaced|removed)"):
+            go_on()
+    assert solver.iter == 1

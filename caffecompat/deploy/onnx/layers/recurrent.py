@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from caffecompat.deploy.onnx.emission import Emission, emits
+from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
+
+_MOST_STEPS = 10_000  # a dozen nodes each; ONNX Runtime needs minutes to load as many
 
 
 def _steps(e: Emission) -> tuple[list[str], list[str]]:
     """What the inputs give to each step (N, gates H), and each step's indicators (N, 1)."""
     steps, streams = e.shape[:2]
+    if steps > _MOST_STEPS:
+        raise UnsupportedLayer(
+            f"{steps:,} steps: an ONNX model has the nodes of each step, which is for up to {_MOST_STEPS:,}; cut the "
+            "sequence, and give the state from part to part with expose_hidden: true"
+        )
     rows = e.reshape(e.bottoms[0], (steps * streams, -1))
     inputs = e.op("Gemm", rows, e.parameter("input_weight"), e.parameter("bias"), transB=1)
     inputs = e.reshape(inputs, (steps, streams, -1))
