@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Resumable", "State", "generator_state", "restore_generator"]
+__all__ = ["Resumable", "State", "generator_state", "restore_generator", "stored_place"]
 
 # By name: None, truth values, numbers, strings, arrays and tensors, and lists and dicts of these.
 State = Mapping[str, Any]
@@ -40,3 +40,15 @@ def generator_state(generator: random.Random) -> State:
 def restore_generator(generator: random.Random, state: State) -> None:
     """Let a generator go on from such a state."""
     generator.setstate((3, tuple(state["numbers"]), state["gauss"]))
+
+
+def stored_place(state: State, name: str) -> int:
+    """A number of a state that counts records, lines or rows.
+
+    Raises:
+        ValueError: it is something else, which would only show when the data is read.
+    """
+    place = state[name]
+    if type(place) is not int or place < 0:
+        raise ValueError(f"{name} is {place!r:.50}, which is no place in the data")
+    return place

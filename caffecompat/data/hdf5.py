@@ -13,7 +13,7 @@ from caffecompat.files import decode_text
 from caffecompat.formats.hdf5_weights import dataset_array, explained, open_hdf5
 from caffecompat.formats.weights import WeightsError
 from caffecompat.paths import find_file, with_slashes
-from caffecompat.resumable import State, generator_state, restore_generator
+from caffecompat.resumable import State, generator_state, restore_generator, stored_place
 from caffecompat.wording import few
 
 __all__ = ["Hdf5Source"]
@@ -89,6 +89,7 @@ class Hdf5Source(Source):
         }
 
     def restore(self, state: State) -> list[str]:
+        row = stored_place(state, "row")
         remarks = batch_size_remarks(state, self._batch_size) + self._walk.restore(state["walk"])
         if state["files"] != self._names_print:
             order = self._walk.order or range(len(self._names))
@@ -101,7 +102,7 @@ class Hdf5Source(Source):
         self._open()
         if state["rows"] != len(self._rows):
             remarks.append(f"{self._files[self._loaded]} has {len(self._rows)} rows, the file then had {state['rows']}")
-        self._row = min(state["row"], len(self._rows))
+        self._row = min(row, len(self._rows))
         return remarks
 
     def _open(self) -> None:

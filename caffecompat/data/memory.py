@@ -6,7 +6,7 @@ import numpy as np
 
 from caffecompat import glog
 from caffecompat.data.source import DataError, Request, Source, batch_size_remarks, register_source
-from caffecompat.resumable import State
+from caffecompat.resumable import State, stored_place
 
 __all__ = ["MemorySource"]
 
@@ -68,12 +68,13 @@ class MemorySource(Source):
         return {"batch_size": self._batch_size, "at": self._at}
 
     def restore(self, state: State) -> list[str]:
+        at = stored_place(state, "at")
         remarks = batch_size_remarks(state, self._batch_size)
-        self._at, self._resumed = state["at"], self._arrays is None
+        self._at, self._resumed = at, self._arrays is None
         if self._arrays is not None:
-            self._at = self._batch_at(state["at"])
-            if self._at != state["at"]:
-                remarks.append(f"item {state['at']} was next; of {len(self._arrays[0])} items {self._at} comes next")
+            self._at = self._batch_at(at)
+            if self._at != at:
+                remarks.append(f"item {at} was next; of {len(self._arrays[0])} items {self._at} comes next")
         return remarks
 
     def next(self) -> tuple[np.ndarray, ...]:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from caffecompat.resumable import State
+from caffecompat.resumable import State, stored_place
 
 __all__ = ["ListWalk", "Walk", "fingerprint"]
 
@@ -56,14 +56,19 @@ class Walk:
         """Go on from such a place.
 
         Where the count has changed, the order is kept: numbers that are gone are left out, new ones come last.
+
+        Raises:
+            ValueError: it is no place in a walk.
         """
-        at = state["at"]
+        at = stored_place(state, "at")
         if (state["order"] is None) != (self.order is None):
             said = ["false", "true"]
             self.at = min(at, self.count)
             return [f"shuffle was {said[self.order is None]}, it is {said[self.order is not None]}"]
         if self.order is not None:
             order = list(state["order"])
+            if sorted(order) != list(range(len(order))):
+                raise ValueError("the order does not have each number once")
             at = sum(number < self.count for number in order[:at])
             self.order = [number for number in order if number < self.count] + list(range(len(order), self.count))
         self.at = min(at, self.count)

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -111,6 +112,8 @@ def read_resume(path: str | os.PathLike[str]) -> ResumeFile:
         ResumeFileError: there is none, it is damaged, of a later version, or something else.
     """
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # to open one waits for a writer
+            raise ResumeFileError(f"{os.fspath(path)}: is a pipe, not a .resume file")
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
@@ -119,10 +122,9 @@ def read_resume(path: str | os.PathLike[str]) -> ResumeFile:
     words = line.removeprefix(_MAGIC).split()
     if not line.startswith(_MAGIC) or len(words) != 2 or not words[0].isdigit():
         raise ResumeFileError(f"{os.fspath(path)}: is no .resume file" if data else f"{os.fspath(path)}: is empty")
-    if int(words[0]) != _VERSION:
-        raise ResumeFileError(
-            f"{os.fspath(path)}: has version {int(words[0])}; this caffecompat reads version {_VERSION}"
-        )
+    if words[0] != b"%d" % _VERSION:
+        version = words[0][:20].decode("ascii")
+        raise ResumeFileError(f"{os.fspath(path)}: has version {version}; this caffecompat reads version {_VERSION}")
     digest = _digest(body)
     if words[1] != digest.encode():
         raise ResumeFileError(f"{os.fspath(path)}: cut short or damaged")

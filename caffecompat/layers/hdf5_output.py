@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
-from caffecompat.resumable import State
+from caffecompat.resumable import State, stored_place
 from caffecompat.schema import pb
 
 __all__ = ["HDF5Output"]
@@ -55,7 +55,7 @@ class HDF5Output(Layer):
         """Go on after the rows that were there then; later ones are written again."""
         from caffecompat.formats.hdf5_rows import count_rows
 
-        there, self.rows = count_rows(self.path, ("data", "label")), state["rows"]
+        there, self.rows = count_rows(self.path, ("data", "label")), stored_place(state, "rows")
         if there >= self.rows:
             return []
         remark = f"{self.path} has {there} of the {self.rows} rows that were written; it starts over"

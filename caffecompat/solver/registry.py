@@ -6,11 +6,9 @@ solver's own numbers. Each part joins under a name that a person can read, by th
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,8 +19,10 @@ from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 from caffecompat.resumable import Resumable, State
+from caffecompat.solver.generators import GlobalGenerators, OwnGenerators, TorchGenerators
+from caffecompat.solver.updates import update_rule
 
-__all__ = ["Passes", "Registry", "make_registry"]
+__all__ = ["Registry", "Settings", "make_registry"]
 
 _PROCESSES = 1  # that a run has
 
@@ -131,15 +131,19 @@ def make_registry(net: Net, test_nets: Sequence[Net], own: Mapping[str, Resumabl
     for name, each in [("train net", net)] + [(f"test net #{k}", each) for k, each in enumerate(test_nets)]:
         for layer in each.layers:
             part = _part(layer)
+            named = f"{name}, layer {layer.name!r} ({layer.type})"
             if part is not None:
-                registry.join(f"{name}, layer {layer.name!r} ({layer.type})", part)
+                registry.join(named, part)
+            code = _users_code(layer)
+            if code is not None:
+                registry.join(f"{named}, generators of its own", OwnGenerators(code))
         if each is not net:
             registry.join(f"{name}, parameters of its own", _OwnParameters(each, trained))
     for name, part in own.items():
         registry.join(name, part)
-    registry.join("generators of torch", _TorchGenerators(net.device))
-    if any(_is_users_code(layer) for each in (net, *test_nets) for layer in each.layers):
-        registry.join("generators of random and numpy", _GlobalGenerators())
+    registry.join("generators of torch", TorchGenerators(net.device))
+    if any(_users_code(layer) for each in (net, *test_nets) for layer in each.layers):
+        registry.join("generators of random and numpy", GlobalGenerators())
     return registry
 
 
@@ -153,12 +157,12 @@ def _part(layer: NetLayer) -> Resumable | None:
     return None
 
 
-def _is_users_code(layer: NetLayer) -> bool:
-    """Whether a layer may draw from what every Python program draws from."""
+def _users_code(layer: NetLayer) -> object | None:
+    """The object of a user's class that computes a layer, and may draw from any generator; None for layers of ours."""
     module = layer.module
-    return module is not None and (
-        isinstance(module, PythonLayer) or not type(module).__module__.startswith("caffecompat.")
-    )
+    if isinstance(module, PythonLayer):
+        return module.instance
+    return None if module is None or type(module).__module__.startswith("caffecompat.") else module
 
 
 class _OwnParameters:
@@ -187,49 +191,24 @@ class _OwnParameters:
         return remarks
 
 
-class Passes:
-    """How many passes an iteration has, iter_size; it is set again by each run, and a change is worth a remark."""
+class Settings:
+    """What of a solver's settings gives the rest another meaning: each run sets it, and a change is worth a remark."""
 
     def __init__(self, param: Any) -> None:
         self._param = param
 
     def state(self) -> State:
-        """The number."""
-        return {"iter_size": self._param.iter_size}
+        """The settings."""
+        return {"iter_size": self._param.iter_size, "type": update_rule(self._param).name}
 
     def restore(self, state: State) -> list[str]:
-        """A remark where the number differs."""
-        before, now = state["iter_size"], self._param.iter_size
-        return [] if before == now else [f"iter_size was {before}, it is {now}; no record is left out"]
-
-
-class _TorchGenerators:
-    """What layers, fillers and DummyData draw from."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def state(self) -> State:
-        state = {"cpu": torch.get_rng_state()}
-        return state | {"cuda": torch.cuda.get_rng_state(self._device)} if self._device.type == "cuda" else state
-
-    def restore(self, state: State) -> list[str]:
-        torch.set_rng_state(torch.as_tensor(state["cpu"]))
-        if self._device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(torch.as_tensor(state["cuda"]), self._device)
-        if (self._device.type == "cuda") == ("cuda" in state):
-            return []
-        return [f"the run was on another kind of device than {self._device}; what layers draw there differs"]
-
-
-class _GlobalGenerators:
-    """What the code of users draws from."""
-
-    def state(self) -> State:
-        _, numbers, gauss = random.getstate()
-        return {"random": {"numbers": numbers, "gauss": gauss}, "numpy": np.random.get_state(legacy=False)}
-
-    def restore(self, state: State) -> list[str]:
-        random.setstate((3, tuple(state["random"]["numbers"]), state["random"]["gauss"]))
-        np.random.set_state(state["numpy"])
-        return []
+        """A remark for each that differs."""
+        now, remarks = self.state(), []
+        if state["iter_size"] != now["iter_size"]:
+            remarks.append(f"iter_size was {state['iter_size']}, it is {now['iter_size']}; no record is left out")
+        if state["type"] != now["type"]:
+            remarks.append(
+                f"type was {state['type']!r}, it is {now['type']!r}, which takes the other's history for its own; "
+                "--weights with the snapshot's .caffemodel starts without one"
+            )
+        return remarks

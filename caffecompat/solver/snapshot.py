@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat import glog
+from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import WriteError, atomic_together, atomic_write, is_same_file
 from caffecompat.formats.resume_file import ResumeFileError, encode_resume, read_resume, resume_name
 from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
@@ -235,8 +237,7 @@ class Snapshots:
 
         With the .resume file next to it the run goes on exactly; what keeps it from that is a warning.
 
-        The weights come from its ``learned_net``; a relative path that leads
-        nowhere from the current directory is also looked for next to the state.
+        The weights come from its ``learned_net``, or a file of that name next to the state (see `state_weights`).
 
         Args:
             like_caffe: leave that file alone.
@@ -246,13 +247,15 @@ class Snapshots:
         """
         state = read_solverstate(path)
         if state.learned_net:
-            weights = state_weights(state.learned_net, path)
+            with _of_file(path):
+                weights = state_weights(state.learned_net, path)
             self.net.load_weights(weights).describe_missing(weights)
         fork = update_fork(self.param, self.net)
         if state.fork not in (None, fork) and not state.fork_named:  # a named one is in the weights, which warn
             glog.warning(f"{path}: written under the rules of {state.fork.value}; resumed under those of {fork.value}")
         glog.info("SGDSolver: restoring history", "sgd_solver.cpp:336")
-        self.updater.load_history(state.history)
+        with _of_file(path):
+            self.updater.load_history(state.history)
         plateau = () if state.minimum_loss is None else (state.minimum_loss, state.iter_last_event or 0)
         self.rate_state.become(RateState(state.current_step, *plateau))
         self.saved_at, self.saved_as = state.iter, path
@@ -310,3 +313,12 @@ class Snapshots:
 
 def _of(iteration: int) -> str:
     return f"of iteration {iteration}"
+
+
+@contextmanager
+def _of_file(path: str) -> Iterator[None]:
+    """Put the file's name before the message of an error."""
+    try:
+        yield
+    except CaffeCompatError as problem:
+        raise CaffeCompatError(f"{path}: {problem}") from None

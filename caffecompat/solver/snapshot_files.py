@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import glob
 import os
 import re
@@ -136,12 +137,27 @@ def warn_of_replaced(param: Any, weights: str) -> None:
         )
 
 
-def state_weights(path: str, state_path: str) -> str:
-    """Where the weights are that a solver state names: there, or under that name next to the state."""
-    if os.path.exists(path):
-        return path
-    near = os.path.join(os.path.dirname(state_path), os.path.basename(path))
-    return near if os.path.exists(near) else path
+def state_weights(named: str, state_path: str) -> str:
+    """Where the weights are that a solver state names: there, or under that name next to the state.
+
+    Where both exist and differ, those next to it are the ones of its snapshot: it was copied, and the place that it
+    names belongs to another run by now (or to one in another folder). A warning says which are taken.
+
+    Raises:
+        CaffeCompatError: there are none.
+    """
+    near = os.path.join(os.path.dirname(state_path), os.path.basename(named))
+    if not os.path.exists(near):
+        if os.path.exists(named):
+            return named
+        where = "" if near == named else f", nor is there {near}"
+        raise CaffeCompatError(f"its weights {named} are gone{where}")
+    if not os.path.exists(named) or is_same_file(named, near):
+        return named if os.path.exists(named) else near
+    if filecmp.cmp(named, near, shallow=False):
+        return named
+    glog.warning(f"{state_path} names the weights {named}, which are others than {near} next to it: taking those")
+    return near
 
 
 def newest_snapshot(prefix: str) -> str | None:
@@ -173,9 +189,7 @@ def _damage(state: str) -> str:
     """Why a solverstate cannot be resumed from; "" if it can."""
     try:
         named = read_solverstate(state).learned_net
-        weights = state_weights(named, state)
-        if named and not os.path.exists(weights):
-            return f"its weights {named} are gone"
+        weights = state_weights(named, state) if named else ""
         layers = open_weights(weights).layers if named else []
         if named and not layers:
             return f"its weights {weights} are empty"

@@ -29,7 +29,7 @@ from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
-from caffecompat.solver.registry import Passes, make_registry
+from caffecompat.solver.registry import Settings, make_registry
 from caffecompat.solver.retention import Retention
 from caffecompat.solver.run_lock import RunLock
 from caffecompat.solver.settings import check_settings, setting_place
@@ -158,7 +158,7 @@ class Solver:
             "losses to average": self.display,
             "learning rate": self.rate_state,
             "sparsity": self.sparsifier,
-            "passes of an iteration": Passes(self.param),
+            "settings of the solver": Settings(self.param),
             "averages of the weights": self.averages,
             "snapshots to keep": retention,
         }
@@ -410,8 +410,7 @@ class Solver:
     def restore(self, path: str, *, like_caffe: bool = False) -> None:
         """Continue from a solverstate, ours or original Caffe's, binary or HDF5.
 
-        The weights come from its ``learned_net``; a relative path that leads
-        nowhere from the current directory is also looked for next to the state.
+        The weights come from its ``learned_net``, or from next to the state, where a copied snapshot has its own.
         Where its ``.resume`` file is there, too, the very run goes on: data from the record that is due, random
         numbers from the next one. What keeps it from that is a warning.
 

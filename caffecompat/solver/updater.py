@@ -135,8 +135,8 @@ class Updater:
         want = [blob for slot in self._history for blob in slot]
         if len(blobs) != len(want):
             raise CaffeCompatError(
-                f"the solver state holds {len(blobs)} history blobs, a {self.rule.name} solver of this net has "
-                f"{len(want)}; it was written by another solver type or for another net"
+                f"the solver state holds {len(blobs)} history blobs, type {self.rule.name!r} has {len(want)} for this "
+                "net; it was written by another solver type or for another net"
             )
         wrong = [
             f"  history {i} ({p.layer}, blob {p.index}): stored {tuple(blob.shape)}, expected {tuple(target.shape)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def test_damage_of_every_kind(tmp_path: Path) -> None:
     assert refused(path, b"") == "is empty"
     assert refused(path, b"PK\x03\x04" * 99) == "is no .resume file"
     assert refused(path, data.replace(b"resume 1", b"resume 7", 1)) == "has version 7; this caffecompat reads version 1"
+    long = data.replace(b"resume 1", b"resume " + b"9" * 5000, 1)
+    assert refused(path, long) == f"has version {'9' * 20}; this caffecompat reads version 1"
     generator = random.Random(1)
     for _ in range(300):
         at = generator.randrange(len(data))
@@ -121,6 +124,12 @@ def test_damage_of_every_kind(tmp_path: Path) -> None:
 )
 def test_files_with_a_right_digest_that_make_no_sense(tmp_path: Path, body: bytes) -> None:
     assert refused(tmp_path / "a.resume", signed(body)).startswith("does not make sense")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.resume")
+    with pytest.raises(ResumeFileError, match="is a pipe"):
+        read_resume(tmp_path / "a.resume")
 
 
 def test_names() -> None:

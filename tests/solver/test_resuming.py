@@ -547,7 +547,7 @@ def test_another_net_is_reported_part_by_part(folder: Path, log: list[str]) -> N
     assert [line.removeprefix("s_iter_5.resume: ") for line in warnings(log)] == [
         "train net, layer 'd' (HDF5Data): batch_size was 3, it is 2; no record is left out",
         "train net, layer 'new' (HDF5Data): is not in it, and starts from the beginning",
-        "passes of an iteration: iter_size was 1, it is 2; no record is left out",
+        "settings of the solver: iter_size was 1, it is 2; no record is left out",
         "train net, layer 'e' (HDF5Data): is in it, and not in this run",
     ]
 

@@ -150,7 +150,7 @@ def test_unwritable_folder_is_found_before_training(workdir, log):
 def test_state_of_another_solver_type_is_refused(workdir, log):
     Solver("solver.prototxt").step(5)
     adam = Solver("solver.prototxt", overrides=["type=Adam", "momentum2=0.99"])
-    with pytest.raises(CaffeCompatError, match="holds 2 history blobs, a Adam solver of this net has 4"):
+    with pytest.raises(CaffeCompatError, match="holds 2 history blobs, type 'Adam' has 4 for this net"):
         adam.restore("snap_iter_5.solverstate")
 
 

@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if resume:
         glog.info(f"Resuming from {resume}", "caffe.cpp:235")
+        if args.weights:
+            glog.info(f"--weights {args.weights}: not used, as the run goes on from a snapshot", "caffe.cpp:235")
         solver.restore(resume, like_caffe=args.resume_like_caffe)
     glog.info("Starting Optimization", "caffe.cpp:245")
     with live_line(solver.param.max_iter, "iter", args.progress) as update:
