@@ -106,6 +106,10 @@ class Retention:
     def written(self, iteration: int) -> None:
         """Remove what is too old, now that the snapshot of `iteration` is whole."""
         self.kept = (*(each for each in self.kept if each != iteration), iteration)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what is too old; at the start of a run what it was killed before it could remove."""
         most = self.param.snapshot_keep
         if most:
             for old in self.kept[:-most]:
@@ -113,14 +117,17 @@ class Retention:
             self.kept = self.kept[-most:]
 
     def _remove(self, iteration: int) -> None:
+        removed = False
         # The state first: it is what says that a snapshot is there.
         for path in reversed(snapshot_paths(*snapshot_names(self.param, iteration))):
             try:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
+                    removed = True
             except OSError as problem:
                 glog.warning(f"{path}: cannot be removed: {problem.strerror}; snapshot_keep leaves it")
-        glog.info(f"Removed the snapshot of iteration {iteration} (snapshot_keep: {self.param.snapshot_keep})")
+        if removed:
+            glog.info(f"Removed the snapshot of iteration {iteration} (snapshot_keep: {self.param.snapshot_keep})")
 
     def better(self, net: int, scores: Mapping[str, Sequence[float]]) -> float | None:
         """The score of a test if it is the best so far: the mean of the output's values; else None."""

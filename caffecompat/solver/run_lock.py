@@ -27,7 +27,7 @@ __all__ = ["HEARTBEAT", "SILENT", "RunLock"]
 HEARTBEAT = 15.0  # seconds between two touches
 SILENT = 150.0  # seconds after which a run that cannot be seen counts as ended: NFS may show a touch a minute late
 
-_TEMPORARY = re.compile(r"(?:_iter_\d+\.\w+(?:\.h5)?\.(\w+)|\.run-(\w+)\.lock)\.tmp$")
+_TEMPORARY = re.compile(r"(?:_(?:iter_\d+|best)\.\w+(?:\.h5)?\.(\w+)|\.run-(\w+)\.lock)\.tmp$")
 _LONGEST = 10_000  # characters of a lock that are read
 _UNOWNED = 3600.0  # seconds after which a temporary file that no lock accounts for is a leftover
 
@@ -146,7 +146,7 @@ class RunLock:
             glog.info(f"Removed {path} ({size:,} bytes), left from a run that was killed")
 
     def _temporaries(self) -> Iterator[str]:
-        for name in ("_iter_*.tmp", ".run-*.lock.tmp"):
+        for name in ("_iter_*.tmp", "_best.*.tmp", "_ema_iter_*.tmp", "_ema_best.*.tmp", ".run-*.lock.tmp"):
             yield from glob.glob(os.path.join(glob.escape(self._folder), f".{glob.escape(self._base)}{name}"))
 
 

@@ -197,6 +197,7 @@ class Solver:
                 f"nothing to train: this is iteration {self.iter} already, and max_iter is {self.param.max_iter}"
             )
         with self.signals, RunLock(self.param.snapshot_prefix) if self.snapshots.wanted else nullcontext():
+            self.snapshots.retention.tidy()
             first = self.iter
             try:
                 self._solve()

@@ -78,6 +78,24 @@ def test_a_resumed_run_removes_what_the_run_before_wrote(workdir: Path, log: lis
     assert found is not None and found.endswith("snap_iter_10.solverstate")
 
 
+def test_a_resumed_run_removes_what_the_run_before_was_killed_over(
+    workdir: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: str) -> None:
+        if path.endswith("snap_iter_2.resume"):
+            raise KeyboardInterrupt
+        unlink(path)
+
+    unlink = os.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _solver("snapshot_keep=2").train()
+    assert _snapshots(workdir)["snap_iter_2"] == ["caffemodel", "resume"]
+    _solver("snapshot_keep=2", "max_iter=6").train("snap_iter_6.solverstate")
+    assert list(_snapshots(workdir)) == ["snap_iter_4", "snap_iter_6"]
+
+
 @pytest.mark.parametrize("where", ["copy", "other prefix"])
 def test_a_run_that_goes_on_elsewhere_removes_nothing_of_the_first(workdir: Path, log: list[str], where: str) -> None:
     _solver("snapshot_keep=2", "snapshot_best=max:accuracy", "max_iter=6").train()

@@ -79,6 +79,9 @@ def test_a_damaged_lock_goes_by_its_age(workdir: Path, log: list[str], content: 
 
 def test_half_a_snapshot_of_several_files_is_removed(workdir: Path, log: list[str]) -> None:
     _lock_of(workdir, age=SILENT + 20, pid="x")
+    others = ["_ema_iter_5.caffemodel", "_best.solverstate.h5", "_ema_best.caffemodel"]
+    for name in others:
+        (workdir / f".snap{name}.0123abcdk_9xyz13.tmp").mkdir()
     folder = workdir / ".snap_iter_5.resume.0123abcdk_9xyz12.tmp"
     folder.mkdir()
     (workdir / "kept").mkdir()
@@ -86,7 +89,7 @@ def test_half_a_snapshot_of_several_files_is_removed(workdir: Path, log: list[st
     (folder / "snap_iter_5.resume").write_text("half")
     (folder / "link").symlink_to(workdir / "kept")
     with RunLock("snap"):
-        assert not folder.exists() and (workdir / "kept" / "file").exists()
+        assert not list(workdir.glob(".snap*.tmp")) and (workdir / "kept" / "file").exists()
 
 
 def test_what_a_run_left_that_was_killed_while_it_removed_leftovers(workdir: Path, log: list[str]) -> None:
