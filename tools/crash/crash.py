@@ -117,7 +117,7 @@ class Crashes:
         problems += [f"the log says: {text}" for text in remarks(life.log) if text not in undisturbed.remarks]
         if not killed:
             problems += [f"ends with status {life.status}"] if life.status or life.hung else []
-            problems += undisturbed.missing_files(folder)
+            problems += undisturbed.different_ends(folder)
             problems += [f"{name} is left" for name in leftovers(folder)]
         self.problems += problems
 
@@ -125,7 +125,7 @@ class Crashes:
 def _report(name: str, crashes: Crashes, seconds: float) -> None:
     counts = crashes.counts
     print(
-        f"{name:<36} {counts['kills']:5} kills, {counts['in a snapshot']:4} in a snapshot, "
+        f"{name:<44} {counts['kills']:5} kills, {counts['in a snapshot']:4} in a snapshot, "
         f"{counts['before a snapshot']:4} before the first; {counts['resumed']:5} times resumed in "
         f"{counts['runs']:4} runs; {seconds:6.1f} s  {'BAD' if crashes.problems else 'bit-equal'}",
         flush=True,

@@ -20,6 +20,7 @@ _ITERATION = re.compile(r"Iteration (\d+)[ ,]")
 _SPEED = re.compile(r" \([^ ]+ iter/s, [^ ]+ iters\)")
 _SHOWN = re.compile(r"^(Iteration \d+[ ,]|(    )?T(rain|est) net output )")
 _SNAPSHOT = re.compile(r"^[^.].*_iter_(\d+)\.(caffemodel|solverstate|resume)(\.h5)?$")
+_BEST = re.compile(r"^[^.].*_best\.(caffemodel|solverstate|resume)(\.h5)?$")
 
 
 def _lines(log: str) -> Iterator[tuple[str, str]]:
@@ -63,17 +64,34 @@ def leftovers(folder: Path) -> list[str]:
     return [name for name in names if name.endswith((".tmp", ".lock")) and not name.endswith(".lock.tmp")]
 
 
+def _best_files(folder: Path) -> dict[str, Path]:
+    """The files of the best snapshot, which another one replaces, by name."""
+    return {path.name: path for path in sorted(folder.glob("*")) if _BEST.match(path.name)}
+
+
+def _number(name: str) -> int:
+    """The iteration in the name of a snapshot's file."""
+    match = _SNAPSHOT.match(name)
+    assert match
+    return int(match[1])
+
+
 def newest(folder: Path) -> Path | None:
     """The solver state with the highest iteration."""
     states = [path for name, path in snapshot_files(folder).items() if ".solverstate" in name]
-    return max(states, key=lambda path: int(_SNAPSHOT.match(path.name)[1]), default=None)  # type: ignore[index]
+    return max(states, key=lambda path: _number(path.name), default=None)
 
 
 def newest_problems(folder: Path) -> list[str]:
-    """What is wrong with the newest snapshot: its state, weights and .resume file must load and belong together."""
-    path = newest(folder)
-    if path is None:
-        return []
+    """What is wrong with the newest snapshot and the best one.
+
+    State, weights and .resume file must load and belong together.
+    """
+    states = [newest(folder), *(path for name, path in _best_files(folder).items() if ".solverstate" in name)]
+    return [problem for path in states if path is not None for problem in _problems(path)]
+
+
+def _problems(path: Path) -> list[str]:
     try:
         state = read_solverstate(str(path))
         for layer in open_weights(state_weights(state.learned_net, str(path))).layers:
@@ -89,17 +107,28 @@ def newest_problems(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run leaves that nobody disturbs."""
+    """What a run leaves that nobody disturbs.
+
+    Attributes:
+        shown: the lines of each iteration.
+        remarks: warnings and errors.
+        files: what is in the files of its snapshots, by name.
+        best: and in those of the best one.
+        seconds: how long it took.
+    """
 
     shown: Mapping[int, list[str]]
     remarks: frozenset[str]
     files: Mapping[str, bytes]
+    best: Mapping[str, bytes]
     seconds: float
 
     @classmethod
     def of(cls, log: str, folder: Path, seconds: float) -> Undisturbed:
-        files = {name: path.read_bytes() for name, path in snapshot_files(folder).items()}
-        return cls(iterations(log), frozenset(remarks(log)), files, seconds)
+        files, best = (
+            {name: path.read_bytes() for name, path in found(folder).items()} for found in (snapshot_files, _best_files)
+        )
+        return cls(iterations(log), frozenset(remarks(log)), files, best, seconds)
 
     def different_lines(self, log: str, *, killed: bool = False) -> list[str]:
         """Lines of iterations that differ; the last iteration of a killed process may be cut short."""
@@ -115,19 +144,31 @@ class Undisturbed:
         return problems
 
     def different_files(self, folder: Path) -> list[str]:
-        """Files of snapshots whose bytes differ, and states without all that belongs to them."""
+        """Files of snapshots whose bytes differ, and states without all that belongs to them.
+
+        Snapshots before the undisturbed run's first are those that it has removed (snapshot_keep).
+        """
         found = snapshot_files(folder)
+        first = min(map(_number, self.files))
         problems = [
             f"{name} is not that of the undisturbed run"
             for name, path in found.items()
-            if path.read_bytes() != self.files.get(name)
+            if _number(name) >= first and path.read_bytes() != self.files.get(name)
         ]
-        for name in found:
-            if ".solverstate" in name:
-                together = _SNAPSHOT.match(name)[1]  # type: ignore[index]
-                missing = [n for n in self.files if _SNAPSHOT.match(n)[1] == together and n not in found]  # type: ignore[index]
-                problems += [f"{name} is there without {other}" for other in missing]
+        for state in [name for name in found if ".solverstate" in name]:
+            missing = [name for name in self.files if _number(name) == _number(state) and name not in found]
+            problems += [f"{state} is there without {name}" for name in missing]
         return problems
 
-    def missing_files(self, folder: Path) -> list[str]:
-        return [f"{name} is missing" for name in self.files if name not in snapshot_files(folder)]
+    def different_ends(self, folder: Path) -> list[str]:
+        """What is not there, or should not be, after the run has come to its end."""
+        found, best = snapshot_files(folder), _best_files(folder)
+        return [
+            *(f"{name} is missing" for name in self.files if name not in found),
+            *(f"{name} is left" for name in found if name not in self.files),
+            *(
+                f"{name} is not that of the undisturbed run"
+                for name, content in self.best.items()
+                if name not in best or best[name].read_bytes() != content
+            ),
+        ]

@@ -43,16 +43,25 @@ max_iter: {iterations} display: 1 snapshot: 3 test_iter: 2 test_interval: 8
 
 @dataclass(frozen=True)
 class Scenario:
-    """A solver, a net and its data."""
+    """A solver, a net and its data.
+
+    Attributes:
+        source: of _SOURCES.
+        type: of the solver.
+        format: of its snapshots.
+        more: other fields of the solver.
+    """
 
     source: str
     shuffled: bool
     type: str
     format: str
+    more: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.source}{' shuffled' * self.shuffled}, {self.type}, {self.format}"
+        kept = ", keep/best/ema" if self.more else ""
+        return f"{self.source}{' shuffled' * self.shuffled}, {self.type}, {self.format}{kept}"
 
     def write(self, folder: Path, iterations: int = 26, prefix: str = "run") -> None:
         """Write all the files of a run.
@@ -64,7 +73,7 @@ class Scenario:
         source = _SOURCES[self.source].replace("MORE", _SHUFFLE[self.source] if self.shuffled else "")
         (folder / "net.prototxt").write_text(_NET.replace("SOURCE", source))
         (folder / "solver.prototxt").write_text(
-            _SOLVER.format(type=self.type, format=self.format, iterations=iterations, prefix=prefix)
+            _SOLVER.format(type=self.type, format=self.format, iterations=iterations, prefix=prefix) + self.more
         )
         _write_data(self.source, folder)
 
@@ -72,6 +81,10 @@ class Scenario:
 SCENARIOS = [
     Scenario(*choice)
     for choice in product(("lmdb", "list", "hdf5"), (False, True), ("SGD", "Adam"), ("BINARYPROTO", "HDF5"))
+]
+SCENARIOS += [
+    Scenario("list", True, "SGD", format, 'snapshot_keep: 2 snapshot_best: "min:loss" ema_decay: 0.9')
+    for format in ("BINARYPROTO", "HDF5")
 ]
 
 
