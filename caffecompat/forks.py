@@ -136,7 +136,7 @@ def choice_of(name: ForkName, by: str = "fork=") -> ForkChoice:
     """
     if isinstance(name, ForkChoice):
         return name
-    fork = name if isinstance(name, Fork) else _NAMES.get(name.strip().lower())
+    fork = name if isinstance(name, Fork) else _NAMES.get(str(name).strip().lower())
     if fork is None:
         hint = did_you_mean(str(name).strip().lower(), NAMES)
         raise CaffeCompatError(f"{by}: there is no fork {name!r}{hint} (known are {', '.join(NAMES)})")

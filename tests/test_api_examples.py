@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import caffecompat
 from tests.api_examples import write_examples
@@ -124,7 +126,106 @@ MISTAKES = [
     (lambda c: c.build_database("list.txt", "db", encoding="gif"), "unknown encoding 'gif'"),
     (lambda c: c.build_database("list.txt", "0.png"), "0.png exists already"),
     (lambda c: c.deploy_net("deploy.prototxt", fork="cafe"), "cafe"),
+    (lambda c: c.read_net("deploy.prototxt", fork=5), "there is no fork 5"),
+    (lambda c: c.deploy_net("train_val.prototxt", head="sofmax"), "head 'sofmax': expected softmax or argmax"),
+    (lambda c: c.deploy_net("train_val.prototxt", stages="deploy"), "stages 'deploy': expected a list of names"),
+    (lambda c: c.draw_net("deploy.prototxt", "a.svg", stages=["a", 5]), r"stages \['a', 5\]: expected a list of names"),
+    (
+        lambda c: c.time_net("deploy.prototxt", level=10**12),
+        "level 1000000000000: expected a whole number that fits 32",
+    ),
+    (lambda c: c.build_database("list.txt", "db", names="cat"), "names 'cat': expected a list of names"),
+    (lambda c: c.build_database("list.txt", "db", threads=-1), "threads -1: expected a whole number of at least 0"),
+    (lambda c: c.split_database("db", "a", "b", fraction=float("nan")), "fraction nan: expected a number above 0"),
+    (lambda c: c.summarize("deploy.prototxt", channels=0), "channels 0: expected a whole number of at least 1"),
+    (lambda c: c.check("deploy.prototxt", "dpu", channels=1.5), "channels 1.5: expected a whole number"),
+    (lambda c: c.export_torch("deploy.prototxt", None, "a.py", batch=0), "batch 0: expected a whole number"),
+    (
+        lambda c: c.evaluate_classification("deploy.prototxt", None, "list.txt", iterations=-1),
+        "iterations -1: expected",
+    ),
+    (lambda c: c.evaluate_classification("deploy.prototxt", None, "list.txt", ks=(0,)), "ks: a k of 0: expected"),
+    (lambda c: c.evaluate_segmentation("segment.prototxt", None, "pairs.txt", iterations=0), "iterations 0: expected"),
+    (lambda c: c.evaluate_detection("detect.prototxt", None, "boxes.txt", iterations=1.5), "iterations 1.5: expected"),
+    (lambda c: c.verify_database("db", classes=-1), "classes -1: expected a whole number of at least 0"),
+    (lambda c: c.inspect_database("db", limit=True), "limit True: expected a whole number of at least 0"),
+    (lambda c: c.Preprocess(mean=(104, float("nan"))), "expected finite numbers, one or one a channel"),
+    (lambda c: c.Preprocess(scale="x"), "scale 'x': expected a finite number"),
+    (lambda c: c.write_text("deploy.prototxt"), "expected a message, as read_net gives it, not str"),
+    (lambda c: c.summarize(c.read_solver("solver.prototxt")), "expected a NetParameter, .* this is a SolverParameter"),
+    (lambda c: c.Solver(c.read_net("deploy.prototxt")), "expected a SolverParameter, .* this is a NetParameter"),
+    (lambda c: c.save_caffemodel("a", c.read_net("deploy.prototxt"), {"conv": ["x"]}), "layer 'conv': .* not str"),
+    (lambda c: c.save_caffemodel("a", "deploy.prototxt", {}), "expected a NetParameter, as read_net gives it; this is"),
+    (lambda c: c.save_caffemodel("a", c.read_net("deploy.prototxt"), {}, fork="cafe"), "there is no fork 'cafe'"),
+    (lambda c: c.dump_blobs("deploy.prototxt", None, "names.txt", seed=1), "names.txt: expected a folder, this is a"),
+    (lambda c: c.dump_blobs("deploy.prototxt", None, "", seed=1), "the folder '' cannot be made"),
+    (lambda c: c.dump_blobs("deploy.prototxt", None, "a", inputs="0.png"), "'data' is str; expected an array"),
 ]
+
+
+SIZED: list[Callable[..., object]] = [
+    lambda c, size: c.summarize("deploy.prototxt", size=size),
+    lambda c, size: c.check("deploy.prototxt", "dpu", size=size),
+    lambda c, size: c.diff_nets("deploy.prototxt", "deploy.prototxt", size=size),
+    lambda c, size: c.deploy_net("deploy.prototxt", size=size),
+    lambda c, size: c.export_onnx("deploy.prototxt", None, "a", size=size),
+    lambda c, size: c.classify("deploy.prototxt", None, "0.png", size=size),
+    lambda c, size: c.evaluate_classification("deploy.prototxt", None, "list.txt", resize=size),
+    lambda c, size: c.dump_blobs("deploy.prototxt", None, "a", seed=1, size=size),
+    lambda c, size: c.build_database("list.txt", "db", size=size),
+    lambda c, size: c.convert_imageset("", "list.txt", "db", size=size),
+]
+
+
+@pytest.mark.parametrize("call", SIZED)
+def test_sizes_are_two_lengths(call: Callable[..., object], folder: Path) -> None:
+    for size in ((8,), (8, 8, 8), (0, 8), (8, -1), (8.5, 8), (float("nan"), 8), "88", 8):
+        with pytest.raises(caffecompat.CaffeCompatError, match=r"size .*: expected \(height, width\) in pixels"):
+            call(caffecompat, size)
+
+
+DEVICES: list[Callable[..., object]] = [
+    lambda c, device: c.Solver("solver.prototxt", device=device),
+    lambda c, device: c.classify("deploy.prototxt", None, "0.png", device=device),
+    lambda c, device: c.time_net("deploy.prototxt", iterations=1, device=device),
+    lambda c, device: c.evaluate_net("test.prototxt", iterations=1, device=device),
+    lambda c, device: c.extract_features("test.prototxt", None, {"fc": "a"}, batches=1, device=device),
+]
+
+
+@pytest.mark.parametrize("call", DEVICES)
+def test_devices_are_those_of_this_machine(call: Callable[..., object], folder: Path) -> None:
+    for device in ("gpu", "", "meta", "cuda:99"):
+        with pytest.raises(caffecompat.CaffeCompatError, match="device '"):
+            call(caffecompat, device)
+
+
+OVER_INPUTS: list[Callable[[Any], object]] = [
+    lambda c: c.export_onnx("deploy.prototxt", "net.caffemodel", "deploy.prototxt"),
+    lambda c: c.export_onnx("deploy.prototxt", ["net.caffemodel"], "net.caffemodel"),
+    lambda c: c.merge_batch_norm("bn.prototxt", "bn.caffemodel", "bn.prototxt", "merged.caffemodel"),
+    lambda c: c.merge_batch_norm("bn.prototxt", "bn.caffemodel", "merged.prototxt", Path("bn.caffemodel")),
+    lambda c: c.export_deploy("deploy.prototxt", "net.caffemodel", "deploy"),
+    lambda c: c.convert_weights("net.caffemodel", "./net.caffemodel", model="deploy.prototxt"),
+    lambda c: c.create_label_map("names.txt", "names.txt"),
+    lambda c: c.get_image_size("", "list.txt", "list.txt"),
+]
+
+
+@pytest.mark.parametrize("call", OVER_INPUTS)
+def test_no_function_writes_over_what_it_reads(call: Callable[[Any], object], folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(caffecompat.CaffeCompatError, match="is not written over: it is read"):
+        call(caffecompat)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_arrays_of_other_types_are_taken(folder: Path) -> None:
+    """Pixels as uint8 and NumPy's float64 are what people have; a mean may be an array or one number."""
+    for values in (np.zeros((1, 3, 8, 8)), np.zeros((1, 3, 8, 8), np.uint8), torch.zeros(1, 3, 8, 8).byte()):
+        assert caffecompat.dump_blobs("deploy.prototxt", "net.caffemodel", "blobs", inputs=values) == 4
+    assert caffecompat.Preprocess(mean=np.array([1, 2, 3])) == caffecompat.Preprocess(mean=(1, 2, 3))  # type: ignore[arg-type]
+    assert caffecompat.Preprocess(mean=4).mean == (4,)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("call", "message"), MISTAKES)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from caffecompat.arguments import as_size
 from caffecompat.data.annotated_recipes import annoset_plan
 from caffecompat.data.build import BuildError, BuildReport, Plan, write_database
 from caffecompat.data.recipes import caffe_plan
@@ -68,7 +69,7 @@ def convert_imageset(
     """
     entries = read_image_list(list_path)
     _shuffle(entries, shuffle, seed)
-    height, width = size or (0, 0)
+    height, width = as_size(size) or (0, 0)
     plan = caffe_plan(
         os.fspath(root), entries, color=color, height=height, width=width, encoded=encoded, encode_type=encode_type,
         backend=backend, check_size=check_size,
@@ -134,7 +135,7 @@ def convert_annoset(
         *(read_pair_list(list_path) if detection else read_image_list(list_path))
     ]
     _shuffle(entries, shuffle, seed)
-    height, width = size or (0, 0)
+    height, width = as_size(size) or (0, 0)
     plan = annoset_plan(
         os.fspath(root), entries, label_type=label_type, numbers=numbers, color=color, height=height, width=width,
         min_dim=min_dim, max_dim=max_dim, encoded=encoded, encode_type=encode_type, backend=backend,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from caffecompat.arguments import as_count
 from caffecompat.data.dataset import open_parts
 from caffecompat.data.inspection import (
     Checks,
@@ -49,6 +50,7 @@ def inspect_database(
     >>> (info.records, dict(info.shapes), dict(info.labels))
     (4, {(3, 8, 8): 4}, {0: 2, 1: 2})
     """
+    limit = as_count(limit, "limit", 0) or 0
     infos: list[DatabaseInfo] = []
     for number, reader in enumerate(open_parts(database)):
         with reader:
@@ -111,6 +113,7 @@ def verify_database(
     >>> [str(problem) for problem in found.problems["verified_lmdb"]][0]
     '00000001_1.png: has label 1; expected 0 to 0'
     """
+    classes = as_count(classes, "classes", 0) or 0
     found = DatabaseCheck()
     with ExitStack() as stack:
         readers = [stack.enter_context(reader) for reader in open_parts(database)]

@@ -9,6 +9,7 @@ from itertools import repeat
 from typing import Any
 
 from caffecompat import glog
+from caffecompat.arguments import as_names, as_size
 from caffecompat.data.annotated_recipes import (
     DetectionSet,
     coco_set,
@@ -79,7 +80,8 @@ def build_database(
     >>> (report.written, report.bad)
     (4, {})
     """
-    height, width = size or (0, 0)
+    height, width = as_size(size) or (0, 0)
+    names = as_names(names, "names")
     options = ImageOptions(color, height, width, encoding)
     plan = plan_database(
         source, options, root=root, which=which, label_map=label_map, shuffle=shuffle, seed=seed, names=names,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_write, protects
 from caffecompat.formats.image_list import ListedPair, read_pair_list
 from caffecompat.formats.picture import PictureError, decode_picture
 from caffecompat.formats.picture_header import picture_header
@@ -18,6 +18,7 @@ __all__ = ["get_image_size"]
 PathLike = str | os.PathLike[str]
 
 
+@protects("list_path", "name_id_file")
 def get_image_size(
     root: PathLike,
     list_path: PathLike,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from caffecompat.arguments import as_count
 from caffecompat.formats.database import Cursor
 from caffecompat.threads import cores
 
@@ -22,7 +23,7 @@ def ordered_map(work: Callable[[_In], _Out], items: Iterable[_In], threads: int 
     `items` is consumed by the calling thread. When the consumer stops (an exception, Ctrl-C), what is
     not begun is dropped.
     """
-    count = threads or cores()
+    count = as_count(threads, "threads", 0) or cores()
     waiting: deque[Future[_Out]] = deque()
     pool = ThreadPoolExecutor(count, thread_name_prefix="caffecompat")
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.arguments import as_count, as_size
 from caffecompat.data.source import DataError, Shape, Source, make_source
 from caffecompat.forks import Fork
 from caffecompat.schema.data_layers import Labels, data_layer
@@ -38,7 +39,7 @@ class Placeholders:
     """
 
     def __init__(self, size: tuple[int, int] | None = None, channels: int | None = None) -> None:
-        self.size, self.channels = size, channels
+        self.size, self.channels = as_size(size), as_count(channels, "channels")
         self.notes: list[str] = []
 
     def __call__(self, layer: Any, phase: int, fork: Fork, relative_to: str | os.PathLike[str] | None) -> Source:

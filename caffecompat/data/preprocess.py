@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,18 @@ class Preprocess:
     mean: tuple[float, ...] = ()
     scale: float = 1.0
     subtract: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "scale", "subtract"):
+            given = getattr(self, name)
+            try:
+                values = tuple(np.asarray(() if given is None else given, np.float64).reshape(-1).tolist())
+            except (TypeError, ValueError):
+                values = (math.nan,)
+            if not all(map(math.isfinite, values)) or (name == "scale" and len(values) != 1):
+                wanted = "a finite number" if name == "scale" else "finite numbers, one or one a channel"
+                raise CaffeCompatError(f"{name} {given!r}: expected {wanted}")
+            object.__setattr__(self, name, values[0] if name == "scale" else values)
 
     def __str__(self) -> str:
         parts = [f"mean {','.join(f'{value:g}' for value in self.mean)}"] if self.mean else []

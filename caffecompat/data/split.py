@@ -49,6 +49,8 @@ def split_database(
     >>> (train.written, val.written)
     (3, 1)
     """
+    if not 0 < fraction < 1:
+        raise BuildError(f"fraction {fraction:g}: expected a number above 0 and below 1")
     readers = open_parts(source)
     try:
         wrong = verify_keys(readers)

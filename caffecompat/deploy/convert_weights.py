@@ -14,6 +14,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.archives import ARCHIVES, as_layers, as_names, read_archive, write_archive
+from caffecompat.formats.atomic import protects
 from caffecompat.formats.hdf5_weights import save_hdf5_weights
 from caffecompat.formats.weights import open_weights
 from caffecompat.net import Net
@@ -56,6 +57,7 @@ class ConvertedWeights:
     missing: tuple[str, ...] = ()
 
 
+@protects("source", "model", "map_file")
 def convert_weights(
     source: PathLike,
     out: PathLike,

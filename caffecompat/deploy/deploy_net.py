@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from caffecompat.arguments import as_count, as_size
 from caffecompat.deploy.deploy_inputs import (
     Deployed,
     DeployError,
@@ -77,6 +78,9 @@ def deploy_net(
     >>> [layer.type for layer in deployed.message.layer]
     ['Input', 'Convolution', 'InnerProduct', 'Softmax']
     """
+    if head not in (None, "softmax", "argmax"):
+        raise DeployError(f"head {head!r}: expected softmax or argmax")
+    size, batch, channels = as_size(size), as_count(batch, "batch"), as_count(channels, "channels")
     document = as_document(model, fork=fork)
     state = make_state(document.message, pb.TEST, level, stages)
     test, _, _ = filter_net(document.message, state, lambda line: None)

@@ -25,7 +25,7 @@ from caffecompat.deploy.moved_paths import lead_paths, path_from
 from caffecompat.deploy.vitis_pictures import calibration_input, read_calibration
 from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats import save_caffemodel
-from caffecompat.formats.atomic import atomic_together, atomic_write, refuse_protected
+from caffecompat.formats.atomic import atomic_together, atomic_write, protects, refuse_protected
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
@@ -56,6 +56,7 @@ class ExportedDeploy:
     same: bool = True
 
 
+@protects("model", "weights")
 def export_deploy(
     model: NetSource,
     weights: WeightPaths | None,

@@ -12,7 +12,7 @@ from caffecompat.deploy.moved_paths import lead_paths
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.formats import save_caffemodel
-from caffecompat.formats.atomic import atomic_together, atomic_write
+from caffecompat.formats.atomic import atomic_together, atomic_write, protects
 from caffecompat.net import Net, NetError
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
@@ -41,6 +41,7 @@ class Merged:
         return all(difference.relative <= TOLERANCE for difference in self.differences)
 
 
+@protects("model", "weights")
 def merge_batch_norm(
     model: NetSource,
     weights: WeightPaths,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from caffecompat import glog
+from caffecompat.arguments import as_count, as_size
 from caffecompat.data import Source, make_source
 from caffecompat.data.dataset import count_records
 from caffecompat.data.preprocess import Preprocess, choose_preprocess, stated_transform
@@ -308,6 +309,9 @@ def evaluate_classification(
     >>> (result.total, result.accuracy(2), result.counts.shape)
     (4, 1.0, (2, 2))
     """
+    iterations, batch, resize = as_count(iterations, "iterations"), as_count(batch, "batch"), as_size(resize, "resize")
+    for k in ks:
+        as_count(k, "ks: a k of")
     classifier = scored_model(
         Classifier, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
         fork=fork, blob=blob,

@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from caffecompat.arguments import as_count
 from caffecompat.data.annotated_recipes import is_voc_folder
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
@@ -202,6 +203,7 @@ def evaluate_detection(
             raise CaffeCompatError("results need the data that they are of, with the true boxes")
         return score_detections(read_detections(os.fspath(results)), open_pictures(data, root, which, label_map))
     assert model is not None
+    iterations = as_count(iterations, "iterations")
     detector = scored_model(
         Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing, fork=fork
     )

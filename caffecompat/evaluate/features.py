@@ -17,6 +17,7 @@ from caffecompat.forks import ForkName
 from caffecompat.formats.database import DatabaseWriter, open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.net import Net
+from caffecompat.net.device import as_device
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
@@ -108,6 +109,7 @@ def extract_features(
     """
     if batches < 1:
         raise CaffeCompatError(f"batches {batches} must be at least 1")
+    device = as_device(device)
     document = as_document(model, fork=fork)
     net = Net(document, "TEST", level=level, stages=tuple(stages), sources=make_source, log=False, weights=weights)
     try:

@@ -15,6 +15,7 @@ from caffecompat.forks import ForkName
 from caffecompat.layers.detection import DetectionEvaluate
 from caffecompat.layers.detection_scores import DetectionScores
 from caffecompat.net import Net
+from caffecompat.net.device import as_device
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
 
@@ -77,6 +78,7 @@ def evaluate_net(
     if isinstance(model, Net):
         net = model
     else:
+        device = as_device(device)
         document = as_document(model, fork=fork)
         net = Net(document, "TEST", level=level, stages=tuple(stages), sources=make_source, log=False).to(device)
     if weights is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffecompat.arguments import as_size
 from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer, class_of
@@ -18,6 +19,7 @@ from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.reduction import ArgMax
 from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
+from caffecompat.net.device import as_device
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetDocument, open_net, pb
@@ -65,6 +67,7 @@ class ScoredNet:
         level: int | None = None,
         stages: Sequence[str] = (),
     ) -> None:
+        size, device = as_size(size), as_device(device)
         document = model if isinstance(model, NetDocument) else open_net(model)
         self.path, self.relative_to = document.path, document.relative_to
         state = make_state(document.message, pb.TEST, level, stages)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat import glog
+from caffecompat.arguments import as_count
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
@@ -217,6 +218,7 @@ def evaluate_segmentation(
     """
     if resize not in ("classes", "scores", "labels"):
         raise EvaluationError(f"resize {resize!r}: expected 'classes', 'scores' or 'labels'")
+    iterations = as_count(iterations, "iterations")
     segmenter = scored_model(
         Segmenter, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
         fork=fork, blob=blob,

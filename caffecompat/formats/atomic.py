@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import inspect
 import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from caffecompat.errors import CaffeCompatError
 
@@ -27,7 +29,9 @@ __all__ = [
     "atomic_together",
     "atomic_write",
     "is_same_file",
+    "make_folder",
     "protected_files",
+    "protects",
     "refuse_protected",
 ]
 
@@ -35,6 +39,9 @@ __all__ = [
 PROCESS = secrets.token_hex(4)
 
 _protected: list[str] = []
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 class WriteError(CaffeCompatError):
@@ -60,6 +67,29 @@ def protected_files(paths: Iterable[str]) -> Iterator[None]:
         _protected[:] = before
 
 
+def protects(*names: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """A decorator of functions that read files and write others: what these arguments name is not written over.
+
+    Args:
+        names: of arguments that are paths or lists of them; where one is something else, it names no file.
+    """
+
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def protecting(*args: P.args, **kwargs: P.kwargs) -> Result:
+            given = signature.bind(*args, **kwargs).arguments
+            values = [given.get(name) for name in names]
+            each = [part for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
+            with protected_files([os.fspath(part) for part in each if isinstance(part, (str, os.PathLike))]):
+                return function(*args, **kwargs)
+
+        return protecting
+
+    return decorate
+
+
 def refuse_protected(path: str | os.PathLike[str]) -> None:
     """Check a file that is to be written.
 
@@ -80,6 +110,21 @@ def is_same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) ->
         return os.path.samefile(path, other)
     except OSError:
         return False
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder, if there is none, and those above it.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError:
+        raise WriteError(f"{os.fspath(path)}: expected a folder, this is a file; choose another name") from None
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise WriteError(f"the folder {os.fspath(path)!r} cannot be made: {reason}") from None
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from caffecompat import glog
-from caffecompat.forks import Fork
+from caffecompat.arguments import expect_message
+from caffecompat.forks import ForkName, choice_of
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
@@ -223,7 +224,7 @@ def save_caffemodel(
     diffs: Mapping[str, Sequence[np.ndarray]] | None = None,
     *,
     raw: bool = False,
-    fork: Fork | None = None,
+    fork: ForkName | None = None,
 ) -> None:
     """Write a binary caffemodel that the original Caffe reads.
 
@@ -249,6 +250,7 @@ def save_caffemodel(
     >>> caffecompat.save_caffemodel("twice.caffemodel", caffecompat.read_net("deploy.prototxt"), weights)
     """
     _check(path, net, blobs, diffs)
+    named = None if fork is None else choice_of(fork).fork
     with atomic_write(path) as file:
         if net.HasField("name"):
             file.write(string_field(1, net.name))
@@ -257,8 +259,8 @@ def save_caffemodel(
             own_diffs = diffs.get(layer.name, ()) if diffs else ()
             for piece in _layer_pieces(layer, own, own_diffs, raw):
                 file.write(piece)
-        if fork is not None:
-            file.write(string_field(FORK, fork.name))
+        if named is not None:
+            file.write(string_field(FORK, named.name))
 
 
 def _check(
@@ -267,10 +269,16 @@ def _check(
     blobs: Mapping[str, Sequence[np.ndarray]],
     diffs: Mapping[str, Sequence[np.ndarray]] | None,
 ) -> None:
+    expect_message(net, "NetParameter", "as read_net gives it")
     names = {layer.name for layer in net.layer}
     strangers = [name for name in blobs if name not in names]
     if strangers:
         raise WeightsError(f"{os.fspath(path)}: weights for layers that are not in the net: {few(strangers)}")
+    for name, arrays in [*blobs.items(), *(diffs or {}).items()]:
+        for array in arrays:
+            if not isinstance(array, (np.ndarray, np.generic)) or array.dtype.kind not in "fiub":
+                what = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                raise WeightsError(f"{os.fspath(path)}: layer {name!r}: expected NumPy arrays of numbers, not {what}")
     for name, arrays in (diffs or {}).items():
         shapes = [array.shape for array in arrays]
         if shapes != [array.shape for array in blobs.get(name, ())]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_write, protects
 from caffecompat.schema import parse_text, pb, write_text
 
 __all__ = [
@@ -109,6 +109,7 @@ def _items(text: str, name: str) -> Sequence[Any]:
     return items
 
 
+@protects("names")
 def create_label_map(
     names: str | os.PathLike[str],
     out: str | os.PathLike[str],

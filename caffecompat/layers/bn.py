@@ -115,7 +115,7 @@ class BN(Layer):
         if not self.keeps_statistics:
             return self._segnet(bottom)
         if self.frozen or not self.training:
-            mean, variance = self.mean.flatten(), self.variance.flatten()
+            mean, variance = self.mean.detach().flatten(), self.variance.detach().flatten()
             return F.batch_norm(bottom, mean, variance, self.scale.flatten(), self.shift.flatten(), eps=self.eps)
         top, mean, variance = normalize_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), self.eps)
         if not mean.is_meta:  # a batch, no inference of shapes

@@ -156,10 +156,13 @@ class BatchNorm(Layer):
         return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
 
     def _running(self) -> tuple[Tensor, Tensor]:
+        # Detached: who sets requires_grad of all parameters, as torch users do, does not mean these.
+        mean, variance = self.mean.detach(), self.variance.detach()
         if not self.stores_sums:
-            return self.mean, self.variance
-        factor = torch.where(self.factor == 0, 0, 1 / self.factor)
-        return self.mean * factor, self.variance * factor
+            return mean, variance
+        stored = self.factor.detach()
+        factor = torch.where(stored == 0, 0, 1 / stored)
+        return mean * factor, variance * factor
 
     def _normalize_by_batch(self, bottom: Tensor) -> Tensor:
         rule = normalize_by_batch if self.training else normalize_by_batch_exactly

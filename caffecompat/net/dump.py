@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from caffecompat.arguments import as_size
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.net.net import Net
@@ -68,6 +70,7 @@ def dump_blobs(
     net = model if isinstance(model, Net) else Net(as_document(model, fork=fork), "TEST", log=False)
     if weights is not None:
         net.load_weights(weights).check(", ".join(weight_paths(weights)), allow_missing=allow_missing)
+    size = as_size(size)
     if size:
         blob = only_input(net)
         net.reshape({blob: (*net.fed_shapes[blob][:2], *size)})
@@ -78,7 +81,17 @@ def dump_blobs(
     else:
         assert inputs is not None
         fed = {only_input(net): inputs}
-    return write_trace(net, fed, out, tidl=layout == "tidl")
+    return write_trace(net, {blob: _values(blob, array) for blob, array in fed.items()}, out, tidl=layout == "tidl")
+
+
+def _values(blob: str, given: Any) -> Tensor:
+    """What a blob is fed with, float32 unless it is a tensor of floats already."""
+    if isinstance(given, Tensor):
+        return given if given.is_floating_point() else given.float()
+    try:
+        return torch.from_numpy(np.asarray(given, np.float32))
+    except (TypeError, ValueError):
+        raise CaffeCompatError(f"inputs: {blob!r} is {type(given).__name__}; expected an array of numbers") from None
 
 
 def only_input(net: Net) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from caffecompat.arguments import as_names
+from caffecompat.errors import CaffeCompatError
 from caffecompat.net.problems import Problem
 from caffecompat.schema import pb, write_text
 
@@ -20,8 +22,11 @@ def make_state(message: Any, phase: int, level: int | None, stages: Sequence[str
     state.CopyFrom(message.state)
     state.phase = phase
     if level is not None:
-        state.level = level
-    state.stage.extend(stage for stage in stages if stage not in state.stage)
+        try:
+            state.level = level
+        except ValueError:
+            raise CaffeCompatError(f"level {level}: expected a whole number that fits 32 bits") from None
+    state.stage.extend(stage for stage in as_names(stages, "stages") if stage not in state.stage)
     return state
 
 

@@ -76,4 +76,11 @@ def on_device(blob: Tensor | np.ndarray, like: Tensor, channels_last: bool) -> T
         tensor = tensor.double()
     if tensor.dim() != 4:
         return tensor
-    return tensor.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    if not channels_last:
+        return tensor.contiguous()
+    if torch.compiler.is_compiling():
+        return tensor.contiguous(memory_format=torch.channels_last)
+    try:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    except RuntimeError:  # within torch.func.vmap, which has no memory formats
+        return tensor.contiguous()

@@ -21,7 +21,7 @@ import numpy as np
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_write, make_folder
 
 __all__ = ["LAYER_INFO", "TidlTrace", "find_traces", "trace_name", "write_tidl_trace"]
 
@@ -124,7 +124,7 @@ def write_tidl_trace(folder: str | os.PathLike[str], values: Iterable[tuple[str,
 
     Values with more axes have no place there and are left out.
     """
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     names: list[str] = []
     for name, array in values:
         if array.ndim <= 6:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.arrays import read_array
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_write, make_folder
 from caffecompat.net.graph import needed_layers
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
@@ -68,7 +68,7 @@ def write_trace(
         pairs = ((names[value], array) for layer, tops in made
                  for value, array in zip(layer.top_values, tops, strict=True))  # fmt: skip
         return write_tidl_trace(folder, pairs)
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     listed: list[dict[str, object]] = []
     taken: set[str] = set()
     for layer, tops in trace(net, inputs):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from caffecompat.arguments import as_count, as_size
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.python_code import looking_at_nets
@@ -94,6 +95,7 @@ def diff_nets(
     files = [os.fspath(path) for path in ([weights] if isinstance(weights, (str, os.PathLike)) else weights)]
     if len(files) > 2:
         raise CaffeCompatError(f"weights are those of A, or of A and B; these are {len(files)}")
+    size, channels = as_size(size), as_count(channels, "channels")
     documents = as_document(a, fork=fork), as_document(b, fork=fork)
     chosen = None if phase is None else as_phase(phase)
     found = NetComparison(*documents, diff_documents(*documents, chosen))

@@ -61,6 +61,7 @@ def summarize(
             raise CaffeCompatError("a net that is made already is counted as it is: no weights, size, channels, fork")
         return summarize_net(model)
     sources = Placeholders(size, channels)
+    size, channels = sources.size, sources.channels
     document = as_document(model, strict=strict, fork=fork)
     with looking_at_nets(size, channels) as opaque:
         net = Net(document, phase, sources=sources, log=False, meta=weights is None)

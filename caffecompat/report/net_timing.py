@@ -12,6 +12,7 @@ from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.net import Net
+from caffecompat.net.device import as_device
 from caffecompat.net.interpreter import Interpreter
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
@@ -88,6 +89,7 @@ def time_net(
         raise CaffeCompatError(f"iterations {iterations} must be at least 1")
     if isinstance(model, Net):
         return _measure(model, iterations, on_start, on_iteration)
+    device = as_device(device)
     net = Net(as_document(model, fork=fork), phase, level=level, stages=tuple(stages), sources=make_source, log=False)
     try:
         if weights is not None:

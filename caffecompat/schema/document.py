@@ -11,6 +11,7 @@ from typing import TypeAlias
 from google.protobuf.message import DecodeError, Message
 
 from caffecompat import glog
+from caffecompat.arguments import expect_message
 from caffecompat.files import decode_text, is_utf16
 from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.schema import pb
@@ -209,6 +210,7 @@ def as_document(net: NetSource, *, strict: bool = False, fork: ForkName | None =
     if isinstance(net, NetDocument):
         return net
     if isinstance(net, Message):
+        expect_message(net, "NetParameter", "or the path of a net's prototxt")
         return NetDocument.from_message(net, fork=fork)
     return open_net(net, strict, fork=fork)
 

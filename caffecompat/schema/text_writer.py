@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import fields as f
 from caffecompat.schema.fields import Field, table_of
 from caffecompat.schema.unknown_fields import unknown_field_texts
@@ -30,6 +31,8 @@ def write_text(message: Message) -> str:
     bottom: "fc"
     top: "prob"
     """
+    if not isinstance(message, Message):
+        raise CaffeCompatError(f"expected a message, as read_net gives it, not {type(message).__name__}")
     lines: list[str] = []
     _write(message, "", lines)
     lines.append("")

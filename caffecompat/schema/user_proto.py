@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -19,11 +21,14 @@ __all__ = ["merge", "use_proto"]
 # Where a field goes whose number the merged schema uses for another one. Texts go by name, so any free number serves.
 _ELSEWHERE = 80000
 
+_UNDEFINED = re.compile(r'"(\w+)" is not defined')
+
 
 def use_proto(path: str | os.PathLike[str]) -> list[str]:
     """Add what a fork's ``caffe.proto`` defines beyond the merged schema; to be called before any file is read.
 
-    Needs the protobuf compiler: ``protoc``, or the Python package grpcio-tools.
+    Needs the protobuf compiler: ``protoc``, or the Python package grpcio-tools. The file may use types of the merged
+    schema (FillerParameter, Phase) without defining them.
 
     Returns:
         The names of the messages and fields that were added.
@@ -48,13 +53,35 @@ def _compile(path: Path) -> FileDescriptorSet:
         raise CaffeCompatError(f"{path}: no such file")
     with tempfile.TemporaryDirectory() as folder:
         target = os.path.join(folder, "user.desc")
-        words = [f"--proto_path={path.parent}", f"--descriptor_set_out={target}", "--include_imports", path.name]
-        result = subprocess.run([*_compiler(path), *words], capture_output=True, text=True)
-        if result.returncode != 0:
-            raise CaffeCompatError(f"{path} does not compile:\n{result.stderr.strip()}")
+        problem = _run_compiler(path, path.name, target, [path.parent])
+        if lent := _borrowed(problem):
+            copy = Path(folder) / path.name
+            copy.write_text(f"{path.read_text()}\n{lent}")
+            problem = _run_compiler(path, str(copy), target, [folder, path.parent])
+        if problem:
+            raise CaffeCompatError(f"{path} does not compile:\n{problem}")
         files = FileDescriptorSet()
         files.ParseFromString(Path(target).read_bytes())
         return files
+
+
+def _run_compiler(path: Path, source: str, target: str, folders: Sequence[str | Path]) -> str:
+    """What the compiler says of a file that it cannot translate; "" where it can."""
+    words = [*(f"--proto_path={folder}" for folder in folders), f"--descriptor_set_out={target}", "--include_imports"]
+    result = subprocess.run([*_compiler(path), *words, source], capture_output=True, text=True)
+    return result.stderr.strip() if result.returncode else ""
+
+
+def _borrowed(problem: str) -> str:
+    """Declarations of the merged schema's types that a file uses and leaves out, FillerParameter for one."""
+    names = set(_UNDEFINED.findall(problem))
+    schema = pool.read_descriptor()
+    lines = [f"message {message.name} {{}}" for message in schema.message_type if message.name in names]
+    for enum in schema.enum_type:
+        if enum.name in names:
+            values = " ".join(f"{value.name} = {value.number};" for value in enum.value)
+            lines.append(f"enum {enum.name} {{ {values} }}")
+    return "\n".join(lines)
 
 
 def _compiler(path: Path) -> list[str]:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from caffecompat import data, glog
+from caffecompat.arguments import expect_message
 from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
+from caffecompat.net.device import as_device
 from caffecompat.net.weights import WeightPaths
 from caffecompat.resumable import Resumable
 from caffecompat.schema import pb, read_solver, write_text
@@ -98,6 +100,7 @@ class Solver:
             self.path: str | None = os.fspath(source)
             self.param = read_solver(self.path, strict=strict)
         else:
+            expect_message(source, "SolverParameter", "or the path of a solver's prototxt")
             self.path, self.param = path, source
         solver_settings, layer_settings = split_overrides(overrides, self.param)
         apply_to_solver(self.param, solver_settings, self.path)
@@ -113,7 +116,7 @@ class Solver:
         if self.param.random_seed >= 0:
             torch.manual_seed(self.param.random_seed)
             data.seed(self.param.random_seed)
-        self.device = torch.device(device) if device is not None else _own_device(self.param)
+        self.device = as_device(device) if device is not None else _own_device(self.param)
 
         self.iter = 0
         self.rate_state = RateState()

@@ -200,6 +200,46 @@ def test_copies_follow_xilinx_rule_of_the_last_gradient(how: Callable[[Any], Any
     assert torch.equal(made.n.bias.grad, torch.full((3,), 2.0 * 36 * 3))
 
 
+def test_gradients_of_every_picture_by_vmap() -> None:
+    net, data = make_net(RELU), torch.randn(3, 3, 6, 6)
+    parameters = dict(net.named_parameters())
+
+    def loss(values: dict[str, Tensor], picture: Tensor) -> Tensor:
+        tops: dict[str, Tensor] = torch.func.functional_call(net, values, (picture[None],))
+        return tops["b"].square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, data)
+    for name, parameter in parameters.items():
+        for index, picture in enumerate(data):
+            [gradient] = torch.autograd.grad(loss(parameters, picture), [parameter])
+            torch.testing.assert_close(each[name][index], gradient)
+
+
+@pytest.mark.parametrize("phase", [pb.TRAIN, pb.TEST])
+@pytest.mark.parametrize(
+    "block",
+    [
+        'type: "BatchNorm"',
+        'type: "BatchNorm" batch_norm_param { use_global_stats: true }',
+        "type: 'BatchNorm' batch_norm_param { scale_filler { type: 'constant' value: 1 } }",
+        "type: 'BN' bn_param { frozen: true }",
+        "type: 'BN' bn_param { frozen: false }",
+    ],
+)
+def test_statistics_stay_constants_where_all_is_made_to_learn(block: str, phase: int) -> None:
+    """``requires_grad_(True)`` thaws a net that was frozen; what Caffe does not learn has no gradient then either."""
+    net = make_net(INPUT + conv("a", "data") + f'layer {{ name: "n" bottom: "a" top: "n" {block} }}', phase)
+    data = torch.randn(2, 3, 6, 6)
+    torch.manual_seed(1)
+    expected = copy.deepcopy(net)(data)["n"]
+    net.requires_grad_(False).requires_grad_(True)
+    top = net(data)["n"]
+    torch.testing.assert_close(top, expected)
+    top.square().sum().backward()
+    assert net.a.weight.grad is not None
+    assert net.n.mean.grad is None and net.n.variance.grad is None
+
+
 def test_functional_call_takes_other_parameters() -> None:
     net, data = make_net(RELU), torch.randn(2, 3, 6, 6)
     zeros = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import SEED, SIDE, THREADS, add_switch
+from caffecompat.cli.common.flags import SEED, SIDE, THREADS, UsageError, add_switch
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -102,8 +102,11 @@ def build_logged(
 
 def record_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The flags of `list_flags` and `record_flags` as the arguments of `caffecompat.convert_imageset`."""
+    sides = max(0, args.resize_height), max(0, args.resize_width)
+    if any(sides) and not all(sides):
+        raise UsageError("--resize-height and --resize-width belong together: give both, or neither")
     return {
-        "size": (max(0, args.resize_height), max(0, args.resize_width)),
+        "size": sides if any(sides) else None,
         "color": not args.gray,
         "encoded": args.encoded,
         "encode_type": args.encode_type,

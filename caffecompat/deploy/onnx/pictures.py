@@ -72,6 +72,8 @@ def _with_mean(options: ExportOptions, shape: Sequence[int]) -> tuple[ExportOpti
     """The mean picture as one value a channel where it is that, else as large as the input."""
     mean, p = options.mean_picture, options.preprocess or Preprocess()
     assert mean is not None
+    if mean.ndim != 3:
+        raise OnnxError(f"mean_picture has the shape {mean.shape}; expected (C, H, W)")
     channels = tuple(float(value) for value in mean.mean((1, 2), dtype=np.float64))
     if (mean == mean[:, :1, :1]).all():
         return replace(options, preprocess=replace(p, mean=tuple(mean[:, 0, 0].tolist())), mean_picture=None), []

@@ -25,7 +25,7 @@ from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
 from caffecompat.deploy.targets.check import TargetReport
 from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.forks import ForkName
-from caffecompat.formats.atomic import WriteError, atomic_path, refuse_protected
+from caffecompat.formats.atomic import WriteError, atomic_path, protects, refuse_protected
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
@@ -112,6 +112,7 @@ def _make_names_unique(net: Net) -> None:
         taken.add(layer.name)
 
 
+@protects("model", "weights")
 def export_onnx(
     model: NetSource,
     weights: WeightPaths | None,

@@ -95,7 +95,7 @@ def check(
     >>> [(layer.name, layer.verdict) for layer in report.layers]
     [('data', 'left out'), ('conv', 'runs'), ('fc', 'rewritten'), ('prob', 'cpu')]
     """
-    document, table = as_document(model, fork=fork), load_table(target.lower(), version)
+    document, table = as_document(model, fork=fork), load_table(str(target).lower(), version)
     with looking_at_nets(size, channels) as opaque:
         report = check_net(document, table, size=size, channels=channels)
     report.warnings = [*detection_warnings(document), *normalization_warnings(document), *opaque.lines()]
