@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.schema import NetDocument, parse_text
+from caffecompat.schema import NetDocument, parse_text, pb
+from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
 from caffecompat.schema.fork_fields import BVLC_NAMES, rename_fields_of
+from caffecompat.schema.layer_patterns import is_pattern, matches_layer, no_match
 from caffecompat.schema.pool import is_repeated
 from caffecompat.schema.upgrade import rewrite_snapshot_prefix
 from caffecompat.wording import did_you_mean
@@ -52,12 +54,17 @@ def apply_to_solver(param: Any, settings: Sequence[str], path: str | None = None
 
 
 class LayerSettings:
-    """Settings of layers, ``LAYER.field.field=value``, for a solver's nets; a layer name may hold dots itself."""
+    """Settings of layers, ``LAYER.field.field=value``, for a solver's nets; a layer name may hold dots itself.
+
+    In the place of the name, a pattern with ``*`` and ``?`` names all layers that it matches and that read the block
+    which is set; ``@TYPE`` names those of a type.
+    """
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
         self._settings = list(map(_as_text, settings))
         self._used: set[str] = set()
         self._names: set[str] = set()
+        self._types: set[str] = set()
         self._paths: list[str] = []
 
     def apply(self, document: NetDocument) -> None:
@@ -68,26 +75,25 @@ class LayerSettings:
         Raises:
             CaffeCompatError: a layer has no such field, or two settings of one layer disagree.
         """
+        layers = document.message.layer
         self._paths.append(document.path)
-        self._names.update(layer.name for layer in document.message.layer)
-        set_before: set[str] = set()
-        changed: list[Any] = []
+        self._names.update(layer.name for layer in layers)
+        self._types.update(layer.type for layer in layers)
+        set_before: set[tuple[str, str]] = set()  # layer and field
+        changed: list[pb.LayerParameter] = []
         for setting in self._settings:
             path, _, value = setting.partition("=")
-            matches = [layer for layer in document.message.layer if path.startswith(layer.name + ".")]
-            if not matches:
-                continue
-            longest = max(len(layer.name) for layer in matches)
-            for layer in matches:
-                if len(layer.name) == longest:
-                    names = path[longest + 1 :].split(".")
-                    twin = BVLC_NAMES.get(names[-1])
-                    if twin is not None and ".".join([layer.name, *names[:-1], twin]) not in set_before:
-                        _holder(layer, names, setting).ClearField(twin)
-                    _set_path(layer, names, value, setting, append=path in set_before)
-                    changed.append(layer)
-            set_before.add(path)
-            self._used.add(setting)
+            named, names = _layers_of(path, layers)
+            field = ".".join(names)
+            for layer in named:
+                twin = BVLC_NAMES.get(names[-1])
+                if twin is not None and (layer.name, ".".join([*names[:-1], twin])) not in set_before:
+                    _holder(layer, names, setting).ClearField(twin)
+                _set_path(layer, names, value, setting, append=(layer.name, field) in set_before)
+                changed.append(layer)
+            set_before.update((layer.name, field) for layer in named)
+            if named:
+                self._used.add(setting)
         for layer in changed:
             rename_fields_of(layer)
 
@@ -99,9 +105,11 @@ class LayerSettings:
         """
         for setting in self._settings:
             if setting not in self._used:
-                hint = did_you_mean(setting.split(".")[0], self._names)
                 files = " and ".join(dict.fromkeys(self._paths))
-                raise CaffeCompatError(f"--set {setting}: {files} has no layer of that name{hint}")
+                pattern, names = _parted(setting.partition("=")[0])
+                missing = no_match(pattern, self._names, self._types)
+                reads = f" and that reads {names[0]}" if _is_wild(pattern) and names[0] in BLOCK_READERS else ""
+                raise CaffeCompatError(f"--set {setting}: {files} {missing}{reads}")
 
 
 def _as_text(setting: str) -> str:
@@ -111,6 +119,39 @@ def _as_text(setting: str) -> str:
     except UnicodeEncodeError:
         raise CaffeCompatError(f"--set {setting}: is not UTF-8") from None
     return setting
+
+
+def _layers_of(path: str, layers: Iterable[pb.LayerParameter]) -> tuple[list[pb.LayerParameter], list[str]]:
+    """The layers that a setting's path names, and the fields that follow; the longest name where several fit."""
+    matches = [layer for layer in layers if path.startswith(layer.name + ".")]
+    if matches:
+        longest = max(len(layer.name) for layer in matches)
+        return [layer for layer in matches if len(layer.name) == longest], path[longest + 1 :].split(".")
+    pattern, names = _parted(path)
+    if not is_pattern(pattern):
+        return [], names
+    named = [layer for layer in layers if matches_layer(pattern, layer)]
+    if _is_wild(pattern):
+        named = [layer for layer in named if _reads(layer, names[0])]
+    return named, names
+
+
+def _parted(path: str) -> tuple[str, list[str]]:
+    """A path's pattern and its fields, which begin with the first that layers have; else at the first dot."""
+    words = path.split(".")
+    fields = pb.LayerParameter.DESCRIPTOR.fields_by_name
+    at = next((index for index, word in enumerate(words) if index and word in fields), 1)
+    return ".".join(words[:at]), words[at:]
+
+
+def _is_wild(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
+
+
+def _reads(layer: pb.LayerParameter, field: str) -> bool:
+    """Whether a layer's type obeys a field: not where that is the block of other types."""
+    readers = BLOCK_READERS.get(field)
+    return readers is None or layer.type in readers or layer.type not in KNOWN_TYPES
 
 
 def _set_path(message: Any, path: list[str], value: str, setting: str, *, append: bool) -> None:

@@ -97,3 +97,66 @@ def test_control_characters_in_the_prefix_are_refused(workdir, prefix: str) -> N
     with pytest.raises(CaffeCompatError, match="control characters"):
         Solver("solver.prototxt", overrides=[f"snapshot_prefix={prefix}"]).train()
     assert sorted(path.name for path in workdir.iterdir() if path.name[-1] == "b") == []
+
+
+NET_OF_PATTERNS = """layer { name: "c.a" type: "Convolution" convolution_param { kernel_size: 3 } }
+layer { name: "c.a_bn" type: "BatchNorm" } layer { name: "c.b_bn" type: "BatchNorm" }
+layer { name: "x_bn" type: "ReLU" } layer { name: "c.b" type: "Convolution" } layer { name: "odd*" type: "Pooling" }
+layer { name: "mine_bn" type: "OfAUser" }"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("*_bn.batch_norm_param.use_global_stats=true", ["c.a_bn", "c.b_bn", "mine_bn"]),  # not the ReLU
+        ("c.*.batch_norm_param.use_global_stats=true", ["c.a_bn", "c.b_bn"]),
+        ("c.?_bn.batch_norm_param.eps=0.5", ["c.a_bn", "c.b_bn"]),
+        ("c.a*.batch_norm_param.eps=0.5", ["c.a_bn"]),
+        ("@BatchNorm.batch_norm_param.eps=0.5", ["c.a_bn", "c.b_bn"]),
+        ("@Conv*.convolution_param.dilation=2", ["c.a", "c.b"]),
+        ("*.convolution_param.dilation=2", ["c.a", "c.b", "mine_bn"]),
+        ("*.phase=TEST", ["c.a", "c.a_bn", "c.b_bn", "x_bn", "c.b", "odd*", "mine_bn"]),
+        ("odd*.pooling_param.kernel_size=3", ["odd*"]),  # a name comes before a pattern
+    ],
+)
+def test_patterns(tmp_path: Path, setting: str, changed: list[str]) -> None:
+    document = _document(tmp_path, NET_OF_PATTERNS)
+    before = [layer.SerializeToString() for layer in document.message.layer]
+    settings = LayerSettings([setting])
+    settings.apply(document)
+    settings.check_all_used()
+    pairs = zip(before, document.message.layer, strict=True)
+    assert [layer.name for old, layer in pairs if old != layer.SerializeToString()] == changed
+
+
+def test_settings_of_a_pattern_add_up(tmp_path: Path) -> None:
+    document = _document(tmp_path, NET_OF_PATTERNS)
+    LayerSettings(["@Convolution.convolution_param.dilation=2", "@Convolution.convolution_param.dilation=3"]).apply(
+        document
+    )
+    assert [list(document.message.layer[index].convolution_param.dilation) for index in (0, 4)] == [[2, 3]] * 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("y*.batch_norm_param.eps=1", "has no layer whose name matches 'y*' and that reads batch_norm_param"),
+        ("c*.pooling_param.pad=1", "has no layer whose name matches 'c*' and that reads pooling_param"),
+        ("@BatchNrom.batch_norm_param.eps=1", "has no layer of type 'BatchNrom'; did you mean BatchNorm?"),
+        ("*_bn.batch_norm_parm.eps=1", "LayerParameter has no field 'batch_norm_parm'"),
+        ("*_bn.batch_norm_param.epsilon=1", "BatchNormParameter has no field 'epsilon'"),
+    ],
+)
+def test_patterns_that_change_nothing_are_errors(tmp_path: Path, setting: str, message: str) -> None:
+    settings = LayerSettings([setting])
+    with pytest.raises(CaffeCompatError) as raised:
+        settings.apply(_document(tmp_path, NET_OF_PATTERNS))
+        settings.check_all_used()
+    assert message in str(raised.value) and f"--set {setting}" in str(raised.value)
+
+
+def test_a_pattern_on_the_command_line(workdir: Path, log: list[str]) -> None:
+    solver = Solver(
+        "solver.prototxt", overrides=["@HDF5*.hdf5_data_param.batch_size=2", "i?.inner_product_param.num_output=7"]
+    )
+    assert solver.net.blob_shapes["ip"] == (2, 7) and solver.test_nets[0].blob_shapes["ip"] == (2, 7)

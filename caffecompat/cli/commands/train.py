@@ -31,7 +31,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "resume with data from the beginning and fresh random numbers, whatever the .resume file says",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-                        help="change a solver field, or LAYER.FIELD of the net; repeatable")  # fmt: skip
+                        help="change a solver field, or LAYER.FIELD of the net; '*_bn.FIELD' is of all layers that "
+                        "match, '@BatchNorm.FIELD' of those of a type; repeatable")  # fmt: skip
     parser.add_argument("--epochs", type=_above_0, metavar="P",
                         help="go P times through the training data; instead of max_iter")  # fmt: skip
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")

@@ -19,7 +19,8 @@ def net_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
     parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages: layers that are included by them")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-                        help="change a layer's field, as in ip2.inner_product_param.num_output=10")  # fmt: skip
+                        help="change a layer's field, as in ip2.inner_product_param.num_output=10; 'fc*' and "
+                        "'@InnerProduct' name layers by a pattern and by type")  # fmt: skip
 
 
 def open_model(args: argparse.Namespace, path: str, *, strict: bool = False) -> NetDocument:
