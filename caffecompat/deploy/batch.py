@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
@@ -26,7 +25,7 @@ class BatchedNet:
         problem: what keeps it from being made at all; "" for nothing.
     """
 
-    def __init__(self, message: Any, fork: Fork, relative_to: str | None) -> None:
+    def __init__(self, message: pb.NetParameter, fork: Fork, relative_to: str | None) -> None:
         graph = build_graph(message, message)
         self.layers = graph.layers
         self.shapes, found = build_layers(graph, Context(pb.TEST, fork, relative_to, device="meta"), None, relative_to)

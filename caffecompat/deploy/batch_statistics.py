@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from caffecompat.schema import pb
 
 from caffecompat.layers import class_of
 from caffecompat.layers.normalization import BatchNorm
@@ -10,17 +10,17 @@ from caffecompat.layers.normalization import BatchNorm
 __all__ = ["asks_for_batch_statistics", "states_its_statistics", "use_running_statistics"]
 
 
-def states_its_statistics(layer: Any) -> bool:
+def states_its_statistics(layer: pb.LayerParameter) -> bool:
     """Whether a LayerParameter is of a BatchNorm that states `use_global_stats`."""
     return class_of(layer.type) is BatchNorm and bool(layer.batch_norm_param.HasField("use_global_stats"))
 
 
-def asks_for_batch_statistics(layer: Any) -> bool:
+def asks_for_batch_statistics(layer: pb.LayerParameter) -> bool:
     """Whether a LayerParameter is of a BatchNorm with `use_global_stats: false`."""
     return states_its_statistics(layer) and not layer.batch_norm_param.use_global_stats
 
 
-def use_running_statistics(message: Any) -> list[str]:
+def use_running_statistics(message: pb.NetParameter) -> list[str]:
     """Let every BatchNorm of a net use its stored statistics in TEST; the names of those that did not."""
     asking = [layer.name for layer in message.layer if asks_for_batch_statistics(layer)]
     for layer in message.layer:

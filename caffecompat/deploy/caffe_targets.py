@@ -77,7 +77,7 @@ def channel_means(deployed: Deployed, relative_to: str | None) -> tuple[list[flo
     return (means if len(means) > 1 else (means or [0.0]) * channels), ""
 
 
-def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
+def unknown_layers(message: pb.NetParameter, target: str) -> dict[str, list[str]]:
     """Names of the layers that a tool cannot know, by type: those of other forks, and Python code."""
     found: dict[str, list[str]] = {}
     for layer in message.layer:
@@ -86,7 +86,7 @@ def unknown_layers(message: Any, target: str) -> dict[str, list[str]]:
     return found
 
 
-def round_up(net: Net, message: Any) -> list[str]:
+def round_up(net: Net, message: pb.NetParameter) -> list[str]:
     """Take round_mode, which Xilinx' Caffe does not know, off poolings that it does not change, in place.
 
     Returns:
@@ -112,7 +112,7 @@ def round_up(net: Net, message: Any) -> list[str]:
     return warnings
 
 
-def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
+def resize_for_bilinear(net: Net, message: pb.NetParameter, blobs: Blobs) -> list[str]:
     """Turn bilinear Deconvolutions into DeephiResize, in place; a note for each, with its effect on the numbers."""
     notes = []
     layers = {layer.name: layer for layer in message.layer if class_of(layer.type) is Deconvolution}
@@ -140,7 +140,7 @@ def resize_for_bilinear(net: Net, message: Any, blobs: Blobs) -> list[str]:
 
 
 @torch.no_grad()
-def _effect(deconvolution: Any, param: Any, factor: int) -> tuple[float, float]:
+def _effect(deconvolution: Deconvolution, param: pb.LayerParameter, factor: int) -> tuple[float, float]:
     """How far a bilinear Deconvolution and the resize in its place are apart, at the border and inside it.
 
     Both are tried on values between 0 and 1.
@@ -153,11 +153,11 @@ def _effect(deconvolution: Any, param: Any, factor: int) -> tuple[float, float]:
     return float(apart.max()), float(inside.max())
 
 
-def split_norms(net: Net, message: Any, blobs: Blobs) -> list[str]:
+def split_norms(net: Net, message: pb.NetParameter, blobs: Blobs) -> list[str]:
     """Turn batch normalizations with a scale of their own into BVLC's BatchNorm and Scale, in place; their names."""
     modules = {(layer.name, layer.type): layer.module for layer in net.layers}
     split: list[str] = []
-    layers: list[Any] = []
+    layers: list[pb.LayerParameter] = []
     for layer in message.layer:
         layers.append(layer)
         module: Any = modules.get((layer.name, layer.type))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -171,7 +171,7 @@ def _pairs(
     return found.pairs, path
 
 
-def _stored(path: str) -> tuple[Any, Blobs] | None:
+def _stored(path: str) -> tuple[pb.NetParameter, Blobs] | None:
     """A NetParameter with the file's layers, and their blobs; None where the file names no layers."""
     if path.endswith(ARCHIVES):
         blobs = as_layers(read_archive(path))
@@ -185,7 +185,7 @@ def _stored(path: str) -> tuple[Any, Blobs] | None:
     return message, file.load()
 
 
-def _message(net: Net, blobs: Blobs) -> Any:
+def _message(net: Net, blobs: Blobs) -> pb.NetParameter:
     """The net as files have it; a layer whose weights are not there is left out, or loading would miss its blobs."""
     message = net.message_with_splits()
     empty = {layer.name for layer in net.layers if layer.slots and layer.name not in blobs}
@@ -195,7 +195,7 @@ def _message(net: Net, blobs: Blobs) -> Any:
     return message
 
 
-def _write(path: str, message: Any, blobs: Blobs) -> None:
+def _write(path: str, message: pb.NetParameter, blobs: Blobs) -> None:
     if path.endswith(".h5"):
         save_hdf5_weights(path, {layer.name: blobs.get(layer.name, []) for layer in message.layer})
     elif path.endswith(".caffemodel"):

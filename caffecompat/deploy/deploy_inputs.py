@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from caffecompat.data.placeholder import Placeholders
 from caffecompat.data.preprocess import is_set
@@ -41,30 +40,30 @@ class Deployed:
         notes: what was done, a line each.
     """
 
-    message: Any
+    message: pb.NetParameter
     inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    transform: Any = None
-    data: Any = None
+    transform: pb.TransformationParameter | None = None
+    data: pb.LayerParameter | None = None
     own: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def is_loss(layer: Any) -> bool:
+def is_loss(layer: pb.LayerParameter) -> bool:
     """Whether a layer's type is that of a loss."""
     return class_of(layer.type).is_loss or (layer_class(layer.type) is None and layer.type.endswith("Loss"))
 
 
-def only_judges(layer: Any) -> bool:
+def only_judges(layer: pb.LayerParameter) -> bool:
     """Whether a layer measures, or silences, and computes nothing that others need."""
     return class_of(layer.type) is Silence or class_of(layer.type).measures
 
 
-def input_layers(message: Any) -> list[Any]:
+def input_layers(message: pb.NetParameter) -> list[pb.LayerParameter]:
     """The layers of a NetParameter whose tops are given from outside."""
     return list(filter(is_input, message.layer))
 
 
-def feeds(layer: Any) -> bool:
+def feeds(layer: pb.LayerParameter) -> bool:
     """Whether a layer gives a net what comes from outside."""
     code = class_of(layer.type) is PythonLayer
     return data_layer(layer.type) is not None or (code and not layer.bottom)
@@ -72,8 +71,8 @@ def feeds(layer: Any) -> bool:
 
 def add_inputs(
     deployed: Deployed,
-    test: Any,
-    train: Any,
+    test: pb.NetParameter,
+    train: pb.NetParameter,
     document: NetDocument,
     size: tuple[int, int] | None,
     batch: int | None,
@@ -104,12 +103,15 @@ def add_inputs(
             deployed.data, deployed.transform = layer, transform
     if not deployed.inputs:
         missing = build_graph(test, document.message).problems  # of the first blob, what would make it
-        why = f": layer {test.layer[missing[0].layer].name!r}: {missing[0].text}" if missing else ""
+        at = missing[0].layer if missing else None
+        why = "" if at is None else f": layer {test.layer[at].name!r}: {missing[0].text}"
         raise DeployError(f"{document.path or 'net'}: no layer makes the input: no Input layer, no data layer{why}")
     return labels
 
 
-def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None, batch: int | None) -> None:
+def _resized_input(
+    deployed: Deployed, layer: pb.LayerParameter, size: tuple[int, int] | None, batch: int | None
+) -> None:
     stated = [tuple(shape.dim) for shape in layer.input_param.shape]
     for index, top in enumerate(layer.top):
         shape = list(stated[index if len(stated) > 1 else 0]) if stated else []
@@ -125,7 +127,7 @@ def _resized_input(deployed: Deployed, layer: Any, size: tuple[int, int] | None,
 
 
 def _picture_shape(
-    layer: Any, document: NetDocument, size: tuple[int, int] | None, channels: int | None
+    layer: pb.LayerParameter, document: NetDocument, size: tuple[int, int] | None, channels: int | None
 ) -> tuple[int, ...]:
     if class_of(layer.type) is PythonLayer:
         if size is None:
@@ -137,7 +139,9 @@ def _picture_shape(
     return (*shape[:2], *size) if size and len(shape) == 4 else shape
 
 
-def _shapes(layer: Any, document: NetDocument, sources: Placeholders, remedy: str) -> list[tuple[int, ...]]:
+def _shapes(
+    layer: pb.LayerParameter, document: NetDocument, sources: Placeholders, remedy: str
+) -> list[tuple[int, ...]]:
     try:
         source = sources(layer, pb.TEST, document.fork, document.relative_to)
     except CaffeCompatError as problem:
@@ -147,7 +151,9 @@ def _shapes(layer: Any, document: NetDocument, sources: Placeholders, remedy: st
     return shapes
 
 
-def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument, batch: int | None) -> set[str]:
+def _add_arrays(
+    deployed: Deployed, layer: pb.LayerParameter, net: pb.NetParameter, document: NetDocument, batch: int | None
+) -> set[str]:
     """Inputs for the arrays of HDF5Data, whose tops have no order; those that only losses and measures read are labels.
 
     --size does not cover them.
@@ -163,7 +169,7 @@ def _add_arrays(deployed: Deployed, layer: Any, net: Any, document: NetDocument,
     return labels
 
 
-def _preparation(layer: Any) -> Any | None:
+def _preparation(layer: pb.LayerParameter) -> pb.TransformationParameter | None:
     """What a layer states of the preparation of its pictures: mean and scale of its transform_param; None for nothing.
 
     A data layer of pictures that states none feeds raw pixels, which is scale 1.
@@ -178,7 +184,12 @@ def _preparation(layer: Any) -> Any | None:
 
 
 def _add_input(
-    deployed: Deployed, blob: str, shape: tuple[int, ...], transform: Any = None, *, own: tuple[int, ...]
+    deployed: Deployed,
+    blob: str,
+    shape: tuple[int, ...],
+    transform: pb.TransformationParameter | None = None,
+    *,
+    own: tuple[int, ...],
 ) -> None:
     deployed.inputs[blob], deployed.own[blob] = shape, own
     layer = deployed.message.layer.add(name=blob, type="Input", top=[blob])
@@ -215,7 +226,7 @@ def resolve_batch(deployed: Deployed, document: NetDocument, batch: int | None) 
         deployed.notes.append(f"the input keeps its batch of {stated}: {fixed}")
 
 
-def _set_shapes(message: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _set_shapes(message: pb.NetParameter, shapes: Mapping[str, tuple[int, ...]]) -> None:
     for layer in input_layers(message):
         layer.input_param.shape[0].dim[:] = shapes[layer.top[0]]
 

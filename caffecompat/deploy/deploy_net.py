@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from caffecompat.arguments import as_count, as_size
 from caffecompat.deploy.deploy_inputs import (
@@ -125,7 +124,7 @@ def reads_data(document: NetDocument, *, level: int | None = None, stages: Seque
     return any(feeds(layer) for layer in [*test.layer, *train.layer])
 
 
-def _with_settings_of(net: Any) -> Any:
+def _with_settings_of(net: pb.NetParameter) -> pb.NetParameter:
     """A NetParameter without layers that says what inference takes from the net as a whole."""
     message = pb.NetParameter()
     for descriptor, value in net.ListFields():
@@ -140,7 +139,7 @@ def _with_settings_of(net: Any) -> Any:
 # --------------------------------------------------------------------------------------------------- what stays
 
 
-def _losses(layers: Sequence[Any]) -> list[Any]:
+def _losses(layers: Sequence[pb.LayerParameter]) -> list[pb.LayerParameter]:
     """The layers that are losses: by their type, or because their tops weigh something and nothing reads them."""
     read = {blob for layer in layers for blob in layer.bottom if blob not in layer.top}
     return [
@@ -150,11 +149,11 @@ def _losses(layers: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _reorders(layer: Any) -> bool:
+def _reorders(layer: pb.LayerParameter) -> bool:
     return issubclass(class_of(layer.type), Permute)
 
 
-def _reorders_for_measures(layer: Any, layers: Sequence[Any]) -> bool:
+def _reorders_for_measures(layer: pb.LayerParameter, layers: Sequence[pb.LayerParameter]) -> bool:
     """Whether a layer only puts the axes in the order that a measure wants (CRNN's, of the scores that it learns)."""
     if not _reorders(layer):
         return False
@@ -162,10 +161,10 @@ def _reorders_for_measures(layer: Any, layers: Sequence[Any]) -> bool:
     return bool(readers) and all(class_of(other.type).measures for other in readers)
 
 
-def _auxiliary(losses: Sequence[Any]) -> list[Any]:
+def _auxiliary(losses: Sequence[pb.LayerParameter]) -> list[pb.LayerParameter]:
     """Losses that weigh less than another of their type on the same labels."""
 
-    def weight(loss: Any) -> float:
+    def weight(loss: pb.LayerParameter) -> float:
         return float(loss.loss_weight[0]) if loss.loss_weight else 1.0
 
     return [
@@ -178,7 +177,7 @@ def _auxiliary(losses: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _without_labels(layers: Iterable[Any], labels: set[str]) -> list[Any]:
+def _without_labels(layers: Iterable[pb.LayerParameter], labels: set[str]) -> list[pb.LayerParameter]:
     """The layers that do not depend on labels; `labels` grows by what the others make."""
     free = []
     for layer in layers:
@@ -189,7 +188,7 @@ def _without_labels(layers: Iterable[Any], labels: set[str]) -> list[Any]:
     return free
 
 
-def _wanted(body: Sequence[Any], ends: Sequence[Any], others: set[str]) -> set[str]:
+def _wanted(body: Sequence[pb.LayerParameter], ends: Sequence[pb.LayerParameter], others: set[str]) -> set[str]:
     """The blobs for whose sake the net exists: what no layer reads, and what losses and scores judge; not `others`."""
     read = {blob for layer in body for blob in layer.bottom if blob not in layer.top}
     judged: dict[str, bool] = {}
@@ -202,7 +201,7 @@ def _wanted(body: Sequence[Any], ends: Sequence[Any], others: set[str]) -> set[s
     return {blob for blob in made if blob not in read and judged.get(blob, True) and blob not in others}
 
 
-def _leading_to(body: Sequence[Any], wanted: set[str]) -> list[Any]:
+def _leading_to(body: Sequence[pb.LayerParameter], wanted: set[str]) -> list[pb.LayerParameter]:
     needed, kept = set(wanted), []
     for layer in reversed(body):
         if any(blob in needed for blob in layer.top):
@@ -213,16 +212,16 @@ def _leading_to(body: Sequence[Any], wanted: set[str]) -> list[Any]:
 
 def _report_removed(
     notes: list[str],
-    test: Any,
-    losses: Sequence[Any],
-    ends: Sequence[Any],
-    train: Any,
-    kept: Sequence[Any],
+    test: pb.NetParameter,
+    losses: Sequence[pb.LayerParameter],
+    ends: Sequence[pb.LayerParameter],
+    train: pb.NetParameter,
+    kept: Sequence[pb.LayerParameter],
     dropped: set[str],
 ) -> None:
     names = {layer.name for layer in kept}
 
-    def report(what: str, holds: Callable[[Any], bool], layers: Iterable[Any]) -> None:
+    def report(what: str, holds: Callable[[pb.LayerParameter], bool], layers: Iterable[pb.LayerParameter]) -> None:
         gone = [layer for layer in layers if holds(layer) and layer.name not in names]
         found = list(dict.fromkeys(layer.name or next(iter(layer.top), layer.type) for layer in gone))
         if found:
@@ -241,9 +240,11 @@ def _report_removed(
         notes.append(f"only losses, metrics or labels used these: {few(rest, 12)}")
 
 
-def _without_passing_on(layers: Sequence[Any], notes: list[str]) -> tuple[list[Any], dict[str, str]]:
+def _without_passing_on(
+    layers: Sequence[pb.LayerParameter], notes: list[str]
+) -> tuple[list[pb.LayerParameter], dict[str, str]]:
     """Leave out Dropout that passes its bottom on in TEST; returns also what became of the names of its tops."""
-    kept: list[Any] = []
+    kept: list[pb.LayerParameter] = []
     renamed: dict[str, str] = {}
     removed: list[str] = []
     last_names = {layer.top[0] for layer in layers if class_of(layer.type) is Dropout} - {
@@ -284,7 +285,7 @@ def _stop_dropping(deployed: Deployed) -> None:
         deployed.notes.append(f"SpatialDropoutLayer, now in phase TEST, drops nothing: {few(found, 12)}")
 
 
-def _bare(layer: Any) -> Any:
+def _bare(layer: pb.LayerParameter) -> pb.LayerParameter:
     for name in _ONLY_TRAINING:
         layer.ClearField(name)
     layer.ClearField("phase")
@@ -295,11 +296,13 @@ def _bare(layer: Any) -> Any:
 # --------------------------------------------------------------------------------------------------------- head
 
 
-def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[Any], renamed: dict[str, str]) -> None:
+def _add_head(
+    deployed: Deployed, head: str, name: str | None, losses: Sequence[pb.LayerParameter], renamed: dict[str, str]
+) -> None:
     message = deployed.message
     made = {blob for layer in message.layer for blob in layer.top}
-    scores = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if class_of(loss.type).deploy_head}
-    scores = {blob: loss for blob, loss in scores.items() if blob in made}
+    judged = {renamed.get(loss.bottom[0], loss.bottom[0]): loss for loss in losses if class_of(loss.type).deploy_head}
+    scores: dict[str, pb.LayerParameter | None] = {blob: loss for blob, loss in judged.items() if blob in made}
     if not scores and head == "argmax":
         scores = dict.fromkeys(_outputs(message))
         for blob in list(scores):
@@ -315,7 +318,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
             f"the net's outputs are {', '.join(_outputs(message))}"
         )
     for blob, loss in scores.items():
-        kind = class_of(loss.type).deploy_head if head == "softmax" else "ArgMax"
+        kind = class_of(loss.type).deploy_head if loss is not None and head == "softmax" else "ArgMax"
         chosen = name or ("prob" if head == "softmax" else "argmax")
         if len(scores) > 1 or chosen in made or chosen in {layer.name for layer in message.layer}:
             chosen = f"{blob}_{chosen}"
@@ -327,7 +330,7 @@ def _add_head(deployed: Deployed, head: str, name: str | None, losses: Sequence[
         deployed.notes.append(f"{kind} {chosen!r} put after {blob!r}")
 
 
-def _class_axis(loss: Any) -> int:
+def _class_axis(loss: pb.LayerParameter | None) -> int:
     """The axis of the scores that a loss judges (1 where there is none) along which the classes lie."""
     if loss is None:
         return 1
@@ -335,6 +338,6 @@ def _class_axis(loss: Any) -> int:
     return int(loss.softmax_param.axis) if fixed is None else fixed
 
 
-def _outputs(message: Any) -> list[str]:
+def _outputs(message: pb.NetParameter) -> list[str]:
     read = {blob for layer in message.layer for blob in layer.bottom if blob not in layer.top}
     return list(dict.fromkeys(blob for layer in message.layer for blob in layer.top if blob not in read))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+
+import numpy as np
 
 from caffecompat.compare.nets import TOLERANCE, Difference, compare_nets, load_blobs
 from caffecompat.data.preprocess import describe
@@ -137,7 +138,7 @@ def _picture_notes(deployed: Deployed, *, cut: bool) -> list[str]:
         return []
     how = describe(deployed.transform)
     notes = [f"pictures: {how}, as transform_param of the Input (Caffe itself ignores it)"]
-    if cut and _cuts(deployed.data):
+    if cut and deployed.data is not None and _cuts(deployed.data):
         notes.append(
             f"  {deployed.data.name!r} cuts its pictures out of larger ones (transform_param crop); given to the "
             f"deploy net, whole pictures are resized to its input: cut them before where that matters"
@@ -145,9 +146,9 @@ def _picture_notes(deployed: Deployed, *, cut: bool) -> list[str]:
     return notes
 
 
-def _cuts(data: Any) -> bool:
+def _cuts(data: pb.LayerParameter) -> bool:
     """Whether a data layer gives a part of each picture."""
-    kind = data_layer(data.type) if data is not None else None
+    kind = data_layer(data.type)
     fields = ("crop_size", "crop_h", "crop_height")
     return kind is not None and kind.crops and any(map(data.transform_param.HasField, fields))
 
@@ -196,7 +197,7 @@ class _Writer:
             self.note(*([f"warning: {missing}; they stay as filled"] if missing else []))
             self.note(*report.converted, *report.mismatches)
 
-    def _net(self, message: Any) -> Net:
+    def _net(self, message: pb.NetParameter) -> Net:
         return Net(NetDocument.from_message(message, like=self.fork_choice), pb.TEST, log=False)
 
     def write(self) -> None:
@@ -231,12 +232,12 @@ class _Writer:
             self._check(message, blobs)
         self._save(message, blobs)
 
-    def _warn_of_unknown(self, message: Any) -> None:
+    def _warn_of_unknown(self, message: pb.NetParameter) -> None:
         for kind, names in unknown_layers(message, self.target).items() if self.target else ():
             few = ", ".join(names[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
             self.note(f"warning: --for {self.target}: that tool has no layer {kind}: {few}")
 
-    def _go_on_from(self, message: Any, blobs: dict[str, Any]) -> None:
+    def _go_on_from(self, message: pb.NetParameter, blobs: dict[str, list[np.ndarray]]) -> None:
         """Report what was asked for and changes numbers by itself; what follows is compared with its result."""
         changed = self._net(message)
         load_blobs(changed, blobs)
@@ -245,7 +246,7 @@ class _Writer:
         self.net, self.base = changed, type(message)()
         self.base.CopyFrom(message)
 
-    def _fold(self) -> tuple[Any, dict[str, Any]]:
+    def _fold(self) -> tuple[pb.NetParameter, dict[str, list[np.ndarray]]]:
         folded = fold_norms(
             self.net, running_statistics=self.running_statistics, around=True,
             target="tidl" if self.target == "tidl-caffe" else "dpu",
@@ -254,7 +255,7 @@ class _Writer:
         folded.message.ClearField("state")  # that of the folded net's phase; a deployed net is of none
         return folded.message, folded.blobs
 
-    def _check(self, message: Any, blobs: dict[str, Any]) -> None:
+    def _check(self, message: pb.NetParameter, blobs: dict[str, list[np.ndarray]]) -> None:
         rewritten = self._net(message)
         load_blobs(rewritten, blobs)
         done = self.done
@@ -269,7 +270,7 @@ class _Writer:
         os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
         return stem, os.path.join(self.out, "") if stem != self.out else f"{stem}_"
 
-    def _read_pictures(self, message: Any, stem: str) -> tuple[Any, dict[str, str]]:
+    def _read_pictures(self, message: pb.NetParameter, stem: str) -> tuple[pb.LayerParameter, dict[str, str]]:
         """Let the net read calibration pictures; returns the layer that does, and the list as a file if it is new."""
         listing = read_calibration(self.calibration, self.root_folder)
         layer, notes = calibration_input(message, self.done.deployed, listing, self.path)
@@ -277,15 +278,15 @@ class _Writer:
             self.note(note)
         return layer, {f"{stem}_calibration.txt": listing.text} if listing.text else {}
 
-    def _save(self, message: Any, blobs: dict[str, Any]) -> None:
+    def _save(self, message: pb.NetParameter, blobs: dict[str, list[np.ndarray]]) -> None:
         stem, prefix = self._paths()
         folder, name = os.path.split(stem)
         weights = f"{stem}.caffemodel"
-        reader: Any
         reader, texts = self._read_pictures(message, stem) if self.target == "vitis" else (None, {})
         lead_paths(message, self.path, folder)
-        for path in texts:
-            reader.image_data_param.source = os.path.basename(path)
+        if reader is not None:
+            for path in texts:
+                reader.image_data_param.source = os.path.basename(path)
         if self.target == "tidl-caffe":
             listing = self.calibration
             means, remark = channel_means(self.done.deployed, self.path)

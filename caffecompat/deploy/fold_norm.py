@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from caffecompat.deploy.targets.registry import TARGETS, Target
 from caffecompat.layers.shape import Concat
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
+from caffecompat.schema import pb
 
 __all__ = ["Folded", "fold_norms", "norms_as_convolutions"]
 
@@ -40,7 +40,7 @@ class Folded:
         left: layers that stay though they normalize or scale, each with the reason.
     """
 
-    message: Any
+    message: pb.NetParameter
     blobs: dict[str, list[np.ndarray]]
     folded: list[tuple[str, str]] = field(default_factory=list)
     ahead: set[str] = field(default_factory=set)
@@ -119,7 +119,7 @@ class _Folding:
         self,
         net: Net,
         blobs: dict[str, list[np.ndarray]],
-        params: list[Any],
+        params: list[pb.LayerParameter],
         running_statistics: bool,
         around: bool,
         target: Target | None,

@@ -6,17 +6,19 @@ Arithmetic is in double precision; results are rounded once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from caffecompat.layers.convolution import Convolution, Deconvolution
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.net.layer import NetLayer
+from caffecompat.schema import pb
 
 __all__ = ["Affine", "cannot_scale_inputs", "channel_affine", "scale_inputs", "scale_outputs"]
 
 Affine = tuple[np.ndarray, np.ndarray]
+Weighted: TypeAlias = "pb.ConvolutionParameter | pb.InnerProductParameter"
 
 
 def channel_affine(
@@ -37,7 +39,9 @@ def channel_affine(
     return module.affine(dict(zip(module.blob_names, own, strict=True)), shape, running_statistics)
 
 
-def scale_outputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Affine, param: Any) -> None:
+def scale_outputs(
+    layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Affine, param: pb.LayerParameter
+) -> None:
     """Put a and b into the weights and the bias of the layer whose outputs (axis 1) they apply to.
 
     Args:
@@ -47,6 +51,7 @@ def scale_outputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: A
     a, b = affine
     weight, *rest = blobs[layer.name]
     module: Any = layer.module
+    settings: Weighted
     if isinstance(module, InnerProduct):
         settings = param.inner_product_param
         scaled = weight * (a if module.transpose else a[:, None])
@@ -82,7 +87,7 @@ def cannot_scale_inputs(layer: NetLayer, affine: Affine, shape: tuple[int, ...])
     return ""
 
 
-def scale_inputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Affine, param: Any) -> None:
+def scale_inputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Affine, param: pb.LayerParameter) -> None:
     """Put a and b into the weights and the bias of a layer whose bottom (axis 1) they apply to.
 
     Args as for `scale_outputs`; `cannot_scale_inputs` must have found nothing.
@@ -90,6 +95,7 @@ def scale_inputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Af
     a, b = affine
     weight, *rest = (blob.astype(np.float64) for blob in blobs[layer.name])
     module: Any = layer.module
+    settings: Weighted
     if isinstance(module, InnerProduct):
         settings = param.inner_product_param
         rows = weight if not module.transpose else weight.T
@@ -114,7 +120,12 @@ def scale_inputs(layer: NetLayer, blobs: dict[str, list[np.ndarray]], affine: Af
 
 
 def _store(
-    layer: NetLayer, blobs: dict[str, list[np.ndarray]], settings: Any, weight: np.ndarray, bias: Any, had_bias: bool
+    layer: NetLayer,
+    blobs: dict[str, list[np.ndarray]],
+    settings: Weighted,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    had_bias: bool,
 ) -> None:
     if not had_bias and not np.any(bias):
         blobs[layer.name] = [weight.astype(np.float32)]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from caffecompat.paths import look_up
+from caffecompat.schema import pb
 
 __all__ = ["lead_paths", "path_from"]
 
@@ -17,7 +17,7 @@ _FILES = {
 }  # fmt: skip
 
 
-def lead_paths(message: Any, relative_to: str | os.PathLike[str] | None, folder: str) -> None:
+def lead_paths(message: pb.NetParameter, relative_to: str | os.PathLike[str] | None, folder: str) -> None:
     """Let the relative paths of a NetParameter, or of any message in one, lead from a folder; changes `message`.
 
     A path that leads nowhere stays as it is: what it names may be put there later.

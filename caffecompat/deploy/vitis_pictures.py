@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -37,8 +36,8 @@ _SHOWN = 10  # lines of a list in an error
 
 
 def calibration_input(
-    message: Any, deployed: Deployed, listing: CalibrationList, relative_to: str | None
-) -> tuple[Any, list[str]]:
+    message: pb.NetParameter, deployed: Deployed, listing: CalibrationList, relative_to: str | None
+) -> tuple[pb.LayerParameter, list[str]]:
     """Put, in place of the Input that stands for pictures, the ImageData layer that Vitis AI calibrates from.
 
     Pictures get the size that they have in training before the crop, and are cropped like there.
@@ -122,7 +121,9 @@ class _Sizing:
             "of its channels are taken, as mean_value"
         )
 
-    def _mean(self, transform: Any, channels: int, relative_to: str | None) -> np.ndarray | None:
+    def _mean(
+        self, transform: pb.TransformationParameter | None, channels: int, relative_to: str | None
+    ) -> np.ndarray | None:
         if transform is None or not transform.mean_file:
             return None
         try:
@@ -139,13 +140,15 @@ class _Sizing:
         return mean
 
     def _as_cropped(self, deployed: Deployed, crop: Size, mean: np.ndarray | None, relative_to: str | None) -> None:
+        data, transform = deployed.data, deployed.transform
+        assert data is not None
         if mean is not None:
             known: Size | None = (mean.shape[1], mean.shape[2])
-        elif _as_they_are(deployed.data) or deployed.transform.mean_file:  # a mean file that cannot be read
+        elif _as_they_are(data) or (transform is not None and transform.mean_file):  # a mean file that cannot be read
             self.pictures, self.crop = None, crop
             return
         else:
-            known = _before_crop(deployed.data, relative_to)
+            known = _before_crop(data, relative_to)
         if known is None:
             self.notes.append(
                 f"training crops {_text(crop)} out of larger pictures, whose size is not known without its data: "
@@ -165,7 +168,7 @@ def _text(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _crop_of(data: Any) -> Size | None:
+def _crop_of(data: pb.LayerParameter) -> Size | None:
     """(height, width) of what a data layer cuts out of its pictures."""
     for height, width in _CROPS:
         size = getattr(data.transform_param, height), getattr(data.transform_param, width)
@@ -174,7 +177,7 @@ def _crop_of(data: Any) -> Size | None:
     return None
 
 
-def _as_they_are(data: Any) -> bool:
+def _as_they_are(data: pb.LayerParameter) -> bool:
     """Whether a layer reads picture files and resizes none of them."""
     kind = data_layer(data.type)
     if kind is None or not kind.as_stored:
@@ -182,7 +185,7 @@ def _as_they_are(data: Any) -> bool:
     return not getattr(data, kind.settings).new_height and not data.transform_param.HasField("resize_param")
 
 
-def _before_crop(data: Any, relative_to: str | None) -> Size | None:
+def _before_crop(data: pb.LayerParameter, relative_to: str | None) -> Size | None:
     """(height, width) of a data layer's pictures before they are cropped; None where only its data would say."""
     whole = type(data)()
     whole.CopyFrom(data)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
@@ -23,6 +22,7 @@ from caffecompat.layers.shape import AutoCrop, Crop
 from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
+from caffecompat.schema import pb
 
 __all__ = ["align_crops", "crop_discrepancies", "state_offsets"]
 
@@ -47,7 +47,7 @@ class _Line:
 _Lines = tuple[_Line, ...]  # along height and width
 
 
-def _finds_its_offset(layer: Any, fork: Fork) -> bool:
+def _finds_its_offset(layer: pb.LayerParameter, fork: Fork) -> bool:
     cls = class_of(layer.type)
     return cls is AutoCrop or (
         cls is Crop and fork is Fork.HED and not layer.HasField("crop_param") and len(layer.bottom) == 2
@@ -98,7 +98,7 @@ def crop_discrepancies(graph: Graph) -> dict[int, str]:
     return discrepancies
 
 
-def state_offsets(message: Any, fork: Fork) -> list[str]:
+def state_offsets(message: pb.NetParameter, fork: Fork) -> list[str]:
     """Turn crops of a filtered net that find their offset by themselves into BVLC's Crop, which says it, in place.
 
     Returns:
@@ -169,7 +169,7 @@ def _way_back(graph: Graph, start: Value) -> list[tuple[Value, _Lines | None]]:
     return way
 
 
-def _step(param: Any) -> _Lines | None:
+def _step(param: pb.LayerParameter) -> _Lines | None:
     """Where a pixel of a layer's first bottom lies in its top."""
     in_place = bool(param.bottom and param.top and param.bottom[0] == param.top[0])
     cls = class_of(param.type)
@@ -184,7 +184,7 @@ def _step(param: Any) -> _Lines | None:
     return None
 
 
-def _windows(p: Any, enlarges: bool) -> _Lines:
+def _windows(p: pb.ConvolutionParameter | pb.PoolingParameter, enlarges: bool) -> _Lines:
     lines = []
     for at, side in enumerate(_SIDES):
         kernel, stride, pad = (_setting(p, name, at, side) for name in ("kernel_size", "stride", "pad"))
@@ -195,7 +195,7 @@ def _windows(p: Any, enlarges: bool) -> _Lines:
     return tuple(lines)
 
 
-def _setting(p: Any, name: str, at: int, side: str) -> int:
+def _setting(p: pb.ConvolutionParameter | pb.PoolingParameter, name: str, at: int, side: str) -> int:
     """A setting of a window along one axis: given once, once an axis, or with the axis in its name."""
     own = f"{name.removesuffix('_size')}_{side}"
     if own in p.DESCRIPTOR.fields_by_name and p.HasField(own):
@@ -209,7 +209,7 @@ def _setting(p: Any, name: str, at: int, side: str) -> int:
     return int(values[at if len(values) > 1 else 0])
 
 
-def _cropped(p: Any) -> _Lines:
+def _cropped(p: pb.CropParameter) -> _Lines:
     """A crop's offsets, given once or once an axis from `axis` on."""
     given = [*p.offset] or [0]
     axes = 4 - p.axis % 4

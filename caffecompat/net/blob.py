@@ -58,7 +58,8 @@ class HostMirror:
         if array is None:
             array = self._host.numpy()
             self._array = weakref.ref(array)
-        return array.view()  # whose shape may be set, and which keeps the array alive
+        seen: np.ndarray = array.view()  # whose shape may be set, and which keeps the array alive
+        return seen
 
     @property
     def may_be_written(self) -> bool:

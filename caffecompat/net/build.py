@@ -24,7 +24,7 @@ from caffecompat.net.params import LearnableParam, collect_params, make_slots
 from caffecompat.net.problems import NetError, Problem, described
 from caffecompat.net.shapes import TORCH_REFUSES, made_shapes, refusal
 from caffecompat.net.splits import put_splits
-from caffecompat.schema import NetDocument, dialects, write_text
+from caffecompat.schema import NetDocument, dialects, pb, write_text
 from caffecompat.schema.data_layers import data_layer, data_layer_types, is_input
 from caffecompat.wording import nearest
 
@@ -43,7 +43,7 @@ class BuiltNet:
         steps: the layers and Splits as Caffe runs them.
     """
 
-    message: Any
+    message: pb.NetParameter
     graph: Graph
     shapes: dict[Value, Shape]
     params: list[LearnableParam]
@@ -215,7 +215,7 @@ def _loss_weights(layer: NetLayer) -> list[float]:
     return stated or [layer.module.default_loss_weight(i) for i in range(len(layer.tops))]
 
 
-def _fed_shapes(param: Any) -> list[Shape]:
+def _fed_shapes(param: pb.LayerParameter) -> list[Shape]:
     if not is_input(param):  # MemoryData
         memory = param.memory_data_param
         shape = (memory.batch_size, memory.channels, memory.height, memory.width)
@@ -224,15 +224,15 @@ def _fed_shapes(param: Any) -> list[Shape]:
                 f"memory_data_param needs batch_size, channels, height and width above 0, not {shape}"
             )
         return [shape, (memory.batch_size,)][: len(param.top)]
-    stated = [tuple(shape.dim) for shape in param.input_param.shape]
+    stated: list[Shape] = [tuple(dims.dim) for dims in param.input_param.shape]
     if len(stated) not in (1, len(param.top)):
         raise CaffeCompatError(
             f"input_param has {len(stated)} shapes for {len(param.top)} tops; give one for all or one each, "
             "as in input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } }"
         )
-    for shape in stated:
-        if any(size < 0 for size in shape):
-            raise CaffeCompatError(f"input_param.shape {shape} has a negative dim")
+    for given in stated:
+        if any(size < 0 for size in given):
+            raise CaffeCompatError(f"input_param.shape {given} has a negative dim")
     return stated * len(param.top) if len(stated) == 1 else stated
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from caffecompat.arguments import as_names
 from caffecompat.errors import CaffeCompatError
@@ -13,7 +13,7 @@ from caffecompat.schema import pb, write_text
 __all__ = ["LeftOut", "filter_net", "left_out", "make_state", "unmet"]
 
 
-def make_state(message: Any, phase: int, level: int | None, stages: Sequence[str]) -> Any:
+def make_state(message: pb.NetParameter, phase: int, level: int | None, stages: Sequence[str]) -> pb.NetState:
     """The NetState of a net to be made: the prototxt's own `state` with the caller's wishes over it.
 
     `phase` always wins, `level` where given, `stages` are added (BVLC ``Net`` constructor).
@@ -30,7 +30,7 @@ def make_state(message: Any, phase: int, level: int | None, stages: Sequence[str
     return state
 
 
-def unmet(state: Any, rule: Any) -> str | None:
+def unmet(state: pb.NetState, rule: pb.NetStateRule) -> str | None:
     """Why `state` does not meet a NetStateRule, in the words of Caffe's log; None where it does."""
     if rule.HasField("phase") and rule.phase != state.phase:
         return f"The NetState phase ({state.phase}) differed from the phase ({rule.phase})"
@@ -54,7 +54,7 @@ class LeftOut(NamedTuple):
     text: str
 
 
-def left_out(layer: Any, state: Any) -> LeftOut:
+def left_out(layer: pb.LayerParameter, state: pb.NetState) -> LeftOut:
     """What the state would need for a layer that it leaves out, of its include rules the one nearest to it."""
     if not layer.include:
         rule = next((rule for rule in layer.exclude if unmet(state, rule) is None), None)
@@ -63,7 +63,7 @@ def left_out(layer: Any, state: Any) -> LeftOut:
     return min(_wanted(rule, state) for rule in layer.include)
 
 
-def _wanted(rule: Any, state: Any) -> LeftOut:
+def _wanted(rule: pb.NetStateRule, state: pb.NetState) -> LeftOut:
     """What a rule asks for that `state` is not; a stage is quicker to give than another phase."""
     parts, cost = [], 0
     if rule.HasField("phase") and rule.phase != state.phase:
@@ -81,7 +81,9 @@ def _wanted(rule: Any, state: Any) -> LeftOut:
     return LeftOut(cost + sum(stage in state.stage for stage in rule.not_stage), f"only with {' and '.join(parts)}")
 
 
-def filter_net(message: Any, state: Any, log: Callable[[str], None]) -> tuple[Any, list[int], list[Problem]]:
+def filter_net(
+    message: pb.NetParameter, state: pb.NetState, log: Callable[[str], None]
+) -> tuple[pb.NetParameter, list[int], list[Problem]]:
     """Keep the layers whose include/exclude rules `state` satisfies.
 
     A layer is in unless an exclude rule holds or it has include rules none of
@@ -97,7 +99,7 @@ def filter_net(message: Any, state: Any, log: Callable[[str], None]) -> tuple[An
         if layer.include and layer.exclude:
             problems.append(Problem(index, "has both include and exclude rules; keep one kind"))
 
-        def holds(rule: Any, name: str = layer.name) -> bool:
+        def holds(rule: pb.NetStateRule, name: str = layer.name) -> bool:
             reason = unmet(state, rule)
             if reason:
                 log(f"{reason} specified by a rule in layer {name}")

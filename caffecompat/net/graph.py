@@ -6,12 +6,12 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from caffecompat.layers import layer_class
 from caffecompat.net.filter import left_out
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem
+from caffecompat.schema import pb
 from caffecompat.wording import did_you_mean, few
 
 __all__ = ["AUTOMATIC", "Graph", "build_graph", "needed_layers", "with_automatic_tops"]
@@ -33,7 +33,7 @@ class Graph:
     problems: list[Problem]
 
 
-def with_automatic_tops(param: Any) -> Any:
+def with_automatic_tops(param: pb.LayerParameter) -> pb.LayerParameter:
     """`param`, or a copy with the tops that a loss layer makes unnamed (BVLC ``AutoTopBlobs``)."""
     cls = layer_class(param.type)
     missing = max(1, cls.tops[0]) - len(param.top) if cls is not None and cls.is_loss else 0
@@ -45,7 +45,7 @@ def with_automatic_tops(param: Any) -> Any:
     return complete
 
 
-def build_graph(message: Any, whole: Any = None) -> Graph:
+def build_graph(message: pb.NetParameter, whole: pb.NetParameter | None = None) -> Graph:
     """Resolve the blob names of a filtered NetParameter.
 
     Args:
@@ -104,14 +104,14 @@ def needed_layers(layers: Sequence[NetLayer], values: Iterable[Value]) -> set[in
 class _Missing:
     """Explains bottoms that no layer makes; the search for near names ends after the first few different blobs."""
 
-    def __init__(self, message: Any, whole: Any) -> None:
+    def __init__(self, message: pb.NetParameter, whole: pb.NetParameter | None) -> None:
         self.state = message.state
         self.makers = _makers(message)
         self.whole = whole
         self.searched: dict[str, str] = {}
 
     @cached_property
-    def _left_out(self) -> dict[str, list[tuple[int, Any]]]:
+    def _left_out(self) -> dict[str, list[tuple[int, pb.LayerParameter]]]:
         return _makers(self.whole) if self.whole is not None else {}
 
     def explain(self, blob: str, index: int, known: Collection[str]) -> str:
@@ -134,16 +134,16 @@ class _Missing:
         return head + self.searched.get(blob, "")
 
 
-def _makers(message: Any) -> dict[str, list[tuple[int, Any]]]:
+def _makers(message: pb.NetParameter) -> dict[str, list[tuple[int, pb.LayerParameter]]]:
     """Blobs and the layers that make them, with their indices, in order."""
-    made: dict[str, list[tuple[int, Any]]] = {}
+    made: dict[str, list[tuple[int, pb.LayerParameter]]] = {}
     for index, layer in enumerate(message.layer):
         for blob in layer.top:
             made.setdefault(blob, []).append((index, layer))
     return made
 
 
-def _input_advice(blob: str, state: Any) -> str:
+def _input_advice(blob: str, state: pb.NetState) -> str:
     """How to give a net a blob from outside."""
     rule = "".join(f' include {{ stage: "{stage}" }}' for stage in state.stage[:1])
     return (

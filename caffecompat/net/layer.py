@@ -11,6 +11,7 @@ import numpy as np
 from caffecompat.forks import Fork
 from caffecompat.layers import Layer
 from caffecompat.net.params import BlobSlot
+from caffecompat.schema import pb
 from caffecompat.schema.data_layers import is_input
 
 __all__ = ["MakeSource", "NetLayer", "Shape", "Source", "Split", "Step", "Value"]
@@ -36,7 +37,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-MakeSource = Callable[[Any, int, Fork, str | None], Source]
+MakeSource = Callable[["pb.LayerParameter", int, Fork, str | None], Source]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class NetLayer:
     """
 
     index: int
-    param: Any
+    param: pb.LayerParameter
     bottoms: list[str] = field(init=False)
     tops: list[str] = field(init=False)
     bottom_values: list[Value | None] = field(default_factory=list)

@@ -8,9 +8,9 @@ in the same shape, but nothing is computed. All others run on meta tensors as to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,11 +21,14 @@ from caffecompat.layers import Layer
 from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net.layer import Shape
 
+if TYPE_CHECKING:
+    from torch._ops import OpOverload
+
 __all__ = ["run_on_meta", "shape_key"]
 
 _aten = torch.ops.aten
 # Operations whose result, where it has the rows (axis 0) of a bottom at all, has them from this argument.
-_ROWS_FROM: dict[Any, int] = {
+_ROWS_FROM: dict[Callable[..., Any], int] = {
     _aten._log_softmax: 0,
     _aten._softmax: 0,
     _aten.addmm: 1,
@@ -93,7 +96,7 @@ class _NoRows(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # or else torch imports the compiler to keep it off this mode
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func._schema.is_mutable and torch.Tag.nondeterministic_seeded in func.tags:
             return args[0]  # not even a call for no values: it would move the generator
@@ -108,7 +111,7 @@ class _NoRows(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def _carriers(func: Any, args: Sequence[Any]) -> list[Tensor]:
+def _carriers(func: OpOverload, args: Sequence[Any]) -> list[Tensor]:
     """The arguments whose rows are those of the result; none where the operation must run as it is."""
     operation = func.overloadpacket
     if operation in _ROWS_FROM:
@@ -127,7 +130,7 @@ def _carriers(func: Any, args: Sequence[Any]) -> list[Tensor]:
     return tensors if same else []
 
 
-def _substitutes(args: Sequence[Any], func: Any, carriers: Sequence[Tensor]) -> list[Any]:
+def _substitutes(args: Sequence[Any], func: OpOverload, carriers: Sequence[Tensor]) -> list[Any]:
     """The arguments on the CPU: carriers without rows, others with one value in memory for all."""
     made: list[Any] = []
     for arg in args:
@@ -141,13 +144,13 @@ def _substitutes(args: Sequence[Any], func: Any, carriers: Sequence[Tensor]) -> 
     return made
 
 
-def _small(tensor: Tensor, func: Any) -> Shape:
+def _small(tensor: Tensor, func: OpOverload) -> Shape:
     if func.overloadpacket is _aten.native_batch_norm:  # it refuses an empty batch, but not one value for each channel
         return (1, *tensor.shape[1:2])
     return (0, *tensor.shape[1:]) if tensor.dim() else ()
 
 
-def _restored(made: Any, func: Any, carrier: Tensor) -> Any:
+def _restored(made: Any, func: OpOverload, carrier: Tensor) -> Any:
     """The result on meta, with the rows that the substitutes lack."""
     if isinstance(made, list | tuple):
         return tuple(_restored(tensor, func, carrier) for tensor in made)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +97,7 @@ class Net(Computation):
 
     # Declared here, for a layer may have none of these names in the module.
     phase: int
-    message: Any
+    message: pb.NetParameter
     fork_choice: ForkChoice
     relative_to: str | None
     log: bool
@@ -119,7 +118,7 @@ class Net(Computation):
 
     def __init__(
         self,
-        document: str | os.PathLike[str] | NetDocument | Any,
+        document: str | os.PathLike[str] | NetDocument | pb.NetParameter,
         phase: int | str,
         *,
         level: int | None = None,
@@ -343,7 +342,7 @@ class Net(Computation):
         other.require_own_layers()
         share_weights(self.layers, other.layers)
 
-    def message_with_splits(self) -> Any:
+    def message_with_splits(self) -> pb.NetParameter:
         """The NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights."""
         return message_with_splits(self.message, self.phase, self.steps)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -138,7 +138,7 @@ def collect_params(layers: Sequence[NetLayer], force_backward: bool) -> tuple[li
     return params, problems
 
 
-def _mismatch(slot: BlobSlot, known: _Named, spec: Any) -> str | None:
+def _mismatch(slot: BlobSlot, known: _Named, spec: pb.ParamSpec) -> str | None:
     owner = known.param.slot
     if spec.share_mode == pb.ParamSpec.PERMISSIVE:
         fits = slot.parameter.numel() == owner.parameter.numel()
@@ -154,7 +154,7 @@ def _mismatch(slot: BlobSlot, known: _Named, spec: Any) -> str | None:
     return None
 
 
-def _share(slot: BlobSlot, known: _Named, spec: Any) -> None:
+def _share(slot: BlobSlot, known: _Named, spec: pb.ParamSpec) -> None:
     param = known.param
     slot.owner = param.slot
     slot.share(param.blob)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError, notes
 from caffecompat.layers import Layer, LayerError
 from caffecompat.layers.layer import LabelError
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.shapes import TORCH_REFUSES
+from caffecompat.schema import pb
 
 __all__ = ["REFUSED", "explain", "naming_layers"]
 
@@ -47,7 +47,7 @@ def naming_layers(check: Callable[[], object], layers: Iterable[NetLayer]) -> It
         raise
 
 
-def _layer_of(problem: LayerError) -> Any:
+def _layer_of(problem: LayerError) -> pb.LayerParameter | None:
     """The parameters of the layer whose code raised an error; None where it came from elsewhere."""
     callers = [frame.f_locals.get("self") for frame, _ in walk_tb(problem.__traceback__)]
     return next((caller.param for caller in reversed(callers) if isinstance(caller, Layer)), None)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["apply_precision", "compute", "in_half", "in_single"]
 
 
-def apply_precision(message: Any, layers: Sequence[NetLayer]) -> bool:
+def apply_precision(message: pb.NetParameter, layers: Sequence[NetLayer]) -> bool:
     """Note at the layers of a net what its types ask for; returns whether any computes in half precision."""
     halves = [
         layer.module is not None and not layer.module.is_loss and _forward_type(message, layer.param) == pb.FLOAT16
@@ -37,7 +37,7 @@ def apply_precision(message: Any, layers: Sequence[NetLayer]) -> bool:
     return True
 
 
-def _forward_type(message: Any, param: Any) -> int:
+def _forward_type(message: pb.NetParameter, param: pb.LayerParameter) -> int:
     return int(param.forward_type if param.HasField("forward_type") else message.default_forward_type)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from caffecompat.net.graph import AUTOMATIC
 from caffecompat.net.layer import NetLayer, Split, Step, Value
+from caffecompat.schema import pb
 
 __all__ = ["message_with_splits", "put_splits"]
 
@@ -52,7 +52,7 @@ def _stated_weights(layer: NetLayer) -> list[float]:
     return [0.0 if blob.startswith(AUTOMATIC) else float(w) for blob, w in zip(layer.tops, stated, strict=False)]
 
 
-def message_with_splits(message: Any, phase: int, steps: Sequence[Step]) -> Any:
+def message_with_splits(message: pb.NetParameter, phase: int, steps: Sequence[Step]) -> pb.NetParameter:
     """A net's NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights.
 
     Args:

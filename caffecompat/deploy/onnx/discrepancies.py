@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from caffecompat.compare.masks import MaskChoice, given_masks, masked_poolings
 from caffecompat.deploy.onnx.compare import TOLERANCE, Difference, compare
@@ -246,7 +246,7 @@ def _tops_of(net: Net, nodes: set[int], prepared: Mapping[str, np.ndarray]) -> d
         elif layer.index in nodes:
             assert layer.module is not None
 
-            def keep(_: Any, __: Any, made: Any, index: int = layer.index) -> None:
+            def keep(_: nn.Module, __: object, made: Tensor | tuple[Tensor, ...], index: int = layer.index) -> None:
                 tops[index] = [top.detach().numpy().copy() for top in (made if isinstance(made, tuple) else (made,))]
 
             hooks.append(layer.module.register_forward_hook(keep))

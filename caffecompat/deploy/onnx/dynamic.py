@@ -22,6 +22,9 @@ from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 
 if TYPE_CHECKING:
+    from onnx import NodeProto
+
+if TYPE_CHECKING:
     from caffecompat.deploy.onnx.export import Export
 
 __all__ = ["BATCH", "export_dynamic"]
@@ -105,7 +108,7 @@ class _Joined:
             if set(node.input) & (self.constants.keys() ^ self.others.keys()):
                 raise self._fixed(node)
 
-    def _fixed(self, node: Any) -> OnnxError:
+    def _fixed(self, node: NodeProto) -> OnnxError:
         name = self.first.layers.get(node.name) or self.second.layers.get(node.name) or node.name
         layer = self.layers.get(name)
         kind, module = (layer.type, layer.module) if layer is not None else ("", None)

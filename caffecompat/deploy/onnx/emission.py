@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
 from caffecompat.deploy.onnx.graph import GraphBuilder
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["Emission", "Emitter", "Note", "UnsupportedLayer", "emits", "emitter_of", "emitters", "lacks"]
 
@@ -82,7 +85,7 @@ class Emission:
         self.builder.add(op, inputs, [output], name, **attributes)
         return output
 
-    def const(self, values: Any, dtype: Any = np.float32, what: str = "constant") -> str:
+    def const(self, values: Any, dtype: DTypeLike = np.float32, what: str = "constant") -> str:
         """The name of a constant."""
         return self.builder.constant(np.asarray(values, dtype), f"{self.name}/{what}")
 

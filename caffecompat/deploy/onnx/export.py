@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.dynamic import export_dynamic
@@ -28,6 +29,9 @@ from caffecompat.net.graph import needed_layers
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.trace import computed_outputs, value_names
 from caffecompat.schema import NetDocument
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ["Export", "ExportOptions", "export_layer", "export_net"]
 
@@ -130,7 +134,7 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
     return _Exporter(net, options, document).run()
 
 
-def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[Any, list[str], list[str]]:
+def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[ModelProto, list[str], list[str]]:
     """One layer of a net as a model of its own; returns it with its input and output names.
 
     Raises:
@@ -293,7 +297,9 @@ class _Exporter:
             return Output(name, value.blob, (1, 1, "detections", 7))
         return Output(name, value.blob, ("regions", *shape[1:]) if value in self.free else shape)
 
-    def assemble(self, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> Any:
+    def assemble(
+        self, inputs: Mapping[str, Sequence[int | str]], outputs: Mapping[str, Sequence[int | str]]
+    ) -> ModelProto:
         """The ModelProto without `weights`, from the shapes of its inputs and outputs.
 
         Raises:
@@ -341,6 +347,6 @@ def _parameters(layer: NetLayer) -> tuple[dict[str, np.ndarray], dict[str, str]]
         owner = slot.owner or slot
         names[slot.name] = f"{owner.module.param.name}.{owner.name}"
     if getattr(module, "quantizes", False):
-        fixed: dict[str, Any] = module.fixed_blobs()  # type: ignore[union-attr, operator]
+        fixed: dict[str, Tensor] = module.fixed_blobs()  # type: ignore[union-attr, operator]
         values = {name: to_array(blob) for name, blob in fixed.items()}
     return values, names

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.wire import bytes_header
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ["LARGEST", "complete", "file_size", "write_external", "write_model"]
 
@@ -18,7 +21,7 @@ _PAGE = 4096  # where a tensor must begin to be mapped into memory (external_dat
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of ModelProto, GraphProto and TensorProto in onnx.proto
 
 
-def complete(model: Any, weights: Mapping[str, np.ndarray]) -> Any:
+def complete(model: ModelProto, weights: Mapping[str, np.ndarray]) -> ModelProto:
     """The ModelProto with the weights as initializers, in memory."""
     whole = type(model)()
     whole.CopyFrom(model)
@@ -27,12 +30,12 @@ def complete(model: Any, weights: Mapping[str, np.ndarray]) -> Any:
     return whole
 
 
-def file_size(model: Any, weights: Mapping[str, np.ndarray]) -> int:
+def file_size(model: ModelProto, weights: Mapping[str, np.ndarray]) -> int:
     """How long `write_model`'s file gets, in bytes; a little less than that where the weights are large."""
     return int(model.ByteSize()) + sum(values.nbytes for values in weights.values())
 
 
-def write_model(file: BinaryIO, model: Any, weights: Mapping[str, np.ndarray]) -> None:
+def write_model(file: BinaryIO, model: ModelProto, weights: Mapping[str, np.ndarray]) -> None:
     """Write what ``complete(model, weights).SerializeToString()`` would be, but for the order of fields."""
     rest = type(model)()
     rest.CopyFrom(model)
@@ -50,7 +53,7 @@ def write_model(file: BinaryIO, model: Any, weights: Mapping[str, np.ndarray]) -
         file.write(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
 
 
-def write_external(path: str, data: str, model: Any, weights: Mapping[str, np.ndarray]) -> None:
+def write_external(path: str, data: str, model: ModelProto, weights: Mapping[str, np.ndarray]) -> None:
     """Write the model, and its weights into a file of their own in the same folder.
 
     Args:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caffecompat.deploy.onnx.errors import OnnxError
 from caffecompat.deploy.onnx.older import MODERN, NodeForm, in_opset
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+    from onnx import NodeProto
 
 __all__ = ["IR_VERSION", "OPSETS", "GraphBuilder", "OnnxError", "Output", "need_onnx"]
 
@@ -50,7 +54,7 @@ class Output:
     blob: str
     shape: tuple[int | str, ...]
     columns: tuple[int, ...] | None = None
-    dtype: Any = np.float32
+    dtype: DTypeLike = np.float32
 
 
 class GraphBuilder:
@@ -68,7 +72,7 @@ class GraphBuilder:
     def __init__(self, opset: int, shares: bool = True) -> None:
         self.onnx = need_onnx()
         self.opset, self.shares = opset, shares
-        self.nodes: list[Any] = []
+        self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self.layer = ""
         self.owners: dict[str, str] = {}
@@ -96,7 +100,7 @@ class GraphBuilder:
         self.nodes.append(node)
         self.owners[node.name] = self.layer
 
-    def release(self, node: Any) -> None:
+    def release(self, node: NodeProto) -> None:
         """Let the name of a node that is taken out be given to another."""
         self._node_names.discard(node.name)
         del self.owners[node.name]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffecompat.deploy.onnx.graph import IR_VERSION, GraphBuilder, OnnxError, need_onnx
 from caffecompat.deploy.onnx.older import MODERN
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+    from onnx import ModelProto, ValueInfoProto
 
 __all__ = ["add_metadata", "assemble_model", "infer_values", "large_initializers"]
 
@@ -24,10 +28,10 @@ def assemble_model(
     builder: GraphBuilder,
     name: str,
     opset: int,
-    inputs: Mapping[str, Sequence[Any]],
-    outputs: Mapping[str, Sequence[Any]],
-    dtypes: Mapping[str, Any],
-) -> Any:
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, Sequence[int | str]],
+    dtypes: Mapping[str, DTypeLike],
+) -> ModelProto:
     """The ModelProto, with the shapes of all values in it and without `large_initializers`.
 
     Args:
@@ -39,9 +43,10 @@ def assemble_model(
     """
     onnx = builder.onnx
 
-    def info(value: str, shape: Sequence[Any]) -> Any:
+    def info(value: str, shape: Sequence[int | str]) -> ValueInfoProto:
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtypes.get(value, np.float32)))
-        return onnx.helper.make_tensor_value_info(value, kind, list(shape))
+        made: ValueInfoProto = onnx.helper.make_tensor_value_info(value, kind, list(shape))
+        return made
 
     graph = onnx.helper.make_graph(
         builder.nodes,
@@ -52,7 +57,9 @@ def assemble_model(
     opsets = [onnx.helper.make_opsetid("", opset)]
     oldest = onnx.helper.find_min_ir_version_for(opsets)
     ir_version = oldest if opset < MODERN else max(IR_VERSION, oldest)  # runtimes of older opsets know older ones only
-    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat")
+    model: ModelProto = onnx.helper.make_model(
+        graph, opset_imports=opsets, ir_version=ir_version, producer_name="caffecompat"
+    )
     large = large_initializers(builder)
     for value, numbers in builder.constants.items():
         if value not in large:
@@ -61,7 +68,7 @@ def assemble_model(
     return model
 
 
-def infer_values(model: Any, large: Mapping[str, np.ndarray]) -> list[Any]:
+def infer_values(model: ModelProto, large: Mapping[str, np.ndarray]) -> list[ValueInfoProto]:
     """Check a model and infer the shapes of its values, on a copy whose large weights are inputs.
 
     Raises:
@@ -82,7 +89,7 @@ def infer_values(model: Any, large: Mapping[str, np.ndarray]) -> list[Any]:
         ) from problem
 
 
-def add_metadata(model: Any, metadata: Mapping[str, str]) -> None:
+def add_metadata(model: ModelProto, metadata: Mapping[str, str]) -> None:
     """Add what is not empty of `metadata` to the model's properties."""
     for key, value in metadata.items():
         if value:

@@ -154,5 +154,6 @@ def _scene(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
         shade = rng.standard_normal((count, 1, 1, 1), np.float32)  # channels of photos differ less than places do
         color[place] = 0.8 * shade + 0.2 * rng.standard_normal((count, channels, 1, 1), np.float32)
         roughness[place] = rng.uniform(0.05, 0.2)  # in a plane of one color only rounding would tell the maximum
-    scene = color + roughness * rng.standard_normal(shape, np.float32)
-    return (scene - scene.mean()) / (scene.std() or 1)
+    scene: np.ndarray = color + roughness * rng.standard_normal(shape, np.float32)
+    scaled: np.ndarray = (scene - scene.mean()) / (scene.std() or 1)
+    return scaled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from caffecompat.deploy.deploy_inputs import input_layers
 from caffecompat.deploy.onnx.emission import Note
@@ -13,6 +12,7 @@ from caffecompat.layers import Layer, class_of
 from caffecompat.layers.prior_box import PriorBox
 from caffecompat.layers.reduction import ArgMax
 from caffecompat.layers.softmax import Softmax
+from caffecompat.schema import pb
 
 __all__ = ["Head", "cut_detection", "drop_softmax", "find_heads"]
 
@@ -28,14 +28,14 @@ class Head:
         converter: what turns predictions into scores: "SOFTMAX", "SIGMOID" or "IDENTITY".
     """
 
-    detection: Any
+    detection: pb.LayerParameter
     boxes: list[str]
     classes: list[str]
-    priors: list[Any]
+    priors: list[pb.LayerParameter]
     converter: str
 
 
-def find_heads(message: Any) -> Head | None:
+def find_heads(message: pb.NetParameter) -> Head | None:
     """The heads of a net that detects as SSD does; None of another.
 
     Raises:
@@ -46,18 +46,19 @@ def find_heads(message: Any) -> Head | None:
         return None
     layers, at = message.layer, found[-1]
     locations, scores, priors = layers[at].bottom[:3]
-    passed: list[Any] = []
+    passed: list[pb.LayerParameter] = []
+    makers = [_maker(layers, at, blob) for blob in _sources(layers, at, priors, [], stop=PriorBox)]
     head = Head(
         layers[at],
         _sources(layers, at, locations, []),
         _sources(layers, at, scores, passed),
-        [_maker(layers, at, blob) for blob in _sources(layers, at, priors, [], stop=PriorBox)],
+        [layer for layer in makers if layer is not None and class_of(layer.type) is PriorBox],
         "IDENTITY",
     )
     for kind in ("Softmax", "Sigmoid"):
         if kind in {layer.type for layer in passed}:
             head.converter = kind.upper()
-    if len(head.boxes) != len(head.classes) or any(p is None or class_of(p.type) is not PriorBox for p in head.priors):
+    if len(head.boxes) != len(head.classes) or len(head.priors) != len(makers):
         raise OnnxError(
             f"layer {head.detection.name!r}: {len(head.boxes)} box and {len(head.classes)} class predictions lead to "
             "it; expected a pair for each PriorBox"
@@ -65,13 +66,17 @@ def find_heads(message: Any) -> Head | None:
     return head
 
 
-def _maker(layers: Sequence[Any], before: int, blob: str) -> Any:
+def _maker(layers: Sequence[pb.LayerParameter], before: int, blob: str) -> pb.LayerParameter | None:
     """The last layer before `before` that has the blob as a top."""
     return next((layer for layer in reversed(list(layers)[:before]) if blob in layer.top), None)
 
 
 def _sources(
-    layers: Sequence[Any], before: int, blob: str, passed: list[Any], stop: type[Layer] | None = None
+    layers: Sequence[pb.LayerParameter],
+    before: int,
+    blob: str,
+    passed: list[pb.LayerParameter],
+    stop: type[Layer] | None = None,
 ) -> list[str]:
     """The blobs from which `blob` is only rearranged, in order; the layers on the way are added to `passed`."""
     index = next((i for i in reversed(range(before)) if blob in layers[i].top), None)
@@ -84,7 +89,7 @@ def _sources(
     return [source for bottom in layers[index].bottom for source in _sources(layers, index, bottom, passed, stop)]
 
 
-def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
+def cut_detection(message: pb.NetParameter, *, at_convolutions: bool) -> list[Note]:
     """Take the layer that makes boxes away, so that what it read are the outputs; changes `message`.
 
     Args:
@@ -115,14 +120,14 @@ def cut_detection(message: Any, *, at_convolutions: bool) -> list[Note]:
     return notes
 
 
-def _drop_unread(message: Any) -> None:
+def _drop_unread(message: pb.NetParameter) -> None:
     """Remove inputs that nothing reads any more."""
     read = {blob for layer in message.layer for blob in layer.bottom}
     for layer in [layer for layer in input_layers(message) if not read.intersection(layer.top)]:
         message.layer.remove(layer)
 
 
-def drop_softmax(message: Any) -> list[Note]:
+def drop_softmax(message: pb.NetParameter) -> list[Note]:
     """Take the Softmax in front of an ArgMax away: the greatest stays the greatest; changes `message`."""
     notes = []
     for layer in [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from caffecompat.compare.nets import load_blobs
 from caffecompat.deploy.batch_statistics import use_running_statistics
@@ -31,7 +32,7 @@ _STORED = (
 )
 
 
-def use_stored_statistics(message: Any) -> list[Note]:
+def use_stored_statistics(message: pb.NetParameter) -> list[Note]:
     """Let normalizations that would use each batch's own statistics use the stored ones; changes `message`."""
     return [Note(name, _STORED, exact=False) for name in use_running_statistics(message)]
 
@@ -119,10 +120,10 @@ class TargetNet:
         made: dict[str, np.ndarray] = {}
         effects: dict[str, tuple[str, float, bool]] = {}
 
-        def begin(_: Any, bottoms: Any, __: Any, name: str) -> None:
+        def begin(_: nn.Module, bottoms: tuple[Tensor, ...], __: object, name: str) -> None:
             made[name] = modules[name](*bottoms).numpy()
 
-        def end(_: Any, __: Any, top: Any, name: str) -> None:
+        def end(_: nn.Module, __: object, top: Tensor, name: str) -> None:
             effects[name] = effect_of(made.pop(name), top.numpy())
 
         hooks = []

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from caffecompat.compare.arrays import gaps, magnitude
 from caffecompat.deploy.onnx.compare import TOLERANCE, Difference
@@ -69,12 +69,14 @@ def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: M
     if not wanted:
         return []
     wrong: list[str] = []
-    seen: dict[str, tuple[Any, Any]] = {}
+    seen: dict[str, tuple[list[Tensor], tuple[Tensor, ...]]] = {}
     hooks = []
     for layer in net.layers:
         if layer.module is not None and layer.name in wanted:
 
-            def keep(_: Any, bottoms: Any, tops: Any, name: str = layer.name) -> None:
+            def keep(
+                _: nn.Module, bottoms: tuple[Tensor, ...], tops: Tensor | tuple[Tensor, ...], name: str = layer.name
+            ) -> None:
                 seen[name] = ([b.detach().clone() for b in bottoms], tops if isinstance(tops, tuple) else (tops,))
 
             hooks.append(layer.module.register_forward_hook(keep))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from caffecompat.deploy.batch_statistics import (
     asks_for_batch_statistics,
@@ -134,7 +133,7 @@ def check_net(
     return report
 
 
-def _keep_learning_rates(message: Any, document: NetDocument) -> None:
+def _keep_learning_rates(message: pb.NetParameter, document: NetDocument) -> None:
     """Whether a layer's weights learn is known from the net that trains."""
     stated = {layer.name: layer.param for layer in document.message.layer if layer.param}
     for layer in message.layer:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Emission, Note, Shape, UnsupportedLayer
 from caffecompat.deploy.onnx.graph import GraphBuilder, Output
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["Changes", "ExportedGraph", "GraphPass", "Site", "run_passes"]
 
@@ -76,7 +79,7 @@ class GraphPass(ABC):
 class Site:
     """A node that a pass visits, and the layer that it was written for."""
 
-    def __init__(self, graph: ExportedGraph, node: Any, changes: Changes) -> None:
+    def __init__(self, graph: ExportedGraph, node: NodeProto, changes: Changes) -> None:
         self.graph, self.node, self.changes = graph, node, changes
         self.replaced = False
 
@@ -131,7 +134,7 @@ class Site:
         entry = next(entry for entry in self.node.attribute if entry.name == name)
         entry.CopyFrom(self.graph.builder.onnx.helper.make_attribute(name, value))
 
-    def maker(self, value: str) -> Any:
+    def maker(self, value: str) -> NodeProto | None:
         """The node, before this one, that makes a value; None where there is none."""
         return next((node for node in reversed(self.graph.builder.nodes) if value in node.output), None)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.deploy.targets.table import Judgment, TargetTable
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
 
 __all__ = ["JudgedModel", "JudgedNode", "judge_model", "node_facts"]
 
@@ -56,7 +59,7 @@ class JudgedModel:
 
 
 def judge_model(
-    model: Any, table: TargetTable, layers: Mapping[str, str], weights: Mapping[str, np.ndarray] | None = None
+    model: ModelProto, table: TargetTable, layers: Mapping[str, str], weights: Mapping[str, np.ndarray] | None = None
 ) -> JudgedModel:
     """Hold a model against a target's list of operators.
 
@@ -79,7 +82,7 @@ def judge_model(
 class _Graph:
     """Shapes, constants, makers and readers of a model's values."""
 
-    def __init__(self, model: Any, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, model: ModelProto, weights: Mapping[str, np.ndarray]) -> None:
         onnx = need_onnx()
         self.model = model
         graph = model.graph
@@ -94,7 +97,7 @@ class _Graph:
             dims = value.type.tensor_type.shape.dim
             self.shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in dims)
         self.makers = {output: node for node in graph.node for output in node.output}
-        self.readers: dict[str, list[Any]] = {}
+        self.readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
@@ -126,7 +129,7 @@ class _Graph:
         return str(self.makers[name].op_type) if name in self.makers else ""
 
 
-def node_facts(graph: Any, node: Any) -> Facts:
+def node_facts(graph: _Graph, node: NodeProto) -> Facts:
     """Facts of a node.
 
     Of all: ``type`` (the operator), ``name``, ``inputs``, ``variables`` and ``constants`` (how many of the inputs),
@@ -190,7 +193,8 @@ def _sizes(prefix: str, shape: Sequence[int]) -> Facts:
 
 # ------------------------------------------------------------------------------------------------ by operator
 
-_More = Callable[[_Graph, Any, Mapping[str, Any], tuple[int, ...], tuple[int, ...]], Facts]
+_Sizes = tuple[int, ...]
+_More = Callable[[_Graph, "NodeProto", Mapping[str, Any], _Sizes, _Sizes], Facts]
 
 
 def _pairs(attributes: Mapping[str, Any], axes: int) -> Facts:
@@ -207,7 +211,7 @@ def _pairs(attributes: Mapping[str, Any], axes: int) -> Facts:
     return facts
 
 
-def _convolution(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _convolution(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``axes``, ``kernel_*``, ``stride_*``, ``pad_*``, ``dilation_*``, ``group``, ``depthwise``, ``output_padding``."""
     kernel = list(attributes.get("kernel_shape") or graph.shapes[node.input[1]][2:])
     axes, group = len(kernel), attributes.get("group", 1)
@@ -222,7 +226,7 @@ def _convolution(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape:
     }
 
 
-def _window(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _window(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``method`` (MAX or AVE), ``kernel_*`` (the plane for the global ones), ``stride_*``, ``pad_*``, ``mask``."""
     kernel = attributes.get("kernel_shape", shape[2:])
     return {
@@ -234,7 +238,7 @@ def _window(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any,
     }
 
 
-def _resize(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _resize(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``mode``, ``coordinates``, ``nearest_mode``, ``scale_h``, ``scale_w``, ``on_plane`` (nothing else changes)."""
     scales = [after / before if before else 0 for before, after in zip(shape, made, strict=True)]
     return {
@@ -247,26 +251,26 @@ def _resize(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any,
     }
 
 
-def _leaky(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _leaky(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``slope`` below 0."""
     return {"slope": attributes.get("alpha", 0.01)}
 
 
-def _clip(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _clip(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``least`` and ``most``, without bound beyond any number."""
     bounds = [graph.known(name) if name else None for name in (*node.input[1:], "", "")][:2]
     least, most = (float(bound) if bound is not None else None for bound in bounds)
     return {"least": -_NO_LONGER if least is None else least, "most": _NO_LONGER if most is None else most}
 
 
-def _product(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _product(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``channelwise``: the constant has one value, or one a channel (axis 1)."""
     constant = next((graph.shapes[name] for name in node.input if name in graph.constants), ())
     aligned = (*[1] * (len(shape) - len(constant)), *constant)
     return {"channelwise": all(size == 1 for axis, size in enumerate(aligned) if axis != 1)}
 
 
-def _gemm(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _gemm(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``trans_a``, ``alpha``, ``beta``; ``in_*`` of what a Flatten or Reshape in front of it read."""
     facts: Facts = {
         "trans_a": attributes.get("transA", 0),
@@ -279,7 +283,7 @@ def _gemm(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, m
     return facts
 
 
-def _choice(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _choice(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``keepdims``, ``last``: of equals the last; of reductions also ``axis``, where there is one."""
     facts: Facts = {"keepdims": attributes.get("keepdims", 1), "last": bool(attributes.get("select_last_index", 0))}
     axes = attributes.get("axes", ())
@@ -290,7 +294,7 @@ def _choice(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any,
     return facts
 
 
-def _slice(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _slice(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``known_places``; of Slice ``axis`` (-1 for several) and ``step`` (of the axis)."""
     given = [graph.known(name) for name in node.input[1:] if name]
     parts = [part.tolist() for part in given if part is not None]
@@ -303,12 +307,12 @@ def _slice(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, 
     return facts
 
 
-def _reshape(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _reshape(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``known_places``: the shape is a constant."""
     return {"known_places": all(name in graph.constants for name in node.input[1:])}
 
 
-def _pad(graph: _Graph, node: Any, attributes: Mapping[str, Any], shape: Any, made: Any) -> Facts:
+def _pad(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
     """``mode``, ``value``, ``on_plane`` (height and width alone get margins)."""
     value = graph.known(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(())
     return {

@@ -12,6 +12,7 @@ import numpy as np
 from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
 from caffecompat.layers.fixed import quantized_blobs
 from caffecompat.net.layer import NetLayer
+from caffecompat.schema import pb
 
 __all__ = [
     "Emitted",
@@ -55,7 +56,7 @@ class LayerView:
         return self.layer.module
 
     @property
-    def param(self) -> Any:
+    def param(self) -> pb.LayerParameter:
         return self.layer.param
 
     @property

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 import torch.fx
+from torch import nn
 
 from caffecompat.deploy.batch import fixed_batch
 from caffecompat.deploy.torch_source.emission import Emitted, UnsupportedLayer, emit, emitter_of
@@ -55,7 +55,7 @@ class TorchSource:
     inputs: list[str]
     outputs: list[str]
 
-    def tops(self, made: Any) -> dict[str, torch.Tensor]:
+    def tops(self, made: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the file's net gave, by blob name."""
         return made if isinstance(made, dict) else {self.outputs[0]: made}
 
@@ -324,7 +324,7 @@ def _one_line(text: str) -> str:
     return " ".join(printable.split()).replace("\\", "/").replace('"', "'")
 
 
-def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | None = None) -> str:
+def write_source(source: TorchSource, path: str, check: Callable[[nn.Module], None] | None = None) -> str:
     """Write the file, and the state_dict next to it; returns the latter's path.
 
     Args:
@@ -346,10 +346,11 @@ def write_source(source: TorchSource, path: str, check: Callable[[Any], None] | 
     return weights
 
 
-def load_source(path: str, weights: str | None = None) -> Any:
+def load_source(path: str, weights: str | None = None) -> nn.Module:
     """The net of a written file, with its weights (None: those next to it): what ``load()`` of the file gives."""
     spec = importlib.util.spec_from_file_location("exported_net", path)
     assert spec is not None and spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.load() if weights is None else module.load(weights)
+    net: nn.Module = module.load() if weights is None else module.load(weights)
+    return net

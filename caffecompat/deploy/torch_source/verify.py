@@ -22,6 +22,8 @@ from caffecompat.compare.nets import (
 )
 from caffecompat.compare.nonfinite import watch_values
 from caffecompat.deploy.torch_source.source import TorchSource
+from caffecompat.layers import Layer
+from caffecompat.layers.pooling import Pooling
 from caffecompat.net import Net
 
 __all__ = ["compare_source"]
@@ -74,7 +76,7 @@ class _MaskedPoolings(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[Any],
+        types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -86,9 +88,10 @@ class _MaskedPoolings(TorchFunctionMode):
         return made
 
 
-def _caffe_mask(call: tuple[Tensor, Tensor, int, bool], shape: Sequence[int], pooling: Any) -> Tensor:
+def _caffe_mask(call: tuple[Tensor, Tensor, int, bool], shape: Sequence[int], pooling: Layer | None) -> Tensor:
     """torch's places as Caffe numbers them: in the bottom's plane, -1 where a window sees no value."""
     top, index, wide, padded = call
+    assert isinstance(pooling, Pooling)
     pad = (0, 0) if padded else pooling._window(shape).pad
     rows, columns = index // wide - pad[0], index % wide - pad[1]
     return (rows * shape[3] + columns).masked_fill(top == torch.finfo(top.dtype).min, -1)

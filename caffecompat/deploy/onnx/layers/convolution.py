@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Emission, Shape, emits
+
+if TYPE_CHECKING:
+    from caffecompat.layers.convolution import Convolution, Deconvolution
 
 
 @emits("Convolution")
@@ -25,7 +28,7 @@ def _convolve(e: Emission, op: str) -> None:
         _batched(e, op, bottom, weights, shape, made, top, _attributes(m, m.group))
 
 
-def _attributes(module: Any, group: int) -> dict[str, Any]:
+def _attributes(module: Convolution | Deconvolution, group: int) -> dict[str, Any]:
     """Of Conv and ConvTranspose."""
     return {
         "kernel_shape": list(module.kernel),

@@ -7,11 +7,14 @@ The rows come as the layer makes them: ordered by image, class and falling score
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -181,12 +184,12 @@ def _step(e: Emission, lists: int, count: int, eta: float) -> Any:
     def name(wish: str) -> str:
         return names.setdefault(wish, e.builder.value_name(f"{e.name}/step/{wish}"))
 
-    def info(wish: str, dtype: Any, *shape: int) -> Any:
+    def info(wish: str, dtype: DTypeLike, *shape: int) -> Any:
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return onnx.helper.make_tensor_value_info(name(wish), kind, shape)
 
     by_input = e.builder.opset >= 13  # axes, of ReduceSum
-    axes: dict[str, Any] = {} if by_input else {"axes": [1]}
+    axes: dict[str, list[int]] = {} if by_input else {"axes": [1]}
     nodes = [
         onnx.helper.make_node(op, [name(wish) for wish in inputs], [name(output)], name=name(output), **attributes)
         for op, inputs, output, attributes in (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffecompat.deploy.targets.graph_pass import Changes, ExportedGraph, GraphPass, Site
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["ActivatedParts", "KnownSlope"]
 
@@ -56,7 +59,7 @@ class ActivatedParts(GraphPass):
             _activate(site, join)
 
 
-def _activate(site: Site, join: Any) -> None:
+def _activate(site: Site, join: NodeProto) -> None:
     builder, node = site.graph.builder, site.node
     builder.nodes.remove(join)
     for at, part in enumerate(list(join.input)):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import Message
 
 from caffecompat.deploy.targets.side_files import SideFiles, write_file
 from caffecompat.schema import pb, write_text
@@ -78,5 +80,5 @@ def tidl_meta(name: str, head: Head, outputs: Sequence[str], size: tuple[int, in
     return "\n".join([*lines, "}", ""])
 
 
-def _block(name: str, message: Any) -> list[str]:
+def _block(name: str, message: Message) -> list[str]:
     return [f"  {name} {{", *(f"    {line}" for line in write_text(message).splitlines()), "  }"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, square
 from caffecompat.schema import pb
+
+if TYPE_CHECKING:
+    from caffecompat.layers.functional.pooling import Window
 
 _FUNCTIONS = {
     pb.PoolingParameter.MAX: "max_pool",
@@ -37,7 +40,7 @@ def pooling(c: LayerView) -> Emitted:
     return Emitted(text)
 
 
-def window_text(window: Any) -> str:
+def window_text(window: Window) -> str:
     """The window with what it does not leave at its default."""
     return make(
         "Window", window.kernel, stride=(window.stride, (1, 1)), pad=(window.pad, (0, 0)), ceil=(window.ceil, True),
@@ -45,7 +48,7 @@ def window_text(window: Any) -> str:
     )  # fmt: skip
 
 
-def _torch_agrees(window: Any) -> bool:
+def _torch_agrees(window: Window) -> bool:
     """Whether torch has the same windows on every plane: it wants them to start inside, and pad <= k / 2."""
     inside = any(window.pad) or all(s <= k for s, k in zip(window.stride, window.kernel, strict=True))
     return (inside or not window.ceil) and all(2 * p <= k for p, k in zip(window.pad, window.kernel, strict=True))
