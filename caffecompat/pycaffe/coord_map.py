@@ -164,4 +164,5 @@ def crop(top_from: Top, top_to: Top) -> Top:
     if not (np.round(b) == b).all():
         raise CropError(f"cannot crop noninteger offset (b = {b})")
     offset = np.atleast_1d(-b).astype(int).tolist()
-    return L.Crop(top_from, top_to, crop_param={"axis": (1 if axis is None else axis) + 1, "offset": offset})
+    made: Top = L.Crop(top_from, top_to, crop_param={"axis": (1 if axis is None else axis) + 1, "offset": offset})
+    return made

@@ -10,6 +10,7 @@ from typing import Any
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.report.net_drawing import draw_net_file, render
 from caffecompat.report.net_graph import NetGraph, edge_label, layer_fill, layer_lines, make_graph
+from caffecompat.schema import pb
 
 __all__ = [
     "Dot",
@@ -25,7 +26,7 @@ get_edge_label = edge_label
 choose_color_by_layertype = layer_fill
 
 
-def get_layer_label(layer: Any, rankdir: str, display_lrm: bool = False) -> str:
+def get_layer_label(layer: pb.LayerParameter, rankdir: str, display_lrm: bool = False) -> str:
     """What is written in a layer's box."""
     return "\n".join(layer_lines(layer, rankdir, display_lrm))
 
@@ -44,7 +45,7 @@ class Dot:
         """The text for Graphviz."""
         return self.graph.to_dot()
 
-    def create(self, prog: Any = None, format: str = "png", encoding: str | None = None) -> bytes:
+    def create(self, prog: object = None, format: str = "png", encoding: str | None = None) -> bytes:
         """A picture as the bytes of a file; `prog` and `encoding` are pydot's, and without effect.
 
         Raises:
@@ -53,7 +54,7 @@ class Dot:
         return render(self.graph, "dot" if format == "raw" else format)
 
     def write(
-        self, path: str | os.PathLike[str], prog: Any = None, format: str = "raw", encoding: str | None = None
+        self, path: str | os.PathLike[str], prog: object = None, format: str = "raw", encoding: str | None = None
     ) -> bool:
         """Write a picture, or with the format "raw" the text for Graphviz, to a file; returns True, as pydot does."""
         made = self.create(format=format)
@@ -72,7 +73,11 @@ class Dot:
 
 
 def get_pydot_graph(
-    caffe_net: Any, rankdir: str, label_edges: bool = True, phase: int | str | None = None, display_lrm: bool = False
+    caffe_net: pb.NetParameter,
+    rankdir: str,
+    label_edges: bool = True,
+    phase: int | str | None = None,
+    display_lrm: bool = False,
 ) -> Dot:
     """The graph of a NetParameter, with the methods of a ``pydot.Dot``; arguments as of :func:`draw_net`.
 
@@ -83,7 +88,11 @@ def get_pydot_graph(
 
 
 def draw_net(
-    caffe_net: Any, rankdir: str, ext: str = "png", phase: int | str | None = None, display_lrm: bool = False
+    caffe_net: pb.NetParameter,
+    rankdir: str,
+    ext: str = "png",
+    phase: int | str | None = None,
+    display_lrm: bool = False,
 ) -> bytes:
     """A picture of a NetParameter as the bytes of a file.
 
@@ -100,7 +109,7 @@ def draw_net(
 
 
 def draw_net_to_file(
-    caffe_net: Any,
+    caffe_net: pb.NetParameter,
     filename: str | os.PathLike[str],
     rankdir: str = "LR",
     phase: int | str | None = None,

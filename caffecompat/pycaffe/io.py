@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.blob_proto import blob_pieces
 from caffecompat.formats.picture import read_picture
 from caffecompat.pycaffe.proto import caffe_pb2
+from caffecompat.schema import pb
 
 __all__ = [
     "ImageError",
@@ -42,7 +42,7 @@ class ImageError(CaffeCompatError, ValueError):
 # -------------------------------------------------------------------- messages
 
 
-def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
+def blobproto_to_array(blob: pb.BlobProto, return_diff: bool = False) -> np.ndarray:
     """The values (or the diff) of a BlobProto as a float64 array of its shape, 4-D where the shape is a legacy one.
 
     Raises:
@@ -50,7 +50,7 @@ def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
     """
     values = np.array(blob.diff if return_diff else blob.data, dtype=np.float64)
     if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
-        shape = (blob.num, blob.channels, blob.height, blob.width)
+        shape: tuple[int, ...] = (blob.num, blob.channels, blob.height, blob.width)
     else:
         shape = tuple(blob.shape.dim)
     return _shaped(values, shape, "blob")
@@ -62,15 +62,15 @@ def _shaped(values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray
     return values.reshape(shape)
 
 
-def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> Any:
+def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> pb.BlobProto:
     """A BlobProto of an array of any shape, and of a diff."""
     _, pieces = blob_pieces(np.asarray(arr, np.float32), None if diff is None else np.asarray(diff, np.float32))
-    return caffe_pb2.BlobProto.FromString(b"".join(pieces))
+    return pb.BlobProto.FromString(b"".join(pieces))
 
 
 def arraylist_to_blobprotovector_str(arraylist: Iterable[np.ndarray]) -> bytes:
     """Arrays as the bytes of a BlobProtoVector."""
-    return caffe_pb2.BlobProtoVector(blobs=[array_to_blobproto(arr) for arr in arraylist]).SerializeToString()
+    return pb.BlobProtoVector(blobs=[array_to_blobproto(arr) for arr in arraylist]).SerializeToString()
 
 
 def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:
@@ -78,7 +78,7 @@ def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:
     return [blobproto_to_array(blob) for blob in caffe_pb2.BlobProtoVector.FromString(str).blobs]
 
 
-def array_to_datum(arr: np.ndarray, label: int | None = None) -> Any:
+def array_to_datum(arr: np.ndarray, label: int | None = None) -> pb.Datum:
     """A Datum of a (C, H, W) array: bytes from uint8, floats from anything else.
 
     Raises:
@@ -87,7 +87,7 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Any:
     if arr.ndim != 3:
         raise ImageError(f"Incorrect array shape: a Datum holds (channels, height, width), not {arr.shape}")
     channels, height, width = arr.shape
-    datum = caffe_pb2.Datum(channels=channels, height=height, width=width)
+    datum = pb.Datum(channels=channels, height=height, width=width)
     if arr.dtype == np.uint8:
         datum.data = arr.tobytes()
     else:
@@ -97,7 +97,7 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Any:
     return datum
 
 
-def datum_to_array(datum: Any) -> np.ndarray:
+def datum_to_array(datum: pb.Datum) -> np.ndarray:
     """The (C, H, W) array of a Datum: uint8, or float64 from float_data. The label is the caller's to read.
 
     Raises:
@@ -172,12 +172,14 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_or
     unit = ((im - least) / (most - least)).astype(np.float64)
     rows, columns = (_centers(new, old) for new, old in zip((height, width), im.shape, strict=False))
     resized = _sample(_sample(unit, rows, 0, interp_order), columns, 1, interp_order)
-    return (resized * (most - least) + least).astype(np.float32)
+    restored: np.ndarray = (resized * (most - least) + least).astype(np.float32)
+    return restored
 
 
 def _centers(new: int, old: int) -> np.ndarray:
     """Where the centers of `new` pixels lie among those of `old` on the same length."""
-    return (np.arange(new) + 0.5) * (old / new) - 0.5
+    centers: np.ndarray = (np.arange(new) + 0.5) * (old / new) - 0.5
+    return centers
 
 
 def _zoom(im: np.ndarray, dims: tuple[int, int], order: int) -> np.ndarray:
@@ -196,11 +198,13 @@ def _sample(values: np.ndarray, at: np.ndarray, axis: int, order: int) -> np.nda
 
     def taken(index: np.ndarray) -> np.ndarray:
         inside = ((index >= 0) & (index <= last)).reshape(weight.shape)
-        return np.take(values, index.clip(0, last), axis) * inside
+        found: np.ndarray = np.take(values, index.clip(0, last), axis) * inside
+        return found
 
     if order == 0 or not weight.any():
         return taken(low)
-    return taken(low) * (1 - weight) + taken(low + 1) * weight
+    between: np.ndarray = taken(low) * (1 - weight) + taken(low + 1) * weight
+    return between
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -279,7 +283,7 @@ class Transformer:
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
         """The picture that gave an input array; size and batch axes of 1 stay away."""
         self._shape(in_)
-        decaf_in = data.copy().squeeze()
+        decaf_in: np.ndarray = data.copy().squeeze()
         if in_ in self.input_scale:
             decaf_in /= self.input_scale[in_]
         if in_ in self.mean:
@@ -354,4 +358,5 @@ def _resize_mean(mean: np.ndarray, dims: Sequence[int]) -> np.ndarray:
     if not most > least:
         return np.full((mean.shape[0], *dims), least, mean.dtype)
     unit = ((mean - least) / (most - least)).transpose(1, 2, 0)
-    return resize_image(unit, dims).transpose(2, 0, 1) * (most - least) + least
+    resized: np.ndarray = resize_image(unit, dims).transpose(2, 0, 1) * (most - least) + least
+    return resized

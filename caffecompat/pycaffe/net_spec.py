@@ -50,7 +50,7 @@ def param_name_dict() -> dict[str, str]:
     }
 
 
-def to_proto(*tops: Top) -> Any:
+def to_proto(*tops: Top) -> pb.NetParameter:
     """The NetParameter of all layers that `tops` depend on; every name is generated (``Convolution1``, ...)."""
     return _net(tops, {})
 
@@ -108,11 +108,11 @@ class Top:
         self.fn = fn
         self.n = n
 
-    def to_proto(self) -> Any:
+    def to_proto(self) -> pb.NetParameter:
         """The NetParameter of everything that this top depends on."""
         return to_proto(self)
 
-    def _update(self, params: Mapping[str, Any]) -> None:
+    def _update(self, params: Mapping[str, object]) -> None:
         self.fn._update(params)
 
 
@@ -145,10 +145,10 @@ class Function:
         """Itself: a layer without tops takes a top's place in a NetSpec."""
         return self
 
-    def _update(self, params: Mapping[str, Any]) -> None:
+    def _update(self, params: Mapping[str, object]) -> None:
         self.params.update(params)
 
-    def _message(self, made: Mapping[Function, Any], names: _Names) -> Any:
+    def _message(self, made: Mapping[Function, pb.LayerParameter], names: _Names) -> pb.LayerParameter:
         """The LayerParameter; `made` holds those of all inputs."""
         layer = pb.LayerParameter(type=self.type_name)
         layer.bottom.extend(made[top.fn].top[top.n] for top in self.inputs)
@@ -161,7 +161,7 @@ class Function:
                 raise type(error)(f"layer {layer.name!r} ({self.type_name}): {error}") from None
         return layer
 
-    def _assign(self, layer: Any, key: str, value: Any) -> None:
+    def _assign(self, layer: pb.LayerParameter, key: str, value: Any) -> None:
         """Set `key` where the type's own parameter message has it, else in the layer (`include`, `transform_param`)."""
         own = param_name_dict().get(self.type_name)
         if own is not None and not key.endswith("param"):
@@ -192,16 +192,16 @@ class _Names:
         return self._names[thing]
 
 
-def _net(tops: Iterable[Top | Function], given: Mapping[Top | Function, str]) -> Any:
+def _net(tops: Iterable[Top | Function], given: Mapping[Top | Function, str]) -> pb.NetParameter:
     names = _Names(given)
-    made: OrderedDict[Function, Any] = OrderedDict()
+    made: OrderedDict[Function, pb.LayerParameter] = OrderedDict()
     for top in tops:
         for function in _in_order(top.fn, made):
             made[function] = function._message(made, names)
     return pb.NetParameter(layer=made.values())
 
 
-def _in_order(last: Function, done: Mapping[Function, Any]) -> list[Function]:
+def _in_order(last: Function, done: Mapping[Function, pb.LayerParameter]) -> list[Function]:
     """`last` and all it depends on but for `done`, every layer after its inputs; without recursion: nets are deep."""
     order: OrderedDict[Function, None] = OrderedDict()
     waiting = [(last, False)]
@@ -229,7 +229,7 @@ class NetSpec:
     def __init__(self) -> None:
         super().__setattr__("tops", OrderedDict())
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self.tops[name] = value
 
     def __getattr__(self, name: str) -> Any:
@@ -239,7 +239,7 @@ class NetSpec:
             raise SpecError(f"the net has no top {name!r}{_hint(name, self.tops)}")
         return self.tops[name]
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self.tops[key] = value
 
     def __getitem__(self, item: str) -> Any:
@@ -256,11 +256,11 @@ class NetSpec:
         """The tops."""
         return list(self.tops.values())
 
-    def update(self, name: str, params: Mapping[str, Any]) -> None:
+    def update(self, name: str, params: Mapping[str, object]) -> None:
         """Set more parameters of the layer that makes top `name`."""
         self[name]._update(params)
 
-    def to_proto(self) -> Any:
+    def to_proto(self) -> pb.NetParameter:
         """The NetParameter. Layers come in the order of assignment, each after the unnamed ones it needs.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
@@ -74,7 +73,7 @@ def has_nccl() -> bool:
 class NCCL:
     """Joins the one solver that there is with nobody, so that pycaffe's training scripts run on one GPU."""
 
-    def __init__(self, solver: Any, uid: bytes) -> None:
+    def __init__(self, solver: object, uid: bytes) -> None:
         self._solver = solver
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from caffecompat import solver
 from caffecompat.glog import configure_logging
@@ -12,6 +12,7 @@ from caffecompat.pycaffe.mode import current_fork
 from caffecompat.pycaffe.net import Net
 from caffecompat.pycaffe.process import NCCL
 from caffecompat.python_code import allowing_python_layers
+from caffecompat.schema import pb
 
 __all__ = [
     "AdaDeltaSolver",
@@ -54,7 +55,7 @@ class Solver:
         return self._solver.iter
 
     @property
-    def param(self) -> Any:
+    def param(self) -> pb.SolverParameter:
         return self._solver.param
 
     def step(self, iterations: int) -> None:

@@ -188,8 +188,12 @@ def train(rounds: int, case: Case) -> None:
     fixed = tensors(source.next())
     alone: list[float] = []
     reading: list[float] = []
+    kinds: list[tuple[list[float], Callable[[], tuple[torch.Tensor, torch.Tensor]]]] = [
+        (alone, lambda: fixed),
+        (reading, lambda: tensors(source.next())),
+    ]
     for _ in range(rounds):
-        for times, batch_of in ((alone, lambda: fixed), (reading, lambda: tensors(source.next()))):
+        for times, batch_of in kinds:
             step(*batch_of())
             start = time.perf_counter()
             for _ in range(8):

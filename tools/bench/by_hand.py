@@ -20,7 +20,8 @@ class LeNet(nn.Module):
     def forward(self, data: Tensor) -> Tensor:
         blob = F.max_pool2d(self.conv1(data), 2, 2, ceil_mode=True)
         blob = F.max_pool2d(self.conv2(blob), 2, 2, ceil_mode=True)
-        return self.ip2(F.relu(self.ip1(blob.flatten(1)), inplace=True))
+        scores: Tensor = self.ip2(F.relu(self.ip1(blob.flatten(1)), inplace=True))
+        return scores
 
 
 class _Norm(nn.Module):
@@ -58,7 +59,8 @@ class _Block(nn.Module):
         self.pyramid, self.norm = _Pyramid(channels, first, each, 1), _Norm(channels)
 
     def forward(self, blob: Tensor) -> Tensor:
-        return self.norm(blob + self.pyramid(blob))
+        normed: Tensor = self.norm(blob + self.pyramid(blob))
+        return normed
 
 
 def _half(blob: Tensor) -> Tensor:
@@ -92,4 +94,5 @@ class ESPNet(nn.Module):
         blob = self.up1(self.norm17(self.project(blob)))
         blob = self.norm19(self.pyramid(self.norm18(torch.cat((self.skip(quarter), blob), 1))))
         blob = self.norm20(self.up2(blob))
-        return self.up3(self.norm21(self.mix(torch.cat((blob, half), 1))))
+        scores: Tensor = self.up3(self.norm21(self.mix(torch.cat((blob, half), 1))))
+        return scores

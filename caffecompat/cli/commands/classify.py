@@ -37,6 +37,8 @@ from caffecompat.schema.data_layers import is_input
 if TYPE_CHECKING:
     import numpy as np
 
+    from caffecompat.schema import NetDocument
+
 HELP = "the best classes of pictures and folders"
 
 _VERB = "caffecompat classify"
@@ -150,7 +152,8 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
             pixels *= np.float32(args.raw_scale / 255)
         if mean is not None:
             pixels -= mean
-        return pixels.transpose(2, 0, 1)[None] * np.float32(args.input_scale)
+        prepared: np.ndarray = pixels.transpose(2, 0, 1)[None] * np.float32(args.input_scale)
+        return prepared
 
     return paths, classify(classifier, None, map(read, paths), preprocess=prepare)
 
@@ -184,7 +187,7 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
     return names, np.asarray(scores).reshape(len(images), -1)
 
 
-def _input_channels(document: Any) -> int:
+def _input_channels(document: NetDocument) -> int:
     """Channels of a deploy net's first input."""
     for layer in document.message.layer:
         if is_input(layer) and layer.input_param.shape and len(layer.input_param.shape[0].dim) == 4:

@@ -23,7 +23,7 @@ from caffecompat.cli.common.picture_flags import size_of
 if TYPE_CHECKING:
     from caffecompat.report.net_diff import NetComparison
     from caffecompat.report.net_diff_text import Sentence
-    from caffecompat.schema import NetDocument
+    from caffecompat.schema import NetDocument, pb
     from caffecompat.schema.diff import NetDiff
 
 HELP = "what changed between two nets, or two solvers"
@@ -90,7 +90,7 @@ def _diff_solvers(args: argparse.Namespace) -> int:
     return 1 if changes else 0
 
 
-def _nets_of(solver: Any, path: str) -> list[str]:
+def _nets_of(solver: pb.SolverParameter, path: str) -> list[str]:
     from caffecompat.paths import look_up
 
     found = []

@@ -8,12 +8,15 @@ caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, finite, split_commas, weight_files
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
+
+if TYPE_CHECKING:
+    from caffecompat.schema import pb
 
 HELP = "train or fine-tune a net from its solver.prototxt"
 
@@ -116,14 +119,14 @@ def _above_0(text: str) -> float:
     return number
 
 
-def _merge_state(param: Any, args: argparse.Namespace) -> None:
+def _merge_state(param: pb.SolverParameter, args: argparse.Namespace) -> None:
     if args.level is not None:
         param.train_state.level = args.level
     if args.stage:
         param.train_state.stage.extend(split_commas(args.stage))
 
 
-def _newest(param: Any, args: argparse.Namespace) -> str | None:
+def _newest(param: pb.SolverParameter, args: argparse.Namespace) -> str | None:
     """The newest whole snapshot under the prefix that the solver will have."""
     from caffecompat.solver.overrides import apply_to_solver, split_overrides
     from caffecompat.solver.snapshot_files import newest_snapshot

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from caffecompat import glog
@@ -13,7 +11,9 @@ from caffecompat.schema import pb
 __all__ = ["choose_device"]
 
 
-def choose_device(gpu: str | None, device: str | None, solver: Any = None) -> tuple[torch.device, int]:
+def choose_device(
+    gpu: str | None, device: str | None, solver: pb.SolverParameter | None = None
+) -> tuple[torch.device, int]:
     """The device to compute on, and how many GPUs the user named.
 
     Order: ``--device``, then ``--gpu``, then the solver's solver_mode and

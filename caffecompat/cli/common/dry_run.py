@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.net_table import layer_table, mib
 
 if TYPE_CHECKING:
     from caffecompat.net.summary import NetSummary
+    from caffecompat.schema import pb
     from caffecompat.solver import Solver
 
 __all__ = ["print_plan"]
@@ -43,7 +44,7 @@ def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str
     return lines
 
 
-def _snapshots(param: Any) -> str:
+def _snapshots(param: pb.SolverParameter) -> str:
     every = f"every {param.snapshot} iterations" if param.snapshot else "none in between"
     kept = f"; the newest {param.snapshot_keep} stay" if param.snapshot_keep else ""
     best = f"; {param.snapshot_prefix}_best: {param.snapshot_best}" if param.snapshot_best else ""

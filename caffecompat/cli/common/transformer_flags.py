@@ -85,7 +85,8 @@ def read_means(args: argparse.Namespace, channels: int) -> np.ndarray | None:
         return None
     if len(means) not in (1, channels):
         raise UsageError(f"{len(means)} means for the {channels} channel(s) of the net's input")
-    return np.broadcast_to(means, channels).copy()
+    each: np.ndarray = np.broadcast_to(means, channels).copy()
+    return each
 
 
 def _means_of(path: str) -> np.ndarray:

@@ -201,7 +201,8 @@ def _picture(args: argparse.Namespace, done: Exported) -> dict[str, np.ndarray]:
 
 
 def _report(path: str, weights: str | None, done: Exported) -> None:
-    from caffecompat.deploy.targets.text import few, fitted
+    from caffecompat.deploy.targets.text import fitted
+    from caffecompat.wording import few
 
     graph = done.export.model.graph
     print(f"wrote {path}: {len(graph.node)} nodes, {os.path.getsize(path):,} bytes")
@@ -227,7 +228,7 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
 
 def _note_lines(notes: list[Note]) -> list[str]:
     """What was done; layers to which the same happened share a line, with the greatest effect."""
-    from caffecompat.deploy.targets.text import few
+    from caffecompat.wording import few
 
     same: dict[tuple[str, bool], list[Note]] = {}
     for note in notes:
@@ -246,7 +247,8 @@ def _note_lines(notes: list[Note]) -> list[str]:
 
 def _target_lines(report: TargetReport) -> list[str]:
     """What the target makes of the file: what it does not run itself, and why."""
-    from caffecompat.deploy.targets.text import document_lines, few, finding_lines
+    from caffecompat.deploy.targets.text import document_lines, finding_lines
+    from caffecompat.wording import few
 
     table = report.table
     listed = [layer for layer in report.layers if layer.verdict in ("cpu", "refused") or layer.judgment.replaced]
