@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw, Transformer, Window
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum
 from caffecompat.formats.datum import DatumError
+from caffecompat.schema import pb
 
 __all__ = ["AnnotatedDataReader"]
 
@@ -162,7 +163,7 @@ class AnnotatedDataReader(DataReader):
             return np.tile(np.array(fill, np.uint8), (cut.height, cut.width, 1))
         above, before = rows.start - top, columns.start - left
         below, behind = cut.height - above - seen.shape[0], cut.width - before - seen.shape[1]
-        painted = cv2.copyMakeBorder(seen, above, below, before, behind, cv2.BORDER_CONSTANT, value=fill)
+        painted: np.ndarray = cv2.copyMakeBorder(seen, above, below, before, behind, cv2.BORDER_CONSTANT, value=fill)
         return painted.reshape(cut.height, cut.width, channels)
 
     def _kept(self, objects: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -170,7 +171,8 @@ class AnnotatedDataReader(DataReader):
         boxes, visible = project(objects[:, _CORNERS], window)
         if self._emit is not None:
             visible &= emitted(objects[:, _CORNERS], window, self._emit)
-        return _moved(objects, boxes)[visible]
+        shown: np.ndarray = _moved(objects, boxes)[visible]
+        return shown
 
     def shapes(self, sample: _Sample) -> list[Shape]:
         shape = (sample.window.height, sample.window.width, sample.picture.shape[2])
@@ -198,7 +200,7 @@ class AnnotatedDataReader(DataReader):
 
 def _moved(objects: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """The objects with other boxes."""
-    result = objects.copy()
+    result: np.ndarray = objects.copy()
     result[:, _CORNERS] = boxes
     return result
 
@@ -209,7 +211,7 @@ def _pixels(part: np.ndarray, canvas: _Canvas) -> Window:
     return Window(int(top), int(left), max(1, int(bottom - top)), max(1, int(right - left)), False)
 
 
-def _expansion(param: Any) -> tuple[float, float]:
+def _expansion(param: pb.TransformationParameter) -> tuple[float, float]:
     """(probability, largest ratio) of expand_param; probability 0 without one."""
     if not param.HasField("expand_param"):
         return 0.0, 1.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from caffecompat.data.boxes import coverage, jaccard
 from caffecompat.data.source import DataError
+from caffecompat.schema import pb
 
 __all__ = ["BatchSampler", "pick_sample"]
 
@@ -23,7 +23,7 @@ class BatchSampler:
     only the first counts: the fork goes through them in such a way that whatever passes it passes.
     """
 
-    def __init__(self, param: Any) -> None:
+    def __init__(self, param: pb.BatchSampler) -> None:
         sampler, self._constraint = param.sampler, param.sample_constraint
         self.on_original = param.use_original_image
         self._scales = np.float32(sampler.min_scale), np.float32(sampler.max_scale)

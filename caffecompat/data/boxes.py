@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from caffecompat.schema import pb
@@ -16,7 +14,8 @@ FULL = np.array([0, 0, 1, 1], np.float32)  # the whole picture
 def areas(boxes: np.ndarray) -> np.ndarray:
     """(...) areas of (..., 4) boxes; 0 for those turned inside out."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    return sides[..., 0] * sides[..., 1]
+    area: np.ndarray = sides[..., 0] * sides[..., 1]
+    return area
 
 
 def intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -24,29 +23,34 @@ def intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     sides = np.maximum(high - low, 0)
-    return sides[..., 0] * sides[..., 1]
+    area: np.ndarray = sides[..., 0] * sides[..., 1]
+    return area
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(A, B) intersections over unions; 0 for boxes that do not meet."""
     shared = intersections(first, second)
     union = areas(first)[:, None] + areas(second)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return overlap
 
 
 def coverage(covered: np.ndarray, covering: np.ndarray) -> np.ndarray:
     """(A, B) shares of the `covered` (A, 4) boxes that lie in each of `covering` (B, 4)."""
     shared = intersections(covered, covering)
     whole = np.broadcast_to(areas(covered)[:, None], shared.shape)
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
+    share: np.ndarray = np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
+    return share
 
 
-def emitted(boxes: np.ndarray, window: np.ndarray, constraint: Any) -> np.ndarray:
+def emitted(boxes: np.ndarray, window: np.ndarray, constraint: pb.EmitConstraint) -> np.ndarray:
     """(G,) which boxes an EmitConstraint lets through a crop to `window` (4,): by center, or by the share inside."""
     if constraint.emit_type == pb.EmitConstraint.MIN_OVERLAP:
-        return coverage(boxes, window[None])[:, 0] > np.float32(constraint.emit_overlap)
+        enough: np.ndarray = coverage(boxes, window[None])[:, 0] > np.float32(constraint.emit_overlap)
+        return enough
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centers >= window[:2]) & (centers <= window[2:])).all(1)
+    inside: np.ndarray = ((centers >= window[:2]) & (centers <= window[2:])).all(1)
+    return inside
 
 
 def project(boxes: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +63,6 @@ def project(boxes: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def mirrored(boxes: np.ndarray) -> np.ndarray:
     """Left and right exchanged."""
-    turned = boxes.copy()
+    turned: np.ndarray = boxes.copy()
     turned[:, 0], turned[:, 2] = 1 - boxes[:, 2], 1 - boxes[:, 0]
     return turned

@@ -29,7 +29,8 @@ def class_colors() -> np.ndarray:
 
 def color_labels(labels: np.ndarray) -> np.ndarray:
     """Class numbers (H, W, 1) as colors (H, W, 3)."""
-    return class_colors()[labels[:, :, 0]]
+    colored: np.ndarray = class_colors()[labels[:, :, 0]]
+    return colored
 
 
 def viewable(values: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class DataReader(Reader):
             glog.warning(f"data_param.rand_skip of {request.layer.name} has no effect, as in Caffe", "data_layer.cpp:1")
 
     @staticmethod
-    def _shuffles(request: Request, param: Any) -> bool:
+    def _shuffles(request: Request, param: pb.DataParameter) -> bool:
         if param.shuffle and request.train:
             if param.cache:
                 return True
@@ -139,10 +139,12 @@ def decoded(datum: Datum, color: bool | None) -> np.ndarray:
     if not planes.size:
         raise DatumError("the record holds no picture")
     if len(planes) == 1:
-        return planes[0][:, :, None]
+        gray: np.ndarray = planes[0][:, :, None]
+        return gray
     import cv2
 
-    return cv2.merge(list(planes))
+    color_picture: np.ndarray = cv2.merge(list(planes))
+    return color_picture
 
 
 def _runs(found: list[tuple[bytes, bytes]]) -> list[DataRecord]:
@@ -193,7 +195,7 @@ def _batch_size(size: int, where: str) -> int:
     return size
 
 
-def prefetch_depth(param: Any) -> int:
+def prefetch_depth(param: pb.LayerParameter) -> int:
     """How many batches to read ahead: data_param.prefetch, for picture layers too; 4 where it is not given.
 
     Raises:

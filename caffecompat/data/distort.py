@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from caffecompat.data.source import DataError
+from caffecompat.schema import pb
 
 __all__ = ["Distortion"]
 
@@ -19,7 +18,7 @@ class Distortion:
     OpenCV's units of two degrees and does not wrap around (the fork's, too, is cut off at 0).
     """
 
-    def __init__(self, param: Any) -> None:
+    def __init__(self, param: pb.DistortionParameter) -> None:
         for name in ("brightness_delta", "hue_delta", "contrast_lower", "saturation_lower"):
             if getattr(param, name) < 0:
                 raise DataError(f"distort_param.{name} must not be negative, it is {getattr(param, name):g}")
@@ -67,12 +66,13 @@ def _amount(range_: tuple[float, float, float], generator: np.random.Generator) 
     """A number between the last two with the probability of the first, else None."""
     if generator.random() >= range_[0]:
         return None
-    return generator.uniform(range_[1], range_[2])
+    return float(generator.uniform(range_[1], range_[2]))
 
 
 def _table(gain: float, offset: float) -> np.ndarray:
     """value * gain + offset for 0..255, rounded and cut off."""
-    return np.rint(np.arange(256, dtype=np.float32) * gain + offset).clip(0, 255).astype(np.uint8)
+    table: np.ndarray = np.rint(np.arange(256, dtype=np.float32) * gain + offset)
+    return table.clip(0, 255).astype(np.uint8)
 
 
 def _looked_up(picture: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class DummySource(Source):
         return tuple(blob.numpy() for blob in self._blobs)
 
     @staticmethod
-    def _filled(shape: Shape, filler: Any) -> Any:
+    def _filled(shape: Shape, filler: pb.FillerParameter) -> Any:
         import torch
 
         from caffecompat.layers.fillers import fill
@@ -53,7 +53,7 @@ class DummySource(Source):
         return fill(blob, filler)
 
 
-def _dummy_shapes(param: Any) -> list[Shape]:
+def _dummy_shapes(param: pb.DummyDataParameter) -> list[Shape]:
     """From `shape`, or the old num, channels, height, width, each given once or for every top."""
     legacy = [list(param.num), list(param.channels), list(param.height), list(param.width)]
     if not any(legacy):

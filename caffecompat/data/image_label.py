@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -130,7 +130,7 @@ class ImageLabelDataReader(Reader):
         self._labels.close()
 
 
-def _open(request: Request, param: Any, field: str, path: str) -> DatabaseReader:
+def _open(request: Request, param: pb.ImageLabelDataParameter, field: str, path: str) -> DatabaseReader:
     found = request.find(f"image_label_data_param.{field}", path)
     if os.path.isfile(found):
         raise DataError(f"{found} is a file, not a database; layers of type ImageLabelListData read lists of files")

@@ -190,7 +190,7 @@ class _Slice(NamedTuple):
     offset: tuple[int, int]
 
     @classmethod
-    def of(cls, param: Any) -> _Slice:
+    def of(cls, param: pb.ImageSliceInfo) -> _Slice:
         if not len(param.dim) == len(param.stride) == len(param.offset) == 2 or not all(param.stride):
             raise DataError("label_slice needs two numbers each of dim, stride (at least 1) and offset: height, width")
         return cls(*((values[0], values[1]) for values in (param.dim, param.stride, param.offset)))

@@ -18,6 +18,7 @@ from caffecompat.formats.image_list import ListedImage, read_image_list
 from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
 from caffecompat.paths import look_up, tried, with_slashes
 from caffecompat.resumable import State, generator_state, restore_generator
+from caffecompat.schema import pb
 
 __all__ = ["ImageDataReader", "ListReader"]
 
@@ -35,7 +36,7 @@ class ListReader(Reader, Generic[_Entry]):
     def __init__(
         self,
         request: Request,
-        param: Any,
+        param: pb.ImageDataParameter | pb.DenseImageDataParameter,
         name: str,
         read_list: Callable[[str], list[_Entry]],
         transformer: Transformer,

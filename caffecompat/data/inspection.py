@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class DatabaseInfo:
     first_key: str = ""
     last_key: str = ""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain dictionaries and lists; shapes are written 3x256x256."""
         shapes = {"x".join(map(str, shape)): count for shape, count in self.shapes.most_common()}
         labels = {str(label): self.labels[label] for label in sorted(self.labels)}

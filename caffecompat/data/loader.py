@@ -151,13 +151,15 @@ class _Buffers:
             free = [count == self._free for count in self._references(self._arrays)]
             for k, idle in enumerate(free):
                 if idle and self._arrays[k].shape == shape:
-                    return self._arrays[k].view()
+                    view: np.ndarray = self._arrays[k].view()
+                    return view
             if len(self._arrays) >= self._most and True in free:
                 del self._arrays[free.index(True)]
             array = np.empty(shape, np.float32)
             if len(self._arrays) < self._most:
                 self._arrays.append(array)
-            return array.view()
+            view = array.view()
+            return view
 
 
 class Loader:

@@ -90,7 +90,8 @@ def mean_image(
         done += count
         on_progress(done)
     database.check_count(done)
-    return total.astype(np.float32) / np.float32(done)
+    mean: np.ndarray = total.astype(np.float32) / np.float32(done)
+    return mean
 
 
 def _values(path: str, key: bytes, record: bytes) -> np.ndarray:

@@ -62,7 +62,8 @@ class MemorySource(Source):
     def _batch_at(self, item: int) -> int:
         """The first item of the batch that this one is in."""
         assert self._arrays is not None
-        return item % len(self._arrays[0]) // self._batch_size * self._batch_size
+        data, _ = self._arrays
+        return int(item % len(data) // self._batch_size * self._batch_size)
 
     def state(self) -> State:
         return {"batch_size": self._batch_size, "at": self._at}

@@ -8,11 +8,12 @@ import numpy as np
 
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
+from caffecompat.schema import pb
 
 __all__ = ["add_noise"]
 
 
-def add_noise(picture: np.ndarray, param: Any, generator: np.random.Generator) -> np.ndarray:
+def add_noise(picture: np.ndarray, param: pb.NoiseParameter, generator: np.random.Generator) -> np.ndarray:
     """Apply the filters that a NoiseParameter names, in the fork's order; `prob` has no effect, as there.
 
     Args:
@@ -53,7 +54,8 @@ def add_noise(picture: np.ndarray, param: Any, generator: np.random.Generator) -
 
 def _deep(picture: Any) -> np.ndarray:
     """OpenCV drops the axis of a single channel."""
-    return picture if picture.ndim == 3 else picture[:, :, None]
+    deep: np.ndarray = picture if picture.ndim == 3 else picture[:, :, None]
+    return deep
 
 
 def _three(picture: np.ndarray, name: str) -> np.ndarray:
@@ -73,7 +75,7 @@ def _on_brightness(picture: np.ndarray, change: Any) -> np.ndarray:
     return cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR)
 
 
-def _salted(picture: np.ndarray, param: Any, generator: np.random.Generator) -> np.ndarray:
+def _salted(picture: np.ndarray, param: pb.SaltPepperParameter, generator: np.random.Generator) -> np.ndarray:
     """`fraction` of the pixels (some drawn twice) set to `value`."""
     height, width, channels = picture.shape
     check_per_channel(param.value, channels, "noise_param.saltpepper_param.value")

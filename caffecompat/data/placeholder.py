@@ -6,10 +6,12 @@ import os
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message
 
 from caffecompat.arguments import as_count, as_size
 from caffecompat.data.source import DataError, Shape, Source, make_source
 from caffecompat.forks import Fork
+from caffecompat.schema import pb
 from caffecompat.schema.data_layers import Labels, data_layer
 
 __all__ = ["Placeholder", "Placeholders", "placeholder"]
@@ -42,7 +44,9 @@ class Placeholders:
         self.size, self.channels = as_size(size), as_count(channels, "channels")
         self.notes: list[str] = []
 
-    def __call__(self, layer: Any, phase: int, fork: Fork, relative_to: str | os.PathLike[str] | None) -> Source:
+    def __call__(
+        self, layer: pb.LayerParameter, phase: int, fork: Fork, relative_to: str | os.PathLike[str] | None
+    ) -> Source:
         reason = ""
         if self.size is None and self.channels is None:
             try:
@@ -61,7 +65,7 @@ class Placeholders:
         return source
 
 
-def placeholder(layer: Any, size: tuple[int, int] | None = None, channels: int | None = None) -> Source:
+def placeholder(layer: pb.LayerParameter, size: tuple[int, int] | None = None, channels: int | None = None) -> Source:
     """The shapes that a data layer's parameters give.
 
     Raises:
@@ -81,7 +85,7 @@ def placeholder(layer: Any, size: tuple[int, int] | None = None, channels: int |
     return Placeholder([picture, *_other_tops(layer, param, picture, kind.labels)])
 
 
-def _of_one_picture(layer: Any, size: tuple[int, int] | None, channels: int | None) -> Any:
+def _of_one_picture(layer: pb.LayerParameter, size: tuple[int, int] | None, channels: int | None) -> Any:
     """A MemoryData layer with what it lacks: a batch of 1, and the size and channels that the caller gives."""
     complete = type(layer)()
     complete.CopyFrom(layer)
@@ -92,7 +96,7 @@ def _of_one_picture(layer: Any, size: tuple[int, int] | None, channels: int | No
     return complete
 
 
-def _size(layer: Any, param: Any) -> tuple[int, int]:
+def _size(layer: pb.LayerParameter, param: Message) -> tuple[int, int]:
     """(height, width) of what is in the batch: the crop, or else what pictures are resized to."""
     transform = layer.transform_param
     for message, height, width in (
@@ -113,11 +117,11 @@ def _size(layer: Any, param: Any) -> tuple[int, int]:
     )
 
 
-def _channels(layer: Any, param: Any) -> int:
+def _channels(layer: pb.LayerParameter, param: Message) -> int:
     return 1 if layer.transform_param.force_gray or not getattr(param, "is_color", True) else 3
 
 
-def _other_tops(layer: Any, param: Any, picture: Shape, labels: Labels) -> list[Shape]:
+def _other_tops(layer: pb.LayerParameter, param: Message, picture: Shape, labels: Labels) -> list[Shape]:
     tops = len(layer.top)
     if tops < 2:
         return []

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from caffecompat import glog
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.mean import read_mean
+from caffecompat.schema import pb
 from caffecompat.schema.data_layers import is_input
 
 __all__ = ["Preprocess", "choose_preprocess", "describe", "is_set", "stated_preprocess", "stated_transform"]
@@ -82,22 +82,23 @@ class Preprocess:
             pixels = pixels * np.float32(self.scale)
         if self.subtract:
             pixels = pixels - _per_channel(self.subtract, channels, "subtract")
-        return np.ascontiguousarray(pixels).transpose(2, 0, 1)[None]
+        batch: np.ndarray = np.ascontiguousarray(pixels).transpose(2, 0, 1)[None]
+        return batch
 
 
-def is_set(transform: Any) -> bool:
+def is_set(transform: pb.TransformationParameter) -> bool:
     """Whether a TransformationParameter states a mean or a scale."""
     return bool(transform.mean_file or transform.mean_value or transform.HasField("scale"))
 
 
-def describe(transform: Any) -> str:
+def describe(transform: pb.TransformationParameter) -> str:
     """What a TransformationParameter does to pixels, in words."""
     if not transform.mean_file:
         return str(Preprocess(tuple(transform.mean_value), transform.scale))
     return f"mean file {transform.mean_file}" + (f", scale {transform.scale:g}" if transform.scale != 1 else "")
 
 
-def stated_transform(layers: Iterable[Any]) -> Any | None:
+def stated_transform(layers: Iterable[pb.LayerParameter]) -> pb.TransformationParameter | None:
     """The transform_param by which an Input layer states how its pictures are prepared; None where none does.
 
     ``export deploy`` writes it, and so does Xilinx' vai_q_caffe; Caffe itself reads over it.
@@ -106,7 +107,9 @@ def stated_transform(layers: Iterable[Any]) -> Any | None:
     return next((transform for transform in inputs if is_set(transform)), None)
 
 
-def stated_preprocess(layers: Iterable[Any], relative_to: str | os.PathLike[str] | None) -> Preprocess | None:
+def stated_preprocess(
+    layers: Iterable[pb.LayerParameter], relative_to: str | os.PathLike[str] | None
+) -> Preprocess | None:
     """What an Input layer states of its pictures (see `stated_transform`); a mean file counts by its channels' means.
 
     Args:
@@ -126,7 +129,7 @@ def stated_preprocess(layers: Iterable[Any], relative_to: str | os.PathLike[str]
 
 
 def choose_preprocess(
-    layers: Iterable[Any], path: str | os.PathLike[str], given: Preprocess | None = None
+    layers: Iterable[pb.LayerParameter], path: str | os.PathLike[str], given: Preprocess | None = None
 ) -> Preprocess:
     """How pictures for a net are prepared: as given, else as its Input layer states; a log line says the second.
 

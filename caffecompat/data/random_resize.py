@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from caffecompat.data.source import DataError
 from caffecompat.formats.picture import resize_picture
+from caffecompat.schema import pb
 
 __all__ = ["RandomResize"]
 
@@ -20,7 +19,7 @@ class RandomResize:
     own factor. Neither side becomes less than the crop, nor, without `allow_upscale`, more than it was.
     """
 
-    def __init__(self, param: Any) -> None:
+    def __init__(self, param: pb.TransformationParameter) -> None:
         self._sizes = param.img_rand_resize_lower, param.img_rand_resize_upper
         if bool(self._sizes[0]) != bool(self._sizes[1]) or self._sizes[0] > self._sizes[1]:
             raise DataError(
@@ -35,7 +34,7 @@ class RandomResize:
         self._shrinking, self._growing = param.interpolation_algo_down, param.interpolation_algo_up
 
     @classmethod
-    def of(cls, param: Any) -> RandomResize | None:
+    def of(cls, param: pb.TransformationParameter) -> RandomResize | None:
         """What a TransformationParameter asks for, or None."""
         names = [f"{name}_{side}" for name in ("img_rand_resize", *_RANGES) for side in ("lower", "upper")]
         return cls(param) if any(param.HasField(name) for name in names) else None

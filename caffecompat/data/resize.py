@@ -25,7 +25,7 @@ class Resize:
     effect, as in the fork.
     """
 
-    def __init__(self, param: Any) -> None:
+    def __init__(self, param: pb.ResizeParameter) -> None:
         if not (param.height and param.width):
             raise DataError("resize_param needs a height and a width")
         check_size(param.height, param.width, "resize_param: the resized picture")
@@ -124,4 +124,5 @@ class Resize:
         factors = size * (window[2:] - window[:2]) / np.array([right, down], np.float32)
         if (factors < 1).any():
             raise DataError("resize_param's height_scale and width_scale are larger than the cropped picture")
-        return boxes * np.tile(factors, 2)
+        stretched: np.ndarray = boxes * np.tile(factors, 2)
+        return stretched

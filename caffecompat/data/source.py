@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.paths import find_file
 from caffecompat.resumable import State
-from caffecompat.schema import as_phase
+from caffecompat.schema import as_phase, pb
 from caffecompat.schema.data_layers import data_layer
 
 __all__ = [
@@ -106,7 +106,7 @@ def batch_size_remarks(state: State, batch_size: int) -> list[str]:
 class Request:
     """What a source is made from; `fork` is the Caffe whose rules the net follows."""
 
-    layer: Any
+    layer: pb.LayerParameter
     phase: int
     fork: Fork = Fork.BVLC
     relative_to: str | os.PathLike[str] | None = None
@@ -154,7 +154,10 @@ def register_source(layer_type: str) -> Callable[[Callable[[Request], Source]], 
 
 
 def make_source(
-    layer_param: Any, phase: int | str, fork: Fork = Fork.BVLC, relative_to: str | os.PathLike[str] | None = None
+    layer_param: pb.LayerParameter,
+    phase: int | str,
+    fork: Fork = Fork.BVLC,
+    relative_to: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Open the data of one data layer.
 

@@ -10,7 +10,7 @@ chance before, and takes the mean picture's center whatever the crop.
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from caffecompat.data.resize import Resize
 from caffecompat.data.source import DataError, Request
 from caffecompat.forks import Fork
 from caffecompat.formats.mean import read_mean
+from caffecompat.schema import pb
 
 __all__ = ["Draw", "Transformer", "Window"]
 
@@ -214,7 +215,7 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _crop_size(param: Any) -> tuple[int, int] | None:
+def _crop_size(param: pb.TransformationParameter) -> tuple[int, int] | None:
     """crop_size, or crop_h and crop_w (SSD, Xilinx, Jacinto), or crop_height and crop_width (PSPNet)."""
     sizes = {(param.crop_size, param.crop_size), (param.crop_h, param.crop_w), (param.crop_height, param.crop_width)}
     sizes.discard((0, 0))
@@ -228,14 +229,14 @@ def _crop_size(param: Any) -> tuple[int, int] | None:
     return size
 
 
-def _forced_color(param: Any) -> bool | None:
+def _forced_color(param: pb.TransformationParameter) -> bool | None:
     """How to decode: True three channels, False one, None as stored."""
     if param.force_color and param.force_gray:
         raise DataError("transform_param has both force_color and force_gray; Caffe takes one of them")
     return True if param.force_color else False if param.force_gray else None
 
 
-def _promised_size(param: Any) -> tuple[int, int] | None:
+def _promised_size(param: pb.TransformationParameter) -> tuple[int, int] | None:
     if param.HasField("resize_param"):
         return param.resize_param.height, param.resize_param.width
     return None
@@ -244,7 +245,7 @@ def _promised_size(param: Any) -> tuple[int, int] | None:
 _UNSUPPORTED = ("yolo_height", "yolo_width", "rotate")
 
 
-def _refuse_unsupported(param: Any, resizes: bool) -> None:
+def _refuse_unsupported(param: pb.TransformationParameter, resizes: bool) -> None:
     """Augmentations of the forks that would change the batches and are not done here."""
     names = [name for name in _UNSUPPORTED if param.HasField(name)]
     if param.HasField("noise_param") and not resizes:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from caffecompat.schema import pb
-
 from caffecompat.layers import class_of
 from caffecompat.layers.normalization import BatchNorm
+from caffecompat.schema import pb
 
 __all__ = ["asks_for_batch_statistics", "states_its_statistics", "use_running_statistics"]
 

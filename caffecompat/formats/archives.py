@@ -123,7 +123,8 @@ def _get(file: Any, key: str, kind: str) -> np.ndarray:
 def _from_bfloat16(entry: Mapping[str, Any]) -> np.ndarray:
     """An array as float32, whose upper half bfloat16 is."""
     bits = np.frombuffer(entry["data"], "<u2").astype("<u4") << 16
-    return bits.view("<f4").reshape(entry["shape"])
+    values: np.ndarray = bits.view("<f4").reshape(entry["shape"])
+    return values
 
 
 def _wide(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from caffecompat.formats.blob_proto import WireBlob, blob_pieces, read_blob
 from caffecompat.formats.foreign import MappedFile, describe_message
 from caffecompat.formats.own_fields import FORK, fork_called
 from caffecompat.formats.weights import LayerWeights, WeightFile, WeightsError, open_weights
+from caffecompat.schema import pb
 from caffecompat.wire import (
     BYTES,
     VARINT,
@@ -219,7 +219,7 @@ class _NetReader:
 
 def save_caffemodel(
     path: str | os.PathLike[str],
-    net: Any,
+    net: pb.NetParameter,
     blobs: Mapping[str, Sequence[np.ndarray]],
     diffs: Mapping[str, Sequence[np.ndarray]] | None = None,
     *,
@@ -265,7 +265,7 @@ def save_caffemodel(
 
 def _check(
     path: str | os.PathLike[str],
-    net: Any,
+    net: pb.NetParameter,
     blobs: Mapping[str, Sequence[np.ndarray]],
     diffs: Mapping[str, Sequence[np.ndarray]] | None,
 ) -> None:
@@ -286,7 +286,7 @@ def _check(
 
 
 def _layer_pieces(
-    layer: Any, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray], raw: bool
+    layer: pb.LayerParameter, blobs: Sequence[np.ndarray], diffs: Sequence[np.ndarray], raw: bool
 ) -> Iterator[bytes | memoryview]:
     """A `layer` field of a net, piece by piece: blobs come between the fields below and above number 7."""
     from caffecompat.schema.unknown_fields import without_unknown_fields

@@ -83,7 +83,8 @@ class Datum:
             DatumError: the encoded bytes cannot be decoded or state too many pixels, or a raw record is inconsistent.
         """
         if not self.encoded:
-            return self.array().transpose(1, 2, 0)
+            pixels: np.ndarray = self.array().transpose(1, 2, 0)
+            return pixels
         from caffecompat.formats.picture import PictureError, decode_picture
 
         try:

@@ -69,4 +69,4 @@ def _fills(data: mmap.mmap, start: int) -> bool:
         if index == 0:
             return bool(at + length == end)
         at += _OBJECT.size + -(-length // 8) * 8
-    return at <= end <= len(data)
+    return bool(at <= end <= len(data))

@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -176,7 +175,7 @@ def explained(path: str) -> Iterator[None]:
         raise WeightsError(f"{path}: damaged HDF5 file ({brief(problem)}); fetch it again") from problem
 
 
-def _h5py() -> ModuleType:
+def _h5py() -> Any:
     try:
         import h5py
     except ImportError:

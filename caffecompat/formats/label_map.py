@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
@@ -102,8 +101,8 @@ def _text(path: str | os.PathLike[str]) -> str:
     return read_text(path, "the label map", LabelMapError)
 
 
-def _items(text: str, name: str) -> Sequence[Any]:
-    items: Sequence[Any] = parse_text(text, pb.LabelMap(), name=name).item
+def _items(text: str, name: str) -> Sequence[pb.LabelMapItem]:
+    items: Sequence[pb.LabelMapItem] = parse_text(text, pb.LabelMap(), name=name).item
     if not items:
         raise LabelMapError(f'{name} has no classes; expected item {{ name: "..." label: N }}')
     return items

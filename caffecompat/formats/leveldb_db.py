@@ -144,7 +144,8 @@ class LevelDbReader(DatabaseReader):
 
     def get(self, key: bytes) -> bytes | None:
         with self._translated_errors():
-            return self._database.get(key, verify_checksums=True)
+            found: bytes | None = self._database.get(key, verify_checksums=True)
+        return found
 
     def keys(self) -> Iterator[bytes]:
         cursor = self.cursor()

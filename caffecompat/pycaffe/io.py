@@ -107,7 +107,8 @@ def datum_to_array(datum: pb.Datum) -> np.ndarray:
         raise ImageError("the Datum holds an encoded picture (JPEG, PNG): decode datum.data with an image library")
     shape = (datum.channels, datum.height, datum.width)
     if len(datum.data):
-        return _shaped(np.frombuffer(datum.data, np.uint8), shape, "Datum").copy()
+        values: np.ndarray = _shaped(np.frombuffer(datum.data, np.uint8), shape, "Datum").copy()
+        return values
     return _shaped(np.array(datum.float_data, dtype=np.float64), shape, "Datum")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from caffecompat import glog
+from caffecompat.layers import Layer
+from caffecompat.net import Net
+from caffecompat.net.layer import NetLayer
 
 __all__ = ["DebugInfo"]
 
@@ -26,9 +30,9 @@ class DebugInfo:
         loss_scale: the factor of the loss that the gradients come from.
     """
 
-    def __init__(self, net: Any, loss_scale: float = 1.0) -> None:
+    def __init__(self, net: Net, loss_scale: float = 1.0) -> None:
         self._net, self._loss_scale = net, loss_scale
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> DebugInfo:
         self._net.allow_inplace(False)
@@ -42,8 +46,10 @@ class DebugInfo:
             hook.remove()
         self._hooks.clear()
 
-    def _forward_hook(self, layer: Any) -> Any:
-        def hook(module: Any, bottoms: tuple[Tensor, ...], tops: Tensor | tuple[Tensor, ...]) -> None:
+    def _forward_hook(
+        self, layer: NetLayer
+    ) -> Callable[[Layer, tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], None]:
+        def hook(module: Layer, bottoms: tuple[Tensor, ...], tops: Tensor | tuple[Tensor, ...]) -> None:
             for name, top in zip(layer.tops, (tops,) if isinstance(tops, Tensor) else tops, strict=False):
                 glog.info(f"    [Forward] Layer {layer.name}, top blob {name} data: {_mean_abs(top)}", "net.cpp:574")
             for index, blob in enumerate(module.blobs):
@@ -55,7 +61,7 @@ class DebugInfo:
 
         return hook
 
-    def _backward_hook(self, layer: str, blob: str) -> Any:
+    def _backward_hook(self, layer: str, blob: str) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
             mean = _mean_abs(gradient.float() / self._loss_scale)
             glog.info(f"    [Backward] Layer {layer}, bottom blob {blob} diff: {mean}", "net.cpp:600")

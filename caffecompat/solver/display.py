@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from caffecompat import glog
 from caffecompat.net import Net
 from caffecompat.resumable import State
+from caffecompat.schema import pb
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.epochs import count_epochs
 from caffecompat.solver.outputs import log_outputs
@@ -32,7 +32,7 @@ class Display:
         losses: of the last iterations, the newest last.
     """
 
-    def __init__(self, param: Any, net: Net, divergence: DivergenceWatch) -> None:
+    def __init__(self, param: pb.SolverParameter, net: Net, divergence: DivergenceWatch) -> None:
         self._param, self._net, self._divergence = param, net, divergence
         self.losses: deque[Tensor] = deque(maxlen=max(1, param.average_loss))
         self._goes_on = False  # whether the losses are those of what is being done

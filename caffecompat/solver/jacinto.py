@@ -6,15 +6,16 @@ Rules of caffe-jacinto 0.17 (``sgd_solver.cpp``); texts without these fields get
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from caffecompat.schema import pb
+
 __all__ = ["check_schedules", "larc_rates", "momentum", "weight_decay"]
 
 
-def check_schedules(param: Any) -> list[str]:
+def check_schedules(param: pb.SolverParameter) -> list[str]:
     """What is wrong with a SolverParameter's momentum, decay and LARC policies; an empty list is good."""
     allowed = (
         ("momentum_policy", ("fixed", "poly", "opt")),
@@ -31,7 +32,7 @@ def check_schedules(param: Any) -> list[str]:
     return problems
 
 
-def momentum(param: Any, iteration: int, rate: float) -> float:
+def momentum(param: pb.SolverParameter, iteration: int, rate: float) -> float:
     """The momentum of an iteration under `momentum_policy`: fixed, poly (up to max_momentum), or opt."""
     if param.momentum_policy == "poly":
         grown = (iteration / param.max_iter) ** param.momentum_power
@@ -42,14 +43,14 @@ def momentum(param: Any, iteration: int, rate: float) -> float:
     return float(param.momentum)
 
 
-def weight_decay(param: Any, iteration: int) -> float:
+def weight_decay(param: pb.SolverParameter, iteration: int) -> float:
     """The weight decay of an iteration under `weight_decay_policy`: fixed, or poly, which grows from 0."""
     if param.weight_decay_policy == "poly":
         return float(param.weight_decay * (iteration / param.max_iter) ** param.weight_decay_power)
     return float(param.weight_decay)
 
 
-def larc_rates(param: Any, rate: float, weights: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
+def larc_rates(param: pb.SolverParameter, rate: float, weights: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
     """Layer-wise rates, which replace rate * lr_mult: eta |w| / |g| times the rate (scale), or at most the rate (clip).
 
     A blob whose weights or gradient are all 0 gets the rate itself.

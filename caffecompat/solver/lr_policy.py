@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.resumable import State
+from caffecompat.schema import pb
 
 __all__ = ["POLICIES", "RateState", "check_policy", "learning_rate"]
 
@@ -51,24 +51,24 @@ class RateState:
         return []
 
 
-def _fixed(param: Any, iteration: int, state: RateState) -> float:
+def _fixed(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     return float(param.base_lr)
 
 
-def _step(param: Any, iteration: int, state: RateState) -> float:
+def _step(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     state.current_step = iteration // param.stepsize
     return float(param.base_lr * _power(param.gamma, state.current_step))
 
 
-def _exp(param: Any, iteration: int, state: RateState) -> float:
+def _exp(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     return float(param.base_lr * _power(param.gamma, iteration))
 
 
-def _inv(param: Any, iteration: int, state: RateState) -> float:
+def _inv(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     return float(param.base_lr * _power(1 + param.gamma * iteration, -param.power))
 
 
-def _multistep(param: Any, iteration: int, state: RateState) -> float:
+def _multistep(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     # At most one step an iteration, as in Caffe.
     if state.current_step < len(param.stepvalue) and iteration >= param.stepvalue[state.current_step]:
         state.current_step += 1
@@ -76,19 +76,19 @@ def _multistep(param: Any, iteration: int, state: RateState) -> float:
     return float(param.base_lr * _power(param.gamma, state.current_step))
 
 
-def _poly(param: Any, iteration: int, state: RateState) -> float:
+def _poly(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     # Past max_iter Caffe's power of a negative base is NaN; the schedule ends at zero.
     left = max(0.0, 1.0 - iteration / param.max_iter)
     # Jacinto's min_lr is what its polynomial ends at.
     return float((param.base_lr - param.min_lr) * _power(left, param.power) + param.min_lr)
 
 
-def _sigmoid(param: Any, iteration: int, state: RateState) -> float:
+def _sigmoid(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     exponent = -param.gamma * (iteration - param.stepsize)
     return float(param.base_lr / (1.0 + math.exp(min(exponent, 700.0))))
 
 
-def _plateau(param: Any, iteration: int, state: RateState) -> float:
+def _plateau(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     windows = param.plateau_winsize
     if state.current_step < len(windows) and iteration >= state.iter_last_event + windows[state.current_step]:
         state.current_step += 1
@@ -97,18 +97,18 @@ def _plateau(param: Any, iteration: int, state: RateState) -> float:
     return float(param.base_lr * _power(param.gamma, state.current_step))
 
 
-def _multifixed(param: Any, iteration: int, state: RateState) -> float:
+def _multifixed(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     stages = zip(param.stageiter, param.stagelr, strict=True)
     return float(next((rate for last, rate in stages if iteration <= last), param.stagelr[-1]))
 
 
-def _cosine(param: Any, iteration: int, state: RateState) -> float:
+def _cosine(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     """Half a cosine from base_lr at the end of the warm-up to min_lr at max_iter, where it stays."""
     done = min(1.0, (iteration - param.warmup_iter) / (param.max_iter - param.warmup_iter))
     return float(param.min_lr + (param.base_lr - param.min_lr) * (1 + math.cos(math.pi * done)) / 2)
 
 
-POLICIES: dict[str, Callable[[Any, int, RateState], float]] = {
+POLICIES: dict[str, Callable[[pb.SolverParameter, int, RateState], float]] = {
     "fixed": _fixed,
     "step": _step,
     "exp": _exp,
@@ -132,7 +132,7 @@ def _power(base: float, exponent: float) -> float:
         return math.nan
 
 
-def check_policy(param: Any) -> list[str]:
+def check_policy(param: pb.SolverParameter) -> list[str]:
     """What a SolverParameter lacks for its policy; an empty list is good."""
     policy = param.lr_policy
     if policy not in POLICIES:
@@ -156,7 +156,7 @@ def check_policy(param: Any) -> list[str]:
     return problems
 
 
-def learning_rate(param: Any, iteration: int, state: RateState) -> float:
+def learning_rate(param: pb.SolverParameter, iteration: int, state: RateState) -> float:
     """The rate before `iteration` (the number of updates done so far), before lr_mult.
 
     Args:

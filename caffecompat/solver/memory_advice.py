@@ -6,7 +6,6 @@ import contextlib
 import math
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ __all__ = ["explaining_memory", "free_memory"]
 
 
 @contextlib.contextmanager
-def explaining_memory(param: Any, net: Net, slots: int) -> Iterator[None]:
+def explaining_memory(param: pb.SolverParameter, net: Net, slots: int) -> Iterator[None]:
     """Let a computation of `net` that runs out of memory end with an error that says what to change.
 
     Args:
@@ -62,7 +61,7 @@ def free_memory(error: BaseException, net: Net) -> None:
             torch.cuda.empty_cache()
 
 
-def _explained(error: Exception, param: Any, net: Net, slots: int) -> str:
+def _explained(error: Exception, param: pb.SolverParameter, net: Net, slots: int) -> str:
     summary = summarize_net(net)
     asked = asked_for(error)
     train = net.phase == pb.TRAIN
@@ -99,7 +98,7 @@ def _shape(shape: Sequence[int]) -> str:
     return f"({' x '.join(map(str, shape))}, {gigabytes(4 * math.prod(shape))})"
 
 
-def _advice(param: Any, net: Net, blobs: int, weights: int) -> str:
+def _advice(param: pb.SolverParameter, net: Net, blobs: int, weights: int) -> str:
     limit = _limit(net.device)
     if limit is not None and weights > limit:
         return "No batch is small enough for that: it takes a smaller net, or more memory"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from caffecompat import data, glog
 from caffecompat.errors import CaffeCompatError
@@ -45,7 +44,7 @@ class NetReader:
     def file(self, path: str) -> NetDocument:
         return open_net(path, self.strict, fork=self.fork, otherwise=self.otherwise)
 
-    def message(self, message: Any, field: str) -> NetDocument:
+    def message(self, message: pb.NetParameter, field: str) -> NetDocument:
         return NetDocument.from_message(message, field, fork=self.fork, otherwise=self.otherwise, relative_to=self.path)
 
 
@@ -81,14 +80,14 @@ def net_of_solver(path: str, phase: int, *, strict: bool = False) -> NetDocument
     raise CaffeCompatError(f'{path}: is a solver that names no net; add net: "train_val.prototxt"')
 
 
-def _add_state(state: Any, more: Any) -> None:
+def _add_state(state: pb.NetState, more: pb.NetState) -> None:
     """Put a solver's wishes into a net's own state."""
     if more.HasField("level"):
         state.level = more.level
     state.stage.extend(stage for stage in more.stage if stage not in state.stage)
 
 
-def make_train_net(param: Any, settings: LayerSettings, reader: NetReader) -> Net:
+def make_train_net(param: pb.SolverParameter, settings: LayerSettings, reader: NetReader) -> Net:
     """The net of ``net``, ``net_param``, ``train_net`` or ``train_net_param``, in phase TRAIN.
 
     Raises:
@@ -120,7 +119,7 @@ def make_train_net(param: Any, settings: LayerSettings, reader: NetReader) -> Ne
     return _build(document, pb.TRAIN, param.train_state, settings)
 
 
-def make_test_nets(param: Any, settings: LayerSettings, reader: NetReader) -> list[Net]:
+def make_test_nets(param: pb.SolverParameter, settings: LayerSettings, reader: NetReader) -> list[Net]:
     """The test nets: test_net_param, then test_net, then the generic net for the test_iters that remain.
 
     Raises:
@@ -144,7 +143,7 @@ def make_test_nets(param: Any, settings: LayerSettings, reader: NetReader) -> li
     return nets
 
 
-def _test_documents(param: Any, reader: NetReader) -> Iterator[tuple[str, NetDocument]]:
+def _test_documents(param: pb.SolverParameter, reader: NetReader) -> Iterator[tuple[str, NetDocument]]:
     for message in param.test_net_param:
         yield "test_net_param", reader.message(message, "test_net_param")
     for name in param.test_net:
@@ -161,20 +160,20 @@ def _test_documents(param: Any, reader: NetReader) -> Iterator[tuple[str, NetDoc
             raise CaffeCompatError(f"{reader.where}: more test_iter than test nets, and no generic net")
 
 
-def _build(document: NetDocument, phase: int, solver_state: Any, settings: LayerSettings) -> Net:
+def _build(document: NetDocument, phase: int, solver_state: pb.NetState, settings: LayerSettings) -> Net:
     settings.apply(document)
     level = solver_state.level if solver_state.HasField("level") else None
     phase = solver_state.phase if solver_state.HasField("phase") else phase
     return Net(document, phase, level=level, stages=tuple(solver_state.stage), sources=data.make_source)
 
 
-def shown_fork(param: Any, path: str | None) -> ForkChoice | None:
+def shown_fork(param: pb.SolverParameter, path: str | None) -> ForkChoice | None:
     """What a solver's own fields say of the fork."""
     found = find_evidence(param)
     return ForkChoice(found.fork, f"as {found.what} in {path or 'the solver'} shows") if found else None
 
 
-def update_fork(param: Any, net: Net) -> Fork:
+def update_fork(param: pb.SolverParameter, net: Net) -> Fork:
     """The fork whose update rules hold: named, or shown by the solver, the net, or the weights it began with.
 
     Texts of NVCaffe's solvers can look like BVLC's; weights in its own blob format then tell them apart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.detection_scores import AP_VERSIONS, DetectionScores
 from caffecompat.net import Net
+from caffecompat.schema import pb
 
 __all__ = ["Tally", "check_eval", "log_outputs", "make_tally", "output_texts"]
 
@@ -34,7 +35,7 @@ class Tally(Protocol):
         """Print the lines that Caffe prints after a test."""
 
 
-def check_eval(param: Any) -> list[str]:
+def check_eval(param: pb.SolverParameter) -> list[str]:
     """What is wrong with a SolverParameter's eval_type and ap_version."""
     problems = []
     if param.eval_type not in _TALLIES:
@@ -44,7 +45,7 @@ def check_eval(param: Any) -> list[str]:
     return problems
 
 
-def make_tally(param: Any, net: Net, fork: Fork) -> Tally:
+def make_tally(param: pb.SolverParameter, net: Net, fork: Fork) -> Tally:
     """What eval_type asks for, over a test net's outputs."""
     return _TALLIES[param.eval_type](param, net, fork)
 
@@ -80,7 +81,7 @@ def output_texts(name: str, value: Tensor, weight: float = 0.0) -> list[str]:
 class MeanOutputs:
     """eval_type "classification": the mean of each element of each output (BVLC's ``Test``)."""
 
-    def __init__(self, param: Any, net: Net, fork: Fork) -> None:
+    def __init__(self, param: pb.SolverParameter, net: Net, fork: Fork) -> None:
         self._net, self._batches = net, 0
         self._sums: dict[str, Tensor] = {}
 
@@ -111,7 +112,7 @@ class MeanOutputs:
 class DetectionOutputs:
     """eval_type "detection": mean average precision of each output, which is a DetectionEvaluate's top (SSD)."""
 
-    def __init__(self, param: Any, net: Net, fork: Fork) -> None:
+    def __init__(self, param: pb.SolverParameter, net: Net, fork: Fork) -> None:
         self._param, self._net, self._jacinto = param, net, fork.is_nvcaffe
         for name in net.outputs:
             if net.blob_shapes[name][-1:] != (5,):
@@ -149,7 +150,7 @@ class SegmentationOutputs:
     does not occur counts as 0. A net has either form.
     """
 
-    def __init__(self, param: Any, net: Net, fork: Fork) -> None:
+    def __init__(self, param: pb.SolverParameter, net: Net, fork: Fork) -> None:
         shapes = {name: tuple(net.blob_shapes[name]) for name in net.outputs}
         self._counts = {n: s for n, s in shapes.items() if s == (3, param.classiou_class_num)}
         self._matrices = {n: s for n, s in shapes.items() if len(s) == 4 and s[2] == s[3] and s[:2] == (1, 1)}
@@ -200,7 +201,7 @@ class SegmentationOutputs:
             glog.info(rule, "solver.cpp:873")
 
 
-_TALLIES: dict[str, Callable[[Any, Net, Fork], Tally]] = {
+_TALLIES: dict[str, Callable[[pb.SolverParameter, Net, Fork], Tally]] = {
     "classification": MeanOutputs,
     "detection": DetectionOutputs,
     "segmentation": SegmentationOutputs,

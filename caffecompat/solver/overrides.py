@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from google.protobuf.message import Message
+
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import NetDocument, parse_text, pb
 from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
@@ -17,7 +19,7 @@ from caffecompat.wording import did_you_mean
 __all__ = ["LayerSettings", "apply_to_solver", "split_overrides"]
 
 
-def split_overrides(settings: Sequence[str], param: Any) -> tuple[list[str], list[str]]:
+def split_overrides(settings: Sequence[str], param: pb.SolverParameter) -> tuple[list[str], list[str]]:
     """Separate solver settings (``base_lr=0.01``) from layer settings (``data.image_data_param.source=train.txt``).
 
     Raises:
@@ -38,7 +40,7 @@ def split_overrides(settings: Sequence[str], param: Any) -> tuple[list[str], lis
     return solver, layers
 
 
-def apply_to_solver(param: Any, settings: Sequence[str], path: str | None = None) -> None:
+def apply_to_solver(param: pb.SolverParameter, settings: Sequence[str], path: str | None = None) -> None:
     """Set solver fields; what is set replaces what the file says.
 
     A comma-separated value fills a repeated field, a further setting of it appends. A ``snapshot_prefix`` means what
@@ -168,7 +170,7 @@ def _set_path(message: Any, path: list[str], value: str, setting: str, *, append
     parse_text(f"{field.name}: {text}", message, name=f"--set {setting}", strict=True)
 
 
-def _holder(message: Any, path: list[str], setting: str) -> Any:
+def _holder(message: Message, path: list[str], setting: str) -> Message:
     """The message whose field the path ends in."""
     for name in path[:-1]:
         field = _field(message, name, setting)
@@ -178,7 +180,7 @@ def _holder(message: Any, path: list[str], setting: str) -> Any:
     return message
 
 
-def _field(message: Any, name: str, setting: str) -> Any:
+def _field(message: Message, name: str, setting: str) -> Any:
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
         hint = did_you_mean(name, message.DESCRIPTOR.fields_by_name)

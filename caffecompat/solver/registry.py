@@ -19,6 +19,7 @@ from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 from caffecompat.resumable import Resumable, State
+from caffecompat.schema import pb
 from caffecompat.solver.generators import GlobalGenerators, OwnGenerators, TorchGenerators
 from caffecompat.solver.updates import update_rule
 
@@ -194,7 +195,7 @@ class _OwnParameters:
 class Settings:
     """What of a solver's settings gives the rest another meaning: each run sets it, and a change is worth a remark."""
 
-    def __init__(self, param: Any) -> None:
+    def __init__(self, param: pb.SolverParameter) -> None:
         self._param = param
 
     def state(self) -> State:

@@ -213,7 +213,7 @@ def _is_running(about: dict[str, Any], age: float) -> bool:
         return age < SILENT
     pid = about["pid"]
     if about.get("process_start"):
-        return _start_of(pid) == about["process_start"]
+        return bool(_start_of(pid) == about["process_start"])
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

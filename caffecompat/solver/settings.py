@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.schema import solver_locations
+from caffecompat.schema import pb, solver_locations
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import check_policy
 from caffecompat.solver.outputs import check_eval
@@ -18,7 +17,7 @@ __all__ = ["check_settings", "setting_place"]
 _LEAST = {"iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0, "snapshot_keep": 0}
 
 
-def check_settings(param: Any, path: str | None, overrides: Sequence[str]) -> None:
+def check_settings(param: pb.SolverParameter, path: str | None, overrides: Sequence[str]) -> None:
     """Make sure that a SolverParameter can be followed.
 
     Args:
@@ -45,7 +44,7 @@ def setting_place(field: str, path: str | None, overrides: Sequence[str], index:
     return solver_locations(path).where(field, index) if path is not None else "solver"
 
 
-def _out_of_range(param: Any) -> Iterator[tuple[str, int, str]]:
+def _out_of_range(param: pb.SolverParameter) -> Iterator[tuple[str, int, str]]:
     """Field, entry and what is wrong with it."""
     for field, least in _LEAST.items():
         value = getattr(param, field)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
@@ -60,7 +59,7 @@ class Snapshots:
         saved_as: the path of its state; "" before the first.
     """
 
-    param: Any
+    param: pb.SolverParameter
     net: Net
     updater: Updater
     rate_state: RateState

@@ -10,7 +10,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 
-def snapshot_names(param: Any, iteration: int, prefix: str | None = None) -> tuple[str, str]:
+def snapshot_names(param: pb.SolverParameter, iteration: int, prefix: str | None = None) -> tuple[str, str]:
     """Paths of the weights and the state at `iteration`: the prefix with ``_iter_N`` glued on, as in Caffe.
 
     Args:
@@ -68,7 +67,7 @@ def snapshot_paths(weights: str, state: str) -> list[str]:
     return [weights, averages_name(weights), resume_name(state), state]
 
 
-def check_writable(param: Any) -> None:
+def check_writable(param: pb.SolverParameter) -> None:
     """Make sure that snapshots can be written, before any training is spent.
 
     Raises:
@@ -123,7 +122,7 @@ def _homes(prefix: str, relative_to: str | None) -> Iterator[str]:
     yield tempfile.gettempdir()
 
 
-def warn_of_replaced(param: Any, weights: str) -> None:
+def warn_of_replaced(param: pb.SolverParameter, weights: str) -> None:
     """Warn where a snapshot of this run will take the place of the weights that it begins with."""
     match = re.search(r"_iter_(\d+)\.caffemodel(\.h5)?$", weights)
     number = int(match[1]) if match else 0

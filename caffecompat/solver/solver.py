@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +83,7 @@ class Solver:
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | Any,
+        source: str | os.PathLike[str] | pb.SolverParameter,
         *,
         path: str | None = None,
         overrides: Sequence[str] = (),
@@ -438,7 +437,7 @@ class Solver:
         self.averages.begin()
 
 
-def _own_device(param: Any) -> torch.device:
+def _own_device(param: pb.SolverParameter) -> torch.device:
     if param.solver_mode == pb.SolverParameter.GPU and torch.cuda.is_available():
         return torch.device("cuda", param.device_id)
     return torch.device("cpu")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from caffecompat import glog
 from caffecompat.layers.convolution import Convolution
 from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.softmax import Softmax
+from caffecompat.net import Net
 from caffecompat.resumable import State
 from caffecompat.schema import pb
 
@@ -80,7 +80,7 @@ class Sparsifier:
         net: the train net.
     """
 
-    def __init__(self, param: Any, net: Any) -> None:
+    def __init__(self, param: pb.SolverParameter, net: Net) -> None:
         self.param = param
         self.active = param.sparse_mode != pb.SPARSE_NONE
         self._convs = _convolutions(net)
@@ -176,7 +176,7 @@ class Sparsifier:
         _log(self._convs)
 
 
-def log_test_sparsity(net: Any) -> None:
+def log_test_sparsity(net: Net) -> None:
     """Print the sparsity of a test net, in the lines of Jacinto's ``caffe test --display_sparsity=1``."""
     rule = "=" * 25
     glog.info(rule, "caffe.cpp:340")
@@ -199,7 +199,7 @@ def _zeros(tensor: Tensor) -> int:
     return int((tensor == 0).sum())
 
 
-def _convolutions(net: Any) -> list[_Conv]:
+def _convolutions(net: Net) -> list[_Conv]:
     found = []
     for at, layer in enumerate(net.layers):
         if not isinstance(layer.module, Convolution):

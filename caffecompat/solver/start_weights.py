@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from caffecompat import glog
 from caffecompat.net import Net
 from caffecompat.net.weights import WeightPaths, listed_files, weight_paths
 from caffecompat.paths import find_file
+from caffecompat.schema import pb
 from caffecompat.solver.nets import update_fork
 from caffecompat.solver.snapshot_files import warn_of_replaced
 
 __all__ = ["load_start_weights", "own_weights"]
 
 
-def own_weights(param: Any, path: str | None) -> list[str]:
+def own_weights(param: pb.SolverParameter, path: str | None) -> list[str]:
     """The files that the `weights` of a solver lists, each text by itself or several after commas (BVLC).
 
     Args:
@@ -26,7 +26,7 @@ def own_weights(param: Any, path: str | None) -> list[str]:
 
 
 def load_start_weights(
-    param: Any, net: Net, test_nets: Sequence[Net], paths: WeightPaths, *, skip_mismatched: bool
+    param: pb.SolverParameter, net: Net, test_nets: Sequence[Net], paths: WeightPaths, *, skip_mismatched: bool
 ) -> None:
     """Copy weights by layer name from a file or a list of files, the last one winning.
 

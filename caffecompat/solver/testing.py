@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from caffecompat import glog
 from caffecompat.forks import Fork
 from caffecompat.net import Net
+from caffecompat.schema import pb
 from caffecompat.solver.outputs import make_tally
 
 __all__ = ["run_test"]
@@ -17,7 +17,7 @@ __all__ = ["run_test"]
 
 @torch.no_grad()
 def run_test(
-    param: Any, net: Net, batches: int, fork: Fork, interrupted: Callable[[], bool]
+    param: pb.SolverParameter, net: Net, batches: int, fork: Fork, interrupted: Callable[[], bool]
 ) -> dict[str, list[float]] | None:
     """Compute and log a test net's scores over that many batches; None when interrupted.
 

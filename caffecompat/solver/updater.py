@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
+from caffecompat.net.params import LearnableParam
+from caffecompat.schema import pb
 from caffecompat.solver import jacinto
 from caffecompat.solver.updates import Numbers, update_rule
 
@@ -38,7 +39,7 @@ class Updater:
         fork: the fork whose defaults and floors hold.
     """
 
-    def __init__(self, param: Any, params: Sequence[Any]) -> None:
+    def __init__(self, param: pb.SolverParameter, params: Sequence[LearnableParam]) -> None:
         self.param = param
         self.fork = Fork.BVLC
         self.rule = update_rule(param)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.schema import pb
 
 __all__ = ["RULES", "Numbers", "Rule", "update_rule"]
 
@@ -134,7 +134,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def update_rule(param: Any) -> Rule:
+def update_rule(param: pb.SolverParameter) -> Rule:
     """The rule that a SolverParameter's ``type`` names.
 
     Raises:

@@ -40,7 +40,7 @@ def without_data(text: str, inputs: dict[str, tuple[int, ...]]) -> Net:
     return Net(fed, pb.TRAIN, log=False)
 
 
-def our_step(net: Net, solver: object, inputs: dict[str, Tensor]) -> Call:
+def our_step(net: Net, solver: pb.SolverParameter, inputs: dict[str, Tensor]) -> Call:
     """One training iteration of ours: forward, backward, update."""
     updater = Updater(solver, net.params)
 

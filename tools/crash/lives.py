@@ -117,4 +117,5 @@ def _be_another_process() -> None:
     from caffecompat.formats import atomic
     from caffecompat.solver import run_lock
 
-    atomic.PROCESS = run_lock.PROCESS = secrets.token_hex(4)
+    atomic.PROCESS = secrets.token_hex(4)
+    vars(run_lock)["PROCESS"] = atomic.PROCESS
