@@ -156,7 +156,7 @@ def _reads(layer: pb.LayerParameter, field: str) -> bool:
     return readers is None or layer.type in readers or layer.type not in KNOWN_TYPES
 
 
-def _set_path(message: Any, path: list[str], value: str, setting: str, *, append: bool) -> None:
+def _set_path(message: Message, path: list[str], value: str, setting: str, *, append: bool) -> None:
     message = _holder(message, path, setting)
     field = _field(message, path[-1], setting)
     if not (append and is_repeated(field)):
