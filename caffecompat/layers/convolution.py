@@ -58,7 +58,8 @@ class _Windowed(Layer):
         if any(tuple(other) != shape for other in bottom_shapes):
             raise LayerError(f"all bottoms must have one shape, they are {[tuple(s) for s in bottom_shapes]}")
         self.axis = self.axis_index(p.axis, shape)
-        axes = len(shape) - self.axis - 1
+        self._axes = len(shape)  # of every bottom
+        axes = self._axes - self.axis - 1
         if not 1 <= axes <= 3:
             raise LayerError(
                 f"1 to 3 spatial axes can follow the channel axis {self.axis}, a bottom of shape {shape} has {axes}"
@@ -86,7 +87,7 @@ class _Windowed(Layer):
 
     def _batched(self, bottom: Tensor) -> Tensor:
         """The bottom as (N, C, spatial...): all axes before the channels are the batch."""
-        if bottom.dim() != self.axis + 1 + len(self.kernel):
+        if bottom.dim() != self._axes:
             raise LayerError(f"was made for {len(self.kernel)} spatial axes, not for a bottom of {tuple(bottom.shape)}")
         return bottom if self.axis == 1 else bottom.reshape(-1, *bottom.shape[self.axis :])
 
@@ -94,8 +95,9 @@ class _Windowed(Layer):
         return top if self.axis == 1 else top.reshape(*bottom.shape[: self.axis], *top.shape[1:])
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-        tops = tuple(self._like(self._apply_one(self._batched(b)), b) for b in bottoms)
-        return tops if len(tops) > 1 else tops[0]
+        if len(bottoms) == 1:
+            return self._like(self._apply_one(self._batched(bottoms[0])), bottoms[0])
+        return tuple(self._like(self._apply_one(self._batched(b)), b) for b in bottoms)
 
     def _apply_one(self, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -14,6 +14,10 @@ from caffecompat.wording import did_you_mean, few
 
 __all__ = ["blobs_by_name", "missing_blobs", "on_device"]
 
+# Made once, with what is quickest to recognize first: nets are called in the innermost loop.
+_NAMED = (dict, Mapping)
+_ARRAYS = (Tensor, np.ndarray)
+
 
 def blobs_by_name(
     net: str, fed: Sequence[str], blobs: Sequence[Any], named: Mapping[str, Any]
@@ -29,7 +33,7 @@ def blobs_by_name(
     Raises:
         CaffeCompatError: they are not what the net is fed with; the message lists what is.
     """
-    if len(blobs) == 1 and isinstance(blobs[0], Mapping):
+    if len(blobs) == 1 and isinstance(blobs[0], _NAMED):
         given = {**blobs[0], **named}
     else:
         if len(blobs) > len(fed):
@@ -43,7 +47,7 @@ def blobs_by_name(
         if blob not in fed:
             raise CaffeCompatError(f"{_takes(net, fed)}, not {blob!r}{did_you_mean(blob, fed, quoted=True)}")
     for blob in fed:
-        if blob in given and not isinstance(given[blob], Tensor | np.ndarray):
+        if blob in given and not isinstance(given[blob], _ARRAYS):
             raise CaffeCompatError(
                 f"{_takes(net, fed)} as tensors or numpy arrays; {blob!r} is given as {type(given[blob]).__name__}"
             )
