@@ -82,6 +82,7 @@ ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
 Preprocess: mean scale subtract
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
+    lr_mults freeze_bn
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork

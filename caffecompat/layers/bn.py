@@ -59,9 +59,9 @@ class BN(Layer):
         if self.keeps_statistics:
             if self.top_count > 1:
                 raise LayerError("PSPNet's BN has one top; the batch's mean and variance are tops of ENet's")
-            self.frozen, self.momentum, self.eps = p.frozen, p.momentum, p.eps
-            self.add_blob("scale", shape, p.slope_filler, learned=not p.frozen)
-            self.add_blob("shift", shape, p.bias_filler, learned=not p.frozen)
+            self.frozen, self.momentum, self.eps = p.frozen or context.frozen_norms, p.momentum, p.eps
+            self.add_blob("scale", shape, p.slope_filler, learned=not self.frozen)
+            self.add_blob("shift", shape, p.bias_filler, learned=not self.frozen)
             self.add_blob("mean", shape, learned=False)
             self.add_blob("variance", shape, learned=False)
             if p.frozen:
@@ -70,8 +70,13 @@ class BN(Layer):
             self.folded = p.bn_mode == pb.BNParameter.INFERENCE
             if self.folded and self.top_count > 1:
                 raise LayerError("bn_mode INFERENCE computes no statistics, so it has one top")
-            self.add_blob("scale", shape, p.scale_filler)
-            self.add_blob("shift", shape, p.shift_filler)
+            if context.frozen_norms and not self.folded:
+                raise LayerError(
+                    "bn_mode LEARN stores no statistics that could be kept, so it cannot be frozen; bn_mode INFERENCE "
+                    "with folded weights can"
+                )
+            self.add_blob("scale", shape, p.scale_filler, learned=not context.frozen_norms)
+            self.add_blob("shift", shape, p.shift_filler, learned=not context.frozen_norms)
 
     @property
     def uses_batch_statistics(self) -> bool:

@@ -72,7 +72,8 @@ class Context:
     `phase` is 0 for TRAIN and 1 for TEST; `fork` is the Caffe whose rules the net follows. `relative_to` is the path of
     the prototxt, None for a net made in memory. `fill` is False where a weight file is about to bring the blobs'
     values: they hold anything until then. `device` is where blobs are made: "meta" where shapes alone are asked for,
-    None where torch makes tensors.
+    None where torch makes tensors. `frozen_norms`: batch normalization uses its stored statistics, in TRAIN too, and
+    nothing of it learns.
     """
 
     phase: int
@@ -80,6 +81,7 @@ class Context:
     relative_to: str | None = None
     fill: bool = True
     device: str | None = None
+    frozen_norms: bool = False
 
     beside = RenamedAttribute("relative_to")
 

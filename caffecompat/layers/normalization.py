@@ -63,6 +63,8 @@ class BatchNorm(Layer):
     iter_size sums everything else; its GPU engine (cuDNN) sums them too. So do we, each on its device.
 
     nvcaffe: as xilinx, but the phase alone decides.
+
+    Frozen (`train --freeze-bn`), every layout uses the stored statistics, which stay as they are, and learns nothing.
     """
 
     frees_top: ClassVar[bool] = True
@@ -88,6 +90,7 @@ class BatchNorm(Layer):
         self.stats_batch_size = p.stats_batch_size
         if self.stats_batch_size and shape[0] % self.stats_batch_size:
             raise LayerError(f"stats_batch_size {self.stats_batch_size} must divide the batch, which has {shape[0]}")
+        self.frozen = context.frozen_norms
         self.fresh = True
         self.channels = shape[1] if len(shape) > 1 else 1
         if self.stores_sums and any(spec.lr_mult != 0 for spec in param.param[:3]):
@@ -99,7 +102,7 @@ class BatchNorm(Layer):
             size = 1 if name in ("factor", "unused") else self.channels
             filler = fillers.get(name, "")
             given = getattr(p, filler) if filler and p.HasField(filler) else None
-            blob = self.add_blob(name, (size,), given, learned=name not in _STATISTICS)
+            blob = self.add_blob(name, (size,), given, learned=not self.frozen and name not in _STATISTICS)
             if (name == "scale" and given is None) or (name == "factor" and not self.stores_sums):
                 nn.init.ones_(blob)
             if self.layout == "xilinx" and blob.requires_grad:
@@ -139,6 +142,8 @@ class BatchNorm(Layer):
     @property
     def uses_batch_statistics(self) -> bool:
         """Whether forward normalizes by the batch's own statistics."""
+        if self.frozen:
+            return False
         if self.stores_sums:
             return self.training if self.use_global_stats is None else not self.use_global_stats
         return self.training or (self.layout == "xilinx" and self.use_global_stats is False)
@@ -151,7 +156,7 @@ class BatchNorm(Layer):
                 return torch.cat([self._normalize_by_batch(part) for part in bottom.split(self.stats_batch_size)])
             return self._normalize_by_batch(bottom)
         mean, variance = self._running()
-        if self.training and self.update_global_stats:
+        if self.training and self.update_global_stats and not self.frozen:
             return self._normalize_around(bottom, mean)
         return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
 

@@ -19,6 +19,7 @@ from caffecompat.net.backward_needs import mark_needs
 from caffecompat.net.filter import filter_net, make_state
 from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import MakeSource, NetLayer, Shape, Step, Value
+from caffecompat.net.learning import Learning
 from caffecompat.net.meta import shape_key
 from caffecompat.net.params import LearnableParam, collect_params, make_slots
 from caffecompat.net.problems import NetError, Problem, described
@@ -58,11 +59,12 @@ def build_net(
     stages: Sequence[str],
     sources: MakeSource | None,
     log: bool,
+    learning: Learning,
 ) -> BuiltNet:
     """Filter a prototxt by its state and make its layers.
 
     Args:
-        level, stages, sources, log: as for :class:`caffecompat.Net`.
+        level, stages, sources, log, learning: as for :class:`caffecompat.Net`.
 
     Raises:
         NetError: the prototxt makes no net; all problems at once.
@@ -79,6 +81,7 @@ def build_net(
     graph = build_graph(message, document.message)
     shapes, made_badly = build_layers(graph, context, sources, document.relative_to)
     found = graph.problems + made_badly + _check_layers(graph.layers)
+    learning.apply(graph.layers)
     params, more = collect_params(graph.layers, message.force_backward)
     places = [Problem(kept[p.layer] if p.layer is not None else None, p.text) for p in found + more]
     if problems or places:

@@ -21,6 +21,7 @@ from caffecompat.net.computation import Computation, Tops
 from caffecompat.net.inputs import blobs_by_name, missing_blobs, on_device
 from caffecompat.net.layer import MakeSource, Shape, Step, Value
 from caffecompat.net.layout import choose_channels_last
+from caffecompat.net.learning import Learning
 from caffecompat.net.log import log_steps
 from caffecompat.net.module import check_traceable
 from caffecompat.net.params import LearnableParam
@@ -61,6 +62,7 @@ class Net(Computation):
         skip_mismatched: as for :meth:`load_weights`.
         meta: make parameters on torch's meta device, with shapes but neither memory nor values, for whoever asks for
             shapes alone.
+        learning: what learns, and how fast, where it is not as the prototxt says.
 
     Attributes:
         name, phase, message: of the net; `message` is the NetParameter filtered by its state.
@@ -129,12 +131,20 @@ class Net(Computation):
         weights: WeightPaths | None = None,
         skip_mismatched: bool = False,
         meta: bool = False,
+        learning: Learning = Learning(),  # noqa: B008 (frozen)
     ) -> None:
         phase = as_phase(phase)
         document = as_document(document, strict=strict)
         device = "meta" if meta else None
-        context = Context(phase, document.fork, document.relative_to, fill=weights is None, device=device)
-        built = build_net(document, context, level=level, stages=stages, sources=sources, log=log)
+        context = Context(
+            phase,
+            document.fork,
+            document.relative_to,
+            fill=weights is None,
+            device=device,
+            frozen_norms=learning.freeze_bn,
+        )
+        built = build_net(document, context, level=level, stages=stages, sources=sources, log=log, learning=learning)
         half_precision = apply_precision(built.message, built.graph.layers)
         super().__init__(built.message.name, built.graph, device)
         self.half_precision = half_precision

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.net.learning import Learning
 from caffecompat.schema import NetDocument, parse_text, pb
 from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
 from caffecompat.schema.fork_fields import BVLC_NAMES, rename_fields_of
@@ -60,9 +61,13 @@ class LayerSettings:
 
     In the place of the name, a pattern with ``*`` and ``?`` names all layers that it matches and that read the block
     which is set; ``@TYPE`` names those of a type.
+
+    Attributes:
+        learning: what else is asked of the nets.
     """
 
-    def __init__(self, settings: Sequence[str] = ()) -> None:
+    def __init__(self, settings: Sequence[str] = (), learning: Learning = Learning()) -> None:  # noqa: B008 (frozen)
+        self.learning = learning
         self._settings = list(map(_as_text, settings))
         self._used: set[str] = set()
         self._names: set[str] = set()

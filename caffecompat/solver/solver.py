@@ -18,6 +18,7 @@ from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
+from caffecompat.net.learning import Learning
 from caffecompat.net.weights import WeightPaths
 from caffecompat.resumable import Resumable
 from caffecompat.schema import pb, read_solver, write_text
@@ -42,6 +43,7 @@ from caffecompat.solver.start_weights import load_start_weights, own_weights
 from caffecompat.solver.testing import run_test
 from caffecompat.solver.updater import Updater
 from caffecompat.solver.updates import update_rule
+from caffecompat.wording import few
 
 __all__ = ["Solver"]
 
@@ -61,6 +63,8 @@ class Solver:
         weights: file(s) to start from; None is what the solver's own `weights` lists, an empty list is none at all.
         skip_mismatched: leave layers that do not fit these at their initial values.
         epochs: how often to go through the training data; decides max_iter, whatever the solver says.
+        lr_mults: ``PATTERN=NUMBER`` settings of lr_mult, as ``--lr-mult`` takes them.
+        freeze_bn: batch normalization uses its stored statistics, and nothing of it learns (``--freeze-bn``).
         cards: how many batches an iteration takes, as that many GPUs do: iter_size is multiplied by it.
 
     Attributes:
@@ -94,6 +98,8 @@ class Solver:
         skip_mismatched: bool = False,
         epochs: float | None = None,
         cards: int = 1,
+        lr_mults: Sequence[str] = (),
+        freeze_bn: bool = False,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             self.path: str | None = os.fspath(source)
@@ -103,7 +109,7 @@ class Solver:
             self.path, self.param = path, source
         solver_settings, layer_settings = split_overrides(overrides, self.param)
         apply_to_solver(self.param, solver_settings, self.path)
-        settings = LayerSettings(layer_settings)
+        settings = LayerSettings(layer_settings, Learning(lr_mults, freeze_bn))
         if epochs is not None:
             self.param.max_iter = MOST_ITERATIONS
         check_settings(self.param, self.path, solver_settings)
@@ -138,6 +144,8 @@ class Solver:
         reader = NetReader(self.path, strict, fork, self.net.fork_choice)
         self.test_nets: list[Net] = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
         settings.check_all_used()
+        self._learning = settings.learning
+        self._learning.check_all_used(self.net.layers)
         for net in self.test_nets:
             net.share_from(self.net)
             net.check_files()
@@ -194,6 +202,12 @@ class Solver:
         if resume:
             glog.info(f"Restoring previous solver status from {resume}", "solver.cpp:294")
             self.restore(resume)
+        blank = self._learning.blank_norms(self.net.layers)
+        if blank:
+            glog.warning(
+                f"frozen BatchNorm layers have no statistics yet, and divide by almost 0: {few(blank, 8)}; start from "
+                "weights of a trained net"
+            )
         if self.iter >= self.param.max_iter > 0:
             glog.warning(
                 f"nothing to train: this is iteration {self.iter} already, and max_iter is {self.param.max_iter}"

@@ -36,6 +36,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="change a solver field, or LAYER.FIELD of the net; '*_bn.FIELD' is of all layers that "
                         "match, '@BatchNorm.FIELD' of those of a type; repeatable")  # fmt: skip
+    parser.add_argument("--lr-mult", action="append", default=[], metavar="PATTERN=X",
+                        help="the lr_mult of all weights of the layers that match, in the place of the file's: "
+                        "'fc*=10', '@Convolution=0'; repeatable")  # fmt: skip
+    add_switch(
+        parser, "freeze-bn", "BatchNorm (and PSPNet's BN) normalizes by its stored statistics, in TRAIN too, and they "
+        "stay as they are; its scale and bias, and those of a Scale layer right after it, do not learn",
+    )  # fmt: skip
     parser.add_argument("--epochs", type=_above_0, metavar="P",
                         help="go P times through the training data; instead of max_iter")  # fmt: skip
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
@@ -83,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
         weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
-        epochs=args.epochs, cards=max(1, devices),
+        epochs=args.epochs, cards=max(1, devices), lr_mults=args.lr_mult, freeze_bn=args.freeze_bn,
     )  # fmt: skip
     solver.signals = signals
     if args.dry_run:
