@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import linecache
 import operator
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -98,7 +100,15 @@ def make_module(
     program.output(tops)
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))
     module.train(any(layer.module.training for layer in layers if layer.module is not None))
+    weakref.finalize(module, _forget_source, type(module).forward.__code__.co_filename).atexit = False
     return module, fed
+
+
+def _forget_source(name: str) -> None:
+    """Drop the source of a module that is gone, which torch and linecache hold for tracebacks ever after."""
+    linecache.cache.pop(name, None)
+    loader = getattr(fx.graph_module, "_loader", None)
+    getattr(loader, "eval_cache", {}).pop(name, None)
 
 
 def _call_whole(program: fx.Graph, function: Callable[..., Any], args: tuple[Any, ...], name: str = "") -> fx.Node:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import linecache
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -245,3 +247,15 @@ def test_functional_call_takes_other_parameters() -> None:
     zeros = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
     assert not torch.func.functional_call(net, zeros, (data,))["b"].any()
     assert net(data)["b"].any()
+
+
+def test_nothing_stays_of_a_net_that_is_gone() -> None:
+    def sources() -> set[str]:
+        gc.collect()
+        return {name for name in linecache.cache if name.startswith("<eval_with_key>")}
+
+    before = sources()
+    nets = [make_net(INPUT + conv("c", "data")) for _ in range(3)]
+    assert len(sources() - before) == 3
+    nets.clear()
+    assert sources() <= before
