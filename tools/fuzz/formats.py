@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mutators import Mutator, mutate
 
-__all__ = ["LEVELDB", "LMDB", "MUTATORS_OF", "NPY", "PNG", "ZIP"]
+__all__ = ["LEVELDB", "LMDB", "NPY", "PNG", "ZIP"]
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -242,11 +242,3 @@ def npy_header(data: bytes, generator: random.Random) -> bytes:
 
 NPY: tuple[Mutator, ...] = (npy_header,)
 ZIP: tuple[Mutator, ...] = (zip_entry, zip_entry, zip_entry)
-
-MUTATORS_OF: dict[str, tuple[Mutator, ...]] = {
-    "png": PNG,
-    "lmdb": LMDB,
-    "leveldb": LEVELDB,
-    "npy": NPY,
-    "zip": ZIP,
-}
