@@ -35,6 +35,7 @@ _NUMBERED_SCORE = re.compile(r"\] *Test score #(\d+): (\S+)")  # Caffe of 2014, 
 _TEST_LOSS = re.compile(r"\] Test loss: (\S+)")
 _SPARSITY = re.compile(r"Total Sparsity \(zero_weights/count\) = +\(\S+\) (\S+)")
 
+_LONGEST = 30_000  # letters of a line
 _FIXED = ("NumIters", "Seconds", "LearningRate")
 
 
@@ -205,7 +206,8 @@ class _Reader:
         self._test: LogRow | None = None
 
     def read(self, line: str) -> None:
-        """Take the next line."""
+        """Take the next line; what goes beyond the longest that glog writes is no part of it."""
+        line = line[:_LONGEST]
         self._clock.tick(line)
         if "Solving " in line:
             self._clock.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,10 @@ def test_numbers_beyond_any_iteration_are_passed_over(number: str) -> None:
     )
     assert [row.iteration for row in log.train] == [10]
     assert [row["NumIters"] for row in log.table() + log.table(test=True)] == [10.0, 20.0]
+
+
+def test_lines_of_any_length_take_no_time() -> None:
+    lines = ["Iteration 0, Testing net (#0)\n", "Test net output #1: " * 20000, "Iteration 10, loss = 0.5\n"]
+    began = time.process_time()
+    assert [row.iteration for row in parse_lines(lines).train] == [10]
+    assert time.process_time() - began < 10
