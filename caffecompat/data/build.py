@@ -206,7 +206,7 @@ class _Journal:
                 journal.done = int(saved["done"])
                 journal.bad = {int(index): str(why) for index, why in saved["bad"].items()}
                 return journal
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass  # none, or not readable: start over
         shutil.rmtree(folder / "out", ignore_errors=True)
         journal._path.unlink(missing_ok=True)

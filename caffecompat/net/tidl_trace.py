@@ -78,7 +78,8 @@ def find_traces(folder: str | os.PathLike[str]) -> dict[str, TidlTrace]:
     """The float traces of a folder by the names that its ``*.layer_info.txt`` has for them, in order of the layers.
 
     Raises:
-        CaffeCompatError: there are traces, but not one with values that mean something, or no list of names.
+        CaffeCompatError: there are traces, but not one with values that mean something, no list of names, or
+            two traces of one layer.
     """
     folder = Path(folder)
     traces = [trace for path in sorted(folder.glob("tidl_trace*_float.bin")) if (trace := _parsed(path))]
@@ -93,8 +94,12 @@ def find_traces(folder: str | os.PathLike[str]) -> dict[str, TidlTrace]:
         raise CaffeCompatError(
             f"{folder}: traces, but no *.layer_info.txt that names their layers; copy it from the artifacts' tempDir"
         )
-    found = sorted((trace.graph, trace.number, trace) for trace in traces)
-    return {names.get((graph, number), f"{graph}/{number}"): trace for graph, number, trace in found}
+    found: dict[tuple[int, int], TidlTrace] = {}
+    for trace in sorted(traces, key=lambda trace: (trace.graph, trace.number)):
+        other = found.setdefault((trace.graph, trace.number), trace)
+        if other is not trace:
+            raise CaffeCompatError(f"{folder}: {other.path.name} and {trace.path.name} are of one layer")
+    return {names.get(place, f"{place[0]}/{place[1]}"): trace for place, trace in found.items()}
 
 
 def _parsed(path: Path) -> TidlTrace | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_json
 from caffecompat.formats.arrays import read_array
 from caffecompat.formats.atomic import atomic_write, make_folder
 from caffecompat.net.graph import needed_layers
@@ -173,12 +174,14 @@ def _read(folder: str | os.PathLike[str]) -> dict[str, NpyFile | TidlTrace]:
 
 
 def _listed(folder: str | os.PathLike[str]) -> list[dict[str, object]]:
-    """The entries of a folder's list; none where it has no good one."""
-    try:
-        listed = json.loads((Path(folder) / MANIFEST).read_text())
-    except (OSError, ValueError):
+    """The entries of a folder's list, their values as text; none where it has no list."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
         return []
-    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    listed = read_json(path, "the list of blobs")
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise CaffeCompatError(f"{path}: expected a list with an entry for each blob, as dump-blobs writes it")
+    return [{name: str(value) for name, value in entry.items()} for entry in listed]
 
 
 def _aliases(first: list[dict[str, object]], second: list[dict[str, object]]) -> dict[str, str]:

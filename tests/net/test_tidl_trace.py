@@ -66,3 +66,10 @@ def test_a_list_of_names_that_cannot_be_read_is_named(folder: Path, kind: str) -
 def test_lines_that_are_none_are_passed_over(folder: Path) -> None:
     (folder / LAYER_INFO).write_bytes(b"0 0 conv\n\xff\n1 \xc2\xb2 x\n1 " + b"9" * 5000 + b" x\n1 x\n2 1 fc out \n")
     assert list(find_traces(folder)) == ["conv", "fc out"]
+
+
+def test_two_traces_of_one_layer(folder: Path) -> None:
+    trace = find_traces(folder)["conv"].path
+    trace.with_name(trace.name.replace("00002", "2")).write_bytes(trace.read_bytes())
+    with pytest.raises(CaffeCompatError, match="are of one layer"):
+        find_traces(folder)

@@ -25,6 +25,7 @@ from typing import IO, Any, NamedTuple
 
 from caffecompat.cli.common.flags import add_switch
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_json
 
 HELP = "the whole path on a small generated data set, in minutes"
 
@@ -132,7 +133,7 @@ class _Demo:
         """Make the folder, or make sure that it is a demo of the same sizes."""
         settings = self.out / _SETTINGS
         if settings.is_file():
-            if json.loads(settings.read_text()) != self.plan._asdict():
+            if read_json(settings, "the settings of the demo") != self.plan._asdict():
                 raise CaffeCompatError(
                     f"{self.out} holds a demo of other sizes (with or without --quick); "
                     "remove it, or name another folder with --out"

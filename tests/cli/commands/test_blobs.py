@@ -76,6 +76,12 @@ def test_the_first_wrong_layer_is_named(command, tmp_path: Path, monkeypatch) ->
     report = json.loads(command("compare-blobs", "a", "b", "--json", "--tolerance", "0.06").out)
     assert report["over_tolerance"] == ["w"] and report["alone"] == {"a": ["alone"], "b": []}
     assert command("compare-blobs", "a", "nowhere").status == 2
+    for text in ("[" * 100000, '{"a": 1}', "[1]", "[" + "9" * 5000 + "]", "\0"):
+        Path("a/layers.json").write_text(text)
+        result = command("compare-blobs", "a", "b")
+        assert result.status == 2 and "layers.json" in result.err
+    Path("a/layers.json").write_text(json.dumps([{"file": ["y.npy"], "blob": {"x": []}}, {}]))
+    assert command("compare-blobs", "a", "b").status == 1
 
 
 def test_the_trace_of_a_tidl_board(command, small) -> None:
