@@ -99,6 +99,7 @@ def add_inputs(
         shape = _picture_shape(layer, document, size, channels)
         transform = _preparation(layer)
         _add_input(deployed, layer.top[0], (batch or 1, *shape[1:]), transform, own=shape)
+        _add_others(deployed, layer, test, document, labels, batch)
         if deployed.data is None:
             deployed.data, deployed.transform = layer, transform
     if not deployed.inputs:
@@ -151,6 +152,27 @@ def _shapes(
     return shapes
 
 
+def _add_others(
+    deployed: Deployed,
+    layer: pb.LayerParameter,
+    net: pb.NetParameter,
+    document: NetDocument,
+    labels: set[str],
+    batch: int | None,
+) -> None:
+    """Inputs for tops after the first that are no labels (of DummyData), where a layer computes with them."""
+    others = {index: top for index, top in enumerate(layer.top) if index and top not in labels}
+    others = {index: top for index, top in others.items() if not _only_judged(top, net)}
+    shapes = _shapes(layer, document, Placeholders(), "put an Input in its place") if others else []
+    for index, top in others.items():
+        _add_input(deployed, top, (batch or 1, *shapes[index][1:]), own=shapes[index])
+
+
+def _only_judged(top: str, net: pb.NetParameter) -> bool:
+    """Whether losses and measures alone read a top."""
+    return all(only_judges(reader) or is_loss(reader) for reader in net.layer if top in reader.bottom)
+
+
 def _add_arrays(
     deployed: Deployed, layer: pb.LayerParameter, net: pb.NetParameter, document: NetDocument, batch: int | None
 ) -> set[str]:
@@ -159,10 +181,7 @@ def _add_arrays(
     --size does not cover them.
     """
     shapes = _shapes(layer, document, Placeholders(), "its data must be there, or an Input in its place")
-    labels = {
-        top for top in layer.top if all(only_judges(reader) or is_loss(reader) for reader in net.layer
-                                        if top in reader.bottom)
-    }  # fmt: skip
+    labels = {top for top in layer.top if _only_judged(top, net)}
     for top, shape in zip(layer.top, shapes, strict=True):
         if top not in labels:
             _add_input(deployed, top, (batch or 1, *shape[1:]), own=shape)

@@ -257,3 +257,18 @@ def test_half_precision_stays() -> None:
     text = "default_forward_type: FLOAT16 default_backward_type: FLOAT16 global_grad_scale: 1000 force_backward: true"
     made = deploy_net(_net(text + BASE)).message
     assert {descriptor.name for descriptor, _ in made.ListFields()} == {"default_forward_type", "layer"}
+
+
+def test_every_top_of_dummy_data_that_a_layer_computes_with_is_an_input() -> None:
+    """Its tops have no order: what a loss alone reads is left out, whatever its name."""
+    net = _net(
+        """
+        layer { name: "d" type: "DummyData" top: "x" top: "index" top: "target" dummy_data_param {
+          shape { dim: 4 dim: 3 dim: 2 dim: 2 } shape { dim: 4 dim: 5 } shape { dim: 4 dim: 6 } } }
+        layer { name: "e" type: "Embed" bottom: "index" top: "e" embed_param { num_output: 6 input_dim: 9 } }
+        layer { name: "f" type: "InnerProduct" bottom: "x" top: "f" inner_product_param { num_output: 6 } }
+        layer { name: "l" type: "EuclideanLoss" bottom: "f" bottom: "target" top: "l" }
+        """
+    )
+    assert deploy_net(net).inputs == {"x": (1, 3, 2, 2), "index": (1, 5)}
+    assert deploy_net(net, batch=2).inputs == {"x": (2, 3, 2, 2), "index": (2, 5)}

@@ -105,6 +105,49 @@ def test_the_readmes_layer_goes_through_all_verbs(fork):
     assert subprocess.run(script, capture_output=True, text=True).stdout == "ip (1, 2)\n"
 
 
+BORROWING = """syntax = "proto2";
+package caffe;
+message LayerParameter { optional ShiftParameter shift_param = 147; }
+message ShiftParameter {
+  optional FillerParameter filler = 1;
+  repeated BlobShape shape = 2;
+  optional Phase phase = 3 [default = TEST];
+}
+"""
+SHIFT = """
+from caffecompat.layers import Layer, register
+
+@register("Shift")
+class Shift(Layer):
+    bottoms = tops = (2, 2)
+
+    def __init__(self, param, bottom_shapes, context):
+        super().__init__(param, bottom_shapes, context)
+        assert param.shift_param.phase == 1
+        self.add_blob("shift", tuple(param.shift_param.shape[0].dim), param.shift_param.filler)
+
+    def forward(self, first, second):
+        return first + self.shift, second - self.shift
+"""
+
+
+def test_a_proto_uses_types_of_the_schema_without_their_definitions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("shift.proto").write_text(BORROWING)
+    Path("shift.py").write_text(SHIFT)
+    Path("net.prototxt").write_text(
+        'layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 3 } } }'
+        'layer { name: "s" type: "Shift" bottom: "a" bottom: "b" top: "c" top: "d" shift_param {'
+        '  filler { type: "constant" value: 5 } shape { dim: 3 } } }'
+    )
+    result = _run("summary", "net.prototxt", "--proto", "shift.proto", "--layers", "shift.py")
+    assert "c 2x3" in result.stdout and "d 2x3" in result.stdout, result.stderr
+    Path("shift.proto").write_text(BORROWING.replace("BlobShape", "BlobForm"))
+    result = _run("summary", "net.prototxt", "--proto", "shift.proto", "--layers", "shift.py")
+    assert result.returncode == 2 and '6:12: "BlobForm" is not defined' in result.stderr
+    assert "FillerParameter" not in result.stderr
+
+
 def test_without_the_layers_the_type_is_named(fork):
     result = _run("train", "--proto", "my_caffe.proto", "-solver", "solver.prototxt")
     assert result.returncode == 2
