@@ -15,13 +15,13 @@ from caffecompat.data.annotated_recipes import is_voc_folder
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.coco_metric import CocoScores, coco_scores
 from caffecompat.evaluate.detection_sets import DetectionSetError, LabeledPicture, LabeledPictures, open_detection_set
 from caffecompat.evaluate.detector import Detector
 from caffecompat.evaluate.fed_model import scored_model
 from caffecompat.evaluate.scored_net import own_pictures
 from caffecompat.forks import ForkName
 from caffecompat.formats.detections import Detection, read_detections
+from caffecompat.layers.coco_scores import CocoScores, coco_scores
 from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
 from caffecompat.layers.detection_scores import DetectionScores, judge
 from caffecompat.net.weights import WeightPaths

@@ -160,6 +160,9 @@ class DetectionEvaluate(Layer):
 
     With name_size_file boxes are compared in pixels, a box from 3 to 5 being 3 wide. The file's lines belong to the
     images in order; SSD goes on by one for each image that has a detection, wherever no image is without, rightly.
+
+    Attributes:
+        compared: detections (K, 7) and objects (G, 8) of the newest batch, for scores of another definition.
     """
 
     measures: ClassVar[bool] = True
@@ -182,6 +185,7 @@ class DetectionEvaluate(Layer):
         self._sizes: np.ndarray | None = None
         self.next_image = 0
         self._warned = False
+        self.compared = np.zeros((0, 7), np.float32), np.zeros((0, 8), np.float32)
 
     def check_files(self) -> None:
         _ = self.sizes  # which reads them
@@ -201,13 +205,14 @@ class DetectionEvaluate(Layer):
 
     @torch.no_grad()
     def forward(self, detections: Tensor, objects: Tensor) -> Tensor:
-        classes = self._classes()
+        classes = self.classes()
         if detections.is_meta:
             return detections.new_empty((1, 1, len(classes) + detections.shape[2], 5))
         found = detections.float().cpu().numpy().reshape(-1, 7)
         there = objects.float().cpu().numpy().reshape(-1, 8)
         there = there[there[:, 0] != -1]
         found, there = self._without_background(found, "detections"), self._without_background(there, "objects")
+        self.compared = found[(found[:, 0] != -1) & (found[:, 1] != -1)], there
         rows = np.concatenate([self._count(classes, there), self._compare(found, there)])
         return torch.from_numpy(rows[None, None]).to(detections.device)
 
@@ -224,7 +229,8 @@ class DetectionEvaluate(Layer):
         objects: np.ndarray = rows[~wrong]
         return objects
 
-    def _classes(self) -> np.ndarray:
+    def classes(self) -> np.ndarray:
+        """Labels of all classes but the background."""
         p = self.param.detection_evaluate_param
         return np.array([c for c in range(p.num_classes) if c != p.background_label_id], np.float32)
 

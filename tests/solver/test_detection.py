@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
+from caffecompat.layers.coco_scores import coco_scores
 from caffecompat.net import Net
 from caffecompat.schema import parse_text, pb
 from caffecompat.solver import Solver
@@ -113,6 +115,59 @@ def test_detections_have_no_mean() -> None:
     tally.add({"detection_eval": ROWS})
     with pytest.raises(CaffeCompatError, match="eval_type"):
         tally.add({"detection_eval": ROWS[:, :, :3]})
+
+
+EVALUATED = """layer { name: "found" type: "Input" top: "found" input_param { shape { dim: 1 dim: 1 dim: 9 dim: 7 } } }
+layer { name: "there" type: "Input" top: "there" input_param { shape { dim: 1 dim: 1 dim: 6 dim: 8 } } }
+layer { name: "evaluate" type: "DetectionEvaluate" bottom: "found" bottom: "there" top: "evaluate"
+  detection_evaluate_param { num_classes: 4 background_label_id: 0 overlap_threshold: 0.5 } }"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_coco_scores_all_batches_as_one_set(seed: int, log: list[str]) -> None:
+    """Pictures are numbered from 0 in each batch; rows of -1 fill what a batch lacks."""
+    generator = np.random.default_rng(seed)
+    param = _solver('eval_type: "detection" ap_version: "COCO"')
+    net = _net(EVALUATED)
+    tally = make_tally(param, net, Fork.SSD)
+    all_found, all_there = [], []
+    for batch in range(5):
+        there, found = np.full((6, 8), -1.0), np.full((9, 7), -1.0)
+        for row in range(int(generator.integers(1, 7))):
+            low = generator.uniform(0, 0.5, 2)
+            corners = [*low, *(low + generator.uniform(0.2, 0.5, 2))]
+            there[row] = [generator.integers(0, 3), generator.integers(1, 3), row, *corners, generator.random() < 0.2]
+            found[row] = [there[row, 0], there[row, 1], generator.random(), *(corners + generator.normal(0, 0.03, 4))]
+        there[there[:, 0] == there[:, 0].max(), 0] = 2  # the last picture of the batch has an object
+        found[6] = [2, 1, generator.random(), 0.1, 0.1, 0.4, 0.4]
+        found, there = found.astype("f4"), there.astype("f4")
+        tally.add(net(found=found[None, None], there=there[None, None]))
+        for rows, kept in ((found, all_found), (there, all_there)):
+            present = rows[rows[:, 0] != -1].astype("f8")
+            present[:, 0] += 3 * batch
+            kept.append(present)
+    expected = coco_scores(np.concatenate(all_found), np.concatenate(all_there), np.array([1, 2, 3])).ap
+    assert 0 < expected < 1
+    assert tally.values() == {"evaluate": [pytest.approx(expected, abs=1e-12)]}
+    log.clear()
+    tally.log()
+    assert log == [f"    Test net output #0: evaluate = {glog.number(expected)}"]
+
+
+def test_coco_needs_detection_evaluate(ssd: Path) -> None:
+    net = _net(_input("accuracy", 1, 1, 3, 5))
+    with pytest.raises(CaffeCompatError, match="another type makes accuracy"):
+        make_tally(_solver('eval_type: "detection" ap_version: "COCO"'), net, Fork.SSD)
+
+
+def test_coco_of_the_recorded_snapshot(ssd: Path) -> None:
+    settings = ["max_iter=0", "snapshot=0", "snapshot_after_train=false", "display=0", "ap_version=COCO"]
+    solver = Solver("solver_11point.prototxt", overrides=settings)
+    solver.load_weights("ssd_iter_70.caffemodel")
+    scores = solver.test(0)
+    assert scores is not None
+    (name,) = scores
+    assert 0 < scores[name][0] < 1
 
 
 def test_eval_type_is_known() -> None:

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from caffecompat.evaluate.coco_metric import coco_scores
+from caffecompat.layers.coco_scores import coco_scores
 
 
 def random_set(seed: int) -> tuple[np.ndarray, np.ndarray]:
