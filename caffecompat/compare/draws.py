@@ -28,8 +28,8 @@ class SameDraws(TorchFunctionMode):
         self,
         func: Callable[..., Any],
         types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
     ) -> Any:
         dropping: dict[Callable[..., Any], Callable[..., Any]] = {
             F.dropout: self._drop_values,

@@ -37,7 +37,7 @@ class ResumeFileError(CaffeCompatError):
 class ResumeFile(NamedTuple):
     """What a .resume file holds; `digest` is the one that its solver state names."""
 
-    content: dict[str, Any]
+    content: dict[str, object]
     digest: str
 
 
@@ -46,7 +46,7 @@ def resume_name(state: str) -> str:
     return state.removesuffix(".h5").removesuffix(".solverstate") + ".resume"
 
 
-def encode_resume(content: Mapping[str, Any]) -> tuple[bytes, str]:
+def encode_resume(content: Mapping[str, object]) -> tuple[bytes, str]:
     """The bytes of a file and their digest.
 
     Args:
@@ -67,7 +67,7 @@ def _digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
-def _packed(value: Any, arrays: list[bytes], where: str) -> Any:
+def _packed(value: object, arrays: list[bytes], where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -144,7 +144,7 @@ class _Unpacking:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
-    def unpacked(self, value: Any) -> Any:
+    def unpacked(self, value: object) -> Any:
         if isinstance(value, list):
             return [self.unpacked(item) for item in value]
         if not isinstance(value, dict):

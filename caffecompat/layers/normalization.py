@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class BatchNorm(Layer):
             if self.layout == "xilinx" and blob.requires_grad:
                 _keep_last_gradient(blob)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         """A copy's parameters come without the hooks of the original's."""
         super().__setstate__(state)
         if self.layout == "xilinx":

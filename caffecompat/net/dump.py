@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +83,7 @@ def dump_blobs(
     return write_trace(net, {blob: _values(blob, array) for blob, array in fed.items()}, out, tidl=layout == "tidl")
 
 
-def _values(blob: str, given: Any) -> Tensor:
+def _values(blob: str, given: object) -> Tensor:
     """What a blob is fed with, float32 unless it is a tensor of floats already."""
     if isinstance(given, Tensor):
         return given if given.is_floating_point() else given.float()

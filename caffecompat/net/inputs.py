@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ _ARRAYS = (Tensor, np.ndarray)
 
 
 def blobs_by_name(
-    net: str, fed: Sequence[str], blobs: Sequence[Any], named: Mapping[str, Any]
+    net: str, fed: Sequence[str], blobs: Sequence[object], named: Mapping[str, object]
 ) -> Mapping[str, Tensor | np.ndarray]:
     """The blobs of a call by name.
 

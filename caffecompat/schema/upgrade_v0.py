@@ -6,8 +6,6 @@ The rules are those of BVLC Caffe's upgrade_proto.cpp. V0 kept the settings of a
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.message import Message
 
 from caffecompat import glog
@@ -140,7 +138,7 @@ def _upgrade_layer(layer: pb.V1LayerParameter, locations: SourceLocations, index
         layer.hdf5_output_param.CopyFrom(old.hdf5_output_param)
 
 
-def _put(holder: Message, name: str, value: Any) -> None:
+def _put(holder: Message, name: str, value: object) -> None:
     """Set a field that may be repeated by now (pad, kernel_size, stride of convolutions) or a message."""
     target = getattr(holder, name)
     if hasattr(target, "append"):

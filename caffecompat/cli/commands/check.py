@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, split_commas
 from caffecompat.cli.common.net_flags import net_flags, open_model
@@ -78,7 +78,7 @@ def _all_lines(report: TargetReport) -> list[str]:
     return lines
 
 
-def _as_json(report: TargetReport) -> dict[str, Any]:
+def _as_json(report: TargetReport) -> dict[str, object]:
     table = report.table
     return {
         "target": table.target,

@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
@@ -226,7 +226,7 @@ def _labels(path: str, classes: int) -> list[str]:
     return labels
 
 
-def _best(scores: np.ndarray, labels: list[str], count: int) -> list[dict[str, Any]]:
+def _best(scores: np.ndarray, labels: list[str], count: int) -> list[dict[str, object]]:
     order = (-scores).argsort(kind="stable")[:count]
     return [{"class": int(i), "label": labels[i], "score": float(scores[i])} for i in order]
 

@@ -11,7 +11,7 @@ A picture that cannot be read is named at the end (exit status 2); the others ar
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, finite
 from caffecompat.cli.common.outputs import output
@@ -21,6 +21,7 @@ from caffecompat.cli.common.scored_net import fed_net, net_flags
 if TYPE_CHECKING:
     import numpy as np
 
+    from caffecompat.cli.common.file_loop import Entry
     from caffecompat.data.preprocess import Preprocess
     from caffecompat.evaluate.detector import Detector
     from caffecompat.formats.label_map import LabelMap
@@ -92,26 +93,26 @@ class _Work:
     def __init__(self, args: argparse.Namespace, detector: Detector, names: LabelMap, preprocess: Preprocess) -> None:
         self.args, self.detector, self.names, self.preprocess = args, detector, names, preprocess
 
-    def picture(self, path: str, name: str) -> dict[str, Any]:
+    def picture(self, path: str, name: str) -> Entry:
         """Find, draw and report."""
         from caffecompat.cli.common.picture_files import save_png
         from caffecompat.formats.picture_file import read_picture_file
 
         picture = read_picture_file(path)
         rows = self._find(picture)
-        entry: dict[str, Any] = {"picture": path, **self._as_json(picture, rows)}
+        entry: Entry = {"picture": path, **self._as_json(picture, rows)}
         if self.args.out:
             entry["file"] = self._target(name, ".png")
             save_png(entry["file"], self._drawn(picture, rows))
         self._report(path, entry, entry["detections"])
         return entry
 
-    def video(self, path: str, name: str) -> dict[str, Any]:
+    def video(self, path: str, name: str) -> Entry:
         """The same for the frames of a video; the written one keeps its speed."""
         from caffecompat.cli.common.videos import Video, VideoOut
 
         video = Video(path, self.args.frames_every)
-        entry: dict[str, Any] = {"picture": path, "frames": []}
+        entry: Entry = {"picture": path, "frames": []}
         if self.args.out:
             entry["file"] = self._target(name, ".mp4")
         with VideoOut(entry.get("file", ""), video.rate) as out:
@@ -142,7 +143,7 @@ class _Work:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return path
 
-    def _as_json(self, picture: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+    def _as_json(self, picture: np.ndarray, rows: np.ndarray) -> Entry:
         height, width = picture.shape[:2]
         return {
             "width": width,
@@ -158,7 +159,7 @@ class _Work:
             ],
         }
 
-    def _report(self, what: str, entry: dict[str, Any], found: list[dict[str, Any]]) -> None:
+    def _report(self, what: str, entry: Entry, found: list[Entry]) -> None:
         if self.args.json:
             return
         shown = ", ".join(f"{one['name']} {one['score']:.2f}" for one in found) or "nothing found"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, split_commas
 from caffecompat.cli.common.net_flags import net_flags, open_model
@@ -175,7 +175,7 @@ def _heading(args: argparse.Namespace, a: NetDocument, b: NetDocument, diff: Net
     return [f"A {args.a}", f"B {args.b}", counts + (f", {same} of them the same" if same < both else "")]
 
 
-def _as_json(diff: NetDiff, found: NetComparison) -> dict[str, Any]:
+def _as_json(diff: NetDiff, found: NetComparison) -> dict[str, object]:
     from dataclasses import asdict
 
     layers = []
@@ -219,6 +219,6 @@ def _as_json(diff: NetDiff, found: NetComparison) -> dict[str, Any]:
     }
 
 
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
+def _finite(row: dict[str, object]) -> dict[str, object]:
     """JSON knows no infinity."""
     return {**row, "relative": None if row["relative"] == float("inf") else row["relative"]}

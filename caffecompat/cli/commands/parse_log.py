@@ -17,7 +17,7 @@ import json
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import UsageError, add_switch
 from caffecompat.cli.common.outputs import output
@@ -84,7 +84,7 @@ def _describe(log: TrainingLog) -> None:
             print(f"{kind}: iterations {rows[0].iteration} to {rows[-1].iteration}; {', '.join(names) or 'no outputs'}")
 
 
-def _as_json(log: TrainingLog) -> dict[str, Any]:
+def _as_json(log: TrainingLog) -> dict[str, object]:
     return {
         "log": log.path,
         "runs": log.runs,
@@ -94,8 +94,8 @@ def _as_json(log: TrainingLog) -> dict[str, Any]:
     }
 
 
-def _row(row: LogRow) -> dict[str, Any]:
-    own: dict[str, Any] = {"run": row.run, "iteration": row.iteration, "seconds": _plain(row.seconds)}
+def _row(row: LogRow) -> dict[str, object]:
+    own: dict[str, object] = {"run": row.run, "iteration": row.iteration, "seconds": _plain(row.seconds)}
     own["learning_rate"] = _plain(row.rate)
     if row.test_net is None:
         own |= {"loss": _plain(row.loss), "iterations_per_second": _plain(row.speed)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, finite
 from caffecompat.cli.common.outputs import output
@@ -24,6 +24,7 @@ from caffecompat.cli.common.scored_net import fed_net, net_flags
 if TYPE_CHECKING:
     import numpy as np
 
+    from caffecompat.cli.common.file_loop import Entry
     from caffecompat.data.preprocess import Preprocess
     from caffecompat.evaluate import Segmenter
     from caffecompat.report.palette import Palette
@@ -86,7 +87,7 @@ class _Work:
     ) -> None:
         self.args, self.segmenter, self.palette, self.preprocess = args, segmenter, palette, preprocess
 
-    def picture(self, path: str, name: str) -> dict[str, Any]:
+    def picture(self, path: str, name: str) -> Entry:
         """Classify, draw and report."""
         import os
 
@@ -101,7 +102,7 @@ class _Work:
             print(f"{path}: {_line(entry)} -> {files[0]}", flush=True)
         return entry
 
-    def video(self, path: str, name: str) -> dict[str, Any]:
+    def video(self, path: str, name: str) -> Entry:
         """The same for the frames of a video; the written one keeps its speed."""
         import os
 
@@ -109,7 +110,7 @@ class _Work:
 
         video = Video(path, self.args.frames_every)
         stem = os.path.join(self.args.out, name)
-        entry: dict[str, Any] = {"picture": path, "frames": [], "files": [f"{stem}.mp4"]}
+        entry: Entry = {"picture": path, "frames": [], "files": [f"{stem}.mp4"]}
         with VideoOut(entry["files"][0], video.rate) as out:
             for number, frame in video:
                 classes = self._classes(frame)
@@ -163,7 +164,7 @@ class _Work:
         return [f"{stem}{end}.png" for end in pictures]
 
 
-def _shares(classes: np.ndarray, palette: Palette) -> dict[str, Any]:
+def _shares(classes: np.ndarray, palette: Palette) -> Entry:
     """Size of the map of classes, and the percentage of each that occurs, largest first."""
     import numpy as np
 
@@ -173,5 +174,5 @@ def _shares(classes: np.ndarray, palette: Palette) -> dict[str, Any]:
     return {"width": classes.shape[1], "height": classes.shape[0], "percent": percent}
 
 
-def _line(entry: dict[str, Any]) -> str:
+def _line(entry: Entry) -> str:
     return ", ".join(f"{name} {value:.1f}%" for name, value in entry["percent"].items() if value >= 0.05)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, weight_files
 from caffecompat.cli.common.net_flags import net_flags, open_model
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(summary: NetSummary, zeros: bool) -> dict[str, Any]:
+def _as_json(summary: NetSummary, zeros: bool) -> dict[str, object]:
     return {
         "name": summary.name,
         "phase": "TRAIN" if summary.phase == 0 else "TEST",
@@ -92,7 +92,7 @@ def _as_json(summary: NetSummary, zeros: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _layer(layer: LayerSummary, zeros: bool) -> dict[str, Any]:
+def _layer(layer: LayerSummary, zeros: bool) -> dict[str, object]:
     field = layer.field
     return {
         "name": layer.name,

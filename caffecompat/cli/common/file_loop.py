@@ -15,14 +15,17 @@ from caffecompat.cli.common.progress import live_line
 from caffecompat.cli.common.videos import VIDEOS, is_video
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["check_out", "do_files", "find_files"]
+__all__ = ["Entry", "check_out", "do_files", "find_files"]
+
+
+Entry = dict[str, Any]  # of one file, as --json prints it
 
 
 class Work(Protocol):
     """What is done with a file; both return what ``--json`` prints of it."""
 
-    def picture(self, path: str, name: str) -> dict[str, Any]: ...
-    def video(self, path: str, name: str) -> dict[str, Any]: ...
+    def picture(self, path: str, name: str) -> Entry: ...
+    def video(self, path: str, name: str) -> Entry: ...
 
 
 def find_files(given: Sequence[str]) -> list[tuple[str, str]]:
@@ -57,7 +60,7 @@ def do_files(args: argparse.Namespace, files: Sequence[tuple[str, str]], work: W
     Raises:
         CaffeCompatError: at the end, where files could not be done; names them.
     """
-    done: list[dict[str, Any]] = []
+    done: list[Entry] = []
     failed: list[dict[str, str]] = []
     with live_line(len(files), "files", args.progress) as update:
         for count, (path, name) in enumerate(files, 1):

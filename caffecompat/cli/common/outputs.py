@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from caffecompat.cli.common.flags import UsageError, split_commas
 
@@ -160,7 +159,7 @@ def _contains(folder: str, path: str) -> bool:
     return any(is_same_file(folder, parent) for parent in Path(os.path.realpath(path)).parents)
 
 
-def _values(values: Iterable[Any]) -> Iterator[str]:
+def _values(values: Iterable[object]) -> Iterator[str]:
     for value in values:
         if isinstance(value, str):
             yield value

@@ -15,7 +15,7 @@ from caffecompat.cli.common.scored_net import load_weights
 if TYPE_CHECKING:
     from caffecompat.evaluate.scored_net import ScoredNet
 
-__all__ = ["check_weights", "find_snapshots", "plain", "score_snapshots", "score_text", "weights_flags"]
+__all__ = ["Row", "check_weights", "find_snapshots", "plain", "score_snapshots", "score_text", "weights_flags"]
 
 Row = dict[str, Any]
 Kind = TypeVar("Kind", bound="ScoredNet")

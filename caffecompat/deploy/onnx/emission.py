@@ -14,7 +14,7 @@ from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
 from caffecompat.deploy.onnx.graph import GraphBuilder
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = ["Emission", "Emitter", "Note", "UnsupportedLayer", "emits", "emitter_of", "emitters", "lacks"]
 
@@ -85,11 +85,11 @@ class Emission:
         self.builder.add(op, inputs, [output], name, **attributes)
         return output
 
-    def const(self, values: Any, dtype: DTypeLike = np.float32, what: str = "constant") -> str:
+    def const(self, values: ArrayLike, dtype: DTypeLike = np.float32, what: str = "constant") -> str:
         """The name of a constant."""
         return self.builder.constant(np.asarray(values, dtype), f"{self.name}/{what}")
 
-    def ints(self, values: Any, what: str = "shape") -> str:
+    def ints(self, values: ArrayLike, what: str = "shape") -> str:
         """The name of an int64 constant."""
         return self.const(values, np.int64, what)
 

@@ -29,7 +29,7 @@ class NodeForm:
 
     operator: str
     inputs: Sequence[str]
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, object]
     name: str
 
 

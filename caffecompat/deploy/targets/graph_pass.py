@@ -129,7 +129,7 @@ class Site:
         known = self.constant(place)
         return list(self.attribute(name, ())) if known is None else [int(value) for value in known.reshape(-1)]
 
-    def set_attribute(self, name: str, value: Any) -> None:
+    def set_attribute(self, name: str, value: object) -> None:
         """Give an attribute that the node has another value."""
         entry = next(entry for entry in self.node.attribute if entry.name == name)
         entry.CopyFrom(self.graph.builder.onnx.helper.make_attribute(name, value))

@@ -194,10 +194,11 @@ def _sizes(prefix: str, shape: Sequence[int]) -> Facts:
 # ------------------------------------------------------------------------------------------------ by operator
 
 _Sizes = tuple[int, ...]
-_More = Callable[[_Graph, "NodeProto", Mapping[str, Any], _Sizes, _Sizes], Facts]
+_Attributes = Mapping[str, Any]
+_More = Callable[[_Graph, "NodeProto", _Attributes, _Sizes, _Sizes], Facts]
 
 
-def _pairs(attributes: Mapping[str, Any], axes: int) -> Facts:
+def _pairs(attributes: _Attributes, axes: int) -> Facts:
     """``stride_*``, ``pad_*`` (above, left), ``pad_end_*`` (below, right), ``dilation_*`` of a window."""
     facts: Facts = {}
     pads = list(attributes.get("pads", [0] * 2 * axes))
@@ -211,7 +212,7 @@ def _pairs(attributes: Mapping[str, Any], axes: int) -> Facts:
     return facts
 
 
-def _convolution(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _convolution(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``axes``, ``kernel_*``, ``stride_*``, ``pad_*``, ``dilation_*``, ``group``, ``depthwise``, ``output_padding``."""
     kernel = list(attributes.get("kernel_shape") or graph.shapes[node.input[1]][2:])
     axes, group = len(kernel), attributes.get("group", 1)
@@ -226,7 +227,7 @@ def _convolution(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], 
     }
 
 
-def _window(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _window(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``method`` (MAX or AVE), ``kernel_*`` (the plane for the global ones), ``stride_*``, ``pad_*``, ``mask``."""
     kernel = attributes.get("kernel_shape", shape[2:])
     return {
@@ -238,7 +239,7 @@ def _window(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape
     }
 
 
-def _resize(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _resize(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``mode``, ``coordinates``, ``nearest_mode``, ``scale_h``, ``scale_w``, ``on_plane`` (nothing else changes)."""
     scales = [after / before if before else 0 for before, after in zip(shape, made, strict=True)]
     return {
@@ -251,26 +252,26 @@ def _resize(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape
     }
 
 
-def _leaky(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _leaky(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``slope`` below 0."""
     return {"slope": attributes.get("alpha", 0.01)}
 
 
-def _clip(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _clip(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``least`` and ``most``, without bound beyond any number."""
     bounds = [graph.known(name) if name else None for name in (*node.input[1:], "", "")][:2]
     least, most = (float(bound) if bound is not None else None for bound in bounds)
     return {"least": -_NO_LONGER if least is None else least, "most": _NO_LONGER if most is None else most}
 
 
-def _product(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _product(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``channelwise``: the constant has one value, or one a channel (axis 1)."""
     constant = next((graph.shapes[name] for name in node.input if name in graph.constants), ())
     aligned = (*[1] * (len(shape) - len(constant)), *constant)
     return {"channelwise": all(size == 1 for axis, size in enumerate(aligned) if axis != 1)}
 
 
-def _gemm(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _gemm(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``trans_a``, ``alpha``, ``beta``; ``in_*`` of what a Flatten or Reshape in front of it read."""
     facts: Facts = {
         "trans_a": attributes.get("transA", 0),
@@ -283,7 +284,7 @@ def _gemm(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: 
     return facts
 
 
-def _choice(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _choice(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``keepdims``, ``last``: of equals the last; of reductions also ``axis``, where there is one."""
     facts: Facts = {"keepdims": attributes.get("keepdims", 1), "last": bool(attributes.get("select_last_index", 0))}
     axes = attributes.get("axes", ())
@@ -294,7 +295,7 @@ def _choice(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape
     return facts
 
 
-def _slice(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _slice(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``known_places``; of Slice ``axis`` (-1 for several) and ``step`` (of the axis)."""
     given = [graph.known(name) for name in node.input[1:] if name]
     parts = [part.tolist() for part in given if part is not None]
@@ -307,12 +308,12 @@ def _slice(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape:
     return facts
 
 
-def _reshape(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _reshape(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``known_places``: the shape is a constant."""
     return {"known_places": all(name in graph.constants for name in node.input[1:])}
 
 
-def _pad(graph: _Graph, node: NodeProto, attributes: Mapping[str, Any], shape: _Sizes, made: _Sizes) -> Facts:
+def _pad(graph: _Graph, node: NodeProto, attributes: _Attributes, shape: _Sizes, made: _Sizes) -> Facts:
     """``mode``, ``value``, ``on_plane`` (height and width alone get margins)."""
     value = graph.known(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(())
     return {

@@ -35,9 +35,9 @@ def __dir__() -> list[str]:
 
 
 @cache
-def _descriptors() -> dict[str, Any]:
+def _descriptors() -> dict[str, object]:
     """Descriptors under protoc's old private names, ``_V1LAYERPARAMETER_LAYERTYPE``, which scripts look into."""
-    found: dict[str, Any] = {f"_{name.upper()}": enum for name, enum in pool.SCHEMA.enum_types_by_name.items()}
+    found: dict[str, object] = {f"_{name.upper()}": enum for name, enum in pool.SCHEMA.enum_types_by_name.items()}
     waiting = [("", message) for message in pool.SCHEMA.message_types_by_name.values()]
     while waiting:
         prefix, message = waiting.pop()

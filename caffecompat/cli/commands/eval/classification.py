@@ -27,6 +27,7 @@ from caffecompat.cli.common.picture_flags import (
 from caffecompat.cli.common.progress import live_line
 from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
 from caffecompat.cli.common.snapshot_scores import (
+    Row,
     check_weights,
     find_snapshots,
     plain,
@@ -158,7 +159,7 @@ def _accuracies(result: TopK) -> dict[str, float | None]:
     return {f"top{k}": plain(result.accuracy(k)) for k in result.ks}
 
 
-def _as_json(result: TopK, names: tuple[str, ...]) -> dict[str, Any]:
+def _as_json(result: TopK, names: tuple[str, ...]) -> Row:
     rows = zip(result.counts.sum(1), result.recall(), result.counts.sum(0), result.precision(), strict=True)
     return {
         "pictures": result.total,
@@ -220,11 +221,11 @@ def _score_snapshots(
 ) -> None:
     ks = _ks(args)
 
-    def score(net: Classifier) -> dict[str, Any]:
+    def score(net: Classifier) -> Row:
         result = scorer(net)
         return {**_accuracies(result), "pictures": result.total}
 
-    def line(row: dict[str, Any]) -> str:
+    def line(row: Row) -> str:
         shown = "  ".join(f"top-{k} {score_text(row[f'top{k}'])}" for k in ks)
         return f"iteration {row['iteration']:>8}  {shown}"
 

@@ -23,6 +23,7 @@ from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess
 from caffecompat.cli.common.progress import live_line
 from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
 from caffecompat.cli.common.snapshot_scores import (
+    Row,
     check_weights,
     find_snapshots,
     plain,
@@ -145,7 +146,7 @@ def _detector(args: argparse.Namespace, pictures: LabeledPictures | None) -> tup
     return detector, score
 
 
-def _result(args: argparse.Namespace, tally: DetectionTally) -> dict[str, Any]:
+def _result(args: argparse.Namespace, tally: DetectionTally) -> Row:
     """All scores; average precision of a class without objects is None."""
     overlap = 0.5 if args.overlap is None else args.overlap
     scores = tally.scores(overlap, difficult_counts=args.difficult)
@@ -206,7 +207,7 @@ def _picture_name(pictures: LabeledPictures | None, number: int) -> str:
     return next(pictures.names(number)) if pictures is not None else str(number)
 
 
-def _table(result: dict[str, Any], rule: str) -> str:
+def _table(result: Row, rule: str) -> str:
     rows = result["classes"]
     width = max(len("class"), *(len(row["name"]) for row in rows))
     lines = [f"{'class':<{width}}  {'AP':>7}  {'objects':>8}  {'detections':>10}"]
@@ -230,11 +231,11 @@ def _table(result: dict[str, Any], rule: str) -> str:
 def _score_snapshots(
     args: argparse.Namespace, detector: Detector, snapshots: Sequence[tuple[int, str]], scorer: Scorer
 ) -> None:
-    def score(net: Detector) -> dict[str, Any]:
+    def score(net: Detector) -> Row:
         result = _result(args, scorer(net))
         return {"mAP": result["mAP"][args.ap_version], "coco": result["coco"]}
 
-    def line(row: dict[str, Any]) -> str:
+    def line(row: Row) -> str:
         scores = f"mAP {score_text(row['mAP'])}  COCO's AP {score_text(row['coco']['AP'])}"
         return f"iteration {row['iteration']:>8}  {scores}"
 

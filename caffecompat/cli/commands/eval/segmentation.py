@@ -23,6 +23,7 @@ from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess
 from caffecompat.cli.common.progress import live_line
 from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
 from caffecompat.cli.common.snapshot_scores import (
+    Row,
     check_weights,
     find_snapshots,
     plain,
@@ -138,7 +139,7 @@ def _ignored(args: argparse.Namespace) -> tuple[int, ...]:
         raise UsageError(f"--ignore {args.ignore}: expected label values, as in 255 or 254,255") from None
 
 
-def _result(matrix: ConfusionMatrix, names: tuple[str, ...]) -> dict[str, Any]:
+def _result(matrix: ConfusionMatrix, names: tuple[str, ...]) -> Row:
     rows = zip(matrix.iou(), matrix.labeled.tolist(), matrix.predicted.tolist(), strict=True)
     return {
         "classes": [
@@ -160,7 +161,7 @@ def _result(matrix: ConfusionMatrix, names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _table(result: dict[str, Any]) -> str:
+def _table(result: Row) -> str:
     rows = result["classes"]
     width = max(len("class"), *(len(row["name"]) for row in rows))
     lines = [f"{'class':<{width}}  {'IoU':>7}  {'pixels':>13}  {'predicted':>13}"]
@@ -182,12 +183,12 @@ def _table(result: dict[str, Any]) -> str:
 def _score_snapshots(
     args: argparse.Namespace, segmenter: Segmenter, snapshots: Sequence[tuple[int, str]], scorer: Scorer
 ) -> None:
-    def score(net: Segmenter) -> dict[str, Any]:
+    def score(net: Segmenter) -> Row:
         result = _result(scorer(net), ())
         del result["classes"]
         return result
 
-    def line(row: dict[str, Any]) -> str:
+    def line(row: Row) -> str:
         scores = (score_text(row[name]) for name in ("miou", "miou_labelled", "pixel_accuracy"))
         return f"{row['iteration']:>9}  %7s  %8s  %7s" % tuple(scores)
 
