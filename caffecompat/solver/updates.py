@@ -96,7 +96,10 @@ def _adam(numbers: Numbers, rate: float, iteration: int, grads: Tensors, slots: 
     torch._foreach_add_(first, grads, alpha=1 - beta1)
     torch._foreach_mul_(second, beta2)
     torch._foreach_addcmul_(second, grads, grads, value=1 - beta2)
-    correction = math.sqrt(1 - beta2 ** (iteration + 1)) / (1 - beta1 ** (iteration + 1))
+    try:
+        correction = math.sqrt(1 - beta2 ** (iteration + 1)) / (1 - beta1 ** (iteration + 1))
+    except (ArithmeticError, ValueError):  # momenta of 1 and above, of which C's division makes inf or nan
+        correction = math.nan
     return _scaled_quotient(first, second, numbers.delta, rate * correction)
 
 

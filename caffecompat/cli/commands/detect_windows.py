@@ -89,16 +89,23 @@ def _read_windows(path: str) -> Windows:
 
     windows: Windows = {}
     reader = csv.DictReader(io.StringIO(_text(path)), skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as problem:
+        raise CaffeCompatError(f"{path}:{reader.line_num}: cannot be read as .csv: {problem}") from None
     columns = {name.strip() for name in reader.fieldnames or ()}
     lacking = [name for name in ("filename", *_SIDES) if name not in columns]
     if lacking:
         raise CaffeCompatError(f"{path}:1: no column {', '.join(lacking)}; expected filename, xmin, ymin, xmax, ymax")
-    for row in reader:
+    for line, row in rows:
         cells = {(name or "").strip(): value for name, value in row.items()}
         try:
             window = tuple(round(float(cells[side])) for side in _SIDES)
-        except (TypeError, ValueError):
-            raise CaffeCompatError(f"{path}:{reader.line_num}: expected four numbers, found {row}") from None
+            if max(map(abs, window)) >= 1 << 31 or cells["filename"] is None:
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            found = ", ".join(str(value) for value in row.values())
+            raise CaffeCompatError(f"{path}:{line}: expected four numbers and a picture, found {found[:200]}") from None
         windows.setdefault(cells["filename"].strip(), []).append(window)
     return windows
 

@@ -63,6 +63,10 @@ def test_windows_of_a_table(folder: Path, command, pad: int) -> None:
         (["windows.csv", "o.csv", "--crop_mode", "grid"], "expected list or selective_search"),
         (["bad.csv", "o.csv", "--crop_mode", "list"], "bad.csv:1: no column ymax"),
         (["nan.csv", "o.csv", "--crop_mode", "list"], "nan.csv:2: expected four numbers"),
+        (["inf.csv", "o.csv", "--crop_mode", "list"], "inf.csv:2: expected four numbers"),
+        (["huge.csv", "o.csv", "--crop_mode", "list"], "huge.csv:2: expected four numbers"),
+        (["short.csv", "o.csv", "--crop_mode", "list"], "short.csv:2: expected four numbers"),
+        (["long.csv", "o.csv", "--crop_mode", "list"], ": cannot be read as .csv: field larger"),
         (["pictures.txt", "o.csv"], "selective search needs the module"),
         (["gone.csv", "o.csv", "--crop_mode", "list"], "gone.csv: no such picture: gone.png"),
     ],
@@ -70,6 +74,10 @@ def test_windows_of_a_table(folder: Path, command, pad: int) -> None:
 def test_mistakes(folder: Path, command, words: list[str], message: str) -> None:
     Path("bad.csv").write_text("filename,xmin,ymin,xmax\n")
     Path("nan.csv").write_text("filename,xmin,ymin,xmax,ymax\na.png,1,2,3\n")
+    Path("inf.csv").write_text("filename,xmin,ymin,xmax,ymax\na.png,1,2,inf,4\n")
+    Path("huge.csv").write_text("filename,xmin,ymin,xmax,ymax\na.png,1,2,1e30,4\n")
+    Path("short.csv").write_text("xmin,ymin,xmax,ymax,filename\n1,2,3,4\n")
+    Path("long.csv").write_text("filename,xmin,ymin,xmax,ymax\n" + "a" * 200000 + ",1,2,3,4\n")
     Path("gone.csv").write_text("filename,xmin,ymin,xmax,ymax\ngone.png,1,2,3,4\n")
     Path("pictures.txt").write_text("a.png\n")
     result = command("detect_windows", *words, *FLAGS)
