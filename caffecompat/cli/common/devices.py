@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from caffecompat import glog
@@ -41,7 +43,7 @@ def choose_device(
 
 def _numbers(gpu: str) -> list[int]:
     ids = split_commas(gpu)
-    if not all(part.isdecimal() or part == "-1" for part in ids) or ("-1" in ids and len(ids) > 1):
+    if not all(re.fullmatch(r"[0-9]{1,9}|-1", part) for part in ids) or ("-1" in ids and len(ids) > 1):
         raise UsageError(f"--gpu {gpu}: expected the number of a GPU, several separated by commas, or 'all'")
     return [int(part) for part in ids]
 
@@ -63,7 +65,9 @@ def _named(text: str) -> torch.device:
     try:
         device = torch.device(text)
     except RuntimeError:
-        raise UsageError(f"--device {text}: expected cpu, cuda, cuda:N or N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):  # "meta" computes nothing
+        raise UsageError(f"--device {text}: expected cpu, cuda, cuda:N or N")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError(f"--device {text}: torch finds no GPU here; use --device cpu")

@@ -284,6 +284,8 @@ class FlagParser(argparse.ArgumentParser):
                 flag, equals, value = negated, "=", "false"
             elif flag in switches and not equals:
                 equals, value = "=", "true"
+            if value == "--" and flag in self._option_string_actions:  # argparse would leave the verb an empty list
+                self.error(f"argument {flag}: '--' is no value")
             result.append(f"{flag}{equals}{value}")
         if pasted and self._notice:
             self._notice("note: typographic dashes in the command were read as '-'")
