@@ -45,7 +45,7 @@ class Solver:
 
     def _take(self, core: solver.Solver) -> None:
         self._solver = core
-        self._solver.keep_gradients = True
+        self._solver.passes.keep_gradients = True
         self._solver.updater.keep_steps = True
         self.net = Net._of(self._solver.net)
         self.test_nets = [Net._of(core) for core in self._solver.test_nets]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
 
 from caffecompat import data, glog
 from caffecompat.arguments import expect_message
@@ -31,6 +30,7 @@ from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
+from caffecompat.solver.passes import Passes
 from caffecompat.solver.registry import Settings, make_registry
 from caffecompat.solver.retention import Retention
 from caffecompat.solver.run_lock import RunLock
@@ -46,8 +46,6 @@ from caffecompat.solver.updates import update_rule
 from caffecompat.wording import few
 
 __all__ = ["Solver"]
-
-Tops = dict[str, Tensor]
 
 
 class Solver:
@@ -72,7 +70,7 @@ class Solver:
         iter: updates done so far.
         callbacks: pairs (before the forward pass, before the update) called at every iteration.
         observers: called with the solver after every iteration.
-        keep_gradients: set gradients to zero in their own memory, which someone outside reads; else they are let go.
+        passes: runs the train net; ``passes.keep_gradients`` keeps the memory of gradients for who reads them.
 
     Raises:
         CaffeCompatError: the files do not describe a solver and its nets, weights do not fit them, or snapshots
@@ -84,6 +82,14 @@ class Solver:
     >>> (solver.iter, solver.smoothed_loss < 1)
     (2, True)
     """
+
+    path: str | None
+    param: pb.SolverParameter
+    net: Net
+    test_nets: list[Net]
+    device: torch.device
+    callbacks: list[tuple[Callable[[], None], Callable[[], None]]]
+    observers: list[Callable[[Solver], None]]
 
     def __init__(
         self,
@@ -102,17 +108,37 @@ class Solver:
         freeze_bn: bool = False,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
-            self.path: str | None = os.fspath(source)
+            self.path = os.fspath(source)
             self.param = read_solver(self.path, strict=strict)
         else:
             expect_message(source, "SolverParameter", "or the path of a solver's prototxt")
             self.path, self.param = path, source
-        solver_settings, layer_settings = split_overrides(overrides, self.param)
-        apply_to_solver(self.param, solver_settings, self.path)
+        self._changed, layer_settings = split_overrides(overrides, self.param)
         settings = LayerSettings(layer_settings, Learning(lr_mults, freeze_bn))
+        self._settle_param(epochs)
+        self.device = as_device(device) if device is not None else _own_device(self.param)
+        self.iter = 0
+        self.rate_state = RateState()
+        self.callbacks = []
+        self.observers = []
+        self.signals = SignalActions()
+        self._stopped = self._updating = False
+        self._make_nets(settings, strict, fork, epochs, cards)
+        self.averages = WeightAverages(self.net, self.param.ema_decay)
+        start = own_weights(self.param, self.path) if weights is None else weights
+        if start:
+            self.load_weights(start, skip_mismatched=skip_mismatched)
+        self._make_parts()
+        if self.param.lr_policy == "poly" and not self.param.HasField("power"):
+            glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
+        glog.info("Solver scaffolding done.", "solver.cpp:57")
+
+    def _settle_param(self, epochs: float | None) -> None:
+        """Apply the settings of ``--set``, check what is known before the nets are, and seed."""
+        apply_to_solver(self.param, self._changed, self.path)
         if epochs is not None:
             self.param.max_iter = MOST_ITERATIONS
-        check_settings(self.param, self.path, solver_settings)
+        check_settings(self.param, self.path, self._changed)
         if epochs is not None:
             self.param.ClearField("max_iter")  # it is not known before the data is there
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
@@ -121,17 +147,13 @@ class Solver:
         if self.param.random_seed >= 0:
             torch.manual_seed(self.param.random_seed)
             data.seed(self.param.random_seed)
-        self.device = as_device(device) if device is not None else _own_device(self.param)
 
-        self.iter = 0
-        self.rate_state = RateState()
-        self.callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
-        self.observers: list[Callable[[Solver], None]] = []
-        self.keep_gradients = False
-        self.signals = SignalActions()
-        self._stopped = False
+    def _make_nets(
+        self, settings: LayerSettings, strict: bool, fork: ForkName | None, epochs: float | None, cards: int
+    ) -> None:
+        """The train net, then the test nets, which share its parameters."""
         reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
-        self.net: Net = make_train_net(self.param, settings, reader).to(self.device)
+        self.net = make_train_net(self.param, settings, reader).to(self.device)
         self.param.iter_size *= cards
         if cards > 1:
             glog.info(
@@ -140,28 +162,26 @@ class Solver:
             )
         if epochs is not None:
             self.param.max_iter = need_epochs(self.net, self.param.iter_size).iterations(epochs)
-            check_settings(self.param, self.path, solver_settings)
+            check_settings(self.param, self.path, self._changed)
         reader = NetReader(self.path, strict, fork, self.net.fork_choice)
-        self.test_nets: list[Net] = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
+        self.test_nets = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
         settings.check_all_used()
         self._learning = settings.learning
         self._learning.check_all_used(self.net.layers)
         for net in self.test_nets:
             net.share_from(self.net)
             net.check_files()
-        self.averages = WeightAverages(self.net, self.param.ema_decay)
-        start = own_weights(self.param, self.path) if weights is None else weights
-        if start:
-            self.load_weights(start, skip_mismatched=skip_mismatched)
-        # NVCaffe's loss scale keeps small gradients of half-precision layers from vanishing.
-        self._loss_scale: float = self.net.message.global_grad_scale if self.net.half_precision else 1.0
+
+    def _make_parts(self) -> None:
+        """What works on the nets: passes, updates, display, snapshots, and the registry of all that goes on."""
+        self.passes = Passes(self.param, self.net)
         with explaining_memory(self.param, self.net, self._copies):
             self.updater = Updater(self.param, self.net.params)
         self.sparsifier = Sparsifier(self.param, self.net)
         retention = Retention(self.param)
         problem = retention.best.unknown_output(self.test_nets) if retention.best else ""
         if problem:
-            raise CaffeCompatError(f"{setting_place('snapshot_best', self.path, solver_settings)}: {problem}")
+            raise CaffeCompatError(f"{setting_place('snapshot_best', self.path, self._changed)}: {problem}")
         divergence = DivergenceWatch(self.net.params)
         self.display = Display(self.param, self.net, divergence)
         own: dict[str, Resumable] = {
@@ -177,11 +197,7 @@ class Solver:
             self.param, self.net, self.updater, self.rate_state, divergence, self.registry, self.averages, retention,
             self.path,
         )  # fmt: skip
-        self._updating = False
         self._own_layers = OwnLayers([self.net, *self.test_nets])
-        if self.param.lr_policy == "poly" and not self.param.HasField("power"):
-            glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
-        glog.info("Solver scaffolding done.", "solver.cpp:57")
 
     # ---------------------------------------------------------------- training
 
@@ -265,7 +281,7 @@ class Solver:
     def _iterate(self) -> None:
         """One iteration: the test that is due before it, passes and update, the snapshot that is due after it."""
         self.registry.mark()
-        self._clear_gradients()
+        self.passes.clear_gradients()
         if self._test_is_due():
             self.test_all()
             if self._stopped:
@@ -273,7 +289,7 @@ class Solver:
         display = self.display.is_due(self.iter)
         for before_forward, _ in self.callbacks:
             before_forward()
-        loss, tops = self._forward_backward(debug=display and self.param.debug_info)
+        loss, tops = self.passes.run(debug=display and self.param.debug_info)
         self.display.losses.append(loss)
         if display:
             self.display.log(self.iter, tops)
@@ -293,14 +309,6 @@ class Solver:
             self.snapshots.periodic(self.iter)
         self._stopped = request is Action.STOP
 
-    def _clear_gradients(self) -> None:
-        self.net.take_written()
-        for param in self.net.params:
-            if self.keep_gradients and param.blob.grad is not None:
-                param.blob.grad.zero_()
-            else:
-                param.blob.grad = None
-
     def _test_is_due(self) -> bool:
         interval = self.param.test_interval
         if not interval or self.iter % interval or not self.test_nets:
@@ -308,38 +316,6 @@ class Solver:
         # No schema default: Jacinto's differs, and ignores the field; everyone else's is true.
         first = self.param.test_initialization if self.param.HasField("test_initialization") else True
         return self.iter > 0 or first
-
-    def _forward_backward(self, debug: bool) -> tuple[Tensor, Tops]:
-        """iter_size passes, gradients summed and free of the loss scale; the mean loss and the last pass's tops."""
-        total = torch.zeros((), device=self.device)
-        tops: Tops = {}
-        for _ in range(self.param.iter_size):
-            if debug:
-                with DebugInfo(self.net, self._loss_scale) as info:
-                    loss, tops = self.one_pass()
-                    info.log_params()
-            else:
-                loss, tops = self.one_pass()
-            total += loss
-        self._unscale_gradients()
-        return total / self.param.iter_size, tops
-
-    def _unscale_gradients(self) -> None:
-        """Take the loss scale out again before anyone sees the gradients: clipping, callbacks, a script's diffs."""
-        gradients = [param.blob.grad for param in self.net.params if param.blob.grad is not None]
-        if self._loss_scale != 1 and gradients:
-            torch._foreach_div_(gradients, self._loss_scale)
-
-    def one_pass(self) -> tuple[Tensor, Tops]:
-        """One forward and backward pass over the next batch: the loss and the output blobs.
-
-        Gradients are added to those there are, times the loss scale.
-        """
-        tops = self.net()
-        loss = self.net.loss(tops)
-        if loss.requires_grad:
-            (loss * self._loss_scale if self._loss_scale != 1 else loss).backward()
-        return loss.detach(), tops
 
     def apply_update(self) -> None:
         """Update the parameters from their gradients as they are, without counting an iteration."""

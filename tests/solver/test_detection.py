@@ -36,14 +36,14 @@ def test_training_follows_the_recorded_run(ssd: Path) -> None:
     solver = Solver("solver_11point.prototxt")
     solver.load_weights("init.caffemodel")
     losses: list[float] = []
-    one_pass = solver.one_pass
+    one_pass = solver.passes.one
 
     def noted():
         loss, tops = one_pass()
         losses.append(float(loss))
         return loss, tops
 
-    solver.one_pass = noted  # type: ignore[method-assign]
+    solver.passes.one = noted  # type: ignore[method-assign]
     solver.step(12)
     trace = np.load("trace.npz")
     assert np.allclose(losses, trace["loss"], rtol=2e-3)

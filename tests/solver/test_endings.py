@@ -50,14 +50,14 @@ def test_an_error_in_a_test_phase_comes_after_a_snapshot(workdir: Path, log: lis
 )
 def test_any_error_of_a_forward_pass(workdir: Path, log: list[str], error: BaseException) -> None:
     solver = _solver("test_interval=100")
-    one_pass = solver.one_pass
+    one_pass = solver.passes.one
 
     def failing() -> object:
         if solver.iter == 7:
             raise error
         return one_pass()
 
-    solver.one_pass = failing  # type: ignore[method-assign,assignment]
+    solver.passes.one = failing  # type: ignore[method-assign,assignment]
     with pytest.raises(type(error)) as raised:
         solver.train()
     assert raised.value.__dict__["status"] == 1  # of the command
@@ -151,13 +151,13 @@ def test_a_loss_that_is_no_number_is_said_once(workdir: Path, log: list[str]) ->
 
 def test_a_loss_that_recovers_and_data_that_hold_nan(workdir: Path, log: list[str]) -> None:
     solver = _solver("display=1", "test_interval=100", "base_lr=0", "snapshot_after_train=false")
-    one_pass = solver.one_pass
+    one_pass = solver.passes.one
 
     def sometimes() -> object:
         loss, tops = one_pass()
         return (loss * float("inf") if solver.iter in (2, 3, 6) else loss), tops
 
-    solver.one_pass = sometimes  # type: ignore[method-assign,assignment]
+    solver.passes.one = sometimes  # type: ignore[method-assign,assignment]
     solver.train()
     said = _warned(log)
     assert [line.split(":")[0] for line in said] == ["Iteration 2", "Iteration 6"]

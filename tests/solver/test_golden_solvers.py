@@ -43,14 +43,14 @@ class _Run:
         self.declined = declined
         self.solver = Solver("solver.prototxt")
         self.losses: list[list[float]] = []
-        one_pass = self.solver.one_pass
+        one_pass = self.solver.passes.one
 
         def noted():
             loss, tops = one_pass()
             self._last = [float(tops["loss"].detach()), float(tops["l2"].detach())]
             return loss, tops
 
-        self.solver.one_pass = noted  # type: ignore[method-assign]
+        self.solver.passes.one = noted  # type: ignore[method-assign]
         self.solver.observers.append(lambda solver: self.losses.append(self._last))
 
     def differing(self, trace: np.lib.npyio.NpzFile, prefix: str) -> list[str]:

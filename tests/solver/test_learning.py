@@ -78,7 +78,7 @@ def test_the_train_net_computes_with_the_stored_statistics(workdir: Path, log: l
     x = F.batch_norm(x, mean, variance, *blobs["scale"], eps=1e-5).flatten(1)
     loss = F.cross_entropy(F.linear(x, *blobs["ip"]), tensor(np.asarray(batch["label"])).long().flatten())
     solver = Solver("solver.prototxt", weights="snap_iter_10.caffemodel", freeze_bn=True)
-    found, _ = solver.one_pass()
+    found, _ = solver.passes.one()
     assert float(found) == pytest.approx(float(loss), rel=1e-5)
 
 

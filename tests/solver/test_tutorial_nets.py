@@ -64,14 +64,14 @@ class _Run:
         ]
         self.solver = Solver(here / "solver.prototxt", overrides=settings + _data(streets, "train"), device="cpu")
         self.losses: list[float] = []
-        one_pass = self.solver.one_pass
+        one_pass = self.solver.passes.one
 
         def noted():
             loss, tops = one_pass()
             self.losses.append(float(loss))
             return loss, tops
 
-        self.solver.one_pass = noted  # type: ignore[method-assign]
+        self.solver.passes.one = noted  # type: ignore[method-assign]
 
     def blobs(self) -> dict[str, np.ndarray]:
         """The first blob of each layer."""
