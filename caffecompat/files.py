@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from typing import Any
+import stat
+from typing import IO, Any
 
 from caffecompat.errors import CaffeCompatError, brief
 
-__all__ = ["decode_text", "is_utf16", "read_bytes", "read_json", "read_text"]
+__all__ = ["decode_text", "is_utf16", "read_bytes", "read_json", "read_text", "read_whole", "refuse_endless"]
 
 _HEAD = 2048
+
+
+def read_whole(path: str | os.PathLike[str]) -> bytes:
+    """All of a file or a pipe.
+
+    Raises:
+        OSError: it cannot be read, or is a device without end, as ``/dev/zero``.
+        ValueError: no file has such a name.
+    """
+    with open(path, "rb") as file:
+        refuse_endless(file)
+        return file.read()
+
+
+def refuse_endless(file: IO[Any]) -> None:
+    """Raise an OSError where an open file is a device without end, as ``/dev/zero``."""
+    about = os.fstat(file.fileno())
+    if stat.S_ISCHR(about.st_mode) and not file.isatty() and about.st_rdev != os.stat(os.devnull).st_rdev:
+        raise OSError(errno.EINVAL, "it is a device, which has no end")
 
 
 def read_bytes(path: str, refusal: type[Exception] = CaffeCompatError) -> bytes:
@@ -20,8 +41,7 @@ def read_bytes(path: str, refusal: type[Exception] = CaffeCompatError) -> bytes:
         refusal: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_whole(path)
     except OSError as error:
         raise refusal(f"cannot read {path}: {error.strerror}") from None
     except ValueError:
@@ -47,8 +67,7 @@ def read_text(
         refusal: it cannot be read, or is not text.
     """
     try:
-        with open(path, "rb") as file:
-            return decode_text(file.read(), errors)
+        return decode_text(read_whole(path), errors)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise refusal(f"cannot read {what} {os.fspath(path)}: {reason}{more}") from None

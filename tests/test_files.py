@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from caffecompat.cli.main import main
 from caffecompat.errors import CaffeCompatError
-from caffecompat.files import decode_text, is_utf16, read_text
+from caffecompat.files import decode_text, is_utf16, read_text, read_whole
 from caffecompat.formats.image_list import ListError, read_image_list, read_pair_list, read_path_list
 from caffecompat.formats.window_file import read_window_file
 from caffecompat.paths import find_file, with_slashes
@@ -99,3 +102,24 @@ def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(CaffeCompatError, match=r"cannot read the names .*: it is not a text file"):
         read_text(path, "the names")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no /dev/zero")
+@pytest.mark.parametrize("words", [
+    ["summary", "/dev/zero"], ["train", "--solver", "/dev/full"], ["weights", "show", "/dev/zero"],
+    ["parse-log", "/dev/zero"], ["lmdb", "build", "/dev/zero", "db"],
+], ids=" ".join)  # fmt: skip
+def test_a_device_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert "it is a device, which has no end" in capsys.readouterr().err
+
+
+def test_an_empty_device_and_a_pipe_are_read(tmp_path: Path) -> None:
+    assert read_whole(os.devnull) == b""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"printf text > '{pipe}'"]):
+        assert read_whole(pipe) == b"text"

@@ -6,6 +6,7 @@ import mmap
 import os
 import stat
 
+from caffecompat.files import refuse_endless
 from caffecompat.formats.weights import WeightsError
 from caffecompat.wire import BYTES, VARINT, Buffer, WireError, read_field
 from caffecompat.wording import nearest
@@ -79,6 +80,7 @@ def _bytes_of(path: str) -> Buffer:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
+                refuse_endless(file)
                 return file.read()  # a pipe, as of <(zcat w.caffemodel.gz)
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if status.st_size else b""
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import IO
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import refuse_endless
 
 __all__ = ["LogError", "LogRow", "TrainingLog", "parse_lines", "parse_log", "write_csv"]
 
@@ -134,6 +135,7 @@ def parse_log(path: str | os.PathLike[str]) -> TrainingLog:
     name = os.fspath(path)
     try:
         with open(name, encoding="utf-8", errors="replace") as file:
+            refuse_endless(file)
             lines = file.readlines()
     except OSError as error:
         raise LogError(f"cannot read the log {name}: {error.strerror}") from None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
 from caffecompat import glog
 from caffecompat.arguments import expect_message
-from caffecompat.files import decode_text, is_utf16
+from caffecompat.files import decode_text, is_utf16, read_whole
 from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.schema import pb
 from caffecompat.schema.detect import choose_fork
@@ -311,7 +310,7 @@ def _check_kind(text: Text, message: Message, reading: Reading) -> None:
 def _bytes(path: PathLike) -> bytes:
     name = os.fspath(path)
     try:
-        return Path(name).read_bytes()
+        return read_whole(name)
     except FileNotFoundError:
         raise PrototxtError([Problem(name, 0, 0, f"there is no such file{_near(name)}")]) from None
     except IsADirectoryError:
