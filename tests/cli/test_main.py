@@ -109,6 +109,12 @@ def test_file_verbs_start_without_torch(verb):
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
 
 
+def test_help_starts_without_the_schema():
+    script = "import sys; from caffecompat.cli.main import main; main(['--help']); "
+    script += "sys.exit('google.protobuf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
+
+
 def test_debug_shows_the_traceback():
     words = [sys.executable, "-m", "caffecompat", "weights", "show", "none.caffemodel"]
     assert "Traceback" not in subprocess.run(words, capture_output=True, text=True).stderr

@@ -32,7 +32,6 @@ from caffecompat.cli.common.transformer_flags import (
 )
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
-from caffecompat.schema.data_layers import is_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,6 +188,8 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
 
 def _input_channels(document: NetDocument) -> int:
     """Channels of a deploy net's first input."""
+    from caffecompat.schema.data_layers import is_input
+
     for layer in document.message.layer:
         if is_input(layer) and layer.input_param.shape and len(layer.input_param.shape[0].dim) == 4:
             return int(layer.input_param.shape[0].dim[1])
