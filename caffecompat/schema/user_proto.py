@@ -68,7 +68,7 @@ def _compile(path: Path) -> FileDescriptorSet:
 def _run_compiler(path: Path, source: str, target: str, folders: Sequence[str | Path]) -> str:
     """What the compiler says of a file that it cannot translate; "" where it can."""
     words = [*(f"--proto_path={folder}" for folder in folders), f"--descriptor_set_out={target}", "--include_imports"]
-    result = subprocess.run([*_compiler(path), *words, source], capture_output=True, text=True)
+    result = subprocess.run([*_compiler(path), *words, source], capture_output=True, text=True, errors="replace")
     return result.stderr.strip() if result.returncode else ""
 
 
