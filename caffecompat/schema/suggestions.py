@@ -35,11 +35,18 @@ def suggest(table: Table, name: str) -> Suggestion:
         return Suggestion(f"; did you mean '{near}'?", True)
     owners = _owners().get(name, [])
     if owners:
-        shown = ", ".join(f"{owner} ({fork_names(field_note(owner, name).forks)})" for owner in owners[:3])
+        shown = ", ".join(f"{owner} ({_whose(owner, name)})" for owner in owners[:3])
         more = f" and {len(owners) - 3} more" if len(owners) > 3 else ""
         return Suggestion(f", which is a field of {shown}{more}", False)
     hint = f"; did you mean '{near}'?" if near else ""
     return Suggestion(f", nor has any Caffe fork known here{hint}", False)
+
+
+def _whose(owner: str, name: str) -> str:
+    try:
+        return fork_names(field_note(owner, name).forks)
+    except KeyError:
+        return "of the schema of one's own"
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, brief
 from caffecompat.schema import pb, pool
 
 __all__ = ["merge", "use_proto"]
@@ -40,11 +40,16 @@ def use_proto(path: str | os.PathLike[str]) -> list[str]:
         raise CaffeCompatError(f"{path}: a schema of one's own must be named before the first file is read")
     schema = pool.read_descriptor()
     schema.ClearField("source_code_info")
-    added: list[str] = []
-    for file in _compile(Path(path)).file:
-        if not file.package.startswith("google"):
-            added += merge(schema, file)
-    pool.replace(schema)
+    files = [file for file in _compile(Path(path)).file if not file.package.startswith("google")]
+    added = [name for file in files for name in merge(schema, file)]
+    # When all is there: a file may use types of one that it imports, in another package or in none (the shortest).
+    for prefix in sorted({f".{file.package}." if file.package else "." for file in files}, key=len, reverse=True):
+        for message in schema.message_type:
+            _rename_types(message, prefix)
+    try:
+        pool.replace(schema)
+    except TypeError as problem:  # a type of google's own packages, for one
+        raise CaffeCompatError(f"{path}: does not fit the schema: {brief(problem)}") from None
     return added
 
 
@@ -101,10 +106,7 @@ def _compiler(path: Path) -> list[str]:
 def merge(schema: FileDescriptorProto, theirs: FileDescriptorProto) -> list[str]:
     """Add to `schema` the messages, fields and enum values of `theirs` that it lacks; returns their names."""
     added: list[str] = []
-    prefix = f".{theirs.package}." if theirs.package else "."
     _merge_types(schema.message_type, schema.enum_type, theirs.message_type, theirs.enum_type, "", added)
-    for message in schema.message_type:
-        _rename_types(message, prefix)
     return added
 
 

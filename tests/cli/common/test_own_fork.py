@@ -148,6 +148,45 @@ def test_a_proto_uses_types_of_the_schema_without_their_definitions(tmp_path, mo
     assert "FillerParameter" not in result.stderr
 
 
+@pytest.mark.parametrize("package", ["", "package caffe;", "package other.parts;"])
+def test_a_proto_uses_types_of_one_that_it_imports(tmp_path, monkeypatch, package):
+    monkeypatch.chdir(tmp_path)
+    Path("parts.proto").write_text(f'syntax = "proto2"; {package} message Part {{ optional float x = 1; }}')
+    kind = "other.parts.Part" if "other" in package else "Part"
+    Path("mine.proto").write_text(
+        'syntax = "proto2"; package caffe; import "parts.proto";'
+        f"message LayerParameter {{ optional {kind} part_param = 9001; }}"
+    )
+    Path("net.prototxt").write_text(
+        'layer { name: "in" type: "Input" top: "a" input_param { shape { dim: 2 } } part_param { x: 2 } }'
+    )
+    result = _run("summary", "net.prototxt", "--proto", "mine.proto")
+    assert result.returncode == 0 and "part_param" not in result.stderr.replace("no effect", ""), result.stderr
+
+
+def test_a_field_of_a_message_of_ones_own_is_suggested_where_it_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.proto").write_text(
+        'syntax = "proto2"; package caffe; message LayerSettings { optional float my_gain = 1; }'
+    )
+    Path("net.prototxt").write_text(
+        'layer { name: "in" type: "Input" top: "a" my_gain: 2 input_param { shape { dim: 2 } } }'
+    )
+    result = _run("summary", "net.prototxt", "--proto", "mine.proto")
+    assert "my_gain" in result.stderr and "a field of LayerSettings (of the schema of one's own)" in result.stderr
+
+
+def test_a_proto_with_types_of_googles_packages_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.proto").write_text(
+        'syntax = "proto2"; package caffe; import "google/protobuf/any.proto";'
+        "message LayerParameter { optional google.protobuf.Any any_param = 9001; }"
+    )
+    Path("net.prototxt").write_text('layer { name: "in" type: "Input" top: "a" input_param { shape { dim: 2 } } }')
+    result = _run("summary", "net.prototxt", "--proto", "mine.proto")
+    assert result.returncode == 2 and "does not" in result.stderr and "Traceback" not in result.stderr, result.stderr
+
+
 def test_without_the_layers_the_type_is_named(fork):
     result = _run("train", "--proto", "my_caffe.proto", "-solver", "solver.prototxt")
     assert result.returncode == 2
