@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from caffecompat.data.batch_sampler import BatchSampler, pick_sample
+from caffecompat.data.batch_sampler import BatchSampler, draw_sampler, pick_sample
 from caffecompat.data.boxes import FULL, emitted, mirrored, project
 from caffecompat.data.databases import DataReader, DataRecord, decoded, prefetch_depth
 from caffecompat.data.distort import Distortion
@@ -50,10 +50,10 @@ class AnnotatedDataReader(DataReader):
     give label (N) as Data does.
 
     In TRAIN and TEST alike, each picture: 1. distort_param; 2. expand_param: onto a canvas of mean_value up to
-    max_expand_ratio times as large; 3. one of the parts that the batch_samplers draw, cut out; 4. resize_param,
-    noise_param, crop and mirror, then mean and scale. Boxes follow; at each of 2 to 4 emit_constraint decides which
-    stay, and those without area fall away. The fork puts each of the first three through a JPEG file of
-    quality 95; here no picture is encoded again, and what will be cut away is not even distorted.
+    max_expand_ratio times as large; 3. one of the parts that the batch_samplers draw (chosen as `sampler_choice`
+    says), cut out; 4. resize_param, noise_param, crop and mirror, then mean and scale. Boxes follow; at each of 2 to 4
+    emit_constraint decides which stay, and those without area fall away. The fork puts each of the first three through
+    a JPEG file of quality 95; here no picture is encoded again, and what will be cut away is not even distorted.
     """
 
     def __init__(self, request: Request) -> None:
@@ -65,6 +65,8 @@ class AnnotatedDataReader(DataReader):
         self._expansion = _expansion(param)
         super().__init__(request, Transformer(request, resizes=True))
         self._samplers = [BatchSampler(sampler) for sampler in annotated.batch_sampler]
+        pooled = annotated.sampler_choice == pb.AnnotatedDataParameter.POOLED
+        self._choose_part = pick_sample if pooled else draw_sampler
         self._distortion = Distortion(param.distort_param) if param.HasField("distort_param") else None
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
         self._boxed = self._decode(self.first()).type is not None
@@ -127,7 +129,7 @@ class AnnotatedDataReader(DataReader):
             expanded = np.array([-canvas.left, -canvas.top, canvas.width - canvas.left, canvas.height - canvas.top])
             objects = self._kept(objects, (expanded / (width, height, width, height)).astype(np.float32))
         canvas = canvas or _Canvas(0, 0, height, width)
-        part = pick_sample(self._samplers, objects[:, _CORNERS], generator)
+        part = self._choose_part(self._samplers, objects[:, _CORNERS], generator)
         if part is not None:
             objects = self._kept(objects, part)
         cut = _pixels(FULL if part is None else part, canvas)

@@ -6,7 +6,7 @@ import numpy as np
 
 from caffecompat.schema import pb
 
-__all__ = ["FULL", "areas", "coverage", "emitted", "intersections", "jaccard", "mirrored", "project"]
+__all__ = ["FULL", "areas", "centers_inside", "coverage", "emitted", "intersections", "jaccard", "mirrored", "project"]
 
 FULL = np.array([0, 0, 1, 1], np.float32)  # the whole picture
 
@@ -48,8 +48,14 @@ def emitted(boxes: np.ndarray, window: np.ndarray, constraint: pb.EmitConstraint
     if constraint.emit_type == pb.EmitConstraint.MIN_OVERLAP:
         enough: np.ndarray = coverage(boxes, window[None])[:, 0] > np.float32(constraint.emit_overlap)
         return enough
+    centered: np.ndarray = centers_inside(boxes, window[None])[0]
+    return centered
+
+
+def centers_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """(W, G) which of (G, 4) boxes have their center in which of (W, 4) windows, the edges included."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside: np.ndarray = ((centers >= window[:2]) & (centers <= window[2:])).all(1)
+    inside: np.ndarray = ((centers >= windows[:, None, :2]) & (centers <= windows[:, None, 2:])).all(2)
     return inside
 
 

@@ -140,6 +140,19 @@ def test_boxes_follow_expansion_and_sampling(database: Path) -> None:
     assert 0 < min(side for side in sides if side) < 0.25 and max(sides) > 0.6
 
 
+def test_equal_choice_of_samplers(database: Path) -> None:
+    """Of a whole picture and ninety slices SSD nearly always takes a slice; with equal chances, half of the time."""
+    slices = "sampler { min_width: 0.02 max_width: 0.02 max_height: 1 }"
+    samplers = f"batch_sampler {{ max_sample: 1 }} batch_sampler {{ max_sample: 90 {slices} }}"
+    transform = "resize_param { height: 40 width: 60 interp_mode: NEAREST }"
+    shares = []
+    for choice in ("POOLED", "EQUAL"):
+        with source(fields(database, transform, f"sampler_choice: {choice} {samplers}"), TRAIN, Fork.SSD) as made:
+            pictures = np.concatenate([made.next()[0] for _ in range(100)])
+        shares.append((pictures[:, :, 0, 0] != pictures[:, :, 0, -1]).any(1).mean())  # only whole ones have both colors
+    assert shares[0] < 0.1 and 0.4 < shares[1] < 0.6
+
+
 def test_expansion_without_sampling(tmp_path: Path) -> None:
     database = make(tmp_path / "db", [AnnotatedDatum(datum(quarters()), objects(1, 2, 3, 4))])
     with source(fields(database, EXPAND, batch=1), TRAIN, Fork.SSD) as made:
