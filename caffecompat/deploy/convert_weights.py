@@ -18,8 +18,9 @@ from caffecompat.formats.atomic import protects
 from caffecompat.formats.hdf5_weights import save_hdf5_weights
 from caffecompat.formats.weights import open_weights
 from caffecompat.net import Net
-from caffecompat.net.torch_map import guess_map, read_map, unfilled_layers, unused_modules, write_map
-from caffecompat.net.torch_weights import mapped_blobs, read_state
+from caffecompat.net.torch_fit import other_first_layer
+from caffecompat.net.torch_map import guess_map, offers, read_map, unfilled_layers, unused_modules, write_map
+from caffecompat.net.torch_weights import mapped_blobs, modules_of, read_state
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetSource, as_document, pb
 from caffecompat.wording import few
@@ -67,23 +68,27 @@ def convert_weights(
     accept_guess: bool = False,
     allow_missing: bool = False,
     swap_colors: bool = False,
+    adapt_first_layer: bool = False,
     fork: ForkName | None = None,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> ConvertedWeights:
     """Bring weights into another file format, or a torch model's weights into a net.
 
-    A torch state_dict (.pt, .pth; a .safetensors or .npz whose arrays are not named LAYER.INDEX) needs `model`. Which
-    of its modules is which layer is guessed by names, order and shapes, and written to a file to look at; `out` is
-    written by the second call, with `accept_guess` or with the file, edited or not, as `map_file`.
+    A torch state_dict (.pt, .pth; a .safetensors or .npz whose arrays are not named LAYER.INDEX) needs `model`, or
+    becomes a .safetensors or .npz with the arrays' own names. Which of its modules is which layer is guessed by names,
+    order and shapes, and written to a file to look at; `out` is written by the second call, with `accept_guess` or with
+    the file, edited or not, as `map_file`.
 
     Args:
         source: .caffemodel, .h5 (Caffe's HDF5), .safetensors, .npz, or a torch state_dict.
-        out: .caffemodel, .h5, .safetensors or .npz to write; in the last two an array is named LAYER.INDEX.
+        out: .caffemodel, .h5, .safetensors or .npz to write; in the last two an array of a net is named LAYER.INDEX.
         model: net that the weights are for; a .caffemodel gets its layers, types and order.
         map_file: 'layer <- module' lines; written if it is not there. By default OUT.map.txt.
         accept_guess: use the guessed map without a review.
         allow_missing: leave layers that get no weights out, to start as their fillers say.
         swap_colors: RGB to BGR: reverse the input channels of the first convolution.
+        adapt_first_layer: let a first convolution over 1 channel, or over more than the file's, have that one's
+            weights, summed, or repeated and scaled.
         fork: the Caffe whose rules hold, where the text cannot show it.
         on_note: called with each line about what was paired, not used or left out.
 
@@ -102,25 +107,26 @@ def convert_weights(
     if not written.endswith(_WRITTEN):
         raise CaffeCompatError(f"{written}: expected a name in .caffemodel, .h5, .safetensors or .npz")
     stored = None if read.endswith(_TORCH) else _stored(read)
-    if stored is not None and (map_file or swap_colors):
-        raise CaffeCompatError(f"{read} has a net's layers: it takes no map and no swapping of colors")
-    if stored is None and model is None:
-        raise CaffeCompatError(f"{read} has no net's layers; give the model")
+    if (stored is not None or model is None) and (map_file or swap_colors or adapt_first_layer):
+        why = "has a net's layers" if stored is not None else "goes into no model"
+        raise CaffeCompatError(f"{read} {why}: it takes no map, swapping of colors or adapting of the first layer")
     if model is None:
-        assert stored is not None
-        _write(written, *stored)
-        return _converted(stored[1], ())
+        return _rewritten(read, stored, written)
     document = as_document(model, fork=fork)
     with looking_at_nets():
         net = Net(document, "TEST", sources=Placeholders(), log=False)
     net.close()
+    offered: list[str] = []
     if stored is not None:
         blobs = _known(stored[1], net, document.path, on_note)
     else:
         state = read_state(read)
+        if adapt_first_layer:
+            state, swap_colors = _adapted(net, state, swap_colors, on_note)
         pairs, guessed = _pairs(net, state, read, document.path, map_file, f"{written}.map.txt", on_note)
         if guessed and not accept_guess:
             return ConvertedWeights(False, map_file=guessed, missing=tuple(unfilled_layers(net, pairs)))
+        offered = offers(net, state, pairs)
         blobs = dict(mapped_blobs(net, state, pairs, swap_colors=swap_colors))
         if not guessed:
             for module, tensors in unused_modules(state, pairs).items():
@@ -128,7 +134,8 @@ def convert_weights(
     missing = unfilled_layers(net, blobs)
     text = f"no weights for {len(missing)} layer{'s' * (len(missing) > 1)} with parameters: {', '.join(missing)}"
     if missing and not allow_missing:
-        raise UnfilledLayers(f"{text}; {written} is not written. To write it without them, add --allow-missing")
+        text += f"; {written} is not written. To write it without them, add --allow-missing"
+        raise UnfilledLayers("\n  ".join([text, *offered]))
     if missing:
         on_note(f"{text}; left out of {written}")
     _write(written, _message(net, blobs), blobs)
@@ -138,6 +145,32 @@ def convert_weights(
 def _converted(blobs: Blobs, missing: Sequence[str]) -> ConvertedWeights:
     values = sum(blob.size for own in blobs.values() for blob in own)
     return ConvertedWeights(True, len(blobs), values, missing=tuple(missing))
+
+
+def _rewritten(read: str, stored: tuple[pb.NetParameter, Blobs] | None, written: str) -> ConvertedWeights:
+    """The file in another format: a net's layers, or a state_dict's arrays under their own names."""
+    if stored is not None:
+        _write(written, *stored)
+        return _converted(stored[1], ())
+    if not written.endswith(ARCHIVES):
+        raise CaffeCompatError(
+            f"{read} has no net's layers; give the model (--model), or write a .npz or .safetensors: its own names stay"
+        )
+    state = read_state(read)
+    write_archive(written, state)
+    return _converted({module: list(own.values()) for module, own in modules_of(state).items()}, ())
+
+
+def _adapted(
+    net: Net, state: dict[str, np.ndarray], swap_colors: bool, on_note: Callable[[str], None]
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The state whose first convolution fits the net's, and whether colors are still to be swapped."""
+    first = other_first_layer(net, state)
+    if first is None:
+        on_note("--adapt-first-layer has no effect: no first convolution of the file differs in its channels alone")
+        return state, swap_colors
+    on_note(f"{first.layer} gets of {first.module} {first.how}")
+    return first.adapted(state, swap_colors=swap_colors), False
 
 
 def _known(blobs: Blobs, net: Net, path: str, on_note: Callable[[str], None]) -> Blobs:

@@ -17,9 +17,10 @@ from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Scale
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
+from caffecompat.net.torch_fit import FirstLayer, other_first_layer, other_outputs, plain_name
 from caffecompat.net.torch_weights import State, as_blobs, is_norm, is_norm_layer, modules_of
 
-__all__ = ["NameMap", "guess_map", "read_map", "unfilled_layers", "unused_modules", "write_map"]
+__all__ = ["NameMap", "guess_map", "offers", "read_map", "unfilled_layers", "unused_modules", "write_map"]
 
 _SHORTCUT = re.compile(
     r"branch1(?![0-9])|downsample|short|(?<![a-z])sc(?![a-z])|proj|skip|match|identity", re.IGNORECASE
@@ -40,6 +41,8 @@ class NameMap:
         unused: modules that no layer took -> their tensors, for people.
         uncertain: pairs that shapes alone made; and where the order of the modules was all there was to go by, and they
             are not as many as the layers.
+        offers: layers without weights that a module fits but for its input channels or its outputs, and the flag that
+            says what to do.
     """
 
     pairs: dict[str, str] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class NameMap:
     without: list[str] = field(default_factory=list)
     unused: dict[str, str] = field(default_factory=dict)
     uncertain: list[str] = field(default_factory=list)
+    offers: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """As the map's file has it, and for people."""
@@ -58,7 +62,8 @@ class NameMap:
         ]
         lines += [f"# no weights for layer: {layer}" for layer in self.without]
         lines += [f"# not used: {_shown(module)} ({tensors})" for module, tensors in self.unused.items()]
-        return [*lines, *(f"# look here: {line}" for line in self.uncertain)]
+        lines += [f"# look here: {line}" for line in self.uncertain]
+        return [*lines, *(f"# to decide: {line}" for line in self.offers)]
 
 
 def guess_map(net: Net, state: State) -> NameMap:
@@ -67,11 +72,12 @@ def guess_map(net: Net, state: State) -> NameMap:
     The convolution of a residual block's shortcut, whose shape is often that of the block's last one and whose place
     in the order differs between models, is known by the net's structure, a module by its name (downsample, ...); these
     are matched first, in order. What is left after that is matched where one layer and one module fit only each other,
-    and listed as uncertain. A batch normalization takes the next module of its size, in the state_dict's order, after
-    the one that the layer before it took. A Scale after it takes the same module.
+    and listed as uncertain. A first convolution over other channels than the model's is left out and offered. A batch
+    normalization takes the next module of its size, in the state_dict's order, after the one that the layer before it
+    took. A Scale after it takes the same module.
     """
     modules = modules_of(state)
-    guess = _Guess(net, modules)
+    guess = _Guess(net, modules, other_first_layer(net, state))
     guess.match_weights()
     guess.match_norms()
     found = NameMap(uncertain=guess.uncertain)
@@ -86,7 +92,16 @@ def guess_map(net: Net, state: State) -> NameMap:
     found.without = unfilled_layers(net, found.pairs)
     found.unused = unused_modules(state, found.pairs)
     found.uncertain += _uncertain(found, guess.layers, modules)
+    found.offers = offers(net, state, found.pairs)
     return found
+
+
+def offers(net: Net, state: State, pairs: Mapping[str, str]) -> list[str]:
+    """What can be done about a first convolution over other channels, and layers for another number of classes."""
+    first = other_first_layer(net, state)
+    without, unused = unfilled_layers(net, pairs), unused_modules(state, pairs)
+    classes = other_outputs(net.layers, without, unused, modules_of(state))
+    return [*([first.offer()] if first is not None else []), *classes]
 
 
 def unfilled_layers(net: Net, filled: Mapping[str, object]) -> list[str]:
@@ -109,22 +124,24 @@ class _Guess:
     """Layers and modules that are matched step by step.
 
     Attributes:
-        layers: those with weights that are no normalizations, nor a Scale that completes one.
+        layers: those with weights that are no normalizations, nor a Scale that completes one, nor `other`.
         chosen: layer -> module.
         by_shape: layers that shapes alone gave their module.
         uncertain: a line for each of these.
     """
 
-    def __init__(self, net: Net, modules: _Modules) -> None:
-        self.net, self.modules = net, modules
+    def __init__(self, net: Net, modules: _Modules, other: FirstLayer | None) -> None:
+        self.net, self.modules, self.other = net, modules, other
         layers = [layer for layer in net.layers if layer.slots and not is_norm_layer(layer)]
-        self.layers = [layer for layer in layers if _norm_before(net, layer) is None]
+        left_out = other.layer if other is not None else None
+        self.layers = [layer for layer in layers if _norm_before(net, layer) is None and layer.name != left_out]
         self.chosen: dict[str, str] = {}
         self.by_shape: set[str] = set()
         self.uncertain: list[str] = []
 
     def match_weights(self) -> None:
-        free = [name for name, tensors in self.modules.items() if not is_norm(tensors)]
+        left_out = self.other.module if self.other is not None else None
+        free = [name for name, tensors in self.modules.items() if not is_norm(tensors) and name != left_out]
         self._in_order(self.layers, free, same_name=True)
         shortcuts = _shortcut_layers(self.net, self.layers)
         named = [name for name in free if _SHORTCUT.search(name)] if shortcuts else []
@@ -140,7 +157,7 @@ class _Guess:
         """Where the model names no shortcut, its order may be another than the net's: report those of one shape."""
         for layer in self.layers:
             module = self.chosen.get(layer.name)
-            if layer.name not in shortcuts or module is None or _plain(module) == _plain(layer.name):
+            if layer.name not in shortcuts or module is None or plain_name(module) == plain_name(layer.name):
                 continue
             others = [other.name for other in self.layers if other is not layer and self._fits(other, module)]
             if others:
@@ -166,7 +183,7 @@ class _Guess:
         for layer in layers:
             if layer.name in self.chosen:
                 continue
-            fitting = (name for name in left if not same_name or _plain(name) == _plain(layer.name))
+            fitting = (name for name in left if not same_name or plain_name(name) == plain_name(layer.name))
             match = next((name for name in fitting if self._fits(layer, name)), None)
             if match is not None:
                 self.chosen[layer.name] = match
@@ -191,7 +208,7 @@ class _Guess:
     def _norm_module(self, layer: NetLayer, norms: Sequence[str], order: Sequence[str]) -> str | None:
         """The normalization for a layer: of its own name, else the next one after what the layer before it got."""
         fitting = [name for name in norms if self._fits(layer, name)]
-        same = [name for name in fitting if _plain(name) == _plain(layer.name)]
+        same = [name for name in fitting if plain_name(name) == plain_name(layer.name)]
         if same:
             return same[0]
         value = layer.bottom_values[0]
@@ -260,7 +277,7 @@ def _uncertain(found: NameMap, layers: Sequence[NetLayer], modules: _Modules) ->
             for layer in layers
             if layer.name in found.pairs
             and _suits(layer, modules[module])
-            and _plain(found.pairs[layer.name]) != _plain(layer.name)
+            and plain_name(found.pairs[layer.name]) != plain_name(layer.name)
         ]
         if fitting:
             uncertain.append(f"{_shown(module)} is left over, but its shapes fit {_some(fitting)}, too")
@@ -269,7 +286,7 @@ def _uncertain(found: NameMap, layers: Sequence[NetLayer], modules: _Modules) ->
         taken = [
             module
             for other, module in found.pairs.items()
-            if layer is not None and _plain(other) != _plain(module) and _suits(layer, modules[module])
+            if layer is not None and plain_name(other) != plain_name(module) and _suits(layer, modules[module])
         ]
         if taken:
             uncertain.append(f"{name} got nothing, but the shapes of {_some(taken)} fit it, too")
@@ -282,10 +299,6 @@ def _some(names: Sequence[str]) -> str:
 
 def _shown(module: str) -> str:
     return module or "(the model itself)"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"\W|_", "", name).lower()
 
 
 def _suits(layer: NetLayer, tensors: Mapping[str, np.ndarray]) -> bool:

@@ -347,6 +347,24 @@ def test_colors_and_wrong_maps(command, resnet: ResNet) -> None:
     assert "fc5 <- gone: the file has no such module" in wrong.err
     Path("map.txt").write_text("conv1 = fc\n")
     assert "map.txt:1: expected 'layer <- module'" in command(*words, "--map", "map.txt").err
-    assert command("weights", "convert", "r.pth", "out.npz").status == 2
+    assert "no net's layers; give the model (--model)" in command("weights", "convert", "r.pth", "o.caffemodel").err
     torch.save(torch.nn.Identity, "whole.pth")
     assert "state_dict" in command("weights", "convert", "whole.pth", "o.npz", "--model", "net.prototxt").err
+
+
+def test_a_state_dict_in_another_file_without_a_model(command, resnet: ResNet) -> None:
+    state = resnet.state_dict()
+    torch.save({"state_dict": {f"module.{key}": values for key, values in state.items()}}, "r.pth")
+    before = "r.pth"
+    for name in ("a.npz", "b.safetensors", "c.npz"):
+        assert command("weights", "convert", before, name).status == 0
+        read = read_state(name)
+        assert set(read) == set(state)
+        for key, values in state.items():
+            assert read[key].dtype == values.numpy().dtype
+            np.testing.assert_array_equal(read[key], values.numpy())
+        before = name
+    refused = command("weights", "convert", "r.pth", "d.caffemodel")
+    assert refused.status == 2 and "give the model (--model), or write a .npz or .safetensors" in refused.err
+    refused = command("weights", "convert", "r.pth", "d.npz", "--swap-colors")
+    assert refused.status == 2 and "it takes no map, swapping of colors" in refused.err
