@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffecompat import glog
+from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer
+from caffecompat.data.transform import Window
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.resumable import State, generator_state, restore_generator
@@ -36,9 +38,8 @@ class DataRecord(NamedTuple):
 class _Sample(NamedTuple):
     """One picture (H, W, C) or several on top of each other (n*H, W, C), and their labels."""
 
-    picture: np.ndarray
+    augmented: Augmented
     labels: list[int]
-    draw: Draw | None
 
 
 class DataReader(Reader):
@@ -49,10 +50,10 @@ class DataReader(Reader):
     Tops: data (N, C, H, W) and, when there are two, label (N).
     """
 
-    def __init__(self, request: Request, transformer: Transformer | None = None) -> None:
+    def __init__(self, request: Request, augmentation: Augmentation | None = None) -> None:
         param = request.layer.data_param
         self._labeled = request.tops(1, 2) == 2
-        self._transformer = transformer or Transformer(request)
+        self._augmentation = augmentation or Augmentation(request)
         self._random = request.generator()
         self.batch_size = _batch_size(param.batch_size, "data_param")
         self._path = request.find("data_param.source", param.source)
@@ -80,9 +81,9 @@ class DataReader(Reader):
 
     def take(self, count: int) -> list[DataRecord]:
         found = self._records.next(count)
-        if self._transformer.same_for_all and len(found[0][1]) <= _SMALL:
+        if self._augmentation.same_for_all and len(found[0][1]) <= _SMALL:
             return _runs(found)
-        return [DataRecord([key], [value], self._transformer.draw(self._random)) for key, value in found]
+        return [DataRecord([key], [value], self._augmentation.draw(self._random)) for key, value in found]
 
     def state(self) -> State:
         return {"records": self._records.state(), "random": generator_state(self._random)}
@@ -99,22 +100,20 @@ class DataReader(Reader):
             datum = decode_datum(record.values[0])
             if len(record.values) > 1:
                 return _stack(datum, record.values)
-            picture = decoded(datum, self._transformer.force)
+            picture = decoded(datum, self._augmentation.transformer.force)
         except DatumError as error:
             raise DataError(f"{self.describe(record)}: {error}") from None
-        return _Sample(self._transformer.prepare(picture, record.draw), [datum.label or 0], record.draw)
+        return _Sample(self._augmentation(Sample(picture), record.draw), [datum.label or 0])
 
     def shapes(self, sample: Any) -> list[Shape]:
-        height, width, channels = sample.picture.shape
-        shape = self._transformer.output_shape(height // len(sample.labels), width, channels)
+        height, width, channels = sample.augmented.shape
+        shape = height // len(sample.labels), width, channels
         return [shape, ()] if self._labeled else [shape]
 
     def write(self, sample: Any, arrays: Arrays, at: int) -> None:
-        height, width, channels = sample.picture.shape
         count = len(sample.labels)
-        window = self._transformer.window(height, width, sample.draw)
-        out = arrays[0][at] if count == 1 else arrays[0][at : at + count].reshape(height, width, channels)
-        self._transformer.place(sample.picture, window, out)
+        out = arrays[0][at] if count == 1 else arrays[0][at : at + count].reshape(sample.augmented.shape)
+        self._augmentation.place(sample.augmented, out)
         if self._labeled:
             arrays[1][at : at + count] = sample.labels
 
@@ -186,7 +185,8 @@ def _stack(datum: Datum, values: list[bytes]) -> _Sample:
     raw = np.frombuffer(b"".join([value[-2 - size : -2] for value in values]), np.uint8)
     planes = raw.reshape(len(values), channels, height, width)
     picture = np.ascontiguousarray(planes.transpose(0, 2, 3, 1)).reshape(-1, width, channels)
-    return _Sample(picture, [value[-1] for value in values], None)
+    window = Window(0, 0, picture.shape[0], width, False)
+    return _Sample(Augmented(picture, None, None, window), [value[-1] for value in values])
 
 
 def _batch_size(size: int, where: str) -> int:

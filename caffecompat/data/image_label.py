@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import decoded, prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer, cut
+from caffecompat.data.transform import Draw
 from caffecompat.formats.database import DatabaseReader, open_database
 from caffecompat.formats.datum import DatumError, decode_datum
 from caffecompat.resumable import State, generator_state, restore_generator
@@ -24,12 +26,6 @@ __all__ = ["ImageLabelDataReader"]
 class _Record(NamedTuple):
     image: tuple[bytes, bytes]
     label: tuple[bytes, bytes]
-    draw: Draw | None
-
-
-class _Sample(NamedTuple):
-    picture: np.ndarray
-    label: np.ndarray
     draw: Draw | None
 
 
@@ -47,7 +43,7 @@ class ImageLabelDataReader(Reader):
         self.batch_size = param.batch_size
         if self.batch_size < 1:
             raise DataError(f"image_label_data_param.batch_size must be at least 1, it is {self.batch_size}")
-        self._transformer = Transformer(request, mean_file_allowed=False)
+        self._augmentation = Augmentation(request, mean_file_allowed=False)
         self._random = request.generator()
         self._image, self._label = (
             _open(request, param, name, getattr(param, name)) for name in ("image_list_path", "label_list_path")
@@ -73,7 +69,7 @@ class ImageLabelDataReader(Reader):
 
     def take(self, count: int) -> list[_Record]:
         images, labels = self._images.next(count), self._labels.next(count)
-        draw = self._transformer.draw
+        draw = self._augmentation.draw
         return [_Record(image, label, draw(self._random)) for image, label in zip(images, labels, strict=True)]
 
     def state(self) -> State:
@@ -90,9 +86,9 @@ class ImageLabelDataReader(Reader):
             restore_generator(order, stored)
         return self._images.restore(state["images"]) + self._labels.restore(state["labels"])
 
-    def read(self, record: _Record) -> _Sample:
+    def read(self, record: _Record) -> Augmented:
         try:
-            picture = decoded(decode_datum(record.image[1]), self._transformer.force)
+            picture = decoded(decode_datum(record.image[1]), self._augmentation.transformer.force)
         except DatumError as error:
             raise DataError(f"{_name(self._image, record.image)}: {error}") from None
         try:
@@ -108,19 +104,14 @@ class ImageLabelDataReader(Reader):
                 f"{self.describe(record)} is {picture.shape[0]}x{picture.shape[1]} and its label "
                 f"{_name(self._label, record.label)} {label.shape[0]}x{label.shape[1]} (height x width)"
             )
-        prepare = self._transformer.prepare
-        return _Sample(prepare(picture, record.draw), prepare(label, record.draw, label=True), record.draw)
+        return self._augmentation(Sample(picture, label), record.draw)
 
-    def shapes(self, sample: _Sample) -> list[Shape]:
-        height, width, channels = sample.picture.shape
-        shape = self._transformer.output_shape(height, width, channels)
-        return [shape, (shape[0], shape[1], 1)]
+    def shapes(self, sample: Augmented) -> list[Shape]:
+        return [sample.shape, sample.label_shape]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
-        height, width = sample.picture.shape[:2]
-        window = self._transformer.window(height, width, sample.draw)
-        self._transformer.place(sample.picture, window, arrays[0][at])
-        np.multiply(cut(sample.label, window), self._transformer.scale, out=arrays[1][at])
+    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
+        self._augmentation.place(sample, arrays[0][at])
+        np.multiply(self._augmentation.label(sample), self._augmentation.transformer.scale, out=arrays[1][at])
 
     def describe(self, record: _Record) -> str:
         return _name(self._image, record.image)

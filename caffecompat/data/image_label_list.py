@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caffecompat import glog
+from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer, cut
+from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedPair, read_path_list
 from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
@@ -31,12 +33,6 @@ class _Scaling(NamedTuple):
 
     coin: float
     amount: float
-    draw: Draw | None
-
-
-class _Sample(NamedTuple):
-    picture: np.ndarray
-    label: np.ndarray
     draw: Draw | None
 
 
@@ -59,8 +55,8 @@ class ImageLabelListDataReader(Reader):
         if self.batch_size < 1:
             raise DataError(f"image_label_data_param.batch_size must be at least 1, it is {self.batch_size}")
         self._request = request
-        self._transformer = Transformer(request, mean_file_allowed=False)
-        self._crop = max(self._transformer.crop or (0, 0))
+        self._augmentation = Augmentation(request, mean_file_allowed=False)
+        self._crop = max(self._augmentation.transformer.crop or (0, 0))
         self._slice = _Slice.of(param.label_slice) if param.HasField("label_slice") else None
         self._random = request.generator()
         shared = "" if param.image_dir or param.label_dir else param.data_dir
@@ -108,7 +104,7 @@ class ImageLabelListDataReader(Reader):
         records = []
         for _ in range(count):
             entry = self._entries[self._walk.number(self._in_batch)]
-            chance = _Scaling(self._random.random(), self._random.random(), self._transformer.draw(self._random))
+            chance = _Scaling(self._random.random(), self._random.random(), self._augmentation.draw(self._random))
             records.append((entry, chance))
             self._in_batch += 1
             if self._in_batch == self.batch_size:
@@ -147,7 +143,7 @@ class ImageLabelListDataReader(Reader):
             parts.append(picture)
         return parts[0], parts[1]
 
-    def read(self, record: Any) -> _Sample:
+    def read(self, record: Any) -> Augmented:
         entry, chance = record
         picture, label = self._load(entry)
         if picture.shape[:2] != label.shape[:2]:
@@ -164,21 +160,19 @@ class ImageLabelListDataReader(Reader):
         margin = self._slice.offset if self._slice else (0, 0)
         reflects = self._param.padding == pb.ImageLabelDataParameter.REFLECT
         picture = _padded(picture, margin, self._crop, None if reflects else 0)
-        return _Sample(picture, _padded(label, margin, self._crop, _IGNORED), chance.draw if chance else None)
+        label = _padded(label, margin, self._crop, _IGNORED)
+        return self._augmentation(Sample(picture, label), chance.draw if chance else None)
 
-    def shapes(self, sample: _Sample) -> list[Shape]:
-        height, width, channels = sample.picture.shape
-        shape = self._transformer.output_shape(height, width, channels)
+    def shapes(self, sample: Augmented) -> list[Shape]:
+        shape = sample.shape
         if self._slice is None:
-            return [shape, (shape[0], shape[1], 1)]
+            return [shape, sample.label_shape]
         self._slice.check(shape[0], shape[1])
         return [shape, (*self._slice.size, 1)]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
-        height, width = sample.picture.shape[:2]
-        window = self._transformer.window(height, width, sample.draw)
-        self._transformer.place(sample.picture, window, arrays[0][at])
-        label = cut(sample.label, window)
+    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
+        self._augmentation.place(sample, arrays[0][at])
+        label = self._augmentation.label(sample)
         np.copyto(arrays[1][at], self._slice.of_label(label) if self._slice else label)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import LoadedSource
-from caffecompat.data.segmentation import ImageSegDataReader, Sample
+from caffecompat.data.segmentation import ImageSegDataReader, Segmented
 from caffecompat.data.source import Request, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.forks import Fork
@@ -35,7 +35,7 @@ class ImageLabelmapDataReader(ImageSegDataReader):
         super().__init__(request)
         self._keeps_uncertain = request.fork is Fork.RCF
 
-    def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
+    def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
         sample = super().read(record)
         gray = sample.label
         labels = (gray >= 128).astype(np.float32)

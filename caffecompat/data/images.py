@@ -9,10 +9,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer
+from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedImage, read_image_list
 from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
@@ -39,7 +41,7 @@ class ListReader(Reader, Generic[_Entry]):
         param: pb.ImageDataParameter | pb.DenseImageDataParameter,
         name: str,
         read_list: Callable[[str], list[_Entry]],
-        transformer: Transformer,
+        augmentation: Augmentation,
     ) -> None:
         self.batch_size = param.batch_size
         if self.batch_size < 1:
@@ -48,7 +50,7 @@ class ListReader(Reader, Generic[_Entry]):
             raise DataError(f"{name} needs new_height and new_width together, or neither")
         check_size(param.new_height, param.new_width, f"{name}.new_height and new_width: the resized picture")
         self._new_size = (param.new_height, param.new_width) if param.new_height else None
-        self._transformer = transformer
+        self._augmentation = augmentation
         self._request = request
         self._root = with_slashes(param.root_folder)
         self._list = request.find(f"{name}.source", param.source)
@@ -73,7 +75,7 @@ class ListReader(Reader, Generic[_Entry]):
 
     def _draw(self) -> Any:
         """The random numbers of the next record."""
-        return self._transformer.draw(self._random)
+        return self._augmentation.draw(self._random)
 
     def take(self, count: int) -> list[tuple[_Entry, Any]]:
         records = []
@@ -130,9 +132,8 @@ def _why(name: str, path: str, root: str) -> str:
 
 
 class _Sample(NamedTuple):
-    picture: np.ndarray
+    augmented: Augmented
     label: int
-    draw: Draw | None
 
 
 class ImageDataReader(ListReader[ListedImage]):
@@ -144,7 +145,7 @@ class ImageDataReader(ListReader[ListedImage]):
     def __init__(self, request: Request) -> None:
         param = request.layer.image_data_param
         request.tops(2)
-        super().__init__(request, param, "image_data_param", read_image_list, Transformer(request))
+        super().__init__(request, param, "image_data_param", read_image_list, Augmentation(request))
         self._color = None if param.is_unchanged else param.is_color
         if param.short_side:
             raise DataError("image_data_param.short_side is not supported; use new_height and new_width")
@@ -152,15 +153,13 @@ class ImageDataReader(ListReader[ListedImage]):
     def read(self, record: tuple[ListedImage, Draw | None]) -> _Sample:
         entry, draw = record
         picture = self._resized(self._read(entry.path, entry.line, self._color))
-        return _Sample(self._transformer.prepare(picture, draw), entry.label, draw)
+        return _Sample(self._augmentation(Sample(picture), draw), entry.label)
 
     def shapes(self, sample: _Sample) -> list[Shape]:
-        height, width, channels = sample.picture.shape
-        return [self._transformer.output_shape(height, width, channels), ()]
+        return [sample.augmented.shape, ()]
 
     def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
-        height, width = sample.picture.shape[:2]
-        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), arrays[0][at])
+        self._augmentation.place(sample.augmented, arrays[0][at])
         arrays[1][at] = sample.label
 
 

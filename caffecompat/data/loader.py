@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.source import DataError, Shape, Source, batch_size_remarks
+from caffecompat.data.source import AugmentError, DataError, Shape, Source, batch_size_remarks
 from caffecompat.formats.picture import PictureError
 from caffecompat.resumable import State
 from caffecompat.threads import MOST_THREADS, loader_threads, start_loader_thread
@@ -367,10 +367,10 @@ class Loader:
 
 
 def _read(reader: Reader, record: Any) -> Any:
-    """The record's sample; an error of a picture's size says which record it is."""
+    """The record's sample; an error of a picture's size or of what is done to it says which record it is."""
     try:
         return reader.read(record)
-    except PictureError as problem:
+    except (PictureError, AugmentError) as problem:
         raise DataError(f"{reader.describe(record)}: {problem}") from None
 
 

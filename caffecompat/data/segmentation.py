@@ -6,24 +6,25 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.images import ListReader
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer, Window, cut
+from caffecompat.data.transform import Draw, Window, cut
 from caffecompat.formats.image_list import ListedPair, read_pair_list
 from caffecompat.formats.picture import resize_picture
 from caffecompat.schema import pb
 
-__all__ = ["DenseImageDataReader", "ImageSegDataReader", "PaddingImageSegDataReader", "Sample"]
+__all__ = ["DenseImageDataReader", "ImageSegDataReader", "PaddingImageSegDataReader", "Segmented"]
 
 
-class Sample(NamedTuple):
-    """A picture and its label after all that changes sizes but the crop; `size` is that before scaling and padding."""
+class Segmented(NamedTuple):
+    """A picture and its label picture (h, w, 1) in the batch; `size` is the picture's before scaling and padding."""
 
-    picture: np.ndarray
+    augmented: Augmented
     label: np.ndarray
-    draw: Draw | None
     size: tuple[int, int]
 
 
@@ -42,15 +43,23 @@ class ImageSegDataReader(ListReader[ListedPair]):
     def __init__(self, request: Request) -> None:
         self._param = request.layer.image_data_param
         request.tops(self.tops)
-        transformer = Transformer(request, mean_file_allowed=self.mean_file_allowed)
-        super().__init__(request, self._param, "image_data_param", self._read_list, transformer)
+        augmentation = Augmentation(request, mean_file_allowed=self.mean_file_allowed)
+        super().__init__(request, self._param, "image_data_param", self._read_list, augmentation)
         self._color = self._param.is_color
 
     def _read_list(self, path: str) -> list[ListedPair]:
         return read_pair_list(path)
 
-    def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
-        entry, draw = record
+    def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
+        sample = self._decoded(record[0])
+        return self._augmented(sample, record[1], sample.size)
+
+    def _augmented(self, sample: Sample, draw: Draw | None, size: tuple[int, int]) -> Segmented:
+        augmented = self._augmentation(sample, draw)
+        return Segmented(augmented, self._augmentation.label(augmented), size)
+
+    def _decoded(self, entry: ListedPair) -> Sample:
+        """Picture and label picture, resized by new_height and new_width."""
         picture = self._read(entry.image, entry.line, self._color)
         label = self._label(entry, picture)
         evened = self._new_size and self.resizing_evens_sizes
@@ -59,22 +68,17 @@ class ImageSegDataReader(ListReader[ListedPair]):
                 f"{self._list}:{entry.line}: the picture {entry.image} is {picture.shape[0]}x{picture.shape[1]}, "
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
-        picture, label = self._resized(picture), self._resized(label)
-        return Sample(picture, label, draw, (picture.shape[0], picture.shape[1]))
+        return Sample(self._resized(picture), self._resized(label))
 
     def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
         return self._read(entry.label, entry.line, False)
 
-    def shapes(self, sample: Sample) -> list[Shape]:
-        height, width, channels = sample.picture.shape
-        shape = self._transformer.output_shape(height, width, channels)
-        return [shape, (shape[0], shape[1], 1)]
+    def shapes(self, sample: Segmented) -> list[Shape]:
+        return [sample.augmented.shape, sample.label.shape]
 
-    def write(self, sample: Sample, arrays: Arrays, at: int) -> None:
-        height, width = sample.picture.shape[:2]
-        window = self._transformer.window(height, width, sample.draw)
-        self._transformer.place(sample.picture, window, arrays[0][at])
-        np.copyto(arrays[1][at], cut(sample.label, window))
+    def write(self, sample: Segmented, arrays: Arrays, at: int) -> None:
+        self._augmentation.place(sample.augmented, arrays[0][at])
+        np.copyto(arrays[1][at], sample.label)
 
 
 class PaddingImageSegDataReader(ImageSegDataReader):
@@ -98,9 +102,12 @@ class PaddingImageSegDataReader(ImageSegDataReader):
         value = self._param.ignore_label if kind == pb.ImageDataParameter.NONE else _leading_number(entry.label)
         return np.full((*picture.shape[:2], 1), value, np.uint8)
 
-    def read(self, record: tuple[ListedPair, Draw | None]) -> Sample:
-        picture, label, draw, size = super().read(record)
-        factors = self._transformer.scale_factors
+    def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
+        entry, draw = record
+        picture, label, _ = sample = self._decoded(entry)
+        assert label is not None
+        size = sample.size
+        factors = self._augmentation.transformer.scale_factors
         if factors and draw is not None:
             factor = np.float32(factors[draw.scale % len(factors)])
             height, width = int(size[0] * factor), int(size[1] * factor)
@@ -108,17 +115,17 @@ class PaddingImageSegDataReader(ImageSegDataReader):
                 raise DataError(f"{self.describe(record)}: scale_factors {factor:g} leaves nothing of it")
             picture = resize_picture(picture, height, width)
             label = resize_picture(label, height, width, nearest=True)
-        return Sample(self._padded(picture), self._padded_label(label), draw, size)
+        return self._augmented(Sample(self._padded(picture), self._padded_label(label)), draw, size)
 
-    def shapes(self, sample: Sample) -> list[Shape]:
+    def shapes(self, sample: Segmented) -> list[Shape]:
         return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)
 
-    def write(self, sample: Sample, arrays: Arrays, at: int) -> None:
+    def write(self, sample: Segmented, arrays: Arrays, at: int) -> None:
         super().write(sample, arrays, at)
         arrays[2][at] = np.minimum(arrays[0].shape[1:3], sample.size).reshape(1, 2, 1)
 
     def _padded(self, picture: np.ndarray) -> np.ndarray:
-        mean = self._transformer.mean
+        mean = self._augmentation.transformer.mean
         if mean is None:
             return self._pad(picture, 0.0)
         return self._pad(picture, [float(value) for value in np.broadcast_to(mean, picture.shape[2])])
@@ -128,7 +135,7 @@ class PaddingImageSegDataReader(ImageSegDataReader):
 
     def _pad(self, picture: np.ndarray, value: Any) -> np.ndarray:
         height, width, channels = picture.shape
-        crop = self._transformer.crop or (0, 0)
+        crop = self._augmentation.transformer.crop or (0, 0)
         down, right = max(0, crop[0] - height), max(0, crop[1] - width)
         if not (down or right):
             return picture
@@ -151,14 +158,14 @@ class DenseImageDataReader(ListReader[ListedPair]):
     def __init__(self, request: Request) -> None:
         param = request.layer.dense_image_data_param
         request.tops(2)
-        super().__init__(request, param, "dense_image_data_param", read_pair_list, Transformer(request))
+        super().__init__(request, param, "dense_image_data_param", read_pair_list, Augmentation(request))
         self._color = param.is_color
         self._mirror = param.mirror
         self._divide = max(1, param.label_divide_factor)
         if (param.crop_height > 0) != (param.crop_width > 0):
             raise DataError("dense_image_data_param needs crop_height and crop_width together, or neither")
         self._crop = (param.crop_height, param.crop_width) if param.crop_height else None
-        if self._divide > 1 and (self._crop or self._transformer.crop):
+        if self._divide > 1 and (self._crop or self._augmentation.transformer.crop):
             raise DataError(
                 "a crop cannot be combined with label_divide_factor: it would cut picture and label differently"
             )
@@ -170,7 +177,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
         own = Draw(bits(32), bits(32), bits(32), 0) if self._mirror or self._crop else None
         return own, super()._draw()
 
-    def read(self, record: Any) -> Sample:
+    def read(self, record: Any) -> Augmented:
         entry, (own, draw) = record
         picture = self._read(entry.image, entry.line, self._color)
         label = self._read(entry.label, entry.line, False)
@@ -184,7 +191,8 @@ class DenseImageDataReader(ListReader[ListedPair]):
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
         mirror = bool(self._mirror and own and own.mirror % 2)
-        return Sample(self._cut(record, picture, own, mirror), self._cut(record, label, own, mirror), draw, (0, 0))
+        sample = Sample(self._cut(record, picture, own, mirror), self._cut(record, label, own, mirror))
+        return self._augmentation(sample, draw)
 
     def _cut(self, record: Any, picture: np.ndarray, own: Draw | None, mirror: bool) -> np.ndarray:
         """The layer's own mirror, then its crop."""
@@ -201,18 +209,12 @@ class DenseImageDataReader(ListReader[ListedPair]):
         down, right = height - self._crop[0], width - self._crop[1]
         return cut(picture, Window(own.top % (down + 1), own.left % (right + 1), *self._crop, False))
 
-    def shapes(self, sample: Sample) -> list[Shape]:
-        height, width, channels = sample.picture.shape
-        shape = self._transformer.output_shape(height, width, channels)
-        label = sample.label.shape if self._transformer.crop is None else (*shape[:2], 1)
-        return [shape, label]
+    def shapes(self, sample: Augmented) -> list[Shape]:
+        return [sample.shape, sample.label_shape]
 
-    def write(self, sample: Sample, arrays: Arrays, at: int) -> None:
-        height, width = sample.picture.shape[:2]
-        window = self._transformer.window(height, width, sample.draw)
-        self._transformer.place(sample.picture, window, arrays[0][at])
-        height, width = sample.label.shape[:2]
-        np.copyto(arrays[1][at], cut(sample.label, self._transformer.window(height, width, sample.draw)))
+    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
+        self._augmentation.place(sample, arrays[0][at])
+        np.copyto(arrays[1][at], self._augmentation.label(sample))
 
 
 def _leading_number(text: str) -> int:

@@ -21,6 +21,7 @@ from caffecompat.schema import as_phase, pb
 from caffecompat.schema.data_layers import data_layer
 
 __all__ = [
+    "AugmentError",
     "DataError",
     "Request",
     "Source",
@@ -38,6 +39,10 @@ _MOST_VALUES = 2**31 - 1  # of a blob (BVLC's Blob::Reshape)
 
 class DataError(CaffeCompatError):
     """Data that is missing, damaged, or does not fit the layer that reads it."""
+
+
+class AugmentError(CaffeCompatError):
+    """A sample that does not suit its layer's transform_param; the loader adds which record it is."""
 
 
 class Source(ABC):

@@ -3,8 +3,8 @@
 Order and rules are BVLC's (data_transformer.cpp): whether to mirror is drawn first, then the crop
 (TRAIN: random; TEST: center, rounded down); a mean picture is read at the place in the uncropped
 picture that the pixel came from, also when mirrored; the scale multiplies last.
-SSD resizes and adds noise before; in its Caffe a mean picture is not mirrored with the picture. Jacinto resizes by
-chance before, and takes the mean picture's center whatever the crop.
+In SSD's Caffe a mean picture is not mirrored with the picture; Jacinto's takes the mean picture's center whatever the
+crop. What changes pictures before that is in `caffecompat.data.augment`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from caffecompat.data.noise import add_noise
 from caffecompat.data.per_channel import check_per_channel
-from caffecompat.data.random_resize import RandomResize
-from caffecompat.data.resize import Resize
 from caffecompat.data.source import DataError, Request
 from caffecompat.forks import Fork
 from caffecompat.formats.mean import read_mean
@@ -33,13 +30,19 @@ _BLOCK = 1 << 16
 class Draw(NamedTuple):
     """Raw random numbers of one record, drawn before its size is known; used modulo, as Caffe does.
 
-    `scale` serves what changes a picture's size, and seeds the generator of its noise.
+    `scale` seeds the generator of all that is random but mirror and crop.
     """
 
     mirror: int
     top: int
     left: int
     scale: int
+
+    @classmethod
+    def of(cls, generator: random.Random) -> Draw:
+        """The next one."""
+        bits = generator.getrandbits
+        return cls(bits(32), bits(32), bits(32), bits(32))
 
 
 class Window(NamedTuple):
@@ -61,16 +64,13 @@ class Transformer:
     """
 
     def __init__(self, request: Request, *, mean_file_allowed: bool = True, resizes: bool | None = None) -> None:
-        """`resizes`: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do."""
+        """`resizes`: whether the layer obeys resize_param, or only expects its size; by default all but Xilinx's do."""
         param = request.layer.transform_param
         resizes = request.fork is not Fork.XILINX if resizes is None else resizes
-        _refuse_unsupported(param, resizes)
+        _refuse_unsupported(param)
         self._train = request.train
         self._centered_mean = request.fork.is_nvcaffe
         self._still_mean = request.fork is Fork.SSD
-        self.resize = Resize(param.resize_param) if resizes and param.HasField("resize_param") else None
-        self._random_resize = RandomResize.of(param)
-        self._noise = param.noise_param if param.HasField("noise_param") else None
         self._mirror = param.mirror
         self.scale = np.float32(param.scale)
         self.crop = _crop_size(param)
@@ -92,33 +92,16 @@ class Transformer:
     @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
-        resized = self.resize or self._random_resize or self.scale_factors or self._must_be
-        return not (self._mirror or self.crop or resized or self._noise or self._mean_path)
+        return not (self._mirror or self.crop or self.scale_factors or self._must_be or self._mean_path)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a record needs random numbers."""
+        return bool(self._mirror or self.scale_factors or (self._train and self.crop))
 
     def draw(self, generator: random.Random) -> Draw | None:
         """The random numbers of the next record; None where nothing is random."""
-        prepared = self._random_resize or self._noise or (self.resize and self.resize.choices > 1)
-        if not (self._mirror or self.scale_factors or prepared or (self._train and self.crop)):
-            return None
-        bits = generator.getrandbits
-        return Draw(bits(32), bits(32), bits(32), bits(32))
-
-    def prepare(self, picture: np.ndarray, draw: Draw | None, *, label: bool = False) -> np.ndarray:
-        """The picture (H, W, C) resized and with noise, where transform_param asks for these.
-
-        Args:
-            label: a label picture: nothing but the random resize, by nearest neighbor.
-        """
-        chance = draw.scale if draw is not None else 0
-        if self._random_resize is not None:
-            picture = self._random_resize.picture(picture, chance, nearest=label)
-        if label:
-            return picture
-        if self.resize is not None:
-            picture = self.resize.picture(picture, chance % self.resize.choices)
-        if self._noise is not None:
-            picture = add_noise(picture, self._noise, np.random.default_rng(chance))
-        return picture
+        return Draw.of(generator) if self.draws else None
 
     def output_shape(self, height: int, width: int, channels: int) -> tuple[int, int, int]:
         """(H, W, C) in the batch of a picture of that size.
@@ -245,10 +228,8 @@ def _promised_size(param: pb.TransformationParameter) -> tuple[int, int] | None:
 _UNSUPPORTED = ("yolo_height", "yolo_width", "rotate")
 
 
-def _refuse_unsupported(param: pb.TransformationParameter, resizes: bool) -> None:
+def _refuse_unsupported(param: pb.TransformationParameter) -> None:
     """Augmentations of the forks that would change the batches and are not done here."""
     names = [name for name in _UNSUPPORTED if param.HasField(name)]
-    if param.HasField("noise_param") and not resizes:
-        names.append("noise_param")
     if names:
         raise DataError(f"transform_param has {', '.join(names)}, which this layer does not support")

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
-from caffecompat.data.transform import Draw, Transformer
+from caffecompat.data.transform import Draw
 from caffecompat.paths import for_opencv
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
@@ -40,7 +42,7 @@ class VideoDataReader(Reader):
         self.batch_size = request.layer.data_param.batch_size
         if self.batch_size < 1:
             raise DataError(f"data_param.batch_size must be at least 1, it is {self.batch_size}")
-        self._transformer = Transformer(request, resizes=True)
+        self._augmentation = Augmentation(request, resizes=True)
         self._random = request.generator()
         self._skip = param.skip_frames
         self._is_file = param.video_type == pb.VideoDataParameter.VIDEO
@@ -73,7 +75,7 @@ class VideoDataReader(Reader):
             for _ in range(self._skip + 1):
                 picture = self._frame() if self._ahead is None else self._ahead
                 self._ahead = None
-            frames.append(_Frame(self._read - 1, picture, self._transformer.draw(self._random)))
+            frames.append(_Frame(self._read - 1, picture, self._augmentation.draw(self._random)))
         return frames
 
     def state(self) -> State:
@@ -92,19 +94,14 @@ class VideoDataReader(Reader):
             return [str(error)]
         return []
 
-    def read(self, record: _Frame) -> _Frame:
-        try:
-            return record._replace(picture=self._transformer.prepare(record.picture, record.draw))
-        except DataError as error:
-            raise DataError(f"{self.describe(record)}: {error}") from None
+    def read(self, record: _Frame) -> Augmented:
+        return self._augmentation(Sample(record.picture), record.draw)
 
-    def shapes(self, sample: _Frame) -> list[Shape]:
-        shape = self._transformer.output_shape(*sample.picture.shape)
-        return [shape, ()] if self._labeled else [shape]
+    def shapes(self, sample: Augmented) -> list[Shape]:
+        return [sample.shape, ()] if self._labeled else [sample.shape]
 
-    def write(self, sample: _Frame, arrays: Arrays, at: int) -> None:
-        height, width = sample.picture.shape[:2]
-        self._transformer.place(sample.picture, self._transformer.window(height, width, sample.draw), arrays[0][at])
+    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
+        self._augmentation.place(sample, arrays[0][at])
         if self._labeled:
             arrays[1][at] = 0
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError
+from caffecompat.data.augment.random_resize import RandomResize
+from caffecompat.data.augment.resize import Resize
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.boxes import FULL
-from caffecompat.data.random_resize import RandomResize
-from caffecompat.data.resize import Resize
 from caffecompat.schema import parse_text, pb
 from tests.data.batches import picture
 
@@ -91,31 +92,35 @@ def random_resize(fields: str) -> RandomResize:
     return made
 
 
+chances = np.random.default_rng
+
+
 class TestJacintosRandomResize:
     def test_the_shorter_side_is_drawn(self) -> None:
         made = random_resize("img_rand_resize_lower: 10 img_rand_resize_upper: 12 allow_upscale: true")
-        sizes = {made.size(20, 40, chance) for chance in range(60)}
+        sizes = {made.size(20, 40, chances(chance)) for chance in range(60)}
         assert sizes == {(10, 20), (11, 22), (12, 24)}
-        assert {made.size(40, 20, chance) for chance in range(60)} == {(20, 10), (22, 11), (24, 12)}
+        assert {made.size(40, 20, chances(chance)) for chance in range(60)} == {(20, 10), (22, 11), (24, 12)}
 
     def test_ratio_and_stretches(self) -> None:
         made = random_resize("rand_resize_ratio_lower: 1 rand_resize_ratio_upper: 1.5 allow_upscale: true")
-        sizes = np.array([made.size(100, 200, chance) for chance in range(60)])
+        sizes = np.array([made.size(100, 200, chances(chance)) for chance in range(60)])
         assert (sizes[:, 0] == 100).all() and 100 <= sizes[:, 1].min() < 115 and 135 < sizes[:, 1].max() <= 150
         made = random_resize("vertical_stretch_lower: 0.5 vertical_stretch_upper: 0.8")
-        sizes = np.array([made.size(100, 200, chance) for chance in range(60)])
+        sizes = np.array([made.size(100, 200, chances(chance)) for chance in range(60)])
         assert (sizes[:, 1] == 200).all() and 50 <= sizes[:, 0].min() < 60 and 70 < sizes[:, 0].max() <= 80
 
     def test_never_less_than_the_crop_nor_more_than_before(self) -> None:
         made = random_resize("img_rand_resize_lower: 8 img_rand_resize_upper: 90 crop_size: 30")
-        sizes = np.array([made.size(40, 50, chance) for chance in range(60)])
+        sizes = np.array([made.size(40, 50, chances(chance)) for chance in range(60)])
         assert sizes.min() == 30 and sizes[:, 0].max() == 40 and sizes[:, 1].max() == 50
 
     def test_interpolation(self) -> None:
         made = random_resize("img_rand_resize_lower: 8 img_rand_resize_upper: 8 interpolation_algo_down: INTER_AREA")
         pixels = picture(16, 16)
-        np.testing.assert_array_equal(made.picture(pixels, 0), cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA))
-        np.testing.assert_array_equal(made.picture(pixels, 0, nearest=True), pixels[::2, ::2])
+        small, label, _ = made(Sample(pixels, pixels[:, :, :1]), chances(0))
+        np.testing.assert_array_equal(small, cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA))
+        np.testing.assert_array_equal(label, pixels[::2, ::2, :1])
 
     def test_mistakes(self) -> None:
         for fields in ("img_rand_resize_lower: 3", "img_rand_resize_lower: 9 img_rand_resize_upper: 3"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import DataError
 from caffecompat.formats.picture import resize_picture
 from caffecompat.schema import pb
@@ -39,9 +40,8 @@ class RandomResize:
         names = [f"{name}_{side}" for name in ("img_rand_resize", *_RANGES) for side in ("lower", "upper")]
         return cls(param) if any(param.HasField(name) for name in names) else None
 
-    def size(self, height: int, width: int, chance: int) -> tuple[int, int]:
-        """The new (height, width) that the random number `chance` stands for."""
-        generator = np.random.default_rng(chance)
+    def size(self, height: int, width: int, generator: np.random.Generator) -> tuple[int, int]:
+        """A new (height, width)."""
         lower, upper = self._sizes
         short = int(generator.integers(lower, upper + 1)) if lower else min(height, width)
         tall, wide = short * height / min(height, width), short * width / min(height, width)
@@ -58,14 +58,11 @@ class RandomResize:
         new = (max(self._least, int(tall + 0.5)), max(self._least, int(wide + 0.5)))
         return new if self._upscale else (min(new[0], height), min(new[1], width))
 
-    def picture(self, picture: np.ndarray, chance: int, *, nearest: bool = False) -> np.ndarray:
-        """Resize (H, W, C): NEAREST (interpolation_algo_down) where neither side grows, else CUBIC (.._up)."""
-        import cv2
-
-        height, width = picture.shape[:2]
-        new = self.size(height, width, chance)
-        if new == (height, width):
-            return picture
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize: NEAREST (interpolation_algo_down) where neither side grows, else CUBIC (.._up); labels by nearest."""
+        height, width = sample.size
+        new = self.size(height, width, generator)
         shrinks = new[0] <= height and new[1] <= width
-        flag = cv2.INTER_NEAREST if nearest else self._shrinking if shrinks else self._growing
-        return resize_picture(picture, *new, interpolation=flag)
+        picture = resize_picture(sample.picture, *new, interpolation=self._shrinking if shrinks else self._growing)
+        label = None if sample.label is None else resize_picture(sample.label, *new, nearest=True)
+        return sample._replace(picture=picture, label=label)

@@ -6,11 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
 from caffecompat.schema import pb
 
-__all__ = ["add_noise"]
+__all__ = ["Noise", "add_noise"]
+
+
+class Noise:
+    """A NoiseParameter; label pictures and boxes stay as they are."""
+
+    def __init__(self, param: pb.NoiseParameter) -> None:
+        self._param = param
+
+    @classmethod
+    def of(cls, param: pb.TransformationParameter) -> Noise | None:
+        """What a TransformationParameter asks for, or None."""
+        return cls(param.noise_param) if param.HasField("noise_param") else None
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        return sample._replace(picture=add_noise(sample.picture, self._param, generator))
 
 
 def add_noise(picture: np.ndarray, param: pb.NoiseParameter, generator: np.random.Generator) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError
-from caffecompat.data.distort import Distortion
-from caffecompat.data.noise import add_noise
+from caffecompat.data.augment.distort import Distortion
+from caffecompat.data.augment.noise import add_noise
 from caffecompat.schema import parse_text, pb
 from tests.data.batches import picture
 

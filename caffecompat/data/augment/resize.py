@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
 from caffecompat.formats.picture import check_size, resize_picture
@@ -37,10 +38,20 @@ class Resize:
         self._pad_value = list(param.pad_value)
         self._labeled_size = param.height_scale, param.width_scale
 
+    @classmethod
+    def of(cls, param: pb.TransformationParameter) -> Resize | None:
+        """What a TransformationParameter asks for, or None."""
+        return cls(param.resize_param) if param.HasField("resize_param") else None
+
     @property
     def choices(self) -> int:
         """Among how many interpolations is drawn."""
         return len(self._interpolations)
+
+    def __call__(self, sample: Sample, choice: int) -> Sample:
+        """Resize a sample; `choice` is a number of `choices`."""
+        boxes = None if sample.boxes is None else self.boxes(sample.boxes, *sample.size)
+        return sample._replace(picture=self.picture(sample.picture, choice)).with_boxes(boxes)
 
     def picture(self, picture: np.ndarray, choice: int = 0) -> np.ndarray:
         """Resize (H, W, C); `choice` is a number of `choices`."""
