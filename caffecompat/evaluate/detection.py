@@ -23,7 +23,7 @@ from caffecompat.forks import ForkName
 from caffecompat.formats.detections import Detection, read_detections
 from caffecompat.layers.coco_scores import CocoScores, coco_scores
 from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
-from caffecompat.layers.detection_scores import DetectionScores, judge
+from caffecompat.layers.detection_scores import COCO, DetectionScores, judge
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetSource
 from caffecompat.threads import loader_threads
@@ -93,13 +93,16 @@ class DetectionTally:
         """Mean over the classes that have objects, 0 to 1; nan where none has any.
 
         Args:
-            version: "11point" (Pascal VOC 2007), "MaxIntegral" (VOC from 2010 on, ILSVRC) or "Integral" (SSD's).
+            version: "11point" (Pascal VOC 2007), "MaxIntegral" (VOC from 2010 on, ILSVRC), "Integral" (SSD's) or
+                "COCO" (`coco`, whatever the other arguments).
             threshold: overlap from which on a detection is a hit.
             difficult_counts: difficult objects have to be found too.
 
         Raises:
             ValueError: there is no such version.
         """
+        if version == COCO:
+            return self.coco().ap
         return self.scores(threshold, difficult_counts=difficult_counts).mean_of_present(version)
 
     def coco(self) -> CocoScores:

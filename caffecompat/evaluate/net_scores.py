@@ -12,9 +12,10 @@ from torch import Tensor
 from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
-from caffecompat.layers.detection import DetectionEvaluate
+from caffecompat.layers.coco_scores import CocoScores
 from caffecompat.layers.detection_scores import DetectionScores
 from caffecompat.net import Net
+from caffecompat.net.coco_tally import CocoTally
 from caffecompat.net.device import as_device
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
@@ -31,11 +32,13 @@ class NetScores:
         outputs: of each output blob, the mean of each element, flattened, float64.
         detections: of each DetectionEvaluate layer's top, hits and misses (Xilinx Caffe, TI Jacinto); these are not
             among `outputs`.
+        coco: of each such top, average precision as COCO has it.
     """
 
     loss: float = 0.0
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     detections: dict[str, DetectionScores] = field(default_factory=dict)
+    coco: dict[str, CocoScores] = field(default_factory=dict)
 
 
 def evaluate_net(
@@ -94,17 +97,19 @@ def evaluate_net(
 
 @torch.no_grad()
 def _scores(net: Net, iterations: int, on_batch: Callable[[int, Mapping[str, Tensor]], None]) -> NetScores:
-    judging = {top for layer in net.layers if isinstance(layer.module, DetectionEvaluate) for top in layer.tops}
-    scores = NetScores(detections={name: DetectionScores() for name in net.outputs if name in judging})
+    coco = CocoTally(net)
+    scores = NetScores(detections={name: DetectionScores() for name in coco.names})
     sums: dict[str, Tensor] = {}
     for batch in range(iterations):
         tops = net()
         scores.loss += float(net.loss(tops)) / iterations
-        values = {name: tops[name].double().flatten() for name in net.outputs if name not in judging}
+        values = {name: tops[name].double().flatten() for name in net.outputs if name not in coco.names}
         for name, value in values.items():
             sums[name] = sums[name] + value if name in sums else value
         for name, found in scores.detections.items():
             found.add(tops[name].cpu().numpy())
+        coco.add()
         on_batch(batch + 1, values)
     scores.outputs = {name: (total / iterations).cpu().numpy() for name, total in sums.items()}
+    scores.coco = coco.scores()
     return scores

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["AP_VERSIONS", "DetectionScores", "average_precision", "judge"]
+__all__ = ["AP_VERSIONS", "COCO", "DetectionScores", "average_precision", "judge"]
 
-AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
+AP_VERSIONS = ("11point", "MaxIntegral", "Integral")  # of SSD's ap_version
+COCO = "COCO"  # what ap_version is here besides: see coco_scores
 _LEAST_STEP = 1e-6  # recall steps up to this count as none
 
 

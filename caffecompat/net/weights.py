@@ -88,7 +88,7 @@ class LoadReport:
     doubts = RenamedAttribute("discrepancies")
 
     def describe_missing(self, path: str) -> str:
-        """A line about the layers that a file has no weights for; "" where it has all.
+        """A line about the layers that a file has no weights for, or some of another shape; "" where it has all.
 
         Raises:
             CaffeCompatError: it has none for any layer.
@@ -104,7 +104,11 @@ class LoadReport:
             raise CaffeCompatError(
                 f"{path}: none of its layers is in this net; {names}are these the weights of another one?"
             )
-        return f"{path} has no weights for: {few(self.missing, _SHOWN)}" if self.missing else ""
+        absent = [name for name in self.missing if name not in self.mismatched]
+        parts = [f"no weights for: {few(absent, _SHOWN)}"] if absent else []
+        if self.mismatches:
+            parts.append(f"some with another shape: {few(self.mismatches, _SHOWN)}")
+        return f"{path} has {', and '.join(parts)}" if parts else ""
 
     def require_trained(self, path: str) -> None:
         """Make sure that the net computes what it was trained for.

@@ -12,10 +12,9 @@ from torch import Tensor
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
-from caffecompat.layers.coco_scores import CocoScores, coco_scores
-from caffecompat.layers.detection import DetectionEvaluate
-from caffecompat.layers.detection_scores import AP_VERSIONS, DetectionScores
+from caffecompat.layers.detection_scores import AP_VERSIONS, COCO, DetectionScores
 from caffecompat.net import Net
+from caffecompat.net.coco_tally import CocoTally
 from caffecompat.schema import pb
 
 __all__ = ["Tally", "check_eval", "log_outputs", "make_tally", "output_texts"]
@@ -43,14 +42,14 @@ def check_eval(param: pb.SolverParameter) -> list[str]:
     problems = []
     if param.eval_type not in _TALLIES:
         problems.append(f"eval_type {param.eval_type!r}: expected {', '.join(_TALLIES)}")
-    if param.ap_version not in (*AP_VERSIONS, "COCO"):
-        problems.append(f"ap_version {param.ap_version!r}: expected {', '.join(AP_VERSIONS)} or COCO")
+    if param.ap_version not in (*AP_VERSIONS, COCO):
+        problems.append(f"ap_version {param.ap_version!r}: expected {', '.join(AP_VERSIONS)} or {COCO}")
     return problems
 
 
 def make_tally(param: pb.SolverParameter, net: Net, fork: Fork) -> Tally:
     """What eval_type asks for, over a test net's outputs."""
-    if param.eval_type == "detection" and param.ap_version == "COCO":
+    if param.eval_type == "detection" and param.ap_version == COCO:
         return CocoOutputs(param, net, fork)
     return _TALLIES[param.eval_type](param, net, fork)
 
@@ -150,48 +149,24 @@ class DetectionOutputs:
 class CocoOutputs:
     """eval_type "detection" with ap_version "COCO", which no Caffe has: pycocotools' mean average precision.
 
-    The mean over overlaps .50:.05:.95 and over the classes with objects, from precisions at 101 recalls, with at most
-    100 detections of a class in a picture; difficult objects are crowds. What a DetectionEvaluate layer compares is
-    scored, whatever its own overlap_threshold says.
+    See `CocoTally`.
     """
 
     def __init__(self, param: pb.SolverParameter, net: Net, fork: Fork) -> None:
         self._param = param
-        self._layers = {
-            name: layer.module
-            for layer in net.layers
-            for name in layer.tops
-            if name in net.outputs and isinstance(layer.module, DetectionEvaluate)
-        }
-        if len(self._layers) != len(net.outputs):
-            others = ", ".join(name for name in net.outputs if name not in self._layers)
+        self._coco = CocoTally(net)
+        others = ", ".join(name for name in net.outputs if name not in self._coco.names)
+        if others:
             raise CaffeCompatError(f'ap_version "COCO" scores DetectionEvaluate layers; another type makes {others}')
-        self._found: dict[str, list[np.ndarray]] = {name: [] for name in self._layers}
-        self._there: dict[str, list[np.ndarray]] = {name: [] for name in self._layers}
-        self._first = 0  # the number of the next batch's first picture
 
     def add(self, tops: Mapping[str, Tensor]) -> None:
-        pictures = 0
-        for name, layer in self._layers.items():
-            for rows, kept in zip(layer.compared, (self._found[name], self._there[name]), strict=True):
-                numbered = rows.astype(np.float64)
-                pictures = max(pictures, int(numbered[:, 0].max(initial=-1)) + 1)
-                numbered[:, 0] += self._first
-                kept.append(numbered)
-        self._first += pictures
+        self._coco.add()
 
     def values(self) -> Values:
-        return {name: [scores.ap] for name, scores in self._scores().items()}
-
-    def _scores(self) -> dict[str, CocoScores]:
-        return {
-            name: coco_scores(np.concatenate(self._found[name]), np.concatenate(self._there[name]), layer.classes())
-            for name, layer in self._layers.items()
-            if self._found[name]
-        }
+        return {name: [scores.ap] for name, scores in self._coco.scores().items()}
 
     def log(self) -> None:
-        for index, (name, scores) in enumerate(self._scores().items()):
+        for index, (name, scores) in enumerate(self._coco.scores().items()):
             for label, precision in zip(scores.labels, scores.precision.mean(1), strict=True):
                 if self._param.show_per_class_result and not np.isnan(precision):
                     glog.info(f"class{int(label)}: {glog.number(float(precision))}", "solver.cpp:540")

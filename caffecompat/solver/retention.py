@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from caffecompat import glog
+from caffecompat.formats.resume_file import ResumeFileError, read_resume
 from caffecompat.net import Net
 from caffecompat.resumable import State
 from caffecompat.schema import pb
 from caffecompat.solver.snapshot_files import snapshot_names, snapshot_paths
 from caffecompat.wording import did_you_mean
 
-__all__ = ["BestScore", "Retention", "check_retention"]
+__all__ = ["BEST_SCORE", "BestScore", "Retention", "check_retention"]
 
+BEST_SCORE = "best score"  # in the .resume file of a best snapshot: {snapshot_best: the score}
 _BEST = re.compile(r"(?P<order>max|min):((?P<net>\d+):)?(?P<output>.+)")
 
 
@@ -98,6 +100,26 @@ class Retention:
         self.kept = tuple(int(each) for each in state["kept"])
         self.score = state["score"] if state["of"] == self.param.snapshot_best else None
         return []
+
+    def recall(self, path: str) -> None:
+        """Take the best score from the .resume file of the best snapshot, where the run resumes without one of its own.
+
+        A log line says what the score is; a warning that it is not known, so that the next test counts as the best.
+        """
+        if self.best is None:
+            return
+        try:
+            known = read_resume(path).content.get(BEST_SCORE)
+        except ResumeFileError:
+            known = None
+        score = known.get(self.param.snapshot_best) if isinstance(known, dict) else None
+        if isinstance(score, float):
+            self.score = score
+            glog.info(
+                f"snapshot_best: the best {self.param.snapshot_best} so far is {glog.number(score)}, as {path} says"
+            )
+        else:
+            glog.warning(f"{path} does not say the best {self.param.snapshot_best}: the next test will replace it")
 
     def restart(self) -> None:
         """No snapshot is of this run yet, as under another prefix."""

@@ -19,7 +19,7 @@ from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.lr_policy import RateState
 from caffecompat.solver.nets import update_fork
 from caffecompat.solver.registry import Registry
-from caffecompat.solver.retention import Retention
+from caffecompat.solver.retention import BEST_SCORE, Retention
 from caffecompat.solver.snapshot_files import (
     averages_name,
     best_names,
@@ -105,8 +105,8 @@ class Snapshots:
             self.retention.written(iteration)
         return names[1]
 
-    def _write(self, iteration: int, weights: str, state: str) -> None:
-        """All files of a snapshot, with these of them."""
+    def _write(self, iteration: int, weights: str, state: str, more: Mapping[str, object] | None = None) -> None:
+        """All files of a snapshot, with these of them; `more` is for the .resume file."""
         kind = "HDF5" if self.param.snapshot_format == pb.SolverParameter.HDF5 else "binary proto"
         glog.info(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
         fork = update_fork(self.param, self.net)
@@ -121,7 +121,7 @@ class Snapshots:
                 if self.averages.wanted:
                     with self.averages.in_the_net():
                         self.net.save(new_averages, raw=raw)
-            content, digest = encode_resume(self.registry.content(iteration))
+            content, digest = encode_resume({**self.registry.content(iteration), **(more or {})})
             with atomic_write(new_resume) as file:
                 file.write(content)
             glog.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:284")
@@ -152,8 +152,9 @@ class Snapshots:
         if score is None:
             return
         glog.info(f"Iteration {iteration}: the best {self.param.snapshot_best} so far, {glog.number(score)}")
+        known = {BEST_SCORE: {self.param.snapshot_best: score}}
         try:
-            self._write(iteration, *best_names(self.param))
+            self._write(iteration, *best_names(self.param), known)
         except Exception as problem:
             self._failed("of the best score", problem)
         else:
@@ -281,8 +282,11 @@ class Snapshots:
             self.retention.kept = (*(each for each in self.retention.kept if each != iteration), iteration)
         elif not is_same_file(path, best_names(self.param)[1]):
             self.retention.restart()
-        if not os.path.exists(best_names(self.param)[1]):
+        best = best_names(self.param)[1]
+        if not os.path.exists(best):
             self.retention.score = None
+        elif self.retention.score is None:
+            self.retention.recall(resume_name(best))
 
     def _go_on_exactly(self, path: str, digest: str) -> bool:
         """Take over the .resume file that the solver state names by its digest; "" names none.

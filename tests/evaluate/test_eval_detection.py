@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,30 @@ def _pycocotools(truth: Path, found: Path) -> list[float]:
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation.stats[:3].tolist()
+
+
+def test_the_table_and_snapshots_by_coco(world: SsdWorld, evaluate, capsys) -> None:
+    words = [*map(str, net_of(world)), "--db", "db_test_lmdb"]
+    coco = evaluate(*words)["coco"]["AP"]
+    assert [row["COCO"] for row in evaluate(*words)["classes"]] != [
+        row["11point"] for row in evaluate(*words)["classes"]
+    ]
+    assert np.mean([row["COCO"] for row in evaluate(*words)["classes"]]) == pytest.approx(coco)
+    assert main(["eval", "detection", *words, "--ap-version", "COCO"]) == 0
+    assert f"COCO's AP         {coco:.4f}" in capsys.readouterr().out
+    rows = evaluate(*(w for w in words if w not in ("--weights", str(world.weights))), "--snapshots", "ssd",
+                    "--ap-version", "COCO")["snapshots"]  # fmt: skip
+    assert [row["mAP"] for row in rows] == [pytest.approx(coco)]
+
+
+@pytest.mark.parametrize("verb", ["test", "test_detection"])
+def test_a_test_prints_cocos_mean(world: SsdWorld, evaluate, capsys, verb: str) -> None:
+    """The layer's numbers are in units of pictures of one size, in which overlaps are those in pixels."""
+    coco = evaluate("--model", world.test, "--weights", world.weights)["coco"]["AP"]
+    words = ["--model", str(world.test), "--weights", str(world.weights), "--iterations", "3", "--ap-version", "COCO"]
+    assert main([verb, *words]) == 0
+    found = re.search(r"detection_eval = ([0-9.]+)\n", capsys.readouterr().err)
+    assert found is not None and float(found[1]) == pytest.approx(coco, abs=1e-6)
 
 
 def test_results_as_voc_has_them(world: SsdWorld, evaluate) -> None:

@@ -110,6 +110,21 @@ def test_skip_mismatched_loads_the_rest(tmp_path: Path) -> None:
     ]
 
 
+def test_a_skipped_layer_is_not_called_absent_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = TWO + 'layer { name: "c" type: "InnerProduct" bottom: "b" top: "c" inner_product_param { num_output: 4 } }'
+    path = write(
+        tmp_path / "w.caffemodel", a=[np.zeros((9, 3, 1, 1)), np.zeros(4)], b=[np.ones((4, 4, 1, 1)), np.ones(4)]
+    )
+    shape = "some with another shape: layer 'a' blob 0: the file has (9, 3, 1, 1), the net (4, 3, 1, 1)"
+    report = make_net(TWO).load_weights(path, skip_mismatched=True)
+    assert report.describe_missing("w") == f"w has {shape}"
+    assert make_net(more).load_weights(path, skip_mismatched=True).describe_missing("w") == (
+        f"w has no weights for: c, and {shape}"
+    )
+    report.check("w")
+    assert f"w has {shape}; they stay at initial values" in capsys.readouterr().err
+
+
 def test_skip_mismatched_of_two_files_tells_what_neither_fits(tmp_path: Path) -> None:
     ones = [np.ones((4, 3, 1, 1)), np.ones(4)]
     wrong = write(tmp_path / "w.caffemodel", a=[np.zeros((9, 3, 1, 1)), np.zeros(9)], b=[np.ones(3)])

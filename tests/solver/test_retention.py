@@ -156,6 +156,28 @@ def test_the_best_score_is_known_to_a_resumed_run(workdir: Path, log: list[str])
     assert read_solverstate("snap_best.solverstate").iter == 12
 
 
+@pytest.mark.parametrize(("missing", "best"), [("snap_iter_6.resume", 4), ("snap_*.resume", 10)])
+def test_without_its_resume_file_a_run_asks_the_best_snapshot(
+    workdir: Path, log: list[str], missing: str, best: int
+) -> None:
+    def run(scores: dict[int, float], resume: str | None, stop: int) -> None:
+        solver = _solver("snapshot_best=max:accuracy", "test_interval=2", f"max_iter={stop}")
+        solver.test = lambda index: {"accuracy": [scores[solver.iter]]}  # type: ignore[method-assign, assignment]
+        solver.train(resume)
+
+    run({2: 0.5, 4: 0.9, 6: 0.6}, None, 6)
+    for path in workdir.glob(missing):
+        path.unlink()
+    log.clear()
+    run({6: 0.6, 8: 0.7, 10: 0.8}, "snap_iter_6.solverstate", 10)
+    assert read_solverstate("snap_best.solverstate").iter == best
+    said = "\n".join(log)
+    if best == 4:
+        assert "the best max:accuracy so far is 0.9, as" in said
+    else:
+        assert "snap_best.resume does not say the best max:accuracy: the next test will replace it" in said
+
+
 def test_a_run_goes_on_from_the_best(workdir: Path, log: list[str]) -> None:
     whole = _solver("snapshot_best=min:loss")
     whole.train()

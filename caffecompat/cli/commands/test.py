@@ -12,8 +12,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
+from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -29,10 +30,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
     parser.add_argument("--iterations", "--test-iter", type=COUNT, default=50, metavar="N",
                         help="batches to run (default 50)")  # fmt: skip
-    parser.add_argument("--level", type=INT32, default=0, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    net_flags(parser)
     parser.add_argument("--ap-version", default="11point", metavar="V",
-                        help="average precision of detections: 11point (default), MaxIntegral or Integral")  # fmt: skip
+                        help="of detections: 11point (default), MaxIntegral, Integral or COCO")  # fmt: skip
     add_switch(
         parser, "skip-mismatched", "leave layers whose shapes differ from the weight file at their initial values"
     )
@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace, precision_line: str) -> int:
     """Run the test; `precision_line` is what the line of a mean average precision begins with."""
+    from caffecompat.layers.detection_scores import AP_VERSIONS, COCO
+
     for name in ("model", "weights"):
         if not getattr(args, name):
             raise UsageError(f"caffecompat test: needs --{name}")
-    if args.ap_version not in ("11point", "MaxIntegral", "Integral"):
-        raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: 11point, MaxIntegral or Integral")
+    if args.ap_version not in (*AP_VERSIONS, COCO):
+        raise UsageError(f"caffecompat test: --ap-version {args.ap_version}: {', '.join(AP_VERSIONS)} or {COCO}")
 
     import torch
 
@@ -62,13 +64,13 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     from caffecompat.data import make_source
     from caffecompat.evaluate.net_scores import evaluate_net
     from caffecompat.net import Net
-    from caffecompat.schema import open_net, pb
+    from caffecompat.schema import pb
     from caffecompat.solver.outputs import output_texts
 
     device, _ = choose_device(args.gpu, args.device)
-    document = open_net(args.model, strict=args.strict)
+    document = open_model(args, args.model, strict=args.strict)
     net = Net(
-        document, pb.TEST, level=args.level, stages=tuple(split_commas(args.stage)), sources=make_source,
+        document, pb.TEST, sources=make_source,
         weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
     check_loaded(net.loaded, args.weights, args)
@@ -89,7 +91,8 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
         for text in output_texts(name, torch.from_numpy(mean), net.loss_weights.get(name, 0.0)):
             glog.info(text, "caffe.cpp:321")
     for index, (name, found) in enumerate(scores.detections.items()):
-        glog.info(f"{precision_line}{index}: {name} = {glog.number(found.mean(args.ap_version))}", "caffe.cpp:454")
+        score = scores.coco[name].ap if args.ap_version == COCO else found.mean(args.ap_version)
+        glog.info(f"{precision_line}{index}: {name} = {glog.number(score)}", "caffe.cpp:454")
     if args.display_sparsity:
         from caffecompat.solver.sparsity import log_test_sparsity
 

@@ -9,7 +9,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
+from caffecompat.cli.common.net_flags import net_flags, open_model
 
 if TYPE_CHECKING:
     from caffecompat.report.net_timing import NetTimes
@@ -22,8 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="weights to load; the time does not depend on them")
     parser.add_argument("--iterations", type=COUNT, default=50, metavar="N", help="passes to run (default 50)")
     parser.add_argument("--phase", default="TRAIN", metavar="P", help="TRAIN (default) or TEST")
-    parser.add_argument("--level", type=INT32, default=0, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    net_flags(parser)
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     device_flags(parser)
 
@@ -38,14 +38,11 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data import make_source
     from caffecompat.net import Net
     from caffecompat.report.net_timing import time_net
-    from caffecompat.schema import open_net
 
     device, _ = choose_device(args.gpu, args.device)
-    document = open_net(args.model, strict=args.strict)
+    document = open_model(args, args.model, strict=args.strict)
     weights = weight_files(args.weights or None)
-    net = Net(
-        document, args.phase, level=args.level, stages=split_commas(args.stage), sources=make_source, weights=weights
-    )
+    net = Net(document, args.phase, sources=make_source, weights=weights)
     if net.loaded:
         net.loaded.describe_missing(args.weights)
     glog.info("Performing Forward", "caffe.cpp:351")

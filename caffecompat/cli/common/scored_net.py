@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caffecompat.cli.common.flags import INT32, device_flags, split_commas, weight_files
+from caffecompat.cli.common.flags import device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
+from caffecompat.cli.common.net_flags import net_flags as flags_of_net
+from caffecompat.cli.common.net_flags import open_model
 from caffecompat.cli.common.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.common.progress import progress_flag
 
@@ -19,9 +21,8 @@ Kind = TypeVar("Kind", bound="ScoredNet")
 
 
 def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
-    """Add ``--level``, ``--stage``, the flags of pictures, device and progress; and ``--json`` instead of something."""
-    parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
-    parser.add_argument("--stage", default="", metavar="A,B", help="NetState stages")
+    """Add the flags of a net, of pictures, device and progress; and ``--json`` instead of something."""
+    flags_of_net(parser)
     parser.add_argument("--json", action="store_true", help=f"one JSON object instead of {instead_of}")
     missing_flag(parser)
     preprocess_flags(parser)
@@ -40,9 +41,8 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
     from caffecompat.evaluate.fed_model import fed_model
 
     device, _ = choose_device(args.gpu, args.device)
-    size, stages = size_of(args), split_commas(args.stage)
-    model = fed_model(args.model, size=size, level=args.level, stages=stages) if fed else args.model
-    return kind(model, device=device, size=size, level=args.level, stages=stages, **settings)
+    size, model = size_of(args), open_model(args, args.model)
+    return kind(fed_model(model, size=size) if fed else model, device=device, size=size, **settings)
 
 
 def fed_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:

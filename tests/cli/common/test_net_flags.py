@@ -49,6 +49,39 @@ def test_stage_and_set_make_a_net_of_digits(command, digits: Path, tmp_path: Pat
     assert result.status == 0, result.err
 
 
+_NORM = """layer { name: "%s" type: "%s" bottom: "%s" top: "%s" %s }"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "summary net.prototxt",
+        "time --model net.prototxt --iterations 1 --phase TEST",
+        "test --model own.prototxt --weights w.caffemodel --iterations 1",
+        "eval classification --model own.prototxt --weights w.caffemodel",
+        "eval segmentation --model own.prototxt --weights w.caffemodel",
+        "eval detection --model own.prototxt --weights w.caffemodel",
+        "segment p.png --model net.prototxt --weights w.caffemodel --out out",
+        "detect p.png --model net.prototxt --weights w.caffemodel --out out",
+        "export onnx --model net.prototxt net.onnx",
+        "export deploy --model net.prototxt out/",
+        "export torch --model net.prototxt net.py",
+        "merge-bn net.prototxt w.caffemodel merged.prototxt merged.caffemodel",
+        "dump-blobs net.prototxt w.caffemodel blobs --random",
+    ],
+)
+def test_settings_of_all_layers_of_a_pattern_or_type_reach_the_net(command, tmp_path: Path, monkeypatch, words) -> None:
+    """The setting that no layer obeys is refused by name, so those before it were understood."""
+    monkeypatch.chdir(tmp_path)
+    layers = [_NORM % (f"c{i}_bn", "BatchNorm", "data" if i == 0 else f"c{i - 1}_bn", f"c{i}_bn", "") for i in (0, 1)]
+    (tmp_path / "net.prototxt").write_text(INPUT.replace('include { stage: "deploy" }', "") + "".join(layers))
+    (tmp_path / "own.prototxt").write_text((tmp_path / "net.prototxt").read_text())
+    good = ["--set", "*_bn.batch_norm_param.use_global_stats=true", "--set", "@BatchNorm.batch_norm_param.eps=1e-3"]
+    result = command(*words.split(), *good, "--set", "*_none.batch_norm_param.eps=1")
+    assert result.status == 2
+    assert "--set *_none.batch_norm_param.eps=1: " in result.err and "no layer" in result.err
+
+
 @pytest.mark.parametrize("verb", ["summary", "onnx", "torch"])
 def test_an_unset_num_output_says_what_to_set(command, digits: Path, tmp_path: Path, verb: str) -> None:
     result = command(*words(verb, digits, tmp_path), *STAGE)

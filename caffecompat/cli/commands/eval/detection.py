@@ -1,7 +1,7 @@
 """Score a detector, or a file of its results: mean average precision.
 
 The net is a deploy prototxt, fed with the pictures of --list (lines 'picture annotation.xml', a Pascal VOC folder with
---set, or COCO's instances .json) or --db (LMDB or LevelDB of annotated records); or a test prototxt, whose
+--voc-set, or COCO's instances .json) or --db (LMDB or LevelDB of annotated records); or a test prototxt, whose
 AnnotatedData layer reads its own. --results scores what was saved before instead: COCO's .json, ILSVRC's .txt, or a
 folder of VOC's .txt.
 
@@ -56,11 +56,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     weights_flags(parser, "map")
     parser.add_argument("--results", metavar="FILE|DIR", help="saved results to score instead of a net")
     parser.add_argument("--list", metavar="SOURCE", help="list of pictures and annotations, VOC folder, COCO .json")
-    parser.add_argument("--set", default="test", metavar="NAME", help="which list of a VOC folder (default test)")
+    parser.add_argument("--voc-set", metavar="NAME", help="which list of a VOC folder (default test)")
     parser.add_argument("--root-folder", default="", metavar="DIR", help="where the pictures of a list or of COCO lie")
     parser.add_argument("--db", metavar="DB", help="database of annotated records")
     parser.add_argument("--labelmap", default="", metavar="FILE", help="numbers and names of the classes")
-    parser.add_argument("--ap-version", default="11point", metavar="V", help="rule of the table (default 11point)")
+    parser.add_argument(
+        "--ap-version",
+        default="11point",
+        metavar="V",
+        help="rule of the table: 11point (default), MaxIntegral, Integral or COCO",
+    )
     parser.add_argument("--overlap", type=finite, metavar="T",
                         help="overlap that is a hit (default 0.5, or a test net's own)")  # fmt: skip
     add_switch(parser, "difficult", "difficult objects have to be found too")
@@ -73,6 +78,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
+    _take_old_set(args)
     _check(args)
     from caffecompat.formats.label_map import LabelMap, read_label_map
 
@@ -95,8 +101,16 @@ def run(args: argparse.Namespace) -> int:
     return _report(args, scorer(detector), names, pictures)
 
 
+def _take_old_set(args: argparse.Namespace) -> None:
+    """``--set NAME`` without a value is an older spelling of ``--voc-set NAME``."""
+    lists = [setting for setting in args.settings if "=" not in setting]
+    args.settings = [setting for setting in args.settings if "=" in setting]
+    if lists and args.voc_set is None:
+        args.voc_set = lists[-1]
+
+
 def _check(args: argparse.Namespace) -> None:
-    from caffecompat.layers.detection_scores import AP_VERSIONS
+    from caffecompat.layers.detection_scores import AP_VERSIONS, COCO
 
     if bool(args.model) == bool(args.results):
         raise UsageError(f"{_VERB}: needs --model, or --results to score what was saved")
@@ -106,8 +120,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: take one of --list and --db")
     if args.results and not (args.list or args.db):
         raise UsageError(f"{_VERB}: --results needs the truth: --list or --db")
-    if args.ap_version not in AP_VERSIONS:
-        raise UsageError(f"{_VERB}: --ap-version {args.ap_version}: expected {', '.join(AP_VERSIONS)}")
+    if args.ap_version not in (*AP_VERSIONS, COCO):
+        raise UsageError(f"{_VERB}: --ap-version {args.ap_version}: expected {', '.join(AP_VERSIONS)} or {COCO}")
     if args.overlap is not None and not 0 < args.overlap <= 1:
         raise UsageError(f"{_VERB}: --overlap {args.overlap:g}: above 0, at most 1")
 
@@ -118,7 +132,11 @@ def _pictures(args: argparse.Namespace) -> LabeledPictures | None:
     from caffecompat.evaluate.detection_sets import open_detection_set
 
     return open_detection_set(
-        source=args.list or "", database=args.db or "", root=args.root_folder, which=args.set, label_map=args.labelmap
+        source=args.list or "",
+        database=args.db or "",
+        root=args.root_folder,
+        which=args.voc_set or "test",
+        label_map=args.labelmap,
     )
 
 
@@ -148,11 +166,14 @@ def _detector(args: argparse.Namespace, pictures: LabeledPictures | None) -> tup
 
 def _result(args: argparse.Namespace, tally: DetectionTally) -> Row:
     """All scores; average precision of a class without objects is None."""
+    from caffecompat.layers.detection_scores import COCO
+
     overlap = 0.5 if args.overlap is None else args.overlap
     scores = tally.scores(overlap, difficult_counts=args.difficult)
     by_rule = {rule: scores.average_precisions(rule) for rule, _ in _RULES}
     present = [label for label, count in scores.objects.items() if count]
     coco = tally.coco()
+    by_class = dict(zip(coco.labels.tolist(), coco.precision.mean(1).tolist(), strict=True))
     return {
         "pictures": tally.pictures,
         "overlap": round(overlap, 6),
@@ -165,6 +186,7 @@ def _result(args: argparse.Namespace, tally: DetectionTally) -> Row:
                 "objects": scores.objects[label],
                 "detections": sum(int((rows[:, 1] == label).sum()) for rows in tally.found),
                 **{rule: values[label] or 0.0 if label in present else None for rule, values in by_rule.items()},
+                COCO: plain(by_class[label]),
             }
             for label in scores.objects
         ],
@@ -218,7 +240,7 @@ def _table(result: Row, rule: str) -> str:
     lines.append("")
     for name, whose in _RULES:
         lines.append(f"mAP, {name:<11}  {score_text(result['mAP'][name])}  ({whose})")
-    if counted < len(rows):
+    if counted < len(rows) and rule in result["mAP_all_classes"]:
         lines.append(
             f"SSD's mean        {score_text(result['mAP_all_classes'][rule])}  ({rule}, over all {len(rows)} classes)"
         )
@@ -233,7 +255,7 @@ def _score_snapshots(
 ) -> None:
     def score(net: Detector) -> Row:
         result = _result(args, scorer(net))
-        return {"mAP": result["mAP"][args.ap_version], "coco": result["coco"]}
+        return {"mAP": result["mAP"].get(args.ap_version, result["coco"]["AP"]), "coco": result["coco"]}
 
     def line(row: Row) -> str:
         scores = f"mAP {score_text(row['mAP'])}  COCO's AP {score_text(row['coco']['AP'])}"
