@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from caffecompat.net.dump import dump_blobs
     from caffecompat.report.blob_differences import compare_blobs, diff_weights
     from caffecompat.report.log_parser import parse_log
+    from caffecompat.report.net_bench import bench_nets
     from caffecompat.report.net_diff import diff_nets
     from caffecompat.report.net_drawing import draw_net
     from caffecompat.report.net_summary import summarize
@@ -64,6 +65,7 @@ __all__ = [
     "Net",
     "Preprocess",
     "Solver",
+    "bench_nets",
     "build_database",
     "check",
     "classify",
@@ -120,6 +122,7 @@ _HOMES = {
     "Net": "caffecompat.net",
     "Preprocess": "caffecompat.data.preprocess",
     "Solver": "caffecompat.solver",
+    "bench_nets": "caffecompat.report.net_bench",
     "build_database": "caffecompat.data.database_plan",
     "check": "caffecompat.deploy.targets.check",
     "classify": "caffecompat.evaluate.pictures",

@@ -26,6 +26,7 @@ def test_the_names_are_these() -> None:
         "Net",
         "Preprocess",
         "Solver",
+        "bench_nets",
         "build_database",
         "check",
         "classify",
@@ -83,6 +84,7 @@ ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_p
 Preprocess: mean scale subtract
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
     lr_mults freeze_bn
+bench_nets: models size batch rounds device scores on_round
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork

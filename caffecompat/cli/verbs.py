@@ -13,7 +13,17 @@ __all__ = ["VERBS", "parser_of", "split_verb", "verb_module"]
 
 # In the order of the help page.
 VERBS: dict[str, tuple[str, ...]] = {
-    "Train and measure": ("train", "test", "test_detection", "time", "eval", "parse-log", "plot", "device_query"),
+    "Train and measure": (
+        "train",
+        "test",
+        "test_detection",
+        "time",
+        "bench",
+        "eval",
+        "parse-log",
+        "plot",
+        "device_query",
+    ),
     "Data sets": (
         "convert_imageset",
         "convert_annoset",

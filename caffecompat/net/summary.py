@@ -64,6 +64,8 @@ class LayerSummary:
         trained: how many of its own are learned (lr_mult above 0).
         zeros: how many of its own values are 0; 0 in a net without values.
         macs: multiply-accumulates of one forward pass of the batch.
+        effective_macs: those whose weight is not 0: `macs` times the share of the weights (blobs of more than one
+            axis; where there are none, all blobs) that are not 0.
         field: of its first top.
     """
 
@@ -77,6 +79,7 @@ class LayerSummary:
     trained: int
     zeros: int
     macs: int
+    effective_macs: float
     field: Field | None
 
 
@@ -122,6 +125,12 @@ class NetSummary:
         return sum(n for kind, n in self.macs_by_type.items() if kind not in ELEMENTWISE)
 
     @property
+    def effective_macs(self) -> float:
+        """Those of `macs` whose weight is not 0: what a device that passes over zeros computes."""
+        layers = (layer for layer in self.layers if layer.type not in ELEMENTWISE)
+        return sum(layer.effective_macs for layer in layers) / self.batch
+
+    @property
     def elementwise(self) -> float:
         """Of one input: products of the types in `ELEMENTWISE`."""
         return sum(n for kind, n in self.macs_by_type.items() if kind in ELEMENTWISE)
@@ -155,6 +164,7 @@ def summarize_net(net: Net) -> NetSummary:
         seen = _field(layer.module, [fields.get(v) for v in bottoms], shapes, tops[0] if tops else ())
         fields.update(dict.fromkeys(layer.top_values, seen))
         own = [slot for slot in layer.slots if slot.owner is None]
+        macs = layer.module.macs(shapes, tops) if layer.module is not None else 0
         summary.layers.append(
             LayerSummary(
                 layer.name,
@@ -166,7 +176,8 @@ def summarize_net(net: Net) -> NetSummary:
                 sum(slot.parameter.numel() for slot in layer.slots if slot.owner is not None),
                 sum(slot.parameter.numel() for slot in own if trained.get(id(slot))),
                 sum(_zeros(slot.parameter) for slot in own),
-                layer.module.macs(shapes, tops) if layer.module is not None else 0,
+                macs,
+                macs * (1 - _zero_share([slot.parameter for slot in layer.slots])),
                 seen,
             )
         )
@@ -177,6 +188,12 @@ def summarize_net(net: Net) -> NetSummary:
 
 def _zeros(values: Tensor) -> int:
     return 0 if values.is_meta else values.numel() - int(torch.count_nonzero(values))
+
+
+def _zero_share(blobs: Sequence[Tensor]) -> float:
+    """How much of a layer's weights is 0: of the blobs of more than one axis, without these of all."""
+    weights = [blob for blob in blobs if blob.dim() > 1] or blobs
+    return sum(map(_zeros, weights)) / max(1, sum(blob.numel() for blob in weights))
 
 
 def _peak(net: Net) -> int:

@@ -108,6 +108,9 @@ def _write_nets() -> None:
     for folder in ("old", "new"):
         Path(folder).mkdir()
         shutil.copyfile("deploy.prototxt", f"{folder}/deploy.prototxt")
+    for folder, name in (("a/", "deploy"), ("b/", "deploy"), ("", "small"), ("", "large")):
+        Path(folder).mkdir(exist_ok=True)
+        shutil.copyfile("net.prototxt", f"{folder}{name}.prototxt")
     for name in "AB":
         shutil.copyfile("deploy.prototxt", name)
     for name in ("net", "segmenting"):

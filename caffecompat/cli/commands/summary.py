@@ -10,7 +10,8 @@ over, with a note. Of a solver, MODEL is the net that it holds or names.
 
 MACs are those of one input, as published tables count them: the products of convolutions, deconvolutions, inner
 products and recurrent layers, padding included, additions of biases not. What works value by value (BatchNorm, Scale,
-Bias, LRN, Interp) and pooling is not in the total; the first are listed below it.
+Bias, LRN, Interp) and pooling is not in the total; the first are listed below it. With --weights the effective MACs
+are shown, too: those whose weight is not 0.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.phase.upper() not in ("TRAIN", "TEST"):
         raise UsageError(f"caffecompat summary: --phase {args.phase}: expected TRAIN or TEST")
 
-    from caffecompat.cli.common.net_table import layer_table, total_lines
+    from caffecompat.cli.common.net_table import layer_table, mega, total_lines
     from caffecompat.report.net_summary import summarize
 
     summary = summarize(
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.weights:
         share = summary.zeros / max(1, summary.parameters)
         print(f"weights      {'; '.join(report)}; {share:.1%} of the parameters are 0")
+        print(f"effective    {mega(summary.effective_macs)} M MACs whose weight is not 0")
     for note in notes:
         print(f"note         {note}")
     return 0
@@ -83,6 +85,7 @@ def _as_json(summary: NetSummary, zeros: bool) -> dict[str, object]:
         "parameters": summary.parameters,
         "trained": summary.trained,
         "macs": summary.macs,
+        **({"effective_macs": summary.effective_macs} if zeros else {}),
         "macs_value_by_value": summary.elementwise,
         "macs_by_type": summary.macs_by_type,
         "memory_bytes": {
@@ -105,6 +108,7 @@ def _layer(layer: LayerSummary, zeros: bool) -> dict[str, object]:
         "trained": layer.trained,
         **({"zeros": layer.zeros} if zeros else {}),
         "macs_of_the_batch": layer.macs,
+        **({"effective_macs_of_the_batch": layer.effective_macs} if zeros else {}),
         "receptive_field": field and field.size,
         "stride": field and field.stride,
     }

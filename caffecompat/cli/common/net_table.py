@@ -17,8 +17,12 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def layer_table(summary: NetSummary, *, zeros: bool = False) -> list[str]:
-    """A line a layer: name, type, tops with shapes, parameters, MACs of one input, and the share of zero parameters."""
-    head = ["layer", "type", "tops", "parameters", "MACs (M)", *(["zeros"] if zeros else [])]
+    """A line a layer: name, type, tops with shapes, parameters, MACs of one input.
+
+    Args:
+        zeros: also the share of parameters that are 0, and the MACs whose weight is not.
+    """
+    head = ["layer", "type", "tops", "parameters", "MACs (M)", *(["zeros", "effective (M)"] if zeros else [])]
     rows = [head]
     for layer in summary.layers:
         tops = "  ".join(f"{blob} {shape_text(shape)}" for blob, shape in layer.tops)
@@ -26,6 +30,7 @@ def layer_table(summary: NetSummary, *, zeros: bool = False) -> list[str]:
         row = [layer.name, layer.type, tops, count, mega(layer.macs / summary.batch) if layer.macs else ""]
         if zeros:
             row.append(f"{layer.zeros / layer.parameters:.1%}" if layer.parameters else "")
+            row.append(mega(layer.effective_macs / summary.batch) if layer.macs else "")
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

@@ -12,9 +12,9 @@ def test_the_table(golden: Path, monkeypatch, command) -> None:
     result = command("summary", "train_val.prototxt", "--weights", "snap_iter_100.caffemodel")
     assert result.status == 0
     lines = result.out.splitlines()
-    assert lines[0].split() == ["layer", "type", "tops", "parameters", "MACs", "(M)", "zeros"]
+    assert lines[0].split() == ["layer", "type", "tops", "parameters", "MACs", "(M)", "zeros", "effective", "(M)"]
     (conv,) = [line.split() for line in lines if line.startswith("conv1 ")]
-    assert conv == ["conv1", "Convolution", "conv1", "4x6x6x6", "114", "0.004", "0.0%"]
+    assert conv == ["conv1", "Convolution", "conv1", "4x6x6x6", "114", "0.004", "0.0%", "0.004"]
     assert any(line.startswith("parameters   ") for line in lines)
     assert any("layers loaded" in line for line in lines)
     assert "note " not in result.out
@@ -73,3 +73,30 @@ def test_a_deep_net_with_an_unknown_field_in_each_layer(command, tmp_path: Path)
     assert result.status == 0
     [line] = result.err.splitlines()
     assert "deep.prototxt:1:" in line and "has no field 'int8_scaling'" in line and "(5000 times, first here)" in line
+
+
+def test_effective_macs(tmp_path: Path, monkeypatch, command) -> None:
+    """Zeros of the kernel take MACs away, those of the bias do not."""
+    import numpy as np
+
+    from caffecompat import read_net, save_caffemodel
+
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text("""
+        layer { name: "in" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 5 } } }
+        layer { name: "c" type: "Convolution" bottom: "d" top: "c" convolution_param { num_output: 2 kernel_size: 1 } }
+        layer { name: "e" type: "Convolution" bottom: "c" top: "e" convolution_param { num_output: 1 kernel_size: 1 } }
+    """)
+    kernel = np.array([1, 0, 0, 0], np.float32).reshape(2, 2, 1, 1)
+    blobs = {
+        "c": [kernel, np.zeros(2, np.float32)],
+        "e": [np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32)],
+    }
+    save_caffemodel("net.caffemodel", read_net("net.prototxt"), blobs)
+    table = json.loads(command("summary", "net.prototxt", "--weights", "net.caffemodel", "--json").out)
+    assert [layer["effective_macs_of_the_batch"] for layer in table["layers"]] == [0, 20, 40]
+    assert table["macs"] == 80 + 40 and table["effective_macs"] == 60
+    assert (
+        "effective    0.000 M MACs whose weight is not 0"
+        in command("summary", "net.prototxt", "--weights", "net.caffemodel").out
+    )
