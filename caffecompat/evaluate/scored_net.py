@@ -15,9 +15,9 @@ from caffecompat.data import make_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer, class_of
 from caffecompat.layers.accuracy import Accuracy
-from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.reduction import ArgMax
 from caffecompat.layers.softmax import Softmax
+from caffecompat.layers.softmax_loss import SoftmaxWithLoss
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.filter import filter_net, make_state

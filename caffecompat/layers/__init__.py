@@ -50,6 +50,7 @@ _FAMILIES = (
     "shape",
     "shuffle_channel",
     "softmax",
+    "softmax_loss",
     "tiling",
     "yolo_output",
 )

@@ -16,8 +16,10 @@ __all__ = [
     "OutsideLabels",
     "check_label_count",
     "check_labels",
+    "check_shares",
     "class_index",
     "count_by_class",
+    "holds_shares",
     "is_contiguous_along",
     "label_ids_hint",
     "softmax",
@@ -39,8 +41,44 @@ def softmax(scores: Tensor, axis: int, function: Callable[..., Tensor] = F.softm
     return function(scores, dim=axis)
 
 
-def check_label_count(scores: Shape, labels: Shape, axis: int) -> None:
+def holds_shares(scores: Shape, labels: Shape, axis: int) -> bool:
+    """Whether labels of a shape are soft: a share of each class, in the scores' shape but for axes of 1 at the end.
+
+    Where there is a single class the shape also fits class numbers, which they are then.
+    """
+    return scores[axis] > 1 and _without_last_ones(labels) == _without_last_ones(scores)
+
+
+def _without_last_ones(shape: Shape) -> Shape:
+    count = len(shape)
+    while count and shape[count - 1] == 1:
+        count -= 1
+    return tuple(shape[:count])
+
+
+def check_shares(param: pb.LayerParameter, shares: Tensor) -> None:
+    """Raise a LabelError that names the layer and the first soft label (of bottom 1) that is no share, 0 to 1."""
+    if not values_known(shares) or shares.numel() == 0:
+        return
+    slack = 1e-3  # what rounding leaves of a sum of shares in half precision
+    low, high = torch.stack(shares.aminmax()).tolist()
+    if low >= -slack and high <= 1 + slack:
+        return
+    place = (~((shares >= -slack) & (shares <= 1 + slack))).nonzero()[0].tolist()
+    raise LabelError(
+        f"layer {param.name!r} ({param.type}): soft label {shares[tuple(place)].item():g} in {param.bottom[1]!r} of "
+        f"shape {tuple(shares.shape)}, batch item {place[0]}, index {tuple(place[1:])}, is no share of a class "
+        "(0 to 1); labels of the scores' shape are soft, class numbers come one for each position",
+        blob=param.bottom[1],
+        item=place[0],
+    )
+
+
+def check_label_count(scores: Shape, labels: Shape, axis: int, more: str = "") -> None:
     """Check that there is one label for every position of `scores` off the class axis.
+
+    Args:
+        more: added to the error.
 
     Raises:
         LayerError: their count differs; it names both shapes.
@@ -50,7 +88,7 @@ def check_label_count(scores: Shape, labels: Shape, axis: int) -> None:
     if want != have:
         raise LayerError(
             f"{have} labels (shape {tuple(labels)}) do not fit scores of shape {tuple(scores)}: with the classes "
-            f"on axis {axis} there must be {want}, one for each position of the other axes"
+            f"on axis {axis} there must be {want}, one for each position of the other axes{more}"
         )
 
 

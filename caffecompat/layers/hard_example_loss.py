@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
-from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.registry import register
 from caffecompat.layers.regression_loss import SmoothL1Loss
+from caffecompat.layers.softmax_loss import SoftmaxWithLoss
 from caffecompat.schema import pb
 
 __all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]

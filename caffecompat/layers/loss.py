@@ -1,4 +1,4 @@
-"""Losses of class scores: SoftmaxWithLoss and its relatives, HingeLoss, SigmoidCrossEntropyLoss."""
+"""What losses share; InfogainLoss, MultinomialLogisticLoss, HingeLoss and SigmoidCrossEntropyLoss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from caffecompat import glog
 from caffecompat.files import read_bytes
 from caffecompat.forks import Fork
-from caffecompat.layers.class_scores import check_label_count, class_index, is_contiguous_along, softmax
+from caffecompat.layers.class_scores import check_label_count, class_index, softmax
 from caffecompat.layers.functional.loss import balanced_cross_entropy
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.registry import register
@@ -28,12 +28,9 @@ __all__ = [
     "LossLayer",
     "MultinomialLogisticLoss",
     "SigmoidCrossEntropyLoss",
-    "SoftmaxWithLoss",
-    "softmax_nll",
 ]
 
-# The least probability whose logarithm is taken: FLT_MIN in SoftmaxWithLoss, 1e-20 in the others (BVLC).
-_LOG_LEAST_SOFTMAX = math.log(torch.finfo(torch.float32).tiny)
+# The least probability whose logarithm is taken (BVLC).
 _LEAST = 1e-20
 
 
@@ -102,113 +99,6 @@ class AtLeast(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
-
-
-class _SoftmaxNLL(torch.autograd.Function):
-    """Sum over positions of weight x -log(max(softmax(scores)[label], FLT_MIN)).
-
-    The gradient is weight x (softmax - onehot) also where the limit holds, which
-    autograd would give as 0. It is also what saves autograd's two extra passes
-    over (N, C, H, W).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, index: Tensor, weight: Tensor | None, axis: int) -> Tensor:
-        ctx.axis = ctx.along = axis
-        if is_contiguous_along(scores, axis):
-            scores, index = scores.movedim(axis, -1), index.movedim(axis, -1)
-            weight = None if weight is None else weight.movedim(axis, -1)
-            ctx.along = -1
-        log_probability = F.log_softmax(scores, ctx.along)
-        losses = log_probability.gather(ctx.along, index).clamp_(min=_LOG_LEAST_SOFTMAX).neg_()
-        ctx.save_for_backward(log_probability, index, weight)
-        return (losses if weight is None else losses * weight).sum()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        log_probability, index, weight = ctx.saved_tensors
-        result = log_probability.exp()
-        result.scatter_add_(ctx.along, index, result.new_full((), -1.0).expand(index.shape))
-        result.mul_(grad if weight is None else weight * grad)
-        return result.movedim(ctx.along, ctx.axis), None, None, None
-
-
-def softmax_nll(scores: Tensor, index: Tensor, weight: Tensor | None = None, axis: int = 1) -> Tensor:
-    """Sum of weight x -log(softmax(scores)[index]), with Caffe's gradient.
-
-    Args:
-        scores: (N, C, ...), classes along `axis`.
-        index: int64, of the shape of `scores` but for 1 class.
-        weight: of the shape of `index`.
-    """
-    total: Tensor = _SoftmaxNLL.apply(scores, index, weight, axis)
-    return total
-
-
-@register("SoftmaxWithLoss")
-class SoftmaxWithLoss(LossLayer):
-    """Softmax along softmax_param.axis and the negative log likelihood of the labels.
-
-    Bottoms: scores (N, C, ...), labels, one for each position off the class axis, e.g. (N),
-    (N, 1, 1, 1) or (N, 1, H, W). Tops: the loss; the probabilities, if named, which pass no
-    gradient back. Divided by loss_param.normalization, default VALID (BVLC). A third top has the loss
-    of each label by itself, in the labels' shape, 0 where ignored, without a gradient
-    (daijifeng001/caffe-rfcn).
-
-    ENet, and wherever its weight_by_label_freqs is used: `normalization` is not looked at, only
-    `normalize`. A class's loss is multiplied by class_weighting with weight_by_label_freqs
-    (Xilinx reads and ignores both) or by label_weights (Jacinto, whose CPU code leaves the
-    gradient unweighted; ours is that of its GPU code); the divisor stays the count of positions.
-    Where every label is ignored the loss is 0 in every fork (ENet's original gives NaN).
-    """
-
-    deploy_head: ClassVar[str] = "Softmax"
-    tops: ClassVar[tuple[int, int | None]] = (0, 3)
-    class_weights: Tensor | None
-
-    def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
-        super().__init__(param, bottom_shapes, context)
-        scores, labels = bottom_shapes
-        self.axis = self.axis_index(param.softmax_param.axis, scores)
-        check_label_count(scores, labels, self.axis)
-        p = param.loss_param
-        by_frequency = p.weight_by_label_freqs and context.fork is not Fork.XILINX
-        if context.fork.is_segnet or by_frequency:
-            self.mode = "VALID" if p.normalize or not p.HasField("normalize") else "BATCH_SIZE"
-        else:
-            self.mode = self._mode("VALID")
-        self._read_class_weights(p, scores[self.axis], by_frequency)
-
-    def _read_class_weights(self, p: pb.LossParameter, classes: int, by_frequency: bool) -> None:
-        weights = list(p.label_weights)
-        if by_frequency:
-            weights = list(p.class_weighting)
-            if not weights:
-                raise LayerError("weight_by_label_freqs needs class_weighting")
-        if weights and len(weights) != classes:
-            raise LayerError(f"{len(weights)} class weights for {classes} classes (axis {self.axis} of the scores)")
-        self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
-
-    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
-        if labels.numel() * scores.shape[self.axis] != scores.numel():
-            check_label_count(scores.shape, labels.shape, self.axis)
-        index, counted = class_index(self.param, labels, scores, self.axis, self.ignore)
-        weight = None if counted is None else counted.to(scores.dtype)
-        if self.class_weights is not None:
-            by_class = self.class_weights.to(scores.dtype)[index]
-            weight = by_class if weight is None else by_class * weight
-        total = softmax_nll(scores, index, weight, self.axis)
-        loss = self.normalized(total, self.mode, scores.shape[0], index.numel(), counted)
-        if self.top_count == 1:
-            return loss
-        tops = (loss, softmax(scores.detach(), self.axis))
-        return tops if self.top_count == 2 else (*tops, self._each(scores.detach(), index, weight, labels.shape))
-
-    def _each(self, scores: Tensor, index: Tensor, weight: Tensor | None, shape: Shape) -> Tensor:
-        """The loss of each label."""
-        losses = -softmax(scores, self.axis, F.log_softmax).gather(self.axis, index).clamp(min=_LOG_LEAST_SOFTMAX)
-        losses = losses if weight is None else losses * weight
-        return losses.movedim(self.axis, -1).reshape(shape)
 
 
 @register("InfogainLoss")

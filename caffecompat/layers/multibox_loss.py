@@ -15,8 +15,9 @@ from caffecompat.layers.detection_matching import UNMATCHED, Objects, match, rea
 from caffecompat.layers.detection_mining import Suppression, confidence_losses, hard_examples, hard_negatives
 from caffecompat.layers.functional.detection_boxes import decode_boxes, encode_boxes, outside
 from caffecompat.layers.layer import Context, LayerError, Shape
-from caffecompat.layers.loss import LossLayer, softmax_nll
+from caffecompat.layers.loss import LossLayer
 from caffecompat.layers.registry import register
+from caffecompat.layers.softmax_loss import softmax_nll
 from caffecompat.schema import pb
 
 __all__ = ["MultiBoxLoss"]

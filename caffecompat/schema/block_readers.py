@@ -49,7 +49,7 @@ _READERS = {
     "flatten_param": "Flatten",
     "flip_param": "Flip",
     "flow_warp_param": "FlowWarp",
-    "focal_loss_param": "FocalLoss",
+    "focal_loss_param": "FocalLoss SoftmaxFocalLoss SigmoidFocalLoss",
     "gs_tiling_param": "GSTiling",
     "hardsigmoid_param": "HardSigmoid",
     "hardsigmoid_parm": "HardSigmoid",
@@ -66,8 +66,8 @@ _READERS = {
     "labelsequence_accuracy_param": "LabelsequenceAccuracy",
     "log_param": "Log",
     "loss_param": "SoftmaxWithLoss SigmoidCrossEntropyLoss EuclideanLoss CenterLoss ContrastiveLoss CtcLoss FocalLoss "
-    "HingeLoss InfogainLoss L1Loss MultiBoxLoss MultinomialLogisticLoss SmoothL1Loss SmoothL1LossOHEM "
-    "SoftmaxWithLossOHEM",
+    "SoftmaxFocalLoss SigmoidFocalLoss HingeLoss InfogainLoss L1Loss MultiBoxLoss MultinomialLogisticLoss SmoothL1Loss "
+    "SmoothL1LossOHEM SoftmaxWithLossOHEM",
     "lrn_param": "LRN",
     "margin_inner_product_param": "MarginInnerProduct",
     "mat_write_param": "MatWrite",
@@ -97,7 +97,7 @@ _READERS = {
     "shuffle_channel_param": "ShuffleChannel",
     "slice_param": "Slice",
     "smooth_l1_loss_param": "SmoothL1Loss SmoothL1LossOHEM",
-    "softmax_param": "Softmax SoftmaxWithLoss SoftmaxWithLossOHEM FocalLoss",
+    "softmax_param": "Softmax SoftmaxWithLoss SoftmaxWithLossOHEM FocalLoss SoftmaxFocalLoss",
     "spp_param": "SPP",
     "swish_param": "Swish",
     "threshold_param": "Threshold",

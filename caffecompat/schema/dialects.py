@@ -94,7 +94,7 @@ _ADDED = {
     """,
     Fork.FACE: "CenterLoss MarginInnerProduct",
     Fork.YOLO: _DETECTION + "Mish Upsample YoloDetectionOutput Yolov3DetectionOutput",
-    Fork.FOCAL: "FocalLoss",
+    Fork.FOCAL: "FocalLoss SoftmaxFocalLoss",
     Fork.C3D: "Convolution3D Deconvolution3D Pooling3D VideoData",
     Fork.MOBILE: "ConvolutionDepthwise DepthwiseConvolution HardSigmoid HardSwish ShuffleChannel",
     Fork.CRNN: "ContinuationIndicator CtcLoss LabelsequenceAccuracy Permute Reverse Transpose",

@@ -76,7 +76,7 @@ def _takes_mean(layer: Any) -> bool:
 
 
 def _misplaced(types: tuple[str, ...]) -> NoEffect:
-    """Of a layer's block that layers of these types read."""
+    """Of a layer's block, or a field of one, that layers of these types read."""
 
     def obeyed(layer: Any) -> bool:
         return _type(layer) in types or _type(layer) not in KNOWN_TYPES
@@ -183,6 +183,7 @@ OF_MISSING_TYPES: dict[str, str] = {
 }
 """A layer's block -> the type that reads it, which no net can be made with."""
 
+_FOCAL = ("FocalLoss", "SoftmaxFocalLoss")
 _QUANTIZED = "the net computes in floating point"
 _OLD_TRANSFORM = NoEffect("transform_param has it", _is_old)
 
@@ -206,6 +207,11 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     **dict.fromkeys(_fields("SolverParameter", "local_lr_auto local_gw_ratio"), NoEffect("larc: true is like it")),
     "SolverParameter.ignore_mismatching_blobs": NoEffect("ignore_shape_mismatch or --skip-mismatched does it"),
     "ParamSpec.compression": NoEffect("weights at zero are trained like others"),
+    "LossParameter.label_smoothing": _misplaced(("SoftmaxWithLoss", "SoftmaxWithLossOHEM", *_FOCAL)),
+    **dict.fromkeys(
+        _fields("LossParameter", "label_weights weight_by_label_freqs class_weighting"),
+        _misplaced(("SoftmaxWithLoss", "SoftmaxWithLossOHEM", *_FOCAL, "SigmoidFocalLoss")),
+    ),
     "LossParameter.assign_label_weights": NoEffect("label_weights gives them"),
     "LossParameter.num_label_weights": NoEffect("label_weights gives them"),
     **dict.fromkeys(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from caffecompat import glog
 from caffecompat.layers.convolution import Convolution
-from caffecompat.layers.loss import SoftmaxWithLoss
 from caffecompat.layers.softmax import Softmax
+from caffecompat.layers.softmax_loss import SoftmaxWithLoss
 from caffecompat.net import Net
 from caffecompat.resumable import State
 from caffecompat.schema import pb

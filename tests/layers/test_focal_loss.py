@@ -49,3 +49,45 @@ def test_sure_scores_have_a_gradient() -> None:
 def test_the_linear_form_is_refused(text: str) -> None:
     with pytest.raises(LayerError, match="LINEAR"):
         make_layer(f'type: "FocalLoss" focal_loss_param {{ {text} }}', (2, 3), (2,))
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(2, 0.25), (0, 0.5), (1.5, 0.75)])
+@pytest.mark.parametrize(("mode", "divisor"), [("", 3), ("VALID", 11), ("FULL", 12), ("NONE", 1)])
+def test_the_sigmoid_form(gamma: float, alpha: float, mode: str, divisor: int) -> None:
+    rng = np.random.default_rng(2)
+    scores, targets = rng.normal(0, 2, (3, 4)), rng.integers(0, 2, (3, 4)).astype(float)
+    targets[1, 2] = -1
+    normalization = f"normalization: {mode}" if mode else ""
+    text = (
+        f'type: "SigmoidFocalLoss" loss_param {{ ignore_label: -1 label_weights: [2, 3] {normalization} }} '
+        f"focal_loss_param {{ gamma: {gamma} alpha: {alpha} }}"
+    )
+    total = 0.0
+    for x, t in zip(scores.flat, targets.flat, strict=True):
+        if t >= 0:
+            q = 1 / (1 + np.exp(-x if t else x))
+            total -= (alpha * 3 if t else (1 - alpha) * 2) * (1 - q) ** gamma * np.log(q)
+    layer = make_layer(text, scores.shape, targets.shape)
+    bottoms = [torch.from_numpy(scores), torch.from_numpy(targets)]
+    assert layer(*bottoms).item() == pytest.approx(total / divisor)
+    check_gradient(layer.double(), bottoms)
+
+
+def test_the_sigmoid_form_without_focus_is_the_cross_entropy_also_of_shares() -> None:
+    scores, targets = torch.tensor([[-40.0, 0.3, 40.0]]), torch.tensor([[1.0, 0.25, 0.0]])
+    layer = make_layer('type: "SigmoidFocalLoss" focal_loss_param { gamma: 0 alpha: 0.5 }', (1, 3), (1, 3))
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="sum") / 2
+    torch.testing.assert_close(layer(scores, targets), wanted)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "words"),
+    [
+        ("focal_loss_param { gamma: -1 }", (2, 3), "gamma -1"),
+        ("loss_param { label_weights: [1, 2, 3] }", (2, 3), "3 class weights; it takes two"),
+        ("", (2, 4), "differ in count"),
+    ],
+)
+def test_what_the_sigmoid_form_refuses(fields: str, shape: tuple[int, ...], words: str) -> None:
+    with pytest.raises(LayerError, match=words):
+        make_layer(f'type: "SigmoidFocalLoss" {fields}', (2, 3), shape)

@@ -125,6 +125,7 @@ BLOCKS = {
     "ParamSpec": "layer { param { %s } }",
     "TransformationParameter": "layer { type: 'ImageData' transform_param { %s } }",
     "SegAccuracyParameter": "layer { seg_accuracy_param { %s } }",
+    "LossParameter": "layer { type: 'HingeLoss' loss_param { %s } }",
     "MultiBoxLossParameter": "layer { multibox_loss_param { %s } }",
 }
 
@@ -187,6 +188,12 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
         ('type: "ReLU" pooling_param { }', "only layers of type Pooling, Pooling3D read it"),
         ('pooling_param { } type: "ReLU"', "only layers of type Pooling, Pooling3D read it"),
         ('type: "Accuracy" loss_param { ignore_label: 255 }', "only layers of type SoftmaxWithLoss,"),
+        (
+            'type: "EuclideanLoss" loss_param { label_smoothing: 0.1 }',
+            "only layers of type SoftmaxWithLoss, SoftmaxWithLossOHEM, FocalLoss and 1 more read it",
+        ),
+        ('type: "InfogainLoss" loss_param { label_weights: 2 }', "only layers of type SoftmaxWithLoss,"),
+        ('type: "MultiBoxLoss" loss_param { class_weighting: 2 }', "only layers of type SoftmaxWithLoss,"),
         ('type: "Correlation" correlation_param { single_direction: -1 }', "only Correlation1D uses it"),
         (
             'type: "DataAugmentation" augmentation_param { mean: 1 }',
