@@ -229,7 +229,7 @@ class NetSpec:
     def __init__(self) -> None:
         super().__setattr__("tops", OrderedDict())
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         self.tops[name] = value
 
     def __getattr__(self, name: str) -> Any:
@@ -239,7 +239,7 @@ class NetSpec:
             raise SpecError(f"the net has no top {name!r}{_hint(name, self.tops)}")
         return self.tops[name]
 
-    def __setitem__(self, key: str, value: object) -> None:
+    def __setitem__(self, key: str, value: Any) -> None:
         self.tops[key] = value
 
     def __getitem__(self, item: str) -> Any:

@@ -1,5 +1,25 @@
-"""Builders of the networks in ``models/``."""
+"""The networks of ``models/``: a module each, or a family, whose ``NETWORKS`` say all there is to know of them.
 
-from caffecompat.zoo.networks import NETWORKS, Segmentation, lenet_files, segmentation_files
+>>> import dataclasses
+>>> from caffecompat.zoo import NETWORKS, network_files
+>>> espnet = NETWORKS["espnet"]
+>>> files = network_files(espnet, dataclasses.replace(espnet.recipe, classes=8, width=256, height=128, crop=128))
+>>> sorted(files)[:3]
+['README.md', 'deploy.prototxt', 'deploy_encoder.prototxt']
+"""
 
-__all__ = ["NETWORKS", "Segmentation", "lenet_files", "segmentation_files"]
+from caffecompat.zoo import enet, espnet, lenet
+from caffecompat.zoo.folder import network_files
+from caffecompat.zoo.network import Network, Recipe, Source
+
+__all__ = ["NETWORKS", "Network", "Recipe", "Source", "network_files"]
+
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for module in (
+        enet,
+        espnet,
+        lenet,
+    )
+    for network in module.NETWORKS
+}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caffecompat.net import Net
 from caffecompat.schema import pb, read_net, read_solver
-from caffecompat.zoo import NETWORKS, Segmentation, segmentation_files
+from caffecompat.zoo import NETWORKS, Source, network_files
 
 _MODELS = Path(__file__).resolve().parents[2] / "models"
 _STAGES = [
@@ -23,12 +24,12 @@ _STAGES = [
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_folder_is_what_the_zoo_writes(network: str) -> None:
-    files = NETWORKS[network]()
+    files = network_files(NETWORKS[network])
     for name, text in files.items():
         assert (_MODELS / network / name).read_text() == text, (
             f"run: python -m caffecompat.zoo models  ({network}/{name})"
         )
-    assert {path.name for path in (_MODELS / network).iterdir()} == {*files, "README.md"}
+    assert {path.name for path in (_MODELS / network).iterdir()} == set(files)
 
 
 def _wiring(net) -> list[tuple[str, str, list[str], list[str]]]:
@@ -67,7 +68,8 @@ def test_lenet_loads_published_weights(shared: Path) -> None:
 @pytest.mark.parametrize("network", ["espnet", "enet"])
 def test_the_second_stage_takes_the_encoder_of_the_first(network: str, tmp_path: Path) -> None:
     """Nothing but names decides: what both stages have is loaded, the heads stay apart."""
-    files = segmentation_files(network, Segmentation(classes=5, width=64, height=32))
+    published = NETWORKS[network]
+    files = network_files(published, replace(published.recipe, classes=5, width=64, height=32))
     nets = {}
     for suffix in ("_encoder", ""):
         (tmp_path / f"deploy{suffix}.prototxt").write_text(files[f"deploy{suffix}.prototxt"])
@@ -80,12 +82,14 @@ def test_the_second_stage_takes_the_encoder_of_the_first(network: str, tmp_path:
 
 
 def test_what_a_user_decides_is_in_the_files(tmp_path: Path) -> None:
-    config = Segmentation(
-        classes=7, width=96, height=64, crop=48, batch_size=2, iter_size=3, max_iter=40, base_lr=0.25, snapshot=20,
-        train_list="a.txt", val_list="b.txt", test_iter=9, mirror=False, random_seed=4, snapshot_folder="s/",
+    network = NETWORKS["espnet"]
+    recipe = replace(
+        network.recipe, classes=7, width=96, height=64, crop=48, batch_size=2, iter_size=3, max_iter=40, base_lr=0.25,
+        snapshot=20, train=Source("a.txt"), val=Source("b.txt"),
+        test_iter=9, mirror=False, random_seed=4, snapshot_folder="s/",
         moving_average_fraction=0.5,
     )  # fmt: skip
-    for name, text in segmentation_files("espnet", config).items():
+    for name, text in network_files(network, recipe).items():
         (tmp_path / name).write_text(text)
     solver = read_solver(tmp_path / "solver.prototxt")
     assert (solver.iter_size, solver.max_iter, solver.base_lr, solver.snapshot) == (3, 40, 0.25, 20)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from caffecompat.net import Net
 from caffecompat.schema import parse_text, pb
 from caffecompat.solver.updater import Updater
-from caffecompat.zoo import Segmentation, lenet_files, segmentation_files
+from caffecompat.zoo import NETWORKS, network_files
 
 Call = Callable[[], object]
 
@@ -93,7 +93,7 @@ def lenet(runs: int) -> None:
     """LeNet, batch 64."""
     data, label = torch.randn(64, 1, 28, 28), torch.randint(0, 10, (64,))
     inputs = {"data": data, "label": label.float()}
-    files = lenet_files()
+    files = network_files(NETWORKS["lenet"])
     solver = pb.SolverParameter(type="SGD", momentum=0.9, weight_decay=0.0005)
     train = without_data(files["train_val.prototxt"], {"data": (64, 1, 28, 28), "label": (64,)})
     deploy = Net(parse_text(files["deploy.prototxt"], pb.NetParameter()), pb.TEST, log=False)
@@ -112,7 +112,7 @@ def lenet(runs: int) -> None:
 def espnet(runs: int) -> None:
     """ESPNet, one image of 1024 x 512."""
     data, label = torch.randn(1, 3, 512, 1024), torch.randint(0, 19, (1, 512, 1024))
-    files = segmentation_files("espnet", Segmentation())
+    files = network_files(NETWORKS["espnet"])
     train = without_data(files["train_val.prototxt"], {"data": (1, 3, 512, 1024), "label": (1, 1, 512, 1024)})
     deploy = Net(parse_text(files["deploy.prototxt"], pb.NetParameter()), pb.TEST, log=False)
     solver = pb.SolverParameter(type="Adam", momentum=0.9, weight_decay=0.0005)

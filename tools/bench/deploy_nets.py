@@ -6,7 +6,7 @@ from typing import Any
 
 import caffecompat.pycaffe as caffe
 from caffecompat.schema import parse_text, pb, write_text
-from caffecompat.zoo import Segmentation, lenet_files, segmentation_files
+from caffecompat.zoo import NETWORKS, network_files
 
 __all__ = ["espnet", "googlenet", "lenet", "vgg16"]
 
@@ -15,7 +15,7 @@ _LEARNED: dict[str, Any] = {"weight_filler": {"type": "msra"}}
 
 def lenet() -> str:
     """LeNet's."""
-    message = parse_text(lenet_files()["deploy.prototxt"], pb.NetParameter())
+    message = parse_text(network_files(NETWORKS["lenet"])["deploy.prototxt"], pb.NetParameter())
     message.layer[0].input_param.shape[0].dim[0] = 1
     return write_text(message)
 
@@ -68,7 +68,7 @@ def googlenet() -> str:
 
 def espnet(height: int, width: int) -> str:
     """ESPNet's deploy.prototxt for pictures of this size."""
-    message = parse_text(segmentation_files("espnet", Segmentation())["deploy.prototxt"], pb.NetParameter())
+    message = parse_text(network_files(NETWORKS["espnet"])["deploy.prototxt"], pb.NetParameter())
     message.layer[0].input_param.shape[0].dim[:] = [1, 3, height, width]
     return write_text(message)
 

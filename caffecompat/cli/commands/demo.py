@@ -164,10 +164,12 @@ class _Demo:
         import dataclasses
 
         from caffecompat.data.street_scene import CLASSES
-        from caffecompat.zoo import Segmentation, segmentation_files
+        from caffecompat.zoo import NETWORKS, Source, network_files
 
         plan = self.plan
-        config = Segmentation(
+        network = NETWORKS["espnet"]
+        recipe = dataclasses.replace(
+            network.recipe,
             classes=len(CLASSES),
             width=plan.width,
             height=plan.height,
@@ -177,15 +179,15 @@ class _Demo:
             base_lr=plan.base_lr,
             snapshot=plan.snapshot,
             display=plan.display,
-            train_list="data/train.txt",
-            val_list="data/val.txt",
+            train=Source("data/train.txt"),
+            val=Source("data/val.txt"),
             test_iter=plan.val,
             random_seed=plan.seed,
             snapshot_folder="snapshots/",
             moving_average_fraction=0.97,
         )
         for stage in self.stages:
-            files = segmentation_files("espnet", dataclasses.replace(config, max_iter=stage.iterations))
+            files = network_files(network, dataclasses.replace(recipe, max_iter=stage.iterations))
             for kind in ("solver", "train_val", "deploy"):
                 name = f"{kind}{stage.suffix}.prototxt"
                 (self.out / "espnet" / name).write_text(files[name])

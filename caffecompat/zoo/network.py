@@ -1,0 +1,149 @@
+"""What the zoo knows of a network, and what a user decides when its folder is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from caffecompat.pycaffe.net_spec import NetSpec, Top
+
+__all__ = ["Body", "Fields", "Network", "Recipe", "Source", "Stage", "Task", "preparation"]
+
+Task = Literal["classification", "segmentation", "detection"]
+Fields = dict[str, Any]  # of a message, as NetSpec takes them
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures come from: the path of a list or, with `lmdb`, of a database that ``lmdb build`` makes.
+
+    Lists have a line ``picture class``, or ``picture label-picture``. A database of label pictures is a folder with
+    two, ``image`` and ``label``.
+    """
+
+    path: str
+    lmdb: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a user decides: the data, the sizes, how long and how fast to train. A `Network` has its published one.
+
+    Attributes:
+        classes: of a detection network the background among them.
+        width, height: of the deployed input in pixels.
+        train, val: the pictures to train on and to test with.
+        batch_size, iter_size: pictures a batch, batches an update of the weights.
+        max_iter, base_lr: updates in all, and their highest rate.
+        test_batch_size, test_iter: pictures a batch and batches of one test.
+        snapshot, test_interval, display: updates between two; `test_interval` 0 is `snapshot`.
+        crop: side of the squares in pixels that training cuts out of the pictures; 0: whole pictures.
+        channels: of the pictures: 3 are blue, green and red, 1 is gray.
+        mean, std, scale: the input is (pixel - mean) x scale / std, mean and std one a channel; none: 0 and 1.
+        mirror: train on pictures turned left to right, too.
+        random_seed: negative: another for each training.
+        snapshot_folder: ends in a slash; empty is the current directory.
+        moving_average_fraction: of batch normalization's statistics; None is Caffe's 0.999. Trainings of fewer than
+            some thousand iterations need a smaller one, or TEST normalizes by statistics from their very beginning.
+        label_map: the file with the names of a detection network's classes.
+        deploy_batch: pictures that deploy.prototxt takes at once.
+    """
+
+    classes: int
+    width: int
+    height: int
+    train: Source
+    val: Source
+    batch_size: int
+    max_iter: int
+    base_lr: float
+    test_iter: int
+    snapshot: int
+    display: int
+    iter_size: int = 1
+    test_batch_size: int = 1
+    test_interval: int = 0
+    crop: int = 0
+    channels: int = 3
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    scale: float = 1.0
+    mirror: bool = True
+    random_seed: int = -1
+    snapshot_folder: str = ""
+    moving_average_fraction: float | None = None
+    label_map: str = ""
+    deploy_batch: int = 1
+
+
+# Adds the layers to the spec, from the data to what the task's outputs are made of: the scores of classes, or the
+# locations, scores and prior boxes of a detector.
+Body = Callable[[NetSpec, Top, Recipe], Sequence[Top]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One net of a network: most have one, those of the segmentation tutorial are trained in two stages.
+
+    Attributes:
+        suffix: what the names of the net's files end in.
+        what: a few words for the README.
+        body: writes it.
+        parameters, macs: learned values, and multiply-accumulates of one picture, of the published recipe.
+        auxiliary: adds what only training has, and returns scores with the weights of their losses.
+    """
+
+    body: Body
+    parameters: int
+    macs: int
+    suffix: str = ""
+    what: str = "the network"
+    auxiliary: Callable[[NetSpec, Recipe], Sequence[tuple[Top, float]]] = lambda n, recipe: ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the zoo.
+
+    Attributes:
+        name: of its folder, its nets and its snapshots.
+        title, about: heading and first paragraph of its README.
+        source: the paper or the repository that it and its training follow.
+        recipe: how it was published.
+        solver: fields of the solver beside those that the recipe decides.
+        transforms: transform_param of the TRAIN and of the TEST data layer.
+        stages: in the order in which they are trained; the last one is the network.
+        data_layer: name of the data layers.
+        notes: the README's paragraphs on the training: the published runs, what differs here.
+        measured: the README's last section, on the network as published.
+    """
+
+    name: str
+    task: Task
+    title: str
+    about: str
+    source: str
+    recipe: Recipe
+    stages: tuple[Stage, ...]
+    solver: Callable[[Recipe], Fields]
+    transforms: Callable[[Recipe], tuple[Fields, Fields]]
+    data_layer: str = "data"
+    notes: str = ""
+    measured: str = ""
+
+    @property
+    def parameters(self) -> int:
+        """Learned values of the published network."""
+        return self.stages[-1].parameters
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one picture of the published size."""
+        return self.stages[-1].macs
+
+
+def preparation(recipe: Recipe) -> Fields:
+    """The fields of transform_param that turn pixels into the network's input, in training and deployed."""
+    fields: Mapping[str, Any] = {"scale": recipe.scale, "mean_value": recipe.mean, "std_value": recipe.std}
+    return {name: value for name, value in fields.items() if value not in (1.0, ())}

@@ -1,0 +1,113 @@
+"""README.md of a network's folder: what it is, its numbers, and the commands to train, score and use it."""
+
+from __future__ import annotations
+
+import textwrap
+
+from caffecompat.zoo.network import Network, Recipe, Source, Stage
+
+__all__ = ["readme"]
+
+_LISTS = {
+    "classification": "A list has a line `picture class` for each picture; classes count from 0.",
+    "segmentation": (
+        "A list has a line `picture label-picture` for each picture; labels are classes from 0 on, 255 is ignored."
+    ),
+    "detection": "",
+}
+_VERBS = {
+    "classification": ("classify", ""),
+    "segmentation": ("segment", "--out segmented "),
+    "detection": ("detect", "--out found "),
+}
+
+
+def readme(network: Network, recipe: Recipe, folder: str) -> str:
+    """The text.
+
+    Args:
+        folder: where the files will be, as the commands name it.
+    """
+    about = _wrapped(f"{network.about} Source: {network.source}.")
+    parts = [f"# {network.title}", about, _table(network), _files(network, recipe), "## Train"]
+    parts.append(_wrapped(_reading(network, recipe)))
+    if network.notes:
+        parts += [text if text.startswith("    ") else _wrapped(text) for text in network.notes.split("\n\n")]
+    if len(network.stages) > 1:
+        parts.append(
+            _wrapped("The stages share the names of common layers, so `--weights` takes over what the next one has.")
+        )
+    parts.append(_training(network, recipe, folder))
+    parts += ["## Score and use", _using(network, recipe, folder)]
+    if network.measured and recipe == network.recipe:
+        parts += ["## Measured", network.measured.rstrip()]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def count(number: float) -> str:
+    """Multiply-accumulates for people: 4.614 G, 568.740 M."""
+    return f"{number / 1e9:.3f} G" if number >= 1e9 else f"{number / 1e6:.3f} M"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _table(network: Network) -> str:
+    published = network.recipe
+    size = f"{published.width}x{published.height}"
+    lines = [f"| files | what | learned parameters | MACs at {size} |", "|---|---|---|---|"]
+    for stage in network.stages:
+        files = f"`*{stage.suffix}.prototxt`" if len(network.stages) > 1 else "`*.prototxt`"
+        if not stage.suffix and len(network.stages) > 1:
+            files = "the others"
+        lines.append(f"| {files} | {stage.what} | {stage.parameters:,} | {count(stage.macs)} |")
+    return "\n".join(lines)
+
+
+def _files(network: Network, recipe: Recipe) -> str:
+    classes = (
+        "" if recipe.classes == network.recipe.classes else f" (of the published {network.recipe.classes} classes)"
+    )
+    sources = " and ".join(f"`{source.path}`" for source in (recipe.train, recipe.val))
+    each = "Each stage has" if len(network.stages) > 1 else "The files are"
+    return _wrapped(
+        f"{each} `solver`, `train_val` (reads {sources}) and `deploy` (pictures of {recipe.width}x{recipe.height}, "
+        f"{recipe.classes} classes). The numbers are those of one picture{classes}."
+    )
+
+
+def _reading(network: Network, recipe: Recipe) -> str:
+    text = ""
+    if not (recipe.train.lmdb and recipe.val.lmdb):
+        text = _LISTS[network.task]
+    if recipe.crop and network.task == "segmentation":
+        text += f" Pictures must be at least {recipe.crop} pixels high and wide, the size of the training crops."
+    return text.strip()
+
+
+def _weights(network: Network, stage: Stage, recipe: Recipe) -> str:
+    return f"{recipe.snapshot_folder}{network.name}{stage.suffix}_iter_{recipe.max_iter}.caffemodel"
+
+
+def _training(network: Network, recipe: Recipe, folder: str) -> str:
+    lines, weights = [], ""
+    for stage in network.stages:
+        lines.append(f"    caffecompat train --solver {folder}/solver{stage.suffix}.prototxt{weights}")
+        weights = f" --weights {_weights(network, stage, recipe)}"
+    return "\n".join(lines)
+
+
+def _using(network: Network, recipe: Recipe, folder: str) -> str:
+    model = f"--model {folder}/deploy.prototxt --weights {_weights(network, network.stages[-1], recipe)}"
+    verb, out = _VERBS[network.task]
+    labels = f" --labelmap {recipe.label_map}" if recipe.label_map else ""
+    commands = [
+        (f"eval {network.task} {model}", _fed(recipe.val) + labels),
+        (f"{verb} {model}", f"{out}picture.png{labels}"),
+    ]
+    return "\n".join(f"    caffecompat {command} \\\n        {rest}" for command, rest in commands)
+
+
+def _fed(source: Source) -> str:
+    return f"--db {source.path}" if source.lmdb else f"--list {source.path}"

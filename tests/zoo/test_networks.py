@@ -1,0 +1,143 @@
+"""Every network of the zoo: its numbers, and that it trains, deploys, exports and is checked; at small inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caffecompat.data.placeholder import Placeholders
+from caffecompat.deploy.onnx.write import export_onnx
+from caffecompat.deploy.targets.check import check
+from caffecompat.net import Net
+from caffecompat.report.net_summary import summarize
+from caffecompat.schema import parse_text, pb, read_net
+from caffecompat.zoo import NETWORKS, Network, Recipe, network_files
+
+# Learned parameters and MACs (of one picture of the published size) as papers and independent implementations have
+# them, the MACs to their last digit.
+PUBLISHED = {
+    "enet": (376_194, "4.184 G"),
+    "espnet": (361_411, "4.614 G"),
+    "lenet": (431_080, "2.293 M"),
+}
+SMALLEST = {"lenet": 28}  # sides in pixels; 64 where nothing is said
+
+
+@dataclass
+class Small:
+    """A network for small pictures and few classes, its files in a folder, and weights from one pass of training."""
+
+    network: Network
+    recipe: Recipe
+    folder: Path
+    tops: dict[str, torch.Tensor]  # of TRAIN
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.caffemodel"
+
+    def net(self, phase: int) -> Net:
+        return _net(self.folder / "train_val.prototxt", phase, self.recipe)
+
+
+def _net(path: Path, phase: int, recipe: Recipe) -> Net:
+    sources = Placeholders((recipe.height, recipe.width), recipe.channels)
+    return Net(path, phase, sources=sources, log=False)
+
+
+def _batch(network: Network, recipe: Recipe) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(1)
+    shape = (2, recipe.channels, recipe.height, recipe.width)
+    labels = {"classification": (2,), "segmentation": (2, 1, *shape[2:])}[network.task]
+    return {
+        "data": generator.standard_normal(shape, np.float32),
+        "label": generator.integers(0, recipe.classes, labels).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    network = NETWORKS[request.param]
+    side = SMALLEST.get(network.name, 64)
+    recipe = replace(
+        network.recipe, classes=5, width=side, height=side, crop=side if network.recipe.crop else 0, batch_size=2,
+        test_batch_size=2, deploy_batch=2, moving_average_fraction=0.0,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp(network.name)
+    for name, text in network_files(network, recipe).items():
+        (folder / name).write_text(text)
+    torch.manual_seed(0)
+    train = _net(folder / "train_val.prototxt", pb.TRAIN, recipe)
+    tops = train(_batch(network, recipe))
+    train.loss(tops).backward()
+    assert all(param.blob.grad is not None for param in train.params if param.lr_mult)
+    train.save(folder / "trained.caffemodel")
+    _save_calmer(folder)
+    return Small(network, recipe, folder, tops)
+
+
+def _save_calmer(folder: Path) -> None:
+    """The trained weights with scores as small as real ones, which untrained layers exceed and so magnify rounding."""
+    deploy = Net(folder / "deploy.prototxt", pb.TEST, log=False, weights=folder / "trained.caffemodel")
+    last = [layer for layer in deploy.layers if layer.slots][-1]
+    for slot in last.slots:
+        slot.tensor().mul_(0.1)
+    deploy.save(folder / "weights.caffemodel")
+
+
+def test_all_have_published_numbers() -> None:
+    assert set(PUBLISHED) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_and_macs_are_the_published_ones(name: str) -> None:
+    network, (parameters, macs) = NETWORKS[name], PUBLISHED[name]
+    files = network_files(network)
+    for stage in network.stages:
+        text = files[f"deploy{stage.suffix}.prototxt"]
+        summary = summarize(parse_text(text, pb.NetParameter()))
+        assert (summary.trained, summary.macs) == (stage.parameters, stage.macs)
+    number, unit = macs.split()
+    digits = len(number.partition(".")[2])
+    assert network.parameters == parameters
+    assert f"{network.macs / {'M': 1e6, 'G': 1e9}[unit]:.{digits}f}" == number
+
+
+def test_trains(small: Small) -> None:
+    assert "loss" in small.tops
+    assert all(bool(top.isfinite().all()) for top in small.tops.values())
+
+
+def test_is_deployed_as_it_is_tested(small: Small) -> None:
+    """The same layers between data and results, and the same numbers from the weights of the training."""
+    test, deploy = small.net(pb.TEST), read_net(small.folder / "deploy.prototxt")
+    between = [layer for layer in test.message.layer if "label" not in (*layer.top, *layer.bottom)]
+    assert between == list(deploy.layer)[1 : 1 + len(between)]
+    deployed = Net(small.folder / "deploy.prototxt", pb.TEST, log=False)
+    assert len(deployed.layers) <= len(between) + 2
+    for net in (test, deployed):
+        report = net.load_weights(small.weights)
+        assert (report.missing, report.mismatches) == ([], [])
+    batch = _batch(small.network, small.recipe)
+    with torch.no_grad():
+        tested, (result,) = test(batch), deployed(data=batch["data"]).values()
+    labels = torch.from_numpy(batch["label"]).long().reshape(2, *result.shape[2:])
+    torch.testing.assert_close(torch.nn.functional.nll_loss(result.log(), labels), tested["loss"], rtol=1e-4, atol=1e-6)
+    assert float(tested["accuracy"]) == pytest.approx(float((result.argmax(1) == labels).double().mean()), abs=0.01)
+
+
+def test_onnx_computes_the_same(small: Small, tmp_path: Path) -> None:
+    data = {"data": _batch(small.network, small.recipe)["data"]}
+    done = export_onnx(small.folder / "deploy.prototxt", small.weights, tmp_path / "net.onnx", inputs=lambda _: data)
+    assert done.differences
+    assert max(difference.absolute for difference in done.differences) <= 1e-4
+
+
+@pytest.mark.parametrize("target", ["dpu", "tidl"])
+def test_is_checked_for_a_target(small: Small, target: str) -> None:
+    report = check(small.folder / "deploy.prototxt", target)
+    assert len(report.layers) > 1
