@@ -91,12 +91,14 @@ EXTRAS = {
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "plot": ["matplotlib>=3.7"],
     "proto": ["grpcio-tools>=1.60"],
+    "sbd": ["scipy>=1.10"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["leveldb"],
     *EXTRAS["onnx"],
     *EXTRAS["plot"],
     *EXTRAS["proto"],
+    *EXTRAS["sbd"],
     "hypothesis>=6.100",
     "mypy>=1.10",
     "pycocotools>=2.0.7",

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from caffecompat.data.database_checks import inspect_database, verify_database
     from caffecompat.data.database_plan import build_database
     from caffecompat.data.image_sizes import get_image_size
+    from caffecompat.data.lists.cityscapes import list_cityscapes
+    from caffecompat.data.lists.coco import list_coco
+    from caffecompat.data.lists.imagenet import list_imagenet
+    from caffecompat.data.lists.sbd import list_sbd
+    from caffecompat.data.lists.voc import list_voc
+    from caffecompat.data.lists.voc_segmentation import list_voc_segmentation
     from caffecompat.data.mean_image import compute_image_mean
     from caffecompat.data.preprocess import Preprocess
     from caffecompat.data.split import split_database
@@ -93,6 +99,12 @@ __all__ = [
     "extract_features",
     "get_image_size",
     "inspect_database",
+    "list_cityscapes",
+    "list_coco",
+    "list_imagenet",
+    "list_sbd",
+    "list_voc",
+    "list_voc_segmentation",
     "list_weights",
     "load_caffemodel",
     "load_net",
@@ -150,6 +162,12 @@ _HOMES = {
     "extract_features": "caffecompat.evaluate.features",
     "get_image_size": "caffecompat.data.image_sizes",
     "inspect_database": "caffecompat.data.database_checks",
+    "list_cityscapes": "caffecompat.data.lists.cityscapes",
+    "list_coco": "caffecompat.data.lists.coco",
+    "list_imagenet": "caffecompat.data.lists.imagenet",
+    "list_sbd": "caffecompat.data.lists.sbd",
+    "list_voc": "caffecompat.data.lists.voc",
+    "list_voc_segmentation": "caffecompat.data.lists.voc_segmentation",
     "list_weights": "caffecompat.formats.inventory",
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",

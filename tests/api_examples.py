@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from caffecompat.formats import save_caffemodel
 from caffecompat.schema import read_net
+from tests import data_set_trees
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 _LISTED = """
@@ -89,6 +91,7 @@ def write_examples() -> None:
     _write("bn.prototxt", _INPUT + _NORMALIZED, "bn", bn)
     _write_segmentation()
     _write_detection()
+    _write_data_sets()
 
 
 def _write(prototxt: str, text: str, name: str, blobs: dict[str, list[np.ndarray]]) -> None:
@@ -120,3 +123,12 @@ def _write_detection() -> None:
         )
     )
     Path("boxes.txt").write_text("0.png object.xml\n1.png object.xml\n")
+
+
+def _write_data_sets() -> None:
+    """Published data sets, of a few pictures each."""
+    here = Path()
+    for make in (data_set_trees.voc2012, data_set_trees.cityscapes, data_set_trees.coco, data_set_trees.imagenet):
+        make(here)
+    if importlib.util.find_spec("scipy"):
+        data_set_trees.sbd(here)

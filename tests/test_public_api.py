@@ -54,6 +54,12 @@ def test_the_names_are_these() -> None:
         "extract_features",
         "get_image_size",
         "inspect_database",
+        "list_cityscapes",
+        "list_coco",
+        "list_imagenet",
+        "list_sbd",
+        "list_voc",
+        "list_voc_segmentation",
         "list_weights",
         "load_caffemodel",
         "load_net",
@@ -119,6 +125,12 @@ export_torch: model weights path batch size allow_nonfinite fork
 extract_features: model weights datasets batches backend level stages device allow_missing fork on_batch
 get_image_size: root list_path out name_id_file on_progress
 inspect_database: database limit label_pixels on_progress
+list_cityscapes: root out labels relative force on_progress on_skip
+list_coco: root out labels relative force on_progress on_skip
+list_imagenet: root out devkit relative force on_progress on_skip
+list_sbd: root out voc labels relative force on_progress on_skip
+list_voc: root out relative force on_progress on_skip
+list_voc_segmentation: root out labels relative force on_progress on_skip
 list_weights: path stats
 load_caffemodel: path
 load_net: prototxt weights phase skip_mismatched fork python_layers

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "compute_image_mean",
         "extract_features",
         "lmdb",
+        "list",
     ),
     "Files": (
         "diff",
@@ -51,7 +52,7 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 
 
-_GROUPS = ("lmdb", "export", "weights", "eval")
+_GROUPS = ("lmdb", "list", "export", "weights", "eval")
 
 
 def verb_module(verb: str) -> ModuleType:

@@ -25,6 +25,7 @@ from caffecompat.data.recipes import (
     raw_datum,
     record_keys,
 )
+from caffecompat.data.voc_folders import voc_folders
 from caffecompat.files import read_text
 from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum, no_objects
 from caffecompat.formats.annotations import (
@@ -207,13 +208,11 @@ def detection_plan(found: DetectionSet, options: ImageOptions, *, backend: str =
 
 def is_voc_folder(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder has Pascal VOC's layout, or holds one that has (VOCdevkit)."""
-    return bool(_voc_roots(Path(folder)))
+    return bool(_voc_roots(folder))
 
 
-def _voc_roots(folder: Path) -> list[Path]:
-    candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())] if folder.is_dir() else []
-    roots = [path for path in candidates if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir()]
-    return roots[:1] if folder in roots else roots
+def _voc_roots(folder: str | os.PathLike[str]) -> list[Path]:
+    return voc_folders(folder, "Annotations", "JPEGImages")
 
 
 def voc_set(
@@ -236,7 +235,7 @@ def voc_set(
         if not listed.is_file():
             continue
         pictures = {path.stem: path.name for path in (root / "JPEGImages").iterdir()}
-        inside = "" if root == base else root.name + "/"
+        inside = "" if root == base else root.relative_to(base).as_posix() + "/"
         for line in read_text(listed, "the list").split("\n"):
             if not line.strip():
                 continue

@@ -6,6 +6,7 @@ are divided by the size that the file states, or else the picture's; instances o
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
@@ -30,6 +31,7 @@ __all__ = [
     "class_names_of_xml",
     "read_annotations",
     "read_coco",
+    "split_coco",
 ]
 
 
@@ -261,25 +263,54 @@ def read_coco(path: str | os.PathLike[str]) -> Coco:
     Raises:
         AnnotationError: the file cannot be read or lacks images, annotations or categories.
     """
-    name = os.fspath(path)
+    pictures, categories = _coco_entries(os.fspath(path))
+    return Coco([picture for picture, _ in pictures], categories)
+
+
+def split_coco(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[int, str]]:
+    """COCO's instances taken apart, as SSD's split_annotation.py does.
+
+    Returns:
+        The content of each picture's own file, as `read_annotations` reads it as "json", by the picture's path and in
+        the file's order; and the names of the categories by id.
+
+    Raises:
+        AnnotationError: as `read_coco`.
+    """
+    pictures, categories = _coco_entries(os.fspath(path))
+    contents = {}
+    for picture, entries in pictures:
+        image = {"id": picture.id, "file_name": picture.path, "height": picture.size[0], "width": picture.size[1]}
+        if not all(picture.size):
+            image = {"id": picture.id, "file_name": picture.path}
+        kept = [{key: entry[key] for key in _COCO_KEYS if key in entry} for entry in entries]
+        contents[picture.path] = json.dumps({"image": image, "annotation": kept})
+    return contents, categories
+
+
+_COCO_KEYS = ("id", "category_id", "bbox", "iscrowd", "area")
+
+
+def _coco_entries(name: str) -> tuple[list[tuple[CocoPicture, list[Any]]], dict[int, str]]:
+    """The pictures of COCO's instances with their annotations as the file has them, and the categories."""
     content = read_json(name, "the annotations", AnnotationError)
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise AnnotationError(f'{name}: expected COCO instances, {{"images": [...], "annotations": [...], '
                               f'"categories": [...]}}')  # fmt: skip
     try:
         categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
-        pictures = {
-            int(entry["id"]): CocoPicture(
-                str(entry["file_name"]), int(entry["id"]), (int(entry.get("height", 0)), int(entry.get("width", 0)))
-            )
-            for entry in content["images"]
-        }
+        pictures: dict[int, tuple[CocoPicture, list[Any]]] = {}
+        for entry in content["images"]:
+            size = (int(entry.get("height", 0)), int(entry.get("width", 0)))
+            pictures[int(entry["id"])] = CocoPicture(str(entry["file_name"]), int(entry["id"]), size), []
         for entry in content["annotations"]:
-            pictures[int(entry["image_id"])].boxes.append(_coco_box(entry, str(entry["category_id"])))
+            picture, entries = pictures[int(entry["image_id"])]
+            picture.boxes.append(_coco_box(entry, str(entry["category_id"])))
+            entries.append(entry)
     except _WRONG_FORM as error:
         raise AnnotationError(
             f"{name}: an entry is not as COCO's are ({type(error).__name__}: {brief(error)})"
         ) from None
     if not pictures:
         raise AnnotationError(f"{name} lists no image")
-    return Coco(list(pictures.values()), dict(sorted(categories.items())))
+    return list(pictures.values()), dict(sorted(categories.items()))

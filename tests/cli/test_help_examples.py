@@ -20,6 +20,7 @@ from caffecompat.cli.verbs import parser_of, split_verb
 from caffecompat.formats import save_caffemodel
 from caffecompat.net import Net
 from caffecompat.schema import open_net, pb
+from tests import data_set_trees
 
 _ELSEWHERE = {  # examples that need sets or nets which their verbs' own tests make
     "demo": "minutes",
@@ -148,6 +149,14 @@ def _prepare(words: list[str], run: Callable[..., None]) -> None:
     if words[0] in ("segment", "eval") and words[:2] != ["eval", "classification"]:
         for end in ("prototxt", "caffemodel"):
             shutil.copyfile(f"segmenting.{end}", f"{'deploy' if end == 'prototxt' else 'net'}.{end}")
+    if words[0] == "list":
+        here = Path()
+        for make in (data_set_trees.voc2012, data_set_trees.cityscapes, data_set_trees.coco, data_set_trees.imagenet):
+            make(here)
+        if words[1] in ("sbd", "imagenet"):
+            pytest.importorskip("scipy")
+            data_set_trees.sbd(here)
+            data_set_trees.devkit(here)
     if "convert_imageset" in text:
         Path("train.txt").write_text("a.png 0\nb.png 1\n")
     if re.search(r"(info|show|verify|compute_image_mean) train_lmdb", text):

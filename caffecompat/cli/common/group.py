@@ -32,4 +32,4 @@ class Group:
         return int(self._module(args.part).run(args))
 
     def _module(self, part: str) -> ModuleType:
-        return importlib.import_module(f"{self._package}.{part}")
+        return importlib.import_module(f"{self._package}.{part.replace('-', '_')}")
