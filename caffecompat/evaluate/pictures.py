@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -15,8 +15,9 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.classification import Classifier
 from caffecompat.evaluate.detector import Detector
 from caffecompat.evaluate.fed_model import scored_model
+from caffecompat.evaluate.multi_scale import MultiScale
 from caffecompat.evaluate.scored_net import ScoredNet
-from caffecompat.evaluate.segmenter import Segmenter
+from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
 from caffecompat.forks import ForkName
 from caffecompat.formats.picture import resize_picture
 from caffecompat.formats.picture_file import gray, read_picture_file
@@ -37,6 +38,9 @@ def segment(
     *,
     preprocess: Prepare | None = None,
     at: str = "picture",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    fit: str = "warp",
     size: tuple[int, int] | None = None,
     blob: str | None = None,
     device: torch.device | str = "cpu",
@@ -51,6 +55,7 @@ def segment(
         pictures: files, or arrays (H, W, C) uint8 in B, G, R order; one or several.
         preprocess: how pixels become inputs (`Preprocess`); by default what the prototxt's Input layer states.
         at: "picture", classes in the pictures' sizes (by nearest), or "net", in that of the scores.
+        scales, flip, fit: as of `evaluate_segmentation`; the classes then have the pictures' sizes.
         size: (height, width) in pixels of the net's input instead of the prototxt's.
         blob: of the scores, where it is not plain which.
         device: where to compute.
@@ -70,10 +75,16 @@ def segment(
     """
     if at not in ("picture", "net"):
         raise CaffeCompatError(f"at {at!r}: expected picture or net")
+    views = MultiScale(scales, flip, fit)
+    if not views.plain and at == "net":
+        raise CaffeCompatError("at 'net': with scales, flip or fit 'pad' classes have the picture's size")
     net = _fed(Segmenter, model, weights, size, device, allow_missing, fork, blob)
     prepare = _chosen(net, preprocess)
     found = []
     for picture in _read(net, pictures):
+        if not views.plain:
+            found.append(scores_to_classes(views.probabilities(net, views.views(net, picture, prepare)))[0])
+            continue
         classes = net.classify(picture, prepare)
         if at == "picture":
             classes = resize_picture(classes[:, :, None], *picture.shape[:2], nearest=True)[:, :, 0]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffecompat.arguments import as_size
 from caffecompat.data import make_source
+from caffecompat.deploy.input_size import fitting_sizes
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer, class_of
 from caffecompat.layers.accuracy import Accuracy
@@ -77,6 +78,7 @@ class ScoredNet:
         own_data = any(map(reads_data, document.message.layer))
         self.labels = self._find_labels(document) if own_data else None
         document = document.keeping(_ancestors(document.message.layer, self.scores, ends_at, self.labels))
+        self._document = document
         self.net = Net(document, pb.TEST, level=level, stages=stages, sources=make_source, log=False, weights=weights)
         self.input_shape = None if own_data else self._input_shape(size)
         shape = self.net.blob_shapes[self.scores]
@@ -122,6 +124,11 @@ class ScoredNet:
         assert self.labels is not None
         tops = self.net()
         return tops[self.scores], tops[self.labels].cpu().numpy()
+
+    def fitting_sizes(self, size: tuple[int, int]) -> str:
+        """Which sizes near a (height, width) fit, to add to an error about it; "" where none is known."""
+        hint = fitting_sizes(self._document, size)
+        return f"; {hint}" if hint else ""
 
     def describe(self, row: int) -> str:
         """Of a net that reads its own data: which record filled a row of the newest batch's labels, "" if not known."""

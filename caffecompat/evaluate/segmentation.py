@@ -18,6 +18,7 @@ from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.confusion import ConfusionMatrix
 from caffecompat.evaluate.fed_model import scored_model
+from caffecompat.evaluate.multi_scale import MultiScale, Views
 from caffecompat.evaluate.scored_net import own_pictures
 from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
 from caffecompat.files import read_bytes
@@ -175,7 +176,10 @@ def evaluate_segmentation(
     iterations: int | None = None,
     preprocess: Preprocess | None = None,
     size: tuple[int, int] | None = None,
-    resize: str = "classes",
+    resize: str | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    fit: str = "warp",
     ignore: Sequence[int] = (255,),
     blob: str | None = None,
     device: torch.device | str = "cpu",
@@ -200,7 +204,12 @@ def evaluate_segmentation(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are brought to
-            the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU), "scores" (bilinearly) or "labels" (nearest).
+            the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU; the default), "scores" (bilinearly) or "labels"
+            (nearest). With the next three it is always the probabilities, bilinearly.
+        scales: multi-scale testing: the sum of the probabilities of the picture in several sizes (see `MultiScale`).
+        flip: show the net each view mirrored, too.
+        fit: "warp", a picture is resized to the net's input size; or "pad", it is padded to it by the mean, at the
+            right and bottom, and scored on its own pixels.
         ignore: label values that are left out.
         blob: name of the scores (N, classes, h, w), where the net does not show which they are.
         on_progress: called with how many pictures (batches of own data) are done, and the counts so far.
@@ -216,8 +225,11 @@ def evaluate_segmentation(
     >>> (matrix.miou(), matrix.pixel_accuracy(), matrix.iou().shape)
     (1.0, 1.0, (3,))
     """
-    if resize not in ("classes", "scores", "labels"):
+    if resize not in (None, "classes", "scores", "labels"):
         raise EvaluationError(f"resize {resize!r}: expected 'classes', 'scores' or 'labels'")
+    views = MultiScale(scales, flip, fit)
+    if not views.plain and resize not in (None, "scores"):
+        raise EvaluationError(f"resize {resize!r}: with scales, flip or fit 'pad' probabilities are resized")
     iterations = as_count(iterations, "iterations")
     segmenter = scored_model(
         Segmenter, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
@@ -227,12 +239,16 @@ def evaluate_segmentation(
         chosen = preprocess or choose_preprocess([layer.param for layer in segmenter.net.layers], segmenter.path)
         return score_pairs(
             segmenter, open_pairs(data, root), chosen,
-            resize=resize, ignore=ignore, limit=iterations, on_progress=on_progress,
+            resize=resize or "classes", views=views, ignore=ignore, limit=iterations, on_progress=on_progress,
         )  # fmt: skip
     if segmenter.input_shape is not None:
         raise EvaluationError(f"{segmenter.path} is fed from outside: give the data to score it on")
+    if not views.plain:
+        raise EvaluationError("scales, flip and fit 'pad' are for pictures from outside: give the data to score on")
     pictures, batches = own_pictures(segmenter, iterations)
-    return score_own_data(segmenter, batches, records=pictures, resize=resize, ignore=ignore, on_progress=on_progress)
+    return score_own_data(
+        segmenter, batches, records=pictures, resize=resize or "classes", ignore=ignore, on_progress=on_progress
+    )
 
 
 def score_pairs(
@@ -241,6 +257,7 @@ def score_pairs(
     preprocess: Preprocess,
     *,
     resize: str = "classes",
+    views: MultiScale | None = None,
     ignore: Sequence[int] = (255,),
     limit: int | None = None,
     on_progress: Callable[[int, ConfusionMatrix], None] = lambda done, matrix: None,
@@ -253,19 +270,23 @@ def score_pairs(
         resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are
             brought to the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU and how the published numbers
             were made), "scores" (bilinearly, before the best is taken) or "labels" (to the scores' size by nearest).
+        views: show each picture so, instead of once in the net's input size.
         limit: pairs to score; None is all.
 
     Raises:
         CaffeCompatError: a pair cannot be read or does not fit; the message begins with its name.
     """
 
-    def read(index: int) -> tuple[int, np.ndarray, np.ndarray]:
+    shown = views if views is not None and not views.plain else None
+
+    def read(index: int) -> tuple[int, np.ndarray | Views, np.ndarray]:
         try:
             picture, labels = pairs.load(index, segmenter.color)
             if picture.shape[:2] != labels.shape:
                 sizes = f"{picture.shape[1]}x{picture.shape[0]}, its labels {labels.shape[1]}x{labels.shape[0]}"
                 raise EvaluationError(f"the picture is {sizes} (width x height); they must be equal")
-            return index, segmenter.prepare(picture, preprocess), labels
+            prepared = shown.views if shown else Segmenter.prepare
+            return index, prepared(segmenter, picture, preprocess), labels
         except CaffeCompatError as error:
             raise EvaluationError(f"{pairs.name(index)}: {error}") from error
 
@@ -273,7 +294,11 @@ def score_pairs(
     count = len(pairs) if limit is None else min(limit, len(pairs))
     for index, batch, labels in ordered_map(read, range(count), loader_threads()):
         before = matrix.outside
-        _add(matrix, segmenter.score(batch), labels[None], resize)
+        if isinstance(batch, Views):
+            assert shown is not None
+            _add(matrix, shown.probabilities(segmenter, batch), labels[None], "scores")
+        else:
+            _add(matrix, segmenter.score(batch), labels[None], resize)
         if matrix.outside and not before:
             first = pairs.name(index)
         on_progress(index + 1, matrix)

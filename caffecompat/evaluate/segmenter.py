@@ -12,8 +12,10 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
-from caffecompat.layers import Layer
+from caffecompat.layers import Layer, class_of
+from caffecompat.layers.activation import Sigmoid
 from caffecompat.layers.segmentation import SegmentationAccuracy, SegmentPixelIOU
+from caffecompat.layers.softmax import Softmax
 
 __all__ = ["Segmenter", "scores_to_classes"]
 
@@ -35,6 +37,16 @@ class Segmenter(ScoredNet):
         """A picture (H, W, C) as the net's input, (1, C, height, width) float32."""
         assert self.input_shape is not None, "this net reads its own data"
         return preprocess(picture, self.input_shape[2], self.input_shape[3])
+
+    @torch.no_grad()
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """The classes' probabilities of scores (N, classes, h, w): their softmax, unless the net gives such itself."""
+        return scores if self._gives_probabilities() else scores.softmax(1)
+
+    def _gives_probabilities(self) -> bool:
+        """Whether the last layer is a Softmax or Sigmoid, as where ``--blob`` names the top of one."""
+        maker = next((layer for layer in reversed(self.net.layers) if self.scores in layer.tops), None)
+        return maker is not None and issubclass(class_of(maker.type), Softmax | Sigmoid)
 
     def next(self) -> tuple[Tensor, np.ndarray]:
         """Of a net that reads its own data: scores of the next batch and its labels, (N, H, W) float32."""

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import command
 from tests.evaluate.world import World
+
+__all__ = ["command", "world"]
 
 
 @pytest.fixture

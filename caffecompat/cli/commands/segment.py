@@ -6,7 +6,8 @@
 Each picture gives OUT/<name>.png: the class colors over the picture, with a legend below. --raw adds
 <name>_classes.png (the number of each pixel's class), --colors adds <name>_colors.png (the colors alone).
 A video gives OUT/<name>.mp4, of whose frames --frames-every takes each Nth, and with --raw or --colors
-OUT/<name>/<frame>_classes.png and so on; its legend has all classes.
+OUT/<name>/<frame>_classes.png and so on; its legend has all classes. --scales, --flip and --fit show the net each
+picture several times, as 'eval segmentation' does.
 A picture that cannot be read is named at the end (exit status 2); the others are done.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, finite
+from caffecompat.cli.common.multi_scale_flags import multi_scale, multi_scale_flags
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.scored_net import fed_net, net_flags
@@ -49,6 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at", default="picture", metavar="SIZE", help="write in the size of: picture (default) or net"
     )
+    multi_scale_flags(parser)
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     parser.add_argument("--frames-every", type=COUNT, default=1, metavar="N", help="take each Nth frame of a video (1)")
     net_flags(parser, "lines")
@@ -77,6 +80,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: --alpha {args.alpha}: 0 to 1")
     if args.at not in ("picture", "net"):
         raise UsageError(f"{_VERB}: --at {args.at}: expected picture or net")
+    if multi_scale(args) and args.at == "net":
+        raise UsageError(f"{_VERB}: --at net: with --scales, --flip or --fit pad classes have the picture's size")
 
 
 class _Work:
@@ -127,7 +132,9 @@ class _Work:
     def _classes(self, picture: np.ndarray) -> np.ndarray:
         from caffecompat.evaluate.pictures import segment
 
-        return segment(self.segmenter, None, picture, preprocess=self.preprocess, at="net")[0]
+        views = multi_scale(self.args)
+        at = "picture" if views else "net"
+        return segment(self.segmenter, None, picture, preprocess=self.preprocess, at=at, **views)[0]
 
     def _drawn(
         self, picture: np.ndarray, classes: np.ndarray, named: Sequence[int]

@@ -9,6 +9,12 @@ figure is over the classes that occur in the labels. Label 255 is ignored.
 Where the scores are smaller or larger than the labels, --resize says what gives way: classes (the predicted classes
 are brought to the labels' size by nearest, as Xilinx Caffe's SegmentPixelIOU does), scores (bilinearly, before the
 best class is taken), or labels (by nearest, to the size of the scores).
+
+--scales and --flip add up the probabilities of several views: the picture resized to --scales times the net's input
+size (513 becomes 257, 385, 641, 897 for 0.5, 0.75, 1.25, 1.75; a multiple of 8, 16 or 32 stays one), and mirrored. The
+sums have the labels' size. --fit pad does not resize the picture to the input's size, but pads it by the mean at the
+right and bottom (DeepLab's 513x513), and scores the picture's own pixels; where the picture is larger than the input,
+the net gets a larger input. The net must be able to work on these sizes.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.cli.common.flags import COUNT, UsageError, split_commas
+from caffecompat.cli.common.multi_scale_flags import multi_scale, multi_scale_flags
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.progress import live_line
 from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
@@ -55,8 +62,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=COUNT, metavar="N", help="pictures (or batches of a train_val) to score")
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line; or cityscapes, voc")
     parser.add_argument("--ignore", default="255", metavar="A,B", help="label values left out (default 255)")
-    parser.add_argument("--resize", default="classes", metavar="WHAT",
-                        help="what adapts to the other size: classes, scores or labels (see above)")  # fmt: skip
+    parser.add_argument("--resize", metavar="WHAT",
+                        help="what adapts to the other size: classes (default), scores or labels")  # fmt: skip
+    multi_scale_flags(parser)
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     net_flags(parser, "the table")
 
@@ -92,8 +100,13 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"{_VERB}: --images-db and --labels-db go together")
     if sum(map(bool, (args.list, args.db, args.images_db))) > 1:
         raise UsageError(f"{_VERB}: take one of --list, --db, and --images-db with --labels-db")
-    if args.resize not in ("classes", "scores", "labels"):
+    if args.resize not in (None, "classes", "scores", "labels"):
         raise UsageError(f"{_VERB}: --resize {args.resize}: expected classes, scores or labels")
+    views = multi_scale(args)
+    if views and args.resize not in (None, "scores"):
+        raise UsageError(f"{_VERB}: --resize {args.resize}: with --scales, --flip or --fit probabilities are resized")
+    if views and not (args.list or args.db or args.images_db):
+        raise UsageError(f"{_VERB}: --scales, --flip and --fit pad need --list, --db or --images-db")
 
 
 def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tuple[str, ...]]:
@@ -115,7 +128,12 @@ def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tup
         raise UsageError(
             f"{_VERB}: {args.model} is fed from outside; give --list FILE, --db DIR, or --images-db with --labels-db"
         )
-    settings: dict[str, Any] = {"resize": args.resize, "ignore": _ignored(args), "iterations": args.iterations}
+    settings: dict[str, Any] = {
+        "resize": args.resize,
+        **multi_scale(args),
+        "ignore": _ignored(args),
+        "iterations": args.iterations,
+    }
     if pairs is not None:
         settings["preprocess"] = preprocess_of(args, segmenter.net)
         total, counted = min(args.iterations or len(pairs), len(pairs)), "pictures"
