@@ -90,6 +90,11 @@ class Transformer:
             self._mean_picture = np.ascontiguousarray(read_mean(self._mean_path).transpose(1, 2, 0))
 
     @property
+    def mean_color(self) -> np.ndarray | None:
+        """(1) or (C), the mean of each channel, also of a mean picture's; None without a mean."""
+        return self.mean if self._mean_picture is None else self._mean_picture.mean((0, 1))
+
+    @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
         return not (self._mirror or self.crop or self.scale_factors or self._must_be or self._mean_path)

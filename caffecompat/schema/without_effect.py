@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
+from caffecompat.schema.data_layers import data_layer
 from caffecompat.schema.legacy_types import V1_TYPES
 from caffecompat.wording import few
 
@@ -59,6 +60,12 @@ def _is_old(layer: Any) -> bool:
 
 def _is_annotated(layer: Any) -> bool:
     return _type(layer) == "AnnotatedData"
+
+
+def _is_augmented(layer: Any) -> bool:
+    """Whether a layer's transform_param prepares its pictures, by what all such layers share."""
+    found = data_layer(_type(layer))
+    return found is not None and found.prepares and _type(layer) != "WindowData"
 
 
 def _is_jittered(layer: Any) -> bool:
@@ -218,7 +225,11 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         _fields("LossParameter", "bootstrap_samples_fraction bootstrap_prob_threshold"), NoEffect("every label counts")
     ),
     **dict.fromkeys(
-        _fields("TransformationParameter", "distort_param expand_param emit_constraint"),
+        _fields("TransformationParameter", "distort_param rand_augment_param random_erase_param"),
+        NoEffect("only layers that read whole pictures use it", _is_augmented),
+    ),
+    **dict.fromkeys(
+        _fields("TransformationParameter", "expand_param emit_constraint"),
         NoEffect("only AnnotatedData uses it", _is_annotated),
     ),
     "TransformationParameter.scale_factors": NoEffect("only ImageSegData with three tops uses it", _is_jittered),

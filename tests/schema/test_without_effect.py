@@ -123,7 +123,7 @@ BLOCKS = {
     "V1LayerParameter": "layers { type: SILENCE %s }",
     "V0LayerParameter": "layers { layer { %s } }",
     "ParamSpec": "layer { param { %s } }",
-    "TransformationParameter": "layer { type: 'ImageData' transform_param { %s } }",
+    "TransformationParameter": "layer { type: 'WindowData' transform_param { %s } }",
     "SegAccuracyParameter": "layer { seg_accuracy_param { %s } }",
     "LossParameter": "layer { type: 'HingeLoss' loss_param { %s } }",
     "MultiBoxLossParameter": "layer { multibox_loss_param { %s } }",
@@ -158,6 +158,10 @@ def test_the_forks_are_named_once_for_all_occurrences(log: list[str]) -> None:
         "layer { param { compression: DEFAULT } }",
         'layer { type: "AnnotatedData" transform_param { distort_param { } expand_param { } emit_constraint { } } }',
         'layer { transform_param { distort_param { } } type: "AnnotatedData" }',  # the type is read afterwards
+        *(
+            f'layer {{ type: "{type_}" transform_param {{ distort_param {{ }} random_erase_param {{ }} }} }}'
+            for type_ in ("Data", "ImageData", "ImageSegData", "DenseImageData", "ImageLabelData", "VideoData")
+        ),
         'layer { transform_param { scale_factors: 1 } type: "ImageSegData" top: "a" top: "b" top: "c" }',
         'layer { type: "Correlation1D" correlation_param { single_direction: -1 } }',
         'layer { type: "DataAugmentation" augmentation_param { mean: 1 mean_per_pixel: false } }',
@@ -178,7 +182,9 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('type: "ImageData" transform_param { distort_param { } }', "only AnnotatedData uses it"),
+        ('type: "WindowData" transform_param { distort_param { } }', "only layers that read whole pictures use it"),
+        ('type: "HDF5Data" transform_param { rand_augment_param { } }', "only layers that read whole pictures use it"),
+        ('type: "DummyData" transform_param { random_erase_param { } }', "only layers that read whole pictures use it"),
         ('type: "Data" transform_param { expand_param { } }', "only AnnotatedData uses it"),
         (
             'type: "ImageSegData" top: "a" top: "b" transform_param { scale_factors: 1 }',

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from caffecompat.data.augment.distort import Distortion
 from caffecompat.data.augment.noise import Noise
+from caffecompat.data.augment.rand_augment import RandAugment
+from caffecompat.data.augment.random_erase import RandomErase
 from caffecompat.data.augment.random_resize import RandomResize
 from caffecompat.data.augment.resize import Resize
 from caffecompat.data.augment.sample import Sample
@@ -21,12 +24,17 @@ __all__ = ["Augmentation", "Augmented"]
 
 
 class Augmented(NamedTuple):
-    """A sample after all that changes its bytes, and the window of it that goes into the batch."""
+    """A sample after all that changes its bytes, and the window of it that goes into the batch.
+
+    Attributes:
+        generator: of what is random about the floats; None where that is nothing.
+    """
 
     picture: np.ndarray
     label: np.ndarray | None
     objects: np.ndarray | None
     window: Window
+    generator: np.random.Generator | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,8 +60,9 @@ class Augmented(NamedTuple):
 class Augmentation:
     """The `transform_param` of one layer; what readers call.
 
-    In order, on a sample's bytes: SSD's expand_param and samplers with distort_param (AnnotatedData); Jacinto's random
-    resize; resize_param; noise_param. Then crop and mirror, and mean and scale as floats (`Transformer`).
+    In order, on a sample's bytes: distort_param, in AnnotatedData with SSD's expand_param and samplers; Jacinto's
+    random resize; resize_param; noise_param; rand_augment_param (TRAIN). Then crop and mirror, mean and scale as floats
+    (`Transformer`), and random_erase_param (TRAIN).
 
     Attributes:
         transformer: crop, mirror, mean and scale.
@@ -66,23 +75,32 @@ class Augmentation:
         if param.HasField("noise_param") and not resizes:
             raise DataError("transform_param has noise_param, which this layer does not support")
         self._part = SampledPart.of(request.layer)
+        self._distortion = None if self._part else Distortion.of(param)
         self.transformer = Transformer(request, mean_file_allowed=mean_file_allowed, resizes=resizes)
         self._random_resize = RandomResize.of(param)
         self._resize = Resize.of(param) if resizes else None
         self._noise = Noise.of(param)
+        rand_augment, erase = RandAugment.of(request.layer, self.transformer.mean_color), RandomErase.of(param)
+        self._rand_augment = rand_augment if request.train else None
+        self._erase = erase if request.train else None
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
 
     @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
-        return self.transformer.same_for_all and not (self._random_resize or self._resize or self._noise or self._part)
+        changed = self._draws or self._resize or self._part
+        return self.transformer.same_for_all and not changed
+
+    @property
+    def _draws(self) -> bool:
+        """Whether anything but crop and mirror is random."""
+        several = self._resize is not None and self._resize.choices > 1
+        operations = self._distortion, self._random_resize, self._noise, self._rand_augment, self._erase
+        return several or any(operation is not None for operation in operations)
 
     def draw(self, generator: random.Random) -> Draw | None:
         """The random numbers of the next record; None where nothing is random."""
-        several = self._resize is not None and self._resize.choices > 1
-        if self._random_resize or self._noise or several or self.transformer.draws:
-            return Draw.of(generator)
-        return None
+        return Draw.of(generator) if self._draws or self.transformer.draws else None
 
     def __call__(self, sample: Sample, draw: Draw | None) -> Augmented:
         """The sample as the batch has it, but for its floats.
@@ -113,6 +131,8 @@ class Augmentation:
     def _finished(self, sample: Sample, draw: Draw | None) -> Augmented:
         chance = draw.scale if draw is not None else 0
         generator = np.random.default_rng(chance)
+        if self._distortion is not None:
+            sample = self._distortion(sample, generator)
         if self._random_resize is not None:
             sample = self._random_resize(sample, generator)
         size = sample.size
@@ -120,7 +140,9 @@ class Augmentation:
             sample = self._resize(sample, chance % self._resize.choices)
         if self._noise is not None:
             sample = self._noise(sample, generator)
-        return self._cropped(sample, size, draw)
+        if self._rand_augment is not None:
+            sample = self._rand_augment(sample, generator)
+        return self._cropped(sample, size, draw)._replace(generator=generator)
 
     def _cropped(self, sample: Sample, size: tuple[int, int], draw: Draw | None) -> Augmented:
         """The window of the sample, and its objects in it; `size` is that before resize_param."""
@@ -143,6 +165,8 @@ class Augmentation:
     def place(self, augmented: Augmented, out: np.ndarray) -> None:
         """Write the picture into its row (h, w, C) float32 of the batch."""
         self.transformer.place(augmented.picture, augmented.window, out)
+        if self._erase is not None and augmented.generator is not None:
+            self._erase(out, augmented.generator)
 
     @staticmethod
     def label(augmented: Augmented) -> np.ndarray:

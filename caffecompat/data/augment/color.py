@@ -124,17 +124,18 @@ def posterize(picture: np.ndarray, bits: int) -> np.ndarray:
 
 def solarize(picture: np.ndarray, threshold: int) -> np.ndarray:
     """Values of `threshold` and above inverted."""
-    return _looked_up(picture, np.where(_VALUES < threshold, _VALUES, 255 - _VALUES))
+    return _looked_up(picture, np.where(np.less(_VALUES, threshold), _VALUES, 255 - _VALUES))
 
 
 def solarize_add(picture: np.ndarray, amount: int) -> np.ndarray:
     """`amount` added to values below 128."""
-    return _looked_up(picture, np.where(_VALUES < 128, _VALUES + amount, _VALUES))
+    return _looked_up(picture, np.where(np.less(_VALUES, 128), _VALUES + amount, _VALUES))
 
 
 def _blended(other: int, factor: float) -> np.ndarray:
     """The table of a blend with one value, computed in single precision as Pillow does."""
-    return np.float32(other) + np.float32(factor) * (_VALUES - other).astype(np.float32)
+    table: np.ndarray = np.float32(other) + np.float32(factor) * (_VALUES - other).astype(np.float32)
+    return table
 
 
 def _bytes(table: np.ndarray) -> np.ndarray:

@@ -21,22 +21,12 @@ class ColorJitter:
     """
 
     def __init__(self, param: pb.DistortionParameter) -> None:
-        brightness, hue = param.brightness_delta, param.hue_delta
-        if hue > 0.5:
+        if param.hue_delta > 0.5:
             raise DataError(
-                f"distort_param.hue_delta is {hue:g}; with mode: TORCHVISION it is a share of the circle of hues, at "
-                f"most 0.5 (18 of mode SSD is 0.1)"
+                f"distort_param.hue_delta is {param.hue_delta:g}; with mode: TORCHVISION it is a share of the circle, "
+                f"at most 0.5 (18 of mode SSD is 0.1)"
             )
-        self._ranges = {
-            name: (low, high)
-            for name, low, high in (
-                ("brightness", max(0.0, 1 - brightness), 1 + brightness),
-                ("contrast", param.contrast_lower, param.contrast_upper),
-                ("saturation", param.saturation_lower, param.saturation_upper),
-                ("hue", -hue, hue),
-            )
-            if _given(param, name)
-        }
+        self._ranges = {name: _range(param, name) for name in _FIELDS if _asked(param, name)}
         self._probabilities = {name: _probability(param, name) for name in self._ranges}
         self._order = param.random_order_prob
         self.needs_color = "saturation" in self._ranges or "hue" in self._ranges or self._order > 0
@@ -59,17 +49,35 @@ _OPERATIONS = {
     "saturation": adjust_saturation,
     "hue": adjust_hue,
 }
-_RANGE_FIELDS = {
-    "brightness": ("brightness_delta",),
-    "contrast": ("contrast_lower", "contrast_upper"),
-    "saturation": ("saturation_lower", "saturation_upper"),
-    "hue": ("hue_delta",),
+_FIELDS = {
+    "brightness": ["brightness_delta"],
+    "contrast": ["contrast_lower", "contrast_upper"],
+    "saturation": ["saturation_lower", "saturation_upper"],
+    "hue": ["hue_delta"],
 }
 
 
-def _given(param: pb.DistortionParameter, name: str) -> bool:
-    """Whether one of the four is asked for: it has a range, and a probability that is not 0."""
-    return _probability(param, name) > 0 and any(param.HasField(field) for field in _RANGE_FIELDS[name])
+def _asked(param: pb.DistortionParameter, name: str) -> bool:
+    """Whether one of the four is asked for: by its range, with a probability that is not 0."""
+    missing = [field for field in _FIELDS[name] if not param.HasField(field)]
+    chosen = param.HasField(name + "_prob") or missing != _FIELDS[name]
+    if not (chosen and _probability(param, name)):
+        return False
+    if missing:
+        raise DataError(f"distort_param has no {' and no '.join(missing)}, which {name} in mode TORCHVISION needs")
+    return True
+
+
+def _range(param: pb.DistortionParameter, name: str) -> tuple[float, float]:
+    """Between what the factor of one of the four is, or the turn of the hues."""
+    if name == "brightness":
+        return max(0.0, 1 - param.brightness_delta), 1 + param.brightness_delta
+    if name == "hue":
+        return -param.hue_delta, param.hue_delta
+    low, high = (getattr(param, field) for field in _FIELDS[name])
+    if high < low:
+        raise DataError(f"distort_param.{name}_upper is less than {name}_lower")
+    return low, high
 
 
 def _probability(param: pb.DistortionParameter, name: str) -> float:

@@ -1,9 +1,11 @@
-"""`distort_param`: random brightness, contrast, saturation, hue and channel order (SSD's im_transforms.cpp)."""
+"""`distort_param`: random brightness, contrast, saturation, hue and channel order."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from caffecompat.data.augment.color_jitter import ColorJitter
+from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import DataError
 from caffecompat.schema import pb
 
@@ -11,7 +13,37 @@ __all__ = ["Distortion"]
 
 
 class Distortion:
-    """A DistortionParameter.
+    """A DistortionParameter, in the meaning of its mode: SSD's or torchvision's. Labels stay as they are."""
+
+    def __init__(self, param: pb.DistortionParameter) -> None:
+        for name in ("brightness_delta", "hue_delta", "contrast_lower", "saturation_lower"):
+            if getattr(param, name) < 0:
+                raise DataError(f"distort_param.{name} must not be negative, it is {getattr(param, name):g}")
+        jitters = param.mode == pb.DistortionParameter.TORCHVISION
+        self._colors: ColorJitter | _SsdDistortion = ColorJitter(param) if jitters else _SsdDistortion(param)
+
+    @classmethod
+    def of(cls, param: pb.TransformationParameter) -> Distortion | None:
+        """What a TransformationParameter asks for, or None."""
+        return cls(param.distort_param) if param.HasField("distort_param") else None
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        return sample._replace(picture=self.picture(sample.picture, generator))
+
+    def picture(self, picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """A distorted (H, W, C) uint8 picture; the given one stays as it is."""
+        if picture.dtype != np.uint8:
+            raise DataError(f"distort_param needs pictures of 8 bits a channel; this one has {picture.dtype}")
+        if self._colors.needs_color and picture.shape[2] != 3:
+            raise DataError(
+                f"distort_param's saturation, hue and random order need three channels; the picture has "
+                f"{picture.shape[2]} (force_color: true)"
+            )
+        return self._colors.picture(picture, generator)
+
+
+class _SsdDistortion:
+    """Mode SSD (SSD's im_transforms.cpp).
 
     Brightness comes first and the order of the channels last; contrast comes before saturation and hue or after
     them, by the toss of a coin. Each is done with its own probability, on 8-bit values with saturation; hue is in
@@ -19,9 +51,6 @@ class Distortion:
     """
 
     def __init__(self, param: pb.DistortionParameter) -> None:
-        for name in ("brightness_delta", "hue_delta", "contrast_lower", "saturation_lower"):
-            if getattr(param, name) < 0:
-                raise DataError(f"distort_param.{name} must not be negative, it is {getattr(param, name):g}")
         for name in ("contrast", "saturation"):
             if getattr(param, name + "_prob") and getattr(param, name + "_upper") < getattr(param, name + "_lower"):
                 raise DataError(f"distort_param.{name}_upper is less than {name}_lower")
@@ -30,15 +59,9 @@ class Distortion:
         self._saturation = param.saturation_prob, param.saturation_lower, param.saturation_upper
         self._hue = param.hue_prob, -param.hue_delta, param.hue_delta
         self._order = param.random_order_prob
-        self._needs_color = max(param.saturation_prob, param.hue_prob, param.random_order_prob) > 0
+        self.needs_color = max(param.saturation_prob, param.hue_prob, param.random_order_prob) > 0
 
     def picture(self, picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """A distorted (H, W, C) uint8 picture; the given one stays as it is."""
-        if self._needs_color and picture.shape[2] != 3:
-            raise DataError(
-                f"distort_param's saturation, hue and random order need three channels; the picture has "
-                f"{picture.shape[2]} (force_color: true)"
-            )
         contrast_first = generator.random() > 0.5
         offset = _amount(self._brightness, generator)
         if offset is not None:

@@ -1,4 +1,4 @@
-"""What is put where a picture ends: mean_value, so that the net sees zeros."""
+"""What is put where a picture or its label ends: mean_value, so that the net sees zeros, and the ignored label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.schema import pb
 
-__all__ = ["mean_pixel"]
+__all__ = ["ignored_label", "mean_pixel"]
 
 
 def mean_pixel(param: pb.TransformationParameter, channels: int) -> list[float]:
@@ -17,3 +17,8 @@ def mean_pixel(param: pb.TransformationParameter, channels: int) -> list[float]:
     check_per_channel(param.mean_value, channels, "mean_value")
     mean = np.rint(np.array(param.mean_value, np.float32)).clip(0, 255)
     return [float(value) for value in np.broadcast_to(mean, channels)]
+
+
+def ignored_label(layer: pb.LayerParameter) -> int:
+    """The label of pixels that do not count: image_data_param.ignore_label; 255 also in layers without that block."""
+    return layer.image_data_param.ignore_label

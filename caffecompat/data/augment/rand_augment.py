@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from caffecompat.data.augment import affine, color
+from caffecompat.data.augment.fill import ignored_label
 from caffecompat.data.augment.rand_augment_policy import MAGNITUDES, RandAugmentPolicy
 from caffecompat.data.augment.sample import Sample
+from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
 from caffecompat.schema import pb
 
@@ -27,16 +29,24 @@ class RandAugment:
     Pictures are uint8, BGR or gray; color operations leave gray ones as they are.
     """
 
-    def __init__(self, param: pb.RandAugmentParameter, mean: np.ndarray | None, ignore_label: int) -> None:
+    def __init__(self, policy: RandAugmentPolicy, mean: np.ndarray | None, ignore_label: int) -> None:
         """`mean` (1 or C values) fills what comes to lie outside; without one it is 128, as in timm."""
-        if not param.policy:
-            raise DataError('rand_augment_param needs a policy, as "rand-m9-mstd0.5-inc1"')
-        self._policy = RandAugmentPolicy.parse(param.policy)
+        self._policy = policy
         self._names = list(self._policy.operations)
         weights = np.array(list(self._policy.operations.values()))
         self._weights = weights / weights.sum()
-        self._fill = np.full(1, _GRAY) if mean is None else np.rint(mean).clip(0, 255)
+        self._mean = np.full(1, _GRAY) if mean is None else np.rint(mean).clip(0, 255)
         self._ignore_label = ignore_label
+
+    @classmethod
+    def of(cls, layer: pb.LayerParameter, mean: np.ndarray | None) -> RandAugment | None:
+        """What the transform_param of a layer asks for, or None; `mean` as above."""
+        param = layer.transform_param.rand_augment_param
+        if not layer.transform_param.HasField("rand_augment_param"):
+            return None
+        if not param.policy:
+            raise DataError('rand_augment_param needs a policy, as "rand-m9-mstd0.5-inc1"')
+        return cls(RandAugmentPolicy.parse(param.policy), mean, ignored_label(layer))
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         picture = sample.picture
@@ -72,7 +82,8 @@ class RandAugment:
 
     def _moved(self, sample: Sample, matrix: np.ndarray, cubic: bool) -> Sample:
         height, width, channels = sample.picture.shape
-        fill = np.broadcast_to(self._fill, channels).tolist()
+        check_per_channel(self._mean, channels, "mean_value")
+        fill = np.broadcast_to(self._mean, channels).tolist()
         moved = sample._replace(picture=affine.move_picture(sample.picture, matrix, fill, cubic=cubic))
         if sample.label is not None:
             label = affine.move_labels(sample.label, matrix, (height, width), self._ignore_label)

@@ -13,10 +13,23 @@ from caffecompat.data.source import DataError
 __all__ = ["MAGNITUDES", "RandAugmentPolicy"]
 
 MAGNITUDES = 10  # the magnitude of an operation's whole range
-_PLAIN = (
-    "AutoContrast Equalize Invert Rotate Posterize Solarize SolarizeAdd Color Contrast Brightness Sharpness "
-    "ShearX ShearY TranslateXRel TranslateYRel"
-).split()
+_PLAIN = [
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "SolarizeAdd",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateXRel",
+    "TranslateYRel",
+]
 _INCREASING = {"Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness"}
 _THREE = dict.fromkeys(("SolarizeIncreasing", "Desaturate", "GaussianBlur"), 1.0)
 _WEIGHTED_THREE = {
@@ -71,8 +84,8 @@ _OLD_WEIGHTS = {
 _SETS = {"weights": _WEIGHTED, "3a": _THREE, "3aw": _WEIGHTED_THREE}
 _GRAMMAR = (
     "a policy is 'rand' and, each after a '-', any of m9 (magnitude, a whole number), n2 (operations a picture), p0.5 "
-    "(probability of each), mstd0.5 (deviation of the magnitude; inf or more than 100: uniform from 0), mmax10 (largest "
-    "magnitude), inc1 (operations that grow with the magnitude), tweights, t3a, t3aw or w0 (sets of operations)"
+    "(probability of each), mstd0.5 (deviation of the magnitude; inf or more than 100: uniform from 0), mmax10 "
+    "(largest magnitude), inc1 (operations that grow with it), tweights, t3a, t3aw or w0 (sets of operations)"
 )
 
 
@@ -119,11 +132,7 @@ class RandAugmentPolicy:
                 raise DataError(f"rand_augment_param.policy {text!r}: {piece!r} gives {key} a second time")
             found[key] = value
         operations, replaced = _operations(text, found)
-        policy = cls(
-            operations,
-            replaced,
-            **{name: found[key] for key, name in _FIELDS.items() if key in found},
-        )
+        policy = cls(operations, replaced, **{name: found[key] for key, name in _FIELDS.items() if key in found})
         possible = sum(weight > 0 for weight in operations.values())
         if not replaced and policy.count > possible:
             raise DataError(

@@ -42,7 +42,7 @@ class RandomErase:
         self._mode = param.mode
         self._most = param.count
         self._area = param.min_area, param.max_area
-        self._log_aspect = -math.log(param.min_aspect)
+        self._log_aspect = math.log(1 / param.min_aspect)
 
     @classmethod
     def of(cls, param: pb.TransformationParameter) -> RandomErase | None:

@@ -41,7 +41,7 @@ class SampledPart:
         self._samplers = [BatchSampler(sampler) for sampler in annotated.batch_sampler]
         pooled = annotated.sampler_choice == pb.AnnotatedDataParameter.POOLED
         self._choose_part = pick_sample if pooled else draw_sampler
-        self._distortion = Distortion(param.distort_param) if param.HasField("distort_param") else None
+        self._distortion = Distortion.of(param)
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
 
     @classmethod

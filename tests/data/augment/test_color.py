@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -74,13 +75,14 @@ def test_hues_wrap_around() -> None:
 def test_shapes_stay_and_the_given_picture_too(shape: tuple[int, int, int]) -> None:
     pixels = picture(*shape)
     before = pixels.copy()
+    blends = color.adjust_brightness, color.adjust_contrast, color.adjust_saturation, color.adjust_sharpness
     for operation in (
-        *(lambda x, op=op: op(x, 1.3) for op in (color.adjust_brightness, color.adjust_contrast, color.adjust_saturation,
-                                                 color.adjust_sharpness, color.blur)),
+        *(partial(blend, factor=1.3) for blend in blends),
+        partial(color.blur, deviation=1.3),
         color.auto_contrast,
         color.equalize,
-        lambda x: color.solarize(x, 100),
-    ):  # fmt: skip
+        partial(color.solarize, threshold=100),
+    ):
         got = operation(pixels)
         assert got.shape == shape and got.dtype == np.uint8
         np.testing.assert_array_equal(pixels, before)
