@@ -242,8 +242,9 @@ class NetSpec:
     def __setitem__(self, key: str, value: Any) -> None:
         self.tops[key] = value
 
-    def __getitem__(self, item: str) -> Any:
-        return self.__getattr__(item)
+    def __getitem__(self, item: str) -> Top:
+        top: Top = self.__getattr__(item)
+        return top
 
     def __delitem__(self, name: str) -> None:
         del self.tops[name]

@@ -8,7 +8,7 @@
 ['README.md', 'deploy.prototxt', 'deploy_encoder.prototxt']
 """
 
-from caffecompat.zoo import enet, espnet, lenet
+from caffecompat.zoo import cifar10, enet, espnet, fpn, googlenet, jacinto, lenet, mobilenet, squeezenet, unet
 from caffecompat.zoo.folder import network_files
 from caffecompat.zoo.network import Network, Recipe, Source
 
@@ -17,9 +17,16 @@ __all__ = ["NETWORKS", "Network", "Recipe", "Source", "network_files"]
 NETWORKS: dict[str, Network] = {
     network.name: network
     for module in (
+        cifar10,
         enet,
         espnet,
+        fpn,
+        googlenet,
+        jacinto,
         lenet,
+        mobilenet,
+        squeezenet,
+        unet,
     )
     for network in module.NETWORKS
 }

@@ -13,9 +13,17 @@ from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
 
-__all__ = ["add", "concat", "conv", "deconv", "down_pool", "norm", "relu", "upsample_bilinear"]
+__all__ = ["XILINX_NORM", "add", "concat", "conv", "deconv", "down_pool", "norm", "relu", "upsample_bilinear"]
 
 _MSRA = {"type": "msra"}
+
+# Fields of a batch normalization in Xilinx's layout: scale, shift, mean and variance in one layer.
+XILINX_NORM: dict[str, Any] = {
+    "param": [{"lr_mult": learned, "decay_mult": 0} for learned in (1, 1, 0, 0)],
+    "eps": 1e-5,
+    "scale_filler": {"type": "constant", "value": 1},
+    "bias_filler": {"type": "constant", "value": 0},
+}
 
 
 def _named(n: NetSpec, kind: str, top: Any) -> Top:
@@ -60,7 +68,7 @@ def deconv(n: NetSpec, bottom: Top, outputs: int, factor: int, *, bias: bool = F
     if name is None:
         return _named(n, "ConvNd", made)
     n[name] = made
-    return n[name]  # type: ignore[no-any-return]
+    return n[name]
 
 
 def upsample_bilinear(n: NetSpec, bottom: Top, channels: int) -> Top:
@@ -81,13 +89,7 @@ def norm(n: NetSpec, bottom: Top, *, activate: bool = True) -> Top:
     """Batch normalization in Xilinx's layout (scale, shift, mean, variance), with an in-place ReLU."""
     made = _named(
         n, "BatchNorm",
-        L.BatchNorm(
-            bottom,
-            param=[{"lr_mult": learned, "decay_mult": 0} for learned in (1, 1, 0, 0)],
-            eps=1e-5,
-            scale_filler={"type": "constant", "value": 1},
-            bias_filler={"type": "constant", "value": 0},
-        ),
+        L.BatchNorm(bottom, **XILINX_NORM),
     )  # fmt: skip
     return relu(n, made) if activate else made
 

@@ -32,6 +32,31 @@ def test_folder_is_what_the_zoo_writes(network: str) -> None:
     assert {path.name for path in (_MODELS / network).iterdir()} == set(files)
 
 
+_NAMED_AS = {
+    "cifar10_full": "bvlc/examples/cifar10/cifar10_full.prototxt",
+    "fpn": "vitis-tutorial-05-seg/model/FPN/deploy.prototxt",
+    "googlenet": "bvlc/models/bvlc_googlenet/deploy.prototxt",
+    "jacintonet11": "jacinto-models/image_classification/imagenet_jacintonet11v2/initial/deploy.prototxt",
+    "jsegnet21": "jacinto-models/image_segmentation/cityscapes5_jsegnet21v2/initial/deploy.prototxt",
+    "squeezenet": "squeezenet/SqueezeNet_v1.1/deploy.prototxt",
+    "unet_full": "vitis-tutorial-05-seg/model/unet-full/deploy.prototxt",
+    "unet_lite": "vitis-tutorial-05-seg/model/unet-lite/deploy.prototxt",
+}
+
+
+@pytest.mark.parametrize("network", _NAMED_AS)
+def test_weights_of_the_source_would_load(network: str, shared: Path) -> None:
+    """Between input and result the layers, blobs and shapes of parameters are those of the published deploy net."""
+    paths = (shared / "real" / _NAMED_AS[network], _MODELS / network / "deploy.prototxt")
+    theirs, ours = (_wiring(read_net(path))[1:-1] for path in paths)
+    assert ours == theirs
+    shapes = []
+    for path in paths:
+        net = Net(path, pb.TEST, log=False)
+        shapes.append({layer.name: [tuple(slot.shape) for slot in layer.slots] for layer in net.layers if layer.slots})
+    assert shapes[0] == shapes[1]
+
+
 def _wiring(net) -> list[tuple[str, str, list[str], list[str]]]:
     return [(layer.name, layer.type, list(layer.bottom), list(layer.top)) for layer in net.layer]
 

@@ -20,11 +20,21 @@ from caffecompat.zoo import NETWORKS, Network, Recipe, network_files
 # Learned parameters and MACs (of one picture of the published size) as papers and independent implementations have
 # them, the MACs to their last digit.
 PUBLISHED = {
+    "cifar10_full": (89_578, "12.298 M"),
     "enet": (376_194, "4.184 G"),
     "espnet": (361_411, "4.614 G"),
+    "fpn": (6_146_531, "17.514 G"),
+    "googlenet": (6_998_552, "1582.672 M"),
+    "jacintonet11": (2_873_736, "406.335 M"),
+    "jsegnet21": (2_698_280, "8832.156 M"),
     "lenet": (431_080, "2.293 M"),
+    "mobilenet_v1": (4_231_976, "568.74 M"),
+    "mobilenet_v2": (3_504_872, "300.774 M"),
+    "squeezenet": (1_235_496, "387.748 M"),
+    "unet_full": (32_151_251, "409.565 G"),
+    "unet_lite": (7_762_675, "96.872 G"),
 }
-SMALLEST = {"lenet": 28}  # sides in pixels; 64 where nothing is said
+SMALLEST = {"cifar10_full": 32, "googlenet": 96, "lenet": 28}  # sides in pixels; 64 where nothing is said
 
 
 @dataclass

@@ -27,6 +27,8 @@ _SMALLER = [  # in the copies of the prototxts
     (r"dim: 1024\b", "dim: 128"),
 ]
 
+_FOLDERS_OF_CLASSES = {"lenet": ("mnist", (28, 28)), "cifar10_full": ("cifar10", (32, 32, 3))}
+
 
 def _commands(text: str) -> Iterator[list[str]]:
     """The indented lines that begin with the command, with those that they go on to."""
@@ -44,11 +46,12 @@ def _folder(network: str) -> None:
         file.write_text(text)
     generator = np.random.default_rng(0)
     cv2.imwrite("picture.png", generator.integers(0, 255, (64, 128, 3), np.uint8))
-    if network == "lenet":
+    if network in _FOLDERS_OF_CLASSES:
+        root, shape = _FOLDERS_OF_CLASSES[network]
         for part in ("train", "test"):
-            for digit in range(10):
-                Path(f"mnist/{part}/{digit}").mkdir(parents=True)
-                cv2.imwrite(f"mnist/{part}/{digit}/a.png", generator.integers(0, 255, (28, 28), np.uint8))
+            for name in range(10):
+                Path(f"{root}/{part}/{name}").mkdir(parents=True)
+                cv2.imwrite(f"{root}/{part}/{name}/a.png", generator.integers(0, 255, shape, np.uint8))
         return
     Path("data").mkdir()
     cv2.imwrite("label.png", generator.integers(0, 19, (64, 128), np.uint8))
@@ -66,7 +69,7 @@ def _name_as_trained_to_the_end(solver: str, used: str) -> None:
     shutil.copyfile(weights, name[0])
 
 
-@pytest.mark.parametrize("network", ["lenet", "espnet", "enet"])
+@pytest.mark.parametrize("network", ["lenet", "cifar10_full", "espnet", "enet", "fpn"])
 def test_commands_of_the_readme(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,18 @@
+"""ImageNet as Caffe's own models are trained on it: two databases of pictures of 256x256, crops and mirroring."""
+
+from __future__ import annotations
+
+from caffecompat.zoo.network import Fields, Recipe, Source, preparation
+
+__all__ = ["MEAN", "TRAIN", "VAL", "transforms"]
+
+TRAIN = Source("data/ilsvrc12_train_lmdb", lmdb=True)
+VAL = Source("data/ilsvrc12_val_lmdb", lmdb=True)
+MEAN = (104.0, 117.0, 123.0)  # blue, green, red
+
+
+def transforms(recipe: Recipe) -> tuple[Fields, Fields]:
+    """Random crops and mirroring in training, the center in tests."""
+    crop: Fields = {"crop_size": recipe.crop} if recipe.crop else {}
+    prepared = preparation(recipe)
+    return {**prepared, **crop, "mirror": recipe.mirror}, {**prepared, **crop}
