@@ -186,7 +186,7 @@ def _stack(datum: Datum, values: list[bytes]) -> _Sample:
     planes = raw.reshape(len(values), channels, height, width)
     picture = np.ascontiguousarray(planes.transpose(0, 2, 3, 1)).reshape(-1, width, channels)
     window = Window(0, 0, picture.shape[0], width, False)
-    return _Sample(Augmented(picture, None, None, window), [value[-1] for value in values])
+    return _Sample(Augmented(picture, None, None, window, (height, width)), [value[-1] for value in values])
 
 
 def _batch_size(size: int, where: str) -> int:

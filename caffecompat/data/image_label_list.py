@@ -43,7 +43,8 @@ class ImageLabelListDataReader(Reader):
     are not within size_min and size_max is resized to them (bilinear, labels too, as in the fork); with
     probability scale_prob both are scaled by scale_min to scale_max (pictures cubic when growing, by area when
     shrinking, labels nearest); pictures smaller than the crop are padded on all sides, by reflection or 0
-    (`padding`), labels by 255; crop and mirror, mean and scale. `label_slice` then takes every stride-th label
+    (`padding`), labels by 255; what transform_param says. Where that resizes, pictures are not padded in the fork's way
+    before, and transform_param's own padding counts. `label_slice` then takes every stride-th label
     from an offset on, after both were widened by that offset.
     The list starts over with the batch after the one that reaches its end.
     """
@@ -56,8 +57,10 @@ class ImageLabelListDataReader(Reader):
             raise DataError(f"image_label_data_param.batch_size must be at least 1, it is {self.batch_size}")
         self._request = request
         self._augmentation = Augmentation(request, mean_file_allowed=False)
-        self._crop = max(self._augmentation.transformer.crop or (0, 0))
+        self._crop = 0 if self._augmentation.moves else max(self._augmentation.transformer.crop or (0, 0))
         self._slice = _Slice.of(param.label_slice) if param.HasField("label_slice") else None
+        if self._augmentation.moves:
+            _refuse_with_geometry(param)
         self._random = request.generator()
         shared = "" if param.image_dir or param.label_dir else param.data_dir
         self._folders = param.image_dir or shared, param.label_dir or shared
@@ -197,6 +200,13 @@ class _Slice(NamedTuple):
     def of_label(self, label: np.ndarray) -> np.ndarray:
         (down, right), (row, column), (top, left) = self.size, self.stride, self.offset
         return label[top::row, left::column][:down, :right]
+
+
+def _refuse_with_geometry(param: pb.ImageLabelDataParameter) -> None:
+    """Refuse what scales or pads once more beside a transform_param that resizes."""
+    names = [name for name in ("scale_prob", "padding", "label_slice") if param.HasField(name)]
+    if names:
+        raise DataError(f"image_label_data_param.{names[0]} cannot be combined with what resizes in transform_param")
 
 
 def _limited(height: int, width: int, least: int, most: int) -> tuple[int, int]:

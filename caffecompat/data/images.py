@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.resampling import interpolation
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource, Reader
@@ -112,9 +113,18 @@ class ListReader(Reader, Generic[_Entry]):
             )
         return picture
 
-    def _resized(self, picture: np.ndarray) -> np.ndarray:
-        """Bilinear to new_height x new_width where given."""
-        return resize_picture(picture, *self._new_size) if self._new_size else picture
+    def _resized(self, picture: np.ndarray, *, label: bool = False) -> np.ndarray:
+        """To new_height x new_width where given: bilinear, as in every Caffe, or by transform_param's interp_mode.
+
+        Args:
+            label: a label picture: by nearest neighbor under an interp_mode, where Xilinx Caffe mixes labels.
+        """
+        if not self._new_size:
+            return picture
+        transform = self._request.layer.transform_param
+        nearest = label and transform.HasField("interp_mode")
+        mode = pb.ResizeParameter.NEAREST if nearest else transform.interp_mode
+        return resize_picture(picture, *self._new_size, interpolation=interpolation(mode))
 
 
 def _why(name: str, path: str, root: str) -> str:
@@ -148,7 +158,9 @@ class ImageDataReader(ListReader[ListedImage]):
         super().__init__(request, param, "image_data_param", read_image_list, Augmentation(request))
         self._color = None if param.is_unchanged else param.is_color
         if param.short_side:
-            raise DataError("image_data_param.short_side is not supported; use new_height and new_width")
+            raise DataError(
+                "image_data_param.short_side is not supported; transform_param { short_side } keeps the aspect"
+            )
 
     def read(self, record: tuple[ListedImage, Draw | None]) -> _Sample:
         entry, draw = record

@@ -21,29 +21,30 @@ __all__ = ["DenseImageDataReader", "ImageSegDataReader", "PaddingImageSegDataRea
 
 
 class Segmented(NamedTuple):
-    """A picture and its label picture (h, w, 1) in the batch; `size` is the picture's before scaling and padding."""
+    """A picture and its label picture (h, w, 1) in the batch."""
 
     augmented: Augmented
     label: np.ndarray
-    size: tuple[int, int]
 
 
 class ImageSegDataReader(ListReader[ListedPair]):
     """Pictures with a label for every pixel, as Xilinx Caffe has them.
 
     Tops: data (N, C, H, W), label (N, 1, H, W) of the label file's gray values. With new_height and
-    new_width both are resized bilinearly, which mixes labels at edges, as the fork does. Crop and
-    mirror are the same for both; `image_data_param.mirror` has no effect, only `transform_param.mirror`.
+    new_width both are resized bilinearly, which mixes labels at edges, as the fork does; under an
+    interp_mode labels are resized by nearest neighbor. What transform_param does is the same for both;
+    `image_data_param.mirror` has no effect, only `transform_param.mirror`.
     """
 
     tops: ClassVar[int] = 2
     mean_file_allowed: ClassVar[bool] = False
     resizing_evens_sizes: ClassVar[bool] = True  # picture and label may differ in size where both are resized
+    pads: ClassVar[bool] = False  # up to the crop
 
     def __init__(self, request: Request) -> None:
         self._param = request.layer.image_data_param
         request.tops(self.tops)
-        augmentation = Augmentation(request, mean_file_allowed=self.mean_file_allowed)
+        augmentation = Augmentation(request, mean_file_allowed=self.mean_file_allowed, pads=self.pads)
         super().__init__(request, self._param, "image_data_param", self._read_list, augmentation)
         self._color = self._param.is_color
 
@@ -51,12 +52,8 @@ class ImageSegDataReader(ListReader[ListedPair]):
         return read_pair_list(path)
 
     def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
-        sample = self._decoded(record[0])
-        return self._augmented(sample, record[1], sample.size)
-
-    def _augmented(self, sample: Sample, draw: Draw | None, size: tuple[int, int]) -> Segmented:
-        augmented = self._augmentation(sample, draw)
-        return Segmented(augmented, self._augmentation.label(augmented), size)
+        augmented = self._augmentation(self._decoded(record[0]), record[1])
+        return Segmented(augmented, self._augmentation.label(augmented))
 
     def _decoded(self, entry: ListedPair) -> Sample:
         """Picture and label picture, resized by new_height and new_width."""
@@ -68,7 +65,7 @@ class ImageSegDataReader(ListReader[ListedPair]):
                 f"{self._list}:{entry.line}: the picture {entry.image} is {picture.shape[0]}x{picture.shape[1]}, "
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
-        return Sample(self._resized(picture), self._resized(label))
+        return Sample(self._resized(picture), self._resized(label, label=True))
 
     def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
         return self._read(entry.label, entry.line, False)
@@ -86,11 +83,12 @@ class PaddingImageSegDataReader(ImageSegDataReader):
 
     A third top, data_dim (N, 1, 1, 2), holds the height and width of the picture in the batch, padding
     left out. `label_type` IMAGE (the default) makes a constant label of the number in the second column,
-    NONE one of `ignore_label`. Before the crop comes a random factor of `scale_factors` (picture bilinear,
-    label nearest, sizes rounded down), then padding at the right and bottom by mean_value and `ignore_label`.
+    NONE one of `ignore_label`. Pictures smaller than the crop are padded at the right and bottom by mean_value and
+    `ignore_label`, as after scale_factors or scale_min and scale_max in every layer.
     """
 
     tops: ClassVar[int] = 3
+    pads: ClassVar[bool] = True
 
     def _read_list(self, path: str) -> list[ListedPair]:
         return read_pair_list(path, labels=self._param.label_type != pb.ImageDataParameter.NONE)
@@ -102,47 +100,12 @@ class PaddingImageSegDataReader(ImageSegDataReader):
         value = self._param.ignore_label if kind == pb.ImageDataParameter.NONE else _leading_number(entry.label)
         return np.full((*picture.shape[:2], 1), value, np.uint8)
 
-    def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
-        entry, draw = record
-        picture, label, _ = sample = self._decoded(entry)
-        assert label is not None
-        size = sample.size
-        factors = self._augmentation.transformer.scale_factors
-        if factors and draw is not None:
-            factor = np.float32(factors[draw.scale % len(factors)])
-            height, width = int(size[0] * factor), int(size[1] * factor)
-            if not (height and width):
-                raise DataError(f"{self.describe(record)}: scale_factors {factor:g} leaves nothing of it")
-            picture = resize_picture(picture, height, width)
-            label = resize_picture(label, height, width, nearest=True)
-        return self._augmented(Sample(self._padded(picture), self._padded_label(label)), draw, size)
-
     def shapes(self, sample: Segmented) -> list[Shape]:
         return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)
 
     def write(self, sample: Segmented, arrays: Arrays, at: int) -> None:
         super().write(sample, arrays, at)
-        arrays[2][at] = np.minimum(arrays[0].shape[1:3], sample.size).reshape(1, 2, 1)
-
-    def _padded(self, picture: np.ndarray) -> np.ndarray:
-        mean = self._augmentation.transformer.mean
-        if mean is None:
-            return self._pad(picture, 0.0)
-        return self._pad(picture, [float(value) for value in np.broadcast_to(mean, picture.shape[2])])
-
-    def _padded_label(self, label: np.ndarray) -> np.ndarray:
-        return self._pad(label, float(self._param.ignore_label))
-
-    def _pad(self, picture: np.ndarray, value: Any) -> np.ndarray:
-        height, width, channels = picture.shape
-        crop = self._augmentation.transformer.crop or (0, 0)
-        down, right = max(0, crop[0] - height), max(0, crop[1] - width)
-        if not (down or right):
-            return picture
-        import cv2
-
-        padded = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT, value=value)
-        return padded.reshape(height + down, width + right, channels)
+        arrays[2][at] = np.minimum(arrays[0].shape[1:3], sample.augmented.size).reshape(1, 2, 1)
 
 
 class DenseImageDataReader(ListReader[ListedPair]):
@@ -169,6 +132,8 @@ class DenseImageDataReader(ListReader[ListedPair]):
             raise DataError(
                 "a crop cannot be combined with label_divide_factor: it would cut picture and label differently"
             )
+        if self._divide > 1 and self._augmentation.moves:
+            raise DataError("what resizes in transform_param cannot be combined with label_divide_factor")
         if self._divide > 1 and not self._new_size and self.batch_size > 1:
             raise DataError("label_divide_factor needs new_height and new_width")
 
@@ -183,7 +148,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
         label = self._read(entry.label, entry.line, False)
         if self._new_size:
             height, width = self._new_size
-            picture = resize_picture(picture, height, width)
+            picture = self._resized(picture)
             label = resize_picture(label, height // self._divide, width // self._divide, nearest=True)
         if self._divide == 1 and picture.shape[:2] != label.shape[:2]:
             raise DataError(

@@ -1,15 +1,18 @@
-"""What Caffe's DataTransformer does to a picture: mirror, crop, (pixel - mean) * scale.
+"""What Caffe's DataTransformer does to a picture: mirror, crop, (pixel - mean) * scale / std.
 
 Order and rules are BVLC's (data_transformer.cpp): whether to mirror is drawn first, then the crop
 (TRAIN: random; TEST: center, rounded down); a mean picture is read at the place in the uncropped
-picture that the pixel came from, also when mirrored; the scale multiplies last.
+picture that the pixel came from, also when mirrored; the scale multiplies last. `std_value`, by which the result is
+divided, is ours.
 In SSD's Caffe a mean picture is not mirrored with the picture; Jacinto's takes the mean picture's center whatever the
 crop. What changes pictures before that is in `caffecompat.data.augment`.
 """
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +63,7 @@ class Transformer:
 
     Attributes:
         crop: (height, width), or None.
-        mean: per-channel means, float32, of length 1 or C; None without mean_value.
+        scale: its `scale`, without std_value.
     """
 
     def __init__(self, request: Request, *, mean_file_allowed: bool = True, resizes: bool | None = None) -> None:
@@ -74,17 +77,18 @@ class Transformer:
         self._mirror = param.mirror
         self.scale = np.float32(param.scale)
         self.crop = _crop_size(param)
-        self.scale_factors = list(param.scale_factors)
         self.force = _forced_color(param)
         self._must_be = None if resizes else _promised_size(param)
-        self.mean = np.array(param.mean_value, np.float32) if len(param.mean_value) else None
+        self._mean = _Channels(param.mean_value) if len(param.mean_value) else None
+        self._std = _positive(param.std_value)
+        self._factor = _Channels(self.scale / np.array(self._std)) if len(self._std) > 1 else None
+        self._common_factor = self.scale / np.float32(self._std[0]) if len(self._std) == 1 else self.scale
         self._mean_path = ""
         self._mean_picture: np.ndarray | None = None
-        self._mean_block: tuple[tuple[int, int], np.ndarray] = (0, 0), np.empty(0)
         if param.HasField("mean_file"):
             if not mean_file_allowed:
                 raise DataError(f"{request.layer.type} takes mean_value, not mean_file")
-            if self.mean is not None:
+            if self._mean is not None:
                 raise DataError("transform_param has both mean_file and mean_value; Caffe takes one of them")
             self._mean_path = request.find("transform_param.mean_file", param.mean_file)
             self._mean_picture = np.ascontiguousarray(read_mean(self._mean_path).transpose(1, 2, 0))
@@ -92,17 +96,19 @@ class Transformer:
     @property
     def mean_color(self) -> np.ndarray | None:
         """(1) or (C), the mean of each channel, also of a mean picture's; None without a mean."""
-        return self.mean if self._mean_picture is None else self._mean_picture.mean((0, 1))
+        if self._mean is not None:
+            return self._mean.values
+        return None if self._mean_picture is None else self._mean_picture.mean((0, 1))
 
     @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
-        return not (self._mirror or self.crop or self.scale_factors or self._must_be or self._mean_path)
+        return not (self._mirror or self.crop or self._must_be or self._mean_path)
 
     @property
     def draws(self) -> bool:
         """Whether a record needs random numbers."""
-        return bool(self._mirror or self.scale_factors or (self._train and self.crop))
+        return bool(self._mirror or (self._train and self.crop))
 
     def draw(self, generator: random.Random) -> Draw | None:
         """The random numbers of the next record; None where nothing is random."""
@@ -119,8 +125,10 @@ class Transformer:
                 f"the picture is {height}x{width}, resize_param says {self._must_be[0]}x{self._must_be[1]}: this "
                 f"layer does not resize, it only expects that size (Xilinx Caffe); set new_height and new_width to it"
             )
-        if self.mean is not None:
-            check_per_channel(self.mean, channels, "mean_value")
+        if self._mean is not None:
+            check_per_channel(self._mean.values, channels, "mean_value")
+        if self._std:
+            check_per_channel(self._std, channels, "std_value")
         mean = self._mean_picture
         whole = (height, width, channels)
         if mean is not None and self._centered_mean:
@@ -155,6 +163,7 @@ class Transformer:
         pixels = cut(picture, window)
         height, width, channels = out.shape
         means = self._mean_rows(window, channels)
+        factors = None if self._factor is None else self._factor.rows(window.width, channels)
         rows = out.reshape(height, width * channels)
         pixels = pixels.reshape(height, width * channels)
         step = max(1, _BLOCK // (width * channels))
@@ -164,8 +173,10 @@ class Transformer:
             if means is not None:
                 mean = means[at : at + step] if self._mean_picture is not None else means[: len(block)]
                 np.subtract(block, mean, out=block)
-            if self.scale != 1:
-                np.multiply(block, self.scale, out=block)
+            if factors is not None:
+                np.multiply(block, factors[: len(block)], out=block)
+            elif self._common_factor != 1:
+                np.multiply(block, self._common_factor, out=block)
 
     def _mean_rows(self, window: Window, channels: int) -> np.ndarray | None:
         """The mean of the window as rows of W*C floats: of all rows, or as many as a block has (mean_value)."""
@@ -177,14 +188,24 @@ class Transformer:
                 down, right = (height - window.height) // 2, (width - window.width) // 2
                 window = window._replace(top=down, left=right)
             return cut(self._mean_picture, window).reshape(window.height, -1)
-        if self.mean is None:
-            return None
-        wanted = (window.width, channels)
-        size, block = self._mean_block
+        return None if self._mean is None else self._mean.rows(window.width, channels)
+
+
+class _Channels:
+    """Values, one or one a channel, repeated along rows of pixels; those of the last size are kept."""
+
+    def __init__(self, values: Iterable[float]) -> None:
+        self.values = np.array(list(values), np.float32)
+        self._last: tuple[tuple[int, int], np.ndarray] = (0, 0), np.empty(0)
+
+    def rows(self, width: int, channels: int) -> np.ndarray:
+        """As many rows of width*C floats as a block has."""
+        wanted = (width, channels)
+        size, block = self._last
         if size != wanted:
-            row = np.tile(np.broadcast_to(self.mean, (channels,)), window.width)
+            row = np.tile(np.broadcast_to(self.values, (channels,)), width)
             block = np.tile(row, (max(1, _BLOCK // row.size), 1))
-            self._mean_block = wanted, block
+            self._last = wanted, block
         return block
 
 
@@ -215,6 +236,14 @@ def _crop_size(param: pb.TransformationParameter) -> tuple[int, int] | None:
     if 0 in size:
         raise DataError("transform_param gives only one side of the crop; it needs a height and a width")
     return size
+
+
+def _positive(values: Sequence[float]) -> list[float]:
+    """std_value, checked."""
+    for value in values:
+        if not 0 < value < math.inf:
+            raise DataError(f"transform_param.std_value must be a number above 0, one is {value:g}")
+    return list(values)
 
 
 def _forced_color(param: pb.TransformationParameter) -> bool | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
-from caffecompat.schema.data_layers import data_layer
+from caffecompat.schema.data_layers import Labels, data_layer, is_input
 from caffecompat.schema.legacy_types import V1_TYPES
 from caffecompat.wording import few
 
@@ -63,14 +63,29 @@ def _is_annotated(layer: Any) -> bool:
 
 
 def _is_augmented(layer: Any) -> bool:
-    """Whether a layer's transform_param prepares its pictures, by what all such layers share."""
-    found = data_layer(_type(layer))
-    return found is not None and found.prepares and _type(layer) != "WindowData"
+    """Whether a layer reads pictures and leaves their sizes to transform_param; WindowData warps its windows itself."""
+    kind = data_layer(_type(layer))
+    return kind is not None and kind.prepares and kind.crops
 
 
-def _is_jittered(layer: Any) -> bool:
-    """PSPNet's and DeepLab's ImageSegData, recognized by its third top, the size of the picture."""
-    return _type(layer) == "ImageSegData" and len(layer.top) == 3
+def _is_normalized(layer: Any) -> bool:
+    """Whether a layer's transform_param says what becomes of pixels; an Input states it for exports."""
+    return _is_augmented(layer) or is_input(layer)
+
+
+def _has_label_pictures(layer: Any) -> bool:
+    kind = data_layer(_type(layer))
+    return kind is not None and kind.labels is Labels.PICTURES
+
+
+def _is_resized(layer: Any) -> bool:
+    """Whether pictures are resized by something that interp_mode is for."""
+    transform, kind = layer.transform_param, data_layer(_type(layer))
+    if kind is None or not _is_augmented(layer):
+        return False
+    fields = ("random_resized_crop_param", "scale_min", "short_side")
+    new_size = getattr(getattr(layer, kind.settings), "new_height", 0)
+    return bool(new_size or len(transform.scale_factors) or any(map(transform.HasField, fields)))
 
 
 def _is_horizontal(layer: Any) -> bool:
@@ -225,14 +240,17 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         _fields("LossParameter", "bootstrap_samples_fraction bootstrap_prob_threshold"), NoEffect("every label counts")
     ),
     **dict.fromkeys(
-        _fields("TransformationParameter", "distort_param rand_augment_param random_erase_param"),
+        _fields(
+            "TransformationParameter",
+            "distort_param rand_augment_param random_erase_param expand_param scale_factors scale_min scale_max "
+            "short_side random_resized_crop_param random_resize_param random_aspect_ratio_param",
+        ),
         NoEffect("only layers that read whole pictures use it", _is_augmented),
     ),
-    **dict.fromkeys(
-        _fields("TransformationParameter", "expand_param emit_constraint"),
-        NoEffect("only AnnotatedData uses it", _is_annotated),
-    ),
-    "TransformationParameter.scale_factors": NoEffect("only ImageSegData with three tops uses it", _is_jittered),
+    "TransformationParameter.emit_constraint": NoEffect("only AnnotatedData uses it", _is_annotated),
+    "TransformationParameter.std_value": NoEffect("only layers that read whole pictures use it", _is_normalized),
+    "TransformationParameter.interp_mode": NoEffect("nothing in transform_param or the layer resizes", _is_resized),
+    "TransformationParameter.ignore_label": NoEffect("the layer has no label pictures", _has_label_pictures),
     **dict.fromkeys(
         _fields(
             "TransformationParameter",
@@ -240,10 +258,6 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
             "rand_resize_ratio_lower rand_resize_ratio_upper use_letterbox_resize num_labels var_sz_img_enabled",
         ),
         NoEffect(),
-    ),
-    **dict.fromkeys(
-        _fields("TransformationParameter", "random_resize_param random_aspect_ratio_param"),
-        NoEffect("resize the pictures before, or by resize_param"),
     ),
     "TransformationParameter.flow": NoEffect("mirrored pictures keep their values"),
     "TransformationParameter.display": NoEffect("'caffecompat lmdb show' shows pictures"),

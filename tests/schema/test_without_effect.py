@@ -157,12 +157,17 @@ def test_the_forks_are_named_once_for_all_occurrences(log: list[str]) -> None:
         "quantize: false",
         "layer { param { compression: DEFAULT } }",
         'layer { type: "AnnotatedData" transform_param { distort_param { } expand_param { } emit_constraint { } } }',
+        'layer { type: "Data" transform_param { expand_param { } scale_min: 1 scale_max: 2 interp_mode: AREA } }',
+        'layer { type: "ImageData" image_data_param { new_height: 3 } transform_param { interp_mode: CUBIC } }',
+        'layer { transform_param { random_resized_crop_param { } std_value: 2 } type: "ImageLabelData" }',
+        'layer { type: "Input" transform_param { std_value: 58 mean_value: 104 } }',
+        'layer { type: "DenseImageData" transform_param { ignore_label: 11 } }',
         'layer { transform_param { distort_param { } } type: "AnnotatedData" }',  # the type is read afterwards
         *(
             f'layer {{ type: "{type_}" transform_param {{ distort_param {{ }} random_erase_param {{ }} }} }}'
             for type_ in ("Data", "ImageData", "ImageSegData", "DenseImageData", "ImageLabelData", "VideoData")
         ),
-        'layer { transform_param { scale_factors: 1 } type: "ImageSegData" top: "a" top: "b" top: "c" }',
+        'layer { transform_param { scale_factors: 1 } type: "ImageSegData" top: "a" top: "b" }',
         'layer { type: "Correlation1D" correlation_param { single_direction: -1 } }',
         'layer { type: "DataAugmentation" augmentation_param { mean: 1 mean_per_pixel: false } }',
         'layer { augmentation_param { rotate { spread: 0.4 rand_type: "gaussian" } max_multiplier: 1 } }',
@@ -185,11 +190,11 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
         ('type: "WindowData" transform_param { distort_param { } }', "only layers that read whole pictures use it"),
         ('type: "HDF5Data" transform_param { rand_augment_param { } }', "only layers that read whole pictures use it"),
         ('type: "DummyData" transform_param { random_erase_param { } }', "only layers that read whole pictures use it"),
-        ('type: "Data" transform_param { expand_param { } }', "only AnnotatedData uses it"),
-        (
-            'type: "ImageSegData" top: "a" top: "b" transform_param { scale_factors: 1 }',
-            "only ImageSegData with three tops uses it",
-        ),
+        ('type: "WindowData" transform_param { expand_param { } }', "only layers that read whole pictures use it"),
+        ('type: "Data" transform_param { emit_constraint { } }', "only AnnotatedData uses it"),
+        ('type: "ReLU" transform_param { short_side: 3 }', "only layers that read whole pictures use it"),
+        ('type: "ImageData" transform_param { interp_mode: CUBIC }', "nothing in transform_param or the layer resizes"),
+        ('type: "ImageData" transform_param { ignore_label: 3 }', "the layer has no label pictures"),
         ('type: "Data" data_param { mirror: true }', "transform_param has it"),
         ('type: "ReLU" pooling_param { }', "only layers of type Pooling, Pooling3D read it"),
         ('pooling_param { } type: "ReLU"', "only layers of type Pooling, Pooling3D read it"),

@@ -8,13 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 from caffecompat.data.augment.distort import Distortion
+from caffecompat.data.augment.expansion import Expansion
+from caffecompat.data.augment.fill import ignored_label, mean_pixel
+from caffecompat.data.augment.geometry import geometry, named_geometry, refuse_combinations
 from caffecompat.data.augment.noise import Noise
 from caffecompat.data.augment.rand_augment import RandAugment
 from caffecompat.data.augment.random_erase import RandomErase
 from caffecompat.data.augment.random_resize import RandomResize
+from caffecompat.data.augment.resampling import padded
 from caffecompat.data.augment.resize import Resize
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augment.sampled_part import SampledPart
+from caffecompat.data.augment.scale_jitter import ScaleFactors
 from caffecompat.data.boxes import mirrored
 from caffecompat.data.source import AugmentError, DataError, Request
 from caffecompat.data.transform import Draw, Transformer, Window, cut
@@ -27,6 +32,8 @@ class Augmented(NamedTuple):
     """A sample after all that changes its bytes, and the window of it that goes into the batch.
 
     Attributes:
+        size: (height, width) of what the picture shows: without padding and, as PSPNet's Caffe has it for its third
+            top, before scale_factors.
         generator: of what is random about the floats; None where that is nothing.
     """
 
@@ -34,6 +41,7 @@ class Augmented(NamedTuple):
     label: np.ndarray | None
     objects: np.ndarray | None
     window: Window
+    size: tuple[int, int]
     generator: np.random.Generator | None = None
 
     @property
@@ -60,25 +68,43 @@ class Augmented(NamedTuple):
 class Augmentation:
     """The `transform_param` of one layer; what readers call.
 
-    In order, on a sample's bytes: distort_param, in AnnotatedData with SSD's expand_param and samplers; Jacinto's
-    random resize; resize_param; noise_param; rand_augment_param (TRAIN). Then crop and mirror, mean and scale as floats
-    (`Transformer`), and random_erase_param (TRAIN).
+    In order, on a sample's bytes: distort_param; expand_param, in AnnotatedData with SSD's samplers; one of the ways to
+    bring pictures to a size (`geometry`), scale_factors, padding; resize_param; noise_param; rand_augment_param in
+    TRAIN. Then crop and mirror, mean, scale and std as floats (`Transformer`), and random_erase_param in TRAIN.
 
     Attributes:
         transformer: crop, mirror, mean and scale.
+        moves: whether anything but crop and mirror changes where things are in a picture.
     """
 
-    def __init__(self, request: Request, *, mean_file_allowed: bool = True, resizes: bool | None = None) -> None:
-        """`resizes`: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do."""
-        param = request.layer.transform_param
+    def __init__(
+        self,
+        request: Request,
+        *,
+        mean_file_allowed: bool = True,
+        resizes: bool | None = None,
+        pads: bool = False,
+    ) -> None:
+        """
+        Args:
+            resizes: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do.
+            pads: whether pictures smaller than the crop are padded even where nothing scales them.
+        """
+        self._param = param = request.layer.transform_param
         resizes = request.fork is not Fork.XILINX if resizes is None else resizes
+        refuse_combinations(param, resizes=resizes)
         if param.HasField("noise_param") and not resizes:
             raise DataError("transform_param has noise_param, which this layer does not support")
         self._part = SampledPart.of(request.layer)
         self._distortion = None if self._part else Distortion.of(param)
         self.transformer = Transformer(request, mean_file_allowed=mean_file_allowed, resizes=resizes)
+        self._ignore_label = ignored_label(request.layer)
+        self._expansion = None if self._part else Expansion.of(param, self._ignore_label)
         self._random_resize = RandomResize.of(param)
-        self._resize = Resize.of(param) if resizes else None
+        self._geometry = geometry(request, self.transformer.crop, self._ignore_label)
+        self._scale_factors = ScaleFactors.of(param)
+        self._pads = pads or bool({"scale_min", "scale_factors"}.intersection(named_geometry(param)))
+        self._resize = Resize.of(param, self._ignore_label) if resizes else None
         self._noise = Noise.of(param)
         rand_augment, erase = RandAugment.of(request.layer, self.transformer.mean_color), RandomErase.of(param)
         self._rand_augment = rand_augment if request.train else None
@@ -88,15 +114,20 @@ class Augmentation:
     @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
-        changed = self._draws or self._resize or self._part
-        return self.transformer.same_for_all and not changed
+        return self.transformer.same_for_all and not (self._draws or self.moves or self._pads)
+
+    @property
+    def moves(self) -> bool:
+        operations = self._part, self._expansion, self._random_resize, self._geometry, self._scale_factors, self._resize
+        return any(operation is not None for operation in operations)
 
     @property
     def _draws(self) -> bool:
         """Whether anything but crop and mirror is random."""
         several = self._resize is not None and self._resize.choices > 1
-        operations = self._distortion, self._random_resize, self._noise, self._rand_augment, self._erase
-        return several or any(operation is not None for operation in operations)
+        sizes = self._expansion, self._random_resize, self._geometry, self._scale_factors
+        others = self._distortion, self._noise, self._rand_augment, self._erase
+        return several or any(operation is not None for operation in (*sizes, *others))
 
     def draw(self, generator: random.Random) -> Draw | None:
         """The random numbers of the next record; None where nothing is random."""
@@ -131,21 +162,33 @@ class Augmentation:
     def _finished(self, sample: Sample, draw: Draw | None) -> Augmented:
         chance = draw.scale if draw is not None else 0
         generator = np.random.default_rng(chance)
-        if self._distortion is not None:
-            sample = self._distortion(sample, generator)
-        if self._random_resize is not None:
-            sample = self._random_resize(sample, generator)
+        for operation in (self._distortion, self._expansion, self._random_resize, self._geometry):
+            if operation is not None:
+                sample = operation(sample, generator)
+        shown = sample.size
+        if self._scale_factors is not None:
+            sample = self._scale_factors(sample, chance)
+        if self._pads:
+            sample = self._padded(sample)
         size = sample.size
         if self._resize is not None:
-            sample = self._resize(sample, chance % self._resize.choices)
+            sample = self._resize.chosen(sample, chance % self._resize.choices)
+            shown = sample.size
         if self._noise is not None:
             sample = self._noise(sample, generator)
         if self._rand_augment is not None:
             sample = self._rand_augment(sample, generator)
-        return self._cropped(sample, size, draw)._replace(generator=generator)
+        sample, window = self._cropped(sample, size, draw)
+        return Augmented(*sample, window, shown, generator)
 
-    def _cropped(self, sample: Sample, size: tuple[int, int], draw: Draw | None) -> Augmented:
-        """The window of the sample, and its objects in it; `size` is that before resize_param."""
+    def _padded(self, sample: Sample) -> Sample:
+        """The sample at least as large as the crop."""
+        size = [max(sides) for sides in zip(sample.size, self.transformer.crop or (0, 0), strict=True)]
+        pixel = mean_pixel(self._param, sample.picture.shape[2])
+        return padded(sample, (0, 0), (size[0], size[1]), pixel, self._ignore_label)
+
+    def _cropped(self, sample: Sample, size: tuple[int, int], draw: Draw | None) -> tuple[Sample, Window]:
+        """The sample with the objects that its window shows, and the window; `size` is that before resize_param."""
         self.transformer.output_shape(*sample.picture.shape)  # does the crop fit?
         window = self.transformer.window(*sample.size, draw)
         if sample.objects is not None:
@@ -160,7 +203,7 @@ class Augmentation:
             if self._resize is not None:
                 boxes = self._resize.extrapolated(boxes, *size, part)
             sample = sample.with_boxes(boxes)
-        return Augmented(sample.picture, sample.label, sample.objects, window)
+        return sample, window
 
     def place(self, augmented: Augmented, out: np.ndarray) -> None:
         """Write the picture into its row (h, w, C) float32 of the batch."""

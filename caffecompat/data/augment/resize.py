@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.augment.resampling import interpolation
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
@@ -26,7 +27,9 @@ class Resize:
     effect, as in the fork.
     """
 
-    def __init__(self, param: pb.ResizeParameter) -> None:
+    def __init__(self, param: pb.ResizeParameter, ignore_label: int = 255) -> None:
+        """`ignore_label`: what a label picture is padded with."""
+        self._ignore_label = ignore_label
         if not (param.height and param.width):
             raise DataError("resize_param needs a height and a width")
         check_size(param.height, param.width, "resize_param: the resized picture")
@@ -39,60 +42,74 @@ class Resize:
         self._labeled_size = param.height_scale, param.width_scale
 
     @classmethod
-    def of(cls, param: pb.TransformationParameter) -> Resize | None:
+    def of(cls, param: pb.TransformationParameter, ignore_label: int = 255) -> Resize | None:
         """What a TransformationParameter asks for, or None."""
-        return cls(param.resize_param) if param.HasField("resize_param") else None
+        return cls(param.resize_param, ignore_label) if param.HasField("resize_param") else None
+
+    @classmethod
+    def to(cls, how: pb.ResizeParameter, height: int, width: int, ignore_label: int = 255) -> Resize:
+        """To another size than the message says."""
+        param = pb.ResizeParameter()
+        param.CopyFrom(how)
+        param.height, param.width = height, width
+        return cls(param, ignore_label)
 
     @property
     def choices(self) -> int:
         """Among how many interpolations is drawn."""
         return len(self._interpolations)
 
-    def __call__(self, sample: Sample, choice: int) -> Sample:
-        """Resize a sample; `choice` is a number of `choices`."""
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        return self.chosen(sample, int(generator.integers(self.choices)) if self.choices > 1 else 0)
+
+    def chosen(self, sample: Sample, choice: int) -> Sample:
+        """Resize a sample, its label picture by nearest neighbor; `choice` is a number of `choices`."""
         boxes = None if sample.boxes is None else self.boxes(sample.boxes, *sample.size)
-        return sample._replace(picture=self.picture(sample.picture, choice)).with_boxes(boxes)
+        label = None if sample.label is None else self.label(sample.label)
+        return sample._replace(picture=self.picture(sample.picture, choice), label=label).with_boxes(boxes)
 
     def picture(self, picture: np.ndarray, choice: int = 0) -> np.ndarray:
         """Resize (H, W, C); `choice` is a number of `choices`."""
-        import cv2
-
-        flag = {
-            _Mode.LINEAR: cv2.INTER_LINEAR,
-            _Mode.AREA: cv2.INTER_AREA,
-            _Mode.NEAREST: cv2.INTER_NEAREST,
-            _Mode.CUBIC: cv2.INTER_CUBIC,
-            _Mode.LANCZOS4: cv2.INTER_LANCZOS4,
-        }[self._interpolations[choice]]
         height, width = self._fitted(*picture.shape[:2])
-        if not (height and width):
-            raise DataError(f"a picture of {picture.shape[0]}x{picture.shape[1]} is too thin for resize_param")
-        resized = resize_picture(picture, height, width, interpolation=flag)
-        return self._padded(resized) if self._mode == _Mode.FIT_LARGE_SIZE_AND_PAD else resized
+        resized = resize_picture(picture, height, width, interpolation=interpolation(self._interpolations[choice]))
+        return self._padded(resized, self._pad_value)
+
+    def label(self, label: np.ndarray) -> np.ndarray:
+        """Resize a label picture (H, W, 1)."""
+        resized = resize_picture(label, *self._fitted(*label.shape[:2]), nearest=True)
+        return self._padded(resized, [self._ignore_label])
 
     def _fitted(self, height: int, width: int) -> tuple[int, int]:
         """The size before padding."""
         if self._mode == _Mode.WARP:
             return self._height, self._width
+        fitted = self._by_aspect(height, width)
+        if 0 in fitted:
+            raise DataError(f"a picture of {height}x{width} is too thin for resize_param")
+        return fitted
+
+    def _by_aspect(self, height: int, width: int) -> tuple[int, int]:
         aspect = np.float32(width) / np.float32(height)
         wide = aspect > self._aspect
         if (self._mode == _Mode.FIT_LARGE_SIZE_AND_PAD) == bool(wide):
             return int(np.float32(self._width) / aspect), self._width
         return self._height, int(aspect * np.float32(self._height))
 
-    def _padded(self, picture: np.ndarray) -> np.ndarray:
+    def _padded(self, picture: np.ndarray, values: list[float]) -> np.ndarray:
+        if self._mode != _Mode.FIT_LARGE_SIZE_AND_PAD:
+            return picture
         import cv2
 
         height, width, channels = picture.shape
         down, right = self._height - height, self._width - width
-        if self._pad_value:
-            check_per_channel(self._pad_value, channels, "resize_param.pad_value")
+        if values:
+            check_per_channel(values, channels, "resize_param.pad_value")
         border = {
             _Mode.CONSTANT: cv2.BORDER_CONSTANT,
             _Mode.MIRRORED: cv2.BORDER_REFLECT_101,
             _Mode.REPEAT_NEAREST: cv2.BORDER_REPLICATE,
         }[self._pad_mode]
-        value = self._pad_value * channels if len(self._pad_value) == 1 else self._pad_value
+        value = values * channels if len(values) == 1 else values
         padded = cv2.copyMakeBorder(
             picture, down // 2, down - down // 2, right // 2, right - right // 2, border, value=value or 0
         )

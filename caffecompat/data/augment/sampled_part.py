@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from caffecompat.data.augment.distort import Distortion
+from caffecompat.data.augment.expansion import Canvas, Expansion
 from caffecompat.data.augment.fill import mean_pixel
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.batch_sampler import BatchSampler, draw_sampler, pick_sample
 from caffecompat.data.boxes import FULL
-from caffecompat.data.source import DataError
 from caffecompat.data.transform import Window
 from caffecompat.schema import pb
 
 __all__ = ["SampledPart"]
-
-
-class _Canvas(NamedTuple):
-    """A picture lies at (top, left) on a mean-colored canvas of (height, width) pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 class SampledPart:
@@ -36,7 +25,7 @@ class SampledPart:
 
     def __init__(self, layer: pb.LayerParameter) -> None:
         self._param = param = layer.transform_param
-        self._expansion = _expansion(param)
+        self._expansion = Expansion.of(param)
         annotated = layer.annotated_data_param
         self._samplers = [BatchSampler(sampler) for sampler in annotated.batch_sampler]
         pooled = annotated.sampler_choice == pb.AnnotatedDataParameter.POOLED
@@ -51,11 +40,11 @@ class SampledPart:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         height, width = sample.size
-        canvas = self._expanded(height, width, generator)
+        canvas = None if self._expansion is None else self._expansion.canvas(height, width, generator)
         if canvas is not None:
             expanded = np.array([-canvas.left, -canvas.top, canvas.width - canvas.left, canvas.height - canvas.top])
             sample = sample.seen_in((expanded / (width, height, width, height)).astype(np.float32), self._emit)
-        canvas = canvas or _Canvas(0, 0, height, width)
+        canvas = canvas or Canvas(0, 0, height, width)
         assert sample.boxes is not None
         part = self._choose_part(self._samplers, sample.boxes, generator)
         if part is not None:
@@ -63,16 +52,7 @@ class SampledPart:
         cut = _pixels(FULL if part is None else part, canvas)
         return sample._replace(picture=self._painted(sample.picture, canvas, cut, generator))
 
-    def _expanded(self, height: int, width: int, generator: np.random.Generator) -> _Canvas | None:
-        probability, most = self._expansion
-        if not probability or generator.random() > probability or abs(most - 1) < 1e-2:
-            return None
-        ratio = generator.uniform(1, most)
-        new = int(height * ratio), int(width * ratio)
-        top, left = (int(generator.uniform(0, room)) for room in (new[0] - height, new[1] - width))
-        return _Canvas(top, left, *new)
-
-    def _painted(self, picture: np.ndarray, canvas: _Canvas, cut: Window, generator: np.random.Generator) -> np.ndarray:
+    def _painted(self, picture: np.ndarray, canvas: Canvas, cut: Window, generator: np.random.Generator) -> np.ndarray:
         """What shows of the picture in the `cut` of the canvas, distorted, with mean_value around it."""
         import cv2
 
@@ -85,7 +65,7 @@ class SampledPart:
             seen = self._distortion.picture(seen, generator)
         if seen.shape[:2] == (cut.height, cut.width):
             return seen
-        fill = mean_pixel(self._param, channels)
+        fill = np.rint(mean_pixel(self._param, channels)).clip(0, 255).tolist()
         if not seen.size:
             return np.tile(np.array(fill, np.uint8), (cut.height, cut.width, 1))
         above, before = rows.start - top, columns.start - left
@@ -94,19 +74,7 @@ class SampledPart:
         return painted.reshape(cut.height, cut.width, channels)
 
 
-def _pixels(part: np.ndarray, canvas: _Canvas) -> Window:
+def _pixels(part: np.ndarray, canvas: Canvas) -> Window:
     """The pixels of a part (4,) of the canvas, sides and offsets rounded down; at least one."""
     left, top, right, bottom = (part * np.array([canvas.width, canvas.height] * 2, np.float32)).tolist()
     return Window(int(top), int(left), max(1, int(bottom - top)), max(1, int(right - left)), False)
-
-
-def _expansion(param: pb.TransformationParameter) -> tuple[float, float]:
-    """(probability, largest ratio) of expand_param; probability 0 without one."""
-    if not param.HasField("expand_param"):
-        return 0.0, 1.0
-    most = param.expand_param.max_expand_ratio
-    if most <= 1:
-        raise DataError(f"expand_param.max_expand_ratio must be more than 1, it is {most:g}")
-    if param.HasField("mean_file"):
-        raise DataError("expand_param takes its color from mean_value; transform_param has a mean_file")
-    return param.expand_param.prob, most
