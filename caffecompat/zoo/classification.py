@@ -8,18 +8,18 @@ from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
 from caffecompat.schema import pb
-from caffecompat.zoo.network import Fields, Recipe
+from caffecompat.zoo.network import Fields, Network, Recipe
 
 __all__ = ["add_data", "add_loss", "add_losses", "add_result"]
 
 _MANY = 100  # classes from which on the five best count, too
 
 
-def add_data(n: NetSpec, name: str, recipe: Recipe, phase: int, transform: Fields) -> None:
+def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform: Fields) -> None:
     """Pictures "data" and their classes "label"."""
     train = phase == pb.TRAIN
     source = recipe.train if train else recipe.val
-    common = {"name": name, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
+    common = {"name": network.data_layer, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
     reading: Fields = {"source": source.path, "batch_size": recipe.batch_size if train else recipe.test_batch_size}
     if source.lmdb:
         n.data, n.label = L.Data(**common, **reading, backend=P.Data.LMDB)
@@ -37,7 +37,7 @@ def add_loss(n: NetSpec, name: str, scores: Top, weight: float) -> None:
     n[name] = L.SoftmaxWithLoss(scores, n.label, **fields)
 
 
-def add_losses(n: NetSpec, outputs: Sequence[Top], recipe: Recipe) -> None:
+def add_losses(n: NetSpec, outputs: Sequence[Top], network: Network, recipe: Recipe) -> None:
     """Loss and, in tests, the share of right answers."""
     (scores,) = outputs
     n.accuracy = L.Accuracy(scores, n.label, include={"phase": pb.TEST})
@@ -46,6 +46,6 @@ def add_losses(n: NetSpec, outputs: Sequence[Top], recipe: Recipe) -> None:
     add_loss(n, "loss", scores, 1)
 
 
-def add_result(n: NetSpec, outputs: Sequence[Top], recipe: Recipe) -> None:
+def add_result(n: NetSpec, outputs: Sequence[Top], network: Network, recipe: Recipe) -> None:
     """Probabilities of the classes."""
     n.prob = L.Softmax(*outputs)

@@ -7,13 +7,17 @@ from types import ModuleType
 from caffecompat.pycaffe.net_spec import NetSpec, assign_proto
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.schema import pb, write_text
-from caffecompat.zoo import classification, segmentation
+from caffecompat.zoo import classification, detection, segmentation
 from caffecompat.zoo.network import Network, Recipe, Stage, Task, preparation
 from caffecompat.zoo.readme import readme
 
 __all__ = ["network_files"]
 
-_TASKS: dict[Task, ModuleType] = {"classification": classification, "segmentation": segmentation}
+_TASKS: dict[Task, ModuleType] = {
+    "classification": classification,
+    "detection": detection,
+    "segmentation": segmentation,
+}
 
 
 def network_files(network: Network, recipe: Recipe | None = None, folder: str | None = None) -> dict[str, str]:
@@ -38,10 +42,10 @@ def _train_val(network: Network, stage: Stage, recipe: Recipe) -> pb.NetParamete
     task = _TASKS[network.task]
     train, n = NetSpec(), NetSpec()
     for spec, phase, transform in zip((train, n), (pb.TRAIN, pb.TEST), network.transforms(recipe), strict=True):
-        task.add_data(spec, network.data_layer, recipe, phase, transform)
+        task.add_data(spec, network, recipe, phase, transform)
     outputs = stage.body(n, n.data, recipe)
     _add_auxiliary(n, stage, recipe, task)
-    task.add_losses(n, outputs, recipe)
+    task.add_losses(n, outputs, network, recipe)
     net = pb.NetParameter(name=network.name + stage.suffix)
     net.layer.extend([*train.to_proto().layer, *n.to_proto().layer])
     return _with_fraction(net, recipe)
@@ -61,7 +65,7 @@ def _deploy(network: Network, stage: Stage, recipe: Recipe) -> pb.NetParameter:
     n = NetSpec()
     size = [recipe.deploy_batch, recipe.channels, recipe.height, recipe.width]
     n.data = L.Input(shape={"dim": size}, transform_param=preparation(recipe))
-    _TASKS[network.task].add_result(n, stage.body(n, n.data, recipe), recipe)
+    _TASKS[network.task].add_result(n, stage.body(n, n.data, recipe), network, recipe)
     net = n.to_proto()
     net.name = network.name + stage.suffix
     return _with_fraction(net, recipe)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 
-__all__ = ["Body", "Fields", "Network", "Recipe", "Source", "Stage", "Task", "preparation"]
+__all__ = ["Body", "Detector", "Fields", "Network", "Recipe", "Source", "Stage", "Task", "preparation"]
 
 Task = Literal["classification", "segmentation", "detection"]
 Fields = dict[str, Any]  # of a message, as NetSpec takes them
@@ -19,7 +19,7 @@ class Source:
     """Where pictures come from: the path of a list or, with `lmdb`, of a database that ``lmdb build`` makes.
 
     Lists have a line ``picture class``, or ``picture label-picture``. A database of label pictures is a folder with
-    two, ``image`` and ``label``.
+    two, ``image`` and ``label``. Detection networks read databases alone.
     """
 
     path: str
@@ -103,6 +103,21 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Detector:
+    """What only a detection network says, where it is not as in SSD.
+
+    Attributes:
+        reading: annotated_data_param of the TRAIN layer, but for the label map: the batch samplers.
+        loss: fields of multibox_loss_param.
+        output: fields of detection_output_param.
+    """
+
+    reading: Fields = field(default_factory=dict)
+    loss: Fields = field(default_factory=dict)
+    output: Fields = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Network:
     """A network of the zoo.
 
@@ -114,6 +129,7 @@ class Network:
         solver: fields of the solver beside those that the recipe decides.
         transforms: transform_param of the TRAIN and of the TEST data layer.
         stages: in the order in which they are trained; the last one is the network.
+        detector: of a detection network.
         data_layer: name of the data layers.
         notes: the README's paragraphs on the training: the published runs, what differs here.
         measured: the README's last section, on the network as published.
@@ -128,6 +144,7 @@ class Network:
     stages: tuple[Stage, ...]
     solver: Callable[[Recipe], Fields]
     transforms: Callable[[Recipe], tuple[Fields, Fields]]
+    detector: Detector = Detector()
     data_layer: str = "data"
     notes: str = ""
     measured: str = ""

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.schema import pb
-from caffecompat.zoo.network import Fields, Recipe
+from caffecompat.zoo.network import Fields, Network, Recipe
 
 __all__ = ["IGNORED", "add_data", "add_loss", "add_losses", "add_result"]
 
 IGNORED = 255  # label of the pixels that do not count
 
 
-def add_data(n: NetSpec, name: str, recipe: Recipe, phase: int, transform: Fields) -> None:
+def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform: Fields) -> None:
     """Pictures "data" and label pictures "label"."""
     train = phase == pb.TRAIN
     source = recipe.train if train else recipe.val
-    common = {"name": name, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
+    common = {"name": network.data_layer, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
     reading = {"batch_size": recipe.batch_size if train else recipe.test_batch_size}
     if train:
         reading["shuffle"] = True
@@ -37,13 +37,13 @@ def add_loss(n: NetSpec, name: str, scores: Top, weight: float) -> None:
     n[name] = L.SoftmaxWithLoss(scores, n.label, loss_param={"ignore_label": IGNORED}, **fields)
 
 
-def add_losses(n: NetSpec, outputs: Sequence[Top], recipe: Recipe) -> None:
+def add_losses(n: NetSpec, outputs: Sequence[Top], network: Network, recipe: Recipe) -> None:
     """The loss and the share of right pixels."""
     (scores,) = outputs
     add_loss(n, "loss", scores, 1)
     n.accuracy = L.Accuracy(scores, n.label, ignore_label=IGNORED)
 
 
-def add_result(n: NetSpec, outputs: Sequence[Top], recipe: Recipe) -> None:
+def add_result(n: NetSpec, outputs: Sequence[Top], network: Network, recipe: Recipe) -> None:
     """Probabilities of the classes for every pixel."""
     n.score = L.Softmax(*outputs)

@@ -62,11 +62,12 @@ def _net(path: Path, phase: int, recipe: Recipe) -> Net:
 def _batch(network: Network, recipe: Recipe) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(1)
     shape = (2, recipe.channels, recipe.height, recipe.width)
+    data = generator.standard_normal(shape, np.float32)
+    if network.task == "detection":  # picture, class, number, corners, difficult
+        boxes = [[0, 1, 0, 0.1, 0.1, 0.5, 0.6, 0], [1, 2, 0, 0.3, 0.2, 0.9, 0.9, 0], [1, 4, 1, 0.0, 0.0, 0.2, 0.3, 0]]
+        return {"data": data, "label": np.array([[boxes]], np.float32)}
     labels = {"classification": (2,), "segmentation": (2, 1, *shape[2:])}[network.task]
-    return {
-        "data": generator.standard_normal(shape, np.float32),
-        "label": generator.integers(0, recipe.classes, labels).astype(np.float32),
-    }
+    return {"data": data, "label": generator.integers(0, recipe.classes, labels).astype(np.float32)}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -118,14 +119,21 @@ def test_parameters_and_macs_are_the_published_ones(name: str) -> None:
 
 
 def test_trains(small: Small) -> None:
-    assert "loss" in small.tops
+    assert any(name.endswith("loss") for name in small.tops)
     assert all(bool(top.isfinite().all()) for top in small.tops.values())
+
+
+def _without_phase(layer: pb.LayerParameter) -> pb.LayerParameter:
+    bare = pb.LayerParameter()
+    bare.CopyFrom(layer)
+    bare.ClearField("include")
+    return bare
 
 
 def test_is_deployed_as_it_is_tested(small: Small) -> None:
     """The same layers between data and results, and the same numbers from the weights of the training."""
     test, deploy = small.net(pb.TEST), read_net(small.folder / "deploy.prototxt")
-    between = [layer for layer in test.message.layer if "label" not in (*layer.top, *layer.bottom)]
+    between = [_without_phase(layer) for layer in test.message.layer if "label" not in (*layer.top, *layer.bottom)]
     assert between == list(deploy.layer)[1 : 1 + len(between)]
     deployed = Net(small.folder / "deploy.prototxt", pb.TEST, log=False)
     assert len(deployed.layers) <= len(between) + 2
@@ -135,9 +143,19 @@ def test_is_deployed_as_it_is_tested(small: Small) -> None:
     batch = _batch(small.network, small.recipe)
     with torch.no_grad():
         tested, (result,) = test(batch), deployed(data=batch["data"]).values()
+    if small.network.task == "detection":
+        _assert_same_detections(tested["detection_eval"], result, small.recipe)
+        return
     labels = torch.from_numpy(batch["label"]).long().reshape(2, *result.shape[2:])
     torch.testing.assert_close(torch.nn.functional.nll_loss(result.log(), labels), tested["loss"], rtol=1e-4, atol=1e-6)
     assert float(tested["accuracy"]) == pytest.approx(float((result.argmax(1) == labels).double().mean()), abs=0.01)
+
+
+def _assert_same_detections(evaluated: torch.Tensor, detections: torch.Tensor, recipe: Recipe) -> None:
+    """After a row for each class the evaluation has one for each detection: picture, class, score, right, wrong."""
+    scored = evaluated[0, 0, recipe.classes - 1 :, :3]
+    assert len(scored) > 20
+    torch.testing.assert_close(*(rows[rows[:, 2].argsort()] for rows in (scored, detections[0, 0, :, :3])))
 
 
 def test_onnx_computes_the_same(small: Small, tmp_path: Path) -> None:
