@@ -18,12 +18,12 @@ from caffecompat.deploy.deploy_inputs import (
 )
 from caffecompat.forks import ForkName
 from caffecompat.layers import class_of
-from caffecompat.layers.activation import Dropout
 from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.layers.shape import Permute, Silence
 from caffecompat.layers.softmax import Softmax
 from caffecompat.net.alignment import state_offsets
 from caffecompat.net.filter import filter_net, make_state
+from caffecompat.net.mixing import bypass_mixing
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 from caffecompat.schema.data_layers import is_input
 from caffecompat.wording import few
@@ -86,6 +86,8 @@ def deploy_net(
     state.phase = pb.TRAIN
     train, _, _ = filter_net(document.message, state, lambda line: None)
     deployed = Deployed(_with_settings_of(test))
+    _without_mixing(test, deployed.notes)
+    _without_mixing(train)
     labels = add_inputs(deployed, test, train, document, size, batch, channels)
     body = [layer for layer in test.layer if not feeds(layer)]
     losses = _losses(test.layer)
@@ -243,30 +245,42 @@ def _report_removed(
 def _without_passing_on(
     layers: Sequence[pb.LayerParameter], notes: list[str]
 ) -> tuple[list[pb.LayerParameter], dict[str, str]]:
-    """Leave out Dropout that passes its bottom on in TEST; returns also what became of the names of its tops."""
+    """Leave out what passes its bottom on in TEST (Dropout); returns also what became of the names of its tops."""
     kept: list[pb.LayerParameter] = []
     renamed: dict[str, str] = {}
-    removed: list[str] = []
-    last_names = {layer.top[0] for layer in layers if class_of(layer.type) is Dropout} - {
-        b for x in layers for b in x.bottom
-    }
+    removed: dict[str, list[str]] = {}
+    last_names = {layer.top[0] for layer in layers if _passes_on(layer)} - {b for x in layers for b in x.bottom}
     for given in layers:
         layer = type(given)()
         layer.CopyFrom(given)
         layer.bottom[:] = [renamed.get(blob, blob) for blob in given.bottom]
-        settings = layer.dropout_param
-        computes = class_of(layer.type) is not Dropout or settings.sample_weights_test or not settings.scale_train
-        if computes or given.top[0] in last_names:
+        if not _passes_on(layer) or given.top[0] in last_names:
             in_place = {new: old for old, new in zip(given.bottom, layer.bottom, strict=True)}
             layer.top[:] = [renamed.get(b, b) if renamed.get(b) in in_place else b for b in given.top]
             kept.append(layer)
             continue
-        removed.append(layer.name)
+        removed.setdefault(layer.type, []).append(layer.name)
         if layer.top[0] != layer.bottom[0]:
             renamed[given.top[0]] = layer.bottom[0]
-    if removed:
-        notes.append(f"Dropout left out: {few(removed, 12)}")
+    notes += [f"{kind} left out: {few(names, 12)}" for kind, names in removed.items()]
     return kept, renamed
+
+
+def _passes_on(layer: pb.LayerParameter) -> bool:
+    return class_of(layer.type).passes_on(layer)
+
+
+def _without_mixing(net: pb.NetParameter, notes: list[str] | None = None) -> None:
+    """Take layers that mix what a net trains on out of it, in place."""
+    kept = bypass_mixing(net.layer)
+    if len(kept) == len(net.layer):
+        return
+    if notes is not None:
+        gone = [layer.name for index, layer in enumerate(net.layer) if index not in kept]
+        notes.append(f"mixing of training items left out: {few(gone, 12)}")
+    layers = [net.layer[index] for index in kept]
+    del net.layer[:]
+    net.layer.extend(layers)
 
 
 def _stop_dropping(deployed: Deployed) -> None:

@@ -22,6 +22,7 @@ from caffecompat.layers.softmax_loss import SoftmaxWithLoss
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.filter import filter_net, make_state
+from caffecompat.net.mixing import bypass_mixing
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetDocument, open_net, pb
 from caffecompat.schema.data_layers import reads_data
@@ -74,6 +75,7 @@ class ScoredNet:
         state = make_state(document.message, pb.TEST, level, stages)
         _, kept, _ = filter_net(document.message, state, lambda line: None)
         document = document.keeping(kept)
+        document = document.keeping(bypass_mixing(document.message.layer))
         self.scores, ends_at = self._find_scores(document, blob)
         own_data = any(map(reads_data, document.message.layer))
         self.labels = self._find_labels(document) if own_data else None

@@ -355,6 +355,10 @@ class Dropout(Layer):
             raise LayerError(f"dropout_ratio {self.ratio:g} must be at least 0 and below 1")
         self.factor = 1.0 if p.scale_train else 1 - self.ratio
 
+    @classmethod
+    def passes_on(cls, param: pb.LayerParameter) -> bool:
+        return param.dropout_param.scale_train and not param.dropout_param.sample_weights_test
+
     def forward(self, bottom: Tensor) -> Tensor:
         top = F.dropout(bottom, self.ratio, self.training or self.always)
         return top if self.factor == 1 else top * self.factor

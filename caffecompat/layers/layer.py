@@ -120,6 +120,8 @@ class Layer(nn.Module):
         deploy_head: of a loss: the layer type that makes probabilities of the scores it reads; "" where none does.
         detection_head: whether it may lie between SSD's convolutions and its detections, and only moves or scales what
             they predict.
+        follows_iteration: whether what it computes depends on the iteration of the run, which the solver sets as
+            `iteration` before the passes of each.
         frees_top: whether its top is memory of its own which its backward does not read, so that the next layer may
             write over it.
         gives_detections: whether its first top has rows [image, class, score, xmin, ymin, xmax, ymax], one a detection.
@@ -127,6 +129,7 @@ class Layer(nn.Module):
         index_bottoms: bottoms, by place, that hold indices of rows or items.
         keeps_forward: whether Caffe's backward works from what forward drew or measured (a mask, statistics, a state, a
             difference) alone, and not from what the bottoms hold by then.
+        iteration: that of the run, where it follows it; 0 outside of a solver.
         judges_all: whether all its bottoms may be what the net computes; of other losses only the first one is.
         keeps_pixels: whether a pixel of a top is made at the place of the same pixel of the bottoms.
         mask_top: which top, by place, holds the positions of maxima; None where none does.
@@ -154,10 +157,12 @@ class Layer(nn.Module):
     decodes_priors: ClassVar[bool] = False
     deploy_head: ClassVar[str] = ""
     detection_head: ClassVar[bool] = False
+    follows_iteration: ClassVar[bool] = False
     frees_top: ClassVar[bool] = False
     gives_detections: ClassVar[bool] = False
     gives_shares: ClassVar[bool] = False
     index_bottoms: ClassVar[tuple[int, ...]] = ()
+    iteration: int = 0
     judges_all: ClassVar[bool] = False
     keeps_forward: ClassVar[bool] = False
     keeps_pixels: ClassVar[bool] = False
@@ -271,6 +276,14 @@ class Layer(nn.Module):
             self.blob_given(name)
         if given:
             self.weights_loaded()
+
+    @classmethod
+    def passes_on(cls, param: pb.LayerParameter) -> bool:
+        """Whether its first top is its first bottom as it is in TEST, so that a net for deployment goes without it.
+
+        Of its other bottoms and tops the former are labels and the latter forms of them.
+        """
+        return False
 
     def affine(
         self, parts: Mapping[str, np.ndarray], shape: Shape, running_statistics: bool = False

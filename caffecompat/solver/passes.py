@@ -35,8 +35,11 @@ class Passes:
         """NVCaffe's, which keeps small gradients of half-precision layers from vanishing."""
         return self.net.message.global_grad_scale if self.net.half_precision else 1.0
 
-    def clear_gradients(self) -> None:
-        """Begin an iteration."""
+    def begin(self, iteration: int) -> None:
+        """Begin an iteration: layers that follow them know its number, gradients are cleared."""
+        for layer in self.net.layers:
+            if layer.module is not None and layer.module.follows_iteration:
+                layer.module.iteration = iteration
         self.net.take_written()
         for param in self.net.params:
             if self.keep_gradients and param.blob.grad is not None:

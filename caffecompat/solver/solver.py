@@ -281,7 +281,7 @@ class Solver:
     def _iterate(self) -> None:
         """One iteration: the test that is due before it, passes and update, the snapshot that is due after it."""
         self.registry.mark()
-        self.passes.clear_gradients()
+        self.passes.begin(self.iter)
         if self._test_is_due():
             self.test_all()
             if self._stopped:

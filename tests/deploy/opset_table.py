@@ -32,6 +32,7 @@ UNRECORDED = {  # types without a recorded case, or whose cases do not show all 
     **{
         kind: f'{_PLANE}layer {{ name: "l" type: "{kind}" bottom: "x" top: "y" {settings} }}'
         for kind, settings in (
+            ("DropPath", "drop_path_param { drop_prob: 0.3 }"),
             ("Flip", ""),
             ("HardSigmoid", ""),
             ("HardSwish", ""),

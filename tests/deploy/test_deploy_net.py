@@ -154,6 +154,40 @@ def test_dropout_that_is_not_in_place_is_passed_by() -> None:
     Net(NetDocument.from_message(made.message), pb.TEST, log=False)
 
 
+def test_paths_that_training_drops_stay() -> None:
+    text = BASE + 'layer { name: "drop" type: "DropPath" bottom: "fc" top: "kept" drop_path_param { drop_prob: 0.3 } }'
+    text += 'layer { name: "sum" type: "Eltwise" bottom: "fc" bottom: "kept" top: "sum" }' + LOSS % "sum"
+    made = deploy_net(_net(text))
+    assert [layer.type for layer in made.message.layer] == ["Input", "InnerProduct", "Eltwise"]
+    assert list(made.message.layer[-1].bottom) == ["fc", "fc"]
+    assert "DropPath left out: drop" in made.notes
+
+
+MIX = """layer { name: "mix" type: "Mixup" bottom: "data" bottom: "label" %s
+  mixup_param { num_classes: 5 cutmix_alpha: 1 } }"""
+
+
+@pytest.mark.parametrize(
+    ("tops", "data", "label"),
+    [
+        ('top: "mixed" top: "soft"', "mixed", "soft"),
+        ('top: "data" top: "label"', "data", "label"),
+        ('top: "data" top: "soft" top: "hard"', "data", "hard"),
+        ('top: "mixed" top: "label"', "mixed", "label"),
+    ],
+)
+def test_data_passes_by_what_mixes_it_in_training(tops: str, data: str, label: str) -> None:
+    head, body = BASE.strip().rsplit("\n", 1)
+    body = body.replace('"data"', f'"{data}"') + LOSS.replace('"label"', f'"{label}"') % "fc"
+    body = f'layer {{ name: "relu" type: "ReLU" bottom: "{data}" top: "{data}" }}' + body
+    made = deploy_net(_net(head + MIX % tops + body), head="softmax")
+    assert [layer.type for layer in made.message.layer] == ["Input", "ReLU", "InnerProduct", "Softmax"]
+    assert list(made.message.layer[1].bottom) == ["data"]
+    assert made.inputs == {"data": (1, 3, 8, 8)}
+    assert "mixing of training items left out: mix" in made.notes
+    Net(NetDocument.from_message(made.message), pb.TEST, log=False)
+
+
 @pytest.mark.parametrize("setting", ["sample_weights_test: true", "scale_train: false"])
 def test_dropout_stays_where_it_computes_in_test(setting: str) -> None:
     text = BASE + f'layer {{ name: "drop" type: "Dropout" bottom: "fc" top: "fc" dropout_param {{ {setting} }} }}'

@@ -141,6 +141,7 @@ def test_pooling_that_reaches_past_the_edge_tells_how_far() -> None:
         ("DeephiResize", "deephi_resize_param { scale_h: 8 scale_w: 8 resize_type: BILINEAR }", "cpu", "runs"),
         ("Upsample", "upsample_param { scale: 2 }", "runs", "runs"),
         ("Upsample", "upsample_param { scale: 3 }", "runs", "cpu"),
+        ("DropPath", "drop_path_param { drop_prob: 0.3 }", "left out", "left out"),
         ("Dropout", "", "left out", "left out"),
         ("Dropout", "dropout_param { scale_train: false }", "cpu", "rewritten"),
         ("ArgMax", "argmax_param { axis: 1 }", "cpu", "runs"),

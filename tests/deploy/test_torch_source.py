@@ -53,6 +53,7 @@ LAYERS = {
     "BNLL": "",
     "AbsVal": "",
     "Softmax": "softmax_param { axis: -1 }",
+    "DropPath": "drop_path_param { drop_prob: 0.3 }",
     "Dropout": "",
     "Dropout scaled in TEST": "dropout_param { dropout_ratio: 0.3 scale_train: false }",
     "Upsample without a mask": "upsample_param { scale: 3 }",

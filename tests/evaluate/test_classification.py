@@ -87,6 +87,23 @@ def test_a_list_a_database_and_own_data_agree(world: World, capsys: pytest.Captu
         assert (result["confusion"], result["top1"]) == (world.counts.tolist(), 6 / 7)
 
 
+MIXUP = """
+layer { name: "mix" type: "Mixup" bottom: "data" bottom: "label" top: "data" top: "soft"
+  mixup_param { num_classes: 3 cutmix_alpha: 1 } }
+"""
+
+
+def test_the_labels_of_a_net_that_mixes_in_training_are_its_datas(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("train_val.prototxt")
+    head, body = path.read_text().split('\nlayer { name: "mean"')
+    path.write_text(head + MIXUP + 'layer { name: "mean"' + body.replace('"label"', '"soft"'))
+    assert main([*FLAGS, "--model", "train_val.prototxt"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["pictures"], result["confusion"]) == (7, world.counts.tolist())
+
+
 def test_softmax_is_kept_for_people(world: World) -> None:
     classifier = Classifier("deploy.prototxt", "net.caffemodel")
     assert (classifier.scores, classifier.classes) == ("prob", 3)

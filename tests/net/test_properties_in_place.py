@@ -18,6 +18,7 @@ LINKS = {
     "BatchNorm": "",
     "Bias": 'bias_param { filler { type: "uniform" } }',
     "Clip": "clip_param { min: -1 max: 1.5 }",
+    "DropPath": "drop_path_param { drop_prob: 0.3 }",
     "Dropout": "",
     "ELU": "",
     "Exp": "exp_param { scale: 0.3 }",

@@ -83,6 +83,13 @@ NETS = {
     + HEAD,
     "dropout": data(HDF5)
     + among('layer { name: "drop" type: "Dropout" bottom: "data" top: "last" dropout_param { dropout_ratio: 0.4 } }'),
+    "drop-path": data(HDF5)
+    + among('layer { name: "drop" type: "DropPath" bottom: "data" top: "last" drop_path_param { drop_prob: 0.4 } }'),
+    "mixup": data(LMDB, extra=SCALE)
+    + among(
+        'layer { name: "mix" type: "Mixup" bottom: "data" bottom: "label" top: "last" top: "soft" mixup_param { '
+        "cutmix_alpha: 1 prob: 0.8 mode: ELEM off_iter: 10 num_classes: 10 } }"
+    ).replace('bottom: "ip" bottom: "label"', 'bottom: "ip" bottom: "soft"'),
     "stochastic": data(LMDB, extra=SCALE)
     + among(
         'layer { name: "p" type: "Pooling" bottom: "data" top: "last" pooling_param { pool: STOCHASTIC '
