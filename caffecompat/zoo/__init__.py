@@ -8,7 +8,20 @@
 ['README.md', 'deploy.prototxt', 'deploy_encoder.prototxt']
 """
 
-from caffecompat.zoo import cifar10, enet, espnet, fpn, googlenet, jacinto, lenet, mobilenet, squeezenet, unet
+from caffecompat.zoo import (
+    cifar10,
+    enet,
+    espnet,
+    fpn,
+    googlenet,
+    jacinto,
+    jdetnet,
+    lenet,
+    mobilenet,
+    squeezenet,
+    ssd,
+    unet,
+)
 from caffecompat.zoo.folder import network_files
 from caffecompat.zoo.network import Network, Recipe, Source
 
@@ -23,9 +36,11 @@ NETWORKS: dict[str, Network] = {
         fpn,
         googlenet,
         jacinto,
+        jdetnet,
         lenet,
         mobilenet,
         squeezenet,
+        ssd,
         unet,
     )
     for network in module.NETWORKS

@@ -8,7 +8,7 @@ from caffecompat.pycaffe.net_spec import params as P
 from caffecompat.zoo import imagenet
 from caffecompat.zoo.network import Fields, Network, Recipe, Source, Stage, preparation
 
-__all__ = ["NETWORKS", "add_body", "add_conv"]
+__all__ = ["NETWORKS", "SOURCE", "add_body", "add_conv"]
 
 _RATES = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]
 _LEARNED: Fields = {"param": _RATES, "weight_filler": {"type": "msra"}, "bias_filler": {"type": "constant"}}
@@ -100,7 +100,7 @@ def _segmenter_transforms(recipe: Recipe) -> tuple[Fields, Fields]:
     return {**preparation(recipe), **crop, "mirror": recipe.mirror}, preparation(recipe)
 
 
-_SOURCE = "Texas Instruments, caffe-jacinto-models (caffe-0.17)"
+SOURCE = "Texas Instruments, caffe-jacinto-models (caffe-0.17)"
 
 _CLASSIFIER_NOTES = """\
 The solver is TI's first stage: batches of 2 x 128 pictures, the rate falls from 0.1 to 0 in a line. TI reaches a
@@ -125,7 +125,7 @@ NETWORKS = (
             "TI's JacintoNet11 v2 for ImageNet, made for their TDA processors: ten convolutions, half of them in four "
             "groups, and a classifier. Layer names are those of TI's weights, which load by name."
         ),
-        source=_SOURCE,
+        source=SOURCE,
         recipe=Recipe(
             classes=1000, width=224, height=224, crop=224, train=imagenet.TRAIN, val=imagenet.VAL, batch_size=128,
             iter_size=2, test_batch_size=50, max_iter=320_000, base_lr=0.1, test_iter=1000, test_interval=2000,
@@ -144,7 +144,7 @@ NETWORKS = (
             "TI's JSegNet21 v2 for Cityscapes: JacintoNet11 with a dilated end, summed with its eighth, four "
             "convolutions for context, fixed upsampling. Layer names are those of TI's weights, which load by name."
         ),
-        source=_SOURCE,
+        source=SOURCE,
         recipe=Recipe(
             classes=8, width=1024, height=512, crop=640, train=Source("data/train", lmdb=True),
             val=Source("data/val", lmdb=True), batch_size=16, test_batch_size=4, max_iter=120_000, base_lr=0.01,

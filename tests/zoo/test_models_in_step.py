@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.net import Net
-from caffecompat.schema import pb, read_net, read_solver
+from caffecompat.schema import parse_text, pb, read_net, read_solver
 from caffecompat.zoo import NETWORKS, Source, network_files
 
 _MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -37,22 +37,30 @@ _NAMED_AS = {
     "fpn": "vitis-tutorial-05-seg/model/FPN/deploy.prototxt",
     "googlenet": "bvlc/models/bvlc_googlenet/deploy.prototxt",
     "jacintonet11": "jacinto-models/image_classification/imagenet_jacintonet11v2/initial/deploy.prototxt",
+    "jdetnet": (
+        "jacinto-models/object_detection/voc0712/JDetNet/ssd768x320_ds_PSP_dsFac_32_hdDS8_0/test_quantize/"
+        "deploy.prototxt"
+    ),
     "jsegnet21": "jacinto-models/image_segmentation/cityscapes5_jsegnet21v2/initial/deploy.prototxt",
     "squeezenet": "squeezenet/SqueezeNet_v1.1/deploy.prototxt",
     "unet_full": "vitis-tutorial-05-seg/model/unet-full/deploy.prototxt",
     "unet_lite": "vitis-tutorial-05-seg/model/unet-lite/deploy.prototxt",
+    "vgg16_ssd300": "jacinto-caffe/models/VGGNet/coco/SSD_300x300/deploy.prototxt",  # 81 classes
 }
 
 
 @pytest.mark.parametrize("network", _NAMED_AS)
 def test_weights_of_the_source_would_load(network: str, shared: Path) -> None:
     """Between input and result the layers, blobs and shapes of parameters are those of the published deploy net."""
-    paths = (shared / "real" / _NAMED_AS[network], _MODELS / network / "deploy.prototxt")
-    theirs, ours = (_wiring(read_net(path))[1:-1] for path in paths)
+    published = NETWORKS[network]
+    classes = 81 if network == "vgg16_ssd300" else published.recipe.classes
+    files = network_files(published, replace(published.recipe, classes=classes))
+    nets = [read_net(shared / "real" / _NAMED_AS[network]), parse_text(files["deploy.prototxt"], pb.NetParameter())]
+    theirs, ours = (_wiring(net)[1:-1] for net in nets)
     assert ours == theirs
     shapes = []
-    for path in paths:
-        net = Net(path, pb.TEST, log=False)
+    for message in nets:
+        net = Net(message, pb.TEST, log=False)
         shapes.append({layer.name: [tuple(slot.shape) for slot in layer.slots] for layer in net.layers if layer.slots})
     assert shapes[0] == shapes[1]
 

@@ -26,6 +26,7 @@ PUBLISHED = {
     "fpn": (6_146_531, "17.514 G"),
     "googlenet": (6_998_552, "1582.672 M"),
     "jacintonet11": (2_873_736, "406.335 M"),
+    "jdetnet": (3_121_450, "2130.03 M"),
     "jsegnet21": (2_698_280, "8832.156 M"),
     "lenet": (431_080, "2.293 M"),
     "mobilenet_v1": (4_231_976, "568.74 M"),
@@ -33,8 +34,15 @@ PUBLISHED = {
     "squeezenet": (1_235_496, "387.748 M"),
     "unet_full": (32_151_251, "409.565 G"),
     "unet_lite": (7_762_675, "96.872 G"),
+    "vgg16_ssd300": (26_285_486, "31.374 G"),
 }
-SMALLEST = {"cifar10_full": 32, "googlenet": 96, "lenet": 28}  # sides in pixels; 64 where nothing is said
+SMALLEST = {
+    "cifar10_full": 32,
+    "googlenet": 96,
+    "jdetnet": 256,
+    "lenet": 28,
+    "vgg16_ssd300": 260,
+}  # sides in pixels; 64 where nothing is said
 
 
 @dataclass
