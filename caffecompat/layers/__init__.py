@@ -3,10 +3,21 @@
 from importlib import import_module
 
 from caffecompat.layers.layer import Context, Layer, LayerError
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import class_of, layer_class, layer_types, register
 from caffecompat.python_code import python_shape
 
-__all__ = ["Context", "Layer", "LayerError", "class_of", "layer_class", "layer_types", "python_shape", "register"]
+__all__ = [
+    "Context",
+    "Layer",
+    "LayerError",
+    "Precision",
+    "class_of",
+    "layer_class",
+    "layer_types",
+    "python_shape",
+    "register",
+]
 
 _FAMILIES = (
     "accuracy",

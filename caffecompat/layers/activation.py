@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -43,6 +44,7 @@ class ReLU(Layer):
     `inplace` is set by the net where nobody else needs the bottom; it counts without a slope only.
     """
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     inplace: bool = False
 
@@ -60,6 +62,7 @@ class ReLU(Layer):
 class ReLU6(Layer):
     """min(max(x, 0), 6) + negative_slope min(x, 0); the slope is relu_param's (Xilinx)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -79,6 +82,7 @@ class PReLU(Layer):
     filler it starts at 0.25 (BVLC).
     """
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     slope: Tensor
 
@@ -122,6 +126,7 @@ class ELU(Layer):
     lambda ((x > 0) + (alpha + y) (x <= 0)), as that fork computes it.
     """
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -140,6 +145,7 @@ class ELU(Layer):
 class Sigmoid(Layer):
     """1 / (1 + e^-x) (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     gives_shares: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
@@ -152,6 +158,7 @@ class Sigmoid(Layer):
 class TanH(Layer):
     """Hyperbolic tangent (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
 
     def forward(self, bottom: Tensor) -> Tensor:
@@ -172,6 +179,7 @@ class BNLL(Layer):
 class AbsVal(Layer):
     """|x| (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -186,6 +194,7 @@ class AbsVal(Layer):
 class Swish(Layer):
     """x sigmoid(beta x) (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -200,6 +209,8 @@ class Swish(Layer):
 class Mish(Layer):
     """x tanh(log(1 + e^x)), in the forks that darknet2caffe's YOLO v4 files are for."""
 
+    precision = Precision.HALF
+
     def forward(self, bottom: Tensor) -> Tensor:
         return F.mish(bottom)
 
@@ -207,6 +218,8 @@ class Mish(Layer):
 @register("HardSigmoid")
 class HardSigmoid(Layer):
     """min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; min(max(alpha x + beta, 0), 1) where alpha is given."""
+
+    precision = Precision.HALF
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -222,6 +235,8 @@ class HardSigmoid(Layer):
 class HardSwish(Layer):
     """x min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3."""
 
+    precision = Precision.HALF
+
     def forward(self, bottom: Tensor) -> Tensor:
         return F.hardswish(bottom)
 
@@ -230,6 +245,7 @@ class HardSwish(Layer):
 class Clip(Layer):
     """min(max(x, clip_param.min), clip_param.max); both are required (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -343,6 +359,7 @@ class Dropout(Layer):
     are, TEST multiplies all by 1 - ratio.
     """
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True

@@ -15,6 +15,7 @@ from caffecompat.layers.functional.normalization import normalize_by_batch
 from caffecompat.layers.functional.scale import affine
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.norm_blobs import affine_by_statistics, arrange, statistics
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -39,6 +40,7 @@ class BN(Layer):
     fork is that fork's; an empty one follows the net's fork.
     """
 
+    precision = Precision.ROUNDED
     keeps_pixels: ClassVar[bool] = True
     channel_affine: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True

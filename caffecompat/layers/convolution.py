@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from caffecompat.layers.functional.convolution import im2col
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, missing_output
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -47,6 +48,7 @@ def _per_axis(
 class _Windowed(Layer):
     """What the three share: kernel, stride, pad and dilation (BVLC base_conv_layer.cpp)."""
 
+    precision = Precision.HALF
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -27,6 +28,7 @@ class Eltwise(Layer):
     differs from it only by giving NaN where a bottom is 0.
     """
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
 
@@ -77,6 +79,7 @@ def _same_shape(names: Sequence[str], shapes: Sequence[Shape]) -> None:
 class Axpy(Layer):
     """a x + y with a factor a channel: a (N, C) or (N, C, 1, 1), x and y (N, C, H, W) (Jacinto)."""
 
+    precision = Precision.HALF
     bottoms: ClassVar[tuple[int, int | None]] = (3, 3)
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:

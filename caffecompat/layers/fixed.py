@@ -17,6 +17,7 @@ from caffecompat.layers.functional.fixed_point import to_grid
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.normalize import Normalize
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.layers.scale import Scale
 from caffecompat.resumable import State
@@ -103,6 +104,7 @@ class _FixedParameters(Layer):
         quantizes: whether the parameters are put on the grid at all.
     """
 
+    precision = Precision.SINGLE
     always: ClassVar[bool] = False
     weighted: ClassVar[bool] = False  # others would be rounded again
     channel_affine: ClassVar[bool] = False

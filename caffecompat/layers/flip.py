@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -16,6 +17,7 @@ __all__ = ["Flip", "Reverse"]
 class _Reversed(Layer):
     """A top whose values run backwards along `axes`."""
 
+    precision = Precision.HALF
     axes: list[int]
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:

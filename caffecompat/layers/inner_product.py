@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, missing_output
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -24,6 +25,7 @@ class InnerProduct(Layer):
     unless bias_term is false. Top: the bottom's axes before `axis`, then num_output (BVLC).
     """
 
+    precision = Precision.HALF
     frees_top: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
     weight: nn.Parameter

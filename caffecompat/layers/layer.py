@@ -14,6 +14,7 @@ from caffecompat.deprecation import RenamedAttribute
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers.fillers import DRAWN, FillerError, fill
+from caffecompat.layers.precision import Precision
 from caffecompat.resumable import State
 from caffecompat.schema import pb
 
@@ -135,6 +136,7 @@ class Layer(nn.Module):
         mask_top: which top, by place, holds the positions of maxima; None where none does.
         measures: whether it only measures or records what the net computes, so that a deployed net goes without it.
         mixes_items: why its bottoms' first axis is no batch of items that it treats each by itself; "" where it is.
+        precision: what it makes of a net's wish for 16 bits.
         not_exported: what it does that has no form in an exported file ("computes metrics"); "" where it has one.
         remembers: attributes, besides the blobs, that one pass leaves for the next: tensors, numbers, truth values.
             What a layer draws at random comes from torch's default generator, which a run remembers for all of them.
@@ -169,6 +171,7 @@ class Layer(nn.Module):
     mask_top: ClassVar[int | None] = None
     measures: ClassVar[bool] = False
     mixes_items: str = ""
+    precision: Precision = Precision.SINGLE
     not_exported: ClassVar[str] = ""
     remembers: tuple[str, ...] = ()
     reads_shapes_alone: ClassVar[bool] = False

@@ -21,6 +21,7 @@ from caffecompat.layers.functional.normalization import (
 )
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, affine_by_statistics, arrange
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -67,6 +68,7 @@ class BatchNorm(Layer):
     Frozen (`train --freeze-bn`), every layout uses the stored statistics, which stay as they are, and learns nothing.
     """
 
+    precision = Precision.ROUNDED
     frees_top: ClassVar[bool] = True
     keeps_pixels: ClassVar[bool] = True
     channel_affine: ClassVar[bool] = True
@@ -232,6 +234,7 @@ class LRN(Layer):
     whatever the file says (BVLC).
     """
 
+    precision = Precision.ROUNDED
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -266,6 +269,7 @@ class MVN(Layer):
     is the biased one (BVLC).
     """
 
+    precision = Precision.ROUNDED
     keeps_pixels: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from caffecompat.layers.functional.normalize import l2_norm
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -23,6 +24,7 @@ class Normalize(Layer):
     of shape () with channel_shared (the default), else (C). Bottom (N, C, ...).
     """
 
+    precision = Precision.ROUNDED
     keeps_pixels: ClassVar[bool] = True
     scale: nn.Parameter
 

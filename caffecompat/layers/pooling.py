@@ -17,10 +17,11 @@ from caffecompat.layers.functional.pooling import (
     stochastic_pool,
 )
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
-__all__ = ["SPP", "Pooling"]
+__all__ = ["SPP", "Pooling", "precision_of"]
 
 
 def _pool(x: Tensor, window: Window, method: int, training: bool = False) -> Tensor:
@@ -46,6 +47,11 @@ def _pair(p: pb.PoolingParameter, name: str, default: int) -> tuple[int, int]:
     return value, value
 
 
+def precision_of(method: int) -> Precision:
+    """Maxima are the same in 16 bits; sums are made in 32."""
+    return Precision.HALF if method == pb.PoolingParameter.MAX else Precision.ROUNDED
+
+
 @register("Pooling")
 class Pooling(Layer):
     """MAX, AVE or STOCHASTIC pooling of (N, C, H, W).
@@ -67,6 +73,9 @@ class Pooling(Layer):
         self.method = p.pool
         if self.top_count == 2 and self.method != pb.PoolingParameter.MAX:
             raise LayerError("only MAX pooling has a second top (the mask)")
+        self.precision = precision_of(self.method)
+        if self.top_count == 2:
+            self.precision = Precision.SINGLE  # 16 bits hold no position beyond 256
         self.whole_plane = p.global_pooling
         kernel, stride, pad = _pair(p, "kernel_size", 0), _pair(p, "stride", 1), _pair(p, "pad", 0)
         if self.whole_plane:
@@ -128,6 +137,7 @@ class SPP(Layer):
         if p.pyramid_height < 1:
             raise LayerError("pyramid_height is missing, it must be at least 1")
         self.levels, self.method = p.pyramid_height, p.pool
+        self.precision = precision_of(self.method)
         for level in range(self.levels):
             self._window(level, shape)
 

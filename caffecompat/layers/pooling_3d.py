@@ -10,6 +10,7 @@ from torch import Tensor
 from caffecompat.layers.functional.pooling import Window
 from caffecompat.layers.functional.pooling_3d import average_pool_3d, max_pool_3d
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.pooling import precision_of
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -39,6 +40,7 @@ class Pooling3D(Layer):
         if not p.stride or not p.temporal_stride:
             raise LayerError("stride and temporal_stride must be at least 1")
         self.averages = p.pool == pb.PoolingParameter.AVE
+        self.precision = precision_of(p.pool)
         if p.pad and not self.averages:
             raise LayerError(f"only AVE pooling can have a pad, as in C3D; pad is {p.pad}")
         if p.pad >= p.kernel_size:

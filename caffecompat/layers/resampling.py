@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caffecompat.layers.functional.resampling import corner_size, resize_by_corners, resize_nearest, unpool
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -30,6 +31,7 @@ class Upsample(Layer):
     later one stays; backward gathers for both. The mask gets no gradient.
     """
 
+    precision = Precision.HALF
     bottoms = (1, 2)
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -110,6 +112,8 @@ class Interp(Layer):
     whichever fields are given, in this order.
     """
 
+    precision = Precision.HALF
+
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.interp_param
@@ -167,6 +171,8 @@ class DeephiResize(Layer):
     resize_type BILINEAR (pixel centers at half, edges repeated) or NEAREST, the
     default: floor(i * in / out). Gradients flow back, which the original lacks.
     """
+
+    precision = Precision.HALF
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from caffecompat.layers.functional.scale import affine
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -25,6 +26,7 @@ class _AlongAxes(Layer):
     counts, not num_axes). num_axes -1 is all to the end, 0 a single value.
     """
 
+    precision = Precision.ROUNDED
     channel_affine: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View, values_known
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -45,6 +46,7 @@ def _old_or_new_axis(layer: Layer, p: pb.SliceParameter | pb.ConcatParameter, ol
 class Concat(Layer):
     """The bottoms one after the other along `axis` (old name concat_dim), by default the channels (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
@@ -84,6 +86,7 @@ class Concat(Layer):
 class Slice(Layer):
     """Cuts the bottom along `axis` (old name slice_dim) at the slice_points, or into equal parts (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
@@ -121,6 +124,7 @@ class Slice(Layer):
 class Flatten(Layer):
     """The axes from `axis` (default 1) to end_axis (default the last) become one, in (C, H, W) order (BVLC)."""
 
+    precision = Precision.HALF
     detection_head: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -147,6 +151,7 @@ class Reshape(Layer):
     their (N, C, H, W) order.
     """
 
+    precision = Precision.HALF
     detection_head: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -199,6 +204,7 @@ class Reshape(Layer):
 class Split(Layer):
     """Every top is the bottom; their gradients add up. Caffe inserts it where several layers read a blob (BVLC)."""
 
+    precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, None)
 
@@ -221,6 +227,7 @@ class Silence(Layer):
 class Permute(Layer):
     """Reorders the axes as `order` lists them; axes not listed follow in their own order (SSD)."""
 
+    precision = Precision.HALF
     detection_head: ClassVar[bool] = True
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -264,6 +271,8 @@ class Transpose(Permute):
 class Tile(Layer):
     """The bottom `tiles` times, one after the other along `axis` (default 1) (BVLC)."""
 
+    precision = Precision.HALF
+
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
         p = param.tile_param
@@ -290,6 +299,7 @@ class Crop(Layer):
     or one an axis. Only bottom 0 gets a gradient.
     """
 
+    precision = Precision.HALF
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:

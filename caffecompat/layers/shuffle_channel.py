@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -17,6 +18,8 @@ __all__ = ["ShuffleChannel"]
 @register("ShuffleChannel")
 class ShuffleChannel(Layer):
     """Channel c of group g, of `group` groups of C / group, goes to c x group + g (farmingyard/ShuffleNet)."""
+
+    precision = Precision.HALF
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from caffecompat.layers.functional.tiling import blocks_to_pixels, darknet_reorg, pixels_to_blocks
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -18,6 +19,7 @@ __all__ = ["GSTiling", "Reorg", "Tiling"]
 class _Rearrangement(Layer):
     """Exchanges channels for resolution in blocks of `side` x `side`."""
 
+    precision = Precision.HALF
     side: int
 
     def view(self, bottom: Shape, top: Shape) -> View:

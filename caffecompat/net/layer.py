@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from caffecompat.forks import Fork
-from caffecompat.layers import Layer
+from caffecompat.layers import Layer, Precision
 from caffecompat.net.params import BlobSlot
 from caffecompat.schema import pb
 from caffecompat.schema.data_layers import is_input
@@ -76,7 +77,8 @@ class NetLayer:
         loss_weights: weight in the objective of each top; none where it has no module.
         slots: its parameter blobs, in Caffe's order.
         child: the name that `module` has among the net's children.
-        half_precision: whether it computes in 16 bits; None in a net where no layer does.
+        precision: how it computes in a net where some layers do so in 16 bits; None in others.
+        half_type: the type that has these 16 bits, where `precision` is HALF.
         split_bottoms: its bottoms as Caffe runs it: of a blob that a :class:`Split` hands on, that one's top.
         split_loss_weights: its loss weights as Caffe runs it: none where a :class:`Split` has taken them over.
         bottom_needs, needs_backward: Caffe's ``bottom_need_backward`` and ``layer_need_backward``.
@@ -94,7 +96,8 @@ class NetLayer:
     loss_weights: list[float] = field(default_factory=list)
     slots: list[BlobSlot] = field(default_factory=list)
     child: str = ""
-    half_precision: bool | None = None
+    precision: Precision | None = None
+    half_type: torch.dtype | None = None
     split_bottoms: list[str] = field(default_factory=list)
     split_loss_weights: list[float] = field(default_factory=list)
     bottom_needs: list[bool] = field(default_factory=list)

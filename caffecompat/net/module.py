@@ -12,10 +12,11 @@ from typing import Any
 from torch import fx, nn
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.layers import Precision
 from caffecompat.net.graph import Graph
 from caffecompat.net.identifiers import identifier
 from caffecompat.net.layer import NetLayer, Value
-from caffecompat.net.precision import in_half, in_single
+from caffecompat.net.precision import in_half, in_single, rounded
 
 __all__ = ["check_traceable", "make_module", "returned_values"]
 
@@ -81,11 +82,14 @@ def make_module(
             bottom = nodes[read]
             cut = position < len(layer.param.propagate_down) and not layer.param.propagate_down[position]
             bottoms.append(program.call_method("detach", (bottom,)) if cut else bottom)
-        if layer.half_precision:  # where some layers compute in 16 bits, all say how, and float32 is returned
+        if layer.precision in (Precision.HALF, Precision.ROUNDED):
             held = program.create_node("get_attr", target, name=names.python_name(f"{layer.name}_layer"))
-            call = _call_whole(program, in_half, (held, *bottoms), target)
+            if layer.precision is Precision.HALF:
+                call = _call_whole(program, in_half, (held, layer.half_type, *bottoms), target)
+            else:
+                call = _call_whole(program, rounded, (held, *bottoms), target)
         else:
-            if layer.half_precision is False:
+            if layer.precision is Precision.SINGLE:  # where some layers compute in 16 bits, all say how
                 bottoms = [_call_whole(program, in_single, (bottom,)) for bottom in bottoms]
             call = program.create_node("call_module", target, tuple(bottoms), name=target)
         if len(layer.top_values) == 1:
@@ -95,7 +99,7 @@ def make_module(
                 top = names.python_name(made.blob)
                 nodes[made] = program.create_node("call_function", operator.getitem, (call, slot), name=top)
     tops = {blob: nodes[value] for blob, value in returned_values(graph, layers).items()}
-    if any(layer.half_precision for layer in layers):
+    if any(layer.precision for layer in layers):
         tops = {blob: _call_whole(program, in_single, (node,)) for blob, node in tops.items()}
     program.output(tops)
     module = fx.GraphModule(root, program, class_name=_Names().python_name(name or "Net"))

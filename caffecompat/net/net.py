@@ -26,7 +26,7 @@ from caffecompat.net.log import log_steps
 from caffecompat.net.module import check_traceable
 from caffecompat.net.params import LearnableParam
 from caffecompat.net.pass_errors import REFUSED, explain
-from caffecompat.net.precision import apply_precision
+from caffecompat.net.precision import Amp, apply_precision, with_amp
 from caffecompat.net.problems import NetError
 from caffecompat.net.shapes import infer_shapes
 from caffecompat.net.sharing import share_weights
@@ -63,6 +63,8 @@ class Net(Computation):
         meta: make parameters on torch's meta device, with shapes but neither memory nor values, for whoever asks for
             shapes alone.
         learning: what learns, and how fast, where it is not as the prototxt says.
+        amp: "bf16" or "fp16": compute in 16 bits, as ``default_forward_type`` asks for; all layers but those whose own
+            ``forward_type`` is FLOAT.
 
     Attributes:
         name, phase, message: of the net; `message` is the NetParameter filtered by its state.
@@ -77,7 +79,7 @@ class Net(Computation):
         blob_shapes, value_shapes: shape of each blob (of its last value where layers work in place), of each value.
         loaded: what loading `weights` did; None without any.
         channels_last: whether pictures are laid out so while the net computes (see `memory_format`).
-        half_precision: whether some layers compute in 16 bits (``default_forward_type: FLOAT16``).
+        half_precision: whether some layers compute in 16 bits (``default_forward_type: BFLOAT16``).
         fork_choice: whose rules the net follows, and why.
         weights_writer: the fork whose blob format the loaded weights have; None where nothing shows it.
         relative_to: the file next to which relative paths in `message` may lead.
@@ -132,9 +134,10 @@ class Net(Computation):
         skip_mismatched: bool = False,
         meta: bool = False,
         learning: Learning = Learning(),  # noqa: B008 (frozen)
+        amp: Amp | None = None,
     ) -> None:
         phase = as_phase(phase)
-        document = as_document(document, strict=strict)
+        document = with_amp(as_document(document, strict=strict), amp)
         device = "meta" if meta else None
         context = Context(
             phase,

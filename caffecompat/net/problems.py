@@ -16,10 +16,15 @@ _SHOWN = 20  # problems printed in full; the rest is counted
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to fix: the layer it concerns (index into the net's layers; None is the net as a whole) and why."""
+    """One thing to fix: the layer it concerns (index into the net's layers; None is the net as a whole) and why.
+
+    Attributes:
+        field: the field of the net as a whole that is to blame; "" where none is.
+    """
 
     layer: int | None
     text: str
+    field: str = ""
 
 
 class NetError(CaffeCompatError):
@@ -40,7 +45,8 @@ def described(document: NetDocument, problems: Sequence[Problem]) -> list[str]:
     texts = []
     for problem in sorted(problems, key=lambda p: -1 if p.layer is None else p.layer):
         if problem.layer is None:
-            texts.append(f"{document.path or 'net'}: {problem.text}")
+            where = document.where_field(problem.field) if problem.field else document.path
+            texts.append(f"{where or 'net'}: {problem.text}")
         else:
             layer = document.message.layer[problem.layer]
             texts.append(f"{document.where(problem.layer)}: layer {layer.name!r} ({layer.type}): {problem.text}")

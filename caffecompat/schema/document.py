@@ -126,6 +126,10 @@ class NetDocument:
         """``file:line:column`` of ``message.layer[layer_index]`` as the user wrote it; the name alone in memory."""
         return self._locations.where(*self._origins[layer_index])
 
+    def where_field(self, field: str) -> str:
+        """The same of a field of the net as a whole."""
+        return self._locations.where(field)
+
 
 def _choose(
     message: pb.NetParameter, locations: SourceLocations, fork: ForkName | None, otherwise: ForkChoice | None

@@ -211,7 +211,6 @@ _OLD_TRANSFORM = NoEffect("transform_param has it", _is_old)
 
 WITHOUT_EFFECT: dict[str, NoEffect] = {
     **dict.fromkeys(_fields("NetParameter", "quantize net_quantization_param"), NoEffect(_QUANTIZED)),
-    "NetParameter.global_grad_scale_adaptive": NoEffect("the scale stays at global_grad_scale"),
     "LayerParameter.quantization_param": NoEffect(_QUANTIZED),
     **{f"LayerParameter.{block}": _misplaced(types) for block, types in BLOCK_READERS.items()},
     **dict.fromkeys(_fields("LayerParameter", "snapshot_log_weights snapshot_log_in snapshot_log_out"), NoEffect()),

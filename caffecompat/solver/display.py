@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -27,13 +28,15 @@ class Display:
         param: the SolverParameter: its `display`, and `average_loss`, the iterations whose mean the smoothed loss is.
         net: the train net.
         divergence: is shown the loss of each display.
+        skips: updates with gradients that are not finite are skipped, so that a loss which is not finite says nothing
+            of those to come: it is left out of the mean as long as there are others, and no sign of divergence.
 
     Attributes:
         losses: of the last iterations, the newest last.
     """
 
-    def __init__(self, param: pb.SolverParameter, net: Net, divergence: DivergenceWatch) -> None:
-        self._param, self._net, self._divergence = param, net, divergence
+    def __init__(self, param: pb.SolverParameter, net: Net, divergence: DivergenceWatch, skips: bool) -> None:
+        self._param, self._net, self._divergence, self._skips = param, net, divergence, skips
         self.losses: deque[Tensor] = deque(maxlen=max(1, param.average_loss))
         self._goes_on = False  # whether the losses are those of what is being done
         self._resumed = False
@@ -68,7 +71,10 @@ class Display:
     @property
     def smoothed_loss(self) -> float:
         """Mean of the losses; 0 without any."""
-        return sum(float(loss) for loss in self.losses) / len(self.losses) if self.losses else 0.0
+        losses = [float(loss) for loss in self.losses]
+        if self._skips:
+            losses = [loss for loss in losses if math.isfinite(loss)] or losses
+        return sum(losses) / len(losses) if losses else 0.0
 
     def log(self, iteration: int, tops: Mapping[str, Tensor]) -> None:
         """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net.
@@ -85,7 +91,8 @@ class Display:
             f"loss = {glog.number(self.smoothed_loss)}",
             "solver.cpp:239",
         )
-        self._divergence.at_display(iteration, self.smoothed_loss)
+        if not self._skips:
+            self._divergence.at_display(iteration, self.smoothed_loss)
         log_outputs("Train", self._net, {name: tops[name] for name in self._net.outputs}, "solver.cpp:258")
         epochs = count_epochs(self._net, self._param.iter_size)
         if epochs is not None:

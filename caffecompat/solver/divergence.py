@@ -13,6 +13,8 @@ from caffecompat.net import LearnableParam
 
 __all__ = ["DivergenceWatch"]
 
+_DIVERGED = "training has diverged, or the data holds such values: try a lower base_lr or clip_gradients"
+
 
 class DivergenceWatch:
     """Looks at the loss of displays and at the parameters that snapshots store.
@@ -32,10 +34,14 @@ class DivergenceWatch:
             self._said = False
         elif not self._said:
             self._said = True
-            glog.warning(
-                f"Iteration {iteration}: the loss is {loss:g}{self._where()}; training has diverged, or the data holds "
-                f"such values: try a lower base_lr or clip_gradients; {self._last()}"
-            )
+            glog.warning(f"Iteration {iteration}: the loss is {loss:g}{self._where()}; {_DIVERGED}; {self._last()}")
+
+    def after_skips(self, iteration: int, count: int) -> None:
+        """Warn that so many updates on end were skipped, for gradients that no loss scale is to blame for."""
+        glog.warning(
+            f"Iteration {iteration}: the last {count} updates were skipped for gradients that are not finite"
+            f"{self._where()}; {_DIVERGED}; {self._last()}"
+        )
 
     def before_snapshot(self, path: str) -> None:
         """Warn of weights that are no numbers, and say which file they replace and which still holds numbers."""

@@ -165,7 +165,7 @@ def _build(document: NetDocument, phase: int, solver_state: pb.NetState, setting
     level = solver_state.level if solver_state.HasField("level") else None
     phase = solver_state.phase if solver_state.HasField("phase") else phase
     return Net(document, phase, level=level, stages=tuple(solver_state.stage), sources=data.make_source,
-               learning=settings.learning)  # fmt: skip
+               learning=settings.learning, amp=settings.amp)  # fmt: skip
 
 
 def shown_fork(param: pb.SolverParameter, path: str | None) -> ForkChoice | None:

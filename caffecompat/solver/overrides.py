@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net.learning import Learning
+from caffecompat.net.precision import Amp
 from caffecompat.schema import NetDocument, parse_text, pb
 from caffecompat.schema.block_readers import BLOCK_READERS, KNOWN_TYPES
 from caffecompat.schema.fork_fields import BVLC_NAMES, rename_fields_of
@@ -63,11 +64,16 @@ class LayerSettings:
     which is set; ``@TYPE`` names those of a type.
 
     Attributes:
-        learning: what else is asked of the nets.
+        learning, amp: what else is asked of the nets; see :class:`caffecompat.Net`.
     """
 
-    def __init__(self, settings: Sequence[str] = (), learning: Learning = Learning()) -> None:  # noqa: B008 (frozen)
-        self.learning = learning
+    def __init__(
+        self,
+        settings: Sequence[str] = (),
+        learning: Learning = Learning(),  # noqa: B008 (frozen)
+        amp: Amp | None = None,
+    ) -> None:
+        self.learning, self.amp = learning, amp
         self._settings = list(map(_as_text, settings))
         self._used: set[str] = set()
         self._names: set[str] = set()

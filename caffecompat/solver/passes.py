@@ -9,7 +9,9 @@ from torch import Tensor
 
 from caffecompat.net import Net
 from caffecompat.schema import pb
+from caffecompat.solver.carried import Carried
 from caffecompat.solver.debug import DebugInfo
+from caffecompat.solver.loss_scale import LossScale
 
 __all__ = ["Passes", "Tops"]
 
@@ -23,17 +25,22 @@ class Passes:
     Attributes:
         param: the SolverParameter, for iter_size.
         net: the train net.
+        scale: of the loss.
         keep_gradients: set gradients to zero in their own memory, which someone outside reads; else they are let go.
     """
 
     param: pb.SolverParameter
     net: Net
+    scale: LossScale
     keep_gradients: bool = False
 
+    def __post_init__(self) -> None:
+        self._carried = Carried(self.net)
+
     @property
-    def loss_scale(self) -> float:
-        """NVCaffe's, which keeps small gradients of half-precision layers from vanishing."""
-        return self.net.message.global_grad_scale if self.net.half_precision else 1.0
+    def gradients(self) -> list[Tensor]:
+        """Those of the parameters that have any, summed over the passes so far."""
+        return [param.blob.grad for param in self.net.params if param.blob.grad is not None]
 
     def begin(self, iteration: int) -> None:
         """Begin an iteration: layers that follow them know its number, gradients are cleared."""
@@ -49,11 +56,13 @@ class Passes:
 
     def run(self, debug: bool) -> tuple[Tensor, Tops]:
         """iter_size passes, gradients summed and free of the loss scale; the mean loss and the last pass's tops."""
+        if self.scale.skips:
+            self._carried.keep()
         total = torch.zeros((), device=self.net.device)
         tops: Tops = {}
         for _ in range(self.param.iter_size):
             if debug:
-                with DebugInfo(self.net, self.loss_scale) as info:
+                with DebugInfo(self.net, self.scale.value) as info:
                     loss, tops = self.one()
                     info.log_params()
             else:
@@ -70,11 +79,20 @@ class Passes:
         tops = self.net()
         loss = self.net.loss(tops)
         if loss.requires_grad:
-            (loss * self.loss_scale if self.loss_scale != 1 else loss).backward()
+            (loss * self.scale.value if self.scale.value != 1 else loss).backward()
         return loss.detach(), tops
+
+    def overflow(self, iteration: int) -> bool:
+        """Whether the update of these gradients is to be skipped; then what the passes have left is no hindrance."""
+        if self.scale.skips:
+            self.net.take_written()
+        if not self.scale.overflows(self.gradients, iteration):
+            return False
+        self._carried.take_back()
+        return True
 
     def _unscale_gradients(self) -> None:
         """Take the loss scale out again before anyone sees the gradients: clipping, callbacks, a script's diffs."""
-        gradients = [param.blob.grad for param in self.net.params if param.blob.grad is not None]
-        if self.loss_scale != 1 and gradients:
-            torch._foreach_div_(gradients, self.loss_scale)
+        gradients = self.gradients
+        if self.scale.value != 1 and gradients:
+            torch._foreach_div_(gradients, self.scale.value)

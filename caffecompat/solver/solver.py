@@ -18,6 +18,7 @@ from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.learning import Learning
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.resumable import Resumable
 from caffecompat.schema import pb, read_solver, write_text
@@ -26,6 +27,7 @@ from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, need_epochs
+from caffecompat.solver.loss_scale import make_loss_scale
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
@@ -63,6 +65,7 @@ class Solver:
         epochs: how often to go through the training data; decides max_iter, whatever the solver says.
         lr_mults: ``PATTERN=NUMBER`` settings of lr_mult, as ``--lr-mult`` takes them.
         freeze_bn: batch normalization uses its stored statistics, and nothing of it learns (``--freeze-bn``).
+        amp: "bf16" or "fp16": layers compute in 16 bits (``--amp``); see :class:`caffecompat.Net`.
         cards: how many batches an iteration takes, as that many GPUs do: iter_size is multiplied by it.
 
     Attributes:
@@ -106,6 +109,7 @@ class Solver:
         cards: int = 1,
         lr_mults: Sequence[str] = (),
         freeze_bn: bool = False,
+        amp: Amp | None = None,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             self.path = os.fspath(source)
@@ -114,7 +118,7 @@ class Solver:
             expect_message(source, "SolverParameter", "or the path of a solver's prototxt")
             self.path, self.param = path, source
         self._changed, layer_settings = split_overrides(overrides, self.param)
-        settings = LayerSettings(layer_settings, Learning(lr_mults, freeze_bn))
+        settings = LayerSettings(layer_settings, Learning(lr_mults, freeze_bn), amp)
         self._settle_param(epochs)
         self.device = as_device(device) if device is not None else _own_device(self.param)
         self.iter = 0
@@ -174,16 +178,18 @@ class Solver:
 
     def _make_parts(self) -> None:
         """What works on the nets: passes, updates, display, snapshots, and the registry of all that goes on."""
-        self.passes = Passes(self.param, self.net)
+        self.loss_scale = make_loss_scale(self.net)
+        self.passes = Passes(self.param, self.net, self.loss_scale)
         with explaining_memory(self.param, self.net, self._copies):
             self.updater = Updater(self.param, self.net.params)
+        self.updater.measures = self.loss_scale.changes and not self.loss_scale.skips
         self.sparsifier = Sparsifier(self.param, self.net)
         retention = Retention(self.param)
         problem = retention.best.unknown_output(self.test_nets) if retention.best else ""
         if problem:
             raise CaffeCompatError(f"{setting_place('snapshot_best', self.path, self._changed)}: {problem}")
-        divergence = DivergenceWatch(self.net.params)
-        self.display = Display(self.param, self.net, divergence)
+        self._divergence = DivergenceWatch(self.net.params)
+        self.display = Display(self.param, self.net, self._divergence, self.loss_scale.skips)
         own: dict[str, Resumable] = {
             "losses to average": self.display,
             "learning rate": self.rate_state,
@@ -191,11 +197,12 @@ class Solver:
             "settings of the solver": Settings(self.param),
             "averages of the weights": self.averages,
             "snapshots to keep": retention,
+            "loss scale": self.loss_scale,
         }
         self.registry = make_registry(self.net, self.test_nets, own)
         self.snapshots = Snapshots(
-            self.param, self.net, self.updater, self.rate_state, divergence, self.registry, self.averages, retention,
-            self.path,
+            self.param, self.net, self.updater, self.rate_state, self._divergence, self.registry, self.averages,
+            retention, self.path,
         )  # fmt: skip
         self._own_layers = OwnLayers([self.net, *self.test_nets])
 
@@ -296,9 +303,8 @@ class Solver:
         for _, before_update in self.callbacks:
             before_update()
         self._updating = True
-        self._update(display)
+        self._update(display, skipped=self.passes.overflow(self.iter))
         self.sparsifier.after_update(self.iter)
-        self.averages.update()
         self.iter += 1
         self._updating = False
         self.registry.unmark()
@@ -320,9 +326,9 @@ class Solver:
     def apply_update(self) -> None:
         """Update the parameters from their gradients as they are, without counting an iteration."""
         self._update(self.display.is_due(self.iter))
-        self.averages.update()
 
-    def _update(self, display: bool) -> None:
+    def _update(self, display: bool, *, skipped: bool = False) -> None:
+        """Take the step of the iteration; where it is skipped, nothing moves but the learning rate."""
         if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
             self.rate_state.minimum_loss = self.smoothed_loss
             self.rate_state.iter_last_event = self.iter
@@ -332,12 +338,20 @@ class Solver:
         if display:
             glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
         debug = display and self.param.debug_info
-        if self.param.disabled_update:  # Intel's, to measure the passes alone
-            return
-        self.updater.keep_steps |= debug
-        self.updater.apply(rate, self.iter, self.param.iter_size)
-        if debug:
-            DebugInfo(self.net).log_update(self.updater.steps)
+        if display and self.loss_scale.changes:
+            glog.info(f"    Loss scale = {glog.number(self.loss_scale.value)}")
+        if skipped:
+            self.updater.steps.clear()
+            if self.loss_scale.suspicious:
+                self._divergence.after_skips(self.iter, self.loss_scale.skipped)
+        elif not self.param.disabled_update:  # Intel's, to measure the passes alone
+            self.updater.keep_steps |= debug
+            self.updater.apply(rate, self.iter, self.param.iter_size)
+            self.loss_scale.after_update(self.updater.squares)
+            if debug:
+                DebugInfo(self.net).log_update(self.updater.steps)
+        if not skipped:
+            self.averages.update()
 
     @property
     def _copies(self) -> int:

@@ -54,6 +54,9 @@ class Updater:
         # The last steps by position, kept where somebody reads them (snapshot_diff, debug_info, pycaffe).
         self.keep_steps = bool(param.snapshot_diff)
         self.steps: dict[int, Tensor] = {}
+        # The sum of squares of the gradients that the last update took, where a loss scale goes by it.
+        self.measures = False
+        self.squares = 0.0
 
     @torch.no_grad()
     def apply(self, rate: float, iteration: int, passes: int) -> None:
@@ -66,12 +69,15 @@ class Updater:
         """
         self.steps.clear()
         self._clip()
+        squares: list[Tensor] = []
         numbers, decay = self.numbers(iteration, rate), jacinto.weight_decay(self.param, iteration)
         for (lr_mult, decay_mult), positions in self._groups.items():
             weights = [self._params[i].blob.detach() for i in positions]
             grads = [self._gradient(i) for i in positions]
             if passes != 1:
                 torch._foreach_div_(grads, float(passes))
+            if self.measures:
+                squares += torch._foreach_norm(grads)
             rates = jacinto.larc_rates(self.param, rate, weights, grads) if self.param.larc else None
             self._regularize(weights, grads, decay * decay_mult)
             if rates is not None:
@@ -81,6 +87,8 @@ class Updater:
             torch._foreach_sub_(weights, steps)
             if self.keep_steps:
                 self.steps.update(zip(positions, steps, strict=True))
+        if squares:
+            self.squares = float(torch.stack(squares).double().square().nan_to_num(0.0).sum())
 
     def numbers(self, iteration: int, rate: float) -> Numbers:
         """Momenta and delta of an iteration, with the fork's defaults and floors."""

@@ -89,7 +89,8 @@ def max_pool(x: Tensor, window: Window) -> Tensor:
     """Maxima over the windows of (N, C, H, W); -FLT_MAX where a window sees no value."""
     if window.torch_agrees(x.shape[2:]):
         return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
-    return F.max_pool2d(window.cover(x, LOWEST), window.kernel, window.stride)
+    lowest = max(LOWEST, torch.finfo(x.dtype).min)  # 16 bits hold none so low
+    return F.max_pool2d(window.cover(x, lowest), window.kernel, window.stride)
 
 
 def max_pool_with_indices(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
