@@ -89,12 +89,12 @@ ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
 Preprocess: mean scale subtract
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
-    lr_mults freeze_bn
+    lr_mults freeze_bn amp
 bench_nets: models size batch rounds device scores on_round
 build_database: source out root size color encoding which label_map shuffle seed names backend skip_bad threads
     on_progress on_bad
 check: model target version size channels fork
-classify: model weights pictures preprocess size blob device allow_missing fork
+classify: model weights pictures preprocess size blob device allow_missing fork amp
 compare_blobs: first second
 compute_image_mean: database out backend threads on_progress
 configure_logging:
@@ -106,18 +106,18 @@ convert_imageset: root list_path database size color encoded encode_type check_s
 convert_weights: source out model map_file accept_guess allow_missing swap_colors fork on_note
 create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
-detect: model weights pictures preprocess threshold size device allow_missing fork
+detect: model weights pictures preprocess threshold size device allow_missing fork amp
 diff_nets: a b phase weights size channels fork
 diff_weights: a b
 draw_net: model out rankdir phase level stages display_lrm fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
-    allow_missing fork on_progress
+    allow_missing fork amp on_progress
 evaluate_detection: model weights data results root which label_map iterations preprocess size device allow_missing
-    fork on_progress
-evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork on_batch
+    fork amp on_progress
+evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork amp on_batch
 evaluate_segmentation: model weights data root iterations preprocess size resize ignore blob device allow_missing fork
-    on_progress
+    amp on_progress
 export_deploy: model weights out size batch channels head head_name merge_batch_norm running_statistics target
     resize_bilinear calibration root_folder allow_nonfinite fork on_note
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
@@ -141,11 +141,11 @@ plot_logs: logs out x y smooth beside
 read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
-segment: model weights pictures preprocess at size blob device allow_missing fork
+segment: model weights pictures preprocess at size blob device allow_missing fork amp
 split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
 summarize_weights: path
-time_net: model weights phase iterations level stages device fork on_start on_iteration
+time_net: model weights phase iterations level stages device fork amp on_start on_iteration
 upgrade_net_proto_binary: path out
 upgrade_net_proto_text: path out strict
 upgrade_solver_proto_text: path out strict

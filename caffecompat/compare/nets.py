@@ -91,7 +91,7 @@ def load_blobs(net: Net, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
 
 
 def in_single_precision(net: Net) -> Net:
-    """The net itself, or where NVCaffe's types make it compute in 16 bits one of the same numbers that does not."""
+    """The net itself, or where its types make it compute in 16 bits one of the same numbers that does not."""
     if not net.half_precision:
         return net
     message = type(net.message)()

@@ -22,6 +22,7 @@ from caffecompat.evaluate.scored_net import ScoredNet, own_pictures
 from caffecompat.forks import ForkName
 from caffecompat.formats.image_list import read_image_list
 from caffecompat.formats.mean import read_mean
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.paths import find_file
 from caffecompat.schema import NetSource, pb
@@ -272,6 +273,7 @@ def evaluate_classification(
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
     on_progress: Callable[[int, TopK], None] = lambda done, result: None,
 ) -> TopK:
     """Score a net that classifies pictures: how often the label is among the best k, by the rule of Caffe's Accuracy.
@@ -296,6 +298,7 @@ def evaluate_classification(
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
         on_progress: called with how many pictures are done, and the counts so far.
 
     Returns:
@@ -314,7 +317,7 @@ def evaluate_classification(
         as_count(k, "ks: a k of")
     classifier = scored_model(
         Classifier, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, blob=blob,
+        fork=fork, amp=amp, blob=blob,
     )  # fmt: skip
     if data is None:
         if classifier.input_shape is not None:

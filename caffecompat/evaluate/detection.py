@@ -24,6 +24,7 @@ from caffecompat.formats.detections import Detection, read_detections
 from caffecompat.layers.coco_scores import CocoScores, coco_scores
 from caffecompat.layers.detection_pixels import pixel_areas, pixel_overlaps
 from caffecompat.layers.detection_scores import COCO, DetectionScores, judge
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetSource
 from caffecompat.threads import loader_threads
@@ -164,6 +165,7 @@ def evaluate_detection(
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> DetectionTally:
     """Run a detector over a data set, or take its saved results: what mean average precision is computed from.
@@ -183,6 +185,7 @@ def evaluate_detection(
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
         on_progress: called with how many pictures are done.
 
     Returns:
@@ -208,8 +211,9 @@ def evaluate_detection(
     assert model is not None
     iterations = as_count(iterations, "iterations")
     detector = scored_model(
-        Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing, fork=fork
-    )
+        Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
+        fork=fork, amp=amp,
+    )  # fmt: skip
     if data is not None:
         pictures = open_pictures(data, root, which, label_map)
         chosen = preprocess or choose_preprocess([layer.param for layer in detector.net.layers], detector.path)

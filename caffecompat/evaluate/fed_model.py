@@ -13,6 +13,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.forks import ForkName
 from caffecompat.layers import class_of
+from caffecompat.net.precision import Amp, with_amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document
 
@@ -66,6 +67,7 @@ def scored_model(
     allow_missing: bool = False,
     probabilities: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
     **settings: Any,
 ) -> Kind:
     """A net that is scored, with its weights: made of a prototxt, or one of that kind that is made already.
@@ -74,6 +76,7 @@ def scored_model(
         fed: pictures come from outside; else the net reads its own data.
         allow_missing: go on though layers that need training get no weights from the files.
         probabilities: as of `fed_model`.
+        amp: as of :class:`caffecompat.Net`.
         settings: of ScoredNet, besides.
 
     Raises:
@@ -84,11 +87,9 @@ def scored_model(
         if weights is not None:
             net.load(weights)
     else:
-        document = (
-            fed_model(model, size=size, probabilities=probabilities, fork=fork)
-            if fed
-            else as_document(model, fork=fork)
-        )
+        document = with_amp(as_document(model, fork=fork), amp)
+        if fed:
+            document = fed_model(document, size=size, probabilities=probabilities)
         net = kind(document, weights, size=size, device=device, **settings)
     if weights is not None and net.loaded is not None:
         net.loaded.check(", ".join(weight_paths(weights)), allow_missing=allow_missing)

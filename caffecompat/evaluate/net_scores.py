@@ -17,6 +17,7 @@ from caffecompat.layers.detection_scores import DetectionScores
 from caffecompat.net import Net
 from caffecompat.net.coco_tally import CocoTally
 from caffecompat.net.device import as_device
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
 
@@ -52,6 +53,7 @@ def evaluate_net(
     skip_mismatched: bool = False,
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
     on_batch: Callable[[int, Mapping[str, Tensor]], None] = lambda done, values: None,
 ) -> NetScores:
     """Score a net on its own TEST-phase data, as ``caffe test`` does: the mean of each output over some batches.
@@ -65,6 +67,7 @@ def evaluate_net(
         skip_mismatched: leave layers that do not fit the weights at their initial values.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
         on_batch: called with how many batches are done and this one's outputs, flattened, float64.
 
     Raises:
@@ -82,8 +85,10 @@ def evaluate_net(
         net = model
     else:
         device = as_device(device)
-        document = as_document(model, fork=fork)
-        net = Net(document, "TEST", level=level, stages=tuple(stages), sources=make_source, log=False).to(device)
+        net = Net(
+            as_document(model, fork=fork), "TEST", level=level, stages=tuple(stages), sources=make_source, log=False,
+            amp=amp,
+        ).to(device)  # fmt: skip
     if weights is not None:
         report = net.load_weights(weights, skip_mismatched=skip_mismatched)
         report.check(", ".join(weight_paths(weights)), allow_missing=allow_missing)

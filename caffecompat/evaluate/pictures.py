@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
 from caffecompat.forks import ForkName
 from caffecompat.formats.picture import resize_picture
 from caffecompat.formats.picture_file import gray, read_picture_file
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetSource
 
@@ -46,6 +47,7 @@ def segment(
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
 ) -> list[np.ndarray]:
     """The class of each pixel of pictures.
 
@@ -61,6 +63,7 @@ def segment(
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
 
     Returns:
         Of each picture the numbers of the classes, (H, W) uint8.
@@ -78,7 +81,7 @@ def segment(
     views = MultiScale(scales, flip, fit)
     if not views.plain and at == "net":
         raise CaffeCompatError("at 'net': with scales, flip or fit 'pad' classes have the picture's size")
-    net = _fed(Segmenter, model, weights, size, device, allow_missing, fork, blob)
+    net = _fed(Segmenter, model, weights, size, device, allow_missing, fork, amp, blob)
     prepare = _chosen(net, preprocess)
     found = []
     for picture in _read(net, pictures):
@@ -103,6 +106,7 @@ def detect(
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
 ) -> list[np.ndarray]:
     """The objects in pictures.
 
@@ -116,6 +120,7 @@ def detect(
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
 
     Returns:
         Of each picture rows [class, score, xmin, ymin, xmax, ymax], (K, 6) float32, best first, boxes in units of the
@@ -129,7 +134,7 @@ def detect(
     >>> (rows.shape, int(rows[0, 0]), rows[0, 2:].tolist())
     ((1, 6), 1, [0.25, 0.25, 0.75, 0.75])
     """
-    net = _fed(Detector, model, weights, size, device, allow_missing, fork)
+    net = _fed(Detector, model, weights, size, device, allow_missing, fork, amp)
     prepare = _chosen(net, preprocess)
     found = []
     for picture in _read(net, pictures):
@@ -151,6 +156,7 @@ def classify(
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
 ) -> np.ndarray:
     """The scores of pictures' classes; whole pictures are resized to the net's input.
 
@@ -165,6 +171,7 @@ def classify(
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
 
     Returns:
         (pictures, classes) float32.
@@ -177,7 +184,7 @@ def classify(
     >>> (scores.shape, scores.argmax(1).tolist())
     ((2, 2), [0, 1])
     """
-    net = _fed(Classifier, model, weights, size, device, allow_missing, fork, blob)
+    net = _fed(Classifier, model, weights, size, device, allow_missing, fork, amp, blob)
     assert net.input_shape is not None, "it is fed with pictures"
     batch, _, height, width = net.input_shape
     prepare = _chosen(net, preprocess)
@@ -196,12 +203,13 @@ def _fed(
     device: torch.device | str,
     allow_missing: bool,
     fork: ForkName | None,
+    amp: Amp | None,
     blob: str | None = None,
 ) -> Kind:
-    settings = {} if blob is None else {"blob": blob}
+    settings: dict[str, Any] = {} if blob is None else {"blob": blob}
     return scored_model(
         kind, model, weights, fed=True, size=size, device=device, allow_missing=allow_missing, fork=fork,
-        probabilities=kind is Classifier, **settings,
+        amp=amp, probabilities=kind is Classifier, **settings,
     )  # fmt: skip
 
 

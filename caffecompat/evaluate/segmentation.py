@@ -28,6 +28,7 @@ from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.formats.image_list import read_pair_list
 from caffecompat.formats.picture import PictureError, decode_picture, resize_picture
 from caffecompat.formats.picture_header import is_cut_off
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.schema import NetSource
 from caffecompat.threads import loader_threads
@@ -185,6 +186,7 @@ def evaluate_segmentation(
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
     fork: ForkName | None = None,
+    amp: Amp | None = None,
     on_progress: Callable[[int, ConfusionMatrix], None] = lambda done, matrix: None,
 ) -> ConfusionMatrix:
     """Score a segmentation net: IoU of each class, mIoU, pixel accuracy.
@@ -203,6 +205,7 @@ def evaluate_segmentation(
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
         resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are brought to
             the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU; the default), "scores" (bilinearly) or "labels"
             (nearest). With the next three it is always the probabilities, bilinearly.
@@ -233,7 +236,7 @@ def evaluate_segmentation(
     iterations = as_count(iterations, "iterations")
     segmenter = scored_model(
         Segmenter, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, blob=blob,
+        fork=fork, amp=amp, blob=blob,
     )  # fmt: skip
     if data is not None:
         chosen = preprocess or choose_preprocess([layer.param for layer in segmenter.net.layers], segmenter.path)

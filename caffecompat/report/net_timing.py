@@ -14,6 +14,7 @@ from caffecompat.forks import ForkName
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.interpreter import Interpreter
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
 
@@ -57,6 +58,7 @@ def time_net(
     stages: Sequence[str] = (),
     device: torch.device | str = "cpu",
     fork: ForkName | None = None,
+    amp: Amp | None = None,
     on_start: Callable[[float], None] = lambda loss: None,
     on_iteration: Callable[[int, float], None] = lambda done, milliseconds: None,
 ) -> NetTimes:
@@ -72,6 +74,7 @@ def time_net(
         level, stages: of the NetState.
         device: where to compute.
         fork: the Caffe whose rules hold, where the text cannot show it.
+        amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
         on_start: called after the first pass with its loss.
         on_iteration: called after each iteration with how many are done and the milliseconds that it took.
 
@@ -90,7 +93,10 @@ def time_net(
     if isinstance(model, Net):
         return _measure(model, iterations, on_start, on_iteration)
     device = as_device(device)
-    net = Net(as_document(model, fork=fork), phase, level=level, stages=tuple(stages), sources=make_source, log=False)
+    net = Net(
+        as_document(model, fork=fork), phase, level=level, stages=tuple(stages), sources=make_source, log=False,
+        amp=amp,
+    )  # fmt: skip
     try:
         if weights is not None:
             net.load_weights(weights).describe_missing(", ".join(weight_paths(weights)))

@@ -18,7 +18,7 @@ from caffecompat.forks import Fork, ForkName
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.learning import Learning
-from caffecompat.net.precision import Amp
+from caffecompat.net.precision import Amp, precision_text
 from caffecompat.net.weights import WeightPaths
 from caffecompat.resumable import Resumable
 from caffecompat.schema import pb, read_solver, write_text
@@ -158,6 +158,9 @@ class Solver:
         """The train net, then the test nets, which share its parameters."""
         reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
         self.net = make_train_net(self.param, settings, reader).to(self.device)
+        types = precision_text(self.net.layers, self.device)
+        if types:
+            glog.info(types)
         self.param.iter_size *= cards
         if cards > 1:
             glog.info(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from caffecompat import glog
 from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
-from caffecompat.cli.common.net_flags import net_flags, open_model
+from caffecompat.cli.common.net_flags import amp_flag, net_flags, open_model
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", "--test-iter", type=COUNT, default=50, metavar="N",
                         help="batches to run (default 50)")  # fmt: skip
     net_flags(parser)
+    amp_flag(parser)
     parser.add_argument("--ap-version", default="11point", metavar="V",
                         help="of detections: 11point (default), MaxIntegral, Integral or COCO")  # fmt: skip
     add_switch(

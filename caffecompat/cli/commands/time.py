@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
-from caffecompat.cli.common.net_flags import net_flags, open_model
+from caffecompat.cli.common.net_flags import amp_flag, net_flags, open_model
 
 if TYPE_CHECKING:
     from caffecompat.report.net_timing import NetTimes
@@ -24,6 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=COUNT, default=50, metavar="N", help="passes to run (default 50)")
     parser.add_argument("--phase", default="TRAIN", metavar="P", help="TRAIN (default) or TEST")
     net_flags(parser)
+    amp_flag(parser)
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     device_flags(parser)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, finite, split_commas, weight_files
+from caffecompat.cli.common.net_flags import amp_flag
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
 
@@ -43,6 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser, "freeze-bn", "BatchNorm (and PSPNet's BN) normalizes by its stored statistics, in TRAIN too, and they "
         "stay as they are; its scale and bias, and those of a Scale layer right after it, do not learn",
     )  # fmt: skip
+    amp_flag(parser)
     parser.add_argument("--epochs", type=_above_0, metavar="P",
                         help="go P times through the training data; instead of max_iter")  # fmt: skip
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
@@ -91,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
         epochs=args.epochs, cards=max(1, devices), lr_mults=args.lr_mult, freeze_bn=args.freeze_bn,
+        amp=args.amp,
     )  # fmt: skip
     solver.signals = signals
     if args.dry_run:

@@ -24,6 +24,8 @@ def print_plan(solver: Solver, resume: str | None) -> None:
 
 
 def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str]:
+    from caffecompat.net.precision import precision_text
+
     param = solver.param
     slots = solver.updater.rule.slots + solver.averages.wanted
     lines = [
@@ -37,6 +39,10 @@ def _totals(summary: NetSummary, solver: Solver, resume: str | None) -> list[str
         f"device       {solver.device}",
         f"snapshots    {_snapshots(param)}",
     ]
+    types = precision_text(solver.net.layers, solver.device)
+    if types:
+        scale = solver.loss_scale
+        lines.append(f"precision    {types}; loss scale {scale.value:g}{', then as needed' if scale.changes else ''}")
     if solver.epochs is not None:
         lines.append(f"data         {solver.epochs.describe(param.max_iter)}")
     if resume:

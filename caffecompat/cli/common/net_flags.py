@@ -11,7 +11,7 @@ from caffecompat.cli.common.flags import INT32, split_commas
 if TYPE_CHECKING:
     from caffecompat.schema import NetDocument
 
-__all__ = ["net_flags", "open_model"]
+__all__ = ["amp_flag", "net_flags", "open_model"]
 
 
 def net_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +23,15 @@ def net_flags(parser: argparse.ArgumentParser) -> None:
                         "'@InnerProduct' name layers by a pattern and by type")  # fmt: skip
 
 
+def amp_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp`` to a verb whose net computes for its own sake."""
+    parser.add_argument("--amp", choices=("bf16", "fp16"),
+                        help="layers compute in 16 bits, as default_forward_type: BFLOAT16 (FLOAT16) says; weights, "
+                        "normalization, losses and scores stay in 32")  # fmt: skip
+
+
 def open_model(args: argparse.Namespace, path: str, *, strict: bool = False) -> NetDocument:
-    """The net of a prototxt, or of a solver's, as the flags of `net_flags` want it.
+    """The net of a prototxt, or of a solver's, as the flags of `net_flags` and `amp_flag` want it.
 
     Level and stages are put into its own state.
 
@@ -38,6 +45,10 @@ def open_model(args: argparse.Namespace, path: str, *, strict: bool = False) -> 
         settings = LayerSettings(args.settings)
         settings.apply(document)
         settings.check_all_used()
+    if getattr(args, "amp", None):
+        from caffecompat.net.precision import with_amp
+
+        document = with_amp(document, args.amp)
     state = document.message.state
     if args.level is not None:
         state.level = args.level

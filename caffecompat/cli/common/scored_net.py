@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat.cli.common.flags import device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
+from caffecompat.cli.common.net_flags import amp_flag, open_model
 from caffecompat.cli.common.net_flags import net_flags as flags_of_net
-from caffecompat.cli.common.net_flags import open_model
 from caffecompat.cli.common.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.common.progress import progress_flag
 
@@ -23,6 +23,7 @@ Kind = TypeVar("Kind", bound="ScoredNet")
 def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     """Add the flags of a net, of pictures, device and progress; and ``--json`` instead of something."""
     flags_of_net(parser)
+    amp_flag(parser)
     parser.add_argument("--json", action="store_true", help=f"one JSON object instead of {instead_of}")
     missing_flag(parser)
     preprocess_flags(parser)

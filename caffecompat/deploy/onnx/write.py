@@ -95,7 +95,7 @@ def prepared_net(
     missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
     if net.half_precision:
         net = in_single_precision(net)
-        notes.append(Note("", "computes in 32 bits throughout; the prototxt's FLOAT16 is NVCaffe's own"))
+        notes.append(Note("", "computes in 32 bits throughout, whatever forward_type says"))
     _make_names_unique(net)
     options, remarks = with_preprocessing(options, deployed, net, document.path)
     notes += remarks

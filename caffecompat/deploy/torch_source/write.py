@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from caffecompat.compare.nets import TOLERANCE, Difference, DifferentNumbers
+from caffecompat.compare.nets import TOLERANCE, Difference, DifferentNumbers, in_single_precision
 from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.torch_source.source import make_source, write_source
 from caffecompat.deploy.torch_source.verify import compare_source
@@ -84,8 +84,11 @@ def export_torch(
         deployed = deploy_net(document, size=size, batch=batch)
         copy = NetDocument.from_message(deployed.message, document.path, like=document.fork_choice)
         net = Net(copy, pb.TEST, log=False, weights=weights)
-    done = ExportedSource(net, name, notes=deployed.notes)
-    done.missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
+    missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
+    if net.half_precision:
+        net = in_single_precision(net)
+        deployed.notes.append("computes in 32 bits throughout, whatever forward_type says")
+    done = ExportedSource(net, name, notes=deployed.notes, missing=missing)
     source = make_source(net, document.path, os.path.splitext(os.path.basename(name))[0])
 
     def check(written: nn.Module) -> None:
