@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from caffecompat import glog
 from caffecompat.data.augment.distort import Distortion
 from caffecompat.data.augment.expansion import Expansion
 from caffecompat.data.augment.fill import ignored_label, mean_pixel
@@ -26,6 +27,8 @@ from caffecompat.data.transform import Draw, Transformer, Window, cut
 from caffecompat.forks import Fork
 
 __all__ = ["Augmentation", "Augmented"]
+
+_Operation = TypeVar("_Operation")
 
 
 class Augmented(NamedTuple):
@@ -106,9 +109,10 @@ class Augmentation:
         self._pads = pads or bool({"scale_min", "scale_factors"}.intersection(named_geometry(param)))
         self._resize = Resize.of(param, self._ignore_label) if resizes else None
         self._noise = Noise.of(param)
-        rand_augment, erase = RandAugment.of(request.layer, self.transformer.mean_color), RandomErase.of(param)
-        self._rand_augment = rand_augment if request.train else None
-        self._erase = erase if request.train else None
+        self._rand_augment = _of_training(
+            request, RandAugment.of(request.layer, self.transformer.mean_color), "rand_augment_param"
+        )
+        self._erase = _of_training(request, RandomErase.of(param), "random_erase_param")
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
 
     @property
@@ -216,3 +220,11 @@ class Augmentation:
         """(h, w, 1) the label picture's part in the batch, in its own type."""
         assert augmented.label is not None
         return cut(augmented.label, augmented.label_window)
+
+
+def _of_training(request: Request, operation: _Operation | None, field: str) -> _Operation | None:
+    """The operation in TRAIN; in TEST none, with a warning that it is not done."""
+    if operation is None or request.train:
+        return operation
+    glog.warning(f"{request.layer.name}: {field} is for TRAIN; pictures of TEST stay as they are")
+    return None

@@ -183,3 +183,13 @@ def test_gray_pictures(folder: Path) -> None:
         source(layer.replace(MOVE, DISTORT), TRAIN) as made,
     ):
         made.next()
+
+
+def test_a_layer_of_test_says_what_it_leaves_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    batches(folder, "Data", f"{MOVE} {ERASE} {DISTORT}", TEST)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if "rand_augment_param is for TRAIN; pictures of TEST stay as they are" in line]
+    assert [line for line in said if "random_erase_param is for TRAIN" in line]
+    caplog.clear()
+    batches(folder, "Data", f"{MOVE} {ERASE}", TRAIN)
+    assert not caplog.records
