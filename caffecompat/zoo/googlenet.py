@@ -8,7 +8,7 @@ from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
 from caffecompat.zoo import inception
-from caffecompat.zoo.imagenet import MEAN, TRAIN, VAL, transforms
+from caffecompat.zoo.imagenet import MEAN, NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
 __all__ = ["NETWORKS"]
@@ -70,9 +70,11 @@ def _solver(recipe: Recipe) -> Fields:
     }
 
 
-_NOTES = """\
+_NOTES = f"""\
 The solver is that of the published weights (Caffe's quick_solver: 2.4 million updates by 32 pictures). Two classifiers
-at half the depth, whose losses weigh 0.3, are in the TRAIN net alone.\
+at half the depth, whose losses weigh 0.3, are in the TRAIN net alone.
+
+{NOTES}\
 """
 
 NETWORKS = (

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from caffecompat.zoo.network import Fields, Recipe, Source, preparation
 
-__all__ = ["MEAN", "TRAIN", "VAL", "transforms"]
+__all__ = ["MEAN", "NOTES", "TRAIN", "VAL", "transforms"]
 
 TRAIN = Source("data/ilsvrc12_train_lmdb", lmdb=True)
 VAL = Source("data/ilsvrc12_val_lmdb", lmdb=True)
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red
+
+NOTES = """\
+The databases, of pictures of 256x256, from ImageNet's folders `train` and `val`:
+
+    caffecompat list imagenet ILSVRC2012 --out data --norelative
+    caffecompat lmdb build data/train.txt data/ilsvrc12_train_lmdb --shuffle \\
+        --resize-height 256 --resize-width 256 --encode jpg
+    caffecompat lmdb build data/val.txt data/ilsvrc12_val_lmdb \\
+        --resize-height 256 --resize-width 256 --encode jpg\
+"""
 
 
 def transforms(recipe: Recipe) -> tuple[Fields, Fields]:

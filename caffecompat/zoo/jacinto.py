@@ -102,10 +102,12 @@ def _segmenter_transforms(recipe: Recipe) -> tuple[Fields, Fields]:
 
 SOURCE = "Texas Instruments, caffe-jacinto-models (caffe-0.17)"
 
-_CLASSIFIER_NOTES = """\
+_CLASSIFIER_NOTES = f"""\
 The solver is TI's first stage: batches of 2 x 128 pictures, the rate falls from 0.1 to 0 in a line. TI reaches a
 top-1 accuracy of 60.9 %, then trains on under an L1 decay and sparsifies (`sparsity_*` fields of the solver): 59.7 % at
-80 % zeros.\
+80 % zeros.
+
+{imagenet.NOTES}\
 """
 
 _SEGMENTER_NOTES = """\
@@ -113,7 +115,11 @@ The solver is TI's first stage, which starts from JacintoNet11's ImageNet weight
 outputs, of which TI's five classes of Cityscapes use five: 96.2 % of the pixels, mIoU 0.832. TI counts 8506.05 million
 MACs, less by those of the fixed upsampling layers and of one of the convolutions `out3a` and `out5a`.
 
-TI's databases are folders with the databases `image` and `label`, here as there.\
+The databases, from lists with a line `picture label-picture` for each picture (`caffecompat list cityscapes` writes
+such lists, with 19 classes and 255 for what is ignored):
+
+    caffecompat lmdb build train.txt data/train --shuffle
+    caffecompat lmdb build val.txt data/val\
 """
 
 NETWORKS = (

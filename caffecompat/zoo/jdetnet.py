@@ -65,7 +65,7 @@ NETWORKS = (
         recipe=Recipe(
             classes=21, width=768, height=320, train=ssd.TRAIN, val=ssd.VAL, batch_size=16, iter_size=2,
             test_batch_size=8, max_iter=120_000, base_lr=0.01, test_iter=619, test_interval=2000, snapshot=2000,
-            display=100, label_map="data/labelmap_voc.prototxt",
+            display=100, label_map="data/labelmap.prototxt",
         ),
         solver=lambda recipe: ssd.solver((recipe.max_iter / 2, recipe.max_iter * 3 / 4), 0.0001),
         transforms=ssd.transforms,

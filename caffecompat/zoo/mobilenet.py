@@ -9,7 +9,7 @@ from functools import partial
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo.imagenet import TRAIN, VAL, transforms
+from caffecompat.zoo.imagenet import NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
 __all__ = ["NETWORKS"]
@@ -107,19 +107,23 @@ def _stepped(every: int, gamma: float, momentum: float) -> Fields:
     }
 
 
-_V1_NOTES = """\
+_V1_NOTES = f"""\
 The solver is that of the authors' example (TensorFlow's mobilenet_v1_train: 0.045 by batches of 64, times 0.94 every
-2.5 passes over ImageNet, no momentum). That one ends when it is stopped; here it is after 100 passes.\
+2.5 passes over ImageNet, no momentum). That one ends when it is stopped; here it is after 100 passes.
+
+{NOTES}\
 """
 
-_V2_NOTES = """\
+_V2_NOTES = f"""\
 The solver is torchvision's (0.045 by batches of 256, times 0.98 every pass over ImageNet, 300 passes): it reaches
 71.9 % there. The authors train with RMSProp and momentum, which Caffe's RMSProp lacks. Torchvision's batches are those
 of eight GPUs with 32 pictures each, here 8 batches of 32 one after the other (`iter_size`); on eight GPUs, `--gpu all`
 with `--set iter_size=1` trains the same.
 
 The first block has no 1x1 convolution before the depthwise one, as in the paper (3,504,872 parameters). The weights
-published for Caffe have one of 32 channels there, `conv2_1/expand`, and ReLU: they do not fit.\
+published for Caffe have one of 32 channels there, `conv2_1/expand`, and ReLU: they do not fit.
+
+{NOTES}\
 """
 
 _IMAGENET = Recipe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo.imagenet import MEAN, TRAIN, VAL, transforms
+from caffecompat.zoo.imagenet import MEAN, NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
 __all__ = ["NETWORKS"]
@@ -60,9 +60,11 @@ def _solver(recipe: Recipe) -> Fields:
     }
 
 
-_NOTES = """\
+_NOTES = f"""\
 The solver is the authors': 170,000 updates by 16 batches of 32 pictures. They train on crops of 227x227 without
-mirroring.\
+mirroring.
+
+{NOTES}\
 """
 
 NETWORKS = (

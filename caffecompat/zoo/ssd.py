@@ -71,10 +71,11 @@ def solver(steps: Sequence[float], weight_decay: float) -> Fields:
 
 
 VOC_NOTES = """\
-The databases, from a folder of Pascal VOC 2007 (with VOC 2012's trainval for the published numbers):
+The databases, from a folder with Pascal VOC 2007 and 2012:
 
-    caffecompat lmdb build VOCdevkit/VOC2007 data/VOC0712_trainval_lmdb --labelmap data/labelmap_voc.prototxt
-    caffecompat lmdb build VOCdevkit/VOC2007 data/VOC0712_test_lmdb --set test --labelmap data/labelmap_voc.prototxt\
+    caffecompat list voc VOCdevkit --out data --norelative
+    caffecompat lmdb build data/trainval.txt data/VOC0712_trainval_lmdb --labelmap data/labelmap.prototxt --shuffle
+    caffecompat lmdb build data/test.txt data/VOC0712_test_lmdb --labelmap data/labelmap.prototxt\
 """
 
 # Layer, sizes of its prior boxes in parts of a picture of 300, their aspect ratios, pixels from one to the next.
@@ -140,7 +141,7 @@ NETWORKS = (
         recipe=Recipe(
             classes=21, width=300, height=300, mean=(104.0, 117.0, 123.0), train=TRAIN, val=VAL, batch_size=32,
             test_batch_size=8, max_iter=120_000, base_lr=0.001, test_iter=619, test_interval=10_000, snapshot=10_000,
-            display=10, label_map="data/labelmap_voc.prototxt",
+            display=10, label_map="data/labelmap.prototxt",
         ),
         solver=lambda recipe: solver((recipe.max_iter * 2 / 3, recipe.max_iter * 5 / 6), 0.0005),
         transforms=transforms,

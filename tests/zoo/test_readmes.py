@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,8 +28,6 @@ _SMALLER = [  # in the copies of the prototxts
     (r"dim: 1024\b", "dim: 128"),
 ]
 
-_FOLDERS_OF_CLASSES = {"lenet": ("mnist", (28, 28)), "cifar10_full": ("cifar10", (32, 32, 3))}
-
 
 def _commands(text: str) -> Iterator[list[str]]:
     """The indented lines that begin with the command, with those that they go on to."""
@@ -46,17 +45,53 @@ def _folder(network: str) -> None:
         file.write_text(text)
     generator = np.random.default_rng(0)
     cv2.imwrite("picture.png", generator.integers(0, 255, (64, 128, 3), np.uint8))
-    if network in _FOLDERS_OF_CLASSES:
-        root, shape = _FOLDERS_OF_CLASSES[network]
-        for part in ("train", "test"):
-            for name in range(10):
-                Path(f"{root}/{part}/{name}").mkdir(parents=True)
-                cv2.imwrite(f"{root}/{part}/{name}/a.png", generator.integers(0, 255, shape, np.uint8))
-        return
+    _DATA.get(network, _lists)(generator)
+
+
+def _lists(generator: np.random.Generator, folder: str = "data/", classes: int = 19) -> None:
+    """Lists of a picture with a label picture."""
     Path("data").mkdir()
-    cv2.imwrite("label.png", generator.integers(0, 19, (64, 128), np.uint8))
+    cv2.imwrite("label.png", generator.integers(0, classes, (64, 128), np.uint8))
     for part in ("train", "val"):
-        Path(f"data/{part}.txt").write_text("picture.png label.png\n")
+        Path(f"{folder}{part}.txt").write_text("picture.png label.png\n")
+
+
+def _classes(
+    root: str, parts: Sequence[str], shape: tuple[int, ...], names: Sequence[str], generator: np.random.Generator
+) -> None:
+    """Folders of a picture of each class."""
+    for part in parts:
+        for name in names:
+            Path(f"{root}/{part}/{name}").mkdir(parents=True)
+            cv2.imwrite(f"{root}/{part}/{name}/a.png", generator.integers(0, 255, shape, np.uint8))
+
+
+def _imagenet(generator: np.random.Generator) -> None:
+    _classes("ILSVRC2012", ("train", "val"), (80, 90, 3), ("n01440764", "n01443537"), generator)
+
+
+def _voc(generator: np.random.Generator) -> None:
+    """Pascal VOC of two pictures, one to train on and one to test with."""
+    root = Path("VOCdevkit/VOC2007")
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for part, name in (("trainval", "000001"), ("test", "000002")):
+        cv2.imwrite(str(root / f"JPEGImages/{name}.jpg"), generator.integers(0, 255, (90, 120, 3), np.uint8))
+        (root / f"ImageSets/Main/{part}.txt").write_text(f"{name}\n")
+        (root / f"Annotations/{name}.xml").write_text(
+            f"<annotation><filename>{name}.jpg</filename><size><width>120</width><height>90</height><depth>3</depth>"
+            "</size><object><name>dog</name><difficult>0</difficult><bndbox><xmin>20</xmin><ymin>10</ymin>"
+            "<xmax>80</xmax><ymax>70</ymax></bndbox></object></annotation>"
+        )
+
+
+_DATA: dict[str, Callable[[np.random.Generator], None]] = {
+    "cifar10_full": partial(_classes, "cifar10", ("train", "test"), (32, 32, 3), "0123456789"),
+    "jdetnet": _voc,
+    "jsegnet21": partial(_lists, folder="", classes=8),
+    "lenet": partial(_classes, "mnist", ("train", "test"), (28, 28), "0123456789"),
+    "squeezenet": _imagenet,
+}
 
 
 def _name_as_trained_to_the_end(solver: str, used: str) -> None:
@@ -69,7 +104,9 @@ def _name_as_trained_to_the_end(solver: str, used: str) -> None:
     shutil.copyfile(weights, name[0])
 
 
-@pytest.mark.parametrize("network", ["lenet", "cifar10_full", "espnet", "enet", "fpn"])
+@pytest.mark.parametrize(
+    "network", ["lenet", "cifar10_full", "squeezenet", "espnet", "enet", "fpn", "jsegnet21", "jdetnet"]
+)
 def test_commands_of_the_readme(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
