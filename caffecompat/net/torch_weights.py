@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -211,6 +211,8 @@ def as_blobs(layer: NetLayer, tensors: Mapping[str, np.ndarray]) -> list[np.ndar
         if isinstance(layer.module, InnerProduct):
             weight = weight.T if layer.module.transpose else weight
             weight = weight[:, :, 0, 0] if weight.ndim == 4 and weight.shape[2:] == (1, 1) else weight
+        elif isinstance(layer.module, Convolution) and weight.ndim == 2:
+            weight = _as_kernels(weight, layer.slots[0].shape)
         made = [weight, *([parts["bias"]] if "bias" in parts else [])]
     if isinstance(made, str):
         return made
@@ -222,6 +224,12 @@ def as_blobs(layer: NetLayer, tensors: Mapping[str, np.ndarray]) -> list[np.ndar
     ):
         return f"shapes {shapes}, the layer has {wanted}"
     return [np.ascontiguousarray(blob).reshape(shape) for blob, shape in zip(made, wanted, strict=True)]
+
+
+def _as_kernels(weight: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A linear layer's weight (O, C x k x k) as kernels (O, C, k, k), where it has so many values; else as it is."""
+    fits = len(weight) == shape[0] and weight.size == np.prod(shape)
+    return weight.reshape(shape) if fits else weight
 
 
 def _norm_blobs(layer: NetLayer, parts: Mapping[str, np.ndarray]) -> list[np.ndarray] | str:
