@@ -18,8 +18,10 @@ from caffecompat.zoo import (
     jdetnet,
     lenet,
     mobilenet,
+    resnet,
     squeezenet,
     ssd,
+    ssd_resnet,
     unet,
 )
 from caffecompat.zoo.folder import network_files
@@ -39,8 +41,10 @@ NETWORKS: dict[str, Network] = {
         jdetnet,
         lenet,
         mobilenet,
+        resnet,
         squeezenet,
         ssd,
+        ssd_resnet,
         unet,
     )
     for network in module.NETWORKS

@@ -31,7 +31,12 @@ PUBLISHED = {
     "lenet": (431_080, "2.293 M"),
     "mobilenet_v1": (4_231_976, "568.74 M"),
     "mobilenet_v2": (3_504_872, "300.774 M"),
+    "resnet101": (44_549_160, "7.801 G"),
+    "resnet18": (11_689_512, "1.814 G"),
+    "resnet34": (21_797_672, "3.664 G"),
+    "resnet50": (25_557_032, "4.089 G"),
     "squeezenet": (1_235_496, "387.748 M"),
+    "ssd300_resnet34": (19_972_534, "15.862 G"),
     "unet_full": (32_151_251, "409.565 G"),
     "unet_lite": (7_762_675, "96.872 G"),
     "vgg16_ssd300": (26_285_486, "31.374 G"),
@@ -41,6 +46,7 @@ SMALLEST = {
     "googlenet": 96,
     "jdetnet": 256,
     "lenet": 28,
+    "ssd300_resnet34": 264,
     "vgg16_ssd300": 260,
 }  # sides in pixels; 64 where nothing is said
 
@@ -58,13 +64,10 @@ class Small:
     def weights(self) -> Path:
         return self.folder / "weights.caffemodel"
 
-    def net(self, phase: int) -> Net:
-        return _net(self.folder / "train_val.prototxt", phase, self.recipe)
 
-
-def _net(path: Path, phase: int, recipe: Recipe) -> Net:
+def _net(path: Path, phase: int, recipe: Recipe, weights: Path | None = None) -> Net:
     sources = Placeholders((recipe.height, recipe.width), recipe.channels)
-    return Net(path, phase, sources=sources, log=False)
+    return Net(path, phase, sources=sources, log=False, weights=weights)
 
 
 def _batch(network: Network, recipe: Recipe) -> dict[str, np.ndarray]:
@@ -94,18 +97,19 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     tops = train(_batch(network, recipe))
     train.loss(tops).backward()
     assert all(param.blob.grad is not None for param in train.params if param.lr_mult)
-    train.save(folder / "trained.caffemodel")
-    _save_calmer(folder)
+    _calm_scores(train, folder)
+    train.save(folder / "weights.caffemodel")
     return Small(network, recipe, folder, tops)
 
 
-def _save_calmer(folder: Path) -> None:
-    """The trained weights with scores as small as real ones, which untrained layers exceed and so magnify rounding."""
-    deploy = Net(folder / "deploy.prototxt", pb.TEST, log=False, weights=folder / "trained.caffemodel")
-    last = [layer for layer in deploy.layers if layer.slots][-1]
-    for slot in last.slots:
-        slot.tensor().mul_(0.1)
-    deploy.save(folder / "weights.caffemodel")
+def _calm_scores(train: Net, folder: Path) -> None:
+    """Make scores as small as real ones, which untrained layers exceed and so magnify rounding."""
+    learned = ("Convolution", "Deconvolution", "InnerProduct")
+    last = [layer.name for layer in read_net(folder / "deploy.prototxt").layer if layer.type in learned][-1]
+    for layer in train.layers:
+        if layer.name == last:
+            for slot in layer.slots:
+                slot.tensor().mul_(0.1)
 
 
 def test_all_have_published_numbers() -> None:
@@ -140,13 +144,16 @@ def _without_phase(layer: pb.LayerParameter) -> pb.LayerParameter:
 
 def test_is_deployed_as_it_is_tested(small: Small) -> None:
     """The same layers between data and results, and the same numbers from the weights of the training."""
-    test, deploy = small.net(pb.TEST), read_net(small.folder / "deploy.prototxt")
+    test, deployed = (
+        _net(small.folder / f"{file}.prototxt", pb.TEST, small.recipe, small.weights)
+        for file in ("train_val", "deploy")
+    )
+    deploy = read_net(small.folder / "deploy.prototxt")
     between = [_without_phase(layer) for layer in test.message.layer if "label" not in (*layer.top, *layer.bottom)]
     assert between == list(deploy.layer)[1 : 1 + len(between)]
-    deployed = Net(small.folder / "deploy.prototxt", pb.TEST, log=False)
     assert len(deployed.layers) <= len(between) + 2
-    for net in (test, deployed):
-        report = net.load_weights(small.weights)
+    for report in (test.loaded, deployed.loaded):
+        assert report is not None
         assert (report.missing, report.mismatches) == ([], [])
     batch = _batch(small.network, small.recipe)
     with torch.no_grad():
