@@ -51,9 +51,10 @@ def move_picture(picture: np.ndarray, matrix: np.ndarray, fill: list[float], *, 
     moved = cv2.warpAffine(source, _centered(matrix), (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     if source is not picture:
         moved = cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR)
-    moved = moved.reshape(picture.shape)
-    outside = _nearest(np.zeros((height, width), np.uint8), matrix, 1)
-    return cv2.copyTo(np.full_like(moved, fill), outside, moved).reshape(picture.shape)
+    filled = np.empty_like(picture)
+    filled.reshape(height, -1)[:] = np.tile(np.array(fill, np.uint8), width)
+    inside = _nearest(np.ones((height, width), np.uint8), matrix, 0)
+    return cv2.copyTo(moved, inside, filled).reshape(picture.shape)
 
 
 def move_labels(labels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:

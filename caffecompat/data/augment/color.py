@@ -1,9 +1,9 @@
 """Operations on the colors of a picture, as Pillow's ImageEnhance and ImageOps and torchvision define them.
 
 All take and give (H, W, C) uint8 pictures, BGR or gray, and leave the given one as it is. A `factor` blends: 0 gives
-the other picture (black, gray, smoothed), 1 the picture itself, more than 1 goes beyond it. Blends are cut off below
-the next whole number, as Pillow does; against it saturation, sharpness and hue differ by 1 in some pixels, for they
-are one pass where Pillow rounds twice.
+the other picture (black, gray, smoothed), 1 the picture itself, more than 1 goes beyond it. Blends are truncated to
+whole numbers, as Pillow does. Saturation differs from Pillow's by 1 in some pixels, for Pillow rounds the gray picture
+before it blends; hues turn in floats, as torchvision's do for tensors (for pictures of Pillow it counts in 1/256).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _GRAY = np.array([0.114, 0.587, 0.299])  # of blue, green and red (ITU-R 601-2 luma)
-_BELOW = -0.499  # added before OpenCV rounds to the nearest: whole numbers stay, all else goes to the one below
+_BELOW = -0.499  # added before OpenCV rounds to the nearest, it truncates
 _VALUES = np.arange(256)
 
 
