@@ -14,7 +14,7 @@ from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.wording import did_you_mean
 
-__all__ = ["find_file", "for_opencv", "is_file_name", "look_up", "tried", "with_slashes"]
+__all__ = ["RelativeTo", "find_file", "for_opencv", "is_file_name", "look_up", "tried", "with_slashes"]
 
 _NO_FILE_NAME = re.compile(r"[\x00-\x1f/\\:\x7f]")
 

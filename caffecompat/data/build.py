@@ -20,12 +20,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.database import DatabaseWriteError, DatabaseWriter, key_text, open_database
 from caffecompat.formats.picture import PictureError
+from caffecompat.formats.shards import shard_name
 
 __all__ = ["BadRecord", "BuildError", "BuildReport", "Plan", "commit", "staging", "write_database"]
 
@@ -56,6 +58,8 @@ class Plan:
         parts: names of the databases inside <out>; ("",) makes <out> itself the database.
         backend: "lmdb" or "leveldb".
         extras: text files to put into the folder: name -> content.
+        shards: databases that the records of each part are spread over, a run of them in each;
+            `caffecompat.formats.shards` reads them as one.
     """
 
     keys: Sequence[bytes]
@@ -64,6 +68,15 @@ class Plan:
     parts: tuple[str, ...] = ("",)
     backend: str = "lmdb"
     extras: dict[str, str] = field(default_factory=dict)
+    shards: int = 1
+
+    def shard_of(self, index: int) -> int:
+        """Which shard a record belongs to."""
+        return index * self.shards // len(self.keys)
+
+    def folder(self, part: str, shard: int) -> str:
+        """The folder of a part's shard inside <out>."""
+        return part if self.shards == 1 else os.path.join(part, shard_name(shard, self.shards))
 
 
 @dataclass
@@ -97,12 +110,14 @@ def write_database(
         on_start: called once with how many records an earlier build had dealt with; 0 when this one starts over.
 
     Raises:
-        BuildError: `out` exists, a build of it is running, or records could not be made and `skip_bad`
-            is not set: what could be made is kept, and the same call later makes only those again.
+        BuildError: `out` exists, a build of it is running, there are more shards than records, or records could not be
+            made and `skip_bad` is not set: what could be made is kept, and the same call later makes only those again.
         DatabaseError: writing fails (disk full, no permission); the same call later continues.
     """
     name = os.fspath(out).rstrip("/")
     started = time.monotonic()
+    if not 1 <= plan.shards <= max(1, len(plan.keys)):
+        raise BuildError(f"{plan.shards} shards of {len(plan.keys)} records: expected 1 to {len(plan.keys)}")
     with staging(name) as folder:
         journal = _Journal.load(folder, plan)
         resumed_at = journal.done
@@ -140,14 +155,13 @@ def _write_records(
 
     retried = sorted(journal.bad)
     indices = [*retried, *range(journal.done, len(plan.keys))]
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(_open_part(folder, part, plan.backend)) for part in plan.parts]
+    with (
+        contextlib.closing(_Writers(folder, plan)) as writers,
+        contextlib.closing(ordered_map(encode, indices, threads)) as encoded,
+    ):
         taken = 0
-        encoded = stack.enter_context(contextlib.closing(ordered_map(encode, indices, threads)))
         for batch in _batches(encoded):
-            good = [(index, values) for index, values in batch if not isinstance(values, BadRecord)]
-            for part, writer in enumerate(writers):
-                writer.put([(plan.keys[index], values[part]) for index, values in good])
+            writers.put([(index, values) for index, values in batch if not isinstance(values, BadRecord)])
             for index, values in batch:
                 if isinstance(values, BadRecord):
                     if journal.bad.get(index) != str(values):
@@ -161,13 +175,42 @@ def _write_records(
             on_progress(journal.done)
 
 
-def _open_part(folder: Path, part: str, backend: str) -> DatabaseWriter:
-    target = folder / "out" / part
-    try:
-        target.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DatabaseWriteError(f"cannot make {target.parent}: {error.strerror}") from None
-    return open_database(target, backend, "a")
+class _Writers:
+    """The databases of a build: those of one shard are open at a time, and all are there from the beginning."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self._folder, self._plan = folder / "out", plan
+        self._shard = -1
+        self._open: list[DatabaseWriter] = []
+        for shard in range(plan.shards - 1, -1, -1):
+            self._turn_to(shard)
+
+    def put(self, records: Sequence[tuple[int, Sequence[bytes]]]) -> None:
+        """Write records, given by their numbers, in one transaction a database."""
+        for shard, group in groupby(records, lambda record: self._plan.shard_of(record[0])):
+            self._turn_to(shard)
+            of_shard = list(group)
+            for part, writer in enumerate(self._open):
+                writer.put([(self._plan.keys[index], values[part]) for index, values in of_shard])
+
+    def _turn_to(self, shard: int) -> None:
+        if shard == self._shard:
+            return
+        self.close()
+        for part in self._plan.parts:
+            target = self._folder / self._plan.folder(part, shard)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseWriteError(f"cannot make {target.parent}: {error.strerror}") from None
+            self._open.append(open_database(target, self._plan.backend, "a"))
+        self._shard = shard
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        for writer in self._open:
+            writer.close()
+        self._open, self._shard = [], -1
 
 
 def _batches(records: Iterator[_Encoded]) -> Iterator[list[_Encoded]]:
@@ -196,7 +239,8 @@ class _Journal:
     @classmethod
     def load(cls, folder: Path, plan: Plan) -> _Journal:
         """The journal of an earlier build of the same plan, or a new one over an emptied folder."""
-        digest = hashlib.sha256(repr((plan.fingerprint, plan.parts, plan.backend, len(plan.keys))).encode())
+        recipe = (plan.fingerprint, plan.parts, plan.backend, len(plan.keys), plan.shards)
+        digest = hashlib.sha256(repr(recipe).encode())
         for key in plan.keys:
             digest.update(key + b"\0")
         journal = cls(folder / "journal.json", digest.hexdigest())

@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any
 
 from caffecompat import glog
-from caffecompat.arguments import as_names, as_size
+from caffecompat.arguments import as_count, as_names, as_size
 from caffecompat.data.annotated_recipes import (
     DetectionSet,
     coco_set,
@@ -43,6 +43,7 @@ def build_database(
     seed: int = 0,
     names: Sequence[str] = (),
     backend: str = "lmdb",
+    shards: int = 1,
     skip_bad: bool = False,
     threads: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -65,14 +66,17 @@ def build_database(
         seed: of the shuffling.
         names: of the classes 0, 1, ..., to be kept with the database.
         backend: "lmdb" or "leveldb".
+        shards: databases to spread the records over, in the folder `out` (of pairs: in out/image and out/label); read
+            as one where `out` is named.
         skip_bad: leave out pictures that are missing or damaged.
         threads: that encode; 0 is one a core.
         on_progress: called after each batch with how many records are dealt with, by the calling thread.
         on_bad: called with each record that cannot be made, and why.
 
     Raises:
-        BuildError: `out` exists, a build of it is running, or pictures are missing or damaged and `skip_bad` is not
-            set: what could be made is kept, and the same call later makes only those again.
+        BuildError: `out` exists, a build of it is running, there are more shards than records, or pictures are missing
+            or damaged and `skip_bad` is not set: what could be made is kept, and the same call later makes only those
+            again.
         CaffeCompatError: the source cannot be read, or writing fails.
 
     >>> import caffecompat
@@ -87,6 +91,7 @@ def build_database(
         source, options, root=root, which=which, label_map=label_map, shuffle=shuffle, seed=seed, names=names,
         backend=backend, skip_missing=skip_bad,
     )  # fmt: skip
+    plan.shards = as_count(shards, "shards") or 1
     return write_database(out, plan, skip_bad=skip_bad, threads=threads, on_progress=on_progress, on_bad=on_bad)
 
 

@@ -13,7 +13,6 @@ from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Window
-from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
@@ -56,8 +55,9 @@ class DataReader(Reader):
         self._augmentation = augmentation or Augmentation(request)
         self._random = request.generator()
         self.batch_size = _batch_size(param.batch_size, "data_param")
-        self._path = request.find("data_param.source", param.source)
-        database = open_database(self._path, pb.DataParameter.DB.Name(param.backend))
+        backend = pb.DataParameter.DB.Name(param.backend)
+        database = request.open_database("data_param.source", param.source, backend)
+        self._path = database.path
         if not len(database):
             raise DataError(f"the database {self._path} holds no records")
         self.records = len(database)

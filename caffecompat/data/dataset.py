@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from caffecompat.files import read_text
 from caffecompat.formats.database import DatabaseError, DatabaseReader, detect_backend, open_database
 from caffecompat.formats.label_map import read_label_map
+from caffecompat.formats.shards import database_folders, names_several
 
-__all__ = ["CLASS_FILES", "class_names", "count_records", "dataset_parts", "open_parts"]
+__all__ = ["CLASS_FILES", "class_file", "class_names", "count_records", "dataset_parts", "is_dataset", "open_parts"]
 
 _PAIR = ("image", "label")
 CLASS_FILES = ("classes.txt", "labelmap.prototxt")
@@ -35,15 +37,27 @@ def open_parts(path: str | os.PathLike[str]) -> list[DatabaseReader]:
     return readers
 
 
+def is_dataset(path: str | os.PathLike[str]) -> bool:
+    """Whether a path may name databases (a folder, several, a pattern) rather than a list."""
+    return os.path.isdir(path) or names_several(os.fspath(path))
+
+
+def class_file(path: str | os.PathLike[str], name: str) -> Path | None:
+    """One of CLASS_FILES that lies with the databases, of several the first one's; None where there is none."""
+    folder = path if os.path.isdir(path) else database_folders(os.fspath(path))[0]
+    file = Path(folder, name)
+    return file if file.is_file() else None
+
+
 def class_names(path: str | os.PathLike[str]) -> Sequence[str]:
     """Names of the classes 0, 1, ... from the folder's classes.txt or labelmap.prototxt; empty without them."""
-    try:
-        return Path(path, "classes.txt").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        pass
-    if not Path(path, "labelmap.prototxt").is_file():
+    names = class_file(path, "classes.txt")
+    if names is not None:
+        return read_text(names, "the class names").splitlines()
+    label_map = class_file(path, "labelmap.prototxt")
+    if label_map is None:
         return ()
-    display = read_label_map(Path(path, "labelmap.prototxt")).display
+    display = read_label_map(label_map).display
     return [display.get(label, "") for label in range(max(display) + 1)]
 
 

@@ -15,8 +15,9 @@ from caffecompat.data.loader import Arrays, LoadedSource, Reader
 from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
-from caffecompat.formats.database import DatabaseReader, open_database
+from caffecompat.formats.database import DatabaseReader
 from caffecompat.formats.datum import DatumError, decode_datum
+from caffecompat.paths import look_up
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 
@@ -122,11 +123,11 @@ class ImageLabelDataReader(Reader):
 
 
 def _open(request: Request, param: pb.ImageLabelDataParameter, field: str, path: str) -> DatabaseReader:
-    found = request.find(f"image_label_data_param.{field}", path)
-    if os.path.isfile(found):
+    found = look_up(path, request.relative_to)
+    if found is not None and os.path.isfile(found):
         raise DataError(f"{found} is a file, not a database; layers of type ImageLabelListData read lists of files")
     backend = pb.ImageLabelDataParameter.DB.Name(param.backend) if param.HasField("backend") else None
-    return open_database(found, backend)
+    return request.open_database(f"image_label_data_param.{field}", path, backend)
 
 
 def _name(database: DatabaseReader, record: tuple[bytes, bytes]) -> str:

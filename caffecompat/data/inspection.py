@@ -116,8 +116,8 @@ def inspect_records(
     Args:
         label_pixels: the pictures' pixels are class numbers; count these (which decodes them).
     """
-    folder = Path(database.path)
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    files = [file for folder in database.folders for file in Path(folder).iterdir()]
+    size = sum(file.stat().st_size for file in files if file.is_file())
     info = DatabaseInfo(database.path, database.backend, len(database), size, label_pixels=label_pixels)
 
     def look(records: Sequence[Record]) -> list[_Look]:

@@ -15,6 +15,8 @@ import numpy as np
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
+from caffecompat.formats.database import DatabaseReader, open_database
+from caffecompat.formats.shards import ShardedReader, database_folders, names_several
 from caffecompat.paths import find_file
 from caffecompat.resumable import State
 from caffecompat.schema import as_phase, pb
@@ -139,6 +141,17 @@ class Request:
         if not path:
             raise DataError(f"{field} is missing or empty")
         return find_file(path, self.relative_to, DataError, field=field)
+
+    def open_database(self, field: str, source: str, backend: str | None) -> DatabaseReader:
+        """The database, or several read as one (`caffecompat.formats.shards`), that a source names.
+
+        Args:
+            field: that has the source, for messages.
+            backend: as of `caffecompat.formats.database.open_database`.
+        """
+        if not names_several(source, self.relative_to):
+            return open_database(self.find(field, source), backend)
+        return ShardedReader(source, database_folders(source, self.relative_to), backend)
 
 
 _sources: dict[str, Callable[[Request], Source]] = {}

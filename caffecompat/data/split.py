@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from caffecompat.data.build import BuildError, BuildReport, Plan, write_database
-from caffecompat.data.dataset import CLASS_FILES, dataset_parts, open_parts
+from caffecompat.data.dataset import CLASS_FILES, class_file, dataset_parts, open_parts
 from caffecompat.data.inspection import verify_keys
 from caffecompat.formats.database import DatabaseError, DatabaseReader
 
@@ -81,6 +80,6 @@ def _copy_plan(source: str | os.PathLike[str], readers: Sequence[DatabaseReader]
         values = [reader.get(keys[index]) for reader in readers]
         return [value for value in values if value is not None]
 
-    extras = {file: Path(source, file).read_text() for file in CLASS_FILES if Path(source, file).is_file()}
+    extras = {file: found.read_text() for file in CLASS_FILES if (found := class_file(source, file))}
     identity = repr(("copy", os.path.abspath(source), [len(reader) for reader in readers]))
     return Plan(keys, copy, identity, parts=dataset_parts(source), backend=readers[0].backend, extras=extras)

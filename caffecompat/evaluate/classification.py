@@ -14,7 +14,7 @@ import torch
 from caffecompat import glog
 from caffecompat.arguments import as_count, as_size
 from caffecompat.data import Source, make_source
-from caffecompat.data.dataset import count_records
+from caffecompat.data.dataset import count_records, is_dataset
 from caffecompat.data.preprocess import Preprocess, choose_preprocess, stated_transform
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.fed_model import scored_model
@@ -237,7 +237,7 @@ def open_labeled(
         CaffeCompatError: the data or the mean file cannot be read.
     """
     assert classifier.input_shape is not None, "this net reads its own data"
-    database = os.path.isdir(data) if database is None else database
+    database = is_dataset(data) if database is None else database
     layers = [layer.param for layer in classifier.net.layers]
     transform = stated_transform(layers)
     if not mean_file and preprocess is None:

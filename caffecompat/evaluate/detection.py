@@ -12,6 +12,7 @@ import torch
 
 from caffecompat.arguments import as_count
 from caffecompat.data.annotated_recipes import is_voc_folder
+from caffecompat.data.dataset import is_dataset
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.errors import CaffeCompatError
@@ -145,7 +146,7 @@ def open_pictures(
     if isinstance(data, LabeledPictures):
         return data
     path = os.fspath(data)
-    if os.path.isdir(path) and not is_voc_folder(path):
+    if is_dataset(path) and not is_voc_folder(path):
         return open_detection_set(database=path, label_map=label_map)
     return open_detection_set(source=path, root=root, which=which, label_map=label_map)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.data.annotated_recipes import DetectionSet, coco_set, is_voc_folder, listed_set, voc_set
+from caffecompat.data.dataset import class_file
 from caffecompat.data.inspection import datum_shape
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_bytes
@@ -157,12 +159,15 @@ class _Coco(_Listed):
         return stated if all(stated) else super()._size(index)
 
 
+# convert_annoset and 'lmdb build' begin keys with a count of eight digits; before it may be a database's number.
+_COUNT = re.compile(r"^(\d{5}/)?\d{8}_")
+
+
 class _Database(LabeledPictures):
     """AnnotatedDatums."""
 
     def __init__(self, path: str, label_map: str) -> None:
-        own = Path(path, "labelmap.prototxt")
-        chosen = label_map or (str(own) if own.is_file() else "")
+        chosen = label_map or class_file(path, "labelmap.prototxt") or ""
         super().__init__(read_label_map(chosen) if chosen else LabelMap())
         self._database = open_database(path)
         self._keys = list(self._database.keys())
@@ -174,8 +179,7 @@ class _Database(LabeledPictures):
 
     def names(self, index: int) -> Iterator[str]:
         key = self._keys[index].decode("utf-8", "replace")
-        # convert_annoset and 'lmdb build' begin keys with a count of eight digits.
-        path = key[9:] if key[:8].isdigit() and key[8:9] == "_" else key
+        path = _COUNT.sub("", key)
         yield from (Path(path).stem, path, str(Path(path).with_suffix("")), key)
 
     def load(self, index: int, *, picture: bool = True, color: bool = True) -> LabeledPicture:

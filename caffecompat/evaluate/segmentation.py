@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.arguments import as_count
+from caffecompat.data.dataset import is_dataset
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
@@ -163,7 +164,7 @@ def open_pairs(data: Pairs | PathLike | tuple[PathLike, PathLike], root: str = "
         return data
     if isinstance(data, tuple):
         return DatabasePairs(os.fspath(data[0]), os.fspath(data[1]))
-    if os.path.isdir(data):
+    if is_dataset(data):
         return DatabasePairs(os.path.join(data, "image"), os.path.join(data, "label"))
     return ListPairs(os.fspath(data), root)
 

@@ -82,6 +82,7 @@ class DatabaseReader(_Closing, ABC):
 
     backend: str
     path: str
+    folders: tuple[str, ...]  # where its files lie: several, where several databases are read as one
 
     @abstractmethod
     def __len__(self) -> int:
@@ -105,6 +106,10 @@ class DatabaseReader(_Closing, ABC):
     @abstractmethod
     def keys(self) -> Iterator[bytes]:
         """All keys in order."""
+
+    @abstractmethod
+    def last_key(self) -> bytes | None:
+        """The key of the last record, found without a walk over the others; None where there is none."""
 
     def __iter__(self) -> Iterator[Record]:
         """All records in key order."""
@@ -137,7 +142,13 @@ def key_text(key: bytes) -> str:
 
 
 def detect_backend(path: str | os.PathLike[str]) -> str | None:
-    """ "lmdb" or "leveldb" by the files in the folder; None if it is neither."""
+    """ "lmdb" or "leveldb" by the files in the folder, or in the first of several (`shards`); None if it is neither."""
+    from caffecompat.formats import shards
+
+    return _kind(shards.database_folders(os.fspath(path))[0])
+
+
+def _kind(path: str) -> str | None:
     folder = Path(path)
     if (folder / "data.mdb").is_file():
         return "lmdb"
@@ -162,7 +173,8 @@ def open_database(
     """Open a database.
 
     Args:
-        path: the database's folder.
+        path: the database's folder; for reading also a folder of shards, several paths with commas between them, or a
+            pattern (see `shards`).
         backend: "lmdb" or "leveldb" in any case (Caffe's `backend` field and flag); None finds out by
             looking (reading) or is "lmdb" (writing).
         mode: "r" reads; "w" makes a new database, the folder must not exist yet; "a" adds to one, made if absent.
@@ -171,11 +183,16 @@ def open_database(
         DatabaseError: there is none (or one already, with "w"), it is of the other kind, damaged or not
             accessible, or the backend's module is not installed.
     """
+    from caffecompat.formats import shards
+
     name = os.fspath(path)
     if backend is not None and backend.lower() not in ("lmdb", "leveldb"):
         raise DatabaseError(f"unknown database backend {backend!r}; expected lmdb or leveldb")
     wanted = backend.lower() if backend else None
-    found = detect_backend(name)
+    folders = shards.database_folders(name) if mode == "r" else [name]
+    if folders != [name]:
+        return shards.ShardedReader(name, folders, backend)
+    found = _kind(name)
     if mode == "w" and os.path.lexists(name):
         raise DatabaseError(f"{name} exists already; remove it or choose another name")
     if mode == "r":

@@ -119,7 +119,7 @@ class LevelDbReader(DatabaseReader):
     backend = "leveldb"
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path, self.folders = path, (path,)
         self._count: int | None = None
         self._folder = _shadow(path)
         try:
@@ -154,6 +154,12 @@ class LevelDbReader(DatabaseReader):
                 yield from keys
         finally:
             cursor.close()
+
+    def last_key(self) -> bytes | None:
+        with self._translated_errors(), self._database.raw_iterator(verify_checksums=True) as iterator:
+            iterator.seek_to_last()
+            last: bytes | None = iterator.key() if iterator.valid() else None
+        return last
 
     def close(self) -> None:
         self._database.close()

@@ -25,6 +25,7 @@ from caffecompat.formats.lmdb_pages import Branch, Leaf, LmdbFile
 __all__ = ["LmdbReader", "LmdbWriter"]
 
 _FIRST_MAP = 64 << 20
+_AFTER_ALL = b"\xff" * 512  # keys have 511 bytes at most
 _SPARE = 1 << 20  # a disk with less than this left besides what is written counts as full
 
 
@@ -39,7 +40,7 @@ class LmdbReader(DatabaseReader):
     backend = "lmdb"
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path, self.folders = path, (path,)
         self._file = LmdbFile(path)
         if self._file.size < self._file.needed:
             # LMDB leaves out the last pages where nothing is in them, so only a look at all tells.
@@ -60,6 +61,9 @@ class LmdbReader(DatabaseReader):
         cursor = LmdbCursor(self._file)
         while keys := cursor.read_keys(1024):
             yield from keys
+
+    def last_key(self) -> bytes | None:
+        return LmdbCursor(self._file, _AFTER_ALL).last_of_leaf
 
     def check_count(self, found: int) -> None:
         if found != len(self):
@@ -110,6 +114,11 @@ class LmdbCursor(Cursor):
             skipped += step
             self._at += step
         return skipped
+
+    @property
+    def last_of_leaf(self) -> bytes | None:
+        """The last key of the page that the cursor is in; None in an empty database."""
+        return self._last or None
 
     def take_leaf(self) -> Leaf | None:
         """The page of the next record, whose records count as read; None at the end."""

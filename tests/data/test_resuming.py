@@ -44,13 +44,20 @@ TEXTS = {
         (DATA % "") + "transform_param { crop_size: 6 mirror: true }",
         (DATA % "cache: true shuffle: true") + "transform_param { mirror: true random_seed: 4 }",
         DATA.replace('"db" backend: LMDB', '"leveldb"') % "",
+        DATA.replace('"db"', '"shards"') % "",
+        DATA.replace('"db"', '"shards/*"') % "cache: true shuffle: true",
+        DATA.replace('"db"', '"db,shards,db"') % "",  # keys come again in each
     ],
     "AnnotatedData": [SSD],
     "ImageData": [LIST % "", LIST % "rand_skip: 5", (LIST % "shuffle: true") + "transform_param { mirror: true }"],
     "ImageSegData": [PAIRS % ("ImageSegData", 'top: "data" top: "label" image_data_param')],
     "ImageLabelmapData": [PAIRS % ("ImageLabelmapData", 'top: "data" top: "label" image_data_param')],
     "DenseImageData": [PAIRS % ("DenseImageData", 'top: "data" top: "label" dense_image_data_param')],
-    "ImageLabelData": [TWO % ("ImageLabelData", "db", "labels", f"backend: LMDB {s}") for s in ("", "shuffle: true")],
+    "ImageLabelData": [
+        TWO % ("ImageLabelData", images, "labels", f"backend: LMDB {s}")
+        for images in ("db", "shards")
+        for s in ("", "shuffle: true")
+    ],
     "ImageLabelListData": [
         TWO % ("ImageLabelListData", "images.txt", "labels.txt", f"scale_prob: 0.5 scale_min: 0.8 scale_max: 1.5 {s}")
         for s in ("", "shuffle: true rand_skip: 4")
@@ -94,6 +101,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = [picture(12, 10, seed=k) for k in range(COUNT)]
     make_database(at / "db", pictures)
     make_database(at / "leveldb", pictures, "leveldb")
+    with open_database(at / "db") as database:
+        records = list(database)
+    for shard, part in enumerate((records[:3], records[3:])):
+        (at / "shards").mkdir(exist_ok=True)
+        with open_database(at / f"shards/shard-{shard:05}-of-00002", "lmdb", "w") as written:
+            written.put(part)
     make_database(at / "labels", [pixels[:, :, :1] for pixels in pictures])
     rows = np.array([[1, 0, 0.1, 0.1, 0.6, 0.7, 0]], np.float32)
     boxes = [

@@ -143,6 +143,8 @@ def _files_of(given: str) -> list[str]:
     if not os.path.isdir(given):
         return [given] if os.path.isfile(given) else []
     folders = [given, *(os.path.join(given, part) for part in ("image", "label"))]
+    folders += [os.path.join(folder, name) for folder in filter(os.path.isdir, folders) for name in os.listdir(folder)
+                if name.startswith("shard-")]  # fmt: skip
     names = [(folder, name) for folder in filter(os.path.isdir, folders) for name in os.listdir(folder)]
     return [os.path.join(folder, name) for folder, name in names if _DATABASE_FILE.fullmatch(name)]
 

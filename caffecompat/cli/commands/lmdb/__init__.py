@@ -1,6 +1,7 @@
 """Make and look into databases of images.
 
-caffecompat lmdb build train.txt train_lmdb --resize-height 256 --resize-width 256
+caffecompat lmdb build train.txt train_lmdb --resize 256x256
+caffecompat lmdb build train.txt big_lmdb --shards 2  # two databases in big_lmdb, which is read as one
 caffecompat lmdb build flowers/ flowers_lmdb          # a folder of class folders
 caffecompat lmdb build pairs.txt city                 # 'image label-image' lines: city/image and city/label
 caffecompat lmdb build VOCdevkit/ voc_lmdb --set trainval # Pascal VOC's folders: boxes, for AnnotatedData

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import SEED, SIDE, THREADS, UsageError, add_switch
+from caffecompat.cli.common.flags import COUNT, SEED, SIDE, THREADS, UsageError, add_switch
 from caffecompat.cli.common.outputs import make_folder_above
+from caffecompat.cli.common.picture_flags import parse_size
 from caffecompat.cli.common.progress import progress_flag
 from caffecompat.cli.common.record_progress import record_progress
 from caffecompat.files import read_text
@@ -26,7 +27,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", metavar="DIR", help="folder of the list's relative paths (current one, or the list's)"
     )
-    parser.add_argument("--resize-height", type=SIDE, default=0, metavar="N", help="resize; labels by nearest")
+    parser.add_argument(
+        "--resize", metavar="WxH", help="resize pictures (bilinear) and labels (nearest), as in 512x256"
+    )
+    parser.add_argument("--resize-height", type=SIDE, default=0, metavar="N", help="the same, in Caffe's words")
     parser.add_argument("--resize-width", type=SIDE, default=0, metavar="N")
     parser.add_argument("--encode", default="auto", metavar="KIND",
                         help="auto (a file's own bytes where nothing changes them), png, jpg, raw")  # fmt: skip
@@ -40,6 +44,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of the shuffling")
     parser.add_argument("--names", metavar="FILE", help="class names, one a line, to keep with the database")
     parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
+    parser.add_argument(
+        "--shards", type=COUNT, default=1, metavar="N", help="spread the records over N databases; OUT is read as one"
+    )
     add_switch(parser, "skip-bad", "leave out images that are missing or damaged")
     parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that encode (default: one a core)")
     progress_flag(parser)
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = plan_database(
         args.source,
-        ImageOptions(not args.gray, args.resize_height, args.resize_width, args.encode),
+        ImageOptions(not args.gray, *_size(args), args.encode),
         root=args.root,
         which=args.set,
         label_map=args.labelmap or "",
@@ -62,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         skip_missing=args.skip_bad,
     )
+    plan.shards = args.shards
     make_folder_above(args.out)
 
     def on_start(done: int) -> None:
@@ -80,9 +88,17 @@ def run(args: argparse.Namespace) -> int:
         )
     rate = (len(plan.keys) - report.resumed_at) / max(report.seconds, 1e-9)
     left_out = f", {len(report.bad)} left out" if report.bad else ""
+    spread = f" in {plan.shards} shards" if plan.shards > 1 else ""
     databases = " and ".join(f"{args.out}/{part}" if part else args.out for part in plan.parts)
-    print(f"{databases}: {report.written} records{left_out}, {report.seconds:.1f} s ({rate:.3g} a second)")
+    print(f"{databases}: {report.written} records{spread}{left_out}, {report.seconds:.1f} s ({rate:.3g} a second)")
     return 0
+
+
+def _size(args: argparse.Namespace) -> tuple[int, int]:
+    """(height, width) to resize to, or (0, 0)."""
+    if args.resize and (args.resize_height or args.resize_width):
+        raise UsageError("take one of --resize and --resize-height with --resize-width")
+    return parse_size(args.resize, "resize") or (args.resize_height, args.resize_width)
 
 
 def _names(args: argparse.Namespace) -> Sequence[str]:

@@ -32,13 +32,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import os
+    import re
 
     from caffecompat.data.contact_sheet import contact_sheet
     from caffecompat.data.dataset import class_names, open_parts
     from caffecompat.formats.atomic import atomic_write
     from caffecompat.formats.picture import encode_picture
 
-    out = args.out or os.path.basename(os.path.normpath(args.database)) + ".png"
+    out = args.out or re.sub(r"[^\w.-]+", "_", os.path.basename(os.path.normpath(args.database))) + ".png"
     kind = out.rpartition(".")[2].lower()
     if kind not in ("png", "jpg", "jpeg", "bmp", "webp"):
         raise UsageError(f"--out {out}: the sheet is a picture; its name ends in .png or .jpg")
