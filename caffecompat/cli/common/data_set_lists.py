@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import add_switch
+from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def list_flags(parser: argparse.ArgumentParser, root: str, made: str = "") -> No
         made: what files are made next to the data set's own, "" for none.
     """
     parser.add_argument("root", metavar="ROOT", help=root)
-    parser.add_argument("--out", default=".", metavar="DIR", help="folder of the lists (default: the current one)")
+    parser.add_argument(
+        "--out", type=output(), default=".", metavar="DIR", help="folder of the lists (default: the current one)"
+    )
     parser.set_defaults(labels=None)
     if made:
         parser.add_argument("--labels", metavar="DIR", help=f"folder of {made} that are made (default: in ROOT)")
