@@ -112,12 +112,12 @@ diff_weights: a b
 draw_net: model out rankdir phase level stages display_lrm fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
-    allow_missing fork amp on_progress
+    allow_missing fork amp rgb on_progress
 evaluate_detection: model weights data results root which label_map iterations preprocess size device allow_missing
-    fork amp on_progress
+    fork amp rgb on_progress
 evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork amp on_batch
-evaluate_segmentation: model weights data root iterations preprocess size resize ignore blob device allow_missing fork
-    amp on_progress
+evaluate_segmentation: model weights data root iterations preprocess size resize scales flip fit ignore blob device
+    allow_missing fork amp rgb on_progress
 export_deploy: model weights out size batch channels head head_name merge_batch_norm running_statistics target
     resize_bilinear calibration root_folder allow_nonfinite fork on_note
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
@@ -141,7 +141,7 @@ plot_logs: logs out x y smooth beside
 read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
-segment: model weights pictures preprocess at size blob device allow_missing fork amp
+segment: model weights pictures preprocess at scales flip fit size blob device allow_missing fork amp
 split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
 summarize_weights: path

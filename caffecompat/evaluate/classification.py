@@ -15,7 +15,7 @@ from caffecompat import glog
 from caffecompat.arguments import as_count, as_size
 from caffecompat.data import Source, make_source
 from caffecompat.data.dataset import count_records, is_dataset
-from caffecompat.data.preprocess import Preprocess, choose_preprocess, stated_transform
+from caffecompat.data.preprocess import Preprocess, stated_transform
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.fed_model import scored_model
 from caffecompat.evaluate.scored_net import ScoredNet, own_pictures
@@ -238,10 +238,9 @@ def open_labeled(
     """
     assert classifier.input_shape is not None, "this net reads its own data"
     database = is_dataset(data) if database is None else database
-    layers = [layer.param for layer in classifier.net.layers]
-    transform = stated_transform(layers)
+    transform = stated_transform(classifier.layers)
     if not mean_file and preprocess is None:
-        preprocess = choose_preprocess(layers, classifier.path)
+        preprocess = classifier.choose_preprocess()
         if transform is not None and transform.mean_file:
             path = find_file(transform.mean_file, classifier.path)
             if database or read_mean(path).shape[1:] == tuple(resize or classifier.input_shape[2:]):
@@ -274,6 +273,7 @@ def evaluate_classification(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    rgb: bool | None = None,
     on_progress: Callable[[int, TopK], None] = lambda done, result: None,
 ) -> TopK:
     """Score a net that classifies pictures: how often the label is among the best k, by the rule of Caffe's Accuracy.
@@ -282,7 +282,8 @@ def evaluate_classification(
     center of the net's input size is cut out; without, they are resized to the input. Then mean and scale.
 
     Args:
-        model: path of a deploy or train_val prototxt, or a net that was read.
+        model: path of a deploy or train_val prototxt, or a net that was read; or of an ONNX file, computed by
+            onnxruntime.
         weights: a weight file, or a list of them; None leaves initial values.
         data: a list of lines "path label", or a database of labeled Datums. None: what the data layer of the net's own
             TEST phase reads.
@@ -299,6 +300,7 @@ def evaluate_classification(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        rgb: of an ONNX file that does not say it: whether its channels are R, G, B.
         on_progress: called with how many pictures are done, and the counts so far.
 
     Returns:
@@ -317,7 +319,7 @@ def evaluate_classification(
         as_count(k, "ks: a k of")
     classifier = scored_model(
         Classifier, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, amp=amp, blob=blob,
+        fork=fork, amp=amp, blob=blob, rgb=rgb,
     )  # fmt: skip
     if data is None:
         if classifier.input_shape is not None:

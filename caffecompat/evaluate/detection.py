@@ -14,7 +14,7 @@ from caffecompat.arguments import as_count
 from caffecompat.data.annotated_recipes import is_voc_folder
 from caffecompat.data.dataset import is_dataset
 from caffecompat.data.parallel import ordered_map
-from caffecompat.data.preprocess import Preprocess, choose_preprocess
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.detection_sets import DetectionSetError, LabeledPicture, LabeledPictures, open_detection_set
 from caffecompat.evaluate.detector import Detector
@@ -167,12 +167,14 @@ def evaluate_detection(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    rgb: bool | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> DetectionTally:
     """Run a detector over a data set, or take its saved results: what mean average precision is computed from.
 
     Args:
-        model: path of a deploy or test prototxt whose net ends in DetectionOutput or in YOLO's, or a net that was read.
+        model: path of a deploy or test prototxt whose net ends in DetectionOutput or in YOLO's, or a net that was read;
+            or of an ONNX file that gives such rows, computed by onnxruntime.
         weights: a weight file, or a list of them; None leaves initial values.
         data: a list of lines "picture annotation.xml", a Pascal VOC folder, COCO's instances (.json), or a database of
             AnnotatedDatums. None: what the AnnotatedData layer of the net's own TEST phase reads.
@@ -187,6 +189,7 @@ def evaluate_detection(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        rgb: of an ONNX file that does not say it: whether its channels are R, G, B.
         on_progress: called with how many pictures are done.
 
     Returns:
@@ -213,11 +216,12 @@ def evaluate_detection(
     iterations = as_count(iterations, "iterations")
     detector = scored_model(
         Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, amp=amp,
+        fork=fork, amp=amp, rgb=rgb,
     )  # fmt: skip
     if data is not None:
         pictures = open_pictures(data, root, which, label_map)
-        chosen = preprocess or choose_preprocess([layer.param for layer in detector.net.layers], detector.path)
+        detector.know_classes(pictures.label_map)
+        chosen = preprocess or detector.choose_preprocess()
         return score_detector(detector, pictures, chosen, limit=iterations, on_progress=on_progress)
     if detector.input_shape is not None:
         raise DetectionSetError(f"{detector.path} is fed from outside: give the data to score it on")

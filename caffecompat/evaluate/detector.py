@@ -12,6 +12,7 @@ import torch
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.formats.detections import read_name_sizes
+from caffecompat.formats.label_map import LabelMap
 from caffecompat.layers import class_of
 from caffecompat.layers.detection import DetectionEvaluate, DetectionOutput
 from caffecompat.layers.multibox_loss import MultiBoxLoss
@@ -90,6 +91,18 @@ class Detector(ScoredNet):
 
     def _check_scores(self, shape: tuple[int, ...]) -> None:
         pass  # a DetectionOutput made them
+
+    def know_classes(self, label_map: LabelMap) -> None:
+        """Take the classes from the data's label map, where the net does not say how many it finds.
+
+        Raises:
+            CaffeCompatError: the label map has none either.
+        """
+        if self.labels_known:
+            return
+        self.labels_known = sorted(label for label in label_map.names if label)
+        if not self.labels_known:
+            raise CaffeCompatError(f"{self.path} does not say how many classes it finds: give --labelmap FILE")
 
     def prepare(self, picture: np.ndarray, preprocess: Callable[[np.ndarray, int, int], np.ndarray]) -> np.ndarray:
         """A picture (H, W, C) as the net's input, (1, C, height, width) float32."""

@@ -10,6 +10,7 @@ import torch
 from caffecompat import glog
 from caffecompat.deploy.deploy_net import DeployError, deploy_net, reads_data
 from caffecompat.errors import CaffeCompatError
+from caffecompat.evaluate.onnx_model import is_onnx
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.forks import ForkName
 from caffecompat.layers import class_of
@@ -68,20 +69,32 @@ def scored_model(
     probabilities: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    rgb: bool | None = None,
     **settings: Any,
 ) -> Kind:
-    """A net that is scored, with its weights: made of a prototxt, or one of that kind that is made already.
+    """A net that is scored, with its weights: of a prototxt, an ONNX file, or one of that kind that is made already.
 
     Args:
         fed: pictures come from outside; else the net reads its own data.
         allow_missing: go on though layers that need training get no weights from the files.
         probabilities: as of `fed_model`.
         amp: as of :class:`caffecompat.Net`.
+        rgb: as of `OnnxModel`.
         settings: of ScoredNet, besides.
 
     Raises:
         CaffeCompatError: the net or its weights cannot be read, or do not fit.
     """
+    if is_onnx(model):
+        from caffecompat.evaluate.onnx_nets import onnx_net
+
+        if weights is not None:
+            raise CaffeCompatError(f"{model}: an ONNX file has its weights in it; leave weights out")
+        if amp is not None:
+            raise CaffeCompatError(f"{model}: an ONNX file computes as it was exported; leave amp out")
+        return onnx_net(kind, model, size=size, rgb=rgb, **settings)
+    if rgb is not None:
+        raise CaffeCompatError("rgb is for ONNX files; a Caffe net takes B, G, R")
     if isinstance(model, ScoredNet):
         net = model
         if weights is not None:

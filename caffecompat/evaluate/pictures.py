@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from caffecompat.data.preprocess import choose_preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.classification import Classifier
 from caffecompat.evaluate.detector import Detector
@@ -214,7 +213,7 @@ def _fed(
 
 
 def _chosen(net: ScoredNet, preprocess: Prepare | None) -> Prepare:
-    return preprocess or choose_preprocess([layer.param for layer in net.net.layers], net.path)
+    return preprocess or net.choose_preprocess()
 
 
 def _read(net: ScoredNet, pictures: Picture | Iterable[Picture]) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffecompat.arguments import as_size
 from caffecompat.data import make_source
+from caffecompat.data.preprocess import Preprocess, choose_preprocess
 from caffecompat.deploy.input_size import fitting_sizes
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer, class_of
@@ -96,6 +97,15 @@ class ScoredNet:
     def load(self, weights: WeightPaths) -> None:
         """Load (other) weights."""
         self.loaded = self.net.load_weights(weights)
+
+    @property
+    def layers(self) -> list[pb.LayerParameter]:
+        """The net's layers, as its prototxt has them."""
+        return [layer.param for layer in self.net.layers]
+
+    def choose_preprocess(self, given: Preprocess | None = None) -> Preprocess:
+        """How pictures are prepared: as given, else as the net states; see `data.preprocess.choose_preprocess`."""
+        return choose_preprocess(self.layers, self.path, given)
 
     def _input_shape(self, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
         shape = self.net.fed_shapes[self.net.fed[0]] if self.net.fed else ()

@@ -15,7 +15,7 @@ from caffecompat.arguments import as_count
 from caffecompat.data.dataset import is_dataset
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.data.parallel import ordered_map
-from caffecompat.data.preprocess import Preprocess, choose_preprocess
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.confusion import ConfusionMatrix
 from caffecompat.evaluate.fed_model import scored_model
@@ -188,6 +188,7 @@ def evaluate_segmentation(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    rgb: bool | None = None,
     on_progress: Callable[[int, ConfusionMatrix], None] = lambda done, matrix: None,
 ) -> ConfusionMatrix:
     """Score a segmentation net: IoU of each class, mIoU, pixel accuracy.
@@ -195,7 +196,8 @@ def evaluate_segmentation(
     Labels are pictures of class numbers, (H, W) uint8.
 
     Args:
-        model: path of a deploy or train_val prototxt, or a net that was read.
+        model: path of a deploy or train_val prototxt, or a net that was read; or of an ONNX file, computed by
+            onnxruntime.
         weights: a weight file, or a list of them; None leaves initial values.
         data: a list of lines "picture label-picture"; a folder with the databases image/ and label/; or a pair of
             databases. None: what the data layers of the net's own TEST phase read.
@@ -207,6 +209,7 @@ def evaluate_segmentation(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        rgb: of an ONNX file that does not say it: whether its channels are R, G, B.
         resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are brought to
             the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU; the default), "scores" (bilinearly) or "labels"
             (nearest). With the next three it is always the probabilities, bilinearly.
@@ -237,10 +240,10 @@ def evaluate_segmentation(
     iterations = as_count(iterations, "iterations")
     segmenter = scored_model(
         Segmenter, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, amp=amp, blob=blob,
+        fork=fork, amp=amp, blob=blob, rgb=rgb,
     )  # fmt: skip
     if data is not None:
-        chosen = preprocess or choose_preprocess([layer.param for layer in segmenter.net.layers], segmenter.path)
+        chosen = preprocess or segmenter.choose_preprocess()
         return score_pairs(
             segmenter, open_pairs(data, root), chosen,
             resize=resize or "classes", views=views, ignore=ignore, limit=iterations, on_progress=on_progress,

@@ -41,7 +41,7 @@ class Segmenter(ScoredNet):
     @torch.no_grad()
     def probabilities(self, scores: Tensor) -> Tensor:
         """The classes' probabilities of scores (N, classes, h, w): their softmax, unless the net gives such itself."""
-        return scores if self._gives_probabilities() else scores.softmax(1)
+        return scores.float() if self._gives_probabilities() else scores.float().softmax(1)
 
     def _gives_probabilities(self) -> bool:
         """Whether the last layer is a Softmax or Sigmoid, as where ``--blob`` names the top of one."""

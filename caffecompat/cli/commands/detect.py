@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from caffecompat.cli.common.flags import COUNT, UsageError, finite
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
-from caffecompat.cli.common.scored_net import fed_net, net_flags
+from caffecompat.cli.common.scored_net import fed_net, is_onnx, net_flags, onnx_flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,13 +38,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="deploy prototxt with a layer that makes boxes: DetectionOutput or YOLO's (required)",
     )
-    parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (required, but for an ONNX file)")
     parser.add_argument(
         "--out", type=output(), metavar="DIR", help="folder for the pictures with boxes; made if absent"
     )
     parser.add_argument("--labelmap", metavar="FILE", help="label map of the classes' names, or names, one a line")
     parser.add_argument("--threshold", type=finite, default=0.5, metavar="T", help="least score that counts (0.5)")
     parser.add_argument("--frames-every", type=COUNT, default=1, metavar="N", help="take each Nth frame of a video (1)")
+    onnx_flag(parser)
     net_flags(parser, "lines")
 
 
@@ -58,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
     check_out(_VERB, args, files)
     detector = fed_net(Detector, args)
     names = _names(args.labelmap or detector.label_map_file)
-    do_files(args, files, _Work(args, detector, names, preprocess_of(args, detector.net)))
+    do_files(args, files, _Work(args, detector, names, preprocess_of(args, detector)))
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     for name in ("model", "weights"):
-        if not getattr(args, name):
+        if not getattr(args, name) and not (name == "weights" and is_onnx(args.model)):
             raise UsageError(f"{_VERB}: needs --{name}")
     if not 0 <= args.threshold <= 1:
         raise UsageError(f"{_VERB}: --threshold {args.threshold:g}: 0 to 1")

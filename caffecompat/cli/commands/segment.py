@@ -21,7 +21,7 @@ from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, finite
 from caffecompat.cli.common.multi_scale_flags import multi_scale, multi_scale_flags
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
-from caffecompat.cli.common.scored_net import fed_net, net_flags
+from caffecompat.cli.common.scored_net import fed_net, is_onnx, net_flags, onnx_flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +38,8 @@ _VERB = "caffecompat segment"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER|VIDEO", help="pictures, videos, folders of them")
-    parser.add_argument("--model", metavar="FILE", help="deploy prototxt (required)")
-    parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
+    parser.add_argument("--model", metavar="FILE", help="deploy prototxt, or ONNX file (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (required, but for an ONNX file)")
     parser.add_argument("--out", type=output(), metavar="DIR", help="folder to write to (required); made if absent")
     parser.add_argument("--palette", metavar="NAME|FILE",
                         help="cityscapes, voc, or a file: 'R G B name' lines, or a picture of colors")  # fmt: skip
@@ -54,6 +54,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     multi_scale_flags(parser)
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
     parser.add_argument("--frames-every", type=COUNT, default=1, metavar="N", help="take each Nth frame of a video (1)")
+    onnx_flag(parser)
     net_flags(parser, "lines")
 
 
@@ -68,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
     check_out(_VERB, args, files, ("", *(["_classes"] if args.raw else []), *(["_colors"] if args.colors else [])))
     segmenter = fed_net(Segmenter, args, blob=args.blob)
     palette = load_palette(args.palette, read_names(args.classes) if args.classes else (), segmenter.classes)
-    do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args, segmenter.net)))
+    do_files(args, files, _Work(args, segmenter, palette, preprocess_of(args, segmenter)))
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     for name in ("model", "weights", "out"):
-        if not getattr(args, name):
+        if not getattr(args, name) and not (name == "weights" and is_onnx(args.model)):
             raise UsageError(f"{_VERB}: needs --{name}")
     if not 0 <= args.alpha <= 1:
         raise UsageError(f"{_VERB}: --alpha {args.alpha}: 0 to 1")

@@ -102,7 +102,9 @@ def finite(text: str) -> float:
     return number
 
 
-def add_switch(parser: argparse.ArgumentParser, name: str, help: str, *, default: bool = False, old: str = "") -> None:
+def add_switch(
+    parser: argparse.ArgumentParser, name: str, help: str, *, default: bool | None = False, old: str = ""
+) -> None:
     """Add a gflags boolean: ``--name``, ``--noname``, ``--name=true``; `old` is a former name, still taken."""
     dest = name.replace("-", "_")
     # normalize() always adds the value, so that "?" never takes the word after the flag.

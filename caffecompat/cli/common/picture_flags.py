@@ -13,6 +13,7 @@ from caffecompat.errors import CaffeCompatError
 
 if TYPE_CHECKING:
     from caffecompat.data.preprocess import Preprocess
+    from caffecompat.evaluate.scored_net import ScoredNet
     from caffecompat.net import Net
 
 __all__ = [
@@ -37,11 +38,14 @@ def states_preprocess(args: argparse.Namespace) -> bool:
     return args.mean is not None or args.subtract is not None or args.scale != 1
 
 
-def preprocess_of(args: argparse.Namespace, net: Net) -> Preprocess:
-    """What the flags say, else the transform_param of the net's Input layer."""
+def preprocess_of(args: argparse.Namespace, net: Net | ScoredNet) -> Preprocess:
+    """What the flags say, else what the net does: the transform_param of its Input layer, an ONNX file's metadata."""
     from caffecompat.data.preprocess import choose_preprocess
+    from caffecompat.evaluate.scored_net import ScoredNet
 
     given = flags_preprocess(args) if states_preprocess(args) else None
+    if isinstance(net, ScoredNet):
+        return net.choose_preprocess(given)
     return choose_preprocess([layer.param for layer in net.layers], args.model, given)
 
 

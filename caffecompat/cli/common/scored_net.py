@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caffecompat.cli.common.flags import device_flags, weight_files
+from caffecompat import glog
+from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.net_flags import amp_flag, open_model
 from caffecompat.cli.common.net_flags import net_flags as flags_of_net
@@ -15,7 +16,7 @@ from caffecompat.cli.common.progress import progress_flag
 if TYPE_CHECKING:
     from caffecompat.evaluate.scored_net import ScoredNet
 
-__all__ = ["fed_net", "load_weights", "net_flags", "scored_net"]
+__all__ = ["fed_net", "is_onnx", "load_weights", "net_flags", "onnx_flag", "scored_net"]
 
 Kind = TypeVar("Kind", bound="ScoredNet")
 
@@ -31,6 +32,16 @@ def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     progress_flag(parser)
 
 
+def onnx_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--rgb``, of verbs that take an ONNX file as ``--model``."""
+    add_switch(parser, "rgb", "of an ONNX file that does not say it: its channels are R, G, B", default=None)
+
+
+def is_onnx(model: str | None) -> bool:
+    """Whether ``--model`` names an ONNX file, by its ending."""
+    return model is not None and model.lower().endswith(".onnx")
+
+
 def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **settings: Any) -> Kind:
     """``--model`` as that kind of net, on the device and for the state and size that the flags say.
 
@@ -38,6 +49,10 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
         fed: the verb feeds it with pictures; else a net that reads its own data does so.
         settings: of ScoredNet, besides.
     """
+    if is_onnx(args.model):
+        return _onnx_net(kind, args, **settings)
+    if getattr(args, "rgb", None) is not None:
+        raise UsageError(f"--rgb is for ONNX files; {args.model} takes B, G, R")
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.evaluate.fed_model import fed_model
 
@@ -46,14 +61,34 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
     return kind(fed_model(model, size=size) if fed else model, device=device, size=size, **settings)
 
 
+def _onnx_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:
+    """``--model net.onnx`` as that kind of net."""
+    from caffecompat.evaluate.onnx_nets import onnx_net
+
+    for flag, given in (
+        ("--set", args.settings), ("--level", args.level is not None), ("--stage", args.stage), ("--amp", args.amp),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{flag} is for prototxts; {args.model} is an ONNX file")
+    if args.gpu or args.device not in (None, "", "cpu"):
+        glog.warning(f"{args.model}: onnxruntime computes it on the CPU, whatever --gpu and --device say")
+    return onnx_net(kind, args.model, size=size_of(args), rgb=args.rgb, **settings)
+
+
 def fed_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:
-    """A net with its ``--weights`` that is fed with pictures."""
+    """A net with its ``--weights``, or an ONNX file, that is fed with pictures."""
+    if is_onnx(args.model):
+        if args.weights:
+            raise UsageError(f"{args.model} has its weights in it: leave --weights out")
+        return _onnx_net(kind, args, **settings)
     net = scored_net(kind, args, fed=True, weights=weight_files(args.weights), **settings)
     check_loaded(net.loaded, args.weights, args)
     return net
 
 
-def load_weights(net: ScoredNet, weights: str, args: argparse.Namespace) -> None:
-    """Load weights, which must be those of the net (:func:`check_loaded`)."""
+def load_weights(net: ScoredNet, weights: str | None, args: argparse.Namespace) -> None:
+    """Load weights, which must be those of the net (:func:`check_loaded`); none are given for an ONNX file."""
+    if weights is None:
+        return
     net.load(weight_files(weights) or ())
     check_loaded(net.loaded, weights, args)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from caffecompat import glog
 from caffecompat.cli.common.flags import UsageError
 from caffecompat.cli.common.outputs import output
-from caffecompat.cli.common.scored_net import load_weights
+from caffecompat.cli.common.scored_net import is_onnx, load_weights
 
 if TYPE_CHECKING:
     from caffecompat.evaluate.scored_net import ScoredNet
@@ -34,7 +34,14 @@ def weights_flags(parser: argparse.ArgumentParser, curve: str) -> None:
 
 
 def check_weights(args: argparse.Namespace, verb: str) -> None:
-    """Raise UsageError unless there is one of ``--weights`` and ``--snapshots``, the latter for ``--plot``."""
+    """Raise UsageError unless there is one of ``--weights`` and ``--snapshots``, the latter for ``--plot``.
+
+    An ONNX file has neither.
+    """
+    if is_onnx(args.model):
+        if args.weights or args.snapshots:
+            raise UsageError(f"{verb}: {args.model} has its weights in it: leave --weights and --snapshots out")
+        return
     if bool(args.weights) == bool(args.snapshots):
         raise UsageError(f"{verb}: needs --weights FILE, or --snapshots PREFIX to score all of a training's")
     if args.plot and not args.snapshots:

@@ -327,11 +327,20 @@ class _Exporter:
             metadata["class_names"] = json.dumps(list(options.class_names), ensure_ascii=False)
         if options.target:
             metadata["target"] = options.target
-        return metadata
+        return metadata | self._detections()
+
+    def _detections(self) -> dict[str, str]:
+        """Which classes the rows of a detector are of."""
+        made = {output.blob for output in self.outputs}
+        for layer in self.net.layers:
+            if layer.module is not None and layer.module.gives_detections and made.intersection(layer.tops):
+                module: Any = layer.module
+                return {"detection_classes": str(module.labels), "detection_background": str(module.background)}
+        return {}
 
 
 def _text(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)
+    return ",".join(f"{value:.9g}" for value in values)
 
 
 def _per_channel(values: Sequence[float]) -> np.ndarray:

@@ -14,7 +14,7 @@ from caffecompat.deploy.onnx.graph import OnnxError, need_onnx
 from caffecompat.layers.recurrent import Recurrent
 from caffecompat.net import Net
 
-__all__ = ["LAST_CHANGE", "forget_states", "run_model", "run_net", "runs_opset"]
+__all__ = ["LAST_CHANGE", "forget_states", "open_session", "run_model", "run_net", "run_session", "runs_opset"]
 
 LAST_CHANGE = 26  # of what our nodes mean; newer opsets, which onnxruntime is slow to take, add types and attributes
 
@@ -39,17 +39,40 @@ def run_model(model: str | os.PathLike[str] | bytes, inputs: Mapping[str, np.nda
     Raises:
         OnnxError: onnxruntime refuses the model, for example because it is older than the opset, or cannot run it.
     """
+    return run_session(open_session(model, once=True), inputs)
+
+
+def open_session(model: str | os.PathLike[str] | bytes, *, once: bool = False) -> Any:
+    """A model, ready to be computed by onnxruntime on the CPU.
+
+    Args:
+        once: it is computed once or twice only.
+
+    Raises:
+        OnnxError: onnxruntime is not there, or refuses the model, for example because it is older than the opset.
+    """
     need_onnx()
     import onnxruntime
 
     if not isinstance(model, bytes):
         model = os.fspath(model)
     try:
-        session = _session(model)
+        return _session(model, once)
     except Exception as problem:  # its exceptions have no common base but this
         session = _session_of_older(model)
         if session is None:
             raise OnnxError(f"onnxruntime {onnxruntime.__version__} does not take the model: {problem}") from problem
+        return session
+
+
+def run_session(session: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of a model by name.
+
+    Raises:
+        OnnxError: onnxruntime cannot run it.
+    """
+    import onnxruntime
+
     names = [output.name for output in session.get_outputs()]
     fed = {name: np.ascontiguousarray(values, np.float32) for name, values in inputs.items()}
     try:
@@ -58,13 +81,14 @@ def run_model(model: str | os.PathLike[str] | bytes, inputs: Mapping[str, np.nda
         raise OnnxError(f"onnxruntime {onnxruntime.__version__} does not run the model: {problem}") from problem
 
 
-def _session(model: str | bytes) -> Any:
+def _session(model: str | bytes, once: bool = True) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_prepacking", "1")  # pays off after several runs only
+    if once:
+        options.add_session_config_entry("session.disable_prepacking", "1")  # pays off after several runs only
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -6,6 +6,8 @@ LevelDB); without these a train_val prototxt's TEST phase reads its own data.
 Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to --resize, if given, and the
 center of the net's input size is cut out; without --resize they are resized to the input. Then mean and scale.
 Accuracy is that of Caffe's Accuracy layer.
+
+With --model net.onnx onnxruntime computes the net; pictures are prepared as the file's metadata say, or as flags do.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from caffecompat.cli.common.picture_flags import (
     states_preprocess,
 )
 from caffecompat.cli.common.progress import live_line
-from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
+from caffecompat.cli.common.scored_net import load_weights, net_flags, onnx_flag, scored_net
 from caffecompat.cli.common.snapshot_scores import (
     Row,
     check_weights,
@@ -50,7 +52,7 @@ Scorer = Callable[["Classifier"], "TopK"]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--model", metavar="FILE", help="deploy or train_val prototxt (required)")
+    parser.add_argument("--model", metavar="FILE", help="deploy or train_val prototxt, or ONNX file (required)")
     weights_flags(parser, "top1")
     parser.add_argument("--list", metavar="FILE", help="lines 'path label'")
     parser.add_argument("--root-folder", default="", metavar="DIR", help="put before the list's paths as it is")
@@ -65,6 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--confusion", type=output("a table"), metavar="FILE", help="write the confusion matrix as CSV, rows are labels"
     )
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
+    onnx_flag(parser)
     net_flags(parser, "the table")
 
 
@@ -142,7 +145,7 @@ def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
 
 def _given(args: argparse.Namespace, classifier: Classifier) -> Preprocess:
     """What the flags say; a warning where the prototxt says something else."""
-    return flags_preprocess(args) if args.mean_file else preprocess_of(args, classifier.net)
+    return flags_preprocess(args) if args.mean_file else preprocess_of(args, classifier)
 
 
 def _database_names(database: str | None) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ folder of VOC's .txt.
 Printed are each class, the mean by Pascal VOC 2007 (11point), by VOC from 2010 on (MaxIntegral), by SSD's default
 (Integral), and COCO's AP as pycocotools has it. Means are over the classes that have objects; where some have none,
 SSD's mean, for which these count as 0, is printed as well. Difficult objects need not be found.
+
+With --model net.onnx onnxruntime computes the net; pictures are prepared as the file's metadata say, or as flags do.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, finite
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.progress import live_line
-from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
+from caffecompat.cli.common.scored_net import load_weights, net_flags, onnx_flag, scored_net
 from caffecompat.cli.common.snapshot_scores import (
     Row,
     check_weights,
@@ -52,7 +54,7 @@ Scorer = Callable[["Detector"], "DetectionTally"]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--model", metavar="FILE", help="deploy or test prototxt (or give --results)")
+    parser.add_argument("--model", metavar="FILE", help="deploy or test prototxt, or ONNX file (or give --results)")
     weights_flags(parser, "map")
     parser.add_argument("--results", metavar="FILE|DIR", help="saved results to score instead of a net")
     parser.add_argument("--list", metavar="SOURCE", help="list of pictures and annotations, VOC folder, COCO .json")
@@ -73,6 +75,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", type=output(), metavar="PATH", help="write the results: FILE.json as COCO's, or a folder as VOC's"
     )
+    onnx_flag(parser)
     net_flags(parser, "the table")
 
 
@@ -148,7 +151,7 @@ def _detector(args: argparse.Namespace, pictures: LabeledPictures | None) -> tup
     detector = scored_net(Detector, args, fed=pictures is not None)
     settings: dict[str, Any] = {"iterations": args.iterations}
     if pictures is not None:
-        settings["preprocess"] = preprocess_of(args, detector.net)
+        settings["preprocess"] = preprocess_of(args, detector)
         total = min(args.iterations or len(pictures), len(pictures))
     elif detector.input_shape is not None:
         raise UsageError(f"{_VERB}: {args.model} is fed from outside; give --list or --db")

@@ -15,6 +15,8 @@ size (513 becomes 257, 385, 641, 897 for 0.5, 0.75, 1.25, 1.75; a multiple of 8,
 sums have the labels' size. --fit pad does not resize the picture to the input's size, but pads it by the mean at the
 right and bottom (DeepLab's 513x513), and scores the picture's own pixels; where the picture is larger than the input,
 the net gets a larger input. The net must be able to work on these sizes.
+
+With --model net.onnx onnxruntime computes the net; pictures are prepared as the file's metadata say, or as flags do.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from caffecompat.cli.common.flags import COUNT, UsageError, split_commas
 from caffecompat.cli.common.multi_scale_flags import multi_scale, multi_scale_flags
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, preprocess_of
 from caffecompat.cli.common.progress import live_line
-from caffecompat.cli.common.scored_net import load_weights, net_flags, scored_net
+from caffecompat.cli.common.scored_net import load_weights, net_flags, onnx_flag, scored_net
 from caffecompat.cli.common.snapshot_scores import (
     Row,
     check_weights,
@@ -52,7 +54,7 @@ Scorer = Callable[["Segmenter"], "ConfusionMatrix"]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--model", metavar="FILE", help="deploy or train_val prototxt (required)")
+    parser.add_argument("--model", metavar="FILE", help="deploy or train_val prototxt, or ONNX file (required)")
     weights_flags(parser, "miou")
     parser.add_argument("--list", metavar="FILE", help="lines 'picture label-picture'")
     parser.add_argument("--root-folder", default="", metavar="DIR", help="put before the list's paths")
@@ -66,6 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="what adapts to the other size: classes (default), scores or labels")  # fmt: skip
     multi_scale_flags(parser)
     parser.add_argument("--blob", metavar="NAME", help="blob of the scores, where it is not plain which")
+    onnx_flag(parser)
     net_flags(parser, "the table")
 
 
@@ -135,7 +138,7 @@ def _scorer(args: argparse.Namespace, segmenter: Segmenter) -> tuple[Scorer, tup
         "iterations": args.iterations,
     }
     if pairs is not None:
-        settings["preprocess"] = preprocess_of(args, segmenter.net)
+        settings["preprocess"] = preprocess_of(args, segmenter)
         total, counted = min(args.iterations or len(pairs), len(pairs)), "pictures"
     else:
         total, counted = own_pictures(segmenter, args.iterations)[1], "batches"
