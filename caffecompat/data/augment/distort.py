@@ -11,14 +11,18 @@ from caffecompat.schema import pb
 
 __all__ = ["Distortion"]
 
+_MOST = 1e6  # of a field, so that no product is infinite
+
 
 class Distortion:
     """A DistortionParameter, in the meaning of its mode: SSD's or torchvision's. Labels stay as they are."""
 
     def __init__(self, param: pb.DistortionParameter) -> None:
-        for name in ("brightness_delta", "hue_delta", "contrast_lower", "saturation_lower"):
-            if getattr(param, name) < 0:
-                raise DataError(f"distort_param.{name} must not be negative, it is {getattr(param, name):g}")
+        for field, value in param.ListFields():
+            if value < 0 and not field.name.endswith(("_prob", "_upper")):
+                raise DataError(f"distort_param.{field.name} must not be negative, it is {value:g}")
+            if not value <= _MOST:
+                raise DataError(f"distort_param.{field.name} must be a number of at most {_MOST:g}, it is {value:g}")
         jitters = param.mode == pb.DistortionParameter.TORCHVISION
         self._colors: ColorJitter | _SsdDistortion = ColorJitter(param) if jitters else _SsdDistortion(param)
 

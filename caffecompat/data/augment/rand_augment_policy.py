@@ -13,6 +13,7 @@ from caffecompat.data.source import DataError
 __all__ = ["MAGNITUDES", "RandAugmentPolicy"]
 
 MAGNITUDES = 10  # the magnitude of an operation's whole range
+_MOST = 100  # of each whole number of a policy, so that a typing error neither hangs nor overflows
 _PLAIN = [
     "AutoContrast",
     "Equalize",
@@ -175,11 +176,11 @@ def _deviation(number: str) -> float:
 
 
 _VALUES: dict[str, tuple[str, Callable[[str], Any], Callable[[Any], bool]]] = {
-    "m": ("a whole number", int, lambda value: True),
-    "n": ("a whole number of 1 or more", int, lambda value: value >= 1),
+    "m": (f"a whole number of at most {_MOST}", int, lambda value: value <= _MOST),
+    "n": (f"a whole number from 1 to {_MOST}", int, lambda value: 1 <= value <= _MOST),
     "p": ("a number from 0 to 1", float, lambda value: 0 <= value <= 1),
     "mstd": ("a number", _deviation, lambda value: not math.isnan(value)),
-    "mmax": ("a whole number of 1 or more", int, lambda value: value >= 1),
+    "mmax": (f"a whole number from 1 to {_MOST}", int, lambda value: 1 <= value <= _MOST),
     "inc": ("a whole number", lambda number: bool(int(number)), lambda value: True),
     "w": ("0, the only set of weights", int, lambda value: value == 0),
 }

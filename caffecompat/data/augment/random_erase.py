@@ -14,6 +14,7 @@ __all__ = ["RandomErase"]
 
 _Mode: Any = pb.RandomEraseParameter
 _ATTEMPTS = 10
+_MOST = 1000  # rectangles a picture
 
 
 class RandomErase:
@@ -29,8 +30,8 @@ class RandomErase:
     def __init__(self, param: pb.RandomEraseParameter) -> None:
         if not 0 <= param.prob <= 1:
             raise DataError(f"random_erase_param.prob must be from 0 to 1, it is {param.prob:g}")
-        if param.count < 1:
-            raise DataError("random_erase_param.count must be at least 1")
+        if not 1 <= param.count <= _MOST:
+            raise DataError(f"random_erase_param.count must be from 1 to {_MOST}, it is {param.count}")
         if not 0 <= param.min_area <= param.max_area <= 1:
             raise DataError(
                 f"random_erase_param needs 0 <= min_area <= max_area <= 1, found {param.min_area:g} and "

@@ -117,6 +117,9 @@ def test_gray_pictures() -> None:
         ("contrast_lower: 1.5 contrast_upper: 1", "contrast_upper is less than contrast_lower"),
         ("saturation_lower: -1 saturation_upper: 1", "saturation_lower must not be negative"),
         ("brightness_delta: -0.1", "brightness_delta must not be negative"),
+        ("brightness_delta: inf", "brightness_delta must be a number of at most 1e\\+06, it is inf"),
+        ("contrast_lower: nan contrast_upper: 1", "contrast_lower must be a number"),
+        ("hue_delta: 0.1 hue_prob: nan", "hue_prob must be a number"),
     ],
 )
 def test_mistakes(fields: str, message: str) -> None:

@@ -96,7 +96,11 @@ def test_nothing_fits() -> None:
     ("fields", "message"),
     [
         ("prob: 1.5", "prob must be from 0 to 1, it is 1.5"),
-        ("count: 0", "count must be at least 1"),
+        ("count: 0", "count must be from 1 to 1000, it is 0"),
+        ("count: 4000000000", "count must be from 1 to 1000"),
+        ("prob: nan", "prob must be from 0 to 1, it is nan"),
+        ("max_area: nan", "found 0.02 and nan"),
+        ("min_aspect: nan", "it is nan"),
         ("min_area: 0.5", "needs 0 <= min_area <= max_area <= 1, found 0.5 and 0.333333"),
         ("max_area: 2", "found 0.02 and 2"),
         ("min_aspect: 0", r"min_aspect must be in \(0, 1\], it is 0"),
