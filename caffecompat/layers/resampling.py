@@ -109,39 +109,52 @@ class Interp(Layer):
 
     The bottom (N, C, H, W) is first cropped by -pad_beg and -pad_end pixels on each axis. The size is
     (in - 1) / shrink_factor + 1, in + (in - 1) * (zoom_factor - 1), height x width, or shrinking and then zooming,
-    whichever fields are given, in this order.
+    whichever fields are given, in this order. With a second bottom (afriesen/caffe, yangguorun/SegStereo) it is that
+    one's height and width, and no such field can be given: what is pooled over the picture (DeepLab's image pooling,
+    PSPNet's pyramid) comes back to the size of the map that it was pooled from, at any size of the input.
     """
 
+    bottoms = (1, 2)
     precision = Precision.HALF
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
-        p = param.interp_param
-        if len(bottom_shapes[0]) != 4:
-            raise LayerError(f"Interp needs a bottom (N, C, H, W), it has shape {tuple(bottom_shapes[0])}")
+        p, shape = param.interp_param, bottom_shapes[0]
+        for wrong in (shape for shape in bottom_shapes if len(shape) != 4):
+            raise LayerError(f"Interp needs a bottom (N, C, H, W), it has shape {tuple(wrong)}")
         if p.pad_beg > 0 or p.pad_end > 0:
             raise LayerError(f"pad_beg {p.pad_beg} and pad_end {p.pad_end}: only cropping (0 or less) is possible")
         for field in ("shrink_factor", "zoom_factor"):
             if p.HasField(field) and getattr(p, field) < 1:
                 raise LayerError(f"{field} {getattr(p, field)} must be at least 1")
         given = [p.HasField(field) for field in ("shrink_factor", "zoom_factor", "height", "width")]
-        if not any(given) or (given[2] != given[3]):
-            raise LayerError("give shrink_factor, zoom_factor, both, or height and width")
+        if len(bottom_shapes) == 2:
+            if any(given):
+                raise LayerError("its second bottom gives the size; take shrink_factor, zoom_factor, height, width out")
+        elif not any(given) or (given[2] != given[3]):
+            raise LayerError(
+                "give shrink_factor, zoom_factor, both, height and width, or a second bottom of the size to be made"
+            )
         self.begin, self.end = -p.pad_beg, p.pad_end  # cropped where positive, where negative
         self.shrink = p.shrink_factor if given[0] else 1
         self.zoom = p.zoom_factor if given[1] else 1
         self.size = (p.height, p.width) if given[2] and given[0] == given[1] else None
-        size = self._size(bottom_shapes[0])
-        if min(size) < 1:
-            raise LayerError(f"a bottom of shape {tuple(bottom_shapes[0])} would be resized to {size[0]} x {size[1]}")
+        size = self._size(*bottom_shapes)
+        if min(*size, *(length - self.begin + self.end for length in shape[2:])) < 1:
+            raise LayerError(f"a bottom of shape {tuple(shape)} would be resized to {size[0]} x {size[1]}")
 
-    def _size(self, shape: Sequence[int]) -> tuple[int, int]:
+    def _size(self, shape: Sequence[int], reference: Sequence[int] | None = None) -> tuple[int, int]:
+        if reference is not None:
+            return reference[2], reference[3]
         if self.size is not None:
             return self.size
         height, width = (
             corner_size(int(length) - self.begin + self.end, self.shrink, self.zoom) for length in shape[2:]
         )
         return height, width
+
+    def needs_gradient(self, bottom_index: int) -> bool:
+        return bottom_index == 0
 
     def macs(self, bottom_shapes: Sequence[Shape], top_shapes: Sequence[Shape]) -> int:
         """Four weighted values for each of the top."""
@@ -154,14 +167,15 @@ class Interp(Layer):
         spans = [1 if stride % 1 == 0 or before == 1 else 2 for (before, _), stride in zip(sides, strides, strict=True)]
         return View((spans[0], spans[1]), (strides[0], strides[1]))
 
-    def forward(self, bottom: Tensor) -> Tensor:
+    def forward(self, bottom: Tensor, reference: Tensor | None = None) -> Tensor:
         height, width = bottom.shape[2] + self.end, bottom.shape[3] + self.end
         cropped = bottom[:, :, self.begin : height, self.begin : width]
-        if self.size is None:
+        size = self.size if reference is None else tuple(reference.shape[2:])
+        if size is None:
             return resize_by_corners(cropped, self.shrink, self.zoom)
-        if tuple(cropped.shape[2:]) == self.size:
+        if tuple(cropped.shape[2:]) == size:
             return cropped
-        return F.interpolate(cropped, self.size, mode="bilinear", align_corners=True)
+        return F.interpolate(cropped, size, mode="bilinear", align_corners=True)
 
 
 @register("DeephiResize")

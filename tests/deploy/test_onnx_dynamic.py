@@ -72,6 +72,8 @@ NETS = {
     + layer("InnerProduct", "a", "i", 'inner_product_param { num_output: 3 weight_filler { type: "xavier" } }'),
     "best": layer("ArgMax", "data", "y", "argmax_param { top_k: 2 out_max_val: true }"),
     "resized": layer("Interp", "data", "y", "interp_param { zoom_factor: 2 }"),
+    "resized as another": layer("Pooling", "data", "p", "pooling_param { pool: AVE global_pooling: true }")
+    + 'layer { name: "y" type: "Interp" bottom: "p" bottom: "data" top: "y" }\n',
     "joined": 'layer { name: "s" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }\n'
     'layer { name: "c" type: "Concat" bottom: "b" bottom: "a" top: "c" }\n' + conv("d", "c"),
     "normalized": layer("MVN", "data", "y") + layer("LRN", "y", "z") + layer("Normalize", "z", "n"),

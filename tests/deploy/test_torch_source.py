@@ -249,6 +249,7 @@ layer { name: "up" type: "Upsample" bottom: "thin" bottom: "mask" top: "up" }
 layer { name: "crop" type: "Crop" bottom: "up" bottom: "thin" top: "crop" crop_param { offset: 1 } }
 layer { name: "wide" type: "Pooling" bottom: "pool" top: "wide" pooling_param { kernel_size: 1 stride: 3 } }
 layer { name: "zoom" type: "Interp" bottom: "crop" top: "zoom" interp_param { zoom_factor: 2 } }
+layer { name: "back" type: "Interp" bottom: "thin" bottom: "data" top: "back" }
 layer { name: "slice" type: "Slice" bottom: "zoom" top: "s1" top: "s2" slice_param { axis: 2 slice_point: 2 } }
 layer { name: "prior" type: "PriorBox" bottom: "zoom" bottom: "data" top: "prior"
   prior_box_param { min_size: 4 max_size: 7 aspect_ratio: 2 clip: true } }

@@ -93,10 +93,36 @@ def test_interp_sizes_and_corners(text, size):
     ('type: "Interp" interp_param { zoom_factor: 0 }', "at least 1"),
     ('type: "Interp" interp_param { zoom_factor: 2 pad_beg: 1 }', "only cropping"),
     ('type: "Interp" interp_param { zoom_factor: 2 pad_beg: -9 }', "would be resized to"),
+    ('type: "Interp" interp_param { height: 3 width: 3 pad_end: -5 }', "would be resized to 3 x 3"),
 ])  # fmt: skip
 def test_interp_refusals(text, message):
     with pytest.raises(LayerError, match=message):
         make_layer(text, (1, 2, 5, 7))
+
+
+@pytest.mark.parametrize("like", [(1, 4, 8, 3), (2, 1, 5, 7), (1, 1, 1, 1)])
+@pytest.mark.parametrize("crop", ["", "interp_param { pad_beg: -1 pad_end: -2 }"])
+def test_interp_to_the_size_of_another_blob(like, crop):
+    layer = make_layer(f'type: "Interp" {crop}', (2, 2, 5, 7), like)
+    for shape in ((2, 2, 5, 7), (1, 2, 9, 4)):
+        bottom, reference = torch.randn(shape, dtype=torch.double), torch.randn(like)
+        cropped = bottom[..., 1:-2, 1:-2] if crop else bottom
+        wanted = torch.nn.functional.interpolate(cropped, like[2:], mode="bilinear", align_corners=True)
+        torch.testing.assert_close(layer(bottom, reference), wanted)
+    assert [layer.needs_gradient(k) for k in range(2)] == [True, False]
+    bottom = torch.randn(2, 2, 5, 7, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: layer(x, torch.zeros(like)), bottom)
+
+
+@pytest.mark.parametrize(("text", "like", "message"), [
+    ("zoom_factor: 2", (1, 2, 5, 7), "its second bottom gives the size"),
+    ("height: 3 width: 3", (1, 2, 5, 7), "its second bottom gives the size"),
+    ("", (1, 2), r"\(N, C, H, W\), it has shape \(1, 2\)"),
+    ("", (1, 2, 0, 7), "would be resized to 0 x 7"),
+])  # fmt: skip
+def test_interp_to_the_size_of_another_blob_refuses(text, like, message):
+    with pytest.raises(LayerError, match=message):
+        make_layer(f'type: "Interp" interp_param {{ {text} }}', (1, 2, 5, 7), like)
 
 
 @settings(max_examples=40, deadline=None)

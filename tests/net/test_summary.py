@@ -62,6 +62,7 @@ RESAMPLING = {
     'type: "Interp" interp_param { shrink_factor: 4 }': ((3, 3, 3, 5), (3, 3), (8, 8)),
     'type: "Interp" interp_param { height: 33 width: 33 }': ((3, 3, 33, 33), (5, 5), (0.5, 1)),
     'type: "Interp" interp_param { pad_beg: -1 pad_end: -3 height: 9 width: 9 }': ((), (5, 5), (1, 3)),  # of 5x13
+    'type: "Interp"': ((3, 3, 5, 5), (3, 3), (4, 8)),  # to the size of another blob
     'type: "DeephiResize" deephi_resize_param { scale_h: 2 scale_w: 2 resize_type: BILINEAR }': ((), (5, 5), (1, 1)),
     'type: "DeephiResize" deephi_resize_param { scale_h: 2 scale_w: 4 }': ((3, 3, 18, 68), (3, 3), (1, 0.5)),
     'type: "DeephiResize" deephi_resize_param { new_height: 3 new_width: 17 resize_type: BILINEAR }': (
@@ -97,13 +98,13 @@ RESAMPLING = {
 def test_the_view_behind_what_resamples(layer: str) -> None:
     shape, size, stride = RESAMPLING[layer]
     more = ""
-    if '"Crop"' in layer:
+    if '"Crop"' in layer or layer == 'type: "Interp"':
         more = (
             'layer { name: "small" type: "Input" top: "small" input_param { shape { dim: 3 dim: 3 dim: 5 dim: 5 } } }'
         )
     tops = 'top: "rest"' if '"Slice"' in layer else ""
     bottoms = {"Crop": ["conv", "small"], "Concat": ["conv", "conv"], "Correlation": ["conv"] * 2}.get(
-        layer.split('"')[1], ["conv"]
+        layer.split('"')[1], ["conv", "small"] if more else ["conv"]
     )
     text = f"""
     {more}

@@ -242,7 +242,7 @@ def _resize(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Seque
     """``linear`` (else nearest), ``scale_h``, ``scale_w``; ``by_mask``: an Upsample that undoes a pooling."""
     linear = isinstance(module, Interp) or (isinstance(module, DeephiResize) and module.bilinear)
     scales = {"scale_h": tops[0][2] / shapes[0][2], "scale_w": tops[0][3] / shapes[0][3]}
-    return {"linear": linear, "by_mask": len(shapes) > 1, **scales}
+    return {"linear": linear, "by_mask": len(shapes) > 1 and not linear, **scales}
 
 
 def _reorder(layer: NetLayer, module: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:

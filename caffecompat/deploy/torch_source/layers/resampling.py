@@ -24,6 +24,8 @@ def interp(c: LayerView) -> Emitted:
     if p.pad_beg or p.pad_end:
         cut = f"{-p.pad_beg or ''}:{p.pad_end or ''}"
         bottom = f"{{0}}[:, :, {cut}, {cut}]"
+    if len(c.bottoms) == 2:
+        return Emitted(call=f'F.interpolate({bottom}, {{1}}.shape[2:], mode="bilinear", align_corners=True)')
     if c.module.size is not None:
         return Emitted(call=f'F.interpolate({bottom}, {c.module.size}, mode="bilinear", align_corners=True)')
     return Emitted(call=calling("resize_by_corners", bottom, shrink=(c.module.shrink, 1), zoom=(c.module.zoom, 1)))
