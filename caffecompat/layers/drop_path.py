@@ -9,6 +9,7 @@ from torch import Tensor
 
 from caffecompat.layers.functional.drop_path import drop_path
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
+from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
@@ -27,6 +28,7 @@ class DropPath(Layer):
     keeps_pixels: ClassVar[bool] = True
     detection_head: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
+    precision = Precision.HALF
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
