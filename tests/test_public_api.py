@@ -52,6 +52,7 @@ def test_the_names_are_these() -> None:
         "export_onnx",
         "export_torch",
         "extract_features",
+        "extract_frames",
         "get_image_size",
         "inspect_database",
         "list_cityscapes",
@@ -123,6 +124,7 @@ export_deploy: model weights out size batch channels head head_name merge_batch_
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
 export_torch: model weights path batch size allow_nonfinite fork
 extract_features: model weights datasets batches backend level stages device allow_missing fork on_batch
+extract_frames: video out every encoding label on_progress
 get_image_size: root list_path out name_id_file on_progress
 inspect_database: database limit label_pixels on_progress
 list_cityscapes: root out labels relative force on_progress on_skip

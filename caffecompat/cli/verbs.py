@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "extract_features",
         "lmdb",
         "list",
+        "video",
     ),
     "Files": (
         "diff",
@@ -52,7 +53,7 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 
 
-_GROUPS = ("lmdb", "list", "export", "weights", "eval")
+_GROUPS = ("lmdb", "list", "video", "export", "weights", "eval")
 
 
 def verb_module(verb: str) -> ModuleType:

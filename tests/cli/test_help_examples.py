@@ -149,6 +149,8 @@ def _prepare(words: list[str], run: Callable[..., None]) -> None:
     if words[0] in ("segment", "eval") and words[:2] != ["eval", "classification"]:
         for end in ("prototxt", "caffemodel"):
             shutil.copyfile(f"segmenting.{end}", f"{'deploy' if end == 'prototxt' else 'net'}.{end}")
+    if words[0] == "video":
+        data_set_trees.video(Path("drive.avi"), 40)
     if words[0] == "list":
         here = Path()
         for make in (data_set_trees.voc2012, data_set_trees.cityscapes, data_set_trees.coco, data_set_trees.imagenet):
