@@ -21,7 +21,7 @@ IMAGENET = Recipe(
 
 CHANNEL_ORDER = (
     "Pictures come in the order blue, green, red, mean and standard deviation accordingly. Weights of torchvision's "
-    "take red first: the first convolution's input channels are to be reversed."
+    "take red first: `weights convert --swap-colors` reverses the first convolution's input channels."
 )
 
 
