@@ -112,8 +112,8 @@ diff_nets: a b phase weights size channels fork
 diff_weights: a b
 draw_net: model out rankdir phase level stages display_lrm fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
-evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
-    allow_missing fork amp rgb on_progress
+evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize short_side
+    crop interp blob device allow_missing fork amp rgb on_progress
 evaluate_detection: model weights data results root which label_map iterations preprocess size device allow_missing
     fork amp rgb on_progress
 evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork amp on_batch

@@ -68,8 +68,8 @@ def _is_augmented(layer: Any) -> bool:
     return kind is not None and kind.prepares and kind.crops
 
 
-def _is_normalized(layer: Any) -> bool:
-    """Whether a layer's transform_param says what becomes of pixels; an Input states it for exports."""
+def _is_prepared(layer: Any) -> bool:
+    """Whether a layer's transform_param says what becomes of pictures; an Input states it for exports and 'eval'."""
     return _is_augmented(layer) or is_input(layer)
 
 
@@ -81,6 +81,8 @@ def _has_label_pictures(layer: Any) -> bool:
 def _is_resized(layer: Any) -> bool:
     """Whether pictures are resized by something that interp_mode is for."""
     transform, kind = layer.transform_param, data_layer(_type(layer))
+    if is_input(layer):
+        return bool(transform.short_side)
     if kind is None or not _is_augmented(layer):
         return False
     fields = ("random_resized_crop_param", "scale_min", "short_side")
@@ -242,12 +244,15 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         _fields(
             "TransformationParameter",
             "distort_param rand_augment_param random_erase_param expand_param scale_factors scale_min scale_max "
-            "short_side random_resized_crop_param random_resize_param random_aspect_ratio_param",
+            "random_resized_crop_param random_resize_param random_aspect_ratio_param",
         ),
         NoEffect("only layers that read whole pictures use it", _is_augmented),
     ),
     "TransformationParameter.emit_constraint": NoEffect("only AnnotatedData uses it", _is_annotated),
-    "TransformationParameter.std_value": NoEffect("only layers that read whole pictures use it", _is_normalized),
+    **dict.fromkeys(
+        _fields("TransformationParameter", "std_value short_side"),
+        NoEffect("only layers that read whole pictures use it", _is_prepared),
+    ),
     "TransformationParameter.interp_mode": NoEffect("nothing in transform_param or the layer resizes", _is_resized),
     "TransformationParameter.ignore_label": NoEffect("the layer has no label pictures", _has_label_pictures),
     **dict.fromkeys(
