@@ -13,6 +13,7 @@ from caffecompat.data.preprocess import describe
 from caffecompat.deploy.batch_statistics import asks_for_batch_statistics, use_running_statistics
 from caffecompat.deploy.caffe_targets import (
     channel_means,
+    fold_std,
     resize_for_bilinear,
     round_up,
     split_norms,
@@ -137,7 +138,12 @@ def _picture_notes(deployed: Deployed, *, cut: bool) -> list[str]:
     if deployed.transform is None:
         return []
     how = describe(deployed.transform)
-    notes = [f"pictures: {how}, as transform_param of the Input (Caffe itself ignores it)"]
+    ignores = (
+        "std_value there is ours: no other Caffe reads it"
+        if deployed.transform.std_value
+        else "Caffe itself ignores it"
+    )
+    notes = [f"pictures: {how}, as transform_param of the Input ({ignores})"]
     if cut and deployed.data is not None and _cuts(deployed.data):
         notes.append(
             f"  {deployed.data.name!r} cuts its pictures out of larger ones (transform_param crop); given to the "
@@ -227,6 +233,8 @@ class _Writer:
         if self.target == "vitis":
             for line in round_up(self.net, message):
                 self.note(f"warning: --for vitis: {line}")
+        if self.target:
+            self.note(*fold_std(message, self.target))
         self._warn_of_unknown(message)
         if message != self.base:
             self._check(message, blobs)

@@ -231,14 +231,15 @@ class LabeledPictures:
         return source
 
     def _set_transform(self, transform: pb.TransformationParameter, channels: int) -> None:
-        """(pixel - mean) * scale - subtract as Caffe's (pixel - mean') * scale."""
+        """(pixel - mean) * scale / std - subtract as our Caffe's (pixel - mean') * scale / std."""
         preprocess = self._preprocess
         transform.scale = preprocess.scale
+        transform.std_value.extend(preprocess.std)
         if self._mean_file:
             transform.mean_file = self._mean_file
         if preprocess.mean or preprocess.subtract:
             mean = np.zeros(channels) + (preprocess.mean or 0)
-            shift = (np.zeros(channels) + (preprocess.subtract or 0)) / preprocess.scale
+            shift = (np.zeros(channels) + (preprocess.subtract or 0)) / preprocess.factors
             transform.mean_value.extend((mean + shift).tolist())
 
 

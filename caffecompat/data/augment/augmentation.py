@@ -118,12 +118,12 @@ class Augmentation:
     @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
-        return self.transformer.same_for_all and not (self._draws or self.moves or self._pads)
+        return self.transformer.same_for_all and not (self._draws or self.moves)
 
     @property
     def moves(self) -> bool:
         operations = self._part, self._expansion, self._random_resize, self._geometry, self._scale_factors, self._resize
-        return any(operation is not None for operation in operations)
+        return self._pads or any(operation is not None for operation in operations)
 
     @property
     def _draws(self) -> bool:
