@@ -116,10 +116,11 @@ def _v2(n: NetSpec, data: Top, recipe: Recipe) -> tuple[Top]:
     return _classifier(n, _TORCHVISION, blob, recipe)
 
 
-def _stepped(every: int, gamma: float, momentum: float) -> Fields:
+def _stepped(recipe: Recipe, steps: int, gamma: float, momentum: float) -> Fields:
+    """The training has so many steps of one rate."""
     return {
         "lr_policy": "step",
-        "stepsize": every,
+        "stepsize": max(1, recipe.max_iter // steps),
         "gamma": gamma,
         "momentum": momentum,
         "weight_decay": 0.00004,
@@ -163,7 +164,7 @@ NETWORKS = (
             batch_size=64, test_batch_size=50, max_iter=2_001_800, base_lr=0.045, test_iter=1000, snapshot=10_000,
             display=100,
         ),
-        solver=lambda recipe: _stepped(50_045, 0.94, 0),
+        solver=lambda recipe: _stepped(recipe, 40, 0.94, 0),
         transforms=transforms,
         stages=(Stage(_v1, parameters=4_231_976, macs=568_740_352),),
         notes=_V1_NOTES,
@@ -179,7 +180,7 @@ NETWORKS = (
         ),
         source="Sandler et al., MobileNetV2, 2018",
         recipe=replace(torchvision.IMAGENET, max_iter=300 * torchvision.UPDATES_A_PASS, base_lr=0.045),
-        solver=lambda recipe: _stepped(torchvision.UPDATES_A_PASS, 0.98, 0.9),
+        solver=lambda recipe: _stepped(recipe, 300, 0.98, 0.9),
         transforms=torchvision.transforms,
         stages=(Stage(_v2, parameters=3_504_872, macs=300_774_272),),
         notes=_V2_NOTES,
