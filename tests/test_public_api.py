@@ -92,8 +92,8 @@ Preprocess: mean scale subtract
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
     lr_mults freeze_bn amp
 bench_nets: models size batch rounds device scores on_round
-build_database: source out root size color encoding which label_map shuffle seed names backend shards skip_bad threads
-    on_progress on_bad
+build_database: source out root size color encoding which label_map shuffle seed names backend shards augment
+    transform skip_bad threads on_progress on_bad
 check: model target version size channels fork
 classify: model weights pictures preprocess size blob device allow_missing fork amp
 compare_blobs: first second
