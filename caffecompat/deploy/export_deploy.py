@@ -29,6 +29,7 @@ from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.atomic import atomic_together, atomic_write, protects, refuse_protected
 from caffecompat.net import Net
+from caffecompat.net.precision import drop_own_types
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
@@ -119,6 +120,8 @@ def export_deploy(
     with looking_at_nets(size, channels) as opaque:
         document = as_document(model, fork=fork)
         deployed = deploy_net(document, size=size, batch=batch, channels=channels, head=head, head_name=head_name)
+        if drop_own_types(deployed.message):
+            deployed.notes.append("forward_type BFLOAT16 left out, as no Caffe knows it: computes in 32 bits")
         files = [] if weights is None else weight_paths(weights)
         writer = _Writer(
             ExportedDeploy(deployed), document.relative_to, document.fork_choice, on_note, name, files, folding,

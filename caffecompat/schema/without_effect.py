@@ -110,6 +110,7 @@ def _misplaced(types: tuple[str, ...]) -> NoEffect:
 
 _ALGORITHM = "a choice of algorithm; the results are the same"
 _EXACT = "the computation is at least as exact"
+_AS_FORWARD = "gradients are computed in the type of the forward pass, and added up in float32"
 _SPEED = "a matter of speed alone"
 _LOG = "only adds lines to the log"
 _ELSEWHERE = "read from weight files, not from a prototxt"
@@ -120,10 +121,10 @@ HARMLESS: dict[str, str] = {
     **dict.fromkeys(_fields("LayerParameter", "mish_param hardswish_parm"), "holds no more than a choice of engine"),
     **dict.fromkeys(_fields("V1LayerParameter", "mish_param hardswish_parm"), "holds no more than a choice of engine"),
     "YoloDetectionOutputParameter.side": "the original takes the size of the map, too",
-    **dict.fromkeys(
-        _fields("NetParameter", "default_backward_type default_forward_math default_backward_math"), _EXACT
-    ),
-    **dict.fromkeys(_fields("LayerParameter", "backward_type forward_math backward_math"), _EXACT),
+    "NetParameter.default_backward_type": _AS_FORWARD,
+    "LayerParameter.backward_type": _AS_FORWARD,
+    **dict.fromkeys(_fields("NetParameter", "default_forward_math default_backward_math"), _EXACT),
+    **dict.fromkeys(_fields("LayerParameter", "forward_math backward_math"), _EXACT),
     "SolverParameter.solver_data_type": _EXACT,
     **dict.fromkeys(
         _fields("NetParameter", "default_conv_algos_override default_cudnn_math_override reduce_buckets"), _ALGORITHM
