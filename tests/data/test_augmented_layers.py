@@ -103,6 +103,15 @@ def test_every_layer_divides_by_std(kind: str) -> None:
         np.testing.assert_allclose(made.next()[0], want, rtol=1e-6)
 
 
+def test_small_records_that_are_read_many_at_once_are_divided_too(world: Path) -> None:
+    make_database(world / "digits", [picture(7, 5, seed=k) for k in range(3)])
+    text = 'type: "Data" top: "data" data_param { source: "digits" backend: LMDB batch_size: 3 } transform_param '
+    with source(text + "{ mean_value: 1 std_value: [4, 5, 8] }") as made:
+        got = made.next()[0].transpose(0, 2, 3, 1)
+    want = (np.stack([picture(7, 5, seed=k) for k in range(3)]) - 1.0) / [4, 5, 8]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_the_third_top_is_what_the_picture_shows() -> None:
     """Of the batch, without padding; for scale_factors the fork's rule, the size before."""
     for way, want in (("scale_min: 0.5 scale_max: 0.5", [12, 18]), ("scale_factors: 0.5", [24, 32])):

@@ -93,7 +93,7 @@ class Augmentation:
             resizes: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do.
             pads: whether pictures smaller than the crop are padded even where nothing scales them.
         """
-        self._param = param = request.layer.transform_param
+        param = request.layer.transform_param
         resizes = request.fork is not Fork.XILINX if resizes is None else resizes
         refuse_combinations(param, resizes=resizes)
         if param.HasField("noise_param") and not resizes:
@@ -188,7 +188,8 @@ class Augmentation:
     def _padded(self, sample: Sample) -> Sample:
         """The sample at least as large as the crop."""
         size = [max(sides) for sides in zip(sample.size, self.transformer.crop or (0, 0), strict=True)]
-        pixel = mean_pixel(self._param, sample.picture.shape[2])
+        mean = self.transformer.mean_color
+        pixel = mean_pixel([] if mean is None else mean, sample.picture.shape[2])
         return padded(sample, (0, 0), (size[0], size[1]), pixel, self._ignore_label)
 
     def _cropped(self, sample: Sample, size: tuple[int, int], draw: Draw | None) -> tuple[Sample, Window]:

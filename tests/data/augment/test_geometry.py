@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import AugmentError, Request
 from caffecompat.forks import Fork
+from caffecompat.formats.mean import write_mean
 from tests.data.batches import TEST, TRAIN, layer, picture
 
 # Far from each other, so that no resizing mixes them with anything but the black around them.
@@ -161,6 +163,20 @@ def test_two_ways_to_a_size_are_refused_by_name(first: int, second: int) -> None
 def test_xilinx_resize_param_is_no_way_to_a_size() -> None:
     augmentation("crop_size: 4 short_side: 9 resize_param { height: 9 width: 9 }", fork=Fork.XILINX)
     augmentation("resize_param { height: 9 width: 9 } img_rand_resize_lower: 9 img_rand_resize_upper: 9")
+
+
+def test_a_zero_asks_for_nothing() -> None:
+    augmentation("crop_size: 4 short_side: 0 img_rand_resize_lower: 0 img_rand_resize_upper: 0 scale_factors: 1")
+
+
+def test_padding_beside_a_mean_file_has_its_color(tmp_path: Path) -> None:
+    """NVCaffe's mean pictures have the size of the crop."""
+    write_mean(
+        tmp_path / "mean", np.array([10, 20, 30], np.float32).reshape(3, 1, 1) * np.ones((3, 12, 12), np.float32)
+    )
+    made = augmentation(f'crop_size: 12 scale_min: 1 scale_max: 1 mean_file: "{tmp_path}/mean"', fork=Fork.JACINTO)
+    got = made(Sample(picture(5, 12)), None)
+    assert (got.picture[5:] == (10, 20, 30)).all()
 
 
 def test_random_resized_crop_is_for_training(caplog: pytest.LogCaptureFixture) -> None:
