@@ -88,7 +88,7 @@ def test_the_names_are_these() -> None:
 # Changing, moving or dropping one breaks somebody's script as well.
 ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
-Preprocess: mean scale subtract
+Preprocess: mean scale subtract std
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
     lr_mults freeze_bn amp
 bench_nets: models size batch rounds device scores on_round
@@ -104,7 +104,7 @@ convert_annoset: root list_path database anno_type label_type label_map check_la
     encode_type check_size shuffle seed backend threads on_start on_progress on_bad
 convert_imageset: root list_path database size color encoded encode_type check_size shuffle seed backend threads
     on_start on_progress on_bad
-convert_weights: source out model map_file accept_guess allow_missing swap_colors fork on_note
+convert_weights: source out model map_file accept_guess allow_missing swap_colors adapt_first_layer fork on_note
 create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
 detect: model weights pictures preprocess threshold size device allow_missing fork amp
