@@ -84,9 +84,7 @@ def _blobs(layer: pb.LayerParameter, blobs: Sequence[np.ndarray], info: FixInfo)
     ]
 
 
-def _write_text_net(
-    made: DeployedFixed, train: pb.NetParameter, input_shape: Sequence[int], input_blob: str
-) -> None:
+def _write_text_net(made: DeployedFixed, train: pb.NetParameter, input_shape: Sequence[int], input_blob: str) -> None:
     """The prototxt: what belongs to one phase is left out, and a loss becomes a Softmax."""
     entry = made.text.layer.add(name=input_blob, type="Input", top=[input_blob])
     for layer in train.layer:

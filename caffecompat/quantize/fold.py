@@ -61,9 +61,7 @@ def read_norm(layer: pb.LayerParameter, blobs: list[np.ndarray], layout: str) ->
     parts = statistics(arrays, layout, channels)
     if parts is None:
         raise QuantizeError(f"layer {layer.name!r}: its blobs are not those of a batch normalization")
-    return Norm(
-        parts["scale"], parts["bias"], parts["mean"], parts["variance"], np.float32(layer.batch_norm_param.eps)
-    )
+    return Norm(parts["scale"], parts["bias"], parts["mean"], parts["variance"], np.float32(layer.batch_norm_param.eps))
 
 
 def fold(
@@ -214,13 +212,14 @@ class _Folding:
         """A deconvolution's factors (C_in, C_out / group, 1, ...), of the output channel that each weight makes."""
         groups, inside = layer.convolution_param.group, weight.shape[1]
         spatial = (1,) * (weight.ndim - 2)
-        if groups > 1 and self.as_original:  # by the second axis alone: of a depthwise one, channel 0's for all
-            return factor[:inside].reshape(1, inside, *spatial)
         if groups > 1:
             self.net.notes.append(
-                f"layer {layer.name!r}, a deconvolution in {groups} groups: folded with the factor of each of its "
-                "channels; the original takes those of the first group for all"
+                f"layer {layer.name!r} is a deconvolution in {groups} groups with batch normalization: the original "
+                "multiplies all of them by the factors of the first group, which makes wrong numbers; "
+                + ("so does this" if self.as_original else "here each has its own")
             )
+        if groups > 1 and self.as_original:  # by the second axis alone
+            return factor[:inside].reshape(1, inside, *spatial)
         each = np.repeat(factor.reshape(groups, inside), weight.shape[0] // groups, axis=0)
         return each.reshape(*each.shape, *spatial)
 

@@ -1,7 +1,7 @@
 """Where a quantized net has a FixedNeuron, and which of its layers compute with quantized parameters.
 
-The placement is that of vai_q_caffe 1.2.5: an activation is put on the grid once, after the ReLU and the maximum pooling
-that follow its layer, and not at all where a Concat alone reads it, whose own neuron counts.
+The placement is that of vai_q_caffe 1.2.5: an activation is put on the grid once, after the ReLU and the maximum
+pooling that follow its layer, and not at all where a Concat alone reads it, whose own neuron counts.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ def _data_layer(layers: Layers, blob: str) -> int | None:
     """The place of the last layer that makes the blob, else of the last that feeds the net."""
     makers = [at for at, layer in enumerate(layers) if not layer.bottom and blob in layer.top]
     fed = [at for at, layer in enumerate(layers) if data_layer(layer.type) is not None and layer.top]
-    return (makers or fed or [None])[-1]
+    found = makers or fed
+    return found[-1] if found else None
 
 
-def _fixed(
-    settings: QuantizeSettings, layer: str, *, neuron: bool = False, sigmoid: bool = False
-) -> pb.FixedParameter:
+def _fixed(settings: QuantizeSettings, layer: str, *, neuron: bool = False, sigmoid: bool = False) -> pb.FixedParameter:
     method = pb.FixedParameter.DIFF_S_SIGMOID if sigmoid else settings.method
     data, weights = settings.bits_of(layer)
-    return pb.FixedParameter(fixed_method=method, bit_width=data if neuron else weights)
+    name = pb.FixedParameter.FixedMethod.Name(method)
+    return pb.FixedParameter(fixed_method=name, bit_width=data if neuron else weights)
 
 
 def _check_groups(layer: pb.LayerParameter) -> None:

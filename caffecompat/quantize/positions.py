@@ -47,9 +47,7 @@ def parameter_positions(layer: pb.LayerParameter, blobs: Sequence[np.ndarray]) -
     """Where the search puts each parameter blob of a ``*Fixed`` layer."""
     param = layer.fixed_param
     return [
-        Position(
-            param.bit_width, find_position(torch.from_numpy(np.ascontiguousarray(blob)), param.bit_width, method)
-        )
+        Position(param.bit_width, find_position(torch.from_numpy(np.ascontiguousarray(blob)), param.bit_width, method))
         for blob in blobs
         for method in (param.fixed_method,)
     ]

@@ -13,6 +13,7 @@ import torch
 from caffecompat.data import make_source
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.atomic import atomic_together, atomic_write
+from caffecompat.layers.normalization import BatchNorm
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.weights import WeightPaths, weight_paths
@@ -135,18 +136,18 @@ def deploy_quantized(
     return deployed, _write_deploy(folder, deployed, document, info)
 
 
-def _folded(
-    document: NetDocument, weights: WeightPaths, settings: QuantizeSettings
-) -> tuple[FoldedNet, list[str]]:
+def _folded(document: NetDocument, weights: WeightPaths, settings: QuantizeSettings) -> tuple[FoldedNet, list[str]]:
     """The net of both phases without batch normalization, its weights read by name in the TRAIN phase."""
     net = Net(document, pb.TRAIN, sources=make_source, log=False, weights=weights)
     try:
-        notes = [net.loaded.describe_missing(", ".join(weight_paths(weights)))] if net.loaded and net.loaded.missing else []
+        notes = (
+            [net.loaded.describe_missing(", ".join(weight_paths(weights)))] if net.loaded and net.loaded.missing else []
+        )
         blobs = {name: [np.array(blob) for blob in own] for name, own in net.blobs_by_layer().items()}
         norms = {
-            layer.name: read_norm(layer.param, blobs.pop(layer.name), layer.module.layout)  # type: ignore[union-attr]
+            layer.name: read_norm(layer.param, blobs.pop(layer.name), layer.module.layout)
             for layer in net.layers
-            if layer.type == "BatchNorm"
+            if isinstance(layer.module, BatchNorm)
         }
     finally:
         net.close()
