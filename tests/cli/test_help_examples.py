@@ -184,6 +184,13 @@ def _prepare(words: list[str], run: Callable[..., None]) -> None:
     if "snapshots/espnet" in text:
         Path("snapshots").mkdir()
         shutil.copyfile("net.caffemodel", "snapshots/espnet_iter_10.caffemodel")
+    if words[0] == "vai_q_caffe":
+        shutil.copyfile("train_val.prototxt", "float.prototxt")
+        shutil.copyfile("net.caffemodel", "float.caffemodel")
+        if "quantize_train_test" in text:
+            run("vai_q_caffe", "quantize", "-model", "float.prototxt", "-weights", "float.caffemodel",
+                "-calib_iter", "2", "-output_dir", ".")  # fmt: skip
+            shutil.copyfile("quantize_train_test.caffemodel", "finetuned.caffemodel")
     Path("my_training.py").write_text("import sys, caffe\nassert sys.argv[1:] == ['--the-scripts', 'own', 'flags']\n")
 
 
