@@ -64,7 +64,7 @@ def deploy_fixed(
         if bare.type != layer.type:
             bare.ClearField("fixed_param")
         pairs = [number for pair in info.layers[layer.name] for number in pair]
-        bare.fixed_param.fix_info.extend(pairs)
+        bare.fixed_param.MergeFrom(pb.FixedParameter(fix_info=pairs))
         own = _blobs(layer, blobs.get(layer.name, ()), info)
         if own:
             made.blobs[layer.name] = own
