@@ -225,10 +225,8 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         ),
         NoEffect(_QUANTIZED),
     ),
-    "SolverParameter.test_and_snapshot_last_epochs": NoEffect("set test_interval and snapshot"),
     "SolverParameter.snapshot_log": NoEffect(),
     "SolverParameter.sparsity_itr_increment_bfr_applying": NoEffect("the step is counted first, as with true"),
-    **dict.fromkeys(_fields("SolverParameter", "local_lr_auto local_gw_ratio"), NoEffect("larc: true is like it")),
     "SolverParameter.ignore_mismatching_blobs": NoEffect("ignore_shape_mismatch or --skip-mismatched does it"),
     "ParamSpec.compression": NoEffect("weights at zero are trained like others"),
     "LossParameter.label_smoothing": _misplaced(("SoftmaxWithLoss", "SoftmaxWithLossOHEM", *_FOCAL)),
@@ -236,10 +234,13 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         _fields("LossParameter", "label_weights weight_by_label_freqs class_weighting"),
         _misplaced(("SoftmaxWithLoss", "SoftmaxWithLossOHEM", *_FOCAL, "SigmoidFocalLoss")),
     ),
-    "LossParameter.assign_label_weights": NoEffect("label_weights gives them"),
-    "LossParameter.num_label_weights": NoEffect("label_weights gives them"),
     **dict.fromkeys(
-        _fields("LossParameter", "bootstrap_samples_fraction bootstrap_prob_threshold"), NoEffect("every label counts")
+        _fields("LossParameter", "assign_label_weights num_label_weights"),
+        NoEffect("only SoftmaxWithWeightedLoss and SoftmaxWithLossIOUWeights have it; label_weights gives weights"),
+    ),
+    **dict.fromkeys(
+        _fields("LossParameter", "bootstrap_samples_fraction bootstrap_prob_threshold"),
+        NoEffect("only SoftmaxWithWeightedLoss and SoftmaxWithLossIOUWeights have it; every label counts"),
     ),
     **dict.fromkeys(
         _fields(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 
-__all__ = ["MOST_ITERATIONS", "Epochs", "count_epochs", "need_epochs"]
+__all__ = ["MOST_ITERATIONS", "Epochs", "count_epochs", "last_epoch_points", "need_epochs"]
 
 MOST_ITERATIONS = 2**31 - 1  # of max_iter
 
@@ -55,6 +55,28 @@ class Epochs(NamedTuple):
             f"{self.records:,} images, {self.images:,} an iteration{parts}; "
             f"{iterations} iterations are {self.after(iterations):.4g} epochs"
         )
+
+
+def last_epoch_points(count: int, max_iter: int, epochs: Epochs | None) -> frozenset[int]:
+    """The iterations before which test_and_snapshot_last_epochs asks for a test (NVCaffe 0.17, ``Solver::Step``).
+
+    They are the last iteration, and those that follow the points `count` - 1, ..., 2, 1 epochs before the end.
+
+    Args:
+        count: the field's value.
+        epochs: None where the size of the training data is not known; then there is the last one alone.
+    """
+    if count <= 0 or max_iter <= 0:
+        return frozenset()
+    points, following = [max_iter - 1], 1
+    if epochs is None:
+        return frozenset(points)
+    for left in range(count - 1, 0, -1):
+        within = max_iter - math.ceil(left * epochs.records / epochs.images)  # the last one before that
+        following = max(following, within + 2)  # NVCaffe looks at the epochs of the iteration before
+        points.append(following)
+        following += 1
+    return frozenset(point for point in points if point < max_iter)
 
 
 def count_epochs(net: Net, passes: int) -> Epochs | None:

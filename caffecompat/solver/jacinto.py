@@ -1,6 +1,7 @@
 """What NVCaffe and TI's Jacinto add to the update: momentum and decay schedules, LARC.
 
-Rules of caffe-jacinto 0.17 (``sgd_solver.cpp``); texts without these fields get BVLC's numbers from the same functions.
+Rules of caffe-jacinto 0.17 (``sgd_solver.cpp``), of 0.16 for local_lr_auto; texts without these fields get BVLC's
+numbers from the same functions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from caffecompat.schema import pb
 
-__all__ = ["check_schedules", "larc_rates", "momentum", "weight_decay"]
+__all__ = ["auto_rates", "check_schedules", "larc_rates", "momentum", "weight_decay"]
 
 
 def check_schedules(param: pb.SolverParameter) -> list[str]:
@@ -27,8 +28,11 @@ def check_schedules(param: pb.SolverParameter) -> list[str]:
         for field, values in allowed
         if param.HasField(field) and getattr(param, field) not in values
     ]
-    if param.larc and param.type != "SGD":
-        problems.append(f"larc works with SGD, not with {param.type}")
+    for field in ("larc", "local_lr_auto"):
+        if getattr(param, field) and param.type != "SGD":
+            problems.append(f"{field} works with SGD, not with {param.type}")
+    if param.larc and param.local_lr_auto:
+        problems.append("local_lr_auto and larc are two layer-wise rates; take one")
     return problems
 
 
@@ -48,6 +52,22 @@ def weight_decay(param: pb.SolverParameter, iteration: int) -> float:
     if param.weight_decay_policy == "poly":
         return float(param.weight_decay * (iteration / param.max_iter) ** param.weight_decay_power)
     return float(param.weight_decay)
+
+
+def auto_rates(param: pb.SolverParameter, rate: float, weights: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
+    """local_lr_auto's layer-wise rates (NVCaffe 0.16), in the place of rate * lr_mult.
+
+    They are the rate times local_gw_ratio |w| / (|g| + weight_decay |w|), without decay_mult; the rate itself for a
+    blob whose weights or gradient are all 0.
+
+    Args:
+        weights, grads: equal lists; the gradients not yet regularized, as the fork's GPU code has them there.
+    """
+    sizes = torch.stack(torch._foreach_norm(weights))
+    slopes = torch.stack(torch._foreach_norm(grads))
+    local = param.local_gw_ratio * sizes / (slopes + param.weight_decay * sizes)
+    rates = rate * torch.where((sizes > 0) & (slopes > 0), local, torch.ones_like(local))
+    return list(rates.unbind())
 
 
 def larc_rates(param: pb.SolverParameter, rate: float, weights: list[Tensor], grads: list[Tensor]) -> list[Tensor]:

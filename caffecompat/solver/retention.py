@@ -55,7 +55,9 @@ class BestScore(NamedTuple):
 
 
 def check_retention(param: pb.SolverParameter) -> list[str]:
-    """What is wrong with a SolverParameter's snapshot_best; an empty list is good."""
+    """What is wrong with a SolverParameter's snapshots of scores; an empty list is good."""
+    if param.test_and_snapshot_last_epochs and not (param.test_interval and param.test_iter):
+        return ["test_and_snapshot_last_epochs needs tests; add test_iter and test_interval"]
     if not param.snapshot_best:
         return []
     if BestScore.read(param.snapshot_best) is None:

@@ -14,7 +14,10 @@ from caffecompat.solver.retention import check_retention
 __all__ = ["check_settings", "setting_place"]
 
 # The least value of each, where BVLC checks it (average_loss, test_interval) or its arithmetic needs it.
-_LEAST = {"iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0, "snapshot_keep": 0}
+_LEAST = {
+    "iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0, "snapshot_keep": 0,
+    "test_and_snapshot_last_epochs": 0,
+}  # fmt: skip
 
 
 def check_settings(param: pb.SolverParameter, path: str | None, overrides: Sequence[str]) -> None:

@@ -24,9 +24,11 @@ from caffecompat.solver.snapshot_files import (
     averages_name,
     best_names,
     places_elsewhere,
+    scored_names,
     snapshot_names,
     snapshot_paths,
     state_weights,
+    wants_snapshots,
 )
 from caffecompat.solver.updater import Updater
 
@@ -34,6 +36,7 @@ __all__ = ["Snapshots"]
 
 _LEFT = "data and random numbers stay as they are (in a new process: from the beginning), as in Caffe"
 _SHOWN = 5  # failures listed at the end of a run
+_SCORES = 5  # in the name of a snapshot, NVCaffe's MAX_SNAPSHOT_SCORES
 _REMARKS = 20  # of what a resumed run does not find as it was
 
 
@@ -75,7 +78,7 @@ class Snapshots:
     @property
     def wanted(self) -> bool:
         """Whether the user wants any snapshot."""
-        return bool(self.param.snapshot or self.param.snapshot_after_train or self.param.snapshot_best)
+        return wants_snapshots(self.param)
 
     def hold(self, iteration: int) -> bool:
         """Whether files hold the weights of `iteration`.
@@ -160,6 +163,16 @@ class Snapshots:
         else:
             self.retention.score = score
             self.failures.pop("of the best score", None)
+
+    def with_scores(self, iteration: int, scores: Mapping[str, Sequence[float]]) -> None:
+        """Write the snapshot that test_and_snapshot_last_epochs asks for, the first five scores in its name."""
+        values = [value for each in scores.values() for value in each][:_SCORES]
+        if not values:
+            return
+        try:
+            self._write(iteration, *scored_names(self.param, iteration, values))
+        except Exception as problem:
+            self._failed(f"{_of(iteration)} with its scores", problem)
 
     def periodic(self, iteration: int) -> None:
         """A snapshot in the middle of training: a full disk must not throw away the training itself."""

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
@@ -28,13 +28,21 @@ __all__ = [
     "check_writable",
     "newest_snapshot",
     "places_elsewhere",
+    "scored_names",
     "snapshot_names",
     "snapshot_paths",
     "state_weights",
     "stored_fork",
+    "wants_snapshots",
     "warn_of_replaced",
     "weight_snapshots",
 ]
+
+
+def wants_snapshots(param: pb.SolverParameter) -> bool:
+    """Whether a solver asks for any snapshot."""
+    fields = ("snapshot", "snapshot_after_train", "snapshot_best", "test_and_snapshot_last_epochs")
+    return any(getattr(param, field) for field in fields)
 
 
 def snapshot_names(param: pb.SolverParameter, iteration: int, prefix: str | None = None) -> tuple[str, str]:
@@ -51,6 +59,12 @@ def best_names(param: pb.SolverParameter) -> tuple[str, str]:
     return _names(param, f"{param.snapshot_prefix}_best")
 
 
+def scored_names(param: pb.SolverParameter, iteration: int, scores: Sequence[float]) -> tuple[str, str]:
+    """Those of a snapshot with the scores in its name, ``<prefix>_iter_N_score0_0.9`` (NVCaffe 0.17)."""
+    texts = (f"_score{index}_{glog.number(score)}" for index, score in enumerate(scores))
+    return _names(param, f"{param.snapshot_prefix}_iter_{iteration}{''.join(texts)}")
+
+
 def _names(param: pb.SolverParameter, stem: str) -> tuple[str, str]:
     suffix = ".h5" if param.snapshot_format == pb.SolverParameter.HDF5 else ""
     return f"{stem}.caffemodel{suffix}", f"{stem}.solverstate{suffix}"
@@ -58,7 +72,7 @@ def _names(param: pb.SolverParameter, stem: str) -> tuple[str, str]:
 
 def averages_name(weights: str) -> str:
     """Where averaged weights lie beside a snapshot's: ``<prefix>_ema_iter_N``; "" for a file that is no snapshot's."""
-    name, found = re.subn(r"(_iter_\d+|_best)(\.caffemodel(\.h5)?)$", r"_ema\1\2", weights)
+    name, found = re.subn(r"(_iter_\d+(?:_score\d+_[^/]*?)?|_best)(\.caffemodel(\.h5)?)$", r"_ema\1\2", weights)
     return name if found else ""
 
 

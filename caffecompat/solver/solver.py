@@ -26,7 +26,7 @@ from caffecompat.solver.averages import WeightAverages
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
-from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, need_epochs
+from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, last_epoch_points, need_epochs
 from caffecompat.solver.loss_scale import make_loss_scale
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
@@ -39,7 +39,7 @@ from caffecompat.solver.run_lock import RunLock
 from caffecompat.solver.settings import check_settings, setting_place
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
-from caffecompat.solver.snapshot_files import check_writable
+from caffecompat.solver.snapshot_files import check_writable, wants_snapshots
 from caffecompat.solver.sparsity import Sparsifier
 from caffecompat.solver.start_weights import load_start_weights, own_weights
 from caffecompat.solver.testing import run_test
@@ -146,7 +146,7 @@ class Solver:
         if epochs is not None:
             self.param.ClearField("max_iter")  # it is not known before the data is there
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
-        if self.param.snapshot or self.param.snapshot_after_train or self.param.snapshot_best:
+        if wants_snapshots(self.param):
             check_writable(self.param)
         if self.param.random_seed >= 0:
             torch.manual_seed(self.param.random_seed)
@@ -207,6 +207,9 @@ class Solver:
             self.param, self.net, self.updater, self.rate_state, self._divergence, self.registry, self.averages,
             retention, self.path,
         )  # fmt: skip
+        self._last_points = last_epoch_points(
+            self.param.test_and_snapshot_last_epochs, self.param.max_iter, self.epochs
+        )
         self._own_layers = OwnLayers([self.net, *self.test_nets])
 
     # ---------------------------------------------------------------- training
@@ -292,8 +295,9 @@ class Solver:
         """One iteration: the test that is due before it, passes and update, the snapshot that is due after it."""
         self.registry.mark()
         self.passes.begin(self.iter)
-        if self._test_is_due():
-            self.test_all()
+        scores: dict[str, list[float]] = {}
+        if self.iter in self._last_points or self._test_is_due():
+            scores = self.test_all()
             if self._stopped:
                 return
         display = self.display.is_due(self.iter)
@@ -316,6 +320,8 @@ class Solver:
         request = self.signals.poll()
         if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
             self.snapshots.periodic(self.iter)
+        if self.iter - 1 in self._last_points:
+            self.snapshots.with_scores(self.iter, scores)
         self._stopped = request is Action.STOP
 
     def _test_is_due(self) -> bool:
@@ -378,14 +384,21 @@ class Solver:
 
     # ----------------------------------------------------------------- testing
 
-    def test_all(self) -> None:
-        """Run every test net over its test_iter batches and log the mean of each output; keep the best weights."""
+    def test_all(self) -> dict[str, list[float]]:
+        """Run every test net over its test_iter batches and log the mean of each output; keep the best weights.
+
+        Returns:
+            The scores of the first net that has any.
+        """
+        first: dict[str, list[float]] = {}
         for index in range(len(self.test_nets)):
             scores = self.test(index)
             if scores is not None:
                 self.snapshots.after_test(self.iter, index, scores)
+                first = first or scores
             if self._stopped:
-                return
+                break
+        return first
 
     def test(self, index: int) -> dict[str, list[float]] | None:
         """Scores of test net `index` by output blob; None when a stop was asked for meanwhile.

@@ -78,7 +78,7 @@ class Updater:
                 torch._foreach_div_(grads, float(passes))
             if self.measures:
                 squares += torch._foreach_norm(grads)
-            rates = jacinto.larc_rates(self.param, rate, weights, grads) if self.param.larc else None
+            rates = self._layer_rates(rate, weights, grads)
             self._regularize(weights, grads, decay * decay_mult)
             if rates is not None:
                 torch._foreach_mul_(grads, rates)
@@ -89,6 +89,12 @@ class Updater:
                 self.steps.update(zip(positions, steps, strict=True))
         if squares:
             self.squares = float(torch.stack(squares).double().square().nan_to_num(0.0).sum())
+
+    def _layer_rates(self, rate: float, weights: list[Tensor], grads: list[Tensor]) -> list[Tensor] | None:
+        """A rate a blob in the place of rate * lr_mult, where the solver asks for such."""
+        if self.param.larc:
+            return jacinto.larc_rates(self.param, rate, weights, grads)
+        return jacinto.auto_rates(self.param, rate, weights, grads) if self.param.local_lr_auto else None
 
     def numbers(self, iteration: int, rate: float) -> Numbers:
         """Momenta and delta of an iteration, with the fork's defaults and floors."""

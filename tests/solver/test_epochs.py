@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import CaffeCompatError
 from caffecompat.report.log_parser import parse_lines
 from caffecompat.solver import Solver
-from caffecompat.solver.epochs import Epochs
+from caffecompat.solver.epochs import Epochs, last_epoch_points
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,56 @@ def test_data_without_an_end(workdir: Path, log: list[str]) -> None:
 def test_too_many(workdir: Path, log: list[str]) -> None:
     with pytest.raises(CaffeCompatError, match="a solver does at most 2147483647"):
         Solver("solver.prototxt", epochs=1e12)
+
+
+def _as_nvcaffe_loops(count: int, max_iter: int, records: int, images: int) -> list[int]:
+    """Its Solver::Step from iteration 0, where the epochs passed are those of the iteration before."""
+    left, passed, epochs, found = count - 1, 0.0, 0.0, []
+    for iteration in range(max_iter):
+        if iteration + 1 == max_iter or (epochs > 0 and passed + left > epochs):
+            left -= 1
+            found.append(iteration)
+        epochs, passed = max_iter * images / records, iteration * images / records
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize(
+    ("max_iter", "records", "images"), [(40, 32, 4), (41, 30, 4), (12, 8, 6), (3, 100, 4), (1, 9, 3)]
+)
+def test_the_points_of_the_last_epochs(count: int, max_iter: int, records: int, images: int) -> None:
+    found = last_epoch_points(count, max_iter, Epochs(records, images, 1))
+    assert sorted(found) == _as_nvcaffe_loops(count, max_iter, records, images)
+
+
+def test_last_epochs_of_unknown_data() -> None:
+    assert last_epoch_points(3, 10, None) == {9}
+    assert last_epoch_points(0, 10, None) == last_epoch_points(2, 0, None) == frozenset()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_tests_and_snapshots_of_the_last_epochs(workdir: Path, log: list[str], resume: bool) -> None:
+    """12 records, 4 an iteration, 10 iterations: 3.33 epochs, of which 1.33 are first done after iteration 5."""
+    settings = ["test_and_snapshot_last_epochs=3", "test_interval=100", "test_initialization=false", "snapshot=3"]
+    if resume:
+        Solver("solver.prototxt", overrides=[*settings, "test_and_snapshot_last_epochs=0", "max_iter=6"]).train()
+        Solver("solver.prototxt", overrides=settings).train("snap_iter_6.solverstate")
+    else:
+        Solver("solver.prototxt", overrides=settings).train()
+    points = [line for line in log if "Testing net" in line]
+    assert points == ["Iteration 6, Testing net (#0)", "Iteration 9, Testing net (#0)"]
+    tested = [float(line.rpartition(" = ")[2].split()[0]) for line in log if "Test net output" in line]
+    found = sorted(path.name for path in workdir.glob("snap_iter_*_score0_*.caffemodel"))
+    assert found == sorted(
+        f"snap_iter_{iteration}_score0_{tested[2 * at]:g}_score1_{tested[2 * at + 1]:g}.caffemodel"
+        for at, iteration in enumerate((7, 10))
+    )
+    assert len(list(workdir.glob("snap_iter_*_score0_*.solverstate"))) == 2
+
+
+def test_last_epochs_need_tests(workdir: Path, log: list[str]) -> None:
+    text = (workdir / "solver.prototxt").read_text()
+    text = re.sub("test_interval: [0-9]+", "", text)
+    (workdir / "solver.prototxt").write_text(text + "\ntest_and_snapshot_last_epochs: 2")
+    with pytest.raises(CaffeCompatError, match=r"solver.prototxt:\d+:1: test_and_snapshot_last_epochs needs tests"):
+        Solver("solver.prototxt")

@@ -108,3 +108,42 @@ def test_unknown_policies_are_named_together():
     problems = jacinto.check_schedules(param)
     assert len(problems) == 3
     assert "'cubic' is not one of fixed, poly, opt" in problems[0]
+
+
+def test_local_lr_auto_is_nvcaffes_formula() -> None:
+    generator = np.random.default_rng(3)
+    weights = [generator.standard_normal((3, 4)), generator.standard_normal(4), np.zeros(2), np.ones(2)]
+    grads = [generator.standard_normal((3, 4)), generator.standard_normal(4), np.ones(2), np.zeros(2)]
+    param = pb.SolverParameter(local_lr_auto=True, local_gw_ratio=0.02, weight_decay=0.3, base_lr=1)
+    found = jacinto.auto_rates(param, 0.5, *([torch.tensor(x) for x in each] for each in (weights, grads)))
+    for rate, w, g in zip(found[:2], weights, grads, strict=False):
+        assert float(rate) == pytest.approx(
+            0.5 * 0.02 * np.linalg.norm(w) / (np.linalg.norm(g) + 0.3 * np.linalg.norm(w))
+        )
+    assert [float(rate) for rate in found[2:]] == [0.5, 0.5]
+
+
+def test_local_lr_auto_replaces_lr_mult(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text("""
+layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 2 dim: 3 }
+  data_filler { type: "constant" value: 1 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "d" top: "ip" param { lr_mult: 7 decay_mult: 0 }
+  inner_product_param { num_output: 1 bias_term: false weight_filler { type: "constant" value: 2 } } }
+layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 }
+""")
+    Path("solver.prototxt").write_text(
+        "net: 'net.prototxt' base_lr: 0.5 lr_policy: 'fixed' weight_decay: 0.1 local_lr_auto: true local_gw_ratio: 0.2 "
+        "max_iter: 1 snapshot_after_train: false"
+    )
+    solver = Solver("solver.prototxt")
+    solver.train()
+    w, g = np.full(3, 2.0), np.full(3, 2.0)
+    rate = 0.5 * 0.2 * np.linalg.norm(w) / (np.linalg.norm(g) + 0.1 * np.linalg.norm(w))
+    np.testing.assert_allclose(solver.net.blobs_by_layer()["ip"][0].reshape(-1), w - rate * g, rtol=1e-6)
+
+
+def test_layer_wise_rates_are_for_sgd() -> None:
+    assert jacinto.check_schedules(pb.SolverParameter(local_lr_auto=True, type="Adam"))
+    assert jacinto.check_schedules(pb.SolverParameter(local_lr_auto=True, larc=True, type="SGD"))
+    assert jacinto.check_schedules(pb.SolverParameter(local_lr_auto=True, type="SGD")) == []
