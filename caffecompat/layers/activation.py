@@ -18,6 +18,7 @@ from caffecompat.schema import pb
 __all__ = [
     "BNLL",
     "ELU",
+    "GELU",
     "AbsVal",
     "Clip",
     "Dropout",
@@ -190,9 +191,9 @@ class AbsVal(Layer):
         return bottom.abs()
 
 
-@register("Swish")
+@register("Swish", "SiLU")
 class Swish(Layer):
-    """x sigmoid(beta x) (BVLC)."""
+    """x sigmoid(beta x) (BVLC); SiLU is MyCaffe's name of it, with a beta of 1."""
 
     precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
@@ -209,6 +210,7 @@ class Swish(Layer):
 class Mish(Layer):
     """x tanh(log(1 + e^x)), in the forks that darknet2caffe's YOLO v4 files are for."""
 
+    keeps_pixels: ClassVar[bool] = True
     precision = Precision.HALF
 
     def forward(self, bottom: Tensor) -> Tensor:
@@ -219,6 +221,7 @@ class Mish(Layer):
 class HardSigmoid(Layer):
     """min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; min(max(alpha x + beta, 0), 1) where alpha is given."""
 
+    keeps_pixels: ClassVar[bool] = True
     precision = Precision.HALF
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -231,14 +234,29 @@ class HardSigmoid(Layer):
         return (self.alpha * bottom + self.beta).clamp(0, 1)
 
 
-@register("HardSwish")
+@register("HardSwish", "HSwish")
 class HardSwish(Layer):
-    """x min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3."""
+    """x min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; HSwish in aovoc/caffe."""
 
+    keeps_pixels: ClassVar[bool] = True
     precision = Precision.HALF
 
     def forward(self, bottom: Tensor) -> Tensor:
         return F.hardswish(bottom)
+
+
+@register("GELU")
+class GELU(Layer):
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 (MyCaffe).
+
+    kaveena/caffe-pruning has 0.405285 in the place of sqrt(2 / pi), and does not register its layer.
+    """
+
+    keeps_pixels: ClassVar[bool] = True
+    precision = Precision.HALF
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        return F.gelu(bottom, approximate="tanh")
 
 
 @register("Clip")

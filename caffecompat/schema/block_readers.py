@@ -101,7 +101,7 @@ _READERS = {
     "smooth_l1_loss_param": "SmoothL1Loss SmoothL1LossOHEM",
     "softmax_param": "Softmax SoftmaxWithLoss SoftmaxWithLossOHEM FocalLoss SoftmaxFocalLoss",
     "spp_param": "SPP",
-    "swish_param": "Swish",
+    "swish_param": "Swish SiLU",
     "threshold_param": "Threshold",
     "tile_param": "Tile",
     "tiling_param": "Tiling",
@@ -113,8 +113,8 @@ _READERS = {
     "yolov3_detection_output_param": "Yolov3DetectionOutput",
 }
 _WITHOUT_BLOCK = (
-    "AbsVal Axpy BNLL BatchReindex ChannelNorm Filter HardSwish LSTMUnit Mish SegmentPixelIOU Sigmoid Silence "
-    + "Split TanH"
+    "AbsVal Axpy BNLL BatchReindex ChannelNorm Filter GELU HSwish HardSwish LSTMUnit Mish SegmentPixelIOU Sigmoid "
+    + "Silence Split TanH"
 )
 
 BLOCK_READERS: dict[str, tuple[str, ...]] = {block: tuple(types.split()) for block, types in _READERS.items()}

@@ -34,10 +34,13 @@ UNRECORDED = {  # types without a recorded case, or whose cases do not show all 
         for kind, settings in (
             ("DropPath", "drop_path_param { drop_prob: 0.3 }"),
             ("Flip", ""),
+            ("GELU", ""),
+            ("HSwish", ""),
             ("HardSigmoid", ""),
             ("HardSwish", ""),
             ("Mish", ""),
             ("Reverse", "reverse_param { axis: 1 }"),
+            ("SiLU", ""),
             ("ShuffleChannel", "shuffle_channel_param { group: 2 }"),
         )
     },

@@ -18,6 +18,8 @@ from caffecompat.deploy.onnx.pictures import random_inputs
 from caffecompat.deploy.onnx.run import run_model
 from caffecompat.deploy.onnx.verify import effect_of
 from caffecompat.deploy.onnx.write import DifferentNumbers, Exported, prepared_net, write_onnx
+from caffecompat.deploy.targets.check import check_net
+from caffecompat.deploy.targets.table import load_table
 from caffecompat.net import NetError
 from caffecompat.schema import NetDocument
 from tests.deploy.exporting import export, input_of, operators
@@ -365,3 +367,37 @@ def test_targets_versions(tmp_path: Path) -> None:
         assert done.target is not None
         found[version] = [one.name for one in done.target.of("cpu")]
     assert found == {"3.5": [], "1.4": ["p"]}
+
+
+ACTIVATIONS = [
+    # type, settings -> verdicts of the DPU and of TIDL
+    ("HardSigmoid", "", "runs", "runs"),
+    ("HardSigmoid", "hardsigmoid_param { alpha: 0.3 }", "cpu", "runs"),
+    ("HardSwish", "", "rewritten", "rewritten"),
+    ("HSwish", "", "rewritten", "rewritten"),
+    ("Swish", "swish_param { beta: 2 }", "cpu", "rewritten"),
+    ("SiLU", "", "cpu", "rewritten"),
+    ("Mish", "", "cpu", "cpu"),
+    ("GELU", "", "cpu", "rewritten"),
+    ("ELU", "", "cpu", "runs"),
+    ("ELU", "elu_param { lambda: 1.1 }", "cpu", "rewritten"),
+    ("Clip", "clip_param { min: 0 max: 6 }", "runs", "runs"),
+    ("Clip", "clip_param { min: -1 max: 1 }", "cpu", "runs"),
+    ("Clip", "clip_param { min: 1 max: 2 }", "cpu", "cpu"),
+    ("ReLU6", "", "runs", "runs"),
+    ("ReLU6", "relu_param { negative_slope: 0.1 }", "cpu", "rewritten"),
+]
+
+
+@pytest.mark.parametrize(("kind", "more", "dpu", "tidl"), ACTIVATIONS)
+def test_activations_are_judged_before_the_export_as_in_it(
+    kind: str, more: str, dpu: str, tidl: str, tmp_path: Path
+) -> None:
+    text = INPUT + layer("Convolution", "data", "c", "convolution_param { num_output: 4 kernel_size: 1 }")
+    text += layer(kind, "c", "x", more)
+    for target, verdict in (("dpu", dpu), ("tidl", tidl)):
+        before = check_net(NetDocument.from_message(message(text)), load_table(target))
+        done = export(text, tmp_path / "net.onnx", target=target)
+        assert done.target is not None
+        found = [[one.verdict for one in report.layers if one.name == "x"] for report in (before, done.target)]
+        assert found == [[verdict]] * 2, target

@@ -30,6 +30,8 @@ SMOOTH = [
     'type: "Swish" swish_param { beta: 2 }',
     'type: "Mish"',
     'type: "HardSwish"',
+    'type: "GELU"',
+    'type: "SiLU"',
     'type: "HardSigmoid" hardsigmoid_param { alpha: 0.3 }',
     'type: "Clip" clip_param { min: -1 max: 2 }',
     'type: "Power" power_param { power: 3 scale: 0.5 shift: 1 }',
@@ -143,7 +145,7 @@ def test_refusals(text: str, shape: tuple[int, ...], words: str) -> None:
         make_layer(text, shape)
 
 
-def test_activations_of_mobilenet_v3_and_yolo_v4() -> None:
+def test_activations_of_mobilenet_v3_yolo_v4_and_transformers() -> None:
     x = np.linspace(-7, 7, 57)
     bottom = torch.from_numpy(x)
     gate = np.clip(x + 3, 0, 6) / 6
@@ -152,6 +154,9 @@ def test_activations_of_mobilenet_v3_and_yolo_v4() -> None:
         ('type: "HardSigmoid" hardsigmoid_parm { engine: CAFFE }', gate),
         ('type: "HardSigmoid" hardsigmoid_param { alpha: 0.2 beta: 0.4 }', np.clip(0.2 * x + 0.4, 0, 1)),
         ('type: "HardSwish"', x * gate),
+        ('type: "HSwish"', x * gate),
+        ('type: "SiLU"', x / (1 + np.exp(-x))),
+        ('type: "GELU"', x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
         ('type: "Mish" mish_param { engine: CUDNN }', x * np.tanh(np.log1p(np.exp(x)))),
     ):
         np.testing.assert_allclose(make_layer(text, x.shape)(bottom).numpy(), expected, rtol=1e-6, atol=1e-7)

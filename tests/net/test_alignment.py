@@ -116,6 +116,14 @@ def test_a_crop_upstream_counts() -> None:
     assert offsets(make_net(text)) == [[1, 1], [8, 8]]
 
 
+@pytest.mark.parametrize("kind", ["ReLU", "HardSwish", "HSwish", "HardSigmoid", "Mish", "GELU", "SiLU", "DropPath"])
+def test_activations_keep_pixels_where_they_are(kind: str) -> None:
+    text = (
+        data(6) + conv("a", "data", 3, "pad: 4") + layer(kind, "a", "b") + layer("AutoCrop", "b", "c", 'bottom: "data"')
+    )
+    assert offsets(make_net(text)) == [[3, 3]]
+
+
 def test_numbers_and_gradient() -> None:
     net = make_net(data(6) + conv("a", "data", 3, "pad: 4") + layer("AutoCrop", "a", "top", 'bottom: "data"'))
     weight = next(one for one in net.layers if one.name == "a").module.weight

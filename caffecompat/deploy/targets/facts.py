@@ -219,6 +219,21 @@ def _relu(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[
     return {"slope": float(module.slope)}
 
 
+def _elu(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``scale`` above 0, 1 but for Jacinto's lambda."""
+    return {"scale": float(module.scale)}
+
+
+def _clip(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``least`` and ``most``."""
+    return {"least": float(module.least), "most": float(module.most)}
+
+
+def _hard_sigmoid(layer: NetLayer, module: Any, shapes: Sequence[Shape], tops: Sequence[Shape]) -> Facts:
+    """``plain``: it is min(max(x + 3, 0), 6) / 6."""
+    return {"plain": math.isclose(module.alpha, 1 / 6, rel_tol=1e-5) and module.beta == 0.5}
+
+
 def _axis(parameter: str) -> _More:
     """``axis``, counted from the front."""
 
@@ -255,13 +270,16 @@ _MORE: dict[str, _More] = {
     "BN": _affine,
     "BatchNorm": _affine,
     "Bias": _affine,
+    "Clip": _clip,
     "Concat": _axis("concat_param"),
     "Convolution": _convolution,
     "Deconvolution": _convolution,
     "DeephiResize": _resize,
     "Dropout": _dropout,
+    "ELU": _elu,
     "Eltwise": _eltwise,
     "Flatten": _reorder,
+    "HardSigmoid": _hard_sigmoid,
     "Interp": _resize,
     "Pooling": _pooling,
     "Power": _power,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
@@ -23,8 +25,13 @@ def relu6(e: Emission) -> None:
     slope = e.module.slope
     clipped = clamp(e, e.bottoms[0], 0, 6, None if slope else e.tops[0])
     if slope:
-        below = clamp(e, e.bottoms[0], None, 0, None)
+        below = _below_zero(e)
         e.op("Add", clipped, e.scaled(below, slope, 0), to=e.tops[0])
+
+
+def _below_zero(e: Emission) -> str:
+    """min(x, 0), by Min: TIDL clips to ranges that go above 0 alone."""
+    return e.op("Min", e.bottoms[0], e.const(0))
 
 
 @emits("Clip")
@@ -33,10 +40,8 @@ def clip(e: Emission) -> None:
     clamp(e, e.bottoms[0], e.module.least, e.module.most, e.tops[0])
 
 
-def clamp(e: Emission, value: str, least: float | None, most: float | None, to: str | None) -> str:
-    low = "" if least is None else e.const(least, what="min")
-    high = "" if most is None else e.const(most, what="max")
-    return e.op("Clip", value, low, high, to=to)
+def clamp(e: Emission, value: str, least: float, most: float, to: str | None) -> str:
+    return e.op("Clip", value, e.const(least, what="min"), e.const(most, what="max"), to=to)
 
 
 @emits("PReLU")
@@ -54,7 +59,7 @@ def elu(e: Emission) -> None:
         e.op("Elu", e.bottoms[0], to=e.tops[0], alpha=float(e.module.alpha))
         return
     above = e.scaled(e.op("Relu", e.bottoms[0]), e.module.scale, 0)
-    below = e.op("Elu", clamp(e, e.bottoms[0], None, 0, None), alpha=float(e.module.alpha))
+    below = e.op("Elu", _below_zero(e), alpha=float(e.module.alpha))
     e.op("Add", above, below, to=e.tops[0])
 
 
@@ -67,7 +72,7 @@ def plain(e: Emission) -> None:
     e.op(_PLAIN[e.module.type], e.bottoms[0], to=e.tops[0])
 
 
-@emits("Swish")
+@emits("Swish", "SiLU")
 def swish(e: Emission) -> None:
     """x Sigmoid(beta x)."""
     gate = e.op("Sigmoid", e.scaled(e.bottoms[0], e.module.beta, 0))
@@ -86,11 +91,19 @@ def hard_sigmoid(e: Emission) -> None:
     e.op("HardSigmoid", e.bottoms[0], to=e.tops[0], alpha=float(e.module.alpha), beta=float(e.module.beta))
 
 
-@emits("HardSwish")
+@emits("HardSwish", "HSwish")
 def hard_swish(e: Emission) -> None:
     """x HardSigmoid(x): the operator HardSwish is of opset 14."""
     gate = e.op("HardSigmoid", e.bottoms[0], alpha=1 / 6, beta=0.5)
     e.op("Mul", e.bottoms[0], gate, to=e.tops[0])
+
+
+@emits("GELU")
+def gelu(e: Emission) -> None:
+    """x (1 + Tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: the operator Gelu is of opset 20."""
+    x, factor = e.bottoms[0], math.sqrt(2 / math.pi)
+    inner = e.op("Mul", x, e.scaled(e.op("Mul", x, x), 0.044715 * factor, factor))
+    e.op("Mul", x, e.scaled(e.op("Tanh", inner), 0.5, 0.5), to=e.tops[0])
 
 
 @emits("Threshold")

@@ -55,7 +55,7 @@ def dropout(c: LayerView) -> Emitted:
     return Emitted(make("nn.Dropout", c.module.ratio))
 
 
-@emits("Swish")
+@emits("Swish", "SiLU")
 def swish(c: LayerView) -> Emitted:
     if c.module.beta == 1:
         return Emitted("nn.SiLU()")
@@ -72,9 +72,14 @@ def hard_sigmoid(c: LayerView) -> Emitted:
     return Emitted(call=f"({number(c.module.alpha)} * {{0}} + {number(c.module.beta)}).clamp(0, 1)")
 
 
-@emits("HardSwish")
+@emits("HardSwish", "HSwish")
 def hard_swish(c: LayerView) -> Emitted:
     return Emitted("nn.Hardswish()")
+
+
+@emits("GELU")
+def gelu(c: LayerView) -> Emitted:
+    return Emitted('nn.GELU(approximate="tanh")')
 
 
 @emits("Clip")
