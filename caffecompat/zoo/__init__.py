@@ -10,6 +10,8 @@
 
 from caffecompat.zoo import (
     cifar10,
+    ddrnet,
+    deeplab,
     enet,
     espnet,
     fpn,
@@ -33,6 +35,8 @@ NETWORKS: dict[str, Network] = {
     network.name: network
     for module in (
         cifar10,
+        ddrnet,
+        deeplab,
         enet,
         espnet,
         fpn,

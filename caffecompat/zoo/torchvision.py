@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from caffecompat.zoo.network import Fields, Recipe, Source, preparation
 
-__all__ = ["CHANNEL_ORDER", "IMAGENET", "MEAN", "STD", "UPDATES_A_PASS", "steps", "transforms"]
+__all__ = [
+    "CHANNEL_ORDER",
+    "IMAGENET",
+    "MEAN",
+    "STD",
+    "UPDATES_A_PASS",
+    "segmentation_transforms",
+    "steps",
+    "transforms",
+]
 
 # Of ImageNet's pixels; blue, green, red.
 MEAN = (103.53, 116.28, 123.675)
@@ -21,7 +30,7 @@ IMAGENET = Recipe(
 
 CHANNEL_ORDER = (
     "Pictures come in the order blue, green, red, mean and standard deviation accordingly. Weights of torchvision's "
-    "take red first: `weights convert --swap-colors` reverses the first convolution's input channels."
+    "take red first, which `weights convert --swap-colors` reverses."
 )
 
 
@@ -42,3 +51,10 @@ def transforms(recipe: Recipe) -> tuple[Fields, Fields]:
     cut = {**prepared, "crop_size": recipe.crop}
     train = {**cut, "mirror": recipe.mirror, "random_resized_crop_param": {"min_area": 0.08}}
     return train, {**cut, "short_side": recipe.crop * 8 // 7}
+
+
+def segmentation_transforms(recipe: Recipe) -> tuple[Fields, Fields]:
+    """Crops of pictures of half to twice the size, mirrored; in tests whole pictures."""
+    prepared = preparation(recipe)
+    scaled: Fields = {"crop_size": recipe.crop, "scale_min": 0.5, "scale_max": 2} if recipe.crop else {}
+    return {**prepared, **scaled, "mirror": recipe.mirror}, prepared

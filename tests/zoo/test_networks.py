@@ -21,6 +21,12 @@ from caffecompat.zoo import NETWORKS, Network, Recipe, network_files
 # them, the MACs to their last digit.
 PUBLISHED = {
     "cifar10_full": (89_578, "12.298 M"),
+    "ddrnet23": (28_216_488, "3.8676 G"),
+    "ddrnet23_seg": (20_148_819, "143.061 G"),
+    "ddrnet23_slim": (7_574_600, "0.9728 G"),
+    "ddrnet23_slim_seg": (5_695_923, "36.281 G"),
+    "deeplab_v3_s16": (58_040_661, "71.061 G"),
+    "deeplab_v3_s8": (58_040_661, "246.182 G"),
     "enet": (376_194, "4.184 G"),
     "espnet": (361_411, "4.614 G"),
     "fpn": (6_146_531, "17.514 G"),
@@ -43,6 +49,10 @@ PUBLISHED = {
 }
 SMALLEST = {
     "cifar10_full": 32,
+    "ddrnet23_seg": 128,
+    "ddrnet23_slim_seg": 128,
+    "deeplab_v3_s16": 65,
+    "deeplab_v3_s8": 33,
     "googlenet": 96,
     "jdetnet": 256,
     "lenet": 28,
@@ -97,9 +107,18 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     tops = train(_batch(network, recipe))
     train.loss(tops).backward()
     assert all(param.blob.grad is not None for param in train.params if param.lr_mult)
+    _calm_norms(train)
     _calm_scores(train, folder)
     train.save(folder / "weights.caffemodel")
     return Small(network, recipe, folder, tops)
+
+
+def _calm_norms(train: Net) -> None:
+    """Let no channel that hardly varies in the one batch be magnified, and rounding with it."""
+    for layer in train.layers:
+        for slot in layer.slots:
+            if slot.name == "variance":
+                slot.tensor().clamp_(min=float(slot.tensor().mean()))
 
 
 def _calm_scores(train: Net, folder: Path) -> None:
@@ -174,8 +193,12 @@ def _assert_same_detections(evaluated: torch.Tensor, detections: torch.Tensor, r
 
 
 def test_onnx_computes_the_same(small: Small, tmp_path: Path) -> None:
+    """Of a detector what the boxes are made of: their order hangs on the last digit where scores are alike."""
     data = {"data": _batch(small.network, small.recipe)["data"]}
-    done = export_onnx(small.folder / "deploy.prototxt", small.weights, tmp_path / "net.onnx", inputs=lambda _: data)
+    cut = small.network.task == "detection"
+    done = export_onnx(
+        small.folder / "deploy.prototxt", small.weights, tmp_path / "net.onnx", cut=cut, inputs=lambda _: data
+    )
     assert done.differences
     assert max(difference.absolute for difference in done.differences) <= 1e-4
 
