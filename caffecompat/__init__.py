@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from caffecompat.data.mean_image import compute_image_mean
     from caffecompat.data.preprocess import Preprocess
     from caffecompat.data.split import split_database
+    from caffecompat.data.video_frames import extract_frames
     from caffecompat.deploy.convert_weights import convert_weights
     from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.deploy.export_deploy import export_deploy
@@ -97,6 +98,7 @@ __all__ = [
     "export_onnx",
     "export_torch",
     "extract_features",
+    "extract_frames",
     "get_image_size",
     "inspect_database",
     "list_cityscapes",
@@ -160,6 +162,7 @@ _HOMES = {
     "export_onnx": "caffecompat.deploy.onnx.write",
     "export_torch": "caffecompat.deploy.torch_source.write",
     "extract_features": "caffecompat.evaluate.features",
+    "extract_frames": "caffecompat.data.video_frames",
     "get_image_size": "caffecompat.data.image_sizes",
     "inspect_database": "caffecompat.data.database_checks",
     "list_cityscapes": "caffecompat.data.lists.cityscapes",

@@ -92,6 +92,7 @@ def write_examples() -> None:
     _write_segmentation()
     _write_detection()
     _write_data_sets()
+    data_set_trees.video(Path("drive.avi"), 5)
 
 
 def _write(prototxt: str, text: str, name: str, blobs: dict[str, list[np.ndarray]]) -> None:

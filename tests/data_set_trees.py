@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-__all__ = ["cityscapes", "coco", "devkit", "imagenet", "palette_png", "picture", "sbd", "voc2012", "voc_xml"]
+__all__ = ["cityscapes", "coco", "devkit", "imagenet", "palette_png", "picture", "sbd", "video", "voc2012", "voc_xml"]
 
 
 def picture(path: Path, height: int = 6, width: int = 8) -> None:
@@ -157,3 +157,11 @@ def devkit(folder: Path) -> Path:
     savemat(base / "data/meta.mat", {"synsets": np.array(rows, kind).reshape(-1, 1)})
     text(base / "data/ILSVRC2012_validation_ground_truth.txt", "1", "2")
     return base
+
+
+def video(path: Path, count: int) -> None:
+    """A video of frames that grow brighter, 20 gray levels each."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 16))
+    for number in range(count):
+        writer.write(np.full((16, 32, 3), 20 * number % 256, np.uint8))
+    writer.release()

@@ -216,10 +216,13 @@ OVER_INPUTS: list[Callable[[Any], object]] = [
 
 @pytest.mark.parametrize("call", OVER_INPUTS)
 def test_no_function_writes_over_what_it_reads(call: Callable[[Any], object], folder: Path) -> None:
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = contents()
     with pytest.raises(caffecompat.CaffeCompatError, match="is not written over: it is read"):
         call(caffecompat)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents() == before
 
 
 def test_arrays_of_other_types_are_taken(folder: Path) -> None:

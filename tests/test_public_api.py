@@ -52,6 +52,7 @@ def test_the_names_are_these() -> None:
         "export_onnx",
         "export_torch",
         "extract_features",
+        "extract_frames",
         "get_image_size",
         "inspect_database",
         "list_cityscapes",
@@ -87,12 +88,12 @@ def test_the_names_are_these() -> None:
 # Changing, moving or dropping one breaks somebody's script as well.
 ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
-Preprocess: mean scale subtract
+Preprocess: mean scale subtract std
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
     lr_mults freeze_bn amp
 bench_nets: models size batch rounds device scores on_round
-build_database: source out root size color encoding which label_map shuffle seed names backend shards skip_bad threads
-    on_progress on_bad
+build_database: source out root size color encoding which label_map shuffle seed names backend shards augment
+    transform skip_bad threads on_progress on_bad
 check: model target version size channels fork
 classify: model weights pictures preprocess size blob device allow_missing fork amp
 compare_blobs: first second
@@ -103,7 +104,7 @@ convert_annoset: root list_path database anno_type label_type label_map check_la
     encode_type check_size shuffle seed backend threads on_start on_progress on_bad
 convert_imageset: root list_path database size color encoded encode_type check_size shuffle seed backend threads
     on_start on_progress on_bad
-convert_weights: source out model map_file accept_guess allow_missing swap_colors fork on_note
+convert_weights: source out model map_file accept_guess allow_missing swap_colors adapt_first_layer fork on_note
 create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
 detect: model weights pictures preprocess threshold size device allow_missing fork amp
@@ -111,8 +112,8 @@ diff_nets: a b phase weights size channels fork
 diff_weights: a b
 draw_net: model out rankdir phase level stages display_lrm fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
-evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize blob device
-    allow_missing fork amp rgb on_progress
+evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize short_side
+    crop interp blob device allow_missing fork amp rgb on_progress
 evaluate_detection: model weights data results root which label_map iterations preprocess size device allow_missing
     fork amp rgb on_progress
 evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork amp on_batch
@@ -123,6 +124,7 @@ export_deploy: model weights out size batch channels head head_name merge_batch_
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
 export_torch: model weights path batch size allow_nonfinite fork
 extract_features: model weights datasets batches backend level stages device allow_missing fork on_batch
+extract_frames: video out every encoding label on_progress
 get_image_size: root list_path out name_id_file on_progress
 inspect_database: database limit label_pixels on_progress
 list_cityscapes: root out labels relative force on_progress on_skip

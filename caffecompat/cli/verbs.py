@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "extract_features",
         "lmdb",
         "list",
+        "video",
     ),
     "Files": (
         "diff",
@@ -48,11 +49,12 @@ VERBS: dict[str, tuple[str, ...]] = {
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",
     ),
+    "Fixed point": ("vai_q_caffe",),
     "Run": ("segment", "detect", "classify", "detect_windows", "run", "demo"),
 }
 
 
-_GROUPS = ("lmdb", "list", "export", "weights", "eval")
+_GROUPS = ("vai_q_caffe", "lmdb", "list", "video", "export", "weights", "eval")
 
 
 def verb_module(verb: str) -> ModuleType:

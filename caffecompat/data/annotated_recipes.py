@@ -203,7 +203,8 @@ def detection_plan(found: DetectionSet, options: ImageOptions, *, backend: str =
 
     identity = repr((asdict(options), found.folder, found.paths, found.label_map))
     extras = {"labelmap.prototxt": found.label_map} if found.label_map else {}
-    return Plan(record_keys(found.paths), encode, identity, backend=backend, extras=extras)
+    keys = record_keys(found.paths)
+    return Plan(keys, encode, identity, backend=backend, extras=extras, layer_type="AnnotatedData")
 
 
 def is_voc_folder(folder: str | os.PathLike[str]) -> bool:

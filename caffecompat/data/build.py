@@ -60,6 +60,7 @@ class Plan:
         extras: text files to put into the folder: name -> content.
         shards: databases that the records of each part are spread over, a run of them in each;
             `caffecompat.formats.shards` reads them as one.
+        layer_type: the type of the layers that read the records.
     """
 
     keys: Sequence[bytes]
@@ -69,6 +70,7 @@ class Plan:
     backend: str = "lmdb"
     extras: dict[str, str] = field(default_factory=dict)
     shards: int = 1
+    layer_type: str = "Data"
 
     def shard_of(self, index: int) -> int:
         """Which shard a record belongs to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -18,6 +19,7 @@ from caffecompat.data.annotated_recipes import (
     listed_set,
     voc_set,
 )
+from caffecompat.data.augmented_build import augmented_plan, read_transform
 from caffecompat.data.build import BuildError, BuildReport, Plan, write_database
 from caffecompat.data.recipes import ImageOptions, class_folder_entries, image_plan, missing_files, pair_plan
 from caffecompat.files import read_text
@@ -44,6 +46,8 @@ def build_database(
     names: Sequence[str] = (),
     backend: str = "lmdb",
     shards: int = 1,
+    augment: int = 0,
+    transform: str | os.PathLike[str] = "",
     skip_bad: bool = False,
     threads: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -63,11 +67,15 @@ def build_database(
         which: of a VOC folder the list ImageSets/Main/WHICH.txt.
         label_map: file with the numbers of the annotations' classes; by default from 1, in the order of names or ids.
         shuffle: mix the records; by default class folders are mixed, lists are not.
-        seed: of the shuffling.
+        seed: of the shuffling and of `augment`.
         names: of the classes 0, 1, ..., to be kept with the database.
         backend: "lmdb" or "leveldb".
         shards: databases to spread the records over, in the folder `out` (of pairs: in out/image and out/label); read
             as one where `out` is named.
+        augment: enlarge the set: each record that many times, each time changed at random, deterministic by the seed;
+            boxes and label pictures follow. The changed pictures take the places of the given ones. 0 changes nothing.
+        transform: file that says how: a transform_param, as of a data layer in TRAIN; by default pictures are mirrored
+            or not, and brightness, contrast, saturation and hue vary.
         skip_bad: leave out pictures that are missing or damaged.
         threads: that encode; 0 is one a core.
         on_progress: called after each batch with how many records are dealt with, by the calling thread.
@@ -89,7 +97,7 @@ def build_database(
     options = ImageOptions(color, height, width, encoding)
     plan = plan_database(
         source, options, root=root, which=which, label_map=label_map, shuffle=shuffle, seed=seed, names=names,
-        backend=backend, skip_missing=skip_bad,
+        backend=backend, skip_missing=skip_bad, augment=augment, transform=transform,
     )  # fmt: skip
     plan.shards = as_count(shards, "shards") or 1
     return write_database(out, plan, skip_bad=skip_bad, threads=threads, on_progress=on_progress, on_bad=on_bad)
@@ -107,10 +115,41 @@ def plan_database(
     names: Sequence[str] = (),
     backend: str = "lmdb",
     skip_missing: bool = False,
+    augment: int = 0,
+    transform: str | os.PathLike[str] = "",
 ) -> Plan:
     """What `write_database` is to make of a source; arguments and errors as of `build_database`."""
+    settings = _Settings(root, which, label_map, shuffle, seed, names, backend, skip_missing)
+    count = as_count(augment, "augment", 0) or 0
+    if not count:
+        if transform:
+            raise BuildError("a transform is for enlarged sets: say how many times with augment")
+        return _plan(source, options, settings)
+    changes = read_transform(os.fspath(transform), color=options.color)
+    plan = _plan(source, replace(options, encoding="raw"), settings)
+    return augmented_plan(plan, count, changes, encoding=options.encoding, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Arguments of `plan_database`."""
+
+    root: str | None
+    which: str
+    label_map: str
+    shuffle: bool | None
+    seed: int
+    names: Sequence[str]
+    backend: str
+    skip_missing: bool
+
+
+def _plan(source: str | os.PathLike[str], options: ImageOptions, settings: _Settings) -> Plan:
+    """The plan of the records as they are."""
+    root, shuffle, seed, names = settings.root, settings.shuffle, settings.seed, settings.names
+    backend, skip_missing = settings.backend, settings.skip_missing
     path = os.fspath(source)
-    annotated = _annotated_set(path, root, which, label_map)
+    annotated = _annotated_set(path, root, settings.which, settings.label_map)
     if annotated is not None:
         if shuffle:
             annotated = annotated.shuffled(seed)

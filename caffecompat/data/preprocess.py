@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,14 +21,15 @@ __all__ = ["Preprocess", "choose_preprocess", "describe", "is_set", "stated_prep
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How pixels become inputs: ``(pixel - mean) * scale - subtract``, channel by channel in B, G, R order.
+    """How pixels become inputs: ``(pixel - mean) * scale / std - subtract``, channel by channel in B, G, R order.
 
-    Caffe's transform_param has `mean` and `scale`. `subtract` is for scripts that scale first and then take
-    something off, as those that made the segmentation tutorial's published pictures do: ``pixel * 0.022 - 0.284``.
+    Caffe's transform_param has `mean` and `scale`, ours `std` too. `subtract` is for scripts that scale first and then
+    take something off, as those that made the segmentation tutorial's published pictures do: ``pixel * 0.022 - 0.284``.
 
     Attributes:
         mean, subtract: one value, or one a channel; empty for none.
         scale: the factor.
+        std: one value, or one a channel, all above 0; empty for 1.
 
     >>> import caffecompat, numpy
     >>> picture = numpy.full((4, 6, 3), 200, numpy.uint8)  # (H, W, C), B, G, R
@@ -40,9 +41,10 @@ class Preprocess:
     mean: tuple[float, ...] = ()
     scale: float = 1.0
     subtract: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("mean", "scale", "subtract"):
+        for name in ("mean", "scale", "subtract", "std"):
             given = getattr(self, name)
             try:
                 values = tuple(np.asarray(() if given is None else given, np.float64).reshape(-1).tolist())
@@ -52,10 +54,23 @@ class Preprocess:
                 wanted = "a finite number" if name == "scale" else "finite numbers, one or one a channel"
                 raise CaffeCompatError(f"{name} {given!r}: expected {wanted}")
             object.__setattr__(self, name, values[0] if name == "scale" else values)
+        if any(value <= 0 for value in self.std):
+            raise CaffeCompatError(f"std {self.std!r}: expected numbers above 0")
+
+    @classmethod
+    def of(cls, transform: pb.TransformationParameter) -> Preprocess:
+        """What a TransformationParameter states, but for a mean file."""
+        return cls(tuple(transform.mean_value), transform.scale, std=tuple(transform.std_value))
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """scale / std: one value, or one a channel."""
+        return tuple(self.scale / value for value in self.std) or (self.scale,)
 
     def __str__(self) -> str:
         parts = [f"mean {','.join(f'{value:g}' for value in self.mean)}"] if self.mean else []
         parts += [f"scale {self.scale:g}"] if self.scale != 1 else []
+        parts += [f"std {','.join(f'{value:g}' for value in self.std)}"] if self.std else []
         parts += [f"subtract {','.join(f'{value:g}' for value in self.subtract)}"] if self.subtract else []
         return ", ".join(parts) or "raw pixels"
 
@@ -70,7 +85,7 @@ class Preprocess:
             (1, C, height, width) float32, a view of (1, height, width, C) memory.
 
         Raises:
-            CaffeCompatError: `mean` or `subtract` has neither one value nor one a channel.
+            CaffeCompatError: `mean`, `std` or `subtract` has neither one value nor one a channel.
         """
         from caffecompat.formats.picture import resize_picture
 
@@ -78,8 +93,10 @@ class Preprocess:
         pixels = resize_picture(picture.astype(np.float32), height, width)
         if self.mean:
             pixels = pixels - _per_channel(self.mean, channels, "mean")
-        if self.scale != 1:
-            pixels = pixels * np.float32(self.scale)
+        if self.std:
+            _per_channel(self.std, channels, "std")
+        if self.factors != (1,):
+            pixels = pixels * np.array(self.factors, np.float32)
         if self.subtract:
             pixels = pixels - _per_channel(self.subtract, channels, "subtract")
         batch: np.ndarray = np.ascontiguousarray(pixels).transpose(2, 0, 1)[None]
@@ -87,15 +104,17 @@ class Preprocess:
 
 
 def is_set(transform: pb.TransformationParameter) -> bool:
-    """Whether a TransformationParameter states a mean or a scale."""
-    return bool(transform.mean_file or transform.mean_value or transform.HasField("scale"))
+    """Whether a TransformationParameter states a mean, a scale or a std."""
+    return bool(transform.mean_file or transform.mean_value or transform.HasField("scale") or transform.std_value)
 
 
 def describe(transform: pb.TransformationParameter) -> str:
     """What a TransformationParameter does to pixels, in words."""
+    preprocess = Preprocess.of(transform)
     if not transform.mean_file:
-        return str(Preprocess(tuple(transform.mean_value), transform.scale))
-    return f"mean file {transform.mean_file}" + (f", scale {transform.scale:g}" if transform.scale != 1 else "")
+        return str(preprocess)
+    file = f"mean file {transform.mean_file}"
+    return file if preprocess.factors == (1,) else f"{file}, {preprocess}"
 
 
 def stated_transform(layers: Iterable[pb.LayerParameter]) -> pb.TransformationParameter | None:
@@ -123,9 +142,9 @@ def stated_preprocess(
     if transform is None:
         return None
     if not transform.mean_file:
-        return Preprocess(tuple(transform.mean_value), transform.scale)
+        return Preprocess.of(transform)
     mean = read_mean(transform.mean_file, relative_to).mean((1, 2), dtype=np.float64)
-    return Preprocess(tuple(mean.tolist()), transform.scale)
+    return replace(Preprocess.of(transform), mean=tuple(mean.tolist()))
 
 
 def choose_preprocess(
@@ -152,7 +171,9 @@ def choose_preprocess(
         return given
     stated = stated_preprocess(layers, path)
     if stated is None:
-        glog.warning("no --mean, --scale or --subtract: the net gets raw pixels (0 to 255); was it trained on them?")
+        glog.warning(
+            "no --mean, --scale, --std or --subtract: the net gets raw pixels (0 to 255); was it trained on them?"
+        )
         return Preprocess()
     glog.info(f"pictures are prepared as {path} says: {stated}")
     return stated

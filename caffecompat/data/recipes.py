@@ -171,6 +171,7 @@ def pair_plan(
         encode,
         repr((asdict(options), root, list(entries), list(classes))),
         parts=("image", "label"),
+        layer_type="ImageLabelData",
         backend=backend,
         extras=_class_file(classes),
     )

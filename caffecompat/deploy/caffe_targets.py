@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.bilinear import upsampling_factor
 from caffecompat.deploy.deploy_net import Deployed, DeployError
 from caffecompat.forks import Fork
@@ -34,7 +35,7 @@ from caffecompat.schema import pb
 from caffecompat.schema.dialects import layer_forks
 
 __all__ = [
-    "channel_means", "picture_input", "resize_for_bilinear", "round_up", "split_norms",
+    "channel_means", "fold_std", "picture_input", "resize_for_bilinear", "round_up", "split_norms",
     "tidl_import_text", "unknown_layers",
 ]  # fmt: skip
 
@@ -75,6 +76,33 @@ def channel_means(deployed: Deployed, relative_to: str | None) -> tuple[list[flo
         return means, f"{transform.mean_file}: inMean has the means of its channels, TIDL takes no mean picture"
     means = list(transform.mean_value) if transform is not None else []
     return (means if len(means) > 1 else (means or [0.0]) * channels), ""
+
+
+def fold_std(message: pb.NetParameter, target: str) -> list[str]:
+    """Put an Input's std_value, which no other Caffe knows, into its scale, in place.
+
+    Returns:
+        notes.
+
+    Raises:
+        DeployError: channels differ in it, and `target` takes one scale alone ("vitis").
+    """
+    notes = []
+    for layer in message.layer:
+        transform = layer.transform_param
+        if not transform.std_value:
+            continue
+        if len(set(transform.std_value)) == 1:
+            transform.scale /= transform.std_value[0]
+        elif target == "vitis":
+            raise DeployError(
+                f"{layer.name!r} has one std_value a channel, and Xilinx' Caffe one scale for all of them; let a Scale "
+                "layer do it"
+            )
+        else:
+            notes.append(f"{layer.name!r}: std_value, which that tool's Caffe cannot read, is in inScale alone")
+        transform.ClearField("std_value")
+    return notes
 
 
 def unknown_layers(message: pb.NetParameter, target: str) -> dict[str, list[str]]:
@@ -205,7 +233,8 @@ def tidl_import_text(
     """
     channels, height, width = picture_input(deployed)[1][1:]
     transform = deployed.transform or pb.TransformationParameter()
-    scales = [transform.scale] * channels
+    factors = Preprocess.of(transform).factors
+    scales = factors if len(factors) > 1 else factors * channels
     settings: list[tuple[str, object]] = [
         ("modelType", 0),
         ("inputNetFile", f'"{prototxt}"'),
@@ -214,7 +243,7 @@ def tidl_import_text(
         ("outputParamsFile", f'"{stem}_io_"'),
         ("numParamBits", 8),
         ("numFeatureBits", 8),
-        ("inDataNorm", int(any(means) or transform.scale != 1)),
+        ("inDataNorm", int(any(means) or factors != (1,))),
         ("inMean", " ".join(_shortest(mean) for mean in means)),
         ("inScale", " ".join(_shortest(scale) for scale in scales)),
         ("inDataFormat", 0),

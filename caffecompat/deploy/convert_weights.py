@@ -127,19 +127,28 @@ def convert_weights(
         if guessed and not accept_guess:
             return ConvertedWeights(False, map_file=guessed, missing=tuple(unfilled_layers(net, pairs)))
         offered = offers(net, state, pairs)
-        blobs = dict(mapped_blobs(net, state, pairs, swap_colors=swap_colors))
+        try:
+            blobs = dict(mapped_blobs(net, state, pairs, swap_colors=swap_colors))
+        except CaffeCompatError as problem:
+            raise CaffeCompatError("\n  ".join([str(problem), *offered])) from None
         if not guessed:
             for module, tensors in unused_modules(state, pairs).items():
                 on_note(f"not used: {module} ({tensors})")
     missing = unfilled_layers(net, blobs)
-    text = f"no weights for {len(missing)} layer{'s' * (len(missing) > 1)} with parameters: {', '.join(missing)}"
-    if missing and not allow_missing:
-        text += f"; {written} is not written. To write it without them, add --allow-missing"
-        raise UnfilledLayers("\n  ".join([text, *offered]))
     if missing:
-        on_note(f"{text}; left out of {written}")
+        _report_missing(missing, written, allow_missing, offered, on_note)
     _write(written, _message(net, blobs), blobs)
     return _converted(blobs, missing)
+
+
+def _report_missing(
+    missing: Sequence[str], written: str, allowed: bool, offered: Sequence[str], on_note: Callable[[str], None]
+) -> None:
+    text = f"no weights for {len(missing)} layer{'s' * (len(missing) > 1)} with parameters: {', '.join(missing)}"
+    if not allowed:
+        text += f"; {written} is not written. To write it without them, add --allow-missing"
+        raise UnfilledLayers("\n  ".join([text, *offered]))
+    on_note(f"{text}; left out of {written}")
 
 
 def _converted(blobs: Blobs, missing: Sequence[str]) -> ConvertedWeights:

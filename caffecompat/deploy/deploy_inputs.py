@@ -189,14 +189,14 @@ def _add_arrays(
 
 
 def _preparation(layer: pb.LayerParameter) -> pb.TransformationParameter | None:
-    """What a layer states of the preparation of its pictures: mean and scale of its transform_param; None for nothing.
+    """What a layer states of the preparation of its pictures, mean, scale and std of transform_param; None for nothing.
 
     A data layer of pictures that states none feeds raw pixels, which is scale 1.
     """
     given, kind = layer.transform_param, data_layer(layer.type)
     if not is_set(given) and (kind is None or not kind.prepares):
         return None
-    kept = pb.TransformationParameter(mean_value=given.mean_value, scale=given.scale)
+    kept = pb.TransformationParameter(mean_value=given.mean_value, scale=given.scale, std_value=given.std_value)
     if given.mean_file:
         kept.mean_file = given.mean_file
     return kept

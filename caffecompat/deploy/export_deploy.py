@@ -13,6 +13,7 @@ from caffecompat.data.preprocess import describe
 from caffecompat.deploy.batch_statistics import asks_for_batch_statistics, use_running_statistics
 from caffecompat.deploy.caffe_targets import (
     channel_means,
+    fold_std,
     resize_for_bilinear,
     round_up,
     split_norms,
@@ -28,6 +29,7 @@ from caffecompat.forks import Fork, ForkChoice, ForkName
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.atomic import atomic_together, atomic_write, protects, refuse_protected
 from caffecompat.net import Net
+from caffecompat.net.precision import drop_own_types
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
@@ -118,6 +120,8 @@ def export_deploy(
     with looking_at_nets(size, channels) as opaque:
         document = as_document(model, fork=fork)
         deployed = deploy_net(document, size=size, batch=batch, channels=channels, head=head, head_name=head_name)
+        if drop_own_types(deployed.message):
+            deployed.notes.append("forward_type BFLOAT16 left out, as no Caffe knows it: computes in 32 bits")
         files = [] if weights is None else weight_paths(weights)
         writer = _Writer(
             ExportedDeploy(deployed), document.relative_to, document.fork_choice, on_note, name, files, folding,
@@ -137,7 +141,12 @@ def _picture_notes(deployed: Deployed, *, cut: bool) -> list[str]:
     if deployed.transform is None:
         return []
     how = describe(deployed.transform)
-    notes = [f"pictures: {how}, as transform_param of the Input (Caffe itself ignores it)"]
+    ignores = (
+        "std_value there is ours: no other Caffe reads it"
+        if deployed.transform.std_value
+        else "Caffe itself ignores it"
+    )
+    notes = [f"pictures: {how}, as transform_param of the Input ({ignores})"]
     if cut and deployed.data is not None and _cuts(deployed.data):
         notes.append(
             f"  {deployed.data.name!r} cuts its pictures out of larger ones (transform_param crop); given to the "
@@ -227,6 +236,8 @@ class _Writer:
         if self.target == "vitis":
             for line in round_up(self.net, message):
                 self.note(f"warning: --for vitis: {line}")
+        if self.target:
+            self.note(*fold_std(message, self.target))
         self._warn_of_unknown(message)
         if message != self.base:
             self._check(message, blobs)

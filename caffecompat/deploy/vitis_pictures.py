@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from caffecompat.data.augment.geometry import named_geometry
 from caffecompat.data.placeholder import Placeholders
 from caffecompat.deploy.caffe_targets import picture_input
 from caffecompat.deploy.deploy_inputs import Deployed, DeployError, input_layers
@@ -142,6 +143,13 @@ class _Sizing:
     def _as_cropped(self, deployed: Deployed, crop: Size, mean: np.ndarray | None, relative_to: str | None) -> None:
         data, transform = deployed.data, deployed.transform
         assert data is not None
+        sizes = [name for name in named_geometry(data.transform_param) if name != "resize_param"]
+        if sizes:
+            self.notes.append(
+                f"training brings pictures to their size by {sizes[0]}: calibration pictures are resized to "
+                f"{_text(crop)} as a whole"
+            )
+            return
         if mean is not None:
             known: Size | None = (mean.shape[1], mean.shape[2])
         elif _as_they_are(data) or (transform is not None and transform.mean_file):  # a mean file that cannot be read

@@ -26,8 +26,10 @@ from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.paths import find_file
 from caffecompat.schema import NetSource, pb
+from caffecompat.schema.data_layers import is_input
 
 __all__ = [
+    "INTERPOLATIONS",
     "Classifier",
     "LabeledPictures",
     "TopK",
@@ -38,6 +40,16 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
+
+
+INTERPOLATIONS = {
+    "bilinear": pb.ResizeParameter.LINEAR,
+    "bicubic": pb.ResizeParameter.CUBIC,
+    "area": pb.ResizeParameter.AREA,
+    "nearest": pb.ResizeParameter.NEAREST,
+    "lanczos": pb.ResizeParameter.LANCZOS4,
+}
+"""What users call transform_param's values of interp_mode."""
 
 
 class Classifier(ScoredNet):
@@ -146,6 +158,8 @@ class LabeledPictures:
         root: put before the list's paths as Caffe's root_folder is.
         resize: (height, width) that a list's pictures are resized to, before the center of the net's input size
             is cut out; None resizes them to the input. A database's records are cut when they are larger.
+        short_side: instead, the shorter side of pictures, those of a database too, becomes this; 0: it does not.
+        interp: how they are resized, one of INTERPOLATIONS (OpenCV's).
         preprocess: mean, scale, subtract.
         mean_file: a mean picture, subtracted pixel by pixel; as large as the uncropped pictures.
 
@@ -160,9 +174,17 @@ class LabeledPictures:
         database: str = "",
         root: str = "",
         resize: tuple[int, int] | None = None,
+        short_side: int = 0,
+        interp: str = "bilinear",
         preprocess: Preprocess | None = None,
         mean_file: str = "",
     ) -> None:
+        if interp not in INTERPOLATIONS:
+            raise CaffeCompatError(f"interp {interp!r}: expected {', '.join(INTERPOLATIONS)}")
+        if short_side and (resize or mean_file):
+            other = "a mean file, which has one size" if mean_file else "resize"
+            raise CaffeCompatError(f"short_side leaves pictures in several sizes: take it or {other}, not both")
+        self._short_side, self._interp = short_side, interp
         self._list, self._database, self._root, self._resize = list_path, database, root, resize
         self._preprocess, self._mean_file = preprocess or Preprocess(), mean_file
         if mean_file and (self._preprocess.mean or self._preprocess.subtract):
@@ -183,13 +205,19 @@ class LabeledPictures:
             param = layer.image_data_param
             param.source, param.root_folder, param.batch_size = self._list, self._root, batch
             param.is_color = channels == 3
-            param.new_height, param.new_width = self._resize or (height, width)
+            if not self._short_side:
+                param.new_height, param.new_width = self._resize or (height, width)
         else:
             layer.type = "Data"
             layer.data_param.source, layer.data_param.batch_size = self._database, batch
             layer.data_param.backend = _backend(self._database)
             layer.transform_param.force_color = channels == 3
             layer.transform_param.force_gray = channels == 1
+        if self._short_side:
+            layer.transform_param.short_side = self._short_side
+            layer.transform_param.crop_h, layer.transform_param.crop_w = height, width
+        if self._interp != "bilinear":
+            layer.transform_param.interp_mode = INTERPOLATIONS[self._interp]
         source = make_source(layer, pb.TEST)
         if source.top_shapes[0][2:] != (height, width):
             source.close()
@@ -203,14 +231,15 @@ class LabeledPictures:
         return source
 
     def _set_transform(self, transform: pb.TransformationParameter, channels: int) -> None:
-        """(pixel - mean) * scale - subtract as Caffe's (pixel - mean') * scale."""
+        """(pixel - mean) * scale / std - subtract as our Caffe's (pixel - mean') * scale / std."""
         preprocess = self._preprocess
         transform.scale = preprocess.scale
+        transform.std_value.extend(preprocess.std)
         if self._mean_file:
             transform.mean_file = self._mean_file
         if preprocess.mean or preprocess.subtract:
             mean = np.zeros(channels) + (preprocess.mean or 0)
-            shift = (np.zeros(channels) + (preprocess.subtract or 0)) / preprocess.scale
+            shift = (np.zeros(channels) + (preprocess.subtract or 0)) / preprocess.factors
             transform.mean_value.extend((mean + shift).tolist())
 
 
@@ -221,6 +250,8 @@ def open_labeled(
     *,
     database: bool | None = None,
     resize: tuple[int, int] | None = None,
+    short_side: int | None = None,
+    interp: str | None = None,
     preprocess: Preprocess | None = None,
     mean_file: str = "",
 ) -> LabeledPictures:
@@ -232,6 +263,8 @@ def open_labeled(
     Args:
         data: a list, or a database's folder.
         database: which of them; None: folders are databases.
+        resize, short_side, interp: as of `LabeledPictures`; None: what the Input layer states of the last two, unless
+            another size is given.
 
     Raises:
         CaffeCompatError: the data or the mean file cannot be read.
@@ -239,20 +272,39 @@ def open_labeled(
     assert classifier.input_shape is not None, "this net reads its own data"
     database = is_dataset(data) if database is None else database
     transform = stated_transform(classifier.layers)
+    if resize is None and short_side is None:
+        short_side, stated = _stated_short_side(classifier.layers)
+        interp = interp or stated
+        if short_side:
+            glog.info(f"pictures are resized as {classifier.path} says: short side {short_side}, {interp}")
     if not mean_file and preprocess is None:
         preprocess = classifier.choose_preprocess()
         if transform is not None and transform.mean_file:
             path = find_file(transform.mean_file, classifier.path)
-            if database or read_mean(path).shape[1:] == tuple(resize or classifier.input_shape[2:]):
+            fits = database or read_mean(path).shape[1:] == tuple(resize or classifier.input_shape[2:])
+            if fits and not short_side:
                 mean_file, preprocess = path, replace(preprocess, mean=())
     return LabeledPictures(
         list_path="" if database else os.fspath(data),
         database=os.fspath(data) if database else "",
         root=root,
         resize=resize,
+        short_side=short_side or 0,
+        interp=interp or "bilinear",
         preprocess=preprocess,
         mean_file=mean_file,
     )
+
+
+def _stated_short_side(layers: Sequence[pb.LayerParameter]) -> tuple[int, str]:
+    """What the transform_param of an Input layer says of the shorter side, 0 for nothing, and of the interpolation."""
+    for layer in layers:
+        if is_input(layer) and layer.transform_param.short_side:
+            mode = layer.transform_param.interp_mode
+            return layer.transform_param.short_side, next(
+                name for name in INTERPOLATIONS if INTERPOLATIONS[name] == mode
+            )
+    return 0, "bilinear"
 
 
 def evaluate_classification(
@@ -268,6 +320,9 @@ def evaluate_classification(
     mean_file: str = "",
     size: tuple[int, int] | None = None,
     resize: tuple[int, int] | None = None,
+    short_side: int | None = None,
+    crop: int | None = None,
+    interp: str | None = None,
     blob: str | None = None,
     device: torch.device | str = "cpu",
     allow_missing: bool = False,
@@ -278,8 +333,9 @@ def evaluate_classification(
 ) -> TopK:
     """Score a net that classifies pictures: how often the label is among the best k, by the rule of Caffe's Accuracy.
 
-    Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to `resize`, if given, and the
-    center of the net's input size is cut out; without, they are resized to the input. Then mean and scale.
+    Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to `resize` or by `short_side`,
+    if given, and the center of the net's input size is cut out; without, they are resized to the input. Then mean and
+    scale.
 
     Args:
         model: path of a deploy or train_val prototxt, or a net that was read; or of an ONNX file, computed by
@@ -295,6 +351,10 @@ def evaluate_classification(
         preprocess: how pixels become inputs; by default what the prototxt's Input layer states.
         size: (height, width) of the net's input in pixels instead of the prototxt's.
         resize: (height, width) that a list's pictures are resized to.
+        short_side: resize pictures so that the shorter side becomes this, and keep the aspect.
+        crop: side of the square that is cut out of the center, Caffe's way (odd remainders are rounded down), and the
+            net's input size; without it the center of the net's input size is.
+        interp: how pictures are resized: "bilinear", "bicubic", "area", "nearest" or "lanczos", OpenCV's.
         blob: name of the scores (N, classes), where the net does not show which they are.
         device: where to compute.
         allow_missing: go on though layers that need training get no weights from the files.
@@ -315,6 +375,11 @@ def evaluate_classification(
     (4, 1.0, (2, 2))
     """
     iterations, batch, resize = as_count(iterations, "iterations"), as_count(batch, "batch"), as_size(resize, "resize")
+    short_side, crop = as_count(short_side, "short_side"), as_count(crop, "crop")
+    if crop is not None:
+        size = size or (crop, crop)
+        if tuple(size) != (crop, crop):
+            raise CaffeCompatError(f"crop {crop} is the net's input size; leave size out")
     for k in ks:
         as_count(k, "ks: a k of")
     classifier = scored_model(
@@ -326,7 +391,10 @@ def evaluate_classification(
             raise CaffeCompatError(f"{classifier.path} is fed from outside: give the data to score it on")
         return score_own_labels(classifier, own_pictures(classifier, iterations)[0], ks=ks, on_progress=on_progress)
     if not isinstance(data, LabeledPictures):
-        data = open_labeled(classifier, data, root, resize=resize, preprocess=preprocess, mean_file=mean_file)
+        data = open_labeled(
+            classifier, data, root, resize=resize, short_side=short_side, interp=interp, preprocess=preprocess,
+            mean_file=mean_file,
+        )  # fmt: skip
     assert classifier.input_shape is not None
     limit = iterations * (batch or classifier.input_shape[0]) if iterations else None
     return score_pictures(classifier, data, ks=ks, batch=batch, limit=limit, on_progress=on_progress)

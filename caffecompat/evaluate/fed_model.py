@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from caffecompat import glog
-from caffecompat.deploy.deploy_net import DeployError, deploy_net, reads_data
+from caffecompat.deploy.deploy_net import Deployed, DeployError, deploy_net, reads_data
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.onnx_model import is_onnx
 from caffecompat.evaluate.scored_net import ScoredNet
@@ -17,6 +17,7 @@ from caffecompat.layers import class_of
 from caffecompat.net.precision import Amp, with_amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document
+from caffecompat.schema.data_layers import is_input
 
 __all__ = ["fed_model", "scored_model"]
 
@@ -52,9 +53,20 @@ def fed_model(
         deployed = deploy_net(document, size=size, level=level, stages=stages, head=head)
     except DeployError as problem:
         raise CaffeCompatError(f"{path} reads its own data, and no deploy net can be made of it: {problem}") from None
+    _keep_short_side(deployed)
     inputs = ", ".join(f"{blob} {'x'.join(map(str, shape))}" for blob, shape in deployed.inputs.items())
     glog.info(f"{path} reads its own data; pictures go into its deploy net instead, input {inputs}")
     return NetDocument.from_message(deployed.message, path, like=document.fork_choice)
+
+
+def _keep_short_side(deployed: Deployed) -> None:
+    """Let the Input say how the data layer resizes pictures; written deploy prototxts do not, for other Caffes."""
+    if deployed.data is None or not deployed.data.transform_param.short_side:
+        return
+    given = deployed.data.transform_param
+    for layer in deployed.message.layer:
+        if is_input(layer) and layer.HasField("transform_param"):
+            layer.transform_param.short_side, layer.transform_param.interp_mode = given.short_side, given.interp_mode
 
 
 def scored_model(

@@ -31,8 +31,24 @@ __all__ = [
     "NormalizeFixed",
     "PReLUFixed",
     "ScaleFixed",
+    "computes_in_fixed_point",
     "quantized_blobs",
 ]
+
+
+def computes_in_fixed_point(net: pb.NetParameter) -> bool:
+    """Whether a net has an enabled FixedNeuron, or a layer that quantizes its parameters.
+
+    Its average poolings then compute as the DPU does.
+    """
+    return any(
+        layer.type == "PReLUFixed" or (layer.type in _SWITCHED and layer.fixed_param.enable) for layer in net.layer
+    )
+
+
+_SWITCHED = (
+    "ConvolutionFixed", "DeconvolutionFixed", "FixedNeuron", "InnerProductFixed", "NormalizeFixed", "ScaleFixed"
+)  # fmt: skip
 
 
 def _check_bits(param: pb.LayerParameter) -> None:
@@ -116,23 +132,34 @@ class _FixedParameters(Layer):
         self.quantizes, self.bits, self.method = self.always or bool(p.enable), p.bit_width, p.fixed_method
         if self.method == pb.FixedParameter.DIFF_A:
             raise LayerError("fixed_method DIFF_A works in FixedNeuron only; use DIFF_S")
+        self._on_grid: tuple[Any, dict[str, Tensor]] | None = None
 
     def forward(self, *bottoms: Tensor) -> Any:
-        top = super().forward(*bottoms)
         if not self.quantizes or not self.blob_names or bottoms[0].is_meta:
-            return top
+            return super().forward(*bottoms)
+        if not torch.is_grad_enabled():
+            return self._fixed_forward(*bottoms)
+        top = super().forward(*bottoms)
+        return top + (self._fixed_forward(*bottoms) - top).detach()
+
+    @torch.no_grad()
+    def _fixed_forward(self, *bottoms: Tensor) -> Any:
         plain = dict(self._parameters)
         try:
             self._parameters.update(self.fixed_blobs())
-            with torch.no_grad():
-                fixed = super().forward(*bottoms)
+            return super().forward(*bottoms)
         finally:
             self._parameters.update(plain)
-        return top + (fixed - top).detach()
 
     @torch.no_grad()
     def fixed_blobs(self) -> dict[str, Any]:
-        """The parameters on the grid, by name."""
+        """The parameters on the grid, by name; found anew when one was written."""
+        now = tuple((blob.data_ptr(), blob._version) for blob in self.blobs)
+        if self._on_grid is None or self._on_grid[0] != now:
+            self._on_grid = now, self._put_on_grid()
+        return dict(self._on_grid[1])
+
+    def _put_on_grid(self) -> dict[str, Tensor]:
         return {
             name: to_grid(blob, find_position(blob, self.bits, self.method), self.bits)
             for name, blob in zip(self.blob_names, self.blobs, strict=True)
@@ -148,7 +175,17 @@ def quantized_blobs(module: nn.Module | None) -> list[Tensor] | None:
 
 @register("ConvolutionFixed")
 class ConvolutionFixed(_FixedParameters, Convolution):
-    """Convolution with quantized weight and bias (Xilinx)."""
+    """Convolution with quantized weight and bias (Xilinx).
+
+    Where all weights are 0 so are all outputs, whatever the bias: the fork multiplies by steps, which are 0 then.
+    """
+
+    def _put_on_grid(self) -> dict[str, Tensor]:
+        fixed = super()._put_on_grid()
+        weight, *biases = self.blob_names
+        if biases and not fixed[weight].any():
+            fixed[biases[0]] = torch.zeros_like(fixed[biases[0]])
+        return fixed
 
 
 @register("DeconvolutionFixed")

@@ -74,7 +74,7 @@ class Context:
     the prototxt, None for a net made in memory. `fill` is False where a weight file is about to bring the blobs'
     values: they hold anything until then. `device` is where blobs are made: "meta" where shapes alone are asked for,
     None where torch makes tensors. `frozen_norms`: batch normalization uses its stored statistics, in TRAIN too, and
-    nothing of it learns.
+    nothing of it learns. `fixed_point`: the net has layers that compute in Xilinx' fixed point.
     """
 
     phase: int
@@ -83,6 +83,7 @@ class Context:
     fill: bool = True
     device: str | None = None
     frozen_norms: bool = False
+    fixed_point: bool = False
 
     beside = RenamedAttribute("relative_to")
 

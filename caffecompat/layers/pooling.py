@@ -21,7 +21,16 @@ from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.schema import pb
 
-__all__ = ["SPP", "Pooling", "precision_of"]
+__all__ = ["DPU_FACTORS", "SPP", "Pooling", "precision_of"]
+
+DPU_FACTORS: dict[tuple[int, ...], float] = {
+    (3, 3): 9 * 7 / 64,
+    (5, 5): 25 * 10 / 256,
+    (6, 6): 36 * 7 / 256,
+    (7, 7): 49 * 21 / 1024,
+    (14, 14): 196 * 21 / 4096,
+}
+"""Window of an average pooling -> count of its values times what the DPU multiplies their sum by."""
 
 
 def _pool(x: Tensor, window: Window, method: int, training: bool = False) -> Tensor:
@@ -58,7 +67,8 @@ class Pooling(Layer):
 
     A second top of MAX is the mask: the position h W + w of each maximum in its input plane, as a
     float. Output sizes round up unless `round_mode: FLOOR`. `global_pooling` takes the whole plane,
-    whatever its size. AVE is the plain mean in every fork.
+    whatever its size. AVE is the plain mean in every fork, but in a net with Xilinx' fixed point it is what the DPU
+    computes: the mean times `dpu_factor`, for padded windows, too.
     """
 
     mask_top: ClassVar[int | None] = 1
@@ -84,6 +94,7 @@ class Pooling(Layer):
             if any(pad) or stride != (1, 1):
                 raise LayerError("global_pooling needs pad 0 and stride 1")
         self.window = Window(kernel, stride, pad, p.round_mode == pb.PoolingParameter.CEIL)
+        self.as_dpu = context.fixed_point and self.method == pb.PoolingParameter.AVE
         self._check(self._window(shape), shape)
         if self.method == pb.PoolingParameter.AVE and any(pad) and not p.avg_include_pad:
             raise LayerError(
@@ -117,7 +128,13 @@ class Pooling(Layer):
         if self.top_count == 2:
             top, indices = max_pool_with_indices(bottom, window)
             return top, indices.to(top.dtype)
-        return _pool(bottom, window, self.method, self.training)
+        top = _pool(bottom, window, self.method, self.training)
+        factor = self.dpu_factor(window.kernel)
+        return top if factor == 1 else top * factor
+
+    def dpu_factor(self, kernel: tuple[int, ...]) -> float:
+        """What an average is multiplied by: the DPU divides by a product and a shift (vai_q_caffe, DPU_ACCURACY)."""
+        return DPU_FACTORS.get(kernel, 1.0) if self.as_dpu else 1.0
 
 
 @register("SPP")

@@ -13,6 +13,7 @@ from caffecompat.deprecation import RenamedAttribute
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork, ForkChoice
 from caffecompat.layers import Context
+from caffecompat.layers.fixed import computes_in_fixed_point
 from caffecompat.layers.layer import exporting
 from caffecompat.net import weights_io
 from caffecompat.net.blob import push_written
@@ -146,6 +147,7 @@ class Net(Computation):
             fill=weights is None,
             device=device,
             frozen_norms=learning.freeze_bn,
+            fixed_point=computes_in_fixed_point(document.message),
         )
         built = build_net(document, context, level=level, stages=stages, sources=sources, log=log, learning=learning)
         half_precision = apply_precision(built.message, built.graph.layers)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from caffecompat.net.layer import NetLayer
 
 __all__ = [
-    "AMP", "Amp", "apply_precision", "compute", "in_half", "in_single", "precision_text", "rounded", "scale_problems",
-    "with_amp",
+    "AMP", "Amp", "apply_precision", "compute", "drop_own_types", "in_half", "in_single", "precision_text", "rounded",
+    "scale_problems", "with_amp",
 ]  # fmt: skip
 
 Amp = Literal["bf16", "fp16"]
@@ -76,6 +76,16 @@ def scale_problems(message: pb.NetParameter) -> list[Problem]:
         text = f"global_grad_scale_dynamic starts at 65536 and cannot be combined with {' and '.join(others)}"
         return [Problem(None, text, "global_grad_scale_dynamic")]
     return []
+
+
+def drop_own_types(message: pb.NetParameter) -> bool:
+    """Take BFLOAT16 out of a net that other programs read, which know no such type; whether it was there."""
+    found = False
+    for each, field in [(message, "default_forward_type"), *((layer, "forward_type") for layer in message.layer)]:
+        if getattr(each, field) == pb.BFLOAT16:
+            each.ClearField(field)
+            found = True
+    return found
 
 
 def apply_precision(message: pb.NetParameter, layers: Sequence[NetLayer]) -> bool:

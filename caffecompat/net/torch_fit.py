@@ -49,7 +49,7 @@ class FirstLayer:
     def offer(self) -> str:
         """How the two differ, and the flag that makes them fit."""
         return (
-            f"{self.layer} takes {_count(self.wanted, 'channel')}, {self.module} {self.has}: "
+            f"layer {self.layer} takes {_count(self.wanted, 'channel')}, module {self.module} {self.has}: "
             f"with --adapt-first-layer it gets {self.how}"
         )
 
@@ -112,8 +112,8 @@ def other_outputs(
         if len(named) == 1:
             has = modules[named[0]]["weight"].shape[0]
             lines.append(
-                f"{layer.name} has {_count(shape[0], 'output')}, {named[0]} {has}: "
-                "with --allow-missing the layer is left out, to start as its filler says"
+                f"layer {layer.name} has {_count(shape[0], 'output')}, module {named[0]} {has}: "
+                "with --allow-missing it is left out, to start as its filler says"
             )
     return lines
 

@@ -17,7 +17,7 @@ __all__ = ["Classifier", "set_up_transformer"]
 def set_up_transformer(
     net: Net,
     mean: np.ndarray | None,
-    input_scale: float | None,
+    input_scale: float | np.ndarray | None,
     raw_scale: float | None,
     channel_swap: Sequence[int] | None,
 ) -> io.Transformer:
@@ -56,7 +56,7 @@ class Classifier(Net):
         pretrained_file: str | os.PathLike[str],
         image_dims: Sequence[int] | None = None,
         mean: np.ndarray | None = None,
-        input_scale: float | None = None,
+        input_scale: float | np.ndarray | None = None,
         raw_scale: float | None = None,
         channel_swap: Sequence[int] | None = None,
     ) -> None:

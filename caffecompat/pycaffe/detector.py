@@ -31,7 +31,7 @@ class Detector(Net):
         model_file: str | os.PathLike[str],
         pretrained_file: str | os.PathLike[str],
         mean: np.ndarray | None = None,
-        input_scale: float | None = None,
+        input_scale: float | np.ndarray | None = None,
         raw_scale: float | None = None,
         channel_swap: Sequence[int] | None = None,
         context_pad: int | None = None,

@@ -251,7 +251,7 @@ class Transformer:
         self.channel_swap: dict[str, Sequence[int]] = {}
         self.raw_scale: dict[str, float] = {}
         self.mean: dict[str, np.ndarray] = {}
-        self.input_scale: dict[str, float] = {}
+        self.input_scale: dict[str, float | np.ndarray] = {}
 
     def _shape(self, in_: str) -> tuple[int, ...]:
         """Shape of an input without the batch."""
@@ -347,8 +347,8 @@ class Transformer:
             mean = _resize_mean(mean, shape[1:])
         self.mean[in_] = mean
 
-    def set_input_scale(self, in_: str, scale: float) -> None:
-        """Factor after the mean."""
+    def set_input_scale(self, in_: str, scale: float | np.ndarray) -> None:
+        """Factor after the mean: a number, or an array that fits (channels, height, width)."""
         self._shape(in_)
         self.input_scale[in_] = scale
 

@@ -93,7 +93,7 @@ def bench_nets(
     scores = scores or {}
     unknown = [name for name in scores if name not in models]
     if unknown:
-        raise CaffeCompatError(f"a score is given for {unknown[0]}, which is none of the models: {', '.join(models)}")
+        raise CaffeCompatError(f"a score is given for {unknown[0]}, but the models are: {', '.join(models)}")
     where = as_device(device)
     running = {name: _Running(model, size, batch, where) for name, model in models.items()}
     for done in range(rounds + 1):

@@ -68,8 +68,8 @@ def _is_augmented(layer: Any) -> bool:
     return kind is not None and kind.prepares and kind.crops
 
 
-def _is_normalized(layer: Any) -> bool:
-    """Whether a layer's transform_param says what becomes of pixels; an Input states it for exports."""
+def _is_prepared(layer: Any) -> bool:
+    """Whether a layer's transform_param says what becomes of pictures; an Input states it for exports and 'eval'."""
     return _is_augmented(layer) or is_input(layer)
 
 
@@ -81,6 +81,8 @@ def _has_label_pictures(layer: Any) -> bool:
 def _is_resized(layer: Any) -> bool:
     """Whether pictures are resized by something that interp_mode is for."""
     transform, kind = layer.transform_param, data_layer(_type(layer))
+    if is_input(layer):
+        return bool(transform.short_side)
     if kind is None or not _is_augmented(layer):
         return False
     fields = ("random_resized_crop_param", "scale_min", "short_side")
@@ -108,6 +110,7 @@ def _misplaced(types: tuple[str, ...]) -> NoEffect:
 
 _ALGORITHM = "a choice of algorithm; the results are the same"
 _EXACT = "the computation is at least as exact"
+_AS_FORWARD = "gradients are computed in the type of the forward pass, and added up in float32"
 _SPEED = "a matter of speed alone"
 _LOG = "only adds lines to the log"
 _ELSEWHERE = "read from weight files, not from a prototxt"
@@ -118,10 +121,10 @@ HARMLESS: dict[str, str] = {
     **dict.fromkeys(_fields("LayerParameter", "mish_param hardswish_parm"), "holds no more than a choice of engine"),
     **dict.fromkeys(_fields("V1LayerParameter", "mish_param hardswish_parm"), "holds no more than a choice of engine"),
     "YoloDetectionOutputParameter.side": "the original takes the size of the map, too",
-    **dict.fromkeys(
-        _fields("NetParameter", "default_backward_type default_forward_math default_backward_math"), _EXACT
-    ),
-    **dict.fromkeys(_fields("LayerParameter", "backward_type forward_math backward_math"), _EXACT),
+    "NetParameter.default_backward_type": _AS_FORWARD,
+    "LayerParameter.backward_type": _AS_FORWARD,
+    **dict.fromkeys(_fields("NetParameter", "default_forward_math default_backward_math"), _EXACT),
+    **dict.fromkeys(_fields("LayerParameter", "forward_math backward_math"), _EXACT),
     "SolverParameter.solver_data_type": _EXACT,
     **dict.fromkeys(
         _fields("NetParameter", "default_conv_algos_override default_cudnn_math_override reduce_buckets"), _ALGORITHM
@@ -243,12 +246,15 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         _fields(
             "TransformationParameter",
             "distort_param rand_augment_param random_erase_param expand_param scale_factors scale_min scale_max "
-            "short_side random_resized_crop_param random_resize_param random_aspect_ratio_param",
+            "random_resized_crop_param random_resize_param random_aspect_ratio_param",
         ),
         NoEffect("only layers that read whole pictures use it", _is_augmented),
     ),
     "TransformationParameter.emit_constraint": NoEffect("only AnnotatedData uses it", _is_annotated),
-    "TransformationParameter.std_value": NoEffect("only layers that read whole pictures use it", _is_normalized),
+    **dict.fromkeys(
+        _fields("TransformationParameter", "std_value short_side"),
+        NoEffect("only layers that read whole pictures use it", _is_prepared),
+    ),
     "TransformationParameter.interp_mode": NoEffect("nothing in transform_param or the layer resizes", _is_resized),
     "TransformationParameter.ignore_label": NoEffect("the layer has no label pictures", _has_label_pictures),
     **dict.fromkeys(

@@ -111,9 +111,9 @@ top-1 accuracy of 60.9 %, then trains on under an L1 decay and sparsifies (`spar
 """
 
 _SEGMENTER_NOTES = """\
-The solver is TI's first stage, which starts from JacintoNet11's ImageNet weights (`--weights`). The net has eight
-outputs, of which TI's five classes of Cityscapes use five: 96.2 % of the pixels, mIoU 0.832. TI counts 8506.05 million
-MACs, less by those of the fixed upsampling layers and of one 3x3 convolution over 64 channels.
+The solver is TI's first stage, which starts from JacintoNet11's ImageNet weights (`--weights`). As published it
+has eight outputs, of which TI's five classes of Cityscapes use five: 96.2 % of the pixels, mIoU 0.832. TI counts
+8506.05 million MACs, less by those of the fixed upsampling layers and of one 3x3 convolution over 64 channels.
 
 The databases, from lists with a line `picture label-picture` for each picture (`caffecompat list cityscapes` writes
 such lists, with 19 classes and 255 for what is ignored):

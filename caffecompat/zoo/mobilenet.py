@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
+from caffecompat.zoo import torchvision
 from caffecompat.zoo.imagenet import NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
 __all__ = ["NETWORKS"]
 
-_MEAN, _SCALE = (103.94, 116.78, 123.68), 0.017  # of the published weights
+_MEAN, _SCALE = (103.94, 116.78, 123.68), 0.017  # of V1's published weights
 
 # Channels and stride of each depthwise separable convolution of V1.
 _SEPARABLE = {
@@ -30,8 +31,32 @@ _BLOCKS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Style:
+    """What the two have in different ways.
+
+    Attributes:
+        activation: the layer.
+        filler: of the convolutions.
+        classifier_filler: of the last one.
+        decay: whether depthwise convolutions, normalizations and biases decay as the other weights do.
+    """
+
+    activation: Callable[..., Top]
+    filler: Fields
+    classifier_filler: Fields
+    decay: bool
+
+
+_SLIM = _Style(L.ReLU, {"type": "gaussian", "std": 0.09}, {"type": "gaussian", "std": 0.09}, decay=False)
+_TORCHVISION = _Style(
+    L.ReLU6, {"type": "msra", "variance_norm": P.Filler.FAN_OUT}, {"type": "gaussian", "std": 0.01}, decay=True
+)
+
+
 def _conv(
     n: NetSpec,
+    style: _Style,
     bottom: Top,
     name: str,
     outputs: int,
@@ -40,47 +65,43 @@ def _conv(
     stride: int = 1,
     group: int = 1,
     relu: str = "",
-    activation: Callable[..., Top] = L.ReLU,
 ) -> Top:
     """A convolution with batch normalization, and an activation of the name `relu`."""
     n[name] = L.Convolution(
-        bottom, param={"lr_mult": 1, "decay_mult": 1}, num_output=outputs, kernel_size=kernel, pad=kernel // 2,
-        stride=stride, group=group, bias_term=False, weight_filler={"type": "msra"},
+        bottom, param={"decay_mult": 1 if group == 1 or style.decay else 0}, num_output=outputs, kernel_size=kernel,
+        pad=kernel // 2, stride=stride, group=group, bias_term=False, weight_filler=style.filler,
     )  # fmt: skip
-    n[f"{name}/bn"] = L.BatchNorm(n[name], param=[{"lr_mult": 0, "decay_mult": 0}] * 3, eps=1e-5)
+    n[f"{name}/bn"] = L.BatchNorm(n[name], eps=1e-5)
     n[f"{name}/scale"] = L.Scale(
-        n[f"{name}/bn"], param=[{"lr_mult": 1, "decay_mult": 0}] * 2, bias_term=True, in_place=True
+        n[f"{name}/bn"], param=[{"decay_mult": int(style.decay)}] * 2, bias_term=True, in_place=True
     )
     if not relu:
         return n[f"{name}/scale"]
-    n[relu] = activation(n[f"{name}/scale"], in_place=True)
+    n[relu] = style.activation(n[f"{name}/scale"], in_place=True)
     return n[relu]
 
 
-def _classifier(n: NetSpec, bottom: Top, pool: str, recipe: Recipe) -> tuple[Top]:
-    n[pool] = L.Pooling(bottom, pool=P.Pooling.AVE, global_pooling=True)
+def _classifier(n: NetSpec, style: _Style, bottom: Top, recipe: Recipe) -> tuple[Top]:
+    n.pool6 = L.Pooling(bottom, pool=P.Pooling.AVE, global_pooling=True)
     n.fc7 = L.Convolution(
-        n[pool], param=[{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}], num_output=recipe.classes,
-        kernel_size=1, weight_filler={"type": "msra"}, bias_filler={"type": "constant"},
+        n.pool6, param=[{"decay_mult": 1}, {"decay_mult": int(style.decay)}], num_output=recipe.classes, kernel_size=1,
+        weight_filler=style.classifier_filler, bias_filler={"type": "constant"},
     )  # fmt: skip
     return (n.fc7,)
 
 
 def _v1(n: NetSpec, data: Top, recipe: Recipe) -> tuple[Top]:
-    channels = 32
-    blob = _conv(n, data, "conv1", channels, 3, stride=2, relu="relu1")
+    conv, channels = partial(_conv, n, _SLIM), 32
+    blob = conv(data, "conv1", channels, 3, stride=2, relu="relu1")
     for name, (outputs, stride) in _SEPARABLE.items():
-        blob = _conv(
-            n, blob, f"conv{name}/dw", channels, 3, stride=stride, group=channels, relu=f"relu{name}/dw"
-        )  # fmt: skip
-        blob = _conv(n, blob, f"conv{name}/sep", outputs, 1, relu=f"relu{name}/sep")
+        blob = conv(blob, f"conv{name}/dw", channels, 3, stride=stride, group=channels, relu=f"relu{name}/dw")
+        blob = conv(blob, f"conv{name}/sep", outputs, 1, relu=f"relu{name}/sep")
         channels = outputs
-    return _classifier(n, blob, "pool6", recipe)
+    return _classifier(n, _SLIM, blob, recipe)
 
 
 def _v2(n: NetSpec, data: Top, recipe: Recipe) -> tuple[Top]:
-    channels = 32
-    conv = partial(_conv, n, activation=L.ReLU6)
+    conv, channels = partial(_conv, n, _TORCHVISION), 32
     blob = conv(data, "conv1", channels, 3, stride=2, relu="relu1")
     for name, (outputs, stride, expansion) in _BLOCKS.items():
         inside, before, block = channels * expansion, blob, f"conv{name}"
@@ -92,13 +113,14 @@ def _v2(n: NetSpec, data: Top, recipe: Recipe) -> tuple[Top]:
             n[f"block_{name}"] = blob = L.Eltwise(before, blob)
         channels = outputs
     blob = conv(blob, "conv6_4", 1280, 1, relu="relu6_4")
-    return _classifier(n, blob, "pool6", recipe)
+    return _classifier(n, _TORCHVISION, blob, recipe)
 
 
-def _stepped(every: int, gamma: float, momentum: float) -> Fields:
+def _stepped(recipe: Recipe, steps: int, gamma: float, momentum: float) -> Fields:
+    """The training has so many steps of one rate."""
     return {
         "lr_policy": "step",
-        "stepsize": every,
+        "stepsize": max(1, recipe.max_iter // steps),
         "gamma": gamma,
         "momentum": momentum,
         "weight_decay": 0.00004,
@@ -109,7 +131,8 @@ def _stepped(every: int, gamma: float, momentum: float) -> Fields:
 
 _V1_NOTES = f"""\
 The solver is that of the authors' example (TensorFlow's mobilenet_v1_train: 0.045 by batches of 64, times 0.94 every
-2.5 passes over ImageNet, no momentum). That one ends when it is stopped; here it is after 100 passes.
+2.5 passes over ImageNet, no momentum; depthwise convolutions and normalizations do not decay). That one ends when it is
+stopped; here it is after 100 passes.
 
 {NOTES}\
 """
@@ -123,13 +146,8 @@ with `--set iter_size=1` trains the same.
 The first block has no 1x1 convolution before the depthwise one, as in the paper (3,504,872 parameters). The weights
 published for Caffe have one of 32 channels there, `conv2_1/expand`, and ReLU: they do not fit.
 
-{NOTES}\
+{torchvision.CHANNEL_ORDER}\
 """
-
-_IMAGENET = Recipe(
-    classes=1000, width=224, height=224, crop=224, mean=_MEAN, scale=_SCALE, train=TRAIN, val=VAL, batch_size=64,
-    test_batch_size=50, max_iter=0, base_lr=0.045, test_iter=1000, snapshot=10_000, display=100,
-)  # fmt: skip
 
 NETWORKS = (
     Network(
@@ -141,8 +159,12 @@ NETWORKS = (
             "weights published for Caffe (shicai/MobileNet-Caffe), which load by name."
         ),
         source="Howard et al., MobileNets, 2017",
-        recipe=replace(_IMAGENET, max_iter=2_001_800),
-        solver=lambda recipe: _stepped(50_045, 0.94, 0),
+        recipe=Recipe(
+            classes=1000, width=224, height=224, crop=224, mean=_MEAN, scale=_SCALE, train=TRAIN, val=VAL,
+            batch_size=64, test_batch_size=50, max_iter=2_001_800, base_lr=0.045, test_iter=1000, snapshot=10_000,
+            display=100,
+        ),
+        solver=lambda recipe: _stepped(recipe, 40, 0.94, 0),
         transforms=transforms,
         stages=(Stage(_v1, parameters=4_231_976, macs=568_740_352),),
         notes=_V1_NOTES,
@@ -157,10 +179,10 @@ NETWORKS = (
             "(`weights convert`)."
         ),
         source="Sandler et al., MobileNetV2, 2018",
-        recipe=replace(_IMAGENET, batch_size=32, iter_size=8, max_iter=1_501_500),
-        solver=lambda recipe: _stepped(5005, 0.98, 0.9),
-        transforms=transforms,
+        recipe=replace(torchvision.IMAGENET, max_iter=300 * torchvision.UPDATES_A_PASS, base_lr=0.045),
+        solver=lambda recipe: _stepped(recipe, 300, 0.98, 0.9),
+        transforms=torchvision.transforms,
         stages=(Stage(_v2, parameters=3_504_872, macs=300_774_272),),
         notes=_V2_NOTES,
     ),
-)
+)  # fmt: skip

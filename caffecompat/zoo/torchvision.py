@@ -30,7 +30,7 @@ IMAGENET = Recipe(
 
 CHANNEL_ORDER = (
     "Pictures come in the order blue, green, red, mean and standard deviation accordingly. Weights of torchvision's "
-    "take red first, which `weights convert --swap-colors` reverses."
+    "take red first: `weights convert --swap-colors` reverses the first convolution's input channels."
 )
 
 

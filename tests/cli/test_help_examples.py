@@ -149,6 +149,8 @@ def _prepare(words: list[str], run: Callable[..., None]) -> None:
     if words[0] in ("segment", "eval") and words[:2] != ["eval", "classification"]:
         for end in ("prototxt", "caffemodel"):
             shutil.copyfile(f"segmenting.{end}", f"{'deploy' if end == 'prototxt' else 'net'}.{end}")
+    if words[0] == "video":
+        data_set_trees.video(Path("drive.avi"), 40)
     if words[0] == "list":
         here = Path()
         for make in (data_set_trees.voc2012, data_set_trees.cityscapes, data_set_trees.coco, data_set_trees.imagenet):
@@ -182,6 +184,13 @@ def _prepare(words: list[str], run: Callable[..., None]) -> None:
     if "snapshots/espnet" in text:
         Path("snapshots").mkdir()
         shutil.copyfile("net.caffemodel", "snapshots/espnet_iter_10.caffemodel")
+    if words[0] == "vai_q_caffe":
+        shutil.copyfile("train_val.prototxt", "float.prototxt")
+        shutil.copyfile("net.caffemodel", "float.caffemodel")
+        if "quantize_train_test" in text:
+            run("vai_q_caffe", "quantize", "-model", "float.prototxt", "-weights", "float.caffemodel",
+                "-calib_iter", "2", "-output_dir", ".")  # fmt: skip
+            shutil.copyfile("quantize_train_test.caffemodel", "finetuned.caffemodel")
     Path("my_training.py").write_text("import sys, caffe\nassert sys.argv[1:] == ['--the-scripts', 'own', 'flags']\n")
 
 

@@ -19,6 +19,7 @@ CONV = """
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "gaussian" std: 0.1 } } }
 """
+STD = "mean_value: [103.53, 116.28, 123.675] std_value: [57.375, 57.12, 58.395] scale: 2"
 CLASSES = """
 layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
   inner_product_param { num_output: 4 weight_filler { type: "gaussian" std: 0.01 } } }
@@ -64,6 +65,12 @@ def test_the_input_states_it(chain, capsys) -> None:
     assert "pictures: mean 104,117,123, scale 0.017, as transform_param" in capsys.readouterr().out
     chain("")
     assert read_net("out/deploy.prototxt").layer[0].transform_param == pb.TransformationParameter(scale=1)
+    chain(STD)
+    stated = read_net("out/deploy.prototxt").layer[0].transform_param
+    assert list(stated.std_value) == np.float32([57.375, 57.12, 58.395]).tolist()
+    assert (
+        "std 57.375,57.12,58.395, as transform_param of the Input (std_value there is ours" in capsys.readouterr().out
+    )
     chain("mean_file: 'mean.binaryproto'")
     assert read_net("out/deploy.prototxt").layer[0].transform_param.mean_file == "../mean.binaryproto"
 
@@ -86,7 +93,7 @@ def test_what_is_not_known_is_not_stated(command, tmp_path, monkeypatch, data: s
     assert not read_net("out/deploy.prototxt").layer[0].HasField("transform_param")
 
 
-@pytest.mark.parametrize("transform", ["mean_value: 100 scale: 0.02", "mean_file: 'mean.binaryproto' scale: 0.5"])
+@pytest.mark.parametrize("transform", ["mean_value: 100 scale: 0.02", "mean_file: 'mean.binaryproto' scale: 0.5", STD])
 def test_dump_blobs_prepares_pictures_so(chain, command, transform: str) -> None:
     pixels = chain(transform)
     words = ["dump-blobs", "out/deploy.prototxt", "out/deploy.caffemodel"]
@@ -96,7 +103,9 @@ def test_dump_blobs_prepares_pictures_so(chain, command, transform: str) -> None
     preprocess = stated_preprocess(stated, "out/deploy.prototxt")
     assert preprocess is not None
     mean = np.array(preprocess.mean, np.float32).reshape(-1, 1, 1)
-    np.testing.assert_allclose(np.load("blobs/data.npy"), (pixels - mean) * np.float32(preprocess.scale), rtol=1e-5)
+    std = np.array(preprocess.std or (1,)).reshape(-1, 1, 1)
+    wanted = (pixels - mean) * np.float32(preprocess.scale) / std
+    np.testing.assert_allclose(np.load("blobs/data.npy"), wanted, rtol=1e-5, atol=1e-6)
     other = command(*words, "raw", "--image", "picture.png", "--mean", "0")
     assert other.status == 0 and "and count" in other.err
     np.testing.assert_array_equal(np.load("raw/data.npy"), pixels)
@@ -134,15 +143,18 @@ def test_segment_and_eval_prepare_pictures_so(chain, command, monkeypatch) -> No
     assert seen[2:] == ["mean 100, scale 0.02"], "of a train_val what its data layer does"
 
 
-@pytest.mark.parametrize("transform", ["mean_value: 100 scale: 0.02", "mean_file: 'mean.binaryproto' scale: 0.02"])
+@pytest.mark.parametrize(
+    "transform", ["mean_value: 100 scale: 0.02", "mean_file: 'mean.binaryproto' scale: 0.02", STD, "std_value: 58"]
+)
 def test_classify_and_eval_prepare_pictures_so(chain, command, transform: str) -> None:
     pixels = chain(transform, CONV + CLASSES)
     net = Net("out/deploy.prototxt", pb.TEST, log=False, weights="out/deploy.caffemodel")
     preprocess = stated_preprocess(read_net("out/deploy.prototxt").layer, "out/deploy.prototxt")
     assert preprocess is not None
-    mean = np.array(preprocess.mean, np.float32).reshape(-1, 1, 1)
+    mean = np.array(preprocess.mean or (0,), np.float32).reshape(-1, 1, 1)
+    std = np.array(preprocess.std or (1,), np.float32).reshape(-1, 1, 1)
     with torch.no_grad():
-        wanted = net.forward({"data": (pixels - mean) * np.float32(preprocess.scale)})["ip"].numpy()
+        wanted = net.forward({"data": (pixels - mean) * np.float32(preprocess.scale) / std})["ip"].numpy()
     words = ["classify", "out/deploy.prototxt", "out/deploy.caffemodel", "picture.png", "--top", "4"]
     result = command(*words)
     assert result.status == 0
@@ -158,9 +170,17 @@ def test_classify_and_eval_prepare_pictures_so(chain, command, transform: str) -
     assert scored.status == 0 and "1.0" in scored.out
 
 
-def test_calibration_follows_the_chain(chain, command) -> None:
+@pytest.mark.parametrize(
+    ("transform", "mean", "factor"),
+    [
+        ("mean_value: 100 scale: 0.02", [100.0], [0.02]),
+        (STD, [103.53, 116.28, 123.675], [2 / 57.375, 2 / 57.12, 2 / 58.395]),
+        ("std_value: 50", [0.0], [0.02]),
+    ],
+)
+def test_calibration_follows_the_chain(chain, command, transform: str, mean: list[float], factor: list[float]) -> None:
     pytest.importorskip("onnx")
-    pixels = chain("mean_value: 100 scale: 0.02")
+    pixels = chain(transform)
     words = ["--weights", "out/deploy.caffemodel", "--target", "dpu", "--calibration", "list.txt"]
     Path("list.txt").write_text("picture.png\n")
     result = command("export", "onnx", "--model", "out/deploy.prototxt", *words, "net.onnx")
@@ -170,7 +190,50 @@ def test_calibration_follows_the_chain(chain, command) -> None:
     assert "prepared as the net was trained" in text
     exec(text, scope)
     batch = scope["CalibrationReader"]().get_next()["data"]  # type: ignore[operator]
-    np.testing.assert_allclose(batch, (pixels - 100) * np.float32(0.02), rtol=1e-5, atol=1e-6)
+    wanted = (pixels - np.reshape(mean, (-1, 1, 1))) * np.reshape(factor, (-1, 1, 1))
+    np.testing.assert_allclose(batch, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--mean", "103.53,116.28,123.675", "--scale", "2", "--std", "57.375,57.12,58.395"]]
+)
+def test_std_goes_into_metadata_and_graph(chain, command, flags: list[str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    from caffecompat.deploy.onnx.run import run_model
+
+    pixels = chain("scale: 9" if flags else STD)
+    words = ["export", "onnx", "--model", "out/deploy.prototxt", "--weights", "out/deploy.caffemodel", *flags]
+    assert command(*words, "net.onnx").status == 0
+    metadata = {entry.key: entry.value for entry in onnx.load("net.onnx").metadata_props}
+    assert [float(part) for part in metadata["std"].split(",")] == pytest.approx([57.375, 57.12, 58.395])
+    assert metadata["scale"] == "2.0"
+    assert command(*words, "--bake-preprocessing", "baked.onnx").status == 0
+    assert "std" not in {entry.key for entry in onnx.load("baked.onnx").metadata_props}
+    prepared = (pixels - np.reshape([103.53, 116.28, 123.675], (3, 1, 1))) * 2
+    prepared = (prepared / np.reshape([57.375, 57.12, 58.395], (3, 1, 1))).astype(np.float32)
+    wanted = run_model("net.onnx", {"data": prepared})["conv"]
+    np.testing.assert_allclose(run_model("baked.onnx", {"data_pixels": pixels})["conv"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_tools_of_others_get_std_as_scales(chain, command) -> None:
+    """One value goes into scale; one a channel into TIDL's inScale, while Xilinx' Caffe cannot say it."""
+    Path("list.txt").write_text("picture.png\n")
+    words = ["export", "deploy", "--model", "train_val.prototxt", "--weights", "out/deploy.caffemodel", "--size", "7x6"]
+    words += ["--calibration", "list.txt"]
+    for target in ("tidl-caffe", "vitis"):
+        chain("std_value: 50 scale: 2")
+        assert command(*words, "--for", target, "one/net").status == 0
+        text = Path("one/net.prototxt").read_text()
+        assert "std_value" not in text and "scale: 0.04" in text
+    assert "inScale          = 0.04 0.04 0.04" in Path("one/net_tidl_import.txt").read_text()
+    chain(STD)
+    assert command(*words, "--for", "tidl-caffe", "three/net").status == 0
+    scales = re.search(r"inScale +=(.*)", Path("three/net_tidl_import.txt").read_text())
+    assert scales is not None
+    np.testing.assert_allclose([float(s) for s in scales[1].split()], [2 / 57.375, 2 / 57.12, 2 / 58.395], rtol=1e-4)
+    assert "std_value" not in Path("three/net.prototxt").read_text()
+    refused = command(*words, "--for", "vitis", "no/net")
+    assert refused.status == 2 and "has one std_value a channel, and Xilinx' Caffe one scale" in refused.err
 
 
 def test_calibration_without_a_known_preparation_stops(chain, command) -> None:

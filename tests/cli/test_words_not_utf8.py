@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.cli.common.videos import Video, VideoOut
+from caffecompat.cli.common.videos import VideoOut
 from caffecompat.cli.main import main
+from caffecompat.data.video_frames import Video
 from caffecompat.formats.database import open_database
 
 ODD = os.fsdecode(b"\xff\xfe")

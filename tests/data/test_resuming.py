@@ -38,6 +38,12 @@ SSD = """type: "AnnotatedData" top: "data" top: "label" data_param { source: "bo
         distort_param { brightness_prob: 0.5 brightness_delta: 32 hue_prob: 0.5 hue_delta: 18 random_order_prob: 0.5 }
         noise_param { saltpepper: true saltpepper_param { fraction: 0.2 value: 9 value: 9 value: 9 } } }"""
 
+RESIZED = (
+    "transform_param { crop_size: 6 mirror: true std_value: 58 expand_param { prob: 0.5 max_expand_ratio: 2 } %s }"
+)
+CROPS = RESIZED % "random_resized_crop_param { interp_mode: LINEAR interp_mode: CUBIC }"
+JITTER = RESIZED % "scale_min: 0.5 scale_max: 2"
+
 TEXTS = {
     "Data": [
         DATA % "",
@@ -47,10 +53,15 @@ TEXTS = {
         DATA.replace('"db"', '"shards"') % "",
         DATA.replace('"db"', '"shards/*"') % "cache: true shuffle: true",
         DATA.replace('"db"', '"db,shards,db"') % "",  # keys come again in each
+        (DATA % "") + CROPS,
     ],
-    "AnnotatedData": [SSD],
+    "AnnotatedData": [SSD, SSD[: SSD.index("transform_param")] + JITTER],
     "ImageData": [LIST % "", LIST % "rand_skip: 5", (LIST % "shuffle: true") + "transform_param { mirror: true }"],
-    "ImageSegData": [PAIRS % ("ImageSegData", 'top: "data" top: "label" image_data_param')],
+    "ImageSegData": [
+        PAIRS % ("ImageSegData", 'top: "data" top: "label" image_data_param'),
+        PAIRS[: PAIRS.index("transform_param")] % ("ImageSegData", 'top: "data" top: "label" image_data_param')
+        + JITTER,
+    ],
     "ImageLabelmapData": [PAIRS % ("ImageLabelmapData", 'top: "data" top: "label" image_data_param')],
     "DenseImageData": [PAIRS % ("DenseImageData", 'top: "data" top: "label" dense_image_data_param')],
     "ImageLabelData": [

@@ -39,6 +39,29 @@ def test_one_mean_value_serves_all_channels() -> None:
     np.testing.assert_array_equal(apply(transformer("mean_value: 100"), pixels), pixels.astype(np.float32) - 100)
 
 
+@pytest.mark.parametrize("std", [[57.375, 57.12, 58.395], [58.0]])
+@pytest.mark.parametrize("mean", ["", "mean_value: 104", "mean_value: [103.53, 116.28, 123.675]"])
+@pytest.mark.parametrize("phase", [TRAIN, TEST])
+def test_std_divides_after_the_scale(std: list[float], mean: str, phase: int) -> None:
+    """(x - mean) * scale / std, in blocks or not, cropped and mirrored or not."""
+    for fields, shape in (("", (5, 7, 3)), ("scale: 0.5", (300, 200, 3)), ("crop_size: 4 mirror: true", (9, 8, 3))):
+        made = transformer(f"{fields} {mean} std_value: {std}", phase)
+        pixels, draw = picture(*shape), Draw(1, 2, 3, 0)
+        window = made.window(*shape[:2], draw)
+        cut = pixels[window.top : window.top + window.height, window.left : window.left + window.width]
+        cut = cut[:, ::-1] if window.mirror else cut
+        means = {"": [0.0], "mean_value: 104": [104.0]}.get(mean, [103.53, 116.28, 123.675])
+        want = (cut - np.array(means)) * (0.5 if "scale" in fields else 1) / np.array(std)
+        np.testing.assert_allclose(apply(made, pixels, draw), want, rtol=1e-5, atol=1e-5)
+
+
+def test_std_beside_a_mean_picture(tmp_path: Path) -> None:
+    pixels, mean = picture(4, 6), np.random.default_rng(2).random((3, 4, 6), np.float32)
+    write_mean(tmp_path / "mean", mean)
+    got = apply(transformer(f'mean_file: "{tmp_path}/mean" std_value: [2, 4, 5] scale: 3'), pixels)
+    np.testing.assert_allclose(got, (pixels - mean.transpose(1, 2, 0)) * 3 / [2, 4, 5], rtol=1e-6)
+
+
 def test_sizes_may_change_from_picture_to_picture() -> None:
     made = transformer("mean_value: 1 mean_value: 2 mean_value: 3")
     for height, width in ((4, 6), (8, 3), (200, 100), (4, 6)):
@@ -116,6 +139,9 @@ def test_crops_with_two_sides(fields: str) -> None:
         ("crop_h: 3", "only one side"),
         ("crop_h: 3 crop_w: 3 crop_size: 4", "gives the crop twice"),
         ("mean_value: 1 mean_value: 2", r"2 mean_value\(s\) for 3 channel"),
+        ("std_value: 1 std_value: 2", r"2 std_value\(s\) for 3 channel"),
+        ("std_value: 0", r"transform_param\.std_value must be a number above 0, one is 0"),
+        ("std_value: [58, -1, 57]", r"transform_param\.std_value must be a number above 0, one is -1"),
         ("force_color: true force_gray: true", "both force_color and force_gray"),
         ("yolo_height: 3 rotate: true", "transform_param has yolo_height, rotate, which this layer does not support"),
     ],

@@ -91,6 +91,16 @@ def test_pictures_are_those_of_training(folder: Path, case: tuple[str, str]) -> 
         assert transform.mean_file.startswith("../train/")
 
 
+@pytest.mark.parametrize("way", ["short_side: 14", "random_resized_crop_param { }", "scale_min: 0.5 scale_max: 2"])
+def test_sizes_that_only_we_know_are_left_out(folder: Path, way: str) -> None:
+    layer, [note], batch = _made(f"crop_size: 12 {way}")
+    assert f"by {way.split()[0].rstrip(':')}: calibration pictures are resized to 12x12 as a whole" in note
+    assert batch.shape == (1, 3, 12, 12) and (layer.image_data_param.new_height, layer.image_data_param.new_width) == (
+        12,
+        12,
+    )
+
+
 def test_a_crop_that_is_no_square(folder: Path) -> None:
     layer, _, batch = _made("crop_h: 10 crop_w: 12")
     assert (layer.transform_param.crop_h, layer.transform_param.crop_w) == (10, 12) and batch.shape == (1, 3, 10, 12)

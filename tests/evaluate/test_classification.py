@@ -125,6 +125,12 @@ def test_resize_then_the_center(tmp_path: Path, world: World) -> None:
     expected = (np.float32([20, 200, 20]) - 10) * 0.1 - 1
     np.testing.assert_allclose(data[0, :, 4, 4], expected, rtol=1e-5)
     assert score_pictures(classifier, pictures).accuracy() == 1
+    std = (2.0, 4.0, 5.0)
+    prepared = LabeledPictures(
+        list_path="framed.txt", resize=(16, 16), preprocess=Preprocess((10.0,), 0.1, (1.0,), std)
+    )
+    expected = (np.float32([20, 200, 20]) - 10) * 0.1 / std - 1
+    np.testing.assert_allclose(prepared.open((1, 3, 8, 8)).next()[0][0, :, 4, 4], expected, rtol=1e-5)
 
 
 def test_a_mean_file_is_taken_off_pixel_by_pixel(world: World) -> None:

@@ -72,6 +72,14 @@ def test_the_input_is_resized_and_its_size_can_be_changed(world: World) -> None:
 
 def test_preprocessing_is_caffes_formula_then_subtract() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    divided = Preprocess((73, 82, 72), 0.5, (0.1,), (57, 58, 59))(picture, 4, 6)
+    resized = cv2.resize(picture.astype(np.float32), (6, 4))
+    wanted = (resized - (73, 82, 72)) * 0.5 / (57, 58, 59) - 0.1
+    np.testing.assert_allclose(divided[0].transpose(1, 2, 0), wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(CaffeCompatError, match=r"2 std value\(s\) for 3"):
+        Preprocess(std=(1, 2))(picture, 4, 6)
+    with pytest.raises(CaffeCompatError, match="expected numbers above 0"):
+        Preprocess(std=(0,))
     batch = Preprocess((73, 82, 72), 0.022, (0.1, 0.2, 0.3))(picture, 4, 6)
     expected = (picture - np.float32([73, 82, 72])) * np.float32(0.022) - np.float32([0.1, 0.2, 0.3])
     np.testing.assert_array_equal(batch[0].transpose(1, 2, 0), expected)

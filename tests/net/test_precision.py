@@ -14,7 +14,7 @@ from torch import nn
 from caffecompat.compare.nets import load_blobs
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
-from caffecompat.layers import Precision
+from caffecompat.layers import Precision, layer_class, layer_types
 from caffecompat.net import Net, NetError
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.precision import compute, precision_text
@@ -263,3 +263,21 @@ def test_scales_that_make_no_sense(text: str, expected: str, tmp_path: Path) -> 
     path.write_text(f"# a net\n{text}\n{NET.format(first='', second='')}")
     with pytest.raises(NetError, match=re.escape(f"{path}{expected}")):
         Net(path, pb.TRAIN, log=False)
+
+
+def test_no_loss_and_no_normalization_is_computed_in_16_bits() -> None:
+    kinds = {name: layer_class(name) for name in layer_types()}
+    losses = {name for name, kind in kinds.items() if kind is not None and (kind.is_loss or kind.measures)}
+    assert "SoftmaxWithLoss" in losses and "Accuracy" in losses
+    rest = {"Softmax", "ArgMax", "Reduction", "DetectionOutput", "PriorBox", "Proposal", "ConvolutionFixed", "Mixup"}
+    for name in losses | rest:
+        assert kinds[name].precision is Precision.SINGLE, name
+    for name in ("BatchNorm", "BN", "Scale", "LRN", "MVN", "Normalize"):
+        assert kinds[name].precision is Precision.ROUNDED, name
+
+
+def test_a_layer_with_a_loss_weight_is_a_loss() -> None:
+    text = NET.format(first="", second="loss_weight: 0.5").rsplit("layer {", 1)[0]
+    net = Net(parse_text(text, pb.NetParameter()), pb.TRAIN, log=False, amp="bf16")
+    assert {layer.name: layer.precision for layer in net.layers}["ip"] is Precision.SINGLE
+    assert {layer.name: layer.precision for layer in net.layers}["conv"] is Precision.HALF

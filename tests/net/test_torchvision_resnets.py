@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from caffecompat.deploy.convert_weights import UnfilledLayers, convert_weights
+from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import open_weights
 from caffecompat.net import Net
 from caffecompat.schema import pb
@@ -21,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(5)
 
 
-def _convert(**how: bool) -> tuple[set[str], list[str]]:
+def _convert(**how: Any) -> tuple[set[str], list[str]]:
     """Convert r.pth to o.caffemodel for net.prototxt: the layers left out, and the notes that are no pairs."""
     notes: list[str] = []
     done = convert_weights(
@@ -98,11 +100,15 @@ def test_another_number_of_input_channels_is_offered(channels: int, depth: int) 
     model = ResNet(depth, width=4, classes=7)
     torch.save(model.state_dict(), "r.pth")
     Path("net.prototxt").write_text(prototxt(depth, 4, 7, channels=channels))
-    with pytest.raises(UnfilledLayers, match=r"conv1 takes \d channels?, conv1 3: with --adapt-first-layer it gets"):
+    with pytest.raises(
+        UnfilledLayers, match=r"layer conv1 takes \d channels?, module conv1 3: with --adapt-first-layer it gets"
+    ):
         _convert()
     assert not Path("o.caffemodel").exists()
     missing, _ = _convert(adapt_first_layer=True)
     assert not missing
+    with pytest.raises(CaffeCompatError, match=r"(?s)map does not fit:.*conv1 <- conv1: shapes.*--adapt-first-layer"):
+        _convert(map_file="o.caffemodel.map.txt")
     picture = torch.randn(2, channels, 33, 33)
     if channels == 1:
         expected = model(picture.expand(-1, 3, -1, -1))
@@ -138,7 +144,7 @@ def test_other_classes_are_offered() -> None:
     torch.save(ResNet(34, width=4, classes=1000).state_dict(), "r.pth")
     Path("net.prototxt").write_text(prototxt(34, 4, 7))
     with pytest.raises(
-        UnfilledLayers, match="score has 7 outputs, fc 1000: with --allow-missing the layer is left out"
+        UnfilledLayers, match="layer score has 7 outputs, module fc 1000: with --allow-missing it is left out"
     ):
         _convert()
     missing, notes = _convert(allow_missing=True)

@@ -54,7 +54,7 @@ def test_a_net_that_trains_is_measured_as_deployed(nets: Path) -> None:
 
 
 def test_what_cannot_be(nets: Path) -> None:
-    with pytest.raises(CaffeCompatError, match="a score is given for c, which is none of the models: a"):
+    with pytest.raises(CaffeCompatError, match="a score is given for c, but the models are: a"):
         bench_nets({"a": "a/deploy.prototxt"}, scores={"c": 1.0})
     with pytest.raises(CaffeCompatError, match="rounds 0"):
         bench_nets({"a": "a/deploy.prototxt"}, rounds=0)

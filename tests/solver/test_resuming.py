@@ -60,6 +60,17 @@ NETS = {
     "leveldb": data(LMDB, extra=SCALE).replace('"db" backend: LMDB', '"leveldb"') + HEAD,
     "list": data(LIST, extra=SCALE) + HEAD,
     "list-chance": data(LIST, "shuffle: true rand_skip: 3", CHANCE) + HEAD,
+    "list-resized": data(
+        LIST,
+        "shuffle: true",
+        "transform_param { crop_size: 6 mirror: true std_value: 58 random_resized_crop_param { min_area: 0.3 } "
+        "distort_param { brightness_prob: 0.5 brightness_delta: 32 } }",
+    )
+    + HEAD,
+    "lmdb-jitter": data(
+        LMDB, extra="transform_param { crop_size: 6 mirror: true scale_min: 0.4 scale_max: 2 scale: 0.01 }"
+    )
+    + HEAD,
     "hdf5": data(HDF5) + HEAD,
     "hdf5-shuffled": data(HDF5, "shuffle: true") + HEAD,
     "windows": """layer { name: "d" type: "WindowData" top: "data" top: "label"

@@ -11,9 +11,10 @@ from torch import nn
 
 from caffecompat.deploy.convert_weights import convert_weights
 from caffecompat.net import Net
-from caffecompat.schema import pb
+from caffecompat.schema import pb, read_net
 from caffecompat.zoo import NETWORKS, network_files
 from tests.net.torchvision_mobilenet import MobileNetV2
+from tests.net.torchvision_resnet import ResNet
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(2)
 
 
-def _converted(name: str, model: nn.Module, size: int, **how: bool) -> tuple[Net, set[str], list[str]]:
-    """The deploy net of a network for 10 classes with the model's weights, what got none, and what is doubted."""
+def _converted(
+    name: str, model: nn.Module, size: int, *, keep: str = "", **how: bool
+) -> tuple[Net, set[str], list[str]]:
+    """The deploy net of a network for 10 classes with the model's weights, what got none, and what is doubted.
+
+    Args:
+        keep: the blob that the net ends with, if not at its end.
+    """
     network = NETWORKS[name]
     files = network_files(network, replace(network.recipe, classes=10, width=size, height=size, deploy_batch=2))
     Path("deploy.prototxt").write_text(files["deploy.prototxt"])
@@ -32,7 +39,11 @@ def _converted(name: str, model: nn.Module, size: int, **how: bool) -> tuple[Net
     done = convert_weights(
         "model.pth", "net.caffemodel", model="deploy.prototxt", accept_guess=True, on_note=notes.append, **how
     )
-    net = Net("deploy.prototxt", pb.TEST, log=False, weights="net.caffemodel")
+    message = read_net("deploy.prototxt")
+    if keep:
+        last = max(at for at, layer in enumerate(message.layer) if keep in layer.top)
+        del message.layer[last + 1 :]
+    net = Net(message, pb.TEST, log=False, weights="net.caffemodel")
     return net, set(done.missing), [note for note in notes if note.startswith("#")]
 
 
@@ -44,6 +55,35 @@ def test_mobilenet_v2() -> None:
     with torch.no_grad():
         expected = model(picture).softmax(1)
         torch.testing.assert_close(net(picture)["prob"].flatten(1), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [34, 50, 101])
+def test_resnet(depth: int) -> None:
+    """The scores, before the softmax; torchvision's widths."""
+    model = ResNet(depth, classes=10)
+    net, missing, doubts = _converted(f"resnet{depth}", model, 64, keep="fc")
+    assert (missing, doubts) == (set(), [])
+    picture = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(picture)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(net(picture)["fc"] / scale, expected / scale, rtol=1e-5, atol=1e-5)
+
+
+def test_the_backbone_of_ssd300_on_resnet34() -> None:
+    """Up to the third stage, which is not strided there; the rest of the model is listed as not used."""
+    model = ResNet(34, classes=10)
+    net, missing, doubts = _converted("ssd300_resnet34", model, 300, keep="layer3_5_add", allow_missing=True)
+    assert all(name.startswith("additional") or "_mbox_" in name for name in missing)
+    unused = {line.split()[3].split(".")[0] for line in doubts if line.startswith("# not used: ")}
+    assert unused == {"layer4", "fc"}
+    model.layer3[0].conv1.stride = model.layer3[0].downsample[0].stride = (1, 1)
+    model.layer4 = nn.Identity()
+    picture = torch.randn(2, 3, 97, 97)
+    with torch.no_grad():
+        expected = model.features(picture)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(net(picture)["layer3_5_add"] / scale, expected / scale, rtol=1e-5, atol=1e-5)
 
 
 class _Fire(nn.Module):

@@ -159,7 +159,7 @@ def _read_video(path: Path) -> None:
     """As segment reads it, and as the VideoData layer does."""
     from readers import _next
 
-    from caffecompat.cli.common.videos import Video
+    from caffecompat.data.video_frames import Video
 
     for _, frame in Video(str(path)):
         _check(frame.ndim == 3 and frame.dtype == np.uint8, "no picture")

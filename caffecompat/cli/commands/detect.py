@@ -110,7 +110,8 @@ class _Work:
 
     def video(self, path: str, name: str) -> Entry:
         """The same for the frames of a video; the written one keeps its speed."""
-        from caffecompat.cli.common.videos import Video, VideoOut
+        from caffecompat.cli.common.videos import VideoOut
+        from caffecompat.data.video_frames import Video
 
         video = Video(path, self.args.frames_every)
         entry: Entry = {"picture": path, "frames": []}

@@ -112,7 +112,8 @@ class _Work:
         """The same for the frames of a video; the written one keeps its speed."""
         import os
 
-        from caffecompat.cli.common.videos import Video, VideoOut
+        from caffecompat.cli.common.videos import VideoOut
+        from caffecompat.data.video_frames import Video
 
         video = Video(path, self.args.frames_every)
         stem = os.path.join(self.args.out, name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from caffecompat import glog
 from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
-from caffecompat.cli.common.net_flags import amp_flag, net_flags, open_model
+from caffecompat.cli.common.net_flags import amp_flag, log_precision, net_flags, open_model
 from caffecompat.cli.common.progress import live_line, progress_flag
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
         weights=weight_files(args.weights), skip_mismatched=args.skip_mismatched,
     )  # fmt: skip
     check_loaded(net.loaded, args.weights, args)
-    net.to(device)
+    log_precision(net.to(device))
     net.check_files()
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:

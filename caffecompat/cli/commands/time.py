@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
-from caffecompat.cli.common.net_flags import amp_flag, net_flags, open_model
+from caffecompat.cli.common.net_flags import amp_flag, log_precision, net_flags, open_model
 
 if TYPE_CHECKING:
     from caffecompat.report.net_timing import NetTimes
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     net = Net(document, args.phase, sources=make_source, weights=weights)
     if net.loaded:
         net.loaded.describe_missing(args.weights)
+    log_precision(net.to(device))
     glog.info("Performing Forward", "caffe.cpp:351")
 
     def on_start(loss: float) -> None:
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     def on_iteration(done: int, spent: float) -> None:
         glog.info(f"Iteration: {done} forward-backward time: {glog.number(spent)} ms.", "caffe.cpp:394")
 
-    times = time_net(net.to(device), iterations=args.iterations, on_start=on_start, on_iteration=on_iteration)
+    times = time_net(net, iterations=args.iterations, on_start=on_start, on_iteration=on_iteration)
     _report(times, args.iterations)
     return 0
 

@@ -6,12 +6,14 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from caffecompat import glog
 from caffecompat.cli.common.flags import INT32, split_commas
 
 if TYPE_CHECKING:
+    from caffecompat.net import Net
     from caffecompat.schema import NetDocument
 
-__all__ = ["amp_flag", "net_flags", "open_model"]
+__all__ = ["amp_flag", "log_precision", "net_flags", "open_model"]
 
 
 def net_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,15 @@ def amp_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", choices=("bf16", "fp16"),
                         help="layers compute in 16 bits, as default_forward_type: BFLOAT16 (FLOAT16) says; weights, "
                         "normalization, losses and scores stay in 32")  # fmt: skip
+
+
+def log_precision(net: Net) -> None:
+    """Say which of a net's layers compute in 16 bits, where any does."""
+    from caffecompat.net.precision import precision_text
+
+    text = precision_text(net.layers, net.device)
+    if text:
+        glog.info(text)
 
 
 def open_model(args: argparse.Namespace, path: str, *, strict: bool = False) -> NetDocument:

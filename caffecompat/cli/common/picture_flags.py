@@ -23,19 +23,20 @@ __all__ = [
 
 
 def preprocess_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--mean``, ``--scale``, ``--subtract`` and ``--size``."""
+    """Add ``--mean``, ``--scale``, ``--std``, ``--subtract`` and ``--size``."""
     parser.add_argument(
         "--mean", metavar="B,G,R",
         help="subtracted from each pixel first (default: what the prototxt's Input states as transform_param)",
     )  # fmt: skip
     parser.add_argument("--scale", type=finite, default=1.0, metavar="S", help="what that is multiplied by (default 1)")
+    parser.add_argument("--std", metavar="B,G,R", help="what that is divided by, as std_value of transform_param")
     parser.add_argument("--subtract", metavar="B,G,R", help="subtracted after the scaling: pixel * scale - subtract")
     parser.add_argument("--size", metavar="WxH", help="input size instead of the prototxt's, as in 1024x512")
 
 
 def states_preprocess(args: argparse.Namespace) -> bool:
-    """Whether one of ``--mean``, ``--scale`` and ``--subtract`` is given."""
-    return args.mean is not None or args.subtract is not None or args.scale != 1
+    """Whether one of ``--mean``, ``--scale``, ``--std`` and ``--subtract`` is given."""
+    return not (args.mean is args.std is args.subtract is None) or args.scale != 1
 
 
 def preprocess_of(args: argparse.Namespace, net: Net | ScoredNet) -> Preprocess:
@@ -53,7 +54,8 @@ def flags_preprocess(args: argparse.Namespace) -> Preprocess:
     """What the flags say."""
     from caffecompat.data.preprocess import Preprocess
 
-    return Preprocess(_numbers("mean", args.mean), args.scale, _numbers("subtract", args.subtract))
+    mean, subtract, std = (_numbers(name, getattr(args, name)) for name in ("mean", "subtract", "std"))
+    return Preprocess(mean, args.scale, subtract, std)
 
 
 def size_of(args: argparse.Namespace) -> tuple[int, int] | None:

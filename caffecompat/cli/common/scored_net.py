@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from caffecompat import glog
 from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
-from caffecompat.cli.common.net_flags import amp_flag, open_model
+from caffecompat.cli.common.net_flags import amp_flag, log_precision, open_model
 from caffecompat.cli.common.net_flags import net_flags as flags_of_net
 from caffecompat.cli.common.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.common.progress import progress_flag
@@ -58,7 +58,9 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
 
     device, _ = choose_device(args.gpu, args.device)
     size, model = size_of(args), open_model(args, args.model)
-    return kind(fed_model(model, size=size) if fed else model, device=device, size=size, **settings)
+    net = kind(fed_model(model, size=size) if fed else model, device=device, size=size, **settings)
+    log_precision(net.net)
+    return net
 
 
 def _onnx_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Kind:

@@ -56,11 +56,15 @@ def take_stated(args: argparse.Namespace, document: NetDocument) -> None:
     """Fill in ``--mean`` and ``--input_scale`` from the Input layer's transform_param where no flag says either."""
     if args.mean or args.mean_file or args.input_scale != 1 or args.raw_scale != 255:
         return
+    import numpy as np
+
     from caffecompat.data.preprocess import stated_preprocess
 
     stated = stated_preprocess(document.message.layer, document.path)
     if stated is not None:
-        args.mean, args.input_scale = ",".join(repr(mean) for mean in stated.mean), stated.scale
+        args.mean = ",".join(repr(mean) for mean in stated.mean)
+        factors = np.array(stated.factors, np.float32).reshape(-1, 1, 1)  # of (C, H, W)
+        args.input_scale = factors if factors.size > 1 else stated.factors[0]
         glog.info(f"pictures are prepared as {document.path} says: {stated}")
 
 

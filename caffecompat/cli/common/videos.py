@@ -1,9 +1,8 @@
-"""Videos that the command line names, in and out."""
+"""Videos that the command line names, and writes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError
 from caffecompat.paths import for_opencv
 
-__all__ = ["VIDEOS", "Video", "VideoOut", "is_video"]
+__all__ = ["VIDEOS", "VideoOut", "is_video"]
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
@@ -21,40 +20,6 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 def is_video(path: str) -> bool:
     """Whether the file's name says so."""
     return path.lower().endswith(VIDEOS)
-
-
-class Video:
-    """Each `every`-th frame of a video file, with its number: (H, W, 3) uint8, BGR.
-
-    Attributes:
-        rate: frames a second, of those taken.
-
-    Raises:
-        CaffeCompatError: it cannot be opened, or has no frame that can be decoded.
-    """
-
-    def __init__(self, path: str, every: int = 1) -> None:
-        self.path, self.every = path, every
-        self._capture = cv2.VideoCapture(for_opencv(path))
-        if not self._capture.isOpened():
-            raise CaffeCompatError(f"cannot open the video {path}: OpenCV cannot read it")
-        self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or 25.0) / every
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        number, any_good = 0, False
-        try:
-            while self._capture.grab():
-                if number % self.every == 0:
-                    good, frame = self._capture.retrieve()
-                    if not good:
-                        break
-                    any_good = True
-                    yield number, frame
-                number += 1
-        finally:
-            self._capture.release()
-        if not any_good:
-            raise CaffeCompatError(f"the video {self.path} has no frame that can be decoded")
 
 
 class VideoOut:

@@ -93,7 +93,7 @@ class Augmentation:
             resizes: whether the layer obeys resize_param and noise_param; by default all but Xilinx's do.
             pads: whether pictures smaller than the crop are padded even where nothing scales them.
         """
-        self._param = param = request.layer.transform_param
+        param = request.layer.transform_param
         resizes = request.fork is not Fork.XILINX if resizes is None else resizes
         refuse_combinations(param, resizes=resizes)
         if param.HasField("noise_param") and not resizes:
@@ -118,12 +118,12 @@ class Augmentation:
     @property
     def same_for_all(self) -> bool:
         """Whether each pixel's value alone decides what becomes of it: nothing cut, mirrored or read from a file."""
-        return self.transformer.same_for_all and not (self._draws or self.moves or self._pads)
+        return self.transformer.same_for_all and not (self._draws or self.moves)
 
     @property
     def moves(self) -> bool:
         operations = self._part, self._expansion, self._random_resize, self._geometry, self._scale_factors, self._resize
-        return any(operation is not None for operation in operations)
+        return self._pads or any(operation is not None for operation in operations)
 
     @property
     def _draws(self) -> bool:
@@ -188,7 +188,8 @@ class Augmentation:
     def _padded(self, sample: Sample) -> Sample:
         """The sample at least as large as the crop."""
         size = [max(sides) for sides in zip(sample.size, self.transformer.crop or (0, 0), strict=True)]
-        pixel = mean_pixel(self._param, sample.picture.shape[2])
+        mean = self.transformer.mean_color
+        pixel = mean_pixel([] if mean is None else mean, sample.picture.shape[2])
         return padded(sample, (0, 0), (size[0], size[1]), pixel, self._ignore_label)
 
     def _cropped(self, sample: Sample, size: tuple[int, int], draw: Draw | None) -> tuple[Sample, Window]:

@@ -30,7 +30,7 @@ class Expansion:
 
     def __init__(self, param: pb.TransformationParameter, ignore_label: int) -> None:
         """`ignore_label`: of the canvas around a label picture."""
-        self._param, self._ignore_label = param, ignore_label
+        self._mean, self._ignore_label = list(param.mean_value), ignore_label
         self._most, self._probability = param.expand_param.max_expand_ratio, param.expand_param.prob
         if self._most <= 1:
             raise DataError(f"expand_param.max_expand_ratio must be more than 1, it is {self._most:g}")
@@ -57,5 +57,5 @@ class Expansion:
             return sample
         top, left, height, width = canvas
         check_size(height, width, "expand_param: the canvas")
-        pixel = mean_pixel(self._param, sample.picture.shape[2])
+        pixel = mean_pixel(self._mean, sample.picture.shape[2])
         return padded(sample, (top, left), (height, width), pixel, self._ignore_label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
 
 from caffecompat.data.per_channel import check_per_channel
 from caffecompat.data.source import DataError
@@ -13,18 +13,17 @@ __all__ = ["ignored_label", "mean_pixel"]
 _MOST_CHANNELS = 4  # of a picture that OpenCV pads
 
 
-def mean_pixel(param: pb.TransformationParameter, channels: int) -> list[float]:
-    """mean_value, one a channel; zeros without one.
+def mean_pixel(mean: Iterable[float], channels: int) -> list[float]:
+    """mean_value, or the means of a mean picture, one a channel; zeros without any.
 
     Raises:
         DataError: there are neither one nor one a channel, or more channels than OpenCV pads.
     """
     if channels > _MOST_CHANNELS:
         raise DataError(f"a picture with {channels} channels cannot be padded; at most {_MOST_CHANNELS} can")
-    if not len(param.mean_value):
-        return [0.0] * channels
-    check_per_channel(param.mean_value, channels, "mean_value")
-    return [float(value) for value in np.broadcast_to(np.array(param.mean_value, np.float32), channels)]
+    values = [float(value) for value in mean] or [0.0]
+    check_per_channel(values, channels, "mean_value")
+    return values if len(values) == channels else values * channels
 
 
 def ignored_label(layer: pb.LayerParameter) -> int:

@@ -39,7 +39,7 @@ _TOGETHER = {"resize_param", *_JACINTO}  # NVCaffe's order: first Jacinto's, the
 
 def named_geometry(param: pb.TransformationParameter) -> list[str]:
     """One field of each way to resize that a TransformationParameter names."""
-    fields = {field.name for field, _ in param.ListFields()}
+    fields = {field.name for field, value in param.ListFields() if value}
     return [next(name for name in way if name in fields) for way in _WAYS if fields.intersection(way)]
 
 

@@ -30,7 +30,7 @@ class RandomResizedCrop:
     """The parts of torchvision's RandomResizedCrop.get_params, and its sizes after rounding.
 
     The part's area is drawn evenly from min_area to max_area of the picture's, its aspect (width / height) evenly in
-    its logarithm, and its place evenly. A part that does not fit is drawn anew; after `attempts` it is the largest one
+    its logarithm, and its place evenly. A part that does not fit is drawn again; after `attempts` it is the largest one
     at the center whose aspect is within the limits.
     """
 

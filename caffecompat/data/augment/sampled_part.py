@@ -24,7 +24,8 @@ class SampledPart:
     """
 
     def __init__(self, layer: pb.LayerParameter) -> None:
-        self._param = param = layer.transform_param
+        param = layer.transform_param
+        self._mean = list(param.mean_value)
         self._expansion = Expansion.of(param)
         annotated = layer.annotated_data_param
         self._samplers = [BatchSampler(sampler) for sampler in annotated.batch_sampler]
@@ -65,7 +66,7 @@ class SampledPart:
             seen = self._distortion.picture(seen, generator)
         if seen.shape[:2] == (cut.height, cut.width):
             return seen
-        fill = np.rint(mean_pixel(self._param, channels)).clip(0, 255).tolist()
+        fill = np.rint(mean_pixel(self._mean, channels)).clip(0, 255).tolist()
         if not seen.size:
             return np.tile(np.array(fill, np.uint8), (cut.height, cut.width, 1))
         above, before = rows.start - top, columns.start - left

@@ -238,7 +238,7 @@ class _Exporter:
         return inputs
 
     def _bake(self, blob: str, shape: tuple[int, ...]) -> str:
-        """(pixels - mean) x scale - subtract in front of an input; returns the name of the pixels."""
+        """(pixels - mean) x scale / std - subtract in front of an input; returns the name of the pixels."""
         picture = self.builder.value_name(f"{blob}_pixels")
         self.builder.layer = "preprocessing"
         e = Emission(self.builder, "preprocessing", None, [picture], [blob], [shape], [shape])
@@ -249,7 +249,10 @@ class _Exporter:
             picture_mean = self.options.mean_picture
             mean = _per_channel(p.mean) if picture_mean is None else picture_mean[None]
             value = e.op("Sub", value, e.const(mean, what="mean"))
-        value = e.scaled(value, p.scale, 0)
+        if len(p.factors) > 1:
+            value = e.op("Mul", value, e.const(_per_channel(p.factors), what="scale"))
+        else:
+            value = e.scaled(value, p.factors[0], 0)
         if p.subtract:
             value = e.op("Sub", value, e.const(_per_channel(p.subtract), what="subtract"))
         e.op("Identity", value, to=blob) if value == picture else self.builder.alias(blob, value)
@@ -318,6 +321,8 @@ class _Exporter:
         metadata: dict[str, str] = {"net": self.net.name}
         if p is not None and not options.bake:
             metadata |= {"mean": _text(p.mean), "scale": repr(p.scale), "subtract": _text(p.subtract)}
+            if p.std:
+                metadata["std"] = _text(p.std)
             if options.mean_picture is not None:
                 metadata["mean_of"] = "a mean picture's channels; training subtracted the picture pixel by pixel"
         metadata["color_order"] = "RGB" if options.rgb else "BGR"

@@ -48,7 +48,7 @@ def with_preprocessing(
     notes: list[Note] = []
     transform = deployed.transform
     if options.preprocess is None and transform is not None:
-        options = replace(options, preprocess=Preprocess(tuple(transform.mean_value), transform.scale))
+        options = replace(options, preprocess=Preprocess.of(transform))
         if transform.mean_file and options.mean_picture is None:
             try:
                 options = replace(options, mean_picture=read_mean(transform.mean_file, relative_to))
@@ -58,7 +58,7 @@ def with_preprocessing(
                 notes.append(Note("", f"{problem}: the metadata has no mean"))
                 options = replace(options, preprocess=None)
     pictures = [shape for shape in net.fed_shapes.values() if is_picture(shape)]
-    for name in ("mean", "subtract"):
+    for name in ("mean", "std", "subtract"):
         count = len(getattr(options.preprocess, name, ()))
         if count > 1 and any(shape[1] != count for shape in pictures):
             raise OnnxError(f"{name} has {count} values, the input {pictures[0][1]} channel(s); give as many, or one")
@@ -113,9 +113,11 @@ def prepared_inputs(inputs: Mapping[str, np.ndarray], options: ExportOptions) ->
 def prepare(pixels: np.ndarray, options: ExportOptions) -> np.ndarray:
     """Pixels (N, C, H, W) in B, G, R order as the net's input."""
     p = options.preprocess or Preprocess()
-    mean, subtract = (np.array(part or (0,), np.float32).reshape(1, -1, 1, 1) for part in (p.mean, p.subtract))
+    mean, factor, subtract = (
+        np.array(part or (0,), np.float32).reshape(1, -1, 1, 1) for part in (p.mean, p.factors, p.subtract)
+    )
     mean = mean if options.mean_picture is None else options.mean_picture
-    return np.ascontiguousarray((pixels - mean) * np.float32(p.scale) - subtract, np.float32)
+    return np.ascontiguousarray((pixels - mean) * factor - subtract, np.float32)
 
 
 # ------------------------------------------------------------------------------------------------ random inputs

@@ -167,7 +167,15 @@ def _parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
 
 def test_flags_that_name_an_output_say_so() -> None:
     """A folder or database that must not exist is safe as it is; demo works in a folder of its own."""
-    makes_new = {"lmdb build", "lmdb split", "convert_imageset", "convert_annoset", "extract_features", "demo"}
+    makes_new = {
+        "lmdb build",
+        "lmdb split",
+        "convert_imageset",
+        "convert_annoset",
+        "extract_features",
+        "video frames",
+        "demo",
+    }
     for verb, parser in _parsers():
         for action in parser._actions:
             name = action.dest

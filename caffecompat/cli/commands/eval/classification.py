@@ -5,6 +5,8 @@ LevelDB); without these a train_val prototxt's TEST phase reads its own data.
 
 Pictures are treated as Caffe's data layers do in TEST phase: a list's are resized to --resize, if given, and the
 center of the net's input size is cut out; without --resize they are resized to the input. Then mean and scale.
+--short-side 256 --crop 224 --interp bicubic is how most nets of ImageNet are scored, also out of a database; without
+these flags a short_side that the net's transform_param has counts.
 Accuracy is that of Caffe's Accuracy layer.
 
 With --model net.onnx onnxruntime computes the net; pictures are prepared as the file's metadata say, or as flags do.
@@ -58,6 +60,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root-folder", default="", metavar="DIR", help="put before the list's paths as it is")
     parser.add_argument("--db", metavar="DB", help="LMDB or LevelDB of labeled pictures")
     parser.add_argument("--resize", metavar="WxH", help="resize a list's pictures to this, then cut the center")
+    parser.add_argument("--short-side", type=COUNT, metavar="N", help="resize so that the shorter side is N, then cut")
+    parser.add_argument(
+        "--crop", type=COUNT, metavar="N", help="cut NxN out of the center; the net's input becomes that"
+    )
+    parser.add_argument("--interp", metavar="HOW", help="how to resize: bilinear (default), bicubic, area")
     parser.add_argument("--mean-file", default="", metavar="FILE", help="mean picture (binaryproto), pixel by pixel")
     parser.add_argument("--iterations", type=COUNT, metavar="N", help="batches to score (default: all pictures once)")
     parser.add_argument("--batch", type=COUNT, metavar="N", help="pictures a batch instead of the prototxt's number")
@@ -102,7 +109,30 @@ def _check(args: argparse.Namespace) -> None:
     check_weights(args, _VERB)
     if args.list and args.db:
         raise UsageError(f"{_VERB}: take one of --list and --db")
+    _check_sizes(args)
     _ks(args)
+
+
+def _check_sizes(args: argparse.Namespace) -> None:
+    """Whether --short-side, --crop and --interp go together; --crop becomes --size."""
+    from caffecompat.evaluate.classification import INTERPOLATIONS
+
+    if args.interp is not None and args.interp not in INTERPOLATIONS:
+        raise UsageError(f"{_VERB}: --interp {args.interp}: expected {', '.join(INTERPOLATIONS)}")
+    given = [f"--{name.replace('_', '-')}" for name in ("short_side", "crop", "interp") if getattr(args, name)]
+    if given and not (args.list or args.db):
+        raise UsageError(f"{_VERB}: {given[0]} needs --list or --db; a net's own data layer has its transform_param")
+    if args.short_side and (args.resize or args.mean_file):
+        raise UsageError(f"{_VERB}: --short-side leaves pictures in several sizes: without --resize and --mean-file")
+    if args.interp and args.db and not args.short_side:
+        raise UsageError(f"{_VERB}: --interp needs --short-side; pictures of a database are not resized")
+    if args.crop:
+        if not (args.short_side or args.resize):
+            raise UsageError(f"{_VERB}: --crop needs --short-side or --resize")
+        square = f"{args.crop}x{args.crop}"
+        if args.size not in (None, square):
+            raise UsageError(f"{_VERB}: --size {args.size} and --crop {args.crop} are two sizes of the input")
+        args.size = square
 
 
 def _ks(args: argparse.Namespace) -> tuple[int, ...]:
@@ -126,8 +156,8 @@ def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
         stated = args.mean_file or states_preprocess(args)
         pictures = settings["data"] = open_labeled(
             classifier, args.list or args.db, args.root_folder, database=bool(args.db),
-            resize=parse_size(args.resize, "resize"), mean_file=args.mean_file,
-            preprocess=_given(args, classifier) if stated else None,
+            resize=parse_size(args.resize, "resize"), short_side=args.short_side, interp=args.interp,
+            mean_file=args.mean_file, preprocess=_given(args, classifier) if stated else None,
         )  # fmt: skip
         batch = args.batch or classifier.input_shape[0]
         total = min(args.iterations * batch, pictures.count) if args.iterations else pictures.count

@@ -17,7 +17,7 @@ may be more than 1e-4 from torch's float32 where it is within 1e-4 of the net in
 which the difference begins. A net that holds NaN or infinity, or computes them, is an error too, unless
 --allow-nonfinite is given.
 
-What prepares the pictures comes from --mean, --mean-file, --scale and --subtract, else from the data layer of a
+What prepares the pictures comes from --mean, --mean-file, --scale, --std and --subtract, else from the data layer of a
 train_val or the transform_param that export deploy gives an Input layer, and goes into the metadata; or into the graph
 (--bake-preprocessing), a mean picture pixel by pixel.
 

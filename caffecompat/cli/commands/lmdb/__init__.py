@@ -2,6 +2,7 @@
 
 caffecompat lmdb build train.txt train_lmdb --resize 256x256
 caffecompat lmdb build train.txt big_lmdb --shards 2  # two databases in big_lmdb, which is read as one
+caffecompat lmdb build train.txt more_lmdb --augment 4  # each picture four times, mirrored and in other colors
 caffecompat lmdb build flowers/ flowers_lmdb          # a folder of class folders
 caffecompat lmdb build pairs.txt city                 # 'image label-image' lines: city/image and city/label
 caffecompat lmdb build VOCdevkit/ voc_lmdb --set trainval # Pascal VOC's folders: boxes, for AnnotatedData

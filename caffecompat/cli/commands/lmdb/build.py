@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import COUNT, SEED, SIDE, THREADS, UsageError, add_switch
+from caffecompat.cli.common.flags import COUNT, SEED, SIDE, THREADS, UsageError, add_switch, check_companions
 from caffecompat.cli.common.outputs import make_folder_above
 from caffecompat.cli.common.picture_flags import parse_size
 from caffecompat.cli.common.progress import progress_flag
@@ -41,11 +41,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         "in the order of names or ids, from 1)")  # fmt: skip
     add_switch(parser, "shuffle", "shuffle the records (class folders always are, unless --noshuffle is given)")
     parser.set_defaults(shuffle=None)
-    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of the shuffling")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of the shuffling and of --augment")
     parser.add_argument("--names", metavar="FILE", help="class names, one a line, to keep with the database")
     parser.add_argument("--backend", default="lmdb", choices=("lmdb", "leveldb"), help="default lmdb")
     parser.add_argument(
         "--shards", type=COUNT, default=1, metavar="N", help="spread the records over N databases; OUT is read as one"
+    )
+    parser.add_argument(
+        "--augment", type=COUNT, default=0, metavar="K", help="each record K times, each time changed at random"
+    )
+    parser.add_argument(
+        "--transform", default="", metavar="FILE", help="a transform_param that says how (default: mirror and colors)"
     )
     add_switch(parser, "skip-bad", "leave out images that are missing or damaged")
     parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that encode (default: one a core)")
@@ -57,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.data.database_plan import plan_database
     from caffecompat.data.recipes import ImageOptions
 
+    check_companions("lmdb build", [("--transform", "--augment", args.transform and not args.augment)])
     plan = plan_database(
         args.source,
         ImageOptions(not args.gray, *_size(args), args.encode),
@@ -68,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         names=_names(args),
         backend=args.backend,
         skip_missing=args.skip_bad,
+        augment=args.augment,
+        transform=args.transform,
     )
     plan.shards = args.shards
     make_folder_above(args.out)

@@ -21,7 +21,11 @@ def pooling(e: Emission) -> None:
     m = e.module
     window = Window((e.shape[2], e.shape[3])) if m.whole_plane else m.window
     mask = e.tops[1] if len(e.tops) > 1 else None
-    pool(e, m.method, e.bottoms[0], window, e.tops[0], mask)
+    factor = m.dpu_factor(window.kernel)
+    if factor == 1:
+        pool(e, m.method, e.bottoms[0], window, e.tops[0], mask)
+    else:
+        e.op("Mul", pool(e, m.method, e.bottoms[0], window, None), e.const(factor, what="dpu_factor"), to=e.tops[0])
 
 
 def pool(e: Emission, method: int, bottom: str, window: Window, to: str | None, mask: str | None = None) -> str:

@@ -159,9 +159,15 @@ def calibration_reader(
         height=shape[2],
         width=shape[3],
         prepared=", prepared as the net was trained" if p else "; how they are prepared is to be filled in",
-        numbers=f"{list(p.mean) or [0.0]}, {p.scale:.8g}, {list(p.subtract) or [0.0]}" if p else _UNKNOWN,
+        numbers=f"{list(p.mean) or [0.0]}, {_factors(p)}, {list(p.subtract) or [0.0]}" if p else _UNKNOWN,
         known="" if p else _REFUSAL,
         order="R, G, B" if rgb else "B, G, R",
         swap="[:, :, ::-1]" if rgb else "",
         list_file=os.path.basename(list_file),
     )
+
+
+def _factors(preprocess: Preprocess) -> str:
+    """scale / std as Python text: a number, or a list with one a channel."""
+    texts = [f"{factor:.8g}" for factor in preprocess.factors]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make, square
 from caffecompat.schema import pb
@@ -27,17 +27,25 @@ def pooling(c: LayerView) -> Emitted:
             return Emitted(call="stochastic_pool({0}, Window({0}.shape[2:]))")
         if masked:
             return Emitted(call="F.max_pool2d({0}, {0}.shape[2:], return_indices=True)")
-        return Emitted(call=f"{{0}}.{'mean' if averages else 'amax'}((2, 3), keepdim=True)")
+        factor = _factor(m, c.shape[2:])
+        return Emitted(call=f"{{0}}.{'mean' if averages else 'amax'}((2, 3), keepdim=True){factor}")
     window = m.window
+    factor = _factor(m, window.kernel)
     if stochastic or not _torch_agrees(window):
         function = "max_pool_with_indices" if masked else _FUNCTIONS[m.method]
-        return Emitted(window_text(window), f"{function}({{0}}, {{self}})")
+        return Emitted(window_text(window), f"{function}({{0}}, {{self}}){factor}")
     text = make(
         "nn.AvgPool2d" if averages else "nn.MaxPool2d", square(window.kernel),
         stride=(square(window.stride), square(window.kernel)), padding=(square(window.pad), 0),
         ceil_mode=(window.ceil and window.stride != (1, 1), False), return_indices=(masked, False),
     )  # fmt: skip
-    return Emitted(text)
+    return Emitted(text, f"{{self}}({{0}}){factor}" if factor else "")
+
+
+def _factor(module: Any, kernel: tuple[int, ...]) -> str:
+    """What an average of such a window is multiplied by in fixed point; "" where that is 1."""
+    factor = module.dpu_factor(kernel)
+    return "" if factor == 1 else f" * {factor}"
 
 
 def window_text(window: Window) -> str:

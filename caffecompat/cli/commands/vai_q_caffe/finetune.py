@@ -1,0 +1,28 @@
+"""Train a quantized net under its solver, as `caffecompat train` does, with the fixed point in every pass.
+
+The solver's net is quantize_train_test.prototxt, with losses. Gradients pass the grid unchanged; positions follow the
+weights and the activations. `caffecompat vai_q_caffe deploy` makes the compiler's files of the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.common.quantize_flags import required
+
+HELP = "train a quantized net under its solver"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--solver", metavar="FILE", help="the solver's prototxt (required)")
+    parser.add_argument("--weights", metavar="FILE", help="weights to start from, as quantize writes them (required)")
+    parser.add_argument("--gpu", metavar="N", help="GPU to run on")
+
+
+def run(args: argparse.Namespace) -> int:
+    required("finetune", args, "solver", "weights")
+
+    from caffecompat.cli.verbs import parser_of, verb_module
+
+    words = ["--solver", args.solver, "--weights", args.weights, *(["--gpu", args.gpu] if args.gpu else [])]
+    return int(verb_module("train").run(parser_of("train").parse_args(words)))

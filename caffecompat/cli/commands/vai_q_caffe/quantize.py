@@ -1,0 +1,66 @@
+"""Fold, place neurons, calibrate on the TRAIN data, and write four files.
+
+OUTPUT_DIR gets quantize_train_test.prototxt and .caffemodel, the net to test and fine-tune, and deploy.prototxt and
+.caffemodel for the compiler. Where the original's numbers are wrong (weights of grouped deconvolutions with batch
+normalization) a line says so; they are repeated here, and right with --noas-original.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch
+from caffecompat.cli.common.progress import live_line, progress_flag
+from caffecompat.cli.common.quantize_flags import (
+    deploy_flags,
+    model_flags,
+    quantize_settings,
+    required,
+    say,
+    settings_flags,
+    writes_info,
+)  # fmt: skip
+
+HELP = "calibrate a floating-point net and write its fixed-point files"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    model_flags(parser)
+    deploy_flags(parser)
+    settings_flags(parser)
+    add_switch(parser, "auto-test", "score the quantized net on its TEST data afterwards")
+    parser.add_argument("--test-iter", type=COUNT, default=50, metavar="N", help="batches of --auto-test (default 50)")
+    parser.add_argument("--gpu", metavar="N", help="GPU to run on")
+    parser.add_argument("--method", type=INT32, default=1, metavar="M", help="0 no overflow, 1 least differences (1)")
+    add_switch(parser, "as-original", "repeat the original's mistakes in numbers (default)", default=True)
+    progress_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    required("quantize", args, "model", "weights")
+
+    from caffecompat import glog
+    from caffecompat.cli.common.devices import choose_device
+    from caffecompat.cli.common.flags import weight_files
+    from caffecompat.quantize.quantizer import quantize_net
+
+    settings = quantize_settings(args)
+    weights = weight_files(args.weights)
+    if not weights:
+        raise UsageError("caffecompat vai_q_caffe quantize: --weights is empty")
+    device, _ = choose_device(args.gpu, None)
+    glog.info("Start Calibration", "vai_q_caffe.cpp:182")
+    with live_line(settings.calib_iter, "batches", args.progress) as update:
+        done = quantize_net(
+            args.model, weights, args.output_dir, settings, info=writes_info(), device=device,
+            on_iteration=lambda count: update(count, ""),
+        )  # fmt: skip
+    say(done.notes)
+    if args.auto_test:
+        from caffecompat.cli.commands.vai_q_caffe.test import log_scores
+
+        text, model = done.files[:2]
+        log_scores(text, model, args.test_iter, device)
+    for path in done.files:
+        print(f"wrote {path}")
+    return 0

@@ -1,0 +1,99 @@
+"""Flags of the verbs that quantize, as vai_q_caffe names them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, split_commas
+
+if TYPE_CHECKING:
+    from caffecompat.quantize.settings import QuantizeSettings
+
+__all__ = [
+    "deploy_flags", "model_flags", "quantize_settings", "required", "say", "settings_flags", "writes_info",
+]  # fmt: skip
+
+
+def model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--weights``."""
+    parser.add_argument("--model", metavar="FILE", help="the net's prototxt, with its data layers (required)")
+    parser.add_argument("--weights", metavar="FILE", help="its weights (required)")
+
+
+def deploy_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what concerns the files for the compiler."""
+    parser.add_argument("--output-dir", default="./quantize_results", metavar="DIR", help="where files are written")
+    parser.add_argument("--input-blob", default="data", metavar="BLOB", help="blob that pictures come in (data)")
+    add_switch(parser, "keep-fixed-neuron", "keep FixedNeuron layers in deploy.prototxt (default)", default=True)
+
+
+def settings_flags(parser: argparse.ArgumentParser) -> None:
+    """Add bits, iterations and the layers with rules of their own."""
+    parser.add_argument("--data-bit", type=INT32, default=8, metavar="N", help="bits of activations (8)")
+    parser.add_argument("--weights-bit", type=INT32, default=8, metavar="N", help="bits of weights and biases (8)")
+    parser.add_argument("--calib-iter", type=COUNT, default=100, metavar="N", help="batches to calibrate on (100)")
+    parser.add_argument("--ignore-layers", default="", metavar="A,B", help="layers that stay in floating point")
+    parser.add_argument("--ignore-layers-file", metavar="FILE", help="the same, a name a line")
+    parser.add_argument("--special-layers", default="", metavar="A,D[,W]", help="layers with bits of their own")
+    parser.add_argument("--sigmoided-layers", default="", metavar="A,B", help="layers that a sigmoid follows")
+
+
+def quantize_settings(args: argparse.Namespace) -> QuantizeSettings:
+    """What the flags and the environment say.
+
+    Raises:
+        CaffeCompatError: a value is out of range, or the file of layers cannot be read.
+    """
+    from caffecompat.quantize.settings import QuantizeSettings, parse_special_layers
+
+    ignored = split_commas(args.ignore_layers)
+    if args.ignore_layers_file:
+        from caffecompat.files import read_text
+
+        ignored += read_text(args.ignore_layers_file, "the list of layers").replace(",", " ").split()
+    return QuantizeSettings(
+        method=args.method,
+        data_bits=args.data_bit,
+        weights_bits=args.weights_bit,
+        calib_iter=args.calib_iter,
+        ignore_layers=ignored,
+        sigmoided_layers=split_commas(args.sigmoided_layers),
+        special_layers=parse_special_layers(args.special_layers, args.data_bit),
+        input_blob=args.input_blob,
+        keep_fixed_neuron=args.keep_fixed_neuron,
+        align_concat=not _is_set("NOT_ALIGN_CONCAT"),
+        as_original=args.as_original,
+    )
+
+
+def writes_info() -> bool:
+    """Whether the environment's DECENT_DEBUG asks for quantize_info.txt."""
+    return _is_set("DECENT_DEBUG")
+
+
+def _is_set(name: str) -> bool:
+    """Whether a variable of the environment is a number above 0."""
+    text = os.environ.get(name, "0")
+    return text.strip().lstrip("0").isdecimal()
+
+
+def required(command: str, args: argparse.Namespace, *names: str) -> None:
+    """Refuse a command without one of its flags.
+
+    Raises:
+        UsageError: one is missing or empty.
+    """
+    for name in names:
+        if not getattr(args, name):
+            raise UsageError(f"caffecompat vai_q_caffe {command}: needs -{name}")
+
+
+def say(notes: Iterable[str]) -> None:
+    """Log what a user should know."""
+    from caffecompat import glog
+
+    for note in notes:
+        glog.warning(note)

@@ -1,0 +1,35 @@
+"""Positions of activations, found by running a quantized net on pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from caffecompat.data import make_source
+from caffecompat.net import Net
+from caffecompat.schema import NetDocument, pb
+
+__all__ = ["calibrated", "quantized_net"]
+
+
+def quantized_net(document: NetDocument, blobs: Mapping[str, Sequence[np.ndarray]], device: torch.device) -> Net:
+    """A net with its data in the TRAIN phase, with these blobs; others have their fillers' values."""
+    net = Net(document, pb.TRAIN, sources=make_source, log=False)
+    with torch.no_grad():
+        for layer in net.layers:
+            for slot, values in zip(layer.slots, blobs.get(layer.name, ()), strict=False):
+                slot.parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)).reshape(slot.parameter.shape))
+            if layer.module is not None and layer.name in blobs:
+                layer.module.weights_loaded()
+    return net.to(device)
+
+
+def calibrated(net: Net, iterations: int, on_iteration: Callable[[int], None] = lambda done: None) -> None:
+    """Run the net on so many batches; each neuron keeps the position that it found most often."""
+    net.train()
+    with torch.no_grad():
+        for done in range(iterations):
+            net()
+            on_iteration(done + 1)
