@@ -21,8 +21,7 @@ from caffecompat.files import read_text
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum, encode_annotated_datum
 from caffecompat.formats.database import key_text
 from caffecompat.formats.datum import Datum, decode_datum, encode_datum
-from caffecompat.schema import pb, write_text
-from caffecompat.schema.text_reader import parse_text
+from caffecompat.schema import parse_block, parse_text, pb, write_text
 
 __all__ = ["augmented_plan", "read_transform"]
 
@@ -31,38 +30,40 @@ _DEFAULT = """transform_param { mirror: true distort_param {
   brightness_prob: 0.5 brightness_delta: 32 contrast_prob: 0.5 contrast_lower: 0.5 contrast_upper: 1.5 %s } }"""
 _DEFAULT_COLOR = "saturation_prob: 0.5 saturation_lower: 0.5 saturation_upper: 1.5 hue_prob: 0.5 hue_delta: 18"
 
-_BLOCK = re.compile(r"^\s*(transform_param|annotated_data_param)\b", re.MULTILINE)
+_BLOCK = re.compile(r"\b(transform_param|annotated_data_param)\s*:?\s*[{<]")
 _OF_A_LAYER = {"transform_param", "annotated_data_param", "name", "type", "top", "include"}
 
 # What is done to floats, or where pictures are read: a net's own transform_param does it.
 _NOT_STORED = ("scale", "mean_file", "std_value", "random_erase_param", "random_seed", "force_color", "force_gray")
 
 
-def read_transform(path: str, *, color: bool = True) -> pb.LayerParameter:
+def read_transform(path: str, layer_type: str, *, color: bool = True) -> pb.LayerParameter:
     """What a text file says is done to records at random.
 
     Args:
         path: a file with the fields of a transform_param, or with the block ``transform_param { ... }``, next to which
             may be ``annotated_data_param { batch_sampler { ... } }``; "" mirrors and distorts colors.
+        layer_type: of the layers that read the records; settings that they do not obey are warned about.
         color: whether the pictures have colors, for what "" means.
 
     Raises:
         CaffeCompatError: the file cannot be read; PrototxtError names line and column of what is wrong in it.
     """
-    layer = pb.LayerParameter()
+    layer = pb.LayerParameter(type=layer_type)
     if not path:
         return parse_text(_DEFAULT % (_DEFAULT_COLOR if color else ""), layer)
     text = read_text(path, "the transform_param")
-    if not _BLOCK.search(text):
-        parse_text(text, layer.transform_param, name=path)
-    else:
+    if _BLOCK.search(text):
         parse_text(text, layer, name=path)
-        other = [field.name for field, _ in layer.ListFields() if field.name not in _OF_A_LAYER]
-        if other:
-            raise CaffeCompatError(f"{path}: expected transform_param and annotated_data_param, found {other[0]}")
+    else:
+        parse_block(text, layer, "transform_param", name=path)
+    other = [field.name for field, _ in layer.ListFields() if field.name not in _OF_A_LAYER]
+    if other:
+        raise CaffeCompatError(f"{path}: expected transform_param and annotated_data_param, found {other[0]}")
     if not layer.transform_param.ListFields() and not layer.annotated_data_param.batch_sampler:
         raise CaffeCompatError(f"{path} says nothing; expected fields of transform_param, as in 'mirror: true'")
-    for name in {field.name for field, _ in layer.transform_param.ListFields()}.intersection(_NOT_STORED):
+    given = {field.name for field, _ in layer.transform_param.ListFields()}
+    for name in filter(given.__contains__, _NOT_STORED):
         glog.warning(f"{path}: {name} has no effect on the records; it belongs to the net's transform_param")
         layer.transform_param.ClearField(name)
     return layer
@@ -86,7 +87,7 @@ def augmented_plan(
     """
     layer = pb.LayerParameter()
     layer.CopyFrom(transform)
-    layer.name, layer.type = "transform", plan.layer_type
+    layer.name, layer.type = "transform", plan.layer_type  # whatever the file calls it
     if layer.annotated_data_param.batch_sampler and plan.layer_type != "AnnotatedData":
         raise BuildError("batch_sampler is for records with boxes; expected transform_param alone")
     augmentation = Augmentation(Request(layer, pb.TRAIN))

@@ -125,8 +125,8 @@ def plan_database(
         if transform:
             raise BuildError("a transform is for enlarged sets: say how many times with augment")
         return _plan(source, options, settings)
-    changes = read_transform(os.fspath(transform), color=options.color)
     plan = _plan(source, replace(options, encoding="raw"), settings)
+    changes = read_transform(os.fspath(transform), plan.layer_type, color=options.color)
     return augmented_plan(plan, count, changes, encoding=options.encoding, seed=seed)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from caffecompat.files import read_text
 from caffecompat.formats.database import DatabaseError, DatabaseReader, detect_backend, open_database
 from caffecompat.formats.label_map import read_label_map
-from caffecompat.formats.shards import database_folders, names_several
+from caffecompat.formats.shards import database_folders, is_shard, names_several
 
 __all__ = ["CLASS_FILES", "class_file", "class_names", "count_records", "dataset_parts", "is_dataset", "open_parts"]
 
@@ -44,9 +44,9 @@ def is_dataset(path: str | os.PathLike[str]) -> bool:
 
 def class_file(path: str | os.PathLike[str], name: str) -> Path | None:
     """One of CLASS_FILES that lies with the databases, of several the first one's; None where there is none."""
-    folder = path if os.path.isdir(path) else database_folders(os.fspath(path))[0]
-    file = Path(folder, name)
-    return file if file.is_file() else None
+    folder = Path(path if os.path.isdir(path) else database_folders(os.fspath(path))[0])
+    folders = [folder, folder.parent] if is_shard(folder.name) else [folder]
+    return next((place / name for place in folders if (place / name).is_file()), None)
 
 
 def class_names(path: str | os.PathLike[str]) -> Sequence[str]:

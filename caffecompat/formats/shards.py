@@ -19,7 +19,7 @@ from caffecompat.formats.database import Cursor, DatabaseError, DatabaseReader, 
 from caffecompat.paths import RelativeTo, look_up, with_slashes
 from caffecompat.wording import few
 
-__all__ = ["ShardedReader", "database_folders", "names_several", "shard_name", "shards_of"]
+__all__ = ["ShardedReader", "database_folders", "is_shard", "names_several", "shard_name", "shards_of"]
 
 _SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
 _NUMBERED = re.compile(r"(?:.*\D)?(\d+)-of-(\d+)")
@@ -30,6 +30,11 @@ _MOST = 100_000  # shards; a number above it is no shard's
 def shard_name(number: int, count: int) -> str:
     """The folder of a shard, counted from 0."""
     return f"shard-{number:05}-of-{count:05}"
+
+
+def is_shard(name: str) -> bool:
+    """Whether a folder's name is that of a shard."""
+    return _SHARD.fullmatch(name) is not None
 
 
 def names_several(source: str, relative_to: RelativeTo = None) -> bool:

@@ -25,7 +25,7 @@ from caffecompat.schema.document import (
 )
 from caffecompat.schema.phase import as_phase
 from caffecompat.schema.problems import Problem, PrototxtError
-from caffecompat.schema.text_reader import parse_text
+from caffecompat.schema.text_reader import parse_block, parse_text
 from caffecompat.schema.text_writer import write_text
 from caffecompat.schema.unknown_fields import without_unknown_fields
 
@@ -42,6 +42,7 @@ __all__ = [
     "open_net",
     "open_net_binary",
     "open_solver",
+    "parse_block",
     "parse_text",
     "pb",
     "read_message",

@@ -25,7 +25,7 @@ from caffecompat.schema.unknown_fields import AnyMessage, add_unknown_field
 from caffecompat.schema.values import NoValue, ValueReader
 from caffecompat.schema.without_effect import NoEffect
 
-__all__ = ["Reading", "parse_text", "read_text", "warn"]
+__all__ = ["Reading", "parse_block", "parse_text", "read_text", "warn"]
 
 
 @dataclass
@@ -69,7 +69,19 @@ def parse_text(text: str, message: AnyMessage, name: str = "<text>", strict: boo
     Raises:
         PrototxtError: all problems of the text, each with `name`, line, column and the nearest valid name.
     """
-    reading = read_text(Text(name, text), message, strict)
+    return _checked(Text(name, text), message, strict)
+
+
+def parse_block(text: str, message: AnyMessage, field: str, name: str = "<text>") -> AnyMessage:
+    """Read what is between the brackets of a block of `message`, as `parse_text` reads a whole text.
+
+    What depends on the message around the block (settings that only some layers obey) is known so.
+    """
+    return _checked(_Block(name, f"{field} {{\n{text}\n}}"), message, False)
+
+
+def _checked(text: Text, message: AnyMessage, strict: bool) -> AnyMessage:
+    reading = read_text(text, message, strict)
     if reading.problems:
         raise PrototxtError(reading.problems)
     warn(reading)
@@ -86,6 +98,14 @@ def warn(reading: Reading) -> None:
 def read_text(text: Text, message: Message, strict: bool = False) -> Reading:
     """Read `text` into `message` and return what was found; never raises for what the text says."""
     return _Reader(text, strict).read(message)
+
+
+class _Block(Text):
+    """A text within brackets that were put around it, on lines of their own."""
+
+    def position(self, offset: int) -> tuple[int, int]:
+        line, column = super().position(offset)
+        return line - 1, column
 
 
 @dataclass

@@ -156,9 +156,28 @@ def test_another_transform_starts_over() -> None:
     assert caffecompat.build_database("list.txt", "db", augment=2, transform="mirror.txt").resumed_at == 0
 
 
+@pytest.mark.parametrize("form", ["%s", "transform_param { %s }", 'name: "data" type: "Data" transform_param { %s }'])
+def test_the_file_is_a_transform_param(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "mirror: true # half of them\ndistort_param { brightness_prob: 1 brightness_delta: 30 } crop_size: 5"
+    Path("t.txt").write_text(form % f"{text}\n")
+    caffecompat.build_database("list.txt", "db", augment=2, transform="t.txt")
+    assert {picture.shape for picture in _pictures("db")} == {(5, 5, 3)}
+    caffecompat.build_database("list.txt", "colors", augment=2)
+    assert "no effect" not in capsys.readouterr().err
+    Path("t.txt").write_text(form % "mirror: true\n display: true ignore_label: 3\n")
+    caffecompat.build_database("list.txt", "other", augment=2, transform="t.txt")
+    said = capsys.readouterr().err
+    assert "t.txt:2:2: transform_param.display" in said and "t.txt:2:16: transform_param.ignore_label" in said
+    if "type" not in form:
+        caffecompat.build_database("pairs.txt", "pairs", augment=2, transform="t.txt")
+        said = capsys.readouterr().err
+        assert "transform_param.display" in said and "ignore_label" not in said
+
+
 FILES = {
     "miror: true": r"t\.txt:1:1: .*mirror",
     "transform_param { crop_size: x }": r"t\.txt:1:30: ",
+    "mirror: true\n  crop_size: x": r"t\.txt:2:14: ",
     "transform_param { } include { }": r"t\.txt says nothing",
     "# nothing": r"t\.txt says nothing",
     "transform_param { mirror: true } data_param { batch_size: 1 }": "expected transform_param and .* found data_p",
