@@ -86,6 +86,29 @@ def test_the_backbone_of_ssd300_on_resnet34() -> None:
         torch.testing.assert_close(net(picture)["layer3_5_add"] / scale, expected / scale, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("stride", [16, 8])
+def test_the_backbone_of_deeplab(stride: int) -> None:
+    """ResNet-101 of which the last stages are dilated instead of strided, the last one in multi-grid 1-2-4."""
+    model = ResNet(101, classes=10)
+    net, missing, doubts = _converted(f"deeplab_v3_s{stride}", model, 65, keep="layer4_2_add", allow_missing=True)
+    assert all(name.startswith(("aspp", "image_pool", "classifier")) for name in missing)
+    assert [line for line in doubts if line.startswith("# not used: ")] == ["# not used: fc (weight 10x2048, bias 10)"]
+    _dilate(model.layer4, [32 // stride * grid for grid in (1, 2, 4)])
+    if stride == 8:
+        _dilate(model.layer3, [2] * len(model.layer3))
+    picture = torch.randn(2, 3, 65, 65)
+    with torch.no_grad():
+        expected = model.features(picture)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(net(picture)["layer4_2_add"] / scale, expected / scale, rtol=1e-5, atol=1e-5)
+
+
+def _dilate(stage: nn.Sequential, dilations: list[int]) -> None:
+    for block, dilation in zip(stage, dilations, strict=True):
+        block.conv2.stride, block.conv2.dilation, block.conv2.padding = (1, 1), (dilation,) * 2, (dilation,) * 2
+    stage[0].downsample[0].stride = (1, 1)
+
+
 class _Fire(nn.Module):
     """torchvision's, of which only the names count here."""
 
