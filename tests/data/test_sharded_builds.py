@@ -177,7 +177,11 @@ def test_verbs_take_shards_and_patterns(folder: Path, capsys: pytest.CaptureFixt
     assert main(["lmdb", "build", "pairs.txt", "pairs", "--shards", "2"]) == 0
     assert main(["lmdb", "info", "pairs"]) == 0
     assert "pairs/label: LMDB, 6 records" in capsys.readouterr().out
-    assert main(["lmdb", "show", "db", "--out", "db/shard-00000-of-00002/data.mdb"]) == 2
+    capsys.readouterr()
+    for source, shard in (("db", "db"), ("db/shard-*", "db"), ("pairs", "pairs/label")):
+        file = f"{shard}/shard-00000-of-00002/data.mdb"
+        assert main(["lmdb", "show", source, "--out", file]) == 2
+        assert f"{file} is read; the result would be written over it" in capsys.readouterr().err
     (folder / "db/shard-00001-of-00002").rename(folder / "away")
     for part in ("info", "verify", "show"):
         assert main(["lmdb", part, "db"]) == 2

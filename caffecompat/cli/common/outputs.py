@@ -139,14 +139,25 @@ def _refuse_same(verb: str, outputs: Sequence[str], inputs: Sequence[str]) -> No
 
 
 def _files_of(given: str) -> list[str]:
-    """The file that an argument names, or those of the database (LMDB, LevelDB, or a pair of them)."""
-    if not os.path.isdir(given):
-        return [given] if os.path.isfile(given) else []
-    folders = [given, *(os.path.join(given, part) for part in ("image", "label"))]
-    folders += [os.path.join(folder, name) for folder in filter(os.path.isdir, folders) for name in os.listdir(folder)
-                if name.startswith("shard-")]  # fmt: skip
-    names = [(folder, name) for folder in filter(os.path.isdir, folders) for name in os.listdir(folder)]
+    """The file that an argument names, or those of the databases (LMDB, LevelDB; pairs, shards, a pattern)."""
+    if os.path.isfile(given):
+        return [given]
+    folders = _database_folders(given)
+    folders += [os.path.join(folder, part) for folder in folders for part in ("image", "label")]
+    folders = [inner for folder in folders for inner in (folder, *_database_folders(folder))]
+    names = [(folder, name) for folder in filter(os.path.isdir, dict.fromkeys(folders)) for name in os.listdir(folder)]
     return [os.path.join(folder, name) for folder, name in names if _DATABASE_FILE.fullmatch(name)]
+
+
+def _database_folders(given: str) -> list[str]:
+    """The folders of databases that an argument may mean; [] where it means something else."""
+    from caffecompat.formats.database import DatabaseError
+    from caffecompat.formats.shards import database_folders
+
+    try:
+        return database_folders(given)
+    except (DatabaseError, ValueError):  # a number or a name with a comma in it, or with a NUL
+        return []
 
 
 def _number(path: str) -> tuple[int, int]:
