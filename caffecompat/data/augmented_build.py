@@ -15,7 +15,6 @@ from caffecompat.data.augment.sample import Sample
 from caffecompat.data.build import BadRecord, BuildError, Plan
 from caffecompat.data.recipes import encoded_datum, raw_datum, record_keys
 from caffecompat.data.source import AugmentError, Request
-from caffecompat.data.transform import cut
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum, encode_annotated_datum
@@ -135,13 +134,13 @@ class _Stored:
 def _changed(values: Sequence[bytes], change: _Change, stored: _Stored) -> Sequence[bytes]:
     datum = decode_datum(values[0])
     made = change(Sample(datum.image()))
-    return (encode_datum(stored.picture(cut(made.picture, made.window), datum)),)
+    return (encode_datum(stored.picture(Augmentation.picture(made), datum)),)
 
 
 def _changed_pair(values: Sequence[bytes], change: _Change, stored: _Stored) -> Sequence[bytes]:
     image, label = (decode_datum(value) for value in values)
     made = change(Sample(image.image(), label.image()))
-    pictures = stored.picture(cut(made.picture, made.window), image), stored.labels(Augmentation.label(made))
+    pictures = stored.picture(Augmentation.picture(made), image), stored.labels(Augmentation.label(made))
     return tuple(map(encode_datum, pictures))
 
 
@@ -149,5 +148,5 @@ def _changed_boxes(values: Sequence[bytes], change: _Change, stored: _Stored) ->
     record = decode_annotated_datum(values[0])
     made = change(Sample(record.datum.image(), None, record.objects))
     assert made.objects is not None
-    datum = stored.picture(cut(made.picture, made.window), record.datum)
+    datum = stored.picture(Augmentation.picture(made), record.datum)
     return (encode_annotated_datum(AnnotatedDatum(datum, made.objects)),)

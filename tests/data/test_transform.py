@@ -21,7 +21,8 @@ def transformer(fields: str, phase: int = TEST, fork: Fork = Fork.BVLC, **option
 
 def apply(made: Transformer, pixels: np.ndarray, draw: Draw | None = None) -> np.ndarray:
     out = np.full(made.output_shape(*pixels.shape), np.nan, np.float32)
-    made.place(pixels, made.window(*pixels.shape[:2], draw), out)
+    window = made.window(*pixels.shape[:2], draw)
+    made.place(pixels[window.top :, window.left :][: window.height, : window.width], window, out)
     return out
 
 

@@ -16,14 +16,14 @@ from caffecompat.data.augment.noise import Noise
 from caffecompat.data.augment.rand_augment import RandAugment
 from caffecompat.data.augment.random_erase import RandomErase
 from caffecompat.data.augment.random_resize import RandomResize
-from caffecompat.data.augment.resampling import padded
+from caffecompat.data.augment.resampling import padded, part_of
 from caffecompat.data.augment.resize import Resize
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augment.sampled_part import SampledPart
 from caffecompat.data.augment.scale_jitter import ScaleFactors
-from caffecompat.data.boxes import mirrored
+from caffecompat.data.boxes import FULL, mirrored
 from caffecompat.data.source import AugmentError, DataError, Request
-from caffecompat.data.transform import Draw, Transformer, Window, cut
+from caffecompat.data.transform import Draw, Transformer, Window, turned
 from caffecompat.forks import Fork
 
 __all__ = ["Augmentation", "Augmented"]
@@ -32,9 +32,11 @@ _Operation = TypeVar("_Operation")
 
 
 class Augmented(NamedTuple):
-    """A sample after all that changes its bytes, and the window of it that goes into the batch.
+    """What of a sample goes into the batch, after all that changes its bytes but mirroring.
 
     Attributes:
+        picture: (h, w, C). `label`: (h, w, 1), of another size where its layer divides it.
+        window: of the whole picture that this is, and whether it is mirrored.
         size: (height, width) of what the picture shows: without padding and, as PSPNet's Caffe has it for its third
             top, before scale_factors.
         generator: of what is random about the floats; None where that is nothing.
@@ -50,30 +52,24 @@ class Augmented(NamedTuple):
     @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the picture in the batch."""
-        return self.window.height, self.window.width, self.picture.shape[2]
+        height, width, channels = self.picture.shape
+        return height, width, channels
 
     @property
     def label_shape(self) -> tuple[int, int, int]:
         """(H, W, 1) of the label picture in the batch."""
-        window = self.label_window
-        return window.height, window.width, 1
-
-    @property
-    def label_window(self) -> Window:
-        """The window of the label picture, which lacks no part where it has another size than the picture."""
         assert self.label is not None
-        height, width = self.label.shape[:2]
-        if (height, width) == self.picture.shape[:2]:
-            return self.window
-        return Window(0, 0, height, width, self.window.mirror)
+        height, width, channels = self.label.shape
+        return height, width, channels
 
 
 class Augmentation:
     """The `transform_param` of one layer; what readers call.
 
     In order, on a sample's bytes: distort_param; expand_param, in AnnotatedData with SSD's samplers; one of the ways to
-    bring pictures to a size (`geometry`), scale_factors, padding; resize_param; noise_param; rand_augment_param in
-    TRAIN. Then crop and mirror, mean, scale and std as floats (`Transformer`), and random_erase_param in TRAIN.
+    bring pictures to a size (`geometry`), scale_factors; resize_param; noise_param; the crop; rand_augment_param in
+    TRAIN, as timm does it after the crop; padding up to the crop, whose color nothing changes any more; mirror. Then
+    mean, scale and std as floats (`Transformer`), and random_erase_param in TRAIN.
 
     Attributes:
         transformer: crop, mirror, mean and scale.
@@ -172,43 +168,48 @@ class Augmentation:
         shown = sample.size
         if self._scale_factors is not None:
             sample = self._scale_factors(sample, chance)
-        if self._pads:
-            sample = self._padded(sample)
-        size = sample.size
+        before = sample.size
         if self._resize is not None:
             sample = self._resize.chosen(sample, chance % self._resize.choices)
             shown = sample.size
         if self._noise is not None:
             sample = self._noise(sample, generator)
+        window, whole = self._window(sample, draw), sample.size
+        sample = self._seen(sample, window)
         if self._rand_augment is not None:
-            sample = self._rand_augment(sample, generator)
-        sample, window = self._cropped(sample, size, draw)
-        return Augmented(*sample, window, shown, generator)
+            sample = self._rand_augment(sample, generator).seen_in(FULL, self._emit)
+        sample = self._padded(sample, window)
+        boxes = sample.boxes
+        if boxes is not None and window.mirror:
+            boxes = mirrored(boxes)
+        if boxes is not None and self._resize is not None:
+            boxes = self._resize.extrapolated(boxes, *before, window.share(*whole))
+        return Augmented(*sample.with_boxes(boxes), window, shown, generator)
 
-    def _padded(self, sample: Sample) -> Sample:
-        """The sample at least as large as the crop."""
-        size = [max(sides) for sides in zip(sample.size, self.transformer.crop or (0, 0), strict=True)]
+    def _window(self, sample: Sample, draw: Draw | None) -> Window:
+        """What of the sample, padded to the size of the crop where it lacks that, goes into the batch."""
+        height, width = sample.size
+        if self._pads:
+            height, width = map(max, sample.size, self.transformer.crop or (0, 0))
+        self.transformer.output_shape(height, width, sample.picture.shape[2])  # does the crop fit?
+        return self.transformer.window(height, width, draw)
+
+    def _seen(self, sample: Sample, window: Window) -> Sample:
+        """The part of the sample that lies in the window."""
+        height, width = sample.size
+        height, width = min(window.height, height - window.top), min(window.width, width - window.left)
+        if (height, width) == sample.size:
+            return sample.seen_in(FULL, self._emit)
+        return part_of(sample, window.top, window.left, height, width, self._emit)
+
+    def _padded(self, sample: Sample, window: Window) -> Sample:
+        """The sample as large as the window."""
+        size = window.height, window.width
+        if sample.size == size:
+            return sample
         mean = self.transformer.mean_color
         pixel = mean_pixel([] if mean is None else mean, sample.picture.shape[2])
-        return padded(sample, (0, 0), (size[0], size[1]), pixel, self._ignore_label)
-
-    def _cropped(self, sample: Sample, size: tuple[int, int], draw: Draw | None) -> tuple[Sample, Window]:
-        """The sample with the objects that its window shows, and the window; `size` is that before resize_param."""
-        self.transformer.output_shape(*sample.picture.shape)  # does the crop fit?
-        window = self.transformer.window(*sample.size, draw)
-        if sample.objects is not None:
-            sides = np.array(sample.size[::-1], np.float32)
-            begin = np.array([window.left, window.top], np.float32)
-            part = np.concatenate([begin / sides, (begin + (window.width, window.height)) / sides]).astype(np.float32)
-            sample = sample.seen_in(part, self._emit)
-            boxes = sample.boxes
-            assert boxes is not None
-            if window.mirror:
-                boxes = mirrored(boxes)
-            if self._resize is not None:
-                boxes = self._resize.extrapolated(boxes, *size, part)
-            sample = sample.with_boxes(boxes)
-        return sample, window
+        return padded(sample, (0, 0), size, pixel, self._ignore_label)
 
     def place(self, augmented: Augmented, out: np.ndarray) -> None:
         """Write the picture into its row (h, w, C) float32 of the batch."""
@@ -217,10 +218,15 @@ class Augmentation:
             self._erase(out, augmented.generator)
 
     @staticmethod
+    def picture(augmented: Augmented) -> np.ndarray:
+        """(h, w, C) the picture as the batch has it, but before mean, scale and std."""
+        return turned(augmented.picture, augmented.window)
+
+    @staticmethod
     def label(augmented: Augmented) -> np.ndarray:
-        """(h, w, 1) the label picture's part in the batch, in its own type."""
+        """(h, w, 1) the label picture as the batch has it, in its own type."""
         assert augmented.label is not None
-        return cut(augmented.label, augmented.label_window)
+        return turned(augmented.label, augmented.window)
 
 
 def _of_training(request: Request, operation: _Operation | None, field: str) -> _Operation | None:

@@ -10,8 +10,10 @@ import pytest
 
 from caffecompat.data import DataError
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
+from caffecompat.data.augment.rand_augment import RandAugment
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import AugmentError, Request
+from caffecompat.data.transform import Draw
 from caffecompat.forks import Fork
 from caffecompat.formats.mean import write_mean
 from tests.data.batches import TEST, TRAIN, layer, picture
@@ -206,3 +208,38 @@ def test_a_sample_that_does_not_suit_is_an_error_of_the_sample() -> None:
     made = augmentation("crop_size: 40 short_side: 20")
     with pytest.raises(AugmentError, match="crop of 40x40 is larger than the picture, 20x40"):
         made(Sample(picture(10, 20)), None)
+
+
+@pytest.mark.parametrize("policy", ["rand-m10-n4-p1-inc1", "rand-m9-mstd0.5-inc1-p1"])
+def test_rand_augment_leaves_padding_the_mean(policy: str) -> None:
+    """It changes the scaled picture's part before that is padded up to the crop."""
+    fields = "crop_size: 40 scale_min: 0.5 scale_max: 0.5 mean_value: [10, 20, 30]"
+    fields += f' rand_augment_param {{ policy: "{policy}" }}'
+    made, generator = augmentation(fields, kind="ImageSegData"), random.Random(0)
+    for _ in range(20):
+        got = made(Sample(picture(30, 50), np.full((30, 50, 1), 3, np.uint8)), made.draw(generator))
+        out = np.empty(got.shape, np.float32)
+        made.place(got, out)
+        assert not out[15:].any() and not out[:, 25:].any() and out[:15, :25].any()
+        assert (made.label(got)[15:] == 255).all() and (made.label(got)[:, 25:] == 255).all()
+
+
+def test_rand_augment_comes_after_the_crop(tmp_path: Path) -> None:
+    """And a mean picture is read at the crop's place."""
+    mean = np.random.default_rng(1).random((3, 30, 50), np.float32) * 100
+    write_mean(tmp_path / "mean", mean)
+    fields = f'crop_size: 20 mirror: true mean_file: "{tmp_path}/mean" rand_augment_param {{ policy: "rand-m9-n3-p1" }}'
+    made = augmentation(fields)
+    alone = RandAugment.of(layer(f'type: "Data" transform_param {{ {fields} }}'), mean.mean((1, 2)))
+    assert alone is not None
+    pixels, sides = picture(30, 50), set()
+    for number in range(12):
+        draw = Draw(number % 2, number, 3 * number, number)
+        part = np.s_[number % 11 : number % 11 + 20, 3 * number % 31 : 3 * number % 31 + 20]
+        want = alone(Sample(pixels[part]), np.random.default_rng(number)).picture - mean.transpose(1, 2, 0)[part]
+        got = made(Sample(pixels), draw)
+        out = np.empty(got.shape, np.float32)
+        made.place(got, out)
+        np.testing.assert_allclose(out, want[:, ::-1] if number % 2 else want, atol=1e-4)
+        sides.add(got.window.mirror)
+    assert sides == {True, False}
