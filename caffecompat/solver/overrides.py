@@ -168,17 +168,21 @@ def _reads(layer: pb.LayerParameter, field: str) -> bool:
 
 
 def _set_path(message: Message, path: list[str], value: str, setting: str, *, append: bool) -> None:
-    message = _holder(message, path, setting)
-    field = _field(message, path[-1], setting)
+    """Set a field of a message or of one inside it; the text is read as the whole's, which says what has an effect."""
+    holder = _holder(message, path, setting)
+    field = _field(holder, path[-1], setting)
     if not (append and is_repeated(field)):
-        message.ClearField(field.name)
+        holder.ClearField(field.name)
     if field.message_type is not None:
         text = value if value.lstrip().startswith("{") else "{ " + value + " }"
     elif field.cpp_type == field.CPPTYPE_STRING:
         text = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     else:
         text = f"[{value}]" if is_repeated(field) else value
-    parse_text(f"{field.name}: {text}", message, name=f"--set {setting}", strict=True)
+    text = f"{field.name}: {text}"
+    for name in reversed(path[:-1]):
+        text = f"{name} {{ {text} }}"
+    parse_text(text, message, name=f"--set {setting}", strict=True)
 
 
 def _holder(message: Message, path: list[str], setting: str) -> Message:

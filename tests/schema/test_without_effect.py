@@ -151,6 +151,91 @@ def test_the_forks_are_named_once_for_all_occurrences(log: list[str]) -> None:
     assert line.endswith("(50 times, first here)")
 
 
+# Where users meet them: in a net's text, in a phase, in V1's layers, in a solver's own text and in the nets inside it.
+PLACES = (
+    "%s",
+    "layer { name: 'a' type: 'ReLU' } %s",
+)
+LAYER_PLACES = (
+    "layer { name: 'a' type: 'Scale' %s }",
+    "layer { name: 'a' type: 'Scale' include { phase: TRAIN } %s }",
+    "layer { %s name: 'a' type: 'Scale' exclude { phase: TEST } }",
+    "layers { name: 'a' type: SILENCE %s }",
+)
+
+
+@pytest.mark.parametrize("inside", ["", "net_param", "train_net_param", "test_net_param"])
+@pytest.mark.parametrize(
+    ("setting", "of", "fork"),
+    [
+        ("quantize: true", "NetParameter", "caffe-jacinto"),
+        ("net_quantization_param { bitwidth_weights: 4 }", "NetParameter", "caffe-jacinto"),
+        ("quantization_param { qparam_out { bitwidth: 4 } }", "LayerParameter", "caffe-jacinto"),
+        ("loss_param { assign_label_weights: true }", "LayerParameter", "caffe-jacinto 0.15"),
+        ("loss_param { bootstrap_samples_fraction: 0.2 }", "LayerParameter", "caffe-jacinto 0.15"),
+        ("loss_param { bootstrap_prob_threshold: 0.2 }", "LayerParameter", "caffe-jacinto 0.15"),
+        ("image_label_data_param { image_dir2: 'x' }", "LayerParameter", "caffe-jacinto"),
+        ("transform_param { distort_param { brightness_prob: 0.5 } }", "LayerParameter", "SSD Caffe"),
+        ("transform_param { expand_param { prob: 0.5 } }", "LayerParameter", "SSD Caffe"),
+        ("transform_param { scale_factors: 0.5 }", "LayerParameter", "PSPNet"),
+        ("param { compression: PRUNE }", "LayerParameter", "Xilinx Caffe"),
+    ],
+)
+def test_wherever_it_is_written(setting: str, of: str, fork: str, inside: str, log: list[str]) -> None:
+    for place in PLACES if of == "NetParameter" else LAYER_PLACES:
+        if "layers {" in place and setting.startswith("param "):
+            continue  # a name in V1
+        log.clear()
+        text = place % setting
+        text, message = (f"{inside} {{ {text} }}", pb.SolverParameter()) if inside else (text, pb.NetParameter())
+        parse_text(text, message, name="file")
+        found = [line for line in log if "has no effect here" in line and fork in line]
+        assert found, (text, log)
+        columns = [int(column) for line in found for column in re.findall(r"file:1:([0-9]+): ", line)]
+        begin = text.index(setting) + 1
+        assert any(begin <= column < begin + len(setting) for column in columns), found
+
+
+@pytest.mark.parametrize(
+    ("setting", "fork"),
+    [
+        ("sparsity_itr_increment_bfr_applying: false", "caffe-jacinto"),
+        ("snapshot_log: true", "caffe-jacinto"),
+        ("quantize_weights: false", "caffe-jacinto 0.15"),
+    ],
+)
+def test_a_solvers_own(setting: str, fork: str, log: list[str]) -> None:
+    parse_text(f"base_lr: 1\n  {setting}", pb.SolverParameter(), name="solver")
+    [line] = log
+    assert f"solver:2:3: {setting.partition(':')[0]} ({fork}" in line and "has no effect here" in line
+
+
+def scalar_settings() -> list[str]:
+    """Those whose value can be equal to the default."""
+    found = []
+    for name in WITHOUT_EFFECT:
+        message, _, field = name.rpartition(".")
+        descriptor = pool.message_class(message).DESCRIPTOR.fields_by_name[field]
+        if descriptor.message_type is None and not pool.is_repeated(descriptor):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", scalar_settings())
+def test_a_default_that_is_written_out_is_quiet(name: str, log: list[str]) -> None:
+    message, _, field_name = name.rpartition(".")
+    field = pool.message_class(message).DESCRIPTOR.fields_by_name[field_name]
+    initial = field.default_value
+    if field.enum_type is not None:
+        text = field.enum_type.values_by_number[initial].name
+    elif field.cpp_type == field.CPPTYPE_STRING:
+        text = f'"{initial}"'
+    else:
+        text = str(initial).lower() if field.cpp_type == field.CPPTYPE_BOOL else repr(initial)
+    parse_text(f"{field_name}: {text}", pool.message_class(message)(), name="part")
+    assert log == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

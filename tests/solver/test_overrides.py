@@ -160,3 +160,35 @@ def test_a_pattern_on_the_command_line(workdir: Path, log: list[str]) -> None:
         "solver.prototxt", overrides=["@HDF5*.hdf5_data_param.batch_size=2", "i?.inner_product_param.num_output=7"]
     )
     assert solver.net.blob_shapes["ip"] == (2, 7) and solver.test_nets[0].blob_shapes["ip"] == (2, 7)
+
+
+_DATA = """
+layer { name: "data" type: "ImageData" top: "data" top: "label" image_data_param { source: "x" batch_size: 1 } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("data.transform_param.short_side=8", ""),
+        ("data.transform_param.distort_param={brightness_prob: 0.5}", ""),
+        ("ip.inner_product_param.num_output=4", ""),
+        ("ip.transform_param.short_side=8", "transform_param.short_side has no effect here"),
+        ("ip.transform_param.distort_param={brightness_prob: 0.5}", "transform_param.distort_param (SSD Caffe"),
+        ("ip.pooling_param.kernel_size=3", "pooling_param has no effect here: only layers of type Pooling"),
+        ("ip.param={compression: PRUNE}", "param.compression (Xilinx Caffe) has no effect here"),
+        ("@InnerProduct.param={compression: PRUNE}", "param.compression (Xilinx Caffe) has no effect here"),
+    ],
+)
+def test_a_setting_without_effect_in_its_layer_is_reported(
+    tmp_path: Path, log: list[str], setting: str, said: str
+) -> None:
+    (tmp_path / "net.prototxt").write_text(_DATA)
+    document = open_net(tmp_path / "net.prototxt")
+    log.clear()
+    LayerSettings([setting]).apply(document)
+    found = [line for line in log if "no effect" in line]
+    assert bool(found) == bool(said)
+    assert all(line.startswith(f"--set {setting}:1:") for line in found)
+    assert said in "".join(found)
