@@ -91,6 +91,14 @@ def test_test_and_time(folder: Path, command: Any) -> None:
     assert timed.status == 0 and "4 of 8 layers compute in bfloat16" in timed.err
 
 
+def test_eval_takes_it(folder: Path, command: Any) -> None:
+    words = ["eval", "classification", "--model", "net.prototxt", "--weights", "w.caffemodel", "--iterations", "1"]
+    assert "bfloat16" not in command(*words).err
+    result = command(*words, "--amp", "bf16")
+    assert result.status == 0, result.err
+    assert "4 of 7 layers compute in bfloat16" in result.err
+
+
 def test_a_layer_is_kept_in_float_by_set(folder: Path, command: Any) -> None:
     result = command("train", "--solver", "solver.prototxt", "--amp", "bf16", "--set", "ip.forward_type=FLOAT")
     assert result.status == 0 and "3 of 8 layers compute in bfloat16" in result.err
