@@ -17,6 +17,7 @@ from caffecompat.deploy.input_size import fitting_sizes
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer, class_of
 from caffecompat.layers.accuracy import Accuracy
+from caffecompat.layers.class_scores import holds_shares
 from caffecompat.layers.reduction import ArgMax
 from caffecompat.layers.softmax import Softmax
 from caffecompat.layers.softmax_loss import SoftmaxWithLoss
@@ -86,6 +87,7 @@ class ScoredNet:
         self.input_shape = None if own_data else self._input_shape(size)
         shape = self.net.blob_shapes[self.scores]
         self._check_scores(shape)
+        self._check_labels(shape)
         self.classes = shape[1]
         self.loaded = self.net.loaded
         self.net.to(device)
@@ -93,6 +95,14 @@ class ScoredNet:
     def _check_scores(self, shape: tuple[int, ...]) -> None:
         """Raise CaffeCompatError where scores of that shape are none."""
         raise NotImplementedError
+
+    def _check_labels(self, scores: tuple[int, ...]) -> None:
+        labels = self.net.blob_shapes[self.labels] if self.labels is not None else ()
+        if labels and holds_shares(scores, labels, 1):
+            raise CaffeCompatError(
+                f"{self.path}: the labels {self.labels!r} are soft, of shape {labels} like the scores; scoring "
+                "takes class numbers, one for each position"
+            )
 
     def load(self, weights: WeightPaths) -> None:
         """Load (other) weights."""

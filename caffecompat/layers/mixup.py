@@ -111,9 +111,10 @@ class Mixup(Layer):
     def _draw(self, shape: Shape) -> _Mixture:
         if torch.rand(()).item() >= self.probability:
             return _Mixture()
-        both = all(self.alphas)
-        cuts = torch.rand(()).item() < self.switch if both else self.alphas[1] > 0
-        alpha = self.alphas[cuts]
+        mixes, cuts = self.alphas[0] > 0, self.alphas[1] > 0
+        if mixes and cuts:
+            cuts = torch.rand(()).item() < self.switch
+        alpha = self.alphas[1] if cuts else self.alphas[0]
         share = Beta(alpha, alpha).sample().item()
         if not cuts:
             return _Mixture(share)

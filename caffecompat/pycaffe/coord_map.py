@@ -32,8 +32,9 @@ __all__ = [
 Map = tuple[Any, Any, Any]
 
 PASS_THROUGH_LAYERS = [
-    "AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "Eltwise", "ELU", "Log", "LRN", "Exp", "MVN", "Power", "ReLU",
-    "PReLU", "Scale", "Sigmoid", "Split", "TanH", "Threshold",
+    "AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "DropPath", "Dropout", "Eltwise", "ELU", "GELU", "HardSigmoid",
+    "HardSwish", "HSwish", "Log", "LRN", "Exp", "Mish", "MVN", "Power", "ReLU", "ReLU6", "PReLU", "Scale", "Sigmoid",
+    "SiLU", "Split", "Swish", "TanH", "Threshold",
 ]  # fmt: skip
 
 

@@ -8,9 +8,10 @@ __all__ = ["agreement", "family", "outlooks"]
 
 _STEPS = 3  # that a layer looks ahead
 
+_ACTIVATIONS = "ReLU ReLU6 PReLU ELU GELU Clip Swish SiLU Mish HardSwish HSwish TanH Sigmoid HardSigmoid"
 _FAMILIES = {
     "BatchNorm": {"BatchNorm", "BN", "BatchNormFixed"},
-    "ReLU": {"ReLU", "ReLU6", "PReLU", "ELU", "Clip", "Swish", "TanH", "Sigmoid"},
+    "ReLU": set(_ACTIVATIONS.split()),
     "up": {"Deconvolution", "DeephiResize", "Interp", "Resize", "Upsample"},
 }
 _FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,6 +103,20 @@ def test_the_labels_of_a_net_that_mixes_in_training_are_its_datas(
     assert main([*FLAGS, "--model", "train_val.prototxt"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["pictures"], result["confusion"]) == (7, world.counts.tolist())
+
+
+def test_soft_labels_are_no_class_numbers(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File("soft.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((4, 3, 8, 8), "f4"), np.full((4, 3), 1 / 3, "f4")
+    Path("soft.txt").write_text("soft.h5\n")
+    path = Path("train_val.prototxt")
+    body = path.read_text().split('\nlayer { name: "mean"')[1]
+    source = 'hdf5_data_param { source: "soft.txt" batch_size: 2 }'
+    path.write_text(
+        f'layer {{ name: "d" type: "HDF5Data" top: "data" top: "label" {source} }} layer {{ name: "mean"{body}'
+    )
+    assert main([*FLAGS, "--model", "train_val.prototxt", "--iterations", "2"]) != 0
+    assert "the labels 'label' are soft, of shape (2, 3) like the scores" in capsys.readouterr().err
 
 
 def test_softmax_is_kept_for_people(world: World) -> None:
