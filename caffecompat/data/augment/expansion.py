@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,6 @@ from caffecompat.data.augment.fill import mean_pixel
 from caffecompat.data.augment.resampling import padded
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import DataError
-from caffecompat.formats.picture import check_size
 from caffecompat.schema import pb
 
 __all__ = ["Canvas", "Expansion"]
@@ -32,8 +32,10 @@ class Expansion:
         """`ignore_label`: of the canvas around a label picture."""
         self._mean, self._ignore_label = list(param.mean_value), ignore_label
         self._most, self._probability = param.expand_param.max_expand_ratio, param.expand_param.prob
-        if self._most <= 1:
+        if not 1 < self._most < math.inf:
             raise DataError(f"expand_param.max_expand_ratio must be more than 1, it is {self._most:g}")
+        if not 0 <= self._probability <= 1:
+            raise DataError(f"expand_param.prob must be from 0 to 1, it is {self._probability:g}")
         if param.HasField("mean_file"):
             raise DataError("expand_param takes its color from mean_value; transform_param has a mean_file")
 
@@ -56,6 +58,5 @@ class Expansion:
         if canvas is None:
             return sample
         top, left, height, width = canvas
-        check_size(height, width, "expand_param: the canvas")
         pixel = mean_pixel(self._mean, sample.picture.shape[2])
         return padded(sample, (top, left), (height, width), pixel, self._ignore_label)

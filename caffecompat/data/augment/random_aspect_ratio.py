@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from caffecompat.data.augment.random_resized_crop import Part
+from caffecompat.data.augment.random_resized_crop import Part, checked_attempts
 from caffecompat.data.augment.resampling import part_of
 from caffecompat.data.augment.resize import Resize
 from caffecompat.data.augment.sample import Sample
@@ -17,6 +17,7 @@ from caffecompat.schema import pb
 __all__ = ["RandomAspectRatio"]
 
 _NAME = "random_aspect_ratio_param"
+_MOST = 100  # an area or a change of sides beyond it is a mistake, and its thousandths would be too many
 
 
 class RandomAspectRatio:
@@ -34,15 +35,17 @@ class RandomAspectRatio:
         if not self._crop:
             raise DataError(f"{_NAME} resizes to the crop_size; transform_param has none")
         self._areas = given.min_area_ratio, given.max_area_ratio
-        if not 0 < given.min_area_ratio <= given.max_area_ratio < math.inf:
+        if not 0 < given.min_area_ratio <= given.max_area_ratio <= _MOST:
             raise DataError(
-                f"{_NAME}: expected 0 < min_area_ratio <= max_area_ratio, found {given.min_area_ratio:g} and "
-                f"{given.max_area_ratio:g}"
+                f"{_NAME}: expected 0 < min_area_ratio <= max_area_ratio <= {_MOST}, found {given.min_area_ratio:g} "
+                f"and {given.max_area_ratio:g}"
             )
-        if not 0 < given.aspect_ratio_change <= 1:
-            raise DataError(f"{_NAME}.aspect_ratio_change must lie in (0, 1], it is {given.aspect_ratio_change:g}")
+        if not 1 / _MOST <= given.aspect_ratio_change <= 1:
+            raise DataError(
+                f"{_NAME}.aspect_ratio_change must be from {1 / _MOST:g} to 1, it is {given.aspect_ratio_change:g}"
+            )
         self._changes = given.aspect_ratio_change, 1 / given.aspect_ratio_change
-        self._attempts = given.max_attempt
+        self._attempts = checked_attempts(given.max_attempt, f"{_NAME}.max_attempt")
         self._how, self._ignore_label = given.resize_param, ignore_label
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
 

@@ -12,9 +12,10 @@ from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import DataError
 from caffecompat.schema import pb
 
-__all__ = ["Part", "RandomResizedCrop"]
+__all__ = ["Part", "RandomResizedCrop", "checked_attempts"]
 
 _NAME = "random_resized_crop_param"
+_MOST_ATTEMPTS = 1000
 
 
 class Part(NamedTuple):
@@ -24,6 +25,13 @@ class Part(NamedTuple):
     left: int
     height: int
     width: int
+
+
+def checked_attempts(count: int, name: str) -> int:
+    """A number of attempts that ends."""
+    if count > _MOST_ATTEMPTS:
+        raise DataError(f"{name} must be at most {_MOST_ATTEMPTS}, it is {count}")
+    return count
 
 
 class RandomResizedCrop:
@@ -42,7 +50,7 @@ class RandomResizedCrop:
         for name, (least, most) in (("area", self._areas), ("aspect", self._aspects)):
             if not (0 < least <= most < math.inf):
                 raise DataError(f"{_NAME}: expected 0 < min_{name} <= max_{name}, found {least:g} and {most:g}")
-        self._attempts = given.attempts
+        self._attempts = checked_attempts(given.attempts, f"{_NAME}.attempts")
         self._modes: list[int] = list(given.interp_mode) or [param.interp_mode]
         self._crop = crop
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None

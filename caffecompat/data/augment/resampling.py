@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.data.augment.sample import Sample
-from caffecompat.formats.picture import resize_picture
+from caffecompat.formats.picture import check_size, resize_picture
 from caffecompat.schema import pb
 
 __all__ = ["interpolation", "padded", "part_of", "resized"]
@@ -63,6 +63,7 @@ def padded(
         return sample
     import cv2
 
+    check_size(*size, "the padded picture")
     (top, left), (height, width) = offset, sample.size
     below, behind = size[0] - height - top, size[1] - width - left
 

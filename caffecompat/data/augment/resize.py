@@ -49,6 +49,7 @@ class Resize:
     @classmethod
     def to(cls, how: pb.ResizeParameter, height: int, width: int, ignore_label: int = 255) -> Resize:
         """To another size than the message says."""
+        check_size(height, width, "the resized picture")
         param = pb.ResizeParameter()
         param.CopyFrom(how)
         param.height, param.width = height, width

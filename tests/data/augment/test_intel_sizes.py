@@ -106,8 +106,11 @@ class TestRandomAspectRatio:
         ("fields", "crop", "message"),
         [
             ("", "crop_h: 3 crop_w: 3", "resizes to the crop_size; transform_param has none"),
-            ("min_area_ratio: 2", "crop_size: 8", "min_area_ratio <= max_area_ratio, found 2 and 1"),
-            ("aspect_ratio_change: 1.5", "crop_size: 8", r"must lie in \(0, 1\], it is 1.5"),
+            ("min_area_ratio: 2", "crop_size: 8", "min_area_ratio <= max_area_ratio <= 100, found 2 and 1"),
+            ("aspect_ratio_change: 1.5", "crop_size: 8", "must be from 0.01 to 1, it is 1.5"),
+            ("aspect_ratio_change: 1e-30", "crop_size: 8", "must be from 0.01 to 1, it is 1e-30"),
+            ("max_area_ratio: 1e30", "crop_size: 8", "max_area_ratio <= 100, found 0.5 and 1e[+]30"),
+            ("max_attempt: 4000000000", "crop_size: 8", "max_attempt must be at most 1000"),
         ],
     )
     def test_mistakes(self, fields: str, crop: str, message: str) -> None:

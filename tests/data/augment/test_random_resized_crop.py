@@ -120,6 +120,9 @@ def test_interp_mode_of_transform_param_counts_without_its_own() -> None:
     [
         ("min_area: 0", "0 < min_area <= max_area, found 0 and 1"),
         ("min_area: 0.5 max_area: 0.4", "0 < min_area <= max_area, found 0.5 and 0.4"),
+        ("max_aspect: inf", "0 < min_aspect <= max_aspect, found 0.75 and inf"),
+        ("min_area: nan", "0 < min_area <= max_area, found nan and 1"),
+        ("attempts: 4000000000", "random_resized_crop_param.attempts must be at most 1000, it is 4000000000"),
         ("min_aspect: 3 max_aspect: 2", "0 < min_aspect <= max_aspect, found 3 and 2"),
     ],
 )

@@ -43,6 +43,7 @@ class TestScaleJitter:
             ("scale_min: 0.5", "scale_min and scale_max together"),
             ("scale_max: 2", "scale_min and scale_max together"),
             ("scale_min: 2 scale_max: 1", "0 < scale_min <= scale_max, found 2 and 1"),
+            ("scale_min: 1 scale_max: inf", "0 < scale_min <= scale_max, found 1 and inf"),
             ("scale_min: 0 scale_max: 1", "0 < scale_min <= scale_max, found 0 and 1"),
         ],
     )
@@ -106,8 +107,11 @@ class TestExpansion:
         assert 20 < sum(made.canvas(100, 100, generator) is not None for _ in range(120)) < 40
 
     def test_mistakes(self) -> None:
-        with pytest.raises(DataError, match="max_expand_ratio must be more than 1"):
-            Expansion.of(transform("expand_param { max_expand_ratio: 1 }"))
+        for ratio in ("1", "nan", "inf"):
+            with pytest.raises(DataError, match=f"max_expand_ratio must be more than 1, it is {ratio}"):
+                Expansion.of(transform(f"expand_param {{ max_expand_ratio: {ratio} }}"))
+        with pytest.raises(DataError, match=r"expand_param\.prob must be from 0 to 1, it is 2"):
+            Expansion.of(transform("expand_param { max_expand_ratio: 2 prob: 2 }"))
         made = Expansion.of(transform("expand_param { max_expand_ratio: 3 }"))
         assert made is not None
         with pytest.raises(DataError, match="5 channels cannot be padded"):
