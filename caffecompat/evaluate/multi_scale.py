@@ -38,14 +38,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class Views:
-    """A picture as the net gets it, once for each scale.
+    """A picture as the net gets it, once for each scale; made when asked for, as all of them take much memory.
 
     Attributes:
-        inputs: (1, C, H, W) float32 each.
+        sizes: (height, width) of the views.
+        shown: makes the view of a size, (1, C, height, width) float32.
     """
 
     frame: Frame
-    inputs: list[np.ndarray]
+    sizes: Sequence[Size]
+    shown: Callable[[int, int], np.ndarray]
 
 
 @dataclass
@@ -93,24 +95,23 @@ class MultiScale:
         """The net's inputs of a picture (H, W, C).
 
         Raises:
-            CaffeCompatError: the picture cannot be brought to a size, or not be prepared.
+            CaffeCompatError: the picture cannot be prepared, or is too large to be padded.
         """
         assert segmenter.input_shape is not None, "this net reads its own data"
         height, width = picture.shape[:2]
         size = (segmenter.input_shape[2], segmenter.input_shape[3])
         if self.fit == "warp":
             sizes = [scaled_size(size, scale) for scale in self.scales]
-            inputs = [preprocess(picture, *scaled) for scaled in sizes]
-            return Views(Frame((height, width), (height, width)), inputs)
+            return Views(Frame((height, width), (height, width)), sizes, lambda *scaled: preprocess(picture, *scaled))
         size = self._frame_size(size, (height, width))
         whole = preprocess(picture, height, width)[0].transpose(1, 2, 0)
         padded = np.zeros((*size, whole.shape[2]), np.float32)
         padded[:height, :width] = whole
-        inputs = [
-            np.ascontiguousarray(resize_picture(padded, *scaled_size(size, scale)).transpose(2, 0, 1)[None])
-            for scale in self.scales
-        ]
-        return Views(Frame(size, (height, width)), inputs)
+
+        def shown(*scaled: int) -> np.ndarray:
+            return np.ascontiguousarray(resize_picture(padded, *scaled).transpose(2, 0, 1)[None])
+
+        return Views(Frame(size, (height, width)), [scaled_size(size, scale) for scale in self.scales], shown)
 
     def _frame_size(self, size: Size, picture: Size) -> Size:
         """The net's input size; a larger one for a larger picture."""
@@ -132,7 +133,8 @@ class MultiScale:
             CaffeCompatError: the net cannot work on a view's size.
         """
         total: Tensor | None = None
-        for scale, batch in zip(self.scales, views.inputs, strict=True):
+        for scale, size in zip(self.scales, views.sizes, strict=True):
+            batch = views.shown(*size)
             for mirrored in (False, True) if self.flip else (False,):
                 shown = np.ascontiguousarray(batch[..., ::-1]) if mirrored else batch
                 found = segmenter.probabilities(_scored(segmenter, shown, scale))
