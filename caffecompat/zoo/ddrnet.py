@@ -191,7 +191,9 @@ The recipe is the authors': 0.1 by batches of 256 on four cards, a tenth after 3
 ImageNet, Nesterov's momentum. Here 8 batches of 32 come one after the other (`iter_size`); on four cards, `--gpu all`
 with `--set iter_size=2` trains the same.
 
-{torchvision.CHANNEL_ORDER}\
+{torchvision.CHANNEL_ORDER}
+
+{torchvision.IMAGENET_LISTS}\
 """
 
 _SEGMENTER_NOTES = f"""\
@@ -201,7 +203,9 @@ The recipe is the authors': crops of 1024x1024 of pictures scaled by 0.5 to 2, 0
 0.4, is in the TRAIN net alone. The authors' loss looks at hard pixels alone (OHEM), this one at all that count.
 Upsampling keeps corners at corners (`Interp`), where the authors' code aligns the edges of pixels.
 
-{torchvision.CHANNEL_ORDER}\
+{torchvision.CHANNEL_ORDER}
+
+{torchvision.CITYSCAPES_LISTS}\
 """
 
 

@@ -74,12 +74,17 @@ Crops are 513x513 of pictures scaled by 0.5 to 2; what is smaller is padded with
 The statistics of the normalizations want batches of 16: on a card that is too small for these, train with smaller ones
 and `--set iter_size=...`, better with `--freeze-bn`.
 
-{torchvision.CHANNEL_ORDER}\
+{torchvision.CHANNEL_ORDER}
+
+The lists, from VOC and SBD:
+
+    caffecompat list voc-segmentation VOCdevkit/VOC2012 --out data --norelative
+    caffecompat list sbd benchmark_RELEASE --voc VOCdevkit/VOC2012 --out data/sbd --norelative\
 """
 
 _NOTES_16 = f"""\
 The recipe is the paper's: 0.007 by batches of 16, 30,000 updates on the 10,582 pictures of VOC's and SBD's training
-sets (`list voc-segmentation`, `list sbd`), from ImageNet weights of ResNet-101 (`weights convert`, then `--weights`).
+sets, from ImageNet weights of ResNet-101 (`weights convert`, then `--weights`).
 
 {_COMMON_NOTES}\
 """
@@ -112,7 +117,7 @@ def _network(stride: int, base_lr: float, macs: int, notes: str) -> Network:
         source="Chen et al., Rethinking atrous convolution for semantic image segmentation, 2017",
         recipe=Recipe(
             classes=21, width=513, height=513, crop=513, mean=torchvision.MEAN, std=torchvision.STD,
-            train=Source("data/trainaug.txt"), val=Source("data/val.txt"), batch_size=16, max_iter=30_000,
+            train=Source("data/sbd/trainaug.txt"), val=Source("data/val.txt"), batch_size=16, max_iter=30_000,
             base_lr=base_lr, test_iter=1449, snapshot=2000, display=50, moving_average_fraction=0.9,
         ),
         solver=_solver,

@@ -81,7 +81,9 @@ The recipe is torchvision's: 0.1 by batches of 256, a tenth after 30 and 60 of 9
 those of eight cards with 32 pictures each; here 8 batches of 32 come one after the other (`iter_size`). On eight cards,
 `--gpu all` with `--set iter_size=1` trains the same.
 
-{torchvision.CHANNEL_ORDER}\
+{torchvision.CHANNEL_ORDER}
+
+{torchvision.IMAGENET_LISTS}\
 """
 
 

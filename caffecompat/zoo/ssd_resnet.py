@@ -107,7 +107,13 @@ train2017, the first 300 updates with a rising rate. It starts from torchvision'
 (`weights convert`, then `--weights`). The reference on eight cards has batches of 128 a card and a rate of 0.08, by the
 rule of 0.0025 for each 32 pictures. Its goal is COCO's AP 0.23.
 
-{torchvision.CHANNEL_ORDER}\
+{torchvision.CHANNEL_ORDER}
+
+The databases, from COCO's folders `annotations`, `train2017` and `val2017`:
+
+    caffecompat list coco coco --out data --norelative
+    caffecompat lmdb build data/train.txt data/coco_train_lmdb --labelmap data/labelmap.prototxt --shuffle
+    caffecompat lmdb build data/val.txt data/coco_val_lmdb --labelmap data/labelmap.prototxt\
 """
 
 NETWORKS = (
@@ -124,7 +130,7 @@ NETWORKS = (
         recipe=Recipe(
             classes=81, width=300, height=300, mean=torchvision.MEAN, std=torchvision.STD,
             train=Source("data/coco_train_lmdb", lmdb=True), val=Source("data/coco_val_lmdb", lmdb=True),
-            label_map="data/labelmap_coco.prototxt", batch_size=32, test_batch_size=8,
+            label_map="data/labelmap.prototxt", batch_size=32, test_batch_size=8,
             max_iter=_PASSES * _UPDATES_A_PASS, base_lr=0.0025, test_iter=625, test_interval=5 * _UPDATES_A_PASS,
             snapshot=_UPDATES_A_PASS, display=100, moving_average_fraction=0.9,
         ),

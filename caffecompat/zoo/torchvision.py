@@ -6,7 +6,9 @@ from caffecompat.zoo.network import Fields, Recipe, Source, preparation
 
 __all__ = [
     "CHANNEL_ORDER",
+    "CITYSCAPES_LISTS",
     "IMAGENET",
+    "IMAGENET_LISTS",
     "MEAN",
     "STD",
     "UPDATES_A_PASS",
@@ -23,7 +25,7 @@ UPDATES_A_PASS = 5005  # over ImageNet's 1,281,167 pictures in batches of 256
 
 IMAGENET = Recipe(
     classes=1000, width=224, height=224, crop=224, mean=MEAN, std=STD,
-    train=Source("data/imagenet_train.txt"), val=Source("data/imagenet_val.txt"),
+    train=Source("data/train.txt"), val=Source("data/val.txt"),
     batch_size=32, iter_size=8, test_batch_size=50, max_iter=90 * UPDATES_A_PASS, base_lr=0.1, test_iter=1000,
     snapshot=UPDATES_A_PASS, display=100, moving_average_fraction=0.9,
 )  # fmt: skip
@@ -32,6 +34,17 @@ CHANNEL_ORDER = (
     "Pictures come in the order blue, green, red, mean and standard deviation accordingly. Weights of torchvision's "
     "take red first: `weights convert --swap-colors` reverses the first convolution's input channels."
 )
+
+IMAGENET_LISTS = """\
+The lists, from ImageNet's folders `train` and `val`:
+
+    caffecompat list imagenet ILSVRC2012 --out data --norelative\
+"""
+CITYSCAPES_LISTS = """\
+The lists, from Cityscapes' folders `leftImg8bit` and `gtFine`:
+
+    caffecompat list cityscapes cityscapes --out data --norelative\
+"""
 
 
 def steps(recipe: Recipe, passes: int, *drops: int) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -26,6 +27,9 @@ _SMALLER = [  # in the copies of the prototxts
     (r"crop_size: \d+", "crop_size: 64"),
     (r"dim: 512\b", "dim: 64"),
     (r"dim: 1024\b", "dim: 128"),
+    (r"dim: 2048\b", "dim: 256"),
+    (r"dim: 224\b", "dim: 64"),
+    (r"short_side: \d+", "short_side: 72"),
 ]
 
 
@@ -85,12 +89,41 @@ def _voc(generator: np.random.Generator) -> None:
         )
 
 
+def _coco(generator: np.random.Generator) -> None:
+    """COCO of one picture to train on and one to test with."""
+    Path("coco/annotations").mkdir(parents=True)
+    for number, part in enumerate(("train2017", "val2017"), 1):
+        Path(f"coco/{part}").mkdir()
+        cv2.imwrite(f"coco/{part}/{number:012}.jpg", generator.integers(0, 255, (90, 120, 3), np.uint8))
+        instances = {
+            "images": [{"id": number, "file_name": f"{number:012}.jpg", "width": 120, "height": 90}],
+            "annotations": [
+                {"id": 1, "image_id": number, "category_id": 18, "bbox": [20, 10, 60, 60], "area": 3600, "iscrowd": 0}
+            ],
+            "categories": [{"id": 18, "name": "dog"}],
+        }
+        Path(f"coco/annotations/instances_{part}.json").write_text(json.dumps(instances))
+
+
+def _cityscapes(generator: np.random.Generator) -> None:
+    """Cityscapes of one picture to train on and one to test with."""
+    for part in ("train", "val"):
+        for folder, kind in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+            Path(f"cityscapes/{folder}/{part}/ulm").mkdir(parents=True)
+            shape = (64, 128) if folder == "gtFine" else (64, 128, 3)
+            picture = generator.integers(0, 33, shape, np.uint8)
+            cv2.imwrite(f"cityscapes/{folder}/{part}/ulm/ulm_000000_000019_{kind}.png", picture)
+
+
 _DATA: dict[str, Callable[[np.random.Generator], None]] = {
     "cifar10_full": partial(_classes, "cifar10", ("train", "test"), (32, 32, 3), "0123456789"),
+    "ddrnet23_slim_seg": _cityscapes,
     "jdetnet": _voc,
     "jsegnet21": partial(_lists, folder="", classes=8),
     "lenet": partial(_classes, "mnist", ("train", "test"), (28, 28), "0123456789"),
+    "resnet18": _imagenet,
     "squeezenet": _imagenet,
+    "ssd300_resnet34": _coco,
 }
 
 
@@ -105,7 +138,20 @@ def _name_as_trained_to_the_end(solver: str, used: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "network", ["lenet", "cifar10_full", "squeezenet", "espnet", "enet", "fpn", "jsegnet21", "jdetnet"]
+    "network",
+    [
+        "lenet",
+        "cifar10_full",
+        "squeezenet",
+        "espnet",
+        "enet",
+        "fpn",
+        "jsegnet21",
+        "jdetnet",
+        "resnet18",
+        "ddrnet23_slim_seg",
+        "ssd300_resnet34",
+    ],
 )
 def test_commands_of_the_readme(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
