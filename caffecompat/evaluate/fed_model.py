@@ -14,7 +14,7 @@ from caffecompat.evaluate.onnx_model import is_onnx
 from caffecompat.evaluate.scored_net import ScoredNet
 from caffecompat.forks import ForkName
 from caffecompat.layers import class_of
-from caffecompat.net.precision import Amp, with_amp
+from caffecompat.net.precision import Amp, refuse_amp, with_amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document
 from caffecompat.schema.data_layers import is_input
@@ -108,6 +108,7 @@ def scored_model(
     if rgb is not None:
         raise CaffeCompatError("rgb is for ONNX files; a Caffe net takes B, G, R")
     if isinstance(model, ScoredNet):
+        refuse_amp(amp)
         net = model
         if weights is not None:
             net.load(weights)

@@ -17,7 +17,7 @@ from caffecompat.layers.detection_scores import DetectionScores
 from caffecompat.net import Net
 from caffecompat.net.coco_tally import CocoTally
 from caffecompat.net.device import as_device
-from caffecompat.net.precision import Amp
+from caffecompat.net.precision import Amp, refuse_amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
 
@@ -82,6 +82,7 @@ def evaluate_net(
         raise CaffeCompatError(f"iterations {iterations} must be at least 1")
     own = not isinstance(model, Net)
     if isinstance(model, Net):
+        refuse_amp(amp)
         net = model
     else:
         device = as_device(device)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from caffecompat.net.layer import NetLayer
 
 __all__ = [
-    "AMP", "Amp", "apply_precision", "compute", "drop_own_types", "in_half", "in_single", "precision_text", "rounded",
-    "scale_problems", "with_amp",
+    "AMP", "Amp", "apply_precision", "compute", "drop_own_types", "in_half", "in_single", "precision_text",
+    "refuse_amp", "rounded", "scale_problems", "with_amp",
 ]  # fmt: skip
 
 Amp = Literal["bf16", "fp16"]
@@ -64,6 +64,18 @@ def with_amp(document: NetDocument, amp: str | None) -> NetDocument:
 
 
 _SCALES = ("global_grad_scale", "global_grad_scale_adaptive", "global_grad_scale_dynamic")
+
+
+def refuse_amp(amp: str | None) -> None:
+    """Of a function that was given a net which is made already, and types for one to be made.
+
+    Raises:
+        CaffeCompatError: `amp` is not None.
+    """
+    if amp is not None:
+        raise CaffeCompatError(
+            f"amp {amp!r}: the net is made already; give it to what makes the net, as in Net(..., amp=...)"
+        )
 
 
 def scale_problems(message: pb.NetParameter) -> list[Problem]:

@@ -14,7 +14,7 @@ from caffecompat.forks import ForkName
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.interpreter import Interpreter
-from caffecompat.net.precision import Amp
+from caffecompat.net.precision import Amp, refuse_amp
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetSource, as_document
 
@@ -91,6 +91,7 @@ def time_net(
     if iterations < 1:
         raise CaffeCompatError(f"iterations {iterations} must be at least 1")
     if isinstance(model, Net):
+        refuse_amp(amp)
         return _measure(model, iterations, on_start, on_iteration)
     device = as_device(device)
     net = Net(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import caffecompat.pycaffe as caffe
+from caffecompat import CaffeCompatError, evaluate_net, time_net
 from caffecompat.data import make_source
 from caffecompat.formats import load_caffemodel, save_caffemodel
 from caffecompat.net import Net
@@ -97,6 +98,18 @@ def test_eval_takes_it(folder: Path, command: Any) -> None:
     result = command(*words, "--amp", "bf16")
     assert result.status == 0, result.err
     assert "4 of 7 layers compute in bfloat16" in result.err
+
+
+def test_python_takes_it_for_nets_that_are_to_be_made(folder: Path) -> None:
+    plain = evaluate_net("net.prototxt", "w.caffemodel", iterations=1).loss
+    mixed = evaluate_net("net.prototxt", "w.caffemodel", iterations=1, amp="bf16").loss
+    assert np.isfinite([plain, mixed]).all()
+    assert time_net("net.prototxt", iterations=1, amp="bf16").total > 0
+    net = Net("net.prototxt", "TEST", log=False, sources=make_source)
+    for function in (evaluate_net, time_net):
+        with pytest.raises(CaffeCompatError, match="amp 'bf16': the net is made already"):
+            function(net, iterations=1, amp="bf16")
+    net.close()
 
 
 def test_a_layer_is_kept_in_float_by_set(folder: Path, command: Any) -> None:
