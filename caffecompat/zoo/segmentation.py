@@ -18,6 +18,8 @@ def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform
     """Pictures "data" and label pictures "label"."""
     train = phase == pb.TRAIN
     source = recipe.train if train else recipe.val
+    if source.lmdb:
+        transform = _by_std(transform)
     common = {"name": network.data_layer, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
     reading = {"batch_size": recipe.batch_size if train else recipe.test_batch_size}
     if train:
@@ -29,6 +31,15 @@ def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform
         )
     else:
         n.data, n.label = L.ImageSegData(**common, image_data_param={"source": source.path, **reading})
+
+
+def _by_std(transform: Fields) -> Fields:
+    """The same input without `scale`, by which ImageLabelData multiplies labels, too."""
+    fields = dict(transform)
+    scale = fields.pop("scale", None)
+    if scale is not None:
+        fields["std_value"] = [std / scale for std in fields.get("std_value", (1,))]
+    return fields
 
 
 def add_loss(n: NetSpec, name: str, scores: Top, weight: float) -> None:
