@@ -8,7 +8,7 @@
 The whole picture is resized to the net's input, as in cpp_classification. With --images_dim it is resized to that size
 first, and the scores of ten crops (corners, center, mirrored) are averaged, as in classify.py; --center_only takes one.
 A .npy input holds pictures (N, H, W, C), RGB in 0 to 1. A mean file, .npy or .binaryproto, gives one mean a channel.
-Input = (pixel / 255 * raw_scale - mean) * input_scale, channels ordered by --channel_swap (2,1,0 makes BGR of RGB).
+Input = (pixel / 255 * raw_scale - mean) * input_scale / std, channels ordered by --channel_swap (2,1,0: BGR of RGB).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.transformer_flags import (
     channel_order,
     load_array,
+    read_factors,
     read_means,
     set_mode,
     take_stated,
@@ -136,7 +137,7 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
     assert classifier.input_shape is not None, "it is fed with pictures"
     check_loaded(classifier.loaded, args.weights, args)
     channels = classifier.input_shape[1]
-    mean = read_means(args, channels)
+    mean, factors = read_means(args, channels), np.asarray(read_factors(args, channels), np.float32)
     order = [2 - i for i in channel_order(args)] if channels == 3 else [0]  # pictures come as BGR
 
     def read(path: str) -> np.ndarray:
@@ -151,7 +152,7 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
             pixels *= np.float32(args.raw_scale / 255)
         if mean is not None:
             pixels -= mean
-        prepared: np.ndarray = pixels.transpose(2, 0, 1)[None] * np.float32(args.input_scale)
+        prepared: np.ndarray = pixels.transpose(2, 0, 1)[None] * factors
         return prepared
 
     return paths, classify(classifier, None, map(read, paths), preprocess=prepare)
@@ -171,7 +172,7 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
     take_stated(args, model)
     channels = _input_channels(model)
     net = pycaffe.Classifier(
-        model, args.weights, image_dims=dims, mean=read_means(args, channels), input_scale=args.input_scale,
+        model, args.weights, image_dims=dims, mean=read_means(args, channels), input_scale=read_factors(args, channels),
         raw_scale=args.raw_scale, channel_swap=channel_order(args) if channels == 3 else None,
     )  # fmt: skip
     check_loaded(net._core.loaded, args.weights, args)

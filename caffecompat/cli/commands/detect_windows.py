@@ -19,7 +19,14 @@ from typing import Any
 from caffecompat.cli.common.flags import NATURAL, UsageError, device_flags
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.outputs import output
-from caffecompat.cli.common.transformer_flags import channel_order, read_means, set_mode, take_stated, transformer_flags
+from caffecompat.cli.common.transformer_flags import (
+    channel_order,
+    read_factors,
+    read_means,
+    set_mode,
+    take_stated,
+    transformer_flags,
+)
 from caffecompat.errors import CaffeCompatError
 
 HELP = "scores of a classifying net for windows of pictures (R-CNN)"
@@ -55,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     set_mode(args)
     take_stated(args, open_net(args.model))
     detector = pycaffe.Detector(
-        args.model, args.weights, mean=read_means(args, 3), input_scale=args.input_scale, raw_scale=args.raw_scale,
+        args.model, args.weights, mean=read_means(args, 3), input_scale=read_factors(args, 3), raw_scale=args.raw_scale,
         channel_swap=channel_order(args), context_pad=args.context_pad,
     )  # fmt: skip
     check_loaded(detector._core.loaded, args.weights, args)

@@ -15,16 +15,25 @@ if TYPE_CHECKING:
 
     from caffecompat.schema import NetDocument
 
-__all__ = ["channel_order", "load_array", "read_means", "set_mode", "take_stated", "transformer_flags"]
+__all__ = [
+    "channel_order",
+    "load_array",
+    "read_factors",
+    "read_means",
+    "set_mode",
+    "take_stated",
+    "transformer_flags",
+]
 
 
 def transformer_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--mean_file``, ``--mean``, ``--input_scale``, ``--raw_scale`` and ``--channel_swap``."""
+    """Add ``--mean_file``, ``--mean``, ``--input_scale``, ``--std``, ``--raw_scale`` and ``--channel_swap``."""
     parser.add_argument("--mean-file", metavar="FILE", help="mean picture (.npy or .binaryproto); its channels' means")
     parser.add_argument(
         "--mean", metavar="A,B,C", help="one mean a channel, in the net's order (default: what its Input states)"
     )
     parser.add_argument("--input-scale", type=finite, default=1.0, metavar="S", help="factor applied after the mean")
+    parser.add_argument("--std", metavar="A,B,C", help="what that is divided by: one number a channel, or one")
     parser.add_argument("--raw-scale", type=finite, default=255.0, metavar="S", help="range of pixels before (255)")
     parser.add_argument(
         "--channel-swap", default="2,1,0", metavar="A,B,C", help="order of R, G, B (default 2,1,0: BGR)"
@@ -53,18 +62,15 @@ def channel_order(args: argparse.Namespace) -> list[int]:
 
 
 def take_stated(args: argparse.Namespace, document: NetDocument) -> None:
-    """Fill in ``--mean`` and ``--input_scale`` from the Input layer's transform_param where no flag says either."""
-    if args.mean or args.mean_file or args.input_scale != 1 or args.raw_scale != 255:
+    """Fill in ``--mean``, ``--input_scale``, ``--std`` from the Input layer where no flag says any of them."""
+    if args.mean or args.mean_file or args.std or args.input_scale != 1 or args.raw_scale != 255:
         return
-    import numpy as np
-
     from caffecompat.data.preprocess import stated_preprocess
 
     stated = stated_preprocess(document.message.layer, document.path)
     if stated is not None:
-        args.mean = ",".join(repr(mean) for mean in stated.mean)
-        factors = np.array(stated.factors, np.float32).reshape(-1, 1, 1)  # of (C, H, W)
-        args.input_scale = factors if factors.size > 1 else stated.factors[0]
+        args.mean, args.std = (",".join(map(repr, values)) for values in (stated.mean, stated.std))
+        args.input_scale = stated.scale
         glog.info(f"pictures are prepared as {document.path} says: {stated}")
 
 
@@ -79,10 +85,7 @@ def read_means(args: argparse.Namespace, channels: int) -> np.ndarray | None:
     if args.mean and args.mean_file:
         raise UsageError("take one of --mean and --mean_file")
     if args.mean:
-        try:
-            means = np.array([float(part) for part in split_commas(args.mean)], np.float32)
-        except ValueError:
-            raise UsageError(f"--mean {args.mean}: expected one number a channel, as in 104,117,123") from None
+        means = _numbers("mean", args.mean, "104,117,123")
     elif args.mean_file:
         means = _means_of(args.mean_file)
     else:
@@ -91,6 +94,29 @@ def read_means(args: argparse.Namespace, channels: int) -> np.ndarray | None:
         raise UsageError(f"{len(means)} means for the {channels} channel(s) of the net's input")
     each: np.ndarray = np.broadcast_to(means, channels).copy()
     return each
+
+
+def read_factors(args: argparse.Namespace, channels: int) -> float | np.ndarray:
+    """``--input_scale`` divided by ``--std``: a number, or one a channel, (C, 1, 1)."""
+    if not args.std:
+        return float(args.input_scale)
+    std = _numbers("std", args.std, "57.375,57.12,58.395")
+    if len(std) not in (1, channels):
+        raise UsageError(f"{len(std)} values of --std for the {channels} channel(s) of the net's input")
+    if not (std > 0).all():
+        raise UsageError(f"--std {args.std}: expected numbers above 0")
+    factors: np.ndarray = (args.input_scale / std).reshape(-1, 1, 1)
+    return factors
+
+
+def _numbers(name: str, text: str, example: str) -> np.ndarray:
+    """(K,) numbers of a flag."""
+    import numpy as np
+
+    try:
+        return np.array([float(part) for part in split_commas(text)], np.float32)
+    except ValueError:
+        raise UsageError(f"--{name} {text}: expected one number a channel, as in {example}") from None
 
 
 def _means_of(path: str) -> np.ndarray:

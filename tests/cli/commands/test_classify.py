@@ -64,6 +64,16 @@ def test_the_words_of_cpp_classification(folder: Path, command) -> None:
     ]
 
 
+@pytest.mark.parametrize("flags", [[], ["--images_dim", "8,8", "--center_only"]])
+def test_std_divides_each_channel(folder: Path, command, flags: list[str]) -> None:
+    """The net gives its channels' means; zeros of other pictures do not matter."""
+    words = ["classify", *NET, "in", "--ext", "png", "--output", "out.npy", *flags]
+    assert command(*words).status == 0
+    plain = np.load("out.npy")
+    assert command(*words, "--mean", "5,6,7", "--std", "2,4,5", "--input_scale", "3").status == 0
+    np.testing.assert_allclose(np.load("out.npy"), (plain - [5, 6, 7]) * 3 / [2, 4, 5], rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("center", [False, True])
 def test_crops_are_pycaffes(folder: Path, command, center: bool) -> None:
     np.save("mean.npy", np.full((3, 8, 8), [[[5]], [[6]], [[7]]], np.float32))
@@ -111,6 +121,9 @@ def test_gray_digits(shared: Path, tmp_path: Path, command) -> None:
         ([*NET, "in", "--images_dim", "256"], "expected HEIGHT,WIDTH"),
         ([*NET, "in", "--channel_swap", "0,1"], "expected an order of 0,1,2"),
         ([*NET, "in", "--mean", "1,2"], "2 means for the 3 channel(s)"),
+        ([*NET, "in", "--std", "1,2"], "2 values of --std for the 3 channel(s)"),
+        ([*NET, "in", "--std", "1,0,2"], "--std 1,0,2: expected numbers above 0"),
+        ([*NET, "in", "--std", "x"], "--std x: expected one number a channel, as in 57.375"),
         ([*NET, "absent.png"], "absent.png: no such file, or not a picture"),
         ([*NET, "in", "--ext", "tif"], "holds no pictures (.tif)"),
         ([*NET, "in", "--labels", "deploy.prototxt"], "labels, the net has 3 classes"),
