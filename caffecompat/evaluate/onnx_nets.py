@@ -82,7 +82,7 @@ class OnnxNet(ScoredNet):
         """Raise unless pixels are `prepared` in a known way, and the order of channels is known."""
         missing = []
         if not prepared:
-            missing.append("--mean B,G,R, with --scale or --subtract (--mean 0 where it takes raw pixels)")
+            missing.append("--mean B,G,R, with --scale, --std or --subtract (--mean 0 where it takes raw pixels)")
         if self.model.rgb is None:
             missing.append("--rgb (rgb=True) where its channels are R, G, B, --norgb where they are B, G, R")
         if missing:

@@ -24,7 +24,8 @@ onnx = pytest.importorskip("onnx")
 
 CLASSIFIER = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 24 dim: 32 } }
-  transform_param { mean_value: 104.0069879 mean_value: 116.6687676 mean_value: 122.6789143 scale: 0.017 } }
+  transform_param { mean_value: 104.0069879 mean_value: 116.6687676 mean_value: 122.6789143 scale: 0.017
+    std_value: [0.9, 1.1, 1.3] } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 6 kernel_size: 5 stride: 4 weight_filler { type: "msra" } } }
 layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: MAX global_pooling: true } }
@@ -160,7 +161,7 @@ def test_a_file_of_others_needs_flags(folder: Path, command: Callable) -> None:
     assert result.status == 2
     assert "does not say in its metadata how pictures are prepared" in result.err
     assert "--mean B,G,R" in result.err and "--rgb" in result.err
-    prepared = ["--mean", "104.0069879,116.6687676,122.6789143", "--scale", "0.017"]
+    prepared = ["--mean", "104.0069879,116.6687676,122.6789143", "--scale", "0.017", "--std", "0.9,1.1,1.3"]
     assert "give --rgb" in command("eval", *words, *prepared).err
     expected = scores(command, "classification", *net("classify"), "--list", "classes.txt")
     assert scores(command, *words, *prepared, "--norgb") == expected
