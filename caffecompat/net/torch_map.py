@@ -71,10 +71,11 @@ def guess_map(net: Net, state: State) -> NameMap:
 
     The convolution of a residual block's shortcut, whose shape is often that of the block's last one and whose place
     in the order differs between models, is known by the net's structure, a module by its name (downsample, ...); these
-    are matched first, in order. What is left after that is matched where one layer and one module fit only each other,
-    and listed as uncertain. A first convolution over other channels than the model's is left out and offered. A batch
-    normalization takes the next module of its size, in the state_dict's order, after the one that the layer before it
-    took. A Scale after it takes the same module.
+    are matched first, in order. In a net of convolutions with and without a bias, a module must have a bias where the
+    layer has, to be matched in order. What is left after that is matched where one layer and one module fit only each
+    other, and listed as uncertain. A first convolution over other channels than the model's is left out and offered.
+    A batch normalization takes the next module of its size, in the state_dict's order, after the one that the layer
+    before it took. A Scale after it takes the same module.
     """
     modules = modules_of(state)
     guess = _Guess(net, modules, other_first_layer(net, state))
@@ -126,6 +127,7 @@ class _Guess:
     Attributes:
         layers: those with weights that are no normalizations, nor a Scale that completes one, nor `other`.
         chosen: layer -> module.
+        some_biased: whether the net has convolutions with a bias, and others without.
         by_shape: layers that shapes alone gave their module.
         uncertain: a line for each of these.
     """
@@ -135,6 +137,8 @@ class _Guess:
         layers = [layer for layer in net.layers if layer.slots and not is_norm_layer(layer)]
         left_out = other.layer if other is not None else None
         self.layers = [layer for layer in layers if _norm_before(net, layer) is None and layer.name != left_out]
+        biased = {len(layer.slots) == 2 for layer in self.layers if isinstance(layer.module, BaseConvolution)}
+        self.some_biased = len(biased) == 2
         self.chosen: dict[str, str] = {}
         self.by_shape: set[str] = set()
         self.uncertain: list[str] = []
@@ -183,8 +187,12 @@ class _Guess:
         for layer in layers:
             if layer.name in self.chosen:
                 continue
-            fitting = (name for name in left if not same_name or plain_name(name) == plain_name(layer.name))
-            match = next((name for name in fitting if self._fits(layer, name)), None)
+            fitting = (name for name in left if self._fits(layer, name))
+            if same_name:
+                fitting = (name for name in fitting if plain_name(name) == plain_name(layer.name))
+            else:
+                fitting = (name for name in fitting if self._as_biased(layer, name))
+            match = next(fitting, None)
             if match is not None:
                 self.chosen[layer.name] = match
                 left.remove(match)
@@ -204,6 +212,12 @@ class _Guess:
 
     def _fits(self, layer: NetLayer, name: str) -> bool:
         return _suits(layer, self.modules[name])
+
+    def _as_biased(self, layer: NetLayer, name: str) -> bool:
+        """Whether both have a bias or neither; where all of the net's convolutions do or do not, that tells nothing."""
+        if not self.some_biased or not isinstance(layer.module, BaseConvolution):
+            return True
+        return ("bias" in self.modules[name]) == (len(layer.slots) == 2)
 
     def _norm_module(self, layer: NetLayer, norms: Sequence[str], order: Sequence[str]) -> str | None:
         """The normalization for a layer: of its own name, else the next one after what the layer before it got."""
