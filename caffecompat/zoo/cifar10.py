@@ -85,6 +85,7 @@ NETWORKS = (
             batch_size=100, test_batch_size=100, max_iter=70_000, base_lr=0.001, test_iter=100, test_interval=1000,
             snapshot=10_000, display=200,
         ),
+        smallest=8,
         solver=_solver,
         transforms=_transforms,
         stages=(Stage(_body, parameters=89_578, macs=12_298_240),),

@@ -97,6 +97,7 @@ NETWORKS = (
         ),
         source=tutorial.SOURCE,
         recipe=tutorial.RECIPE,
+        divisor=8,
         solver=tutorial.solver,
         transforms=tutorial.transforms,
         stages=(

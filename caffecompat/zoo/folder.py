@@ -27,8 +27,12 @@ def network_files(network: Network, recipe: Recipe | None = None, folder: str | 
         recipe: what the user decides, usually by ``dataclasses.replace(network.recipe, classes=8)``; by default the
             published one.
         folder: where the files will be, as the README's commands name it; ``models/NAME`` by default.
+
+    Raises:
+        CaffeCompatError: the network cannot be of the recipe's sizes, or cannot read its sources.
     """
     recipe = recipe or network.recipe
+    network.check(recipe)
     files = {}
     for stage in network.stages:
         files[f"train_val{stage.suffix}.prototxt"] = write_text(_train_val(network, stage, recipe))

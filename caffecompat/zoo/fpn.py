@@ -75,6 +75,7 @@ NETWORKS = (
         ),
         source=tutorial.SOURCE,
         recipe=replace(tutorial.RECIPE, batch_size=10, iter_size=17, max_iter=18000),
+        divisor=32,
         solver=tutorial.solver,
         transforms=tutorial.transforms,
         stages=(Stage(_body, parameters=6_146_531, macs=17_514_364_928),),

@@ -93,6 +93,7 @@ NETWORKS = (
             batch_size=32, test_batch_size=50, max_iter=2_400_000, base_lr=0.01, test_iter=1000, test_interval=4000,
             snapshot=40000, display=40,
         ),
+        smallest=96,
         solver=_solver,
         transforms=transforms,
         stages=(Stage(_body, parameters=6_998_552, macs=1_582_671_872, auxiliary=_auxiliary),),

@@ -156,6 +156,7 @@ NETWORKS = (
             val=Source("data/val", lmdb=True), batch_size=16, test_batch_size=4, max_iter=120_000, base_lr=0.01,
             test_iter=125, test_interval=2000, snapshot=10_000, display=100,
         ),
+        divisor=16,
         solver=_segmenter_solver,
         transforms=_segmenter_transforms,
         stages=(Stage(_segmenter, parameters=2_698_280, macs=8_832_155_648),),

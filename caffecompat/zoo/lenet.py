@@ -61,6 +61,7 @@ NETWORKS = (
             batch_size=64, test_batch_size=100, max_iter=10000, base_lr=0.01, test_iter=100, test_interval=500,
             snapshot=5000, display=100,
         ),
+        smallest=13,
         solver=_solver,
         transforms=_transforms,
         stages=(Stage(_body, parameters=431_080, macs=2_293_000),),

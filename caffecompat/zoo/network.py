@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 
 __all__ = ["Body", "Detector", "Fields", "Network", "Recipe", "Source", "Stage", "Task", "preparation"]
@@ -129,6 +130,7 @@ class Network:
         solver: fields of the solver beside those that the recipe decides.
         transforms: transform_param of the TRAIN and of the TEST data layer.
         stages: in the order in which they are trained; the last one is the network.
+        divisor, smallest: what divides the sides of pictures and crops, and the least that they may be, in pixels.
         detector: of a detection network.
         data_layer: name of the data layers.
         notes: the README's paragraphs on the training: the published runs, what differs here.
@@ -144,6 +146,8 @@ class Network:
     stages: tuple[Stage, ...]
     solver: Callable[[Recipe], Fields]
     transforms: Callable[[Recipe], tuple[Fields, Fields]]
+    divisor: int = 1
+    smallest: int = 1
     detector: Detector = Detector()
     data_layer: str = "data"
     notes: str = ""
@@ -158,6 +162,28 @@ class Network:
     def macs(self) -> int:
         """Multiply-accumulates of one picture of the published size."""
         return self.stages[-1].macs
+
+    def check(self, recipe: Recipe) -> None:
+        """See whether the network can be of these sizes.
+
+        Raises:
+            CaffeCompatError: it cannot; the message says which sizes are next.
+        """
+        sizes = {"pictures": (recipe.width, recipe.height), "crops": (recipe.crop, recipe.crop)}
+        for what, (width, height) in sizes.items():
+            if (what == "crops" and not recipe.crop) or (self._suits(width) and self._suits(height)):
+                continue
+            needs = f"sides that {self.divisor} divides" if self.divisor > 1 else f"sides of {self.smallest} or more"
+            raise CaffeCompatError(
+                f"{self.name} needs {needs}; {what} of {width}x{height} pixels have others: "
+                f"try {self._next(width)}x{self._next(height)}"
+            )
+
+    def _suits(self, side: int) -> bool:
+        return side >= self.smallest and side % self.divisor == 0
+
+    def _next(self, side: int) -> int:
+        return max(self.smallest, max(1, round(side / self.divisor)) * self.divisor)
 
 
 def preparation(recipe: Recipe) -> Fields:

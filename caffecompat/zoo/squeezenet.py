@@ -82,6 +82,7 @@ NETWORKS = (
             deploy_batch=10, batch_size=32, iter_size=16, test_batch_size=25, max_iter=170_000, base_lr=0.04,
             test_iter=2000, snapshot=1000, display=40,
         ),
+        smallest=17,
         solver=_solver,
         transforms=transforms,
         stages=(Stage(_body, parameters=1_235_496, macs=387_747_520),),

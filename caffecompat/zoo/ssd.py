@@ -143,6 +143,7 @@ NETWORKS = (
             test_batch_size=8, max_iter=120_000, base_lr=0.001, test_iter=619, test_interval=10_000, snapshot=10_000,
             display=10, label_map="data/labelmap.prototxt",
         ),
+        smallest=257,
         solver=lambda recipe: solver((recipe.max_iter * 2 / 3, recipe.max_iter * 5 / 6), 0.0005),
         transforms=transforms,
         stages=(Stage(_body, parameters=26_285_486, macs=31_373_537_792),),

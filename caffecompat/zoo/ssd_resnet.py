@@ -134,6 +134,7 @@ NETWORKS = (
             max_iter=_PASSES * _UPDATES_A_PASS, base_lr=0.0025, test_iter=625, test_interval=5 * _UPDATES_A_PASS,
             snapshot=_UPDATES_A_PASS, display=100, moving_average_fraction=0.9,
         ),
+        smallest=257,
         solver=_solver,
         transforms=_transforms,
         detector=Detector(

@@ -100,6 +100,7 @@ NETWORKS = (
         ),
         source=tutorial.SOURCE,
         recipe=replace(tutorial.RECIPE, batch_size=2, iter_size=50, max_iter=30000),
+        divisor=16,
         solver=tutorial.solver,
         transforms=tutorial.transforms,
         stages=(
@@ -119,6 +120,7 @@ NETWORKS = (
         ),
         source=tutorial.SOURCE,
         recipe=replace(tutorial.RECIPE, batch_size=4, iter_size=43, max_iter=24000),
+        divisor=16,
         solver=tutorial.solver,
         transforms=tutorial.transforms,
         stages=(Stage(_body((32, 64, 128, 256, 512), (32, 64, 128, 256)), parameters=7_762_675, macs=96_871_645_184),),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.data.placeholder import Placeholders
+from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import parse_text, pb, read_net, read_solver
 from caffecompat.zoo import NETWORKS, Source, network_files
@@ -136,3 +138,29 @@ def test_what_a_user_decides_is_in_the_files(tmp_path: Path) -> None:
     }
     deploy = Net(tmp_path / "deploy.prototxt", pb.TEST, log=False)
     assert deploy.blob_shapes["score"] == (1, 7, 64, 96)
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes", "message"),
+    [
+        ("espnet", {"width": 101}, "sides that 8 divides; pictures of 101x512 pixels have others: try 104x512"),
+        ("fpn", {"crop": 100}, "sides that 32 divides; crops of 100x100 pixels have others: try 96x96"),
+        ("unet_lite", {"height": 3}, "pictures of 1024x3 pixels have others: try 1024x16"),
+        ("ssd300_resnet34", {"width": 128, "height": 300}, "sides of 257 or more; .* try 257x300"),
+    ],
+)
+def test_sizes_that_a_network_cannot_have(network: str, sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(CaffeCompatError, match=message):
+        network_files(NETWORKS[network], replace(NETWORKS[network].recipe, **sizes))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_smallest_sizes(network: str) -> None:
+    """What the record allows makes a net, to train and to test, and its sides need not be equal."""
+    published = NETWORKS[network]
+    side = max(published.smallest, published.divisor)
+    recipe = replace(published.recipe, classes=3, width=side + published.divisor, height=side, crop=0)
+    text = network_files(published, recipe)["train_val.prototxt"]
+    sources = Placeholders((recipe.height, recipe.width), recipe.channels)
+    for phase in (pb.TRAIN, pb.TEST):
+        Net(parse_text(text, pb.NetParameter()), phase, sources=sources, log=False, meta=True)
