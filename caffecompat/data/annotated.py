@@ -48,8 +48,11 @@ class AnnotatedDataReader(DataReader):
         self._boxed = self._decode(self.first()).type is not None
 
     def take(self, count: int) -> list[DataRecord]:
-        # Each with a seed: how many random numbers a record takes depends on its boxes.
-        return [DataRecord([key], [value], self._random.getrandbits(64)) for key, value in self._records.next(count)]
+        return [DataRecord([key], [value], self._draw()) for key, value in self._records.next(count)]
+
+    def _draw(self) -> int:
+        """A seed: how many random numbers a record takes depends on its boxes."""
+        return self._random.getrandbits(64)
 
     def read(self, record: DataRecord) -> _Sample:
         annotated = self._decode(record)

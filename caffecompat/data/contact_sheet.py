@@ -8,7 +8,7 @@ import numpy as np
 
 from caffecompat.formats.picture import resize_picture
 
-__all__ = ["class_colors", "class_title", "color_labels", "contact_sheet", "draw_boxes", "viewable"]
+__all__ = ["class_colors", "class_title", "color_labels", "contact_sheet", "draw_boxes", "overlaid", "viewable"]
 
 _TEXT_ROWS = 16
 _MARGIN = 6
@@ -31,6 +31,16 @@ def color_labels(labels: np.ndarray) -> np.ndarray:
     """Class numbers (H, W, 1) as colors (H, W, 3)."""
     colored: np.ndarray = class_colors()[labels[:, :, 0]]
     return colored
+
+
+def overlaid(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 half covered by the colors of its class numbers (h, w, 1), where these are not 0."""
+    import cv2
+
+    labels = resize_picture(labels.astype(np.uint8), *picture.shape[:2], nearest=True)
+    blended = cv2.addWeighted(picture, 0.5, color_labels(labels), 0.5, 0)
+    shown: np.ndarray = np.where(labels == 0, picture, blended)
+    return shown
 
 
 def viewable(values: np.ndarray) -> np.ndarray:

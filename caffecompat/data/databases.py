@@ -9,7 +9,8 @@ import numpy as np
 from caffecompat import glog
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.augmenting_reader import AugmentingReader
+from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Window
@@ -41,7 +42,7 @@ class _Sample(NamedTuple):
     labels: list[int]
 
 
-class DataReader(Reader):
+class DataReader(AugmentingReader):
     """Datums in key order, over and over; a batch may straddle the end (BVLC data_layer.cpp).
 
     With `cache` and `shuffle` (Jacinto) a TRAIN layer reads them in a new random order each time round.
@@ -83,7 +84,14 @@ class DataReader(Reader):
         found = self._records.next(count)
         if self._augmentation.same_for_all and len(found[0][1]) <= _SMALL:
             return _runs(found)
-        return [DataRecord([key], [value], self._augmentation.draw(self._random)) for key, value in found]
+        return [DataRecord([key], [value], self._draw()) for key, value in found]
+
+    def redrawn(self, record: DataRecord) -> DataRecord:
+        return record._replace(draw=self._draw())
+
+    def _draw(self) -> Any:
+        """The random numbers of the next record."""
+        return self._augmentation.draw(self._random)
 
     def state(self) -> State:
         return {"records": self._records.state(), "random": generator_state(self._random)}

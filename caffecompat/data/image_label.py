@@ -10,8 +10,9 @@ import numpy as np
 
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
+from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import decoded, prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.records import Records
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
@@ -30,7 +31,7 @@ class _Record(NamedTuple):
     draw: Draw | None
 
 
-class ImageLabelDataReader(Reader):
+class ImageLabelDataReader(AugmentingReader):
     """The databases `image_list_path` and `label_list_path`, record by record in step (NVCaffe 0.17).
 
     Tops: data (N, C, H, W), label (N, 1, H, W). Crop, mirror and random resize are the same for both. Labels have no
@@ -72,6 +73,9 @@ class ImageLabelDataReader(Reader):
         images, labels = self._images.next(count), self._labels.next(count)
         draw = self._augmentation.draw
         return [_Record(image, label, draw(self._random)) for image, label in zip(images, labels, strict=True)]
+
+    def redrawn(self, record: _Record) -> _Record:
+        return record._replace(draw=self._augmentation.draw(self._random))
 
     def state(self) -> State:
         return {

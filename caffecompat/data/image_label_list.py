@@ -11,8 +11,9 @@ import numpy as np
 from caffecompat import glog
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
+from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
@@ -36,7 +37,7 @@ class _Scaling(NamedTuple):
     draw: Draw | None
 
 
-class ImageLabelListDataReader(Reader):
+class ImageLabelListDataReader(AugmentingReader):
     """The lists `image_list_path` and `label_list_path`, line by line in step (NVCaffe 0.15 and 0.16).
 
     Tops: data (N, 3, H, W), label (N, 1, H, W) of gray values, not scaled. In this order: a picture whose sides
@@ -107,13 +108,19 @@ class ImageLabelListDataReader(Reader):
         records = []
         for _ in range(count):
             entry = self._entries[self._walk.number(self._in_batch)]
-            chance = _Scaling(self._random.random(), self._random.random(), self._augmentation.draw(self._random))
-            records.append((entry, chance))
+            records.append((entry, self._draw()))
             self._in_batch += 1
             if self._in_batch == self.batch_size:
                 self._in_batch = 0
                 self._walk.advance(self.batch_size)
         return records
+
+    def redrawn(self, record: Any) -> Any:
+        return record[0], self._draw()
+
+    def _draw(self) -> _Scaling:
+        """The random numbers of the next record."""
+        return _Scaling(self._random.random(), self._random.random(), self._augmentation.draw(self._random))
 
     def state(self) -> State:
         return {"walk": self._walk.state(), "random": generator_state(self._random)}

@@ -12,8 +12,9 @@ import numpy as np
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.resampling import interpolation
 from caffecompat.data.augment.sample import Sample
+from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
@@ -28,7 +29,7 @@ __all__ = ["ImageDataReader", "ListReader"]
 _Entry = TypeVar("_Entry", bound=Any)
 
 
-class ListReader(Reader, Generic[_Entry]):
+class ListReader(AugmentingReader, Generic[_Entry]):
     """What the layers with a list of files share: the walk through the list, finding and reading files.
 
     The list is shuffled at the start and again at each end (`shuffle`), a batch may straddle the end,
@@ -84,6 +85,9 @@ class ListReader(Reader, Generic[_Entry]):
             records.append((self._entries[self._walk.number()], self._draw()))
             self._walk.advance(1)
         return records
+
+    def redrawn(self, record: tuple[_Entry, Any]) -> tuple[_Entry, Any]:
+        return record[0], self._draw()
 
     def state(self) -> State:
         return {"walk": self._walk.state(), "random": generator_state(self._random)}

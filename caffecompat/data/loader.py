@@ -384,7 +384,11 @@ def _mismatch(record: str, shapes: list[Shape], batch: _Batch) -> str:
 
 
 class LoadedSource(Source):
-    """A source whose batches a `Loader` reads ahead."""
+    """A source whose batches a `Loader` reads ahead.
+
+    Attributes:
+        reader: of its records; whoever calls it leaves `next` alone.
+    """
 
     def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0) -> None:
         """`first` is a record to take the shapes from; reading begins with `next`."""
@@ -396,7 +400,7 @@ class LoadedSource(Source):
         except DataError as error:
             raise DataError(f"{reader.describe(first)}: {error}") from None
         size = reader.batch_size
-        self.records = reader.records
+        self.reader, self.records = reader, reader.records
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
         self.top_shapes += [top.shape for top in reader.variable_size_tops([reader.variable_size_rows(sample)])]
         self._loader = Loader(reader, depth, threads or loader_threads())

@@ -8,8 +8,9 @@ import numpy as np
 
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
+from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.paths import for_opencv
@@ -27,7 +28,7 @@ class _Frame(NamedTuple):
     draw: Draw | None
 
 
-class VideoDataReader(Reader):
+class VideoDataReader(AugmentingReader):
     """Frames in order, of which `skip_frames` are left out before each (SSD video_data_layer.cpp).
 
     Tops: data (N, C, H, W) and, when there are two, label (N) of zeros. resize_param and noise_param are obeyed.
@@ -77,6 +78,9 @@ class VideoDataReader(Reader):
                 self._ahead = None
             frames.append(_Frame(self._read - 1, picture, self._augmentation.draw(self._random)))
         return frames
+
+    def redrawn(self, record: _Frame) -> _Frame:
+        return record._replace(draw=self._augmentation.draw(self._random))
 
     def state(self) -> State:
         return {"frames": self._read - (self._ahead is not None), "random": generator_state(self._random)}

@@ -153,7 +153,7 @@ class _FixedParameters(Layer):
 
     @torch.no_grad()
     def fixed_blobs(self) -> dict[str, Any]:
-        """The parameters on the grid, by name; found anew when one was written."""
+        """The parameters on the grid, by name; found again when one was written."""
         now = tuple((blob.data_ptr(), blob._version) for blob in self.blobs)
         if self._on_grid is None or self._on_grid[0] != now:
             self._on_grid = now, self._put_on_grid()

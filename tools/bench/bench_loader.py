@@ -2,11 +2,13 @@
 """How fast the data layers read, against OpenCV's bare decoder on the same bytes, and what reading costs a trainer.
 
     python tools/bench/bench_loader.py                 # the table of readers
+    python tools/bench/bench_loader.py --only recipe   # the rows that have this in their names
     python tools/bench/bench_loader.py --trainer       # and a small net's training step, alone and while reading
 
 Readers are compared by processor time a picture, one loader thread against one thread that only decodes, taken in
-turns: on a shared machine the ratio stands where wall-clock times wander. 0.85 or more is the aim. What a reader adds
-to decoding is mostly the writing of float32 pixels, four bytes for each decoded one, to memory beyond the caches.
+turns: on a shared machine the ratio is steady where wall-clock times wander. 0.85 or more is the aim, and 0.5 for
+whole recipes of augmentation. What a reader adds to decoding without these is mostly the writing of float32 pixels,
+four bytes for each decoded one, to memory beyond the caches.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import numpy as np
 
 from caffecompat.data import make_source
 from caffecompat.forks import Fork
+from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.schema import parse_text, pb
@@ -35,7 +38,7 @@ PICTURES = 24
 
 
 def scene(height: int, width: int, seed: int) -> np.ndarray:
-    """A picture with detail at all scales, about as hard to compress as a photograph."""
+    """A picture with detail at all scales, the more of it the larger; a file of 43 kB at 500x375 and quality 90."""
     generator = np.random.default_rng(seed)
     picture = np.zeros((height, width, 3), np.float32)
     for octave in range(8):
@@ -43,6 +46,20 @@ def scene(height: int, width: int, seed: int) -> np.ndarray:
         noise = generator.normal(0, 3.0 * 1.7**octave, (rows, columns, 3)).astype(np.float32)
         picture += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(picture + 110, 0, 255).astype(np.uint8)
+
+
+def photograph(height: int, width: int, seed: int) -> np.ndarray:
+    """A picture with as much contrast at each scale, most of it gray, as photographs have on average.
+
+    At 500x375 and quality 90 it is a file of 100 kB, as pictures of Pascal VOC and ImageNet are of that size.
+    """
+    generator = np.random.default_rng(seed)
+    picture = np.full((height, width, 3), 110, np.float32)
+    for octave in range(8):
+        rows, columns = (max(1, size >> octave) for size in (height, width))
+        noise = generator.normal(0, 15, (rows, columns, 1)) + generator.normal(0, 3, (rows, columns, 3))
+        picture += cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def regions(height: int, width: int, seed: int) -> np.ndarray:
@@ -64,35 +81,70 @@ def source_of(text: str) -> Any:
 
 
 class Case:
-    """One reader and the bytes it decodes."""
+    """One reader and the bytes it decodes; the name begins with the layer's type."""
 
     def __init__(self, folder: Path, name: str, height: int, width: int, kind: str, transform: str, batch: int) -> None:
         self.name = name
         self.batch = batch
-        self.flags = [cv2.IMREAD_UNCHANGED]
-        pictures = [encode(scene(height, width, k), kind) for k in range(PICTURES)]
+        self._folder, self._kind = folder, kind
+        draw = photograph if "recipe" in name else scene
+        pictures = [encode(draw(height, width, k), kind) for k in range(PICTURES)]
         self.files = [[data] for data in pictures]
-        text = f"transform_param {{ {transform} }}"
-        if name.startswith("Data"):
-            with open_database(folder / "db", "lmdb", "w") as database:
-                database.put(
-                    [
-                        (b"%08d" % k, encode_datum(Datum(data=data, label=k, encoded=True)))
-                        for k, data in enumerate(pictures)
-                    ]
-                )
-            fields = f'source: "{folder}/db" backend: LMDB batch_size: {batch} threads: 1'
-            self.text = f'type: "Data" top: "data" top: "label" data_param {{ {fields} }} {text}'
-            return
-        labels = [encode(regions(height, width, k), "png") for k in range(PICTURES)]
-        for k, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-            (folder / f"{k}.{kind}").write_bytes(picture)
-            (folder / f"label{k}.png").write_bytes(label)
-        (folder / "list.txt").write_text("".join(f"{k}.{kind} label{k}.png\n" for k in range(PICTURES)))
-        self.files = [list(pair) for pair in zip(pictures, labels, strict=True)]
-        self.flags = [cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE]
-        fields = f'source: "{folder}/list.txt" root_folder: "{folder}/" batch_size: {batch} shuffle: true'
-        self.text = f'type: "ImageSegData" top: "data" top: "label" image_data_param {{ {fields} }} {text}'
+        self.flags = [cv2.IMREAD_COLOR]
+        layer = name.split()[0]
+        fields = {
+            "Data": self._database,
+            "AnnotatedData": self._boxes,
+            "ImageData": self._list,
+            "ImageSegData": self._pairs,
+        }[layer](height, width)
+        self.text = f'type: "{layer}" top: "data" top: "label" {fields} transform_param {{ {transform} }}'
+
+    def _database(self, height: int, width: int) -> str:
+        return self._stored([Datum(data=data, label=k, encoded=True) for k, (data,) in enumerate(self.files)])
+
+    def _boxes(self, height: int, width: int) -> str:
+        """With from one to eight boxes a picture, and the samplers of MLPerf's SSD."""
+        generator = np.random.default_rng(0)
+        records = []
+        for (data,) in self.files:
+            low = generator.uniform(0, 0.7, (generator.integers(1, 9), 2))
+            objects = np.zeros((len(low), 7), np.float32)
+            objects[:, 0] = 1
+            objects[:, 2:4], objects[:, 4:6] = low, low + generator.uniform(0.05, 0.3, low.shape)
+            records.append(AnnotatedDatum(Datum(data=data, encoded=True), objects))
+        return f"{self._stored(records)} annotated_data_param {{ {MLPERF_SAMPLERS} }}"
+
+    def _stored(self, records: Sequence[Datum | AnnotatedDatum]) -> str:
+        with open_database(self._folder / "db", "lmdb", "w") as database:
+            database.put(
+                [
+                    (b"%08d" % k, encode_datum(one) if isinstance(one, Datum) else encode_annotated_datum(one))
+                    for k, one in enumerate(records)
+                ]
+            )
+        return f'data_param {{ source: "{self._folder}/db" backend: LMDB batch_size: {self.batch} threads: 1 }}'
+
+    def _list(self, height: int, width: int) -> str:
+        self._write_pictures()
+        return self._listed("".join(f"{k}.{self._kind} {k}\n" for k in range(PICTURES)))
+
+    def _pairs(self, height: int, width: int) -> str:
+        self._write_pictures()
+        self.flags.append(cv2.IMREAD_GRAYSCALE)
+        for k, files in enumerate(self.files):
+            files.append(encode(regions(height, width, k), "png"))
+            (self._folder / f"label{k}.png").write_bytes(files[1])
+        return self._listed("".join(f"{k}.{self._kind} label{k}.png\n" for k in range(PICTURES)))
+
+    def _write_pictures(self) -> None:
+        for k, files in enumerate(self.files):
+            (self._folder / f"{k}.{self._kind}").write_bytes(files[0])
+
+    def _listed(self, lines: str) -> str:
+        (self._folder / "list.txt").write_text(lines)
+        where = f'source: "{self._folder}/list.txt" root_folder: "{self._folder}/"'
+        return f"image_data_param {{ {where} batch_size: {self.batch} shuffle: true }}"
 
     def decode(self) -> None:
         """All pictures once, by the decoder alone."""
@@ -136,29 +188,47 @@ def compare(case: Case, rounds: int) -> tuple[float, float]:
     return statistics.median(bare) / PICTURES, statistics.median(whole) / PICTURES
 
 
-def cases(folder: Path) -> list[Case]:
-    """What is measured: the tutorial's input, and ImageNet's."""
-    mean = "mean_value: 73 mean_value: 82 mean_value: 72 scale: 0.022"
-    rows = [
-        ("ImageSegData 1024x512 PNG+PNG", 512, 1024, "png", mean, 2),
-        ("ImageSegData 1024x512 JPEG+PNG", 512, 1024, "jpg", mean, 2),
-        (
-            "ImageSegData 1024x512 JPEG+PNG, crop 512, mirror",
-            512,
-            1024,
-            "jpg",
-            mean + " crop_size: 512 mirror: true",
-            2,
-        ),
-        ("Data LMDB 1024x512 JPEG", 512, 1024, "jpg", mean, 2),
-        ("Data LMDB 500x375 JPEG", 375, 500, "jpg", mean, 8),
-        ("Data LMDB 256x256 JPEG, crop 227, mirror", 256, 256, "jpg", mean + " crop_size: 227 mirror: true", 8),
-        ("Data LMDB 256x256 PNG, crop 227, mirror", 256, 256, "png", mean + " crop_size: 227 mirror: true", 8),
-    ]
+MEAN = "mean_value: 73 mean_value: 82 mean_value: 72 scale: 0.022"
+CROP_227 = MEAN + " crop_size: 227 mirror: true"
+NORMALIZED = "mean_value: [103.53, 116.28, 123.675] std_value: [57.375, 57.12, 58.395] mirror: true"
+CLASSIFICATION = (
+    NORMALIZED + ' crop_size: 224 random_resized_crop_param {} rand_augment_param { policy: "rand-m9-mstd0.5-inc1" }'
+    " random_erase_param { prob: 0.25 mode: PIXEL }"
+)
+SEGMENTATION = NORMALIZED + " crop_size: 513 scale_min: 0.5 scale_max: 2"
+DETECTION = (
+    NORMALIZED + " resize_param { height: 300 width: 300 } emit_constraint { emit_type: CENTER }"
+    " distort_param { mode: TORCHVISION brightness_delta: 0.125 contrast_lower: 0.5 contrast_upper: 1.5"
+    " saturation_lower: 0.5 saturation_upper: 1.5 hue_delta: 0.05 }"
+)
+SIDES = "sampler { min_width: 0.3 min_height: 0.3 min_aspect_ratio: 0.5 max_aspect_ratio: 2 } max_trials: 50"
+CONSTRAINT = "every_object: true min_objects: 1 min_jaccard_overlap:"
+MLPERF_SAMPLERS = "sampler_choice: EQUAL batch_sampler {} " + " ".join(
+    f"batch_sampler {{ {SIDES} sample_constraint {{ {CONSTRAINT} {least} }} }}" for least in (0.1, 0.3, 0.5, 0.7, 0.9)
+)
+# Name, height, width, kind of file, transform_param, pictures a batch.
+CASES = [
+    ("ImageSegData 1024x512 PNG+PNG", 512, 1024, "png", MEAN, 2),
+    ("ImageSegData 1024x512 JPEG+PNG", 512, 1024, "jpg", MEAN, 2),
+    ("ImageSegData 1024x512 JPEG+PNG, crop 512, mirror", 512, 1024, "jpg", MEAN + " crop_size: 512 mirror: true", 2),
+    ("Data LMDB 1024x512 JPEG", 512, 1024, "jpg", MEAN, 2),
+    ("Data LMDB 500x375 JPEG", 375, 500, "jpg", MEAN, 8),
+    ("Data LMDB 256x256 JPEG, crop 227, mirror", 256, 256, "jpg", CROP_227, 8),
+    ("Data LMDB 256x256 PNG, crop 227, mirror", 256, 256, "png", CROP_227, 8),
+    ("Data LMDB 500x375 JPEG, recipe of ImageNet at 224", 375, 500, "jpg", CLASSIFICATION, 8),
+    ("ImageData 500x375 JPEG, recipe of ImageNet at 224", 375, 500, "jpg", CLASSIFICATION, 8),
+    ("ImageSegData 500x375 JPEG+PNG, recipe of DeepLab at 513", 375, 500, "jpg", SEGMENTATION, 4),
+    ("AnnotatedData 500x375 JPEG, recipe of SSD at 300", 375, 500, "jpg", DETECTION, 8),
+]
+
+
+def cases(folder: Path, only: str) -> list[Case]:
+    """Those of CASES with `only` in their names."""
     made = []
-    for k, row in enumerate(rows):
-        (folder / str(k)).mkdir()
-        made.append(Case(folder / str(k), *row))
+    for k, row in enumerate(CASES):
+        if only in row[0]:
+            (folder / str(k)).mkdir()
+            made.append(Case(folder / str(k), *row))
     return made
 
 
@@ -207,15 +277,16 @@ def train(rounds: int, case: Case) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="how often each is measured; the median counts")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the rows that have this in their names")
     parser.add_argument("--trainer", action="store_true", help="also measure a training step with and without reading")
     flags = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        made = cases(Path(folder))
-        print(f"{'':52}{'decode':>10}{'reader':>10}{'pictures/s':>12}{'ratio':>8}")
+        made = cases(Path(folder), flags.only)
+        print(f"{'':56}{'decode':>10}{'reader':>10}{'pictures/s/core':>17}{'ratio':>8}")
         for case in made:
             bare, whole = compare(case, flags.rounds)
-            print(f"{case.name:52}{bare * 1e3:7.2f} ms{whole * 1e3:7.2f} ms{1 / whole:12.0f}{bare / whole:8.3f}")
+            print(f"{case.name:56}{bare * 1e3:7.2f} ms{whole * 1e3:7.2f} ms{1 / whole:17.0f}{bare / whole:8.3f}")
         if flags.trainer:
             train(flags.rounds, made[0])
 

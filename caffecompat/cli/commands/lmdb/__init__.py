@@ -9,6 +9,7 @@ caffecompat lmdb build VOCdevkit/ voc_lmdb --set trainval # Pascal VOC's folders
 caffecompat lmdb build instances_val2017.json coco_lmdb --root val2017/
 caffecompat lmdb info train_lmdb
 caffecompat lmdb show train_lmdb --out sheet.png
+caffecompat lmdb show --augmented train_val.prototxt  # what the net sees: records as its transform_param changes them
 caffecompat lmdb verify train_lmdb --classes 10
 caffecompat lmdb split flowers_lmdb train_lmdb val_lmdb --fraction 0.1
 """
