@@ -27,6 +27,7 @@ NO_MEMORY = {
     ("PriorBox", "_made"): "boxes that can be made again",
     ("DetectionEvaluate", "_sizes"): "read from a file, once",
     ("DetectionEvaluate", "_warned"): "whether a line was logged",
+    ("_FixedParameters", "_on_grid"): "made of the blobs",
     ("Recurrent", "_long"): "whether a line was logged",
     ("DetectionEvaluate", "compared"): "of the newest batch, set anew at each pass",
     ("FixedNeuron", "_seen"): "its own state() has it",
