@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, split_commas
+from caffecompat.cli.common.outputs import output
 
 if TYPE_CHECKING:
     from caffecompat.quantize.settings import QuantizeSettings
@@ -25,7 +26,8 @@ def model_flags(parser: argparse.ArgumentParser) -> None:
 
 def deploy_flags(parser: argparse.ArgumentParser) -> None:
     """Add what concerns the files for the compiler."""
-    parser.add_argument("--output-dir", default="./quantize_results", metavar="DIR", help="where files are written")
+    parser.add_argument("--output-dir", type=output(), default="./quantize_results", metavar="DIR",
+                        help="where files are written")  # fmt: skip
     parser.add_argument("--input-blob", default="data", metavar="BLOB", help="blob that pictures come in (data)")
     add_switch(parser, "keep-fixed-neuron", "keep FixedNeuron layers in deploy.prototxt (default)", default=True)
 
