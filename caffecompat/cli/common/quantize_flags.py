@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from caffecompat.quantize.settings import QuantizeSettings
 
 __all__ = [
-    "deploy_flags", "model_flags", "quantize_settings", "required", "say", "settings_flags", "writes_info",
+    "check_score_flags", "deploy_flags", "model_flags", "quantize_settings", "required", "say", "score_flags",
+    "settings_flags", "writes_info",
 ]  # fmt: skip
 
 
@@ -41,6 +42,33 @@ def settings_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore-layers-file", metavar="FILE", help="the same, a name a line")
     parser.add_argument("--special-layers", default="", metavar="A,D[,W]", help="layers with bits of their own")
     parser.add_argument("--sigmoided-layers", default="", metavar="A,B", help="layers that a sigmoid follows")
+
+
+def score_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what concerns the score on the TEST data."""
+    parser.add_argument("--test-iter", type=COUNT, default=50, metavar="N", help="batches to score (default 50)")
+    parser.add_argument("--net-type", default="", metavar="T",
+                        help="segmentation (IoU of each class and the mean), detection (mAP), or empty: mean outputs")  # fmt: skip
+    parser.add_argument("--seg-metric", default="classIOU", metavar="M", help="of segmentation: classIOU, the only one")
+    parser.add_argument("--seg-class-num", type=COUNT, metavar="N", help="classes of segmentation (default: the net's)")
+    parser.add_argument("--ap-style", default="11point", metavar="V", help="of mAP: 11point, MaxIntegral, Integral")
+
+
+def check_score_flags(command: str, args: argparse.Namespace) -> None:
+    """Refuse values of the score flags that mean nothing, before anything is computed.
+
+    Raises:
+        UsageError: one has no such value.
+    """
+    from caffecompat.layers.detection_scores import AP_VERSIONS
+
+    for flag, known in (
+        ("net-type", ("", "segmentation", "detection")), ("seg-metric", ("classIOU",)), ("ap-style", AP_VERSIONS),
+    ):  # fmt: skip
+        value = getattr(args, flag.replace("-", "_"))
+        if value not in known:
+            expected = ", ".join(name or "nothing" for name in known)
+            raise UsageError(f"caffecompat vai_q_caffe {command}: --{flag} {value}: expected {expected}")
 
 
 def quantize_settings(args: argparse.Namespace) -> QuantizeSettings:

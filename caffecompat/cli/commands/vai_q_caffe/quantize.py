@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch
+from caffecompat.cli.common.flags import INT32, UsageError, add_switch
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.cli.common.quantize_flags import (
+    check_score_flags,
     deploy_flags,
     model_flags,
     quantize_settings,
     required,
     say,
+    score_flags,
     settings_flags,
     writes_info,
 )  # fmt: skip
@@ -29,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     deploy_flags(parser)
     settings_flags(parser)
     add_switch(parser, "auto-test", "score the quantized net on its TEST data afterwards")
-    parser.add_argument("--test-iter", type=COUNT, default=50, metavar="N", help="batches of --auto-test (default 50)")
+    score_flags(parser)
     parser.add_argument("--gpu", metavar="N", help="GPU to run on")
     parser.add_argument("--method", type=INT32, default=1, metavar="M", help="0 no overflow, 1 least differences (1)")
     add_switch(parser, "as-original", "repeat the original's mistakes in numbers (default)", default=True)
@@ -38,6 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     required("quantize", args, "model", "weights")
+    check_score_flags("quantize", args)
 
     from caffecompat import glog
     from caffecompat.cli.common.devices import choose_device
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from caffecompat.cli.commands.vai_q_caffe.test import log_scores
 
         text, model = done.files[:2]
-        log_scores(text, model, args.test_iter, device)
+        log_scores(text, model, args, device)
     for path in done.files:
         print(f"wrote {path}")
     return 0
