@@ -150,7 +150,7 @@ def test_ignored_layers_stay_as_they_are() -> None:
 
 
 def test_a_deconvolution_in_groups() -> None:
-    groups = 'layer { name: "u" type: "Deconvolution" bottom: "data" top: "u" convolution_param { num_output: 4 group: %d kernel_size: 2 } }'
+    groups = _layer("Deconvolution", "u", "data", "u", "convolution_param { num_output: 4 group: %d kernel_size: 2 }")
     with pytest.raises(QuantizeError, match="'u': a Deconvolution in 2 groups"):
         _neurons(groups % 2)
     assert set(_neurons(groups % 4)) == {"u"}
