@@ -48,7 +48,7 @@ def score_flags(parser: argparse.ArgumentParser) -> None:
     """Add what concerns the score on the TEST data."""
     parser.add_argument("--test-iter", type=COUNT, default=50, metavar="N", help="batches to score (default 50)")
     parser.add_argument("--net-type", default="", metavar="T",
-                        help="segmentation (IoU of each class, and mIoU), detection (mAP), or empty: mean outputs")  # fmt: skip
+                        help="segmentation (IoU of each class, and mIoU), detection (mAP); else: means")  # fmt: skip
     parser.add_argument("--seg-metric", default="classIOU", metavar="M", help="of segmentation: classIOU, the only one")
     parser.add_argument("--seg-class-num", type=COUNT, metavar="N", help="classes of segmentation (default: the net's)")
     parser.add_argument("--ap-style", default="11point", metavar="V", help="of mAP: 11point, MaxIntegral, Integral")
