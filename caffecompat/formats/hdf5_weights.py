@@ -140,6 +140,9 @@ def open_hdf5(path: str) -> Any:
         raise WeightsError(f"{path}: not an HDF5 file, or cut short or damaged ({brief(problem)})") from problem
 
 
+_CHECKSUM = 4  # bytes that the Fletcher-32 filter puts at the end of a chunk
+
+
 def dataset_array(path: str, dataset: Any, *, unwritten: int = 0) -> np.ndarray:
     """All values of a dataset in its shape, float32 or float64.
 
@@ -162,6 +165,17 @@ def _check_storage(path: str, dataset: Any, unwritten: int = 0) -> None:
     wanted, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if wanted > (stored * _BEST_COMPRESSION or unwritten):
         raise WeightsError(f"{path}: {dataset.name} of shape {dataset.shape} has only {stored} bytes stored")
+    if dataset.fletcher32 and _smallest_chunk(dataset) < _CHECKSUM:  # libhdf5 would read outside of it
+        raise WeightsError(
+            f"{path}: {dataset.name} has a chunk that is too small for its checksum; the file is damaged"
+        )
+
+
+def _smallest_chunk(dataset: Any) -> int:
+    """Bytes of the smallest chunk that is stored; a full checksum's where there is none."""
+    sizes = [_CHECKSUM]
+    dataset.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
+    return min(sizes)
 
 
 @contextlib.contextmanager

@@ -145,7 +145,14 @@ class LevelDbReader(DatabaseReader):
     def get(self, key: bytes) -> bytes | None:
         with self._translated_errors():
             found: bytes | None = self._database.get(key, verify_checksums=True)
-        return found
+        return self._walked_to(key) if found is None else found
+
+    def _walked_to(self, key: bytes) -> bytes | None:
+        """The value found without the table of a file's keys, which says that keys are not there when it is damaged."""
+        with self._translated_errors(), self._database.raw_iterator(verify_checksums=True) as iterator:
+            iterator.seek(key)
+            value: bytes | None = iterator.value() if iterator.valid() and iterator.key() == key else None
+        return value
 
     def keys(self) -> Iterator[bytes]:
         cursor = self.cursor()

@@ -334,3 +334,28 @@ def test_a_database_like_the_other_copied_over_it(deep: Path, capfd: pytest.Capt
             (deep / "data.mdb").write_bytes((deep / "data.mdb").read_bytes())
             assert len(cursor.read(1000)) == 1000
     assert 1 <= capfd.readouterr().err.count("data.mdb was written to while it is read") <= 2
+
+
+def test_a_leveldb_whose_table_of_keys_is_damaged_finds_them_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LevelDB then says that a key is not there, which a walk through the records shows."""
+    folder = leveldb_of(tmp_path / "db", compact=True)
+    with open_database(folder) as database:
+        records = list(database)
+
+        class Forgetful:
+            """A LevelDB that finds nothing by its table."""
+
+            def __init__(self, whole: object) -> None:
+                self._whole = whole
+
+            def get(self, key: bytes, **settings: bool) -> None:
+                return None
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self._whole, name)
+
+        monkeypatch.setattr(database, "_database", Forgetful(database._database))  # type: ignore[attr-defined]
+        assert all(database.get(key) == value for key, value in records)
+        assert database.get(b"nowhere") is None and database.get(records[0][0] + b"!") is None

@@ -93,3 +93,22 @@ def test_compressed_weights_of_other_writers(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "w.h5", "w", userblock_size=512) as file:
         file.create_dataset("data/ip/0", data=np.zeros((1000, 1000), np.float32), compression="gzip")
     np.testing.assert_array_equal(open_weights(tmp_path / "w.h5").load()["ip"][0], 0)
+
+
+def test_a_chunk_smaller_than_its_checksum_is_refused(tmp_path: Path) -> None:
+    """libhdf5 would read outside of it, and the process would die."""
+    import h5py
+
+    from caffecompat.formats.hdf5_weights import dataset_array, open_hdf5
+
+    path = str(tmp_path / "a.h5")
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("data", (4, 6), "f4", chunks=(2, 6), compression="gzip", fletcher32=True)
+        made[...] = np.arange(24).reshape(4, 6)
+    with open_hdf5(path) as file:
+        np.testing.assert_array_equal(dataset_array(path, file["data"]), np.arange(24).reshape(4, 6))
+    for size in (3, 1):
+        with h5py.File(path, "a") as file:
+            file["data"].id.write_direct_chunk((2, 0), b"x" * size)
+        with open_hdf5(path) as file, pytest.raises(WeightsError, match=r"/data has a chunk that is too small"):
+            dataset_array(path, file["data"])

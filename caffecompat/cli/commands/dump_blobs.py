@@ -71,7 +71,7 @@ def _input(args: argparse.Namespace, net: Net, blob: str) -> np.ndarray:
     from caffecompat.formats.arrays import read_array
 
     shape = net.fed_shapes[blob]
-    if args.input:
+    if args.input is not None:
         values = read_array(args.input)
         if values.shape[1:] != shape[1:]:
             raise CaffeCompatError(f"{args.input} has shape {values.shape}, {blob!r} takes {tuple(shape)}")

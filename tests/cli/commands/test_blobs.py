@@ -57,6 +57,12 @@ def test_pictures_are_preprocessed_and_inputs_taken_over(command, small) -> None
     assert "takes (1, 3, 4, 6)" in command(*words, "d", "--input", "c/data.npy").err
 
 
+@pytest.mark.parametrize("flag", ["--input", "--image"])
+def test_an_empty_name_is_an_error(command, small, flag: str) -> None:
+    result = command("dump-blobs", "net.prototxt", "net.caffemodel", "out", flag, "")
+    assert result.status == 2 and "cannot be read" in result.err and "Traceback" not in result.err
+
+
 def test_the_first_wrong_layer_is_named(command, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a").mkdir()
