@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from caffecompat.glog import configure_logging
     from caffecompat.net import Net, load_net
     from caffecompat.net.dump import dump_blobs
+    from caffecompat.quantize.from_pictures import quantize_net
+    from caffecompat.quantize.settings import QuantizeSettings
     from caffecompat.report.blob_differences import compare_blobs, diff_weights
     from caffecompat.report.log_parser import parse_log
     from caffecompat.report.net_bench import bench_nets
@@ -71,6 +73,7 @@ __all__ = [
     "ExportOptions",
     "Net",
     "Preprocess",
+    "QuantizeSettings",
     "Solver",
     "bench_nets",
     "build_database",
@@ -115,6 +118,7 @@ __all__ = [
     "parse_log",
     "plot_logs",
     "pycaffe",
+    "quantize_net",
     "read_net",
     "read_solver",
     "save_caffemodel",
@@ -135,6 +139,7 @@ _HOMES = {
     "ExportOptions": "caffecompat.deploy.onnx.export",
     "Net": "caffecompat.net",
     "Preprocess": "caffecompat.data.preprocess",
+    "QuantizeSettings": "caffecompat.quantize.settings",
     "Solver": "caffecompat.solver",
     "bench_nets": "caffecompat.report.net_bench",
     "build_database": "caffecompat.data.database_plan",
@@ -178,6 +183,7 @@ _HOMES = {
     "open_caffemodel": "caffecompat.formats",
     "parse_log": "caffecompat.report.log_parser",
     "plot_logs": "caffecompat.report.training_curve",
+    "quantize_net": "caffecompat.quantize.from_pictures",
     "read_net": "caffecompat.schema",
     "read_solver": "caffecompat.schema",
     "save_caffemodel": "caffecompat.formats",

@@ -25,6 +25,7 @@ def test_the_names_are_these() -> None:
         "ExportOptions",
         "Net",
         "Preprocess",
+        "QuantizeSettings",
         "Solver",
         "bench_nets",
         "build_database",
@@ -69,6 +70,7 @@ def test_the_names_are_these() -> None:
         "parse_log",
         "plot_logs",
         "pycaffe",
+        "quantize_net",
         "read_net",
         "read_solver",
         "save_caffemodel",
@@ -89,6 +91,8 @@ def test_the_names_are_these() -> None:
 ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
 Preprocess: mean scale subtract std
+QuantizeSettings: method data_bits weights_bits calib_iter ignore_layers sigmoided_layers special_layers input_blob
+    keep_fixed_neuron align_concat as_original
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
     lr_mults freeze_bn amp
 bench_nets: models size batch rounds device scores on_round
@@ -140,6 +144,7 @@ merge_batch_norm: model weights out_model out_weights running_statistics allow_n
 open_caffemodel: path
 parse_log: path
 plot_logs: logs out x y smooth beside
+quantize_net: model weights pictures output_dir settings batch iterations preprocess size info device fork on_iteration
 read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork

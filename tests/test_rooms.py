@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "data": {"schema", "formats"},
     "solver": {"schema", "formats", "layers", "net", "data"},
     "deploy": {"schema", "formats", "layers", "net", "compare", "data"},
-    "quantize": {"schema", "formats", "layers", "net", "compare", "data"},
+    "quantize": {"schema", "formats", "layers", "net", "compare", "data", "deploy"},
     "evaluate": {"schema", "formats", "layers", "net", "data", "deploy"},
     "report": {"schema", "formats", "layers", "net", "compare", "data", "evaluate", "deploy"},
     "pycaffe": {"schema", "formats", "layers", "net", "data", "solver", "evaluate", "deploy", "report"},

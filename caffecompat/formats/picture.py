@@ -9,7 +9,12 @@ import numpy as np
 from caffecompat.errors import CaffeCompatError, brief
 from caffecompat.formats.picture_header import is_impossible, picture_size
 
-__all__ = ["PictureError", "check_size", "decode_picture", "encode_picture", "read_picture", "resize_picture"]
+__all__ = [
+    "PICTURES", "PictureError", "check_size", "decode_picture", "encode_picture", "read_picture", "resize_picture",
+]  # fmt: skip
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+"""Endings of the picture files that are looked for in folders."""
 
 # A small file can announce gigabytes of pixels, by damage or on purpose.
 _MAX_PIXELS, _MAX_PIXELS_SETTING = 1 << 28, "CAFFECOMPAT_MAX_PIXELS"

@@ -24,7 +24,7 @@ from caffecompat.quantize.neurons import place_neurons
 from caffecompat.quantize.settings import QuantizeError, QuantizeSettings
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
 
-__all__ = ["Quantized", "deploy_quantized", "quantize_net"]
+__all__ = ["Quantized", "deploy_quantized", "quantize_stated"]
 
 Progress = Callable[[int], None]
 
@@ -47,7 +47,7 @@ class Quantized:
     notes: list[str] = field(default_factory=list)
 
 
-def quantize_net(
+def quantize_stated(
     model: NetSource,
     weights: WeightPaths,
     output_dir: str | os.PathLike[str],

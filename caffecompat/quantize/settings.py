@@ -34,6 +34,14 @@ class QuantizeSettings:
         keep_fixed_neuron: whether FixedNeuron layers stay in the net for deployment.
         align_concat: whether an average pooling that a Concat alone reads takes the Concat's position.
         as_original: repeat the mistakes of the original tool in numbers, too.
+
+    Raises:
+        QuantizeError: a value is out of its range.
+
+    >>> import caffecompat
+    >>> settings = caffecompat.QuantizeSettings(method=0, special_layers={"fc": (16, 8)})
+    >>> (settings.bits_of("fc"), settings.bits_of("conv"))
+    ((16, 8), (8, 8))
     """
 
     method: int = 1

@@ -10,11 +10,9 @@ import numpy as np
 
 from caffecompat.cli.common.flags import UsageError
 from caffecompat.formats.atomic import atomic_write
-from caffecompat.formats.picture import encode_picture
+from caffecompat.formats.picture import PICTURES, encode_picture
 
 __all__ = ["PICTURES", "find_pictures", "save_png"]
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
 def find_pictures(given: Sequence[str], kinds: Sequence[str] = PICTURES) -> list[tuple[str, str]]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from caffecompat.quantize.settings import QuantizeSettings
 
 __all__ = [
-    "check_score_flags", "deploy_flags", "model_flags", "quantize_settings", "required", "say", "score_flags",
-    "settings_flags", "writes_info",
+    "aligns_concat", "check_score_flags", "deploy_flags", "model_flags", "quantize_settings", "required", "say",
+    "score_flags", "settings_flags", "writes_info",
 ]  # fmt: skip
 
 
@@ -34,10 +34,9 @@ def deploy_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_flags(parser: argparse.ArgumentParser) -> None:
-    """Add bits, iterations and the layers with rules of their own."""
+    """Add bits, and the layers with rules of their own."""
     parser.add_argument("--data-bit", type=INT32, default=8, metavar="N", help="bits of activations (8)")
     parser.add_argument("--weights-bit", type=INT32, default=8, metavar="N", help="bits of weights and biases (8)")
-    parser.add_argument("--calib-iter", type=COUNT, default=100, metavar="N", help="batches to calibrate on (100)")
     parser.add_argument("--ignore-layers", default="", metavar="A,B", help="layers that stay in floating point")
     parser.add_argument("--ignore-layers-file", metavar="FILE", help="the same, a name a line")
     parser.add_argument("--special-layers", default="", metavar="A,D[,W]", help="layers with bits of their own")
@@ -71,8 +70,10 @@ def check_score_flags(command: str, args: argparse.Namespace) -> None:
             raise UsageError(f"caffecompat vai_q_caffe {command}: --{flag} {value}: expected {expected}")
 
 
-def quantize_settings(args: argparse.Namespace) -> QuantizeSettings:
-    """What the flags and the environment say.
+def quantize_settings(
+    args: argparse.Namespace, *, align_concat: bool, input_blob: str = "data", calib_iter: int = 100
+) -> QuantizeSettings:
+    """What the flags of :func:`settings_flags` say, with ``--method``; the rest is given.
 
     Raises:
         CaffeCompatError: a value is out of range, or the file of layers cannot be read.
@@ -88,13 +89,13 @@ def quantize_settings(args: argparse.Namespace) -> QuantizeSettings:
         method=args.method,
         data_bits=args.data_bit,
         weights_bits=args.weights_bit,
-        calib_iter=args.calib_iter,
+        calib_iter=calib_iter,
         ignore_layers=ignored,
         sigmoided_layers=split_commas(args.sigmoided_layers),
         special_layers=parse_special_layers(args.special_layers, args.data_bit),
-        input_blob=args.input_blob,
+        input_blob=input_blob,
         keep_fixed_neuron=args.keep_fixed_neuron,
-        align_concat=not _is_set("NOT_ALIGN_CONCAT"),
+        align_concat=align_concat,
         as_original=args.as_original,
     )
 
@@ -102,6 +103,11 @@ def quantize_settings(args: argparse.Namespace) -> QuantizeSettings:
 def writes_info() -> bool:
     """Whether the environment's DECENT_DEBUG asks for quantize_info.txt."""
     return _is_set("DECENT_DEBUG")
+
+
+def aligns_concat() -> bool:
+    """Whether the environment's NOT_ALIGN_CONCAT leaves average poolings before a Concat without neurons."""
+    return not _is_set("NOT_ALIGN_CONCAT")
 
 
 def _is_set(name: str) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.common.flags import INT32, UsageError, add_switch
+from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.cli.common.quantize_flags import (
+    aligns_concat,
     check_score_flags,
     deploy_flags,
     model_flags,
@@ -30,6 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     model_flags(parser)
     deploy_flags(parser)
     settings_flags(parser)
+    parser.add_argument("--calib-iter", type=COUNT, default=100, metavar="N", help="batches to calibrate on (100)")
     add_switch(parser, "auto-test", "score the quantized net on its TEST data afterwards")
     score_flags(parser)
     parser.add_argument("--gpu", metavar="N", help="GPU to run on")
@@ -45,16 +47,18 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat import glog
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.cli.common.flags import weight_files
-    from caffecompat.quantize.quantizer import quantize_net
+    from caffecompat.quantize.quantizer import quantize_stated
 
-    settings = quantize_settings(args)
+    settings = quantize_settings(
+        args, align_concat=aligns_concat(), input_blob=args.input_blob, calib_iter=args.calib_iter
+    )
     weights = weight_files(args.weights)
     if not weights:
         raise UsageError("caffecompat vai_q_caffe quantize: --weights is empty")
     device, _ = choose_device(args.gpu, None)
     glog.info("Start Calibration", "vai_q_caffe.cpp:182")
     with live_line(settings.calib_iter, "batches", args.progress) as update:
-        done = quantize_net(
+        done = quantize_stated(
             args.model, weights, args.output_dir, settings, info=writes_info(), device=device,
             on_iteration=lambda count: update(count, ""),
         )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Quantize a net for the DPU: weights and activations on power-of-two grids, calibrated on pictures.
+
+    caffecompat quantize deploy.prototxt net.caffemodel train.txt fixed/
+
+MODEL is a deploy or train_val prototxt; PICTURES a list (a picture a line), a folder or a database; no labels are
+needed, and a hundred or so are enough. Pictures are prepared as the prototxt states, or as the flags say. OUT gets
+quantize_train_test.prototxt and .caffemodel, which eval, test and train take, and deploy.prototxt and .caffemodel for
+AMD's compiler of Caffe models (vai_c_caffe).
+
+Folding of batch normalization, places of the neurons, positions and files are those of Xilinx' vai_q_caffe, whose own
+command lines `caffecompat vai_q_caffe` takes. Where that tool computes wrong numbers (batch normalization of grouped
+deconvolutions) this does not, and a line says so; --as-original repeats them.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
+from caffecompat.cli.common.net_flags import net_flags, open_model
+from caffecompat.cli.common.outputs import output
+from caffecompat.cli.common.picture_flags import (
+    flags_preprocess,
+    names_fitting_sizes,
+    preprocess_flags,
+    size_of,
+    states_preprocess,
+)
+from caffecompat.cli.common.progress import live_line, progress_flag
+from caffecompat.cli.common.quantize_flags import quantize_settings, say, settings_flags
+
+HELP = "8-bit fixed point for the DPU, calibrated on pictures"
+
+_VERB = "caffecompat quantize"
+_METHODS = {"overflow": 0, "diffs": 1, "0": 0, "1": 1}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL", help="deploy or train_val prototxt")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("pictures", metavar="PICTURES", help="list, folder, LMDB or LevelDB")
+    parser.add_argument("output_dir", type=output(), metavar="OUT", help="folder of the results, made if absent")
+    parser.add_argument("--method", default="diffs", metavar="M",
+                        help="diffs: least squared differences (default); overflow: nothing overflows")  # fmt: skip
+    parser.add_argument("--batch", type=COUNT, default=1, metavar="N", help="pictures at a time (default 1)")
+    parser.add_argument("--iterations", type=COUNT, metavar="N",
+                        help="batches to calibrate on (default: all pictures once, at most 100)")  # fmt: skip
+    settings_flags(parser)
+    add_switch(parser, "keep-fixed-neuron", "keep FixedNeuron layers in deploy.prototxt (default)", default=True)
+    add_switch(parser, "align-concat", "let a Concat's position count for an average pooling that it alone reads "
+               "(default); false is the original's NOT_ALIGN_CONCAT", default=True)  # fmt: skip
+    add_switch(parser, "as-original", "repeat the numbers that the original tool computes wrongly")
+    add_switch(parser, "info", "also write quantize_info.txt, the positions of each layer")
+    net_flags(parser)
+    preprocess_flags(parser)
+    device_flags(parser)
+    progress_flag(parser)
+
+
+@names_fitting_sizes
+def run(args: argparse.Namespace) -> int:
+    if args.method.lower() not in _METHODS:
+        raise UsageError(f"{_VERB}: --method {args.method}: expected diffs or overflow")
+    args.method = _METHODS[args.method.lower()]
+    from caffecompat.cli.common.devices import choose_device
+    from caffecompat.quantize.from_pictures import quantize_net
+
+    device, _ = choose_device(args.gpu, args.device)
+    with live_line(args.iterations or 100, "batches", args.progress) as update:
+        done = quantize_net(
+            open_model(args, args.model), weight_files(args.weights) or [], args.pictures, args.output_dir,
+            quantize_settings(args, align_concat=args.align_concat), batch=args.batch, iterations=args.iterations,
+            preprocess=flags_preprocess(args) if states_preprocess(args) else None, size=size_of(args),
+            info=args.info, device=device, on_iteration=lambda count, total: update(count, f"of {total}"),
+        )  # fmt: skip
+    say(done.notes)
+    for path in done.files:
+        print(f"wrote {path}")
+    return 0
