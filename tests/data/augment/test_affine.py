@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.data.augment import affine
 from tests.data.augment.references import FILL, LABELS, PICTURE, REFERENCES, difference, names, reference
+from tests.data.batches import picture
 
 HEIGHT, WIDTH = PICTURE.shape[:2]
 MAPS: dict[str, Callable[[float], np.ndarray]] = {
@@ -39,6 +40,33 @@ def test_bicubic_pictures(name: str) -> None:
     wanted = reference(f"cubic {name}")
     apart = difference(got, wanted).mean()
     assert apart < 3 and (apart < 0.6 or apart < 0.7 * difference(reference(name), wanted).mean())
+
+
+@pytest.mark.parametrize("cubic", [False, True])
+@pytest.mark.parametrize("offset", [-99, -30, -17.3, -0.75, -0.25, 0, 0.4, 5, 12.6, 28.7, 99])
+def test_translations_by_hand(offset: float, cubic: bool) -> None:
+    """Every row read at x + offset by the formula of the kernel; columns as rows."""
+    width = 30
+    pixels = picture(20, width)
+    places = np.arange(width) + offset
+    whole = np.floor(places).astype(int)
+    want = np.zeros((20, width, 3))
+    for step in range(-1, 3):
+        distance = np.abs(places - whole - step)
+        weight = np.maximum(1 - distance, 0)
+        if cubic:  # Keys' kernel with a = -0.75
+            near = 1.25 * distance**3 - 2.25 * distance**2 + 1
+            far = -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+            weight = np.where(distance <= 1, near, far)
+        want += weight[:, None] * pixels[:, (whole + step).clip(0, width - 1)]
+    want = np.where(((places >= -0.5) & (places < width - 0.5))[:, None], want.clip(0, 255), (1, 2, 3))
+    got = affine.move_picture(pixels, affine.translation(offset, 0), [1, 2, 3], cubic=cubic)
+    assert np.abs(got - want).max() <= 0.51
+    turned = np.ascontiguousarray(pixels.transpose(1, 0, 2))
+    got = affine.move_picture(turned, affine.translation(0, offset), [1, 2, 3], cubic=cubic)
+    assert np.abs(got - want.transpose(1, 0, 2)).max() <= 0.51
+    gray = affine.move_picture(pixels[:, :, :1], affine.translation(offset, 0), [1], cubic=cubic)
+    assert np.abs(gray - want[:, :, :1]).max() <= 0.51
 
 
 @pytest.mark.parametrize("name", CASES)
