@@ -10,6 +10,7 @@ from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import DataReader, DataRecord, decoded, prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.share import Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum
 from caffecompat.formats.datum import DatumError
@@ -47,8 +48,8 @@ class AnnotatedDataReader(DataReader):
         super().__init__(request, Augmentation(request, resizes=True))
         self._boxed = self._decode(self.first()).type is not None
 
-    def take(self, count: int) -> list[DataRecord]:
-        return [DataRecord([key], [value], self._draw()) for key, value in self._records.next(count)]
+    def _drawn(self, found: list[tuple[bytes, bytes]], share: Share) -> list[DataRecord]:
+        return self._one_by_one(found, share)
 
     def _draw(self) -> int:
         """A seed: how many random numbers a record takes depends on its boxes."""
@@ -103,4 +104,5 @@ class AnnotatedDataReader(DataReader):
 def _annotated_data(request: Request) -> Source:
     reader = AnnotatedDataReader(request)
     param = request.layer
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(param), threads=param.data_param.threads)
+    threads = param.data_param.threads
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(param), threads=threads, share=request.share)

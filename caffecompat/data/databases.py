@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.records import Records
+from caffecompat.data.share import Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Window
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
@@ -62,7 +64,9 @@ class DataReader(AugmentingReader):
         if not len(database):
             raise DataError(f"the database {self._path} holds no records")
         self.records = len(database)
-        self._records = Records(database, self._random if self._shuffles(request, param) else None)
+        # Of its own: the order must not depend on how many records are taken at once.
+        self._order = random.Random(self._random.getrandbits(64)) if self._shuffles(request, param) else None
+        self._records = Records(database, self._order)
         if param.rand_skip:
             glog.warning(f"data_param.rand_skip of {request.layer.name} has no effect, as in Caffe", "data_layer.cpp:1")
 
@@ -81,10 +85,20 @@ class DataReader(AugmentingReader):
         return DataRecord([key], [value], None)
 
     def take(self, count: int) -> list[DataRecord]:
-        found = self._records.next(count)
+        return self.take_of(Share(), count)
+
+    def take_of(self, share: Share, count: int) -> list[DataRecord]:
+        return self._drawn(self._records.next_of(share, count), share)
+
+    def _drawn(self, found: list[tuple[bytes, bytes]], share: Share) -> list[DataRecord]:
+        """The records of a share, with their random numbers."""
         if self._augmentation.same_for_all and len(found[0][1]) <= _SMALL:
             return _runs(found)
-        return [DataRecord([key], [value], self._draw()) for key, value in found]
+        return self._one_by_one(found, share)
+
+    def _one_by_one(self, found: list[tuple[bytes, bytes]], share: Share) -> list[DataRecord]:
+        draws = share.of([self._draw() for _ in range(share.size * len(found))])
+        return [DataRecord([key], [value], draw) for (key, value), draw in zip(found, draws, strict=True)]
 
     def redrawn(self, record: DataRecord) -> DataRecord:
         return record._replace(draw=self._draw())
@@ -94,10 +108,13 @@ class DataReader(AugmentingReader):
         return self._augmentation.draw(self._random)
 
     def state(self) -> State:
-        return {"records": self._records.state(), "random": generator_state(self._random)}
+        order = {} if self._order is None else {"order": generator_state(self._order)}
+        return {"records": self._records.state(), "random": generator_state(self._random), **order}
 
     def restore(self, state: State) -> list[str]:
         restore_generator(self._random, state["random"])
+        if self._order is not None and "order" in state:
+            restore_generator(self._order, state["order"])
         return self._records.restore(state["records"])
 
     def rows(self, record: DataRecord) -> int:
@@ -219,4 +236,5 @@ def prefetch_depth(param: pb.LayerParameter) -> int:
 def _data(request: Request) -> Source:
     reader = DataReader(request)
     param = request.layer
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(param), threads=param.data_param.threads)
+    threads = param.data_param.threads
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(param), threads=threads, share=request.share)

@@ -41,6 +41,7 @@ class Hdf5Source(Source):
         self._tops = list(request.layer.top)
         self._batch_size = param.batch_size
         self._shuffle = param.shuffle
+        self._share = request.share
         self._random = new_random()
         self._list = request.find("hdf5_data_param.source", param.source)
         self._names = _read_list(self._list)
@@ -65,14 +66,16 @@ class Hdf5Source(Source):
 
     def next(self) -> tuple[np.ndarray, ...]:
         tops = tuple(np.empty((self._batch_size, *data.shape[1:]), np.float32) for data in self._data)
-        done = 0
-        while done < self._batch_size:
+        done, size = 0, self._batch_size * self._share.size  # of all processes' batches
+        while done < size:
             if self._row == len(self._rows):
                 self._walk.advance(1)
                 self._open()
-            rows = self._rows[self._row : self._row + self._batch_size - done]
+            rows = self._rows[self._row : self._row + size - done]
+            own = rows[(self._share.rank - done) % self._share.size :: self._share.size]
+            at = -(-(done - self._share.rank) // self._share.size)  # own rows of the `done`
             for top, data in zip(tops, self._data, strict=True):
-                np.take(data, rows, axis=0, out=top[done : done + len(rows)])
+                np.take(data, own, axis=0, out=top[at : at + len(own)])
             self._row += len(rows)
             done += len(rows)
         return tops

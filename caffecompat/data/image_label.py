@@ -14,6 +14,7 @@ from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import decoded, prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.records import Records
+from caffecompat.data.share import Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.formats.database import DatabaseReader
@@ -70,9 +71,12 @@ class ImageLabelDataReader(AugmentingReader):
         return _Record(self._images.first(), self._labels.first(), None)
 
     def take(self, count: int) -> list[_Record]:
-        images, labels = self._images.next(count), self._labels.next(count)
-        draw = self._augmentation.draw
-        return [_Record(image, label, draw(self._random)) for image, label in zip(images, labels, strict=True)]
+        return self.take_of(Share(), count)
+
+    def take_of(self, share: Share, count: int) -> list[_Record]:
+        images, labels = self._images.next_of(share, count), self._labels.next_of(share, count)
+        draws = share.of([self._augmentation.draw(self._random) for _ in range(share.size * count)])
+        return list(map(_Record, images, labels, draws))
 
     def redrawn(self, record: _Record) -> _Record:
         return record._replace(draw=self._augmentation.draw(self._random))
@@ -142,4 +146,5 @@ def _name(database: DatabaseReader, record: tuple[bytes, bytes]) -> str:
 def _image_label_data(request: Request) -> Source:
     reader = ImageLabelDataReader(request)
     threads = request.layer.image_label_data_param.threads
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), threads=threads)
+    depth = prefetch_depth(request.layer)
+    return LoadedSource(reader, reader.first(), depth=depth, threads=threads, share=request.share)

@@ -269,4 +269,5 @@ def _padded(picture: np.ndarray, margin: tuple[int, int], least: int, value: int
 def _image_label_list_data(request: Request) -> Source:
     reader = ImageLabelListDataReader(request)
     threads = request.layer.image_label_data_param.threads
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), threads=threads)
+    depth = prefetch_depth(request.layer)
+    return LoadedSource(reader, reader.first(), depth=depth, threads=threads, share=request.share)

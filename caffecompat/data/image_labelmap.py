@@ -47,4 +47,4 @@ class ImageLabelmapDataReader(ImageSegDataReader):
 @register_source("ImageLabelmapData")
 def _image_labelmap_data(request: Request) -> Source:
     reader = ImageLabelmapDataReader(request)
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), share=request.share)

@@ -182,4 +182,4 @@ class ImageDataReader(ListReader[ListedImage]):
 @register_source("ImageData")
 def _image_data(request: Request) -> Source:
     reader = ImageDataReader(request)
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), share=request.share)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.share import Share
 from caffecompat.data.source import AugmentError, DataError, Shape, Source, batch_size_remarks
 from caffecompat.formats.picture import PictureError
 from caffecompat.resumable import State
@@ -49,6 +50,10 @@ class Reader(ABC):
     @abstractmethod
     def take(self, count: int) -> list[Any]:
         """Records for the next `count` rows, with all that is random about them; at the end it begins again."""
+
+    def take_of(self, share: Share, count: int) -> list[Any]:
+        """The share's records for its next `count` rows, of all those that the processes take together."""
+        return share.of(self.take(share.size * count))
 
     @abstractmethod
     def state(self) -> State:
@@ -117,6 +122,7 @@ class _Batch:
     state: State = field(default_factory=dict)  # the reader's after this batch
     error: BaseException | None = None
     error_at: int = 0
+    left_out: bool = False  # another process reads it
 
     def fail(self, at: int, error: BaseException) -> None:
         """Of several errors the one of the earliest record counts."""
@@ -163,10 +169,16 @@ class _Buffers:
 
 
 class Loader:
-    """Runs a reader on threads, at most `depth` finished or half-finished batches ahead."""
+    """Runs a reader on threads, at most `depth` finished or half-finished batches ahead.
 
-    def __init__(self, reader: Reader, depth: int, threads: int) -> None:
+    Args:
+        share: the records to read.
+    """
+
+    def __init__(self, reader: Reader, depth: int, threads: int, share: Share) -> None:
         self._reader = reader
+        self._share, self._batches = share, Share()
+        self._begun = self._returned = 0  # batches, those that are left out included
         self._depth = max(1, depth)
         self._threads = max(1, threads)
         self._chunk = -(-reader.batch_size // self._threads)
@@ -183,8 +195,22 @@ class Loader:
         self._process = os.getpid()
         self._stopped = False
 
+    def share_batches(self, share: Share) -> None:
+        """Leave out the batches that the share does not own, before any is read; `skip` goes past each."""
+        self._batches = share
+
     def next(self) -> tuple[np.ndarray, ...]:
         """Wait for the next batch; one array a top."""
+        batch = self._next_batch()
+        if batch.left_out:
+            raise DataError("this batch is another process's")
+        return batch.tops() + self._reader.variable_size_tops(batch.pieces)
+
+    def skip(self) -> None:
+        """Go past the next batch."""
+        self._next_batch()
+
+    def _next_batch(self) -> _Batch:
         with self._changed:
             if not self._workers and not self._stopped:
                 self._start()
@@ -197,9 +223,10 @@ class Loader:
             if batch.error is not None:
                 raise batch.error
             self._pending.popleft()
+            self._returned += 1
             self._newest, self._state = batch.records, batch.state
             self._changed.notify_all()
-        return batch.tops() + self._reader.variable_size_tops(batch.pieces)
+        return batch
 
     def describe(self, row: int) -> str:
         """Which file or record filled a row of the batch that `next` returned last; "" where there is no such row."""
@@ -216,6 +243,7 @@ class Loader:
                 if self._stopped:
                     raise DataError("this source is closed")
                 self._pending.clear()
+                self._begun = self._returned
             remarks = batch_size_remarks(state, self._reader.batch_size) + self._reader.restore(state)
             self._state = self._reader.state()
             with self._changed:
@@ -301,23 +329,28 @@ class Loader:
                 return None
             if not self._pending or self._planned == self._pending[-1].size:
                 size = self._reader.batch_size
-                self._pending.append(_Batch(size, size, pieces=[None] * size, records=[(None, 0)] * size))
+                left_out = not self._batches.owns(self._begun)
+                rows = 0 if left_out else size
+                batch = _Batch(size, size, pieces=[None] * rows, records=[(None, 0)] * rows, left_out=left_out)
+                self._pending.append(batch)
+                self._begun += 1
                 self._planned = 0
             batch, start = self._pending[-1], self._planned
-            count = min(self._chunk, batch.size - start)
+            count = batch.size if batch.left_out else min(self._chunk, batch.size - start)
             self._planned += count
         try:
-            records = self._reader.take(count)
+            records = self._reader.take_of(self._share, count) if self._share.size > 1 else self._reader.take(count)
             if start + count == batch.size:
                 batch.state = self._reader.state()
-            return batch, start, count, records
+            return batch, start, count, [] if batch.left_out else records
         except BaseException as error:
             return batch, start, count, error
 
     def _room(self) -> bool:
         if self._pending and self._planned < self._pending[-1].size:
             return True
-        return len(self._pending) < self._depth and all(batch.error is None for batch in self._pending)
+        read = sum(not batch.left_out for batch in self._pending)
+        return read < self._depth and all(batch.error is None for batch in self._pending)
 
     def _fill(self, batch: _Batch, start: int, count: int, records: list[Any] | BaseException) -> None:
         at = start
@@ -390,7 +423,7 @@ class LoadedSource(Source):
         reader: of its records; whoever calls it leaves `next` alone.
     """
 
-    def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0) -> None:
+    def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0, share: Share) -> None:
         """`first` is a record to take the shapes from; reading begins with `next`."""
         if threads > MOST_THREADS:
             raise DataError(f"threads must be at most {MOST_THREADS}, it is {threads}")
@@ -403,12 +436,18 @@ class LoadedSource(Source):
         self.reader, self.records = reader, reader.records
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
         self.top_shapes += [top.shape for top in reader.variable_size_tops([reader.variable_size_rows(sample)])]
-        self._loader = Loader(reader, depth, threads or loader_threads())
+        self._loader = Loader(reader, depth, threads or loader_threads(), share)
         # The threads hold the loader, not this object: dropping the last reference to it stops them.
         self._closer = weakref.finalize(self, self._loader.close)
 
+    def share_batches(self, share: Share) -> None:
+        self._loader.share_batches(share)
+
     def next(self) -> tuple[np.ndarray, ...]:
         return self._loader.next()
+
+    def skip(self) -> None:
+        self._loader.skip()
 
     def describe(self, row: int) -> str:
         return self._loader.describe(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from caffecompat.data.share import Share
 from caffecompat.data.walk import Walk, fingerprint
 from caffecompat.formats.database import DatabaseReader
 from caffecompat.resumable import State
@@ -45,6 +46,33 @@ class Records:
             found += self._read(count - len(found))
         self._last = found[-1][0]
         return found
+
+    def next_of(self, share: Share, count: int) -> list[Record]:
+        """Of the next `count` rounds of records, one for each process, those of the share; the others are not read."""
+        if share.size == 1:
+            return self.next(count)
+        found: list[Record] = []
+        after = share.size - 1 - share.rank
+        for left in reversed(range(count)):
+            self._skip(share.rank)
+            found += self.next(1)
+            if left or not after:
+                self._skip(after)
+            else:  # the key of the last one says where the next round begins
+                self._skip(after - 1)
+                self.next(1)
+        return found
+
+    def _skip(self, count: int) -> None:
+        while count:
+            if self._cursor is not None:
+                count -= self._cursor.skip(count)
+            else:
+                places = min(count, self._count - self._walk.at)
+                self._walk.at += places
+                count -= places
+            if count:
+                self._rewind()
 
     def _read(self, count: int) -> list[Record]:
         if self._cursor is not None:

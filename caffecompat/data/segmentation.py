@@ -195,10 +195,10 @@ def _leading_number(text: str) -> int:
 @register_source("ImageSegData")
 def _image_seg_data(request: Request) -> Source:
     reader = (PaddingImageSegDataReader if len(request.layer.top) == 3 else ImageSegDataReader)(request)
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), share=request.share)
 
 
 @register_source("DenseImageData")
 def _dense_image_data(request: Request) -> Source:
     reader = DenseImageDataReader(request)
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), share=request.share)

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from caffecompat.data.share import Share, current_share
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats.database import DatabaseReader, open_database
@@ -74,6 +75,13 @@ class Source(ABC):
             DataError: the data is bad; every later call raises it again.
         """
 
+    def share_batches(self, share: Share) -> None:  # noqa: B027 (without it `skip` reads the batch)
+        """Prepare, before the first batch, for `next` at the batches that the share owns and `skip` at the others."""
+
+    def skip(self) -> None:
+        """Leave out the next batch, which another process reads."""
+        self.next()
+
     def describe(self, row: int) -> str:
         """Which file or record filled a row of the newest batch, for messages; "" where that is not known."""
         return ""
@@ -121,6 +129,11 @@ class Request:
     @property
     def train(self) -> bool:
         return self.phase == TRAIN
+
+    @property
+    def share(self) -> Share:
+        """The records to read: all of them but where several processes train."""
+        return current_share() if self.train else Share()
 
     def tops(self, least: int, most: int | None = None) -> int:
         """The number of tops, checked."""

@@ -119,4 +119,4 @@ class VideoDataReader(AugmentingReader):
 @register_source("VideoData")
 def _video_data(request: Request) -> Source:
     reader = VideoDataReader(request)
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), share=request.share)

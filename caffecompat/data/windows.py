@@ -259,4 +259,4 @@ class WindowReader(Reader):
 @register_source("WindowData")
 def _window_data(request: Request) -> Source:
     reader = WindowReader(request)
-    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer))
+    return LoadedSource(reader, reader.first(), depth=prefetch_depth(request.layer), share=request.share)
