@@ -13,7 +13,7 @@ from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.records import Records
-from caffecompat.data.share import Share
+from caffecompat.data.share import ALL, Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Window
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
@@ -85,7 +85,7 @@ class DataReader(AugmentingReader):
         return DataRecord([key], [value], None)
 
     def take(self, count: int) -> list[DataRecord]:
-        return self.take_of(Share(), count)
+        return self.take_of(ALL, count)
 
     def take_of(self, share: Share, count: int) -> list[DataRecord]:
         return self._drawn(self._records.next_of(share, count), share)

@@ -14,7 +14,7 @@ from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import decoded, prefetch_depth
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.records import Records
-from caffecompat.data.share import Share
+from caffecompat.data.share import ALL, Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.formats.database import DatabaseReader
@@ -71,7 +71,7 @@ class ImageLabelDataReader(AugmentingReader):
         return _Record(self._images.first(), self._labels.first(), None)
 
     def take(self, count: int) -> list[_Record]:
-        return self.take_of(Share(), count)
+        return self.take_of(ALL, count)
 
     def take_of(self, share: Share, count: int) -> list[_Record]:
         images, labels = self._images.next_of(share, count), self._labels.next_of(share, count)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.share import Share
+from caffecompat.data.share import ALL, Share
 from caffecompat.data.source import AugmentError, DataError, Shape, Source, batch_size_remarks
 from caffecompat.formats.picture import PictureError
 from caffecompat.resumable import State
@@ -175,9 +175,9 @@ class Loader:
         share: the records to read.
     """
 
-    def __init__(self, reader: Reader, depth: int, threads: int, share: Share) -> None:
+    def __init__(self, reader: Reader, depth: int, threads: int, share: Share = ALL) -> None:
         self._reader = reader
-        self._share, self._batches = share, Share()
+        self._share, self._batches = share, ALL
         self._begun = self._returned = 0  # batches, those that are left out included
         self._depth = max(1, depth)
         self._threads = max(1, threads)
@@ -423,7 +423,7 @@ class LoadedSource(Source):
         reader: of its records; whoever calls it leaves `next` alone.
     """
 
-    def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0, share: Share) -> None:
+    def __init__(self, reader: Reader, first: Any, *, depth: int, threads: int = 0, share: Share = ALL) -> None:
         """`first` is a record to take the shapes from; reading begins with `next`."""
         if threads > MOST_THREADS:
             raise DataError(f"threads must be at most {MOST_THREADS}, it is {threads}")

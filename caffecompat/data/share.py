@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-__all__ = ["Share", "current_share", "share_records"]
+__all__ = ["ALL", "Share", "current_share", "share_records"]
 
 _T = TypeVar("_T")
 
@@ -34,8 +34,8 @@ class Share(NamedTuple):
         return number % self.size == self.rank
 
 
-_ALL = Share()
-_current = _ALL
+ALL = Share()
+_current = ALL
 
 
 def share_records(share: Share) -> None:

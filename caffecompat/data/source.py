@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from caffecompat.data.share import Share, current_share
+from caffecompat.data.share import ALL, Share, current_share
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats.database import DatabaseReader, open_database
@@ -133,7 +133,7 @@ class Request:
     @property
     def share(self) -> Share:
         """The records to read: all of them but where several processes train."""
-        return current_share() if self.train else Share()
+        return current_share() if self.train else ALL
 
     def tops(self, least: int, most: int | None = None) -> int:
         """The number of tops, checked."""
