@@ -14,6 +14,8 @@ __all__ = ["BatchSampler", "draw_sampler", "pick_sample"]
 
 # A sampler that finds nothing is followed by another choice; where none can find anything, the picture stays whole.
 _CHOICES = 1000
+_MOST_TRIALS = 100_000
+_NAMES = ("jaccard_overlap", "sample_coverage", "object_coverage")
 
 
 class BatchSampler:
@@ -35,12 +37,18 @@ class BatchSampler:
         self._scales = _range(sampler, "scale", 1)
         self._ratios = _aspect_limits(sampler) if self._sides else _range(sampler, "aspect_ratio", np.inf)
         self._trials = param.max_trials
+        if self._trials > _MOST_TRIALS:
+            raise DataError(f"batch_sampler: max_trials must be at most {_MOST_TRIALS:,}, it is {self._trials:,}")
         self._most = param.max_sample if param.HasField("max_sample") else param.max_trials
         self._every, self._least = self._constraint.every_object, self._constraint.min_objects
         self.measure = ""  # which of _MEASURES the constraint is about; "" asks nothing
         self._limits: tuple[np.float32, np.float32] = np.float32(-np.inf), np.float32(np.inf)
-        for name in reversed(("jaccard_overlap", "sample_coverage", "object_coverage")):
+        for name in reversed(_NAMES):
             self._demand(name)
+        if self._every and not self.measure:
+            raise DataError(
+                f"batch_sampler: every_object needs a limit that every object has to keep: min_{_NAMES[0]}, ..."
+            )
 
     def _demand(self, name: str) -> None:
         """Take this measure's limits, if it has any."""

@@ -256,13 +256,15 @@ def _padded(picture: np.ndarray, margin: tuple[int, int], least: int, value: int
     down, right = (max(0, least - side - 2 * more) for side, more in zip((height, width), margin, strict=True))
     if not (down or right or any(margin)):
         return picture
+    new = height + 2 * margin[0] + down, width + 2 * margin[1] + right
+    check_size(*new, "the picture, padded up to the crop,")
     border = cv2.BORDER_REFLECT_101 if value is None else cv2.BORDER_CONSTANT
     for top, bottom, left, end in (
         (margin[0], margin[0], margin[1], margin[1]),
         (down // 2, down - down // 2, right - right // 2, right // 2),
     ):
         picture = cv2.copyMakeBorder(picture, top, bottom, left, end, border, value=value or 0)
-    return picture.reshape(height + 2 * margin[0] + down, width + 2 * margin[1] + right, channels)
+    return picture.reshape(*new, channels)
 
 
 @register_source("ImageLabelListData")

@@ -22,6 +22,7 @@ from caffecompat.paths import find_file
 from caffecompat.resumable import State
 from caffecompat.schema import as_phase, pb
 from caffecompat.schema.data_layers import data_layer
+from caffecompat.schema.odd_numbers import odd_numbers
 
 __all__ = [
     "AugmentError",
@@ -209,6 +210,7 @@ def make_source(
     if maker is None:
         raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
     try:
+        _check_numbers(layer_param)
         source = maker(Request(layer_param, number, fork, relative_to))
         for shape in source.top_shapes:
             if math.prod(shape) > _MOST_VALUES:
@@ -220,6 +222,14 @@ def make_source(
         return source
     except CaffeCompatError as error:
         raise DataError(f'layer "{layer_param.name}" ({layer_param.type}): {error}') from error
+
+
+def _check_numbers(layer: pb.LayerParameter) -> None:
+    """Refuse NaN in a layer's settings, and infinity in its transform_param."""
+    for _, text in odd_numbers(layer, infinite=False):
+        raise DataError(text)
+    for _, text in odd_numbers(layer.transform_param):
+        raise DataError(f"transform_param.{text}")
 
 
 @dataclass

@@ -28,6 +28,7 @@ from caffecompat.net.shapes import TORCH_REFUSES, made_shapes, refusal
 from caffecompat.net.splits import put_splits
 from caffecompat.schema import NetDocument, dialects, pb, write_text
 from caffecompat.schema.data_layers import data_layer, data_layer_types, is_input
+from caffecompat.schema.odd_numbers import odd_numbers
 from caffecompat.wording import nearest
 
 __all__ = ["BuiltNet", "build_layers", "build_net"]
@@ -171,6 +172,8 @@ def _set_up(
     cls = layer_class(layer.type)
     if cls is None:
         raise CaffeCompatError(_unknown_type(layer.type))
+    for _, text in odd_numbers(layer.param, infinite=False):
+        raise CaffeCompatError(text)
     bottoms = [shapes.get(value) if value is not None else None for value in layer.bottom_values]
     known = [shape for shape in bottoms if shape is not None]
     if len(known) < len(bottoms):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb, solver_locations
+from caffecompat.schema.odd_numbers import odd_numbers
 from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import check_policy
 from caffecompat.solver.outputs import check_eval
@@ -16,7 +18,7 @@ __all__ = ["check_settings", "setting_place"]
 # The least value of each, where BVLC checks it (average_loss, test_interval) or its arithmetic needs it.
 _LEAST = {
     "iter_size": 1, "average_loss": 1, "max_iter": 0, "test_iter": 0, "test_interval": 0, "snapshot_keep": 0,
-    "test_and_snapshot_last_epochs": 0,
+    "test_and_snapshot_last_epochs": 0, "warmup_iter": 0, "rampup_interval": 0,
 }  # fmt: skip
 
 
@@ -54,5 +56,10 @@ def _out_of_range(param: pb.SolverParameter) -> Iterator[tuple[str, int, str]]:
         for index, number in enumerate([value] if isinstance(value, int) else value):
             if number < least:
                 yield field, index, f"{field} must be at least {least}, it is {number}"
+    unlimited = param.clip_gradients == math.inf
+    for field, text in odd_numbers(param):
+        nets_own = "." in field  # judged where the net is made
+        if not (nets_own or field == "ema_decay" or (field == "clip_gradients" and unlimited)):
+            yield field, 0, text
     if not 0 <= param.ema_decay < 1:
         yield "ema_decay", 0, f"ema_decay must be at least 0 and less than 1, it is {param.ema_decay:g}"

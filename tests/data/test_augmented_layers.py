@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from caffecompat import data
+from caffecompat.data import DataError, make_source
+from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.formats.annotated_datum import AnnotatedDatum, encode_annotated_datum
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum
-from tests.data.batches import TEST, TRAIN, make_database, picture, refuses, source, write_picture
+from tests.data.batches import TEST, TRAIN, layer, make_database, picture, refuses, source, write_picture
 
 COUNT = 4
 PAIRS = 'source: "pairs.txt" batch_size: 4'
@@ -169,3 +171,36 @@ class TestMistakes:
     def test_the_record_is_named(self) -> None:
         text = f"{LAYERS['ImageData']} transform_param {{ short_side: 10 crop_size: 16 }}"
         refuses(text, r"list\.txt:1: i0\.png: the crop of 16x16 is larger than the picture, 10x15")
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("mean_value: nan", "transform_param.mean_value must be a number, it is nan"),
+            ("scale: -inf", "transform_param.scale must be a number, it is -inf"),
+            ("std_value: inf", "transform_param.std_value must be a number, it is inf"),
+            ("noise_param { jpeg: inf }", "transform_param.noise_param.jpeg must be a number"),
+            ("noise_param { saltpepper_param { fraction: 1e30 } }", "fraction must be from 0 to 1, it is 1e"),
+            ("noise_param { saltpepper_param { fraction: -1 } }", "fraction must be from 0 to 1, it is -1"),
+            ("vertical_stretch_upper: 0.5", "vertical_stretch_lower <= vertical_stretch_upper, found 1 and 0.5"),
+            ("horizontal_stretch_lower: 3", "horizontal_stretch_lower <= horizontal_stretch_upper, found 3 and 1"),
+            ("rand_resize_ratio_lower: 3 rand_resize_ratio_upper: 2", "expected rand_resize_ratio_lower <="),
+        ],
+    )
+    @pytest.mark.parametrize("kind", LAYERS)
+    def test_numbers_that_no_picture_can_follow(self, kind: str, setting: str, message: str) -> None:
+        refuses(f"{LAYERS[kind]} transform_param {{ crop_size: 8 {setting} }}", message)
+
+    def test_a_crop_beyond_all_pictures(self) -> None:
+        """ImageLabelListData pads up to it."""
+        for side in (70000, 2**32 - 1):
+            with pytest.raises(DataError, match=r"padded up to the crop, is .* more than the .* allowed"):
+                make_source(layer(f"{PAIR_LAYERS['ImageLabelListData']} transform_param {{ crop_size: {side} }}"), TEST)
+
+    def test_a_canvas_beyond_all_pictures(self) -> None:
+        expand = "expand_param { max_expand_ratio: 1e30 }"
+        text = f"{LAYERS['AnnotatedData']} transform_param {{ {expand} resize_param {{ height: 8 width: 8 }} }}"
+        with (
+            source(text, TRAIN) as made,
+            pytest.raises(CaffeCompatError, match=r"expand_param: the canvas is .* allowed"),
+        ):
+            made.next()

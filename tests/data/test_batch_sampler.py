@@ -187,3 +187,15 @@ def test_equal_choice_that_never_finds() -> None:
 def test_impossible_sides(fields: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         sampler(f"sampler {{ {fields} }}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("sample_constraint { every_object: true }", "every_object needs a limit that every object has to keep"),
+        ("max_trials: 4294967295", "max_trials must be at most 100,000"),
+    ],
+)
+def test_what_could_have_no_effect_and_no_end(fields: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        sampler(fields)

@@ -26,6 +26,8 @@ WRONG: list[tuple[str, dict[str, tuple[int, ...]], str, str]] = [
     ("Accuracy", SCORES, "accuracy_param { axis: 2 }", "axis 2 is not one of the 2 axes"),
     ("ArgMax", IMAGE, "argmax_param { top_k: 7 axis: 1 }", "top_k 7 must be 1 to 3"),
     ("ArgMax", IMAGE, "argmax_param { top_k: 0 }", "top_k 0 must be 1 to 90"),
+    ("LRN", IMAGE, "lrn_param { alpha: nan }", "lrn_param.alpha must be a number, it is nan"),
+    ("Eltwise", PAIR, "eltwise_param { coeff: 1 coeff: nan }", "eltwise_param.coeff must be a number, it is nan"),
     ("BNLL", IMAGE, 'top: "second"', "BNLL takes 1 top blob(s), this layer has 2"),
     ("BatchNorm", IMAGE, "param { lr_mult: 1 }", "statistics are not learned"),
     ("BatchReindex", {"x": (2, 3), "z": (2, 2)}, "", "must be a list of numbers"),

@@ -9,6 +9,8 @@ import pytest
 from caffecompat.errors import CaffeCompatError
 from caffecompat.solver import Solver
 
+REALS = ("base_lr", "min_lr", "warmup_start_lr", "momentum", "weight_decay", "gamma", "power", "delta", "stagelr")
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -18,6 +20,11 @@ from caffecompat.solver import Solver
         ("average_loss: 0", "average_loss must be at least 1, it is 0"),
         ("max_iter: -1", "max_iter must be at least 0, it is -1"),
         ("test_interval: -5", "test_interval must be at least 0, it is -5"),
+        ("warmup_iter: -3", "warmup_iter must be at least 0, it is -3"),
+        ("rampup_interval: -1", "rampup_interval must be at least 0, it is -1"),
+        *((f"{field}: nan", f"{field} must be a number, it is nan") for field in REALS),
+        *((f"{field}: -inf", f"{field} must be a number, it is -inf") for field in REALS),
+        ("clip_gradients: nan", "clip_gradients must be a number, it is nan"),
         ('lr_policy: "stp"', "lr_policy 'stp' is not one of"),
         ('eval_type: "x"', "eval_type 'x': expected"),
         ('larc_policy: "x"', "larc_policy 'x' is not one of"),

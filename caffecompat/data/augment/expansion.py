@@ -11,6 +11,7 @@ from caffecompat.data.augment.fill import mean_pixel
 from caffecompat.data.augment.resampling import padded
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.source import DataError
+from caffecompat.formats.picture import check_size
 from caffecompat.schema import pb
 
 __all__ = ["Canvas", "Expansion"]
@@ -50,6 +51,7 @@ class Expansion:
             return None
         ratio = generator.uniform(1, self._most)
         new = int(height * ratio), int(width * ratio)
+        check_size(*new, "expand_param: the canvas")
         top, left = (int(generator.uniform(0, room)) for room in (new[0] - height, new[1] - width))
         return Canvas(top, left, *new)
 

@@ -19,6 +19,9 @@ class Noise:
 
     def __init__(self, param: pb.NoiseParameter) -> None:
         self._param = param
+        fraction = param.saltpepper_param.fraction
+        if not 0 <= fraction <= 1:
+            raise DataError(f"noise_param.saltpepper_param.fraction must be from 0 to 1, it is {fraction:g}")
 
     @classmethod
     def of(cls, param: pb.TransformationParameter) -> Noise | None:
@@ -50,7 +53,7 @@ def add_noise(picture: np.ndarray, param: pb.NoiseParameter, generator: np.rando
     if param.clahe:
         picture = _on_brightness(picture, cv2.createCLAHE(clipLimit=4).apply)
     if param.jpeg > 0:
-        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(param.jpeg)])[1]
+        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(min(param.jpeg, 100))])[1]
         picture = _deep(cv2.imdecode(data, cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE))
     if param.erode:
         picture = _deep(cv2.erode(picture, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))))

@@ -30,6 +30,9 @@ class RandomResize:
         self._ratio, self._down, self._right = (
             (getattr(param, name + "_lower"), getattr(param, name + "_upper")) for name in _RANGES
         )
+        for name, (least, most) in zip(_RANGES, (self._ratio, self._down, self._right), strict=True):
+            if least > most > 0:
+                raise DataError(f"transform_param: expected {name}_lower <= {name}_upper, found {least:g} and {most:g}")
         self._least = param.crop_size
         self._upscale = param.allow_upscale
         self._shrinking, self._growing = param.interpolation_algo_down, param.interpolation_algo_up
