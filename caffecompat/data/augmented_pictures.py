@@ -10,7 +10,7 @@ import numpy as np
 
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augmenting_reader import AugmentingReader
-from caffecompat.data.loader import LoadedSource
+from caffecompat.data.loader import LoadedSource, read_sample
 from caffecompat.data.source import DataError, make_source, seed
 from caffecompat.forks import Fork
 from caffecompat.schema import pb
@@ -107,9 +107,9 @@ def _without_changes(layer: pb.LayerParameter) -> pb.LayerParameter:
 
 def _seen(reader: AugmentingReader, record: Any) -> Seen:
     """One record, by way of the rows that it fills of a batch."""
-    sample = reader.read(record)
+    sample, shapes = read_sample(reader, record)
     augmented = reader.augmented(sample)
-    arrays = [np.empty((1, *shape), np.float32) for shape in reader.shapes(sample)]
+    arrays = [np.empty((1, *shape), np.float32) for shape in shapes]
     reader.write(sample, arrays, 0)
     labels = Augmentation.label(augmented) if augmented.label is not None else None
     label = int(arrays[1][0]) if len(arrays) > 1 and arrays[1].ndim == 1 else None

@@ -26,7 +26,7 @@ from caffecompat.formats.picture import PictureError
 from caffecompat.resumable import State
 from caffecompat.threads import MOST_THREADS, loader_threads, start_loader_thread
 
-__all__ = ["LoadedSource", "Loader", "Reader"]
+__all__ = ["LoadedSource", "Loader", "Reader", "read_sample"]
 
 Arrays = Sequence[np.ndarray]
 
@@ -368,13 +368,9 @@ class Loader:
         self._finish(batch, at, count, error)
 
     def _place(self, batch: _Batch, at: int, record: Any) -> None:
-        sample = _read(self._reader, record)
+        sample, shapes = read_sample(self._reader, record)
         for row in range(self._reader.rows(record)):
             batch.records[at + row] = (record, row)
-        try:
-            shapes = self._reader.shapes(sample)
-        except DataError as error:
-            raise DataError(f"{self._reader.describe(record)}: {error}") from None
         if at == 0:
             batch.first = self._reader.describe(record)
             batch.shapes = shapes
@@ -399,12 +395,16 @@ class Loader:
                 self._changed.notify_all()
 
 
-def _read(reader: Reader, record: Any) -> Any:
-    """The record's sample; an error of a picture's size or of what is done to it says which record it is."""
+def read_sample(reader: Reader, record: Any) -> tuple[Any, list[Shape]]:
+    """The record's sample and the shapes of its rows; an error says which record it is."""
     try:
-        return reader.read(record)
+        sample = reader.read(record)
     except (PictureError, AugmentError) as problem:
         raise DataError(f"{reader.describe(record)}: {problem}") from None
+    try:
+        return sample, reader.shapes(sample)
+    except DataError as error:
+        raise DataError(f"{reader.describe(record)}: {error}") from None
 
 
 def _mismatch(record: str, shapes: list[Shape], batch: _Batch) -> str:
@@ -427,11 +427,7 @@ class LoadedSource(Source):
         """`first` is a record to take the shapes from; reading begins with `next`."""
         if threads > MOST_THREADS:
             raise DataError(f"threads must be at most {MOST_THREADS}, it is {threads}")
-        sample = _read(reader, first)
-        try:
-            shapes = reader.shapes(sample)
-        except DataError as error:
-            raise DataError(f"{reader.describe(first)}: {error}") from None
+        sample, shapes = read_sample(reader, first)
         size = reader.batch_size
         self.reader, self.records = reader, reader.records
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]

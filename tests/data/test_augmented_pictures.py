@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffecompat.data import DataError
 from caffecompat.data.augmented_pictures import SeenRecord, augmented_pictures
+from caffecompat.formats.database import open_database
+from caffecompat.formats.datum import Datum, encode_datum
 from caffecompat.formats.mean import write_mean
-from tests.data.batches import TRAIN, layer, picture
+from tests.data.batches import TRAIN, layer, make_database, picture
 from tests.data.test_augmented_layers import COUNT, LAYERS, PAIR_LAYERS, world
 
 __all__ = ["world"]  # a fixture that every test uses
@@ -89,3 +92,32 @@ def test_records_are_those_of_the_net_in_their_order() -> None:
     for first, second in zip(whole, again, strict=True):
         for one, other in zip(first.augmented, second.augmented, strict=True):
             np.testing.assert_array_equal(one.picture, other.picture)
+
+
+def test_other_channels_and_floats(world: Path) -> None:
+    """Gray pictures, and a database of floats, which come as floats."""
+    make_database(world / "gray", [picture(9, 12, 1)])
+    values = np.random.default_rng(0).normal(size=(3, 9, 12)).astype(np.float32)
+    with open_database(world / "floats", "lmdb", "w") as database:
+        database.put([(b"0", encode_datum(Datum.from_array(values, 4)))])
+    for name, want in (("gray", picture(9, 12, 1)), ("floats", values.transpose(1, 2, 0))):
+        text = LAYERS["Data"].replace('"db"', f'"{name}"')
+        message = layer(f"{text} transform_param {{ mirror: true mean_value: 3 std_value: 2 }}")
+        (record,) = augmented_pictures(message, TRAIN, count=1, times=6, random_seed=1)
+        for one in (record.original, *record.augmented):
+            sides = [np.allclose(one.picture, want[:, ::side], atol=1e-5) for side in (1, -1)]
+            assert any(sides) and one.picture.dtype == want.dtype
+
+
+def test_mistakes_name_the_record(world: Path) -> None:
+    """The second picture is narrower than the crop."""
+    with pytest.raises(DataError, match=r"list\.txt:2: i1\.png: the crop of 10x34 is larger than the picture, 28x32"):
+        seen("ImageData", "crop_h: 10 crop_w: 34")
+    (world / "i1.png").write_bytes(b"nothing")
+    with pytest.raises(
+        DataError, match=r"list\.txt:2: cannot read the picture i1\.png: it is not a picture, or damaged"
+    ):
+        seen("ImageData", "")
+    with pytest.raises(DataError, match=r'layer "d" \(DummyData\) changes no pictures'):
+        message = layer('name: "d" type: "DummyData" top: "a" dummy_data_param { shape { dim: 1 } }')
+        list(augmented_pictures(message, TRAIN, count=1))

@@ -201,7 +201,7 @@ DETECTION = (
     " distort_param { mode: TORCHVISION brightness_delta: 0.125 contrast_lower: 0.5 contrast_upper: 1.5"
     " saturation_lower: 0.5 saturation_upper: 1.5 hue_delta: 0.05 }"
 )
-SIDES = "sampler { min_width: 0.3 min_height: 0.3 min_aspect_ratio: 0.5 max_aspect_ratio: 2 } max_trials: 50"
+SIDES = "sampler { min_width: 0.3 min_height: 0.3 min_aspect_ratio: 0.5 max_aspect_ratio: 2 } max_trials: 1"
 CONSTRAINT = "every_object: true min_objects: 1 min_jaccard_overlap:"
 MLPERF_SAMPLERS = "sampler_choice: EQUAL batch_sampler {} " + " ".join(
     f"batch_sampler {{ {SIDES} sample_constraint {{ {CONSTRAINT} {least} }} }}" for least in (0.1, 0.3, 0.5, 0.7, 0.9)

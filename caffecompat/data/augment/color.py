@@ -59,16 +59,17 @@ def adjust_hue(picture: np.ndarray, turn: float) -> np.ndarray:
     import cv2
 
     result = np.empty_like(picture)
-    step = max(1, (1 << 14) // picture.shape[1])  # the floats of a block stay in the cache
+    step = max(1, (1 << 15) // picture.shape[1])  # the floats of a block stay in the cache
     for top in range(0, len(picture), step):
-        floats = picture[top : top + step].astype(np.float32) * np.float32(1 / 255)
-        hsv = cv2.cvtColor(floats, cv2.COLOR_BGR2HSV)
+        hsv = picture[top : top + step].astype(np.float32)
+        hsv *= np.float32(1 / 255)
+        cv2.cvtColor(hsv, cv2.COLOR_BGR2HSV, dst=hsv)
         hue = cv2.extractChannel(hsv, 0)
         hue += np.float32(360 * (turn % 1))
         np.subtract(hue, 360, out=hue, where=hue >= 360)
         cv2.insertChannel(hue, hsv, 0)
-        block = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-        result[top : top + step] = cv2.convertScaleAbs(block, alpha=255)
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR, dst=hsv)
+        cv2.convertScaleAbs(hsv, dst=result[top : top + step], alpha=255)
     return result
 
 
