@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from caffecompat.schema import read_net, read_solver, write_text
     from caffecompat.solver import Solver
     from caffecompat.threads import configure_threads
+    from caffecompat.zoo.new_network import new_network
 
 __version__ = "0.1.0"
 
@@ -114,6 +115,7 @@ __all__ = [
     "load_caffemodel",
     "load_net",
     "merge_batch_norm",
+    "new_network",
     "open_caffemodel",
     "parse_log",
     "plot_logs",
@@ -180,6 +182,7 @@ _HOMES = {
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",
     "merge_batch_norm": "caffecompat.deploy.merge",
+    "new_network": "caffecompat.zoo.new_network",
     "open_caffemodel": "caffecompat.formats",
     "parse_log": "caffecompat.report.log_parser",
     "plot_logs": "caffecompat.report.training_curve",

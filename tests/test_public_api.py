@@ -66,6 +66,7 @@ def test_the_names_are_these() -> None:
         "load_caffemodel",
         "load_net",
         "merge_batch_norm",
+        "new_network",
         "open_caffemodel",
         "parse_log",
         "plot_logs",
@@ -141,6 +142,8 @@ list_weights: path stats
 load_caffemodel: path
 load_net: prototxt weights phase skip_mismatched fork python_layers
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
+new_network: network folder classes size crop batch train val root_folder labels weights swap_colors measure_mean
+    force on_progress
 open_caffemodel: path
 parse_log: path
 plot_logs: logs out x y smooth beside

@@ -14,6 +14,7 @@ __all__ = ["VERBS", "parser_of", "split_verb", "verb_module"]
 # In the order of the help page.
 VERBS: dict[str, tuple[str, ...]] = {
     "Train and measure": (
+        "new",
         "train",
         "test",
         "test_detection",

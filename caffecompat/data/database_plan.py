@@ -26,7 +26,7 @@ from caffecompat.files import read_text
 from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
 from caffecompat.formats.label_map import read_class_numbers
 
-__all__ = ["build_database", "plan_database"]
+__all__ = ["annotated_set", "build_database", "plan_database"]
 
 _MOST_MISSING = 100
 
@@ -149,7 +149,7 @@ def _plan(source: str | os.PathLike[str], options: ImageOptions, settings: _Sett
     root, shuffle, seed, names = settings.root, settings.shuffle, settings.seed, settings.names
     backend, skip_missing = settings.backend, settings.skip_missing
     path = os.fspath(source)
-    annotated = _annotated_set(path, root, settings.which, settings.label_map)
+    annotated = annotated_set(path, root, settings.which, settings.label_map)
     if annotated is not None:
         if shuffle:
             annotated = annotated.shuffled(seed)
@@ -184,8 +184,11 @@ def _check_present(files: Sequence[tuple[str, int]], where: str, root: str, skip
         )
 
 
-def _annotated_set(source: str, root: str | None, which: str, label_map: str) -> DetectionSet | None:
-    """The pictures with boxes that a source means, or None: it means something else."""
+def annotated_set(source: str, root: str | None, which: str, label_map: str) -> DetectionSet | None:
+    """The pictures with boxes that a source means, or None: it means something else.
+
+    Arguments and errors are those of `build_database`.
+    """
     numbers, text = None, ""
     if label_map:
         numbers = read_class_numbers(label_map)

@@ -79,6 +79,7 @@ NETWORKS = (
             "Layer names, fillers and rates are the example's."
         ),
         source="Caffe's examples/cifar10",
+        pictures=50_000,
         recipe=Recipe(
             classes=10, width=32, height=32, mean=(113.9, 123.0, 125.3), mirror=False,
             train=Source("data/cifar10_train_lmdb", lmdb=True), val=Source("data/cifar10_test_lmdb", lmdb=True),

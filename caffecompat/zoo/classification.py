@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
-from caffecompat.pycaffe.net_spec import params as P
 from caffecompat.schema import pb
 from caffecompat.zoo.network import Fields, Network, Recipe
+from caffecompat.zoo.sizes import needed_size, resizing
 
 __all__ = ["add_data", "add_loss", "add_losses", "add_result"]
 
@@ -19,15 +19,24 @@ def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform
     """Pictures "data" and their classes "label"."""
     train = phase == pb.TRAIN
     source = recipe.train if train else recipe.val
+    size = needed_size(network, recipe, transform)
+    if source.lmdb:
+        transform = {**transform, **resizing(size)}
+        if recipe.color is not None:
+            transform["force_color" if recipe.color else "force_gray"] = True
     common = {"name": network.data_layer, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
     reading: Fields = {"source": source.path, "batch_size": recipe.batch_size if train else recipe.test_batch_size}
     if source.lmdb:
-        n.data, n.label = L.Data(**common, **reading, backend=P.Data.LMDB)
+        n.data, n.label = L.Data(**common, **reading, backend=source.backend)
         return
     if train:
         reading["shuffle"] = True
     if recipe.channels == 1:
         reading["is_color"] = False
+    if source.root_folder:
+        reading["root_folder"] = source.root_folder
+    if size is not None:
+        reading["new_height"], reading["new_width"] = size
     n.data, n.label = L.ImageData(**common, image_data_param=reading)
 
 

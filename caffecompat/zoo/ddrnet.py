@@ -13,7 +13,7 @@ from functools import partial
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo import torchvision
+from caffecompat.zoo import imagenet, torchvision, tutorial
 from caffecompat.zoo.blocks import (
     add_basic_block,
     add_bottleneck,
@@ -219,6 +219,7 @@ def _classification(name: str, width: _Width, parameters: int, macs: int) -> Net
             "eighth of the size. Layers are called as the modules of the authors' code, with underscores."
         ),
         source=_SOURCE,
+        pictures=imagenet.PICTURES,
         recipe=replace(torchvision.IMAGENET, max_iter=100 * torchvision.UPDATES_A_PASS),
         solver=_classifier_solver,
         transforms=torchvision.transforms,
@@ -237,6 +238,7 @@ def _segmentation(name: str, width: _Width, parameters: int, macs: int) -> Netwo
             "pooling (DAPPM) for context. Layers are called as the modules of the authors' code, with underscores."
         ),
         source=_SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=Recipe(
             classes=19, width=2048, height=1024, crop=1024, mean=torchvision.MEAN, std=torchvision.STD,
             train=Source("data/train.txt"), val=Source("data/val.txt"), batch_size=3, iter_size=4, max_iter=120_000,

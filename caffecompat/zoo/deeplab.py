@@ -15,6 +15,7 @@ from caffecompat.zoo.resnet import Level, add_body, levels
 
 __all__ = ["NETWORKS"]
 
+_PICTURES = 10_582  # of the training sets of VOC and SBD
 _MULTI_GRID = (1, 2, 4)
 _CHANNELS = 256  # of the pyramid
 
@@ -115,6 +116,7 @@ def _network(stride: int, base_lr: float, macs: int, notes: str) -> Network:
             "torchvision's modules, with underscores, and are the same at both output strides."
         ),
         source="Chen et al., Rethinking atrous convolution for semantic image segmentation, 2017",
+        pictures=_PICTURES,
         recipe=Recipe(
             classes=21, width=513, height=513, crop=513, mean=torchvision.MEAN, std=torchvision.STD,
             train=Source("data/sbd/trainaug.txt"), val=Source("data/val.txt"), batch_size=16, max_iter=30_000,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from caffecompat.errors import CaffeCompatError
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
-from caffecompat.pycaffe.net_spec import params as P
 from caffecompat.schema import pb
 from caffecompat.zoo.network import Fields, Network, Recipe
 
@@ -62,7 +61,7 @@ def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform
         data_param={
             "source": source.path,
             "batch_size": recipe.batch_size if train else recipe.test_batch_size,
-            "backend": P.Data.LMDB,
+            "backend": source.backend,
         },
         annotated_data_param={**reading, **(network.detector.reading if train else {})},
     )

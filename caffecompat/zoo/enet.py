@@ -96,6 +96,7 @@ NETWORKS = (
             "and blob names are those of the tutorial's published weights, which load completely."
         ),
         source=tutorial.SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=tutorial.RECIPE,
         divisor=8,
         solver=tutorial.solver,

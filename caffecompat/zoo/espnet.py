@@ -105,6 +105,7 @@ NETWORKS = (
             "`Concat_16` here)."
         ),
         source=tutorial.SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=tutorial.RECIPE,
         divisor=8,
         solver=tutorial.solver,

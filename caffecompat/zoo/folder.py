@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 from caffecompat.pycaffe.net_spec import NetSpec, assign_proto
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.schema import pb, write_text
 from caffecompat.zoo import classification, detection, segmentation
+from caffecompat.zoo.commands import Command
 from caffecompat.zoo.network import Network, Recipe, Stage, Task, preparation
 from caffecompat.zoo.readme import readme
 
@@ -20,13 +22,22 @@ _TASKS: dict[Task, ModuleType] = {
 }
 
 
-def network_files(network: Network, recipe: Recipe | None = None, folder: str | None = None) -> dict[str, str]:
+def network_files(
+    network: Network,
+    recipe: Recipe | None = None,
+    folder: str | None = None,
+    *,
+    weights: str = "",
+    before: Sequence[Command] = (),
+) -> dict[str, str]:
     """File name -> text of everything in the network's folder.
 
     Args:
         recipe: what the user decides, usually by ``dataclasses.replace(network.recipe, classes=8)``; by default the
             published one.
         folder: where the files will be, as the README's commands name it; ``models/NAME`` by default.
+        weights: that the training starts from, for the README.
+        before: commands that come before it, for the README.
 
     Raises:
         CaffeCompatError: the network cannot be of the recipe's sizes, or cannot read its sources.
@@ -38,7 +49,7 @@ def network_files(network: Network, recipe: Recipe | None = None, folder: str | 
         files[f"train_val{stage.suffix}.prototxt"] = write_text(_train_val(network, stage, recipe))
         files[f"deploy{stage.suffix}.prototxt"] = write_text(_deploy(network, stage, recipe))
         files[f"solver{stage.suffix}.prototxt"] = write_text(_solver(network, stage, recipe))
-    files["README.md"] = readme(network, recipe, folder or f"models/{network.name}")
+    files["README.md"] = readme(network, recipe, folder or f"models/{network.name}", weights, before)
     return files
 
 

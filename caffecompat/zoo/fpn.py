@@ -74,6 +74,7 @@ NETWORKS = (
             "for Cityscapes. Layer and blob names are the tutorial's. Pictures must be of sizes that 32 divides."
         ),
         source=tutorial.SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=replace(tutorial.RECIPE, batch_size=10, iter_size=17, max_iter=18000),
         divisor=32,
         solver=tutorial.solver,

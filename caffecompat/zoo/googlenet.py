@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo import inception
+from caffecompat.zoo import imagenet, inception
 from caffecompat.zoo.imagenet import MEAN, NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
@@ -88,6 +88,7 @@ NETWORKS = (
             "that leaves the two training classifiers a pooling of 5x5: 96 pixels at least."
         ),
         source="Szegedy et al., Going deeper with convolutions, 2015; Caffe's models/bvlc_googlenet",
+        pictures=imagenet.PICTURES,
         recipe=Recipe(
             classes=1000, width=224, height=224, crop=224, mean=MEAN, train=TRAIN, val=VAL, deploy_batch=10,
             batch_size=32, test_batch_size=50, max_iter=2_400_000, base_lr=0.01, test_iter=1000, test_interval=4000,

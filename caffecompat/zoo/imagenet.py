@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from caffecompat.zoo.network import Fields, Recipe, Source, preparation
 
-__all__ = ["MEAN", "NOTES", "TRAIN", "VAL", "transforms"]
+__all__ = ["MEAN", "NOTES", "PICTURES", "TRAIN", "VAL", "transforms"]
 
 TRAIN = Source("data/ilsvrc12_train_lmdb", lmdb=True)
 VAL = Source("data/ilsvrc12_val_lmdb", lmdb=True)
+PICTURES = 1_281_167  # to train on
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 
 NOTES = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo import imagenet
+from caffecompat.zoo import imagenet, tutorial
 from caffecompat.zoo.network import Fields, Network, Recipe, Source, Stage, preparation
 
 __all__ = ["NETWORKS", "SOURCE", "add_body", "add_conv"]
@@ -132,6 +132,7 @@ NETWORKS = (
             "groups, and a classifier. Layer names are those of TI's weights, which load by name."
         ),
         source=SOURCE,
+        pictures=imagenet.PICTURES,
         recipe=Recipe(
             classes=1000, width=224, height=224, crop=224, train=imagenet.TRAIN, val=imagenet.VAL, batch_size=128,
             iter_size=2, test_batch_size=50, max_iter=320_000, base_lr=0.1, test_iter=1000, test_interval=2000,
@@ -151,6 +152,7 @@ NETWORKS = (
             "convolutions for context, fixed upsampling. Layer names are those of TI's weights, which load by name."
         ),
         source=SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=Recipe(
             classes=8, width=1024, height=512, crop=640, train=Source("data/train", lmdb=True),
             val=Source("data/val", lmdb=True), batch_size=16, test_batch_size=4, max_iter=120_000, base_lr=0.01,

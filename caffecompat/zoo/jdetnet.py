@@ -62,6 +62,7 @@ NETWORKS = (
             "pixels. Layer names are those of TI's weights, which load by name."
         ),
         source=SOURCE,
+        pictures=ssd.PICTURES,
         recipe=Recipe(
             classes=21, width=768, height=320, train=ssd.TRAIN, val=ssd.VAL, batch_size=16, iter_size=2,
             test_batch_size=8, max_iter=120_000, base_lr=0.01, test_iter=619, test_interval=2000, snapshot=2000,

@@ -55,6 +55,7 @@ NETWORKS = (
             "loads by name."
         ),
         source="Caffe's examples/mnist",
+        pictures=60_000,
         recipe=Recipe(
             classes=10, width=28, height=28, channels=1, scale=1 / 256, mirror=False, deploy_batch=64,
             train=Source("data/mnist_train_lmdb", lmdb=True), val=Source("data/mnist_test_lmdb", lmdb=True),

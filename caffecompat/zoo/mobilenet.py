@@ -9,7 +9,7 @@ from functools import partial
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo import torchvision
+from caffecompat.zoo import imagenet, torchvision
 from caffecompat.zoo.imagenet import NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
@@ -159,6 +159,7 @@ NETWORKS = (
             "weights published for Caffe (shicai/MobileNet-Caffe), which load by name."
         ),
         source="Howard et al., MobileNets, 2017",
+        pictures=imagenet.PICTURES,
         recipe=Recipe(
             classes=1000, width=224, height=224, crop=224, mean=_MEAN, scale=_SCALE, train=TRAIN, val=VAL,
             batch_size=64, test_batch_size=50, max_iter=2_001_800, base_lr=0.045, test_iter=1000, snapshot=10_000,
@@ -179,6 +180,7 @@ NETWORKS = (
             "(`weights convert`)."
         ),
         source="Sandler et al., MobileNetV2, 2018",
+        pictures=imagenet.PICTURES,
         recipe=replace(torchvision.IMAGENET, max_iter=300 * torchvision.UPDATES_A_PASS, base_lr=0.045),
         solver=lambda recipe: _stepped(recipe, 300, 0.98, 0.9),
         transforms=torchvision.transforms,

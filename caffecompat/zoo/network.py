@@ -21,10 +21,20 @@ class Source:
 
     Lists have a line ``picture class``, or ``picture label-picture``. A database of label pictures is a folder with
     two, ``image`` and ``label``. Detection networks read databases alone.
+
+    Attributes:
+        root_folder: put before the paths of a list as it is.
+        backend: of a database: LMDB or LEVELDB.
     """
 
     path: str
     lmdb: bool = False
+    root_folder: str = ""
+    backend: str = "LMDB"
+
+    def part(self, name: str) -> str:
+        """One of the two databases, ``image`` or ``label``; of each where the path names several, with commas."""
+        return ",".join(f"{path.strip().rstrip('/')}/{name}" for path in self.path.split(","))
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,9 @@ class Recipe:
         snapshot_folder: ends in a slash; empty is the current directory.
         moving_average_fraction: of batch normalization's statistics; None is Caffe's 0.999. Trainings of fewer than
             some thousand iterations need a smaller one, or TEST normalizes by statistics from their very beginning.
+        any_size: pictures come in any size: what the network cannot take as it is, is resized.
+        color: of the pictures in a database that are encoded: True and False make them so, None leaves them.
+        labels: the file with the names of the classes, one a line.
         label_map: the file with the names of a detection network's classes.
         deploy_batch: pictures that deploy.prototxt takes at once.
     """
@@ -74,6 +87,9 @@ class Recipe:
     random_seed: int = -1
     snapshot_folder: str = ""
     moving_average_fraction: float | None = None
+    any_size: bool = False
+    color: bool | None = None
+    labels: str = ""
     label_map: str = ""
     deploy_batch: int = 1
 
@@ -127,6 +143,7 @@ class Network:
         title, about: heading and first paragraph of its README.
         source: the paper or the repository that it and its training follow.
         recipe: how it was published.
+        pictures: that it was trained on there.
         solver: fields of the solver beside those that the recipe decides.
         transforms: transform_param of the TRAIN and of the TEST data layer.
         stages: in the order in which they are trained; the last one is the network.
@@ -143,6 +160,7 @@ class Network:
     about: str
     source: str
     recipe: Recipe
+    pictures: int
     stages: tuple[Stage, ...]
     solver: Callable[[Recipe], Fields]
     transforms: Callable[[Recipe], tuple[Fields, Fields]]

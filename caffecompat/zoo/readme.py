@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
-from caffecompat.zoo.network import Network, Recipe, Source, Stage
+from caffecompat.zoo import commands
+from caffecompat.zoo.commands import Command
+from caffecompat.zoo.network import Network, Recipe
 
 __all__ = ["readme"]
 
@@ -15,30 +18,27 @@ _LISTS = {
     ),
     "detection": "",
 }
-_VERBS = {
-    "classification": ("classify", ""),
-    "segmentation": ("segment", "--out segmented "),
-    "detection": ("detect", "--out found "),
-}
 
 
-def readme(network: Network, recipe: Recipe, folder: str) -> str:
+def readme(network: Network, recipe: Recipe, folder: str, weights: str = "", before: Sequence[Command] = ()) -> str:
     """The text.
 
     Args:
         folder: where the files will be, as the commands name it.
+        weights: that the training starts from.
+        before: commands that come before it.
     """
     about = _wrapped(f"{network.about} Source: {network.source}.")
     parts = [f"# {network.title}", about, _table(network), _files(network, recipe), "## Train"]
     parts.append(_wrapped(_reading(network, recipe)))
-    if network.notes:
-        parts += [text if text.startswith("    ") else _wrapped(text) for text in network.notes.split("\n\n")]
+    parts += [text if text.startswith("    ") else _wrapped(text) for text in _notes(network, recipe)]
     if len(network.stages) > 1:
         parts.append(
             _wrapped("The stages share the names of common layers, so `--weights` takes over what the next one has.")
         )
-    parts.append(_training(network, recipe, folder))
-    parts += ["## Score and use", _using(network, recipe, folder)]
+    parts.append(_block([*before, *commands.training(network, recipe, folder, weights)]))
+    later = [make(network, recipe, folder) for make in (commands.scoring, commands.using, commands.exporting)]
+    parts += ["## Score, use and export", _block(later)]
     if network.measured and recipe == network.recipe:
         parts += ["## Measured", network.measured.rstrip()]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -86,28 +86,13 @@ def _reading(network: Network, recipe: Recipe) -> str:
     return text.strip()
 
 
-def _weights(network: Network, stage: Stage, recipe: Recipe) -> str:
-    return f"{recipe.snapshot_folder}{network.name}{stage.suffix}_iter_{recipe.max_iter}.caffemodel"
+def _notes(network: Network, recipe: Recipe) -> list[str]:
+    """The paragraphs on the training; of other data without how the published one is prepared (commands)."""
+    notes = network.notes.split("\n\n") if network.notes else []
+    if recipe.train == network.recipe.train:
+        return notes
+    return [note for note in notes if not note.startswith("    ") and not note.endswith(":")]
 
 
-def _training(network: Network, recipe: Recipe, folder: str) -> str:
-    lines, weights = [], ""
-    for stage in network.stages:
-        lines.append(f"    caffecompat train --solver {folder}/solver{stage.suffix}.prototxt{weights}")
-        weights = f" --weights {_weights(network, stage, recipe)}"
-    return "\n".join(lines)
-
-
-def _using(network: Network, recipe: Recipe, folder: str) -> str:
-    model = f"--model {folder}/deploy.prototxt --weights {_weights(network, network.stages[-1], recipe)}"
-    verb, out = _VERBS[network.task]
-    labels = f" --labelmap {recipe.label_map}" if recipe.label_map else ""
-    commands = [
-        (f"eval {network.task} {model}", _fed(recipe.val) + labels),
-        (f"{verb} {model}", f"{out}picture.png{labels}"),
-    ]
-    return "\n".join(f"    caffecompat {command} \\\n        {rest}" for command, rest in commands)
-
-
-def _fed(source: Source) -> str:
-    return f"--db {source.path}" if source.lmdb else f"--list {source.path}"
+def _block(lines: list[Command]) -> str:
+    return "\n".join("    caffecompat " + " \\\n        ".join(command) for command in lines)

@@ -9,7 +9,7 @@ from functools import partial
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
-from caffecompat.zoo import torchvision
+from caffecompat.zoo import imagenet, torchvision
 from caffecompat.zoo.blocks import add_basic_block, add_bottleneck, add_conv_norm
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
@@ -98,6 +98,7 @@ def _network(depth: int, parameters: int, macs: int) -> Network:
             + ". Layers are called as its modules, with underscores, so that its weights fit (`weights convert`)."
         ),
         source="He et al., Deep residual learning for image recognition, 2016; torchvision",
+        pictures=imagenet.PICTURES,
         recipe=torchvision.IMAGENET,
         solver=_solver,
         transforms=torchvision.transforms,

@@ -8,6 +8,7 @@ from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.schema import pb
 from caffecompat.zoo.network import Fields, Network, Recipe
+from caffecompat.zoo.sizes import needed_size, resizing
 
 __all__ = ["IGNORED", "add_data", "add_loss", "add_losses", "add_result"]
 
@@ -18,19 +19,26 @@ def add_data(n: NetSpec, network: Network, recipe: Recipe, phase: int, transform
     """Pictures "data" and label pictures "label"."""
     train = phase == pb.TRAIN
     source = recipe.train if train else recipe.val
+    size = needed_size(network, recipe, transform)
     if source.lmdb:
-        transform = _by_std(transform)
+        transform = {**_by_std(transform), **resizing(size)}
+    elif size is not None:
+        transform = {**transform, "interp_mode": "LINEAR"}  # under which labels are resized by nearest
     common = {"name": network.data_layer, "ntop": 2, "include": {"phase": phase}, "transform_param": transform}
-    reading = {"batch_size": recipe.batch_size if train else recipe.test_batch_size}
+    reading: Fields = {"batch_size": recipe.batch_size if train else recipe.test_batch_size}
     if train:
         reading["shuffle"] = True
     if source.lmdb:
-        folders = {"image_list_path": f"{source.path}/image", "label_list_path": f"{source.path}/label"}
+        folders = {"image_list_path": source.part("image"), "label_list_path": source.part("label")}
         n.data, n.label = L.ImageLabelData(
-            **common, image_label_data_param={**folders, **reading, "backend": pb.ImageLabelDataParameter.LMDB}
+            **common, image_label_data_param={**folders, **reading, "backend": source.backend}
         )
-    else:
-        n.data, n.label = L.ImageSegData(**common, image_data_param={"source": source.path, **reading})
+        return
+    if source.root_folder:
+        reading["root_folder"] = source.root_folder
+    if size is not None:
+        reading["new_height"], reading["new_width"] = size
+    n.data, n.label = L.ImageSegData(**common, image_data_param={"source": source.path, **reading})
 
 
 def _by_std(transform: Fields) -> Fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.pycaffe.net_spec import params as P
+from caffecompat.zoo import imagenet
 from caffecompat.zoo.imagenet import MEAN, NOTES, TRAIN, VAL, transforms
 from caffecompat.zoo.network import Fields, Network, Recipe, Stage
 
@@ -77,6 +78,7 @@ NETWORKS = (
             "the authors', so that `squeezenet_v1.1.caffemodel` loads by name."
         ),
         source="Iandola et al., SqueezeNet, 2016; the repository DeepScale/SqueezeNet",
+        pictures=imagenet.PICTURES,
         recipe=Recipe(
             classes=1000, width=227, height=227, crop=227, mean=MEAN, train=TRAIN, val=VAL, mirror=False,
             deploy_batch=10, batch_size=32, iter_size=16, test_batch_size=25, max_iter=170_000, base_lr=0.04,

@@ -9,8 +9,9 @@ from caffecompat.pycaffe.net_spec import NetSpec, Top
 from caffecompat.pycaffe.net_spec import params as P
 from caffecompat.zoo.network import Detector, Fields, Network, Recipe, Source, Stage, preparation
 
-__all__ = ["DETECTOR", "TRAIN", "VAL", "VARIANCE", "VOC_NOTES", "solver", "transforms"]
+__all__ = ["DETECTOR", "PICTURES", "TRAIN", "VAL", "VARIANCE", "VOC_NOTES", "solver", "transforms"]
 
+PICTURES = 16_551  # of trainval of VOC 2007 and 2012
 TRAIN = Source("data/VOC0712_trainval_lmdb", lmdb=True)
 VAL = Source("data/VOC0712_test_lmdb", lmdb=True)
 VARIANCE = (0.1, 0.1, 0.2, 0.2)  # of the prior boxes' corners
@@ -138,6 +139,7 @@ NETWORKS = (
             "Layer names are the authors', so that their weights load by name."
         ),
         source="Liu et al., SSD: Single Shot MultiBox Detector, 2016; the repository weiliu89/caffe",
+        pictures=PICTURES,
         recipe=Recipe(
             classes=21, width=300, height=300, mean=(104.0, 117.0, 123.0), train=TRAIN, val=VAL, batch_size=32,
             test_batch_size=8, max_iter=120_000, base_lr=0.001, test_iter=619, test_interval=10_000, snapshot=10_000,

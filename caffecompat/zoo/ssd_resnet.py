@@ -13,7 +13,8 @@ from caffecompat.zoo.network import Detector, Fields, Network, Recipe, Source, S
 
 __all__ = ["NETWORKS"]
 
-_UPDATES_A_PASS = 3665  # over the 117,266 pictures of COCO's train2017 that have objects, in batches of 32
+_PICTURES = 117_266  # of COCO's train2017, those that have objects
+_UPDATES_A_PASS = 3665  # over these in batches of 32
 _PASSES = 70
 
 _SIDE = 300  # that the sizes of the priors are for
@@ -60,7 +61,7 @@ def _heads(n: NetSpec, sources: Sequence[str], recipe: Recipe) -> Sequence[Top]:
 def _solver(recipe: Recipe) -> Fields:
     return {
         **torchvision.steps(recipe, _PASSES, 40, 50),
-        "warmup_iter": 300,
+        "warmup_iter": min(300, recipe.max_iter // 5),
         "momentum": 0.9,
         "weight_decay": 0.0005,
         "average_loss": 20,
@@ -127,6 +128,7 @@ NETWORKS = (
             "boxes in all. Layers of the body are called as torchvision's modules, with underscores."
         ),
         source="Liu et al., SSD, 2016; MLPerf training, single_stage_detector/ssd",
+        pictures=_PICTURES,
         recipe=Recipe(
             classes=81, width=300, height=300, mean=torchvision.MEAN, std=torchvision.STD,
             train=Source("data/coco_train_lmdb", lmdb=True), val=Source("data/coco_val_lmdb", lmdb=True),

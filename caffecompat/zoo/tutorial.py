@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from caffecompat.zoo.network import Fields, Recipe, Source, preparation
 
-__all__ = ["NOTES", "RECIPE", "SOURCE", "solver", "transforms"]
+__all__ = ["NOTES", "PICTURES", "RECIPE", "SOURCE", "solver", "transforms"]
 
 SOURCE = "AMD/Xilinx, Vitis-In-Depth tutorial 05: Caffe segmentation on Cityscapes"
+
+PICTURES = 2975  # of Cityscapes, to train on
 
 RECIPE = Recipe(
     classes=19, width=1024, height=512, crop=512, mean=(73.0, 82.0, 72.0), scale=0.022,
@@ -37,4 +39,5 @@ def solver(recipe: Recipe) -> Fields:
 def transforms(recipe: Recipe) -> tuple[Fields, Fields]:
     """Random crops and mirroring in training, whole pictures in tests."""
     prepared = preparation(recipe)
-    return {**prepared, "mirror": recipe.mirror, "crop_size": recipe.crop}, prepared
+    crop: Fields = {"crop_size": recipe.crop} if recipe.crop else {}
+    return {**prepared, "mirror": recipe.mirror, **crop}, prepared

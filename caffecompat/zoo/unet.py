@@ -99,6 +99,7 @@ NETWORKS = (
             "Layer and blob names are the tutorial's. Pictures must be of sizes that 16 divides."
         ),
         source=tutorial.SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=replace(tutorial.RECIPE, batch_size=2, iter_size=50, max_iter=30000),
         divisor=16,
         solver=tutorial.solver,
@@ -119,6 +120,7 @@ NETWORKS = (
             "five levels. Layer and blob names are the tutorial's. Pictures must be of sizes that 16 divides."
         ),
         source=tutorial.SOURCE,
+        pictures=tutorial.PICTURES,
         recipe=replace(tutorial.RECIPE, batch_size=4, iter_size=43, max_iter=24000),
         divisor=16,
         solver=tutorial.solver,

@@ -1,8 +1,10 @@
 """Measure what networks cost, side by side: parameters, MACs, time, images a second and memory of a forward pass.
 
     caffecompat bench a/deploy.prototxt b/deploy.prototxt --size 512x256
+    caffecompat bench lenet small.prototxt
     caffecompat bench small.prototxt large.prototxt --batch 8 --score small=0.61 --score large=0.68 --plot cost.png
 
+MODEL is a file, or where there is none of that name a network of the zoo as published ('caffecompat new --list').
 A net that trains is measured as the one that would be deployed. All models are measured in each round and the medians
 count, so that other work on the machine is unfair to none; still, leave it alone meanwhile. The memory is what the
 weights and the most blobs alive at once take as 32-bit floats (on a GPU: what torch measured). --plot draws the scores
@@ -18,6 +20,7 @@ from caffecompat.cli.common.flags import NATURAL, UsageError, device_flags, fini
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import size_of
 from caffecompat.cli.common.progress import live_line, progress_flag
+from caffecompat.cli.common.zoo_names import file_or_network
 
 if TYPE_CHECKING:
     from caffecompat.report.net_bench import NetCost
@@ -27,7 +30,7 @@ _X = {"macs": "macs", "ms": "milliseconds", "parameters": "parameters"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a net's prototxt, for deployment or training")
+    parser.add_argument("models", nargs="+", metavar="NETWORK|MODEL", help="a net's prototxt, or a network of the zoo")
     parser.add_argument("--size", metavar="WxH", help="input size of all, instead of each one's own, as in 512x256")
     parser.add_argument("--batch", type=NATURAL, default=1, metavar="N", help="inputs a pass (default 1)")
     parser.add_argument("--rounds", type=NATURAL, default=10, metavar="N", help="measurements of each (default 10)")
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     device, _ = choose_device(args.gpu, args.device)
     with live_line(args.rounds, "rounds", args.progress) as update:
         costs = bench_nets(
-            dict(zip(names, args.models, strict=True)),
+            dict(zip(names, map(file_or_network, args.models), strict=True)),
             size=size_of(args),
             batch=args.batch,
             rounds=args.rounds,
