@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "evaluate": {"schema", "formats", "layers", "net", "data", "deploy"},
     "report": {"schema", "formats", "layers", "net", "compare", "data", "evaluate", "deploy"},
     "pycaffe": {"schema", "formats", "layers", "net", "data", "solver", "evaluate", "deploy", "report"},
-    "zoo": {"schema", "formats", "net", "data", "deploy", "pycaffe"},
+    "zoo": {"schema", "formats", "data", "deploy", "pycaffe"},
 }
 WITHOUT_TORCH = ("schema", "formats", "zoo")
 

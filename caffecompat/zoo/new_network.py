@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caffecompat.arguments import as_count, as_size
-from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.atomic import WriteError, atomic_together, make_folder, protects
 from caffecompat.formats.shards import names_several
-from caffecompat.schema import NetDocument, parse_text, pb
 from caffecompat.wording import did_you_mean
 from caffecompat.zoo import NETWORKS, Network, Recipe, commands, network_files
 from caffecompat.zoo.user_classes import choose_classes
@@ -133,7 +131,6 @@ def new_network(
     before = list(_builds(sets, data, recipe, root_folder))
     files = network_files(chosen, recipe, target, weights=start, before=before)
     files[found.file] = found.text
-    _check_nets(files, recipe, target)
     with _written_together(target) as staging:
         for name, text in files.items():
             (staging / name).write_text(text, encoding="utf-8")
@@ -179,27 +176,6 @@ def _measured(recipe: Recipe, data: UserData | None, notes: list[str], on_progre
     used = "" if recipe.std or recipe.scale != 1 else "; the network's input is not divided by the latter, as published"
     notes.append(f"mean {shown[0]} and standard deviation {shown[1]} of {found.pictures:,} pictures{used}")
     return recipe
-
-
-def _check_nets(files: dict[str, str], recipe: Recipe, target: str) -> None:
-    """Make sure that the nets can have inputs of that size.
-
-    Raises:
-        CaffeCompatError: one cannot; says which layer is too small.
-    """
-    from caffecompat.net import Net
-
-    cut = (recipe.crop, recipe.crop) if recipe.crop else (recipe.height, recipe.width)
-    for name, text in files.items():
-        if not name.startswith(("deploy", "train_val")):
-            continue
-        phase, size = (pb.TRAIN, cut) if name.startswith("train_val") else (pb.TEST, None)
-        net = NetDocument.from_message(parse_text(text, pb.NetParameter()), f"{target}/{name}")
-        try:
-            Net(net, phase, sources=Placeholders(size, recipe.channels), log=False, meta=True)
-        except CaffeCompatError as problem:
-            crops = f" and crops of {recipe.crop}x{recipe.crop}" if recipe.crop else ""
-            raise CaffeCompatError(f"no inputs of {recipe.width}x{recipe.height}{crops}: {problem}") from None
 
 
 def _converted(network: Network, weights: str, staging: Path, target: str, swap_colors: bool) -> list[str]:

@@ -131,7 +131,7 @@ def _cropped(network: Network, recipe: Recipe, wishes: Wishes) -> Recipe:
     if published.crop == min(published.width, published.height):
         return replace(recipe, crop=least)
     crop = published.crop * least // min(published.width, published.height)
-    return replace(recipe, crop=min(least, max(32, crop // 32 * 32)))
+    return replace(recipe, crop=min(least, max(network.smallest, crop // network.divisor * network.divisor)))
 
 
 def _scheduled(

@@ -33,6 +33,7 @@ _ELSEWHERE = {  # examples that need sets or nets which their verbs' own tests m
     "lmdb build VOCdevkit/": "VOC",
     "lmdb build instances_val2017.json": "COCO",
     "weights convert resnet50.pth": "torchvision's weights",
+    "new ssd300_resnet34": "VOC and torchvision's weights",
 }
 
 

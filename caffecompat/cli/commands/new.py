@@ -1,10 +1,9 @@
 """Make a folder that trains, scores and exports a network of the zoo for your own data.
 
     caffecompat new --list
-    caffecompat new lenet --train digits/train.txt --val digits/val.txt --classes 10 digits_net/
-    caffecompat new espnet --size 512x256 --batch 8 --train pairs.txt --val pairs.txt --measure-mean street/
-    caffecompat new jdetnet --train boxes_train.txt --val boxes_val.txt --size 512x512 signs/
-    caffecompat new resnet18 --train train.txt --classes 2 --weights resnet18.pth pets/
+    caffecompat new lenet --train train.txt --classes 10 digits/
+    caffecompat new espnet --size 512x256 --batch 8 --train pairs.txt --val val.txt --measure-mean street/
+    caffecompat new ssd300_resnet34 --train boxes.txt --val boxes_val.txt --weights resnet34.pth signs/
 
 DIR gets solver.prototxt, train_val.prototxt and deploy.prototxt (where there are two stages of training,
 solver_encoder.prototxt and so on, too), the names of the classes (labels.txt or labelmap.prototxt) and a README.md;
