@@ -14,9 +14,11 @@ from caffecompat.schema import NetDocument, pb
 __all__ = ["calibrated", "quantized_net"]
 
 
-def quantized_net(document: NetDocument, blobs: Mapping[str, Sequence[np.ndarray]], device: torch.device) -> Net:
-    """A net with its data in the TRAIN phase, with these blobs; others have their fillers' values."""
-    net = Net(document, pb.TRAIN, sources=make_source, log=False)
+def quantized_net(
+    document: NetDocument, blobs: Mapping[str, Sequence[np.ndarray]], device: torch.device, phase: int = pb.TRAIN
+) -> Net:
+    """A net with its data, by default in the TRAIN phase, with these blobs; others have their fillers' values."""
+    net = Net(document, phase, sources=make_source, log=False)
     with torch.no_grad():
         for layer in net.layers:
             for slot, values in zip(layer.slots, blobs.get(layer.name, ()), strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from caffecompat.errors import CaffeCompatError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PlotError", "draw", "require_matplotlib", "score_curve"]
+    from caffecompat.quantize.layer_noise import LayerNoise
+
+__all__ = ["PlotError", "draw", "noise_bars", "require_matplotlib", "score_curve"]
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -87,3 +90,26 @@ def score_curve(path: str | os.PathLike[str], series: Series, title: str = "") -
         axes.legend()
 
     draw(path, paint)
+
+
+def noise_bars(path: str | os.PathLike[str], layers: Sequence[LayerNoise], title: str = "") -> None:
+    """Signal-to-noise ratios of a quantized net's layers in the order given, the saturated shares next to them."""
+
+    def paint(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+        rows = range(len(layers))
+        for label, values, height in (
+            ("up to here", [one.ratio for one in layers], 0.8),
+            ("this activation alone", [one.own for one in layers], 0.4),
+        ):
+            left.barh(rows, [value if math.isfinite(value) else 0 for value in values], height, label=label)
+        left.set(xlabel="signal to noise, dB", title=title)
+        left.set_yticks(rows, [one.layer for one in layers], fontsize=7)
+        left.invert_yaxis()
+        left.legend(fontsize=8)
+        right.barh(rows, [100 * one.saturated for one in layers], 0.8, color="tab:red")
+        right.set(xlabel="saturated, %")
+        for axes in (left, right):
+            axes.grid(axis="x", alpha=0.3)
+
+    draw(path, paint, (9, 1.5 + 0.18 * len(layers)))

@@ -1,11 +1,16 @@
 """Quantize a net for the DPU: weights and activations on power-of-two grids, calibrated on pictures.
 
     caffecompat quantize deploy.prototxt net.caffemodel train.txt fixed/
+    caffecompat quantize deploy.prototxt net.caffemodel train.txt fixed/ --report val.txt
 
 MODEL is a deploy or train_val prototxt; PICTURES a list (a picture a line), a folder or a database; no labels are
 needed, and a hundred or so are enough. Pictures are prepared as the prototxt states, or as the flags say. OUT gets
 quantize_train_test.prototxt and .caffemodel, which eval, test and train take, and deploy.prototxt and .caffemodel for
 AMD's compiler of Caffe models (vai_c_caffe).
+
+--report scores the net and the quantized one on labeled pictures (mIoU, top-1 and top-5, or mAP; each class), and
+measures each layer on pictures of the calibration: signal to noise in decibels, and the share of values that saturate,
+worst layer first, in a table and as OUT/layers.png.
 
 Folding of batch normalization, places of the neurons, positions and files are those of Xilinx' vai_q_caffe, whose own
 command lines `caffecompat vai_q_caffe` takes. Where that tool computes wrong numbers (batch normalization of grouped
@@ -15,6 +20,7 @@ deconvolutions) this does not, and a line says so; --as-original repeats them.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.net_flags import net_flags, open_model
@@ -28,6 +34,7 @@ from caffecompat.cli.common.picture_flags import (
 )
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.cli.common.quantize_flags import quantize_settings, say, settings_flags
+from caffecompat.cli.common.quantize_report import check_report_flags, print_report, report_flags
 
 HELP = "8-bit fixed point for the DPU, calibrated on pictures"
 
@@ -52,6 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                "(default); false is the original's NOT_ALIGN_CONCAT", default=True)  # fmt: skip
     add_switch(parser, "as-original", "repeat the numbers that the original tool computes wrongly")
     add_switch(parser, "info", "also write quantize_info.txt, the positions of each layer")
+    report_flags(parser)
     net_flags(parser)
     preprocess_flags(parser)
     device_flags(parser)
@@ -63,18 +71,25 @@ def run(args: argparse.Namespace) -> int:
     if args.method.lower() not in _METHODS:
         raise UsageError(f"{_VERB}: --method {args.method}: expected diffs or overflow")
     args.method = _METHODS[args.method.lower()]
+    check_report_flags(_VERB, args)
     from caffecompat.cli.common.devices import choose_device
     from caffecompat.quantize.from_pictures import quantize_net
 
     device, _ = choose_device(args.gpu, args.device)
+    document, weights = open_model(args, args.model), weight_files(args.weights) or []
+    pictures: dict[str, Any] = {
+        "preprocess": flags_preprocess(args) if states_preprocess(args) else None, "size": size_of(args),
+        "device": device,
+    }  # fmt: skip
     with live_line(args.iterations or 100, "batches", args.progress) as update:
         done = quantize_net(
-            open_model(args, args.model), weight_files(args.weights) or [], args.pictures, args.output_dir,
+            document, weights, args.pictures, args.output_dir,
             quantize_settings(args, align_concat=args.align_concat), batch=args.batch, iterations=args.iterations,
-            preprocess=flags_preprocess(args) if states_preprocess(args) else None, size=size_of(args),
-            info=args.info, device=device, on_iteration=lambda count, total: update(count, f"of {total}"),
+            info=args.info, on_iteration=lambda count, total: update(count, f"of {total}"), **pictures,
         )  # fmt: skip
     say(done.notes)
     for path in done.files:
         print(f"wrote {path}")
+    if args.report:
+        print_report(args, document, weights, done, (done.files[0], done.files[1]), **pictures)
     return 0

@@ -147,3 +147,58 @@ def test_the_result_is_scored_like_the_net(tmp_path: Path, monkeypatch: pytest.M
 
     net = [f"out/quantize_train_test.{end}" for end in ("prototxt", "caffemodel")]
     assert evaluate_segmentation(net[0], net[1], "pairs.txt").miou() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "rows"),
+    [
+        ("segment", "pairs.txt", ["class 2", "mIoU", "pixel accuracy"]),
+        ("deploy", "list.txt", ["class 1", "top-1", "top-5"]),
+        ("detect", "boxes.txt", ["class 1", "mAP, 11point", "mAP, Integral"]),
+    ],
+)
+def test_report(
+    name: str,
+    data: str,
+    rows: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each task is found by the net and the labels; these nets lose nothing in fixed point."""
+    monkeypatch.chdir(tmp_path)
+    write_examples()
+    weights = "net" if name == "deploy" else name
+    assert main(["quantize", f"{name}.prototxt", f"{weights}.caffemodel", data, "out", "--report", data]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for row in rows:
+        assert next(line for line in lines if line.startswith(row)).split()[-3:] == ["1.0000", "1.0000", "+0.0000"]
+    assert any(line.startswith("layer ") and "saturated" in line for line in lines)
+    assert Path("out/layers.png").stat().st_size > 1000
+
+
+def test_the_report_shows_what_few_bits_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pixels whose channels differ by less than a step are taken for the first class."""
+    monkeypatch.chdir(tmp_path)
+    write_examples()
+    labels = np.arange(64).reshape(8, 8).astype(np.uint8) % 3
+    cv2.imwrite("scene.png", 100 + np.eye(3, dtype=np.uint8)[labels] * 20)
+    Path("names.txt").write_text("road\ncar\nsky\n")
+    more = ["--data-bit", "3", "--report", "pairs.txt", "--task", "segmentation", "--classes", "names.txt"]
+    assert main(["quantize", "segment.prototxt", "segment.caffemodel", "pairs.txt", "out", *more]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    share = (labels == 0).mean()
+    words = {line.split()[0]: line.split()[-3:] for line in lines if line}
+    assert words["road"] == ["1.0000", f"{share:.4f}", f"{share - 1:+.4f}"]
+    assert words["car"] == ["1.0000", "0.0000", "-1.0000"]
+    assert words["mIoU"] == ["1.0000", f"{share / 3:.4f}", f"{share / 3 - 1:+.4f}"]
+
+
+def test_flags_of_the_report_need_it(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert quantize("deploy.prototxt", "pictures", "a", "--task", "detection") == 2
+    assert quantize("deploy.prototxt", "pictures", "a", "--report", "random.txt", "--task", "pose") == 2
+    text = capfd.readouterr().err
+    assert "--task is for --report" in text
+    assert "--task pose: expected segmentation, classification, detection" in text

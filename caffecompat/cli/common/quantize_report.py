@@ -1,0 +1,113 @@
+"""The report of a quantization: scores in floating and in fixed point, and what each layer costs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffecompat.cli.common.flags import UsageError
+
+if TYPE_CHECKING:
+    from caffecompat.evaluate.quantized import Score
+    from caffecompat.quantize.layer_noise import LayerNoise
+    from caffecompat.quantize.quantizer import Quantized
+    from caffecompat.schema import NetDocument
+
+__all__ = ["check_report_flags", "print_report", "report_flags"]
+
+_MOST_ROWS = 20
+
+
+def report_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--report`` and what belongs to it."""
+    parser.add_argument("--report", metavar="LIST",
+                        help="score both nets on this list or database with labels; table of the layers")  # fmt: skip
+    parser.add_argument(
+        "--task", metavar="T", help="of --report: segmentation, classification, detection (default: found)"
+    )
+    parser.add_argument("--classes", metavar="FILE", help="of --report: class names, one a line; or cityscapes, voc")
+    parser.add_argument("--root-folder", default="", metavar="DIR", help="of --report: put before the list's paths")
+
+
+def check_report_flags(verb: str, args: argparse.Namespace) -> None:
+    """Refuse a task that is unknown, and the flags of the report without it.
+
+    Raises:
+        UsageError: so it is.
+    """
+    from caffecompat.evaluate.quantized import TASKS
+
+    if args.task is not None and args.task not in TASKS:
+        raise UsageError(f"{verb}: --task {args.task}: expected {', '.join(TASKS)}")
+    given = next((flag for flag in ("task", "classes", "root_folder") if getattr(args, flag)), None)
+    if given and not args.report:
+        raise UsageError(f"{verb}: --{given.replace('_', '-')} is for --report")
+
+
+def print_report(
+    args: argparse.Namespace, document: NetDocument, weights: Any, done: Quantized, files: tuple[str, str],
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Score and measure, print both tables, and draw the second as OUT/layers.png where matplotlib is installed.
+
+    Args:
+        document, weights: the net in floating point.
+        files: the quantized net and its weights, as scored.
+        settings: of both scores: preprocess, size, device.
+    """
+    from caffecompat.evaluate.quantized import compare_scores
+    from caffecompat.quantize.layer_noise import layer_noise
+    from caffecompat.report.palette import read_names
+    from caffecompat.report.plots import PlotError, noise_bars
+    from caffecompat.schema import NetDocument
+
+    names = read_names(args.classes) if args.classes else ()
+    scores = compare_scores(
+        (document, weights), files, args.report, args.task, names=names, root=args.root_folder, **settings
+    )
+    print("\n".join(score_table(scores)))
+    layers = layer_noise(
+        NetDocument.from_message(done.message, like=document.fork_choice), done.blobs, device=settings["device"]
+    )
+    print("", *noise_table(layers), sep="\n")
+    path = Path(args.output_dir) / "layers.png"
+    try:
+        noise_bars(path, layers, "noise of fixed point, worst layer first")
+        print(f"wrote {path}")
+    except PlotError as problem:
+        print(f"no picture of the layers: {problem}")
+
+
+def score_table(scores: list[Score]) -> list[str]:
+    """Lines of a table: floating point, fixed point, difference."""
+    width = max(len("score"), *(len(score.name) for score in scores))
+    lines = [f"{'score':<{width}}  {'float':>7}  {'quantized':>9}  {'difference':>10}"]
+    for score in scores:
+        values = (_number(score.floating, 4), _number(score.quantized, 4), _number(score.difference, 4, "+"))
+        lines.append(f"{score.name:<{width}}  {values[0]:>7}  {values[1]:>9}  {values[2]:>10}")
+    return lines
+
+
+def noise_table(layers: list[LayerNoise]) -> list[str]:
+    """Lines of a table, worst layer first; decibels of signal to noise."""
+    shown = layers[:_MOST_ROWS]
+    width = max(len("layer"), *(len(one.layer) for one in shown)) if shown else 5
+    lines = [
+        f"{'layer':<{width}}  {'bits':>4}  {'position':>8}  {'dB':>6}  {'alone':>6}  {'weights':>7}  {'saturated':>9}"
+    ]
+    lines += [
+        f"{one.layer:<{width}}  {one.bits:>4}  {one.position:>8}  {_number(one.ratio, 1):>6}  "
+        f"{_number(one.own, 1):>6}  {_number(one.weights, 1):>7}  {one.saturated:>9.3%}"
+        for one in shown
+    ]
+    if len(layers) > len(shown):
+        lines.append(f"and {len(layers) - len(shown)} layers with less noise")
+    lines.append("dB: signal to noise against the net in floating point; alone: of this activation's rounding; "
+                 "weights: of the layer's weights")  # fmt: skip
+    return lines
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.{digits}f}"

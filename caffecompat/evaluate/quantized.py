@@ -1,0 +1,110 @@
+"""The score of a net in floating point next to that of the same net in fixed point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from caffecompat.data.dataset import dataset_parts, is_dataset
+from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
+from caffecompat.layers import class_of
+from caffecompat.schema import NetDocument, NetSource, as_document
+
+__all__ = ["TASKS", "Score", "compare_scores", "task_of"]
+
+TASKS = ("segmentation", "classification", "detection")
+
+PathLike = str | os.PathLike[str]
+
+
+class Score(NamedTuple):
+    """One figure of both nets, 0 to 1; nan where it has no meaning (a class that does not occur)."""
+
+    name: str
+    floating: float
+    quantized: float
+
+    @property
+    def difference(self) -> float:
+        return self.quantized - self.floating
+
+
+def task_of(document: NetDocument, data: PathLike) -> str:
+    """What kind of net it is, by its last layers, and else by the labels of the data: numbers or pictures."""
+    if any(class_of(layer.type).gives_detections for layer in document.message.layer):
+        return "detection"
+    if is_dataset(data):
+        return "segmentation" if dataset_parts(data) != ("",) else "classification"
+    lines = [line.split() for line in read_text(data, "the list of pictures and labels").splitlines() if line.strip()]
+    if not lines:
+        raise CaffeCompatError(f"{data} lists nothing")
+    return "classification" if lines[0][-1].lstrip("-").isdecimal() else "segmentation"
+
+
+def compare_scores(
+    floating: tuple[NetSource, Any],
+    quantized: tuple[NetSource, Any],
+    data: PathLike,
+    task: str | None = None,
+    *,
+    names: Sequence[str] = (),
+    **settings: Any,
+) -> list[Score]:
+    """Score two nets on the same data: each class, then the figures of the whole.
+
+    Args:
+        floating, quantized: (net, weights) as the functions `evaluate_...` take them.
+        data: list, database or data set with labels, as these functions take it.
+        task: segmentation, classification or detection; None finds it by `task_of`.
+        names: of the classes.
+        settings: for both (root, preprocess, size, device).
+
+    Raises:
+        CaffeCompatError: the nets or the data cannot be read, or do not fit; the task is unknown.
+    """
+    chosen = task or task_of(as_document(floating[0]), data)
+    if chosen not in TASKS:
+        raise CaffeCompatError(f"task {chosen!r}: expected {', '.join(TASKS)}")
+    score = {"segmentation": _segmentation, "classification": _classification, "detection": _detection}[chosen]
+    before, after = (score(model, weights, data, names, settings) for model, weights in (floating, quantized))
+    return [Score(name, value, after[name]) for name, value in before.items()]
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) and names[index] else f"class {index}"
+
+
+def _segmentation(
+    model: NetSource, weights: Any, data: PathLike, names: Sequence[str], settings: dict[str, Any]
+) -> dict[str, float]:
+    from caffecompat.evaluate.segmentation import evaluate_segmentation
+
+    matrix = evaluate_segmentation(model, weights, data, **settings)
+    shares = {_name(names, index): share for index, share in enumerate(matrix.iou().tolist())}
+    return {**shares, "mIoU": matrix.miou(), "pixel accuracy": matrix.pixel_accuracy()}
+
+
+def _classification(
+    model: NetSource, weights: Any, data: PathLike, names: Sequence[str], settings: dict[str, Any]
+) -> dict[str, float]:
+    from caffecompat.evaluate.classification import evaluate_classification
+
+    result = evaluate_classification(model, weights, data, **settings)
+    shares = {_name(names, index): share for index, share in enumerate(result.recall().tolist())}
+    return {**shares, **{f"top-{k}": result.accuracy(k) for k in result.ks}}
+
+
+def _detection(
+    model: NetSource, weights: Any, data: PathLike, names: Sequence[str], settings: dict[str, Any]
+) -> dict[str, float]:
+    from caffecompat.evaluate.detection import evaluate_detection
+
+    scores = evaluate_detection(model, weights, data, **settings).scores()
+    shares = {
+        _name(names, label): float("nan") if precision is None else precision
+        for label, precision in scores.average_precisions("11point").items()
+    }
+    rules = {f"mAP, {rule}": scores.mean_of_present(rule) for rule in ("11point", "MaxIntegral", "Integral")}
+    return {**shares, **rules}
