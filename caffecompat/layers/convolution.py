@@ -20,6 +20,7 @@ __all__ = ["BaseConvolution", "Convolution", "Deconvolution", "Im2col"]
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _DECONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_ONEDNN_BLOCK = 16  # channels
 
 
 def _per_axis(
@@ -159,6 +160,17 @@ class Convolution(BaseConvolution):
         super().__init__(param, bottom_shapes, context)
         self._check_fits(bottom_shapes[0])
         self._convolve = _CONVOLVE[len(self.kernel)]
+        self._picks = self._is_picked(bottom_shapes[0][self.axis])
+
+    def _is_picked(self, channels: int) -> bool:
+        """Whether the positions that a strided 1x1 kernel sees are picked first, and convolved with stride 1.
+
+        The same sums. oneDNN's gradient by the weight of these convolutions, on a CPU in channels_last with fewer
+        channels than its blocks have, writes beyond its memory: wrong gradients, endless loops, crashes (oneDNN's
+        issue 6035).
+        """
+        plain = self.kernel == (1, 1) and not any(self.pad)
+        return plain and max(self.stride) > 1 and channels // self.group < _ONEDNN_BLOCK
 
     def _weight_shape(self, channels: int, outputs: int) -> Shape:
         return outputs, channels // self.group
@@ -168,7 +180,10 @@ class Convolution(BaseConvolution):
         return sum(math.prod(top) for top in top_shapes) * (self.weight.numel() // self.weight.shape[0])
 
     def _apply_one(self, x: Tensor) -> Tensor:
-        return self._convolve(x, self._laid_out(x), self.bias, self.stride, self.pad, self.dilation, self.group)
+        stride: Shape = self.stride
+        if self._picks:
+            x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
+        return self._convolve(x, self._laid_out(x), self.bias, stride, self.pad, self.dilation, self.group)
 
 
 @register("Deconvolution")

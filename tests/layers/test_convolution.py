@@ -151,3 +151,24 @@ def test_errors(fields, words):
 def test_height_and_width_are_for_two_axes():
     with pytest.raises(LayerError, match="for 2 spatial axes"):
         make_layer('type: "Convolution" convolution_param { num_output: 1 kernel_h: 1 kernel_w: 1 }', (1, 3, 6))
+
+
+@pytest.mark.parametrize("stride", ["stride: 2", "stride_h: 2 stride_w: 1", "stride_h: 1 stride_w: 3"])
+@pytest.mark.parametrize("channels", [3, 4, 8, 12])
+def test_strided_1x1_of_few_channels_in_channels_last(channels: int, stride: str) -> None:
+    """oneDNN's gradient by such a weight writes beyond its memory; it is not asked for that."""
+    torch.manual_seed(0)
+    text = f'type: "Convolution" convolution_param {{ num_output: 16 kernel_size: 1 {stride} }}'
+    layer = make_layer(text, (4, channels, 66, 66))
+    nn.init.normal_(layer.weight)
+    layer.channels_last = True
+    x = torch.randn(4, channels, 66, 66)
+    top = layer(x.contiguous(memory_format=torch.channels_last))
+    weights = torch.randn_like(top)
+    top.mul(weights).sum().backward()
+    rows, columns = layer.stride
+    seen = x[:, :, ::rows, ::columns].double()
+    expected = torch.einsum("nohw,nchw->oc", weights.double(), seen)
+    torch.testing.assert_close(layer.weight.grad[:, :, 0, 0].double(), expected, rtol=1e-4, atol=1e-3)
+    result = torch.einsum("oc,nchw->nohw", layer.weight[:, :, 0, 0].double(), seen)
+    torch.testing.assert_close(top.double(), result, rtol=1e-4, atol=1e-4)
