@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from caffecompat.cli.main import main
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
-from caffecompat.evaluate.classification import Classifier, LabeledPictures, TopK, score_pictures
+from caffecompat.evaluate.classification import Classifier, score_pictures
+from caffecompat.evaluate.labeled_pictures import LabeledPictures
+from caffecompat.evaluate.top_k import TopK
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.mean import write_mean
 from caffecompat.schema import read_net

@@ -42,7 +42,8 @@ from caffecompat.cli.common.snapshot_scores import (
 
 if TYPE_CHECKING:
     from caffecompat.data.preprocess import Preprocess
-    from caffecompat.evaluate.classification import Classifier, TopK
+    from caffecompat.evaluate.classification import Classifier
+    from caffecompat.evaluate.top_k import TopK
 
 HELP = "top-1, top-5, confusion matrix"
 
@@ -115,7 +116,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_sizes(args: argparse.Namespace) -> None:
     """Whether --short-side, --crop and --interp go together; --crop becomes --size."""
-    from caffecompat.evaluate.classification import INTERPOLATIONS
+    from caffecompat.evaluate.labeled_pictures import INTERPOLATIONS
 
     if args.interp is not None and args.interp not in INTERPOLATIONS:
         raise UsageError(f"{_VERB}: --interp {args.interp}: expected {', '.join(INTERPOLATIONS)}")
@@ -146,7 +147,8 @@ def _ks(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _scorer(args: argparse.Namespace, classifier: Classifier) -> Scorer:
-    from caffecompat.evaluate.classification import evaluate_classification, open_labeled
+    from caffecompat.evaluate.classification import evaluate_classification
+    from caffecompat.evaluate.labeled_pictures import open_labeled
     from caffecompat.evaluate.scored_net import own_pictures
 
     settings: dict[str, Any] = {"ks": _ks(args), "iterations": args.iterations, "batch": args.batch}
