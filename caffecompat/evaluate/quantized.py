@@ -1,4 +1,4 @@
-"""The score of a net in floating point next to that of the same net in fixed point."""
+"""The scores of a net in floating point, in fixed point, and fine-tuned there, side by side."""
 
 from __future__ import annotations
 
@@ -20,15 +20,10 @@ PathLike = str | os.PathLike[str]
 
 
 class Score(NamedTuple):
-    """One figure of both nets, 0 to 1; nan where it has no meaning (a class that does not occur)."""
+    """One figure of each net, 0 to 1; nan where it has no meaning (a class that does not occur)."""
 
     name: str
-    floating: float
-    quantized: float
-
-    @property
-    def difference(self) -> float:
-        return self.quantized - self.floating
+    values: tuple[float, ...]
 
 
 def task_of(document: NetDocument, data: PathLike) -> str:
@@ -44,32 +39,31 @@ def task_of(document: NetDocument, data: PathLike) -> str:
 
 
 def compare_scores(
-    floating: tuple[NetSource, Any],
-    quantized: tuple[NetSource, Any],
+    nets: Sequence[tuple[NetSource, Any]],
     data: PathLike,
     task: str | None = None,
     *,
     names: Sequence[str] = (),
     **settings: Any,
 ) -> list[Score]:
-    """Score two nets on the same data: each class, then the figures of the whole.
+    """Score nets on the same data: each class, then the figures of the whole.
 
     Args:
-        floating, quantized: (net, weights) as the functions `evaluate_...` take them.
+        nets: (net, weights) of each, as the functions `evaluate_...` take them.
         data: list, database or data set with labels, as these functions take it.
         task: segmentation, classification or detection; None finds it by `task_of`.
         names: of the classes.
-        settings: for both (root, preprocess, size, device).
+        settings: for all of them (root, preprocess, size, device).
 
     Raises:
         CaffeCompatError: the nets or the data cannot be read, or do not fit; the task is unknown.
     """
-    chosen = task or task_of(as_document(floating[0]), data)
+    chosen = task or task_of(as_document(nets[0][0]), data)
     if chosen not in TASKS:
         raise CaffeCompatError(f"task {chosen!r}: expected {', '.join(TASKS)}")
     score = {"segmentation": _segmentation, "classification": _classification, "detection": _detection}[chosen]
-    before, after = (score(model, weights, data, names, settings) for model, weights in (floating, quantized))
-    return [Score(name, value, after[name]) for name, value in before.items()]
+    results = [score(model, weights, data, names, settings) for model, weights in nets]
+    return [Score(name, tuple(result[name] for result in results)) for name in results[0]]
 
 
 def _name(names: Sequence[str], index: int) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "PReLUFixed",
     "ScaleFixed",
     "computes_in_fixed_point",
+    "count_positions",
     "quantized_blobs",
 ]
 
@@ -51,6 +52,18 @@ _SWITCHED = (
 )  # fmt: skip
 
 
+def count_positions(net: nn.Module) -> None:
+    """Let all neurons of a net keep their most frequent positions, as iterations are counted from now on."""
+    for module in net.modules():
+        if isinstance(module, FixedNeuron):
+            module.counts = True
+
+
+def _passing_gradient(fixed: Tensor, plain: Tensor) -> Tensor:
+    """`fixed`, exactly, with the gradient of `plain`."""
+    return fixed + (plain - plain.detach()) if torch.is_grad_enabled() else fixed
+
+
 def _check_bits(param: pb.LayerParameter) -> None:
     if not 1 <= param.fixed_param.bit_width <= 32:
         raise LayerError(f"bit_width {param.fixed_param.bit_width} is not from 1 to 32")
@@ -61,12 +74,17 @@ class FixedNeuron(Layer):
     """Puts activations on the grid; the gradient passes unchanged (Xilinx).
 
     Its one blob is the position. TRAIN finds the position of each batch and keeps the most frequent one so far (the
-    smallest on ties); OVER_FLOW quantizes a batch at its own position, the other methods at the kept one. TEST uses
-    the kept one, floored. After a data layer (follow_data_layer) TRAIN rounds halves away from zero, and TEST cuts
-    toward zero without clamping.
+    smallest on ties); OVER_FLOW quantizes a batch at its own position, the other methods at the kept one. Outside of a
+    solver or a calibration, which count their iterations, each batch's own position is kept, as the fork's layers
+    then take every pass for the first one. TEST uses the kept one, floored. After a data layer (follow_data_layer)
+    TRAIN rounds halves away from zero, and TEST cuts toward zero without clamping.
+
+    Attributes:
+        counts: whether a solver or a calibration counts the iterations.
     """
 
     position: nn.Parameter
+    counts = False
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -98,13 +116,13 @@ class FixedNeuron(Layer):
                 fixed = (value / step).trunc() * step
             else:
                 fixed = to_grid(value, position, self.bits, upwards=True)
-        return bottom + (fixed - bottom).detach()
+        return _passing_gradient(fixed, bottom)
 
     def _observe(self, value: Tensor) -> int:
         position = find_position(value, self.bits, self.method)
         self._seen[position] += 1
         often = max(self._seen.values())
-        kept = min(place for place, times in self._seen.items() if times == often)
+        kept = min(place for place, times in self._seen.items() if times == often) if self.counts else position
         with torch.no_grad():
             self.position.fill_(kept)
         return position if self.method == pb.FixedParameter.OVER_FLOW else kept
@@ -140,7 +158,7 @@ class _FixedParameters(Layer):
         if not torch.is_grad_enabled():
             return self._fixed_forward(*bottoms)
         top = super().forward(*bottoms)
-        return top + (self._fixed_forward(*bottoms) - top).detach()
+        return _passing_gradient(self._fixed_forward(*bottoms), top)
 
     @torch.no_grad()
     def _fixed_forward(self, *bottoms: Tensor) -> Any:

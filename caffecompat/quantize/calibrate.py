@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from caffecompat.data import make_source
+from caffecompat.layers.fixed import count_positions
 from caffecompat.net import Net
 from caffecompat.schema import NetDocument, pb
 
@@ -31,6 +32,7 @@ def quantized_net(
 def calibrated(net: Net, iterations: int, on_iteration: Callable[[int], None] = lambda done: None) -> None:
     """Run the net on so many batches; each neuron keeps the position that it found most often."""
     net.train()
+    count_positions(net)
     with torch.no_grad():
         for done in range(iterations):
             net()

@@ -24,7 +24,7 @@ from caffecompat.quantize.neurons import place_neurons
 from caffecompat.quantize.settings import QuantizeError, QuantizeSettings
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
 
-__all__ = ["Quantized", "deploy_quantized", "quantize_stated"]
+__all__ = ["Quantized", "deploy_quantized", "folded_net", "quantize_stated", "write_train_test"]
 
 Progress = Callable[[int], None]
 
@@ -73,7 +73,7 @@ def quantize_stated(
         CaffeCompatError: it, its weights or its pictures cannot be read; a file cannot be written.
     """
     document = as_document(model)
-    folded, notes = _folded(document, weights, settings)
+    folded, notes = folded_net(document, weights, settings)
     quantized = place_neurons(folded.message, settings)
     _warn_of_unknown(quantized, settings, notes)
     quantized.ClearField("name")
@@ -88,7 +88,7 @@ def quantize_stated(
         calibrated(net, settings.calib_iter, on_iteration)
         blobs = {name: [np.array(blob) for blob in own] for name, own in net.blobs_by_layer().items()}
         train = net.message
-        files = _write_train_test(folder, quantized, train, blobs, document)
+        files = write_train_test(folder, quantized, train, blobs, document)
         deployed = deploy_fixed(
             train, blobs, shape, input_blob=settings.input_blob, keep_fixed_neuron=settings.keep_fixed_neuron
         )
@@ -136,7 +136,7 @@ def deploy_quantized(
     return deployed, _write_deploy(folder, deployed, document, info)
 
 
-def _folded(document: NetDocument, weights: WeightPaths, settings: QuantizeSettings) -> tuple[FoldedNet, list[str]]:
+def folded_net(document: NetDocument, weights: WeightPaths, settings: QuantizeSettings) -> tuple[FoldedNet, list[str]]:
     """The net of both phases without batch normalization, its weights read by name in the TRAIN phase."""
     net = Net(document, pb.TRAIN, sources=make_source, log=False, weights=weights)
     try:
@@ -169,14 +169,16 @@ def _warn_of_unknown(quantized: pb.NetParameter, settings: QuantizeSettings, not
         notes.extend(f"{what}: the net has no layer {name!r}" for name in names if name not in known)
 
 
-def _write_train_test(
+def write_train_test(
     folder: Path,
     quantized: pb.NetParameter,
     train: pb.NetParameter,
     blobs: dict[str, list[np.ndarray]],
     document: NetDocument,
+    name: str = "quantize_train_test",
 ) -> list[str]:
-    text, model = folder / "quantize_train_test.prototxt", folder / "quantize_train_test.caffemodel"
+    """Write a quantized net as NAME.prototxt and its floats as NAME.caffemodel; the paths."""
+    text, model = folder / f"{name}.prototxt", folder / f"{name}.caffemodel"
     with atomic_together(model, text) as (weights_file, text_file):
         save_caffemodel(weights_file, train, blobs, fork=document.fork_choice.stored)
         with atomic_write(text_file) as file:

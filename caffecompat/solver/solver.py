@@ -15,6 +15,7 @@ from caffecompat import data, glog
 from caffecompat.arguments import expect_message
 from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
+from caffecompat.layers.fixed import count_positions
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.learning import Learning
@@ -158,6 +159,7 @@ class Solver:
         """The train net, then the test nets, which share its parameters."""
         reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
         self.net = make_train_net(self.param, settings, reader).to(self.device)
+        count_positions(self.net)
         types = precision_text(self.net.layers, self.device)
         if types:
             glog.info(types)

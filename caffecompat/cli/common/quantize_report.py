@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from caffecompat.evaluate.quantized import Score
     from caffecompat.quantize.layer_noise import LayerNoise
     from caffecompat.quantize.quantizer import Quantized
-    from caffecompat.schema import NetDocument
+    from caffecompat.schema import NetDocument, NetSource
 
 __all__ = ["check_report_flags", "print_report", "report_flags"]
 
@@ -47,15 +48,15 @@ def check_report_flags(verb: str, args: argparse.Namespace) -> None:
 
 
 def print_report(
-    args: argparse.Namespace, document: NetDocument, weights: Any, done: Quantized, files: tuple[str, str],
+    args: argparse.Namespace, nets: Mapping[str, tuple[NetSource, Any]], done: Quantized, like: NetDocument,
     **settings: Any,
 ) -> None:  # fmt: skip
     """Score and measure, print both tables, and draw the second as OUT/layers.png where matplotlib is installed.
 
     Args:
-        document, weights: the net in floating point.
-        files: the quantized net and its weights, as scored.
-        settings: of both scores: preprocess, size, device.
+        nets: what is scored, (net, weights) by the name of its column.
+        done: what the layers are measured of. `like`: the net in floating point.
+        settings: of all scores: preprocess, size, device.
     """
     from caffecompat.evaluate.quantized import compare_scores
     from caffecompat.quantize.layer_noise import layer_noise
@@ -64,13 +65,10 @@ def print_report(
     from caffecompat.schema import NetDocument
 
     names = read_names(args.classes) if args.classes else ()
-    scores = compare_scores(
-        (document, weights), files, args.report, args.task, names=names, root=args.root_folder, **settings
-    )
-    print("\n".join(score_table(scores)))
-    layers = layer_noise(
-        NetDocument.from_message(done.message, like=document.fork_choice), done.blobs, device=settings["device"]
-    )
+    scores = compare_scores(list(nets.values()), args.report, args.task, names=names, root=args.root_folder, **settings)
+    print("\n".join(score_table(list(nets), scores)))
+    document = NetDocument.from_message(done.message, like=like.fork_choice)
+    layers = layer_noise(document, done.blobs, device=settings["device"])
     print("", *noise_table(layers), sep="\n")
     path = Path(args.output_dir) / "layers.png"
     try:
@@ -80,13 +78,14 @@ def print_report(
         print(f"no picture of the layers: {problem}")
 
 
-def score_table(scores: list[Score]) -> list[str]:
-    """Lines of a table: floating point, fixed point, difference."""
+def score_table(columns: Sequence[str], scores: Sequence[Score]) -> list[str]:
+    """Lines of a table: a column a net, and the last one less the first."""
     width = max(len("score"), *(len(score.name) for score in scores))
-    lines = [f"{'score':<{width}}  {'float':>7}  {'quantized':>9}  {'difference':>10}"]
+    head = (*columns, "difference")
+    lines = [f"{'score':<{width}}" + "".join(f"  {name:>10}" for name in head)]
     for score in scores:
-        values = (_number(score.floating, 4), _number(score.quantized, 4), _number(score.difference, 4, "+"))
-        lines.append(f"{score.name:<{width}}  {values[0]:>7}  {values[1]:>9}  {values[2]:>10}")
+        texts = [*(_number(value, 4) for value in score.values), _number(score.values[-1] - score.values[0], 4, "+")]
+        lines.append(f"{score.name:<{width}}" + "".join(f"  {text:>10}" for text in texts))
     return lines
 
 
