@@ -39,7 +39,8 @@ class Video:
         self.path, self.every = path, every
         self._capture = cv2.VideoCapture(for_opencv(path))
         if not self._capture.isOpened():
-            raise CaffeCompatError(f"cannot open the video {path}: OpenCV cannot read it")
+            there = "it is a folder" if os.path.isdir(path) else "OpenCV cannot read it"
+            raise CaffeCompatError(f"cannot open the video {path}: {there if os.path.exists(path) else 'no such file'}")
         self.rate = (self._capture.get(cv2.CAP_PROP_FPS) or 25.0) / every
         self.read = 0
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))

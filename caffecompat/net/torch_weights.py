@@ -7,7 +7,9 @@ normalization; Caffe has blobs by layer, batch normalization in one of several a
 from __future__ import annotations
 
 import os
+import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -25,6 +27,7 @@ from caffecompat.layers.normalize import Normalize
 from caffecompat.layers.scale import Scale
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.net import Net
+from caffecompat.wording import few
 
 __all__ = ["State", "as_blobs", "is_norm", "is_norm_layer", "mapped_blobs", "modules_of", "read_state"]
 
@@ -61,31 +64,48 @@ def _read_checkpoint(name: str) -> dict[str, np.ndarray]:
     import torch
 
     try:
-        content: Any = torch.load(name, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about torch's own code and the pickle's age
+            content: Any = torch.load(name, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CaffeCompatError(f"{name}: no such file") from None
+    except pickle.UnpicklingError as problem:
+        raise CaffeCompatError(f"{name}: {_not_loaded(problem)}") from None
     except Exception as problem:  # torch raises whatever its unpickler and zip reader do
-        raise CaffeCompatError(
-            f"{name}: cannot be read as a state_dict ({brief(problem)}); a file with a whole model in it "
-            "must be saved again: torch.save(model.state_dict(), 'weights.pth')"
-        ) from None
+        raise CaffeCompatError(f"{name}: cannot be read as a state_dict ({brief(problem)})") from None
     for key in _WRAPPINGS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
         raise CaffeCompatError(f"{name}: holds a {type(content).__name__}, expected a state_dict")
+    keys = [str(key) for key in content]
     if not any(isinstance(values, torch.Tensor) for values in content.values()):
         # Parts of a model by name, each a state_dict.
         parts = {key: part for key, part in content.items() if isinstance(part, dict)}
         content = {f"{key}.{name}": values for key, part in parts.items() for name, values in part.items()}
+    tensors = {str(key): values.detach() for key, values in content.items() if isinstance(values, torch.Tensor)}
+    if not tensors:
+        found = f"only {few(keys)}" if keys else "nothing"
+        raise CaffeCompatError(f"{name}: holds no tensors, expected a state_dict; found {found}")
+    unreal = [key for key, values in tensors.items() if values.is_complex()]
+    if unreal:
+        raise CaffeCompatError(f"{name}: {few(unreal)}: complex numbers, which no layer has; expected real ones")
     try:
-        return {
-            str(key): (values.detach().float() if values.is_floating_point() else values.detach()).numpy()
-            for key, values in content.items()
-            if isinstance(values, torch.Tensor)
-        }
+        return {key: (values.float() if values.is_floating_point() else values).numpy()
+                for key, values in tensors.items()}  # fmt: skip
     except Exception as problem:  # sparse, quantized, on the meta device
         raise CaffeCompatError(f"{name}: holds tensors that are no plain arrays ({brief(problem)})") from None
+
+
+def _not_loaded(problem: pickle.UnpicklingError) -> str:
+    """What is wrong with a pickle that torch does not load; its own text advises to run what is in the file."""
+    found = re.search(r"GLOBAL (\S+)", str(problem))
+    what = (
+        f"holds Python objects ({found[1]}), which are not loaded"
+        if found
+        else "cannot be read as a state_dict: it is damaged, or holds Python objects, which are not loaded"
+    )
+    return f"{what}: that could run code of the file. Save the tensors alone: torch.save(model.state_dict(), 'w.pth')"
 
 
 def _in_model_order(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -49,6 +49,21 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(os.listdir("new/frames")) == 5
 
 
+@pytest.mark.parametrize(
+    ("video", "out", "message"),
+    [
+        ("lost.avi", "frames", "cannot open the video lost.avi: no such file"),
+        (".", "frames", "cannot open the video .: it is a folder"),
+        ("text.avi", "frames", "cannot open the video text.avi: OpenCV cannot read it"),
+        ("drive.avi", "text.avi/frames", "text.avi: expected a folder, this is a file; choose another name"),
+    ],
+)
+def test_what_is_no_video_or_no_folder(video: str, out: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.avi").write_text("frames")
+    assert main(["video", "frames", video, out]) != 0
+    assert message in capsys.readouterr().err and not Path(out).exists()
+
+
 def test_a_video_that_is_cut_off(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = Path("drive.avi").read_bytes()
     frame = data.rfind(b"00dc", 0, data.find(b"idx1"))

@@ -14,6 +14,7 @@ that --score gives against MACs, milliseconds or parameters; it needs matplotlib
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import NATURAL, UsageError, device_flags, finite
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.x not in _X:
         raise UsageError(f"caffecompat bench: --x {args.x}: expected {', '.join(_X)}")
     names = _names(args.models)
-    scores = _scores(args.score, names)
+    scores = _scores(args.score, names, args.models)
     if args.plot and not scores:
         raise UsageError("caffecompat bench: --plot needs scores, as in --score MODEL=0.61")
 
@@ -58,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.plot:
         require_matplotlib(args.plot)
+        folder = os.path.dirname(args.plot)
+        if folder and not os.path.isdir(folder):
+            raise UsageError(f"caffecompat bench: --plot {args.plot}: make the folder first (mkdir -p {folder})")
     device, _ = choose_device(args.gpu, args.device)
     with live_line(args.rounds, "rounds", args.progress) as update:
         costs = bench_nets(
@@ -93,15 +97,18 @@ def _names(models: list[str]) -> list[str]:
     return models
 
 
-def _scores(given: list[str], names: list[str]) -> dict[str, float]:
-    scores = {}
+def _scores(given: list[str], names: list[str], models: list[str]) -> dict[str, float]:
+    """Scores by the table's names: a model is named by these, by whole parts of them, or as it was given."""
+    scores: dict[str, float] = {}
     for text in given:
         name, _, number = text.rpartition("=")
-        matches = [
-            one for one in names if name == one or (name and one.endswith("/" + name)) or one.split("/")[0] == name
+        matches = [one for one, model in zip(names, models, strict=True) if name in (one, model)] or [
+            one for one in names if name and f"/{name}/" in f"/{one}/"
         ]
         if len(matches) != 1:
             raise UsageError(f"caffecompat bench: --score {text}: expected MODEL=NUMBER with one of {', '.join(names)}")
+        if matches[0] in scores:
+            raise UsageError(f"caffecompat bench: --score {text}: {matches[0]} has a score already")
         try:
             scores[matches[0]] = finite(number)
         except (ValueError, argparse.ArgumentTypeError):

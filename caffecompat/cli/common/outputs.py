@@ -90,8 +90,14 @@ def protected_inputs(verb: str, args: argparse.Namespace) -> AbstractContextMana
 
 
 def make_folder_above(path: str) -> None:
-    """Make the folder that `path` will lie in, if there is none."""
-    os.makedirs(os.path.dirname(path.rstrip("/")) or ".", exist_ok=True)
+    """Make the folder that `path` will lie in, if there is none.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    from caffecompat.formats.atomic import make_folder
+
+    make_folder(os.path.dirname(path.rstrip("/")) or ".")
 
 
 def check_folder(verb: str, out: str, given: Iterable[str], targets: Iterable[tuple[str, str]]) -> None:

@@ -7,7 +7,16 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from caffecompat.data.lists.listing import LayoutError, Listing, ListReport, OnProgress, OnSkip, Skipped
+from caffecompat.data.lists.listing import (
+    LayoutError,
+    Listing,
+    ListReport,
+    OnProgress,
+    OnSkip,
+    Skipped,
+    is_folder,
+    why_empty,
+)  # fmt: skip
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
@@ -81,7 +90,7 @@ def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if _WNID.fullmatch(entry.name) and entry.is_dir())
+        return sorted(entry.name for entry in entries if _WNID.fullmatch(entry.name) and is_folder(entry))
 
 
 def _add_folders(listing: Listing, target: str, folder: Path, numbers: Mapping[str, int]) -> None:
@@ -99,12 +108,20 @@ def _add_folders(listing: Listing, target: str, folder: Path, numbers: Mapping[s
         listing.progress(done, len(wnids))
 
 
-def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """The files below a folder and their sizes in bytes, in the order of their paths."""
+def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[str, int]]:
+    """The files below a folder and their sizes in bytes, in the order of their paths.
+
+    A link to one of the folders `above` counts as an empty file: it would be followed without end.
+    """
+    real = Path(os.path.realpath(folder))
+    above |= {real, *real.parents}
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir():
-                yield from _files(Path(entry.path))
+            if is_folder(entry):
+                if entry.is_symlink() and Path(os.path.realpath(entry.path)) in above:
+                    yield entry.path, 0
+                else:
+                    yield from _files(Path(entry.path), above)
             else:
                 yield entry.path, entry.stat().st_size if os.path.exists(entry.path) else 0
 
@@ -114,7 +131,7 @@ def _add(listing: Listing, target: str, path: str, size: int, number: int) -> No
         if not path.lower().endswith(_ENDINGS):
             raise Skipped(f"{path}: its name is not that of a picture ({' '.join(_ENDINGS)})")
         if not size:
-            raise Skipped(f"{path} is empty")
+            raise Skipped(f"{path} {why_empty(path)}")
         listing.add(target, path, number)
     except Skipped as why:
         listing.skip(str(why))

@@ -15,7 +15,7 @@ from caffecompat.files import read_text
 from caffecompat.formats.atomic import WriteError, atomic_together, atomic_write, make_folder, protected_files
 from caffecompat.wording import few
 
-__all__ = ["LayoutError", "ListReport", "Listing", "OnProgress", "OnSkip", "Pair", "Skipped"]
+__all__ = ["LayoutError", "ListReport", "Listing", "OnProgress", "OnSkip", "Pair", "Skipped", "is_folder", "why_empty"]
 
 OnProgress = Callable[[int, int], None]
 OnSkip = Callable[[str], None]
@@ -155,7 +155,7 @@ class Listing:
         if size is None:
             raise Skipped(f"{line}{path} does not exist")
         if not size:
-            raise Skipped(f"{line}{path} is empty")
+            raise Skipped(f"{line}{path} {why_empty(path)}")
 
     def has(self, path: Path) -> bool:
         """Whether a file is there and not empty."""
@@ -168,7 +168,7 @@ class Listing:
             found = {}
             if folder.is_dir():
                 with os.scandir(folder) as entries:
-                    found = {entry.name: _size(entry) for entry in entries if not entry.is_dir()}
+                    found = {entry.name: _size(entry) for entry in entries if not is_folder(entry)}
             self._folders[key] = dict(sorted(found.items()))
         return self._folders[key]
 
@@ -268,10 +268,7 @@ class Listing:
             WriteError: they cannot be written.
         """
         if not self._lists:
-            reasons = "\n".join(f"  {why}" for why in self.report.skipped[:_SHOWN])
-            more = len(self.report.skipped) - _SHOWN
-            rest = f"\n  ... and {more} more" if more > 0 else ""
-            raise CaffeCompatError(f"{self.root}: no picture can be listed:\n{reasons}{rest}")
+            raise CaffeCompatError(f"{self.root}: no picture can be listed{self._reasons()}")
         make_folder(self._out)
         base, self.report.root_folder = self._base()
         lines = _Lines(base)
@@ -286,6 +283,17 @@ class Listing:
         self.report.lists = {os.path.join(self._out, name): len(entries) for name, entries in self._lists.items()}
         self.report.files = [os.path.join(self._out, name) for name in extras or {}]
         return self.report
+
+    def _reasons(self) -> str:
+        """Why nothing is listed, for a message: the first of the files left out, or that there are none."""
+        if not self.report.skipped:
+            where = (
+                f"{few(self._read)} {'name' if len(self._read) > 1 else 'names'} none" if self._read else "it has none"
+            )
+            return f": {where}"
+        more = len(self.report.skipped) - _SHOWN
+        rest = [f"... and {more} more"] if more > 0 else []
+        return ":" + "".join(f"\n  {why}" for why in (*self.report.skipped[:_SHOWN], *rest))
 
     def _base(self) -> tuple[str, str]:
         """The folder that paths are relative to (absolute, "" for none), and as it is shown."""
@@ -326,6 +334,19 @@ class _Lines:
 def _quoted(path: str) -> str:
     """A path as a list of pairs has it, whose columns are separated by blanks."""
     return f'"{path}"' if len(path.split()) > 1 else path
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that leads in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def why_empty(path: str | os.PathLike[str]) -> str:
+    """What is wrong with a file of no bytes, after its name: `is empty`, or that it is a broken link."""
+    return "is empty" if os.path.exists(path) else "is a link that leads nowhere"
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -27,12 +27,25 @@ def test_the_verb(nets: Path, command) -> None:
     assert table["networks"][0]["inputs"] == {"data": [2, 3, 16, 12]}
 
 
+@pytest.mark.parametrize("name", ["x", "x/a", "x/a/deploy", "x/a/deploy.prototxt"])
+def test_a_score_names_its_model_by_any_whole_part(nets: Path, command, name: str) -> None:
+    for folder, model in (("x/a", "a"), ("y/a", "b")):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "deploy.prototxt").write_text(Path(model, "deploy.prototxt").read_text())
+    models = ("x/a/deploy.prototxt", "y/a/deploy.prototxt")
+    result = command("bench", *models, "--rounds", "1", "--score", f"{name}=0.25", "--json")
+    assert [cost["score"] for cost in json.loads(result.out)["networks"]] == [0.25, None]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["a/deploy.prototxt", "--score", "c=1"], "expected MODEL=NUMBER with one of"),
         (["a/deploy.prototxt", "--score", "a=big"], "'big' is no number"),
         (["a/deploy.prototxt", "--plot", "x.png"], "--plot needs scores"),
+        (["a/deploy.prototxt", "--plot", "no/x.png", "--score", "a=1"], "make the folder first (mkdir -p no)"),
+        (["a/deploy.prototxt", "b/deploy.prototxt", "--score", "deploy=1"], "expected MODEL=NUMBER with one of"),
+        (["a/deploy.prototxt", "--score", "a=1", "--score", "a/deploy=2"], "a/deploy has a score already"),
         (["a/deploy.prototxt", "a/deploy.prototxt"], "given twice"),
         (["a/deploy.prototxt", "--x", "speed"], "expected macs, ms, parameters"),
         (["nowhere.prototxt"], "nowhere.prototxt"),

@@ -505,3 +505,46 @@ def test_names_that_no_list_can_hold(folder: Path) -> None:
     assert report.skipped == [
         r"'imagenet/train/n01443537/a\nb.JPEG': a list cannot hold a name with a quote or a line end"
     ]
+
+
+def test_links_that_lead_nowhere_or_in_a_circle_are_left_out(folder: Path) -> None:
+    base = trees.imagenet(folder)
+    first = base / "train/n01440764"
+    expected = caffecompat.list_imagenet("imagenet", "whole").lists["whole/train.txt"]
+    (first / "itself").symlink_to("itself")
+    (first / "lost.JPEG").symlink_to("/nowhere/lost.JPEG")
+    (first / "round.JPEG").symlink_to("round.JPEG")
+    (first / "up").symlink_to("..")
+    (first / "here").symlink_to("../../train/n01440764")
+    report = caffecompat.list_imagenet("imagenet", "lists")
+    assert report.lists["lists/train.txt"] == expected
+    assert report.skipped == [
+        "imagenet/train/n01440764/here: its name is not that of a picture (.jpeg .jpg .png)",
+        "imagenet/train/n01440764/itself: its name is not that of a picture (.jpeg .jpg .png)",
+        "imagenet/train/n01440764/lost.JPEG is a link that leads nowhere",
+        "imagenet/train/n01440764/round.JPEG is a link that leads nowhere",
+        "imagenet/train/n01440764/up: its name is not that of a picture (.jpeg .jpg .png)",
+    ]
+    voc = trees.voc2012(folder)
+    (voc / "JPEGImages/2008_000001.jpg").unlink()
+    (voc / "JPEGImages/2008_000001.jpg").symlink_to("2008_000001.jpg")
+    skipped = caffecompat.list_voc("VOCdevkit", "voc").skipped
+    assert len(skipped) == 2 and all(why.endswith("2008_000001.jpg is a link that leads nowhere") for why in skipped)
+
+
+def test_linked_folders_are_followed(folder: Path) -> None:
+    base = trees.imagenet(folder)
+    expected = caffecompat.list_imagenet("imagenet", "whole").lists
+    (base / "train/n01440764").rename(folder / "elsewhere")
+    (base / "train/n01440764").symlink_to(folder / "elsewhere")
+    report = caffecompat.list_imagenet("imagenet", "lists")
+    assert list(report.lists.values()) == list(expected.values()) and not report.skipped
+
+
+def test_sets_without_pictures_say_so(folder: Path) -> None:
+    voc = trees.voc2012(folder)
+    for path in voc.glob("ImageSets/*/*.txt"):
+        path.write_text("\n")
+    with pytest.raises(CaffeCompatError, match=r"no picture can be listed: .*Main/train\.txt.* name none$"):
+        caffecompat.list_voc("VOCdevkit", "lists")
+    assert not Path("lists").exists()

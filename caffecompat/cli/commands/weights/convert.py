@@ -53,5 +53,5 @@ def run(args: argparse.Namespace) -> int:
             f"--yes{more}; else edit that file and run with --map {done.map_file}{more}"
         )
         return 1
-    print(f"wrote {args.out}: {done.layers} layers, {done.values:,} values")
+    print(f"wrote {args.out}: {done.layers} layer{'s' if done.layers != 1 else ''}, {done.values:,} values")
     return 0
