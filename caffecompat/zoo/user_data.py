@@ -195,7 +195,8 @@ def _size(datum: Datum) -> tuple[int, int] | None:
 
 
 def _highest(labels: np.ndarray) -> int:
-    return int(labels[labels != IGNORED].max(initial=-1))
+    counted = labels[labels != IGNORED]
+    return int(counted.max()) if counted.size else -1
 
 
 def _step(on_progress: OnProgress, total: int, done: int) -> None:

@@ -9,6 +9,7 @@ from caffecompat.data.database_plan import annotated_set
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
+from caffecompat.formats.atomic import is_same_file
 from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
 from caffecompat.formats.label_map import parse_label_map
 from caffecompat.formats.picture_header import picture_size
@@ -119,8 +120,9 @@ def _names(path: str) -> dict[int, str]:
 
 
 def _beside(path: str, name: str) -> str:
+    """The file of that name next to the list, if there is one and it is not the list."""
     found = os.path.join(os.path.dirname(path), name)
-    return found if os.path.isfile(found) else ""
+    return found if os.path.isfile(found) and not is_same_file(found, path) else ""
 
 
 def _sizes(path: str, root: str, files: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
