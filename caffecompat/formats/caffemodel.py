@@ -229,9 +229,9 @@ def save_caffemodel(
     """Write a binary caffemodel that the original Caffe reads.
 
     Written as Caffe's Net::ToProto and protobuf's C++ serializer do: the net's name, then every layer in the net's
-    order, fields in ascending number, blobs with shape and packed float32 (float64 arrays as doubles). The arrays
-    are written one by one, so the file may exceed 2 GiB (which the original's protobuf refuses to read). An old
-    file stays whole until the new one is complete.
+    order, then caffe-jacinto's settings of quantization where the net has them; fields in ascending number, blobs with
+    shape and packed float32 (float64 arrays as doubles). The arrays are written one by one, so the file may exceed
+    2 GiB (which the original's protobuf refuses to read). An old file stays whole until the new one is complete.
 
     Args:
         net: a NetParameter with `layer`s. Blobs of its own and unknown fields are dropped.
@@ -259,8 +259,19 @@ def save_caffemodel(
             own_diffs = diffs.get(layer.name, ()) if diffs else ()
             for piece in _layer_pieces(layer, own, own_diffs, raw):
                 file.write(piece)
+        file.write(_quantization(net))
         if named is not None:
             file.write(string_field(FORK, named.name))
+
+
+def _quantization(net: pb.NetParameter) -> bytes:
+    """The settings of a net's fixed point, which caffe-jacinto writes after the layers."""
+    settings = type(net)()
+    if net.HasField("quantize"):
+        settings.quantize = net.quantize
+    if net.HasField("net_quantization_param"):
+        settings.net_quantization_param.CopyFrom(net.net_quantization_param)
+    return bytes(settings.SerializeToString())
 
 
 def _check(

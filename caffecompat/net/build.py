@@ -24,6 +24,7 @@ from caffecompat.net.meta import shape_key
 from caffecompat.net.params import LearnableParam, collect_params, make_slots
 from caffecompat.net.precision import scale_problems
 from caffecompat.net.problems import NetError, Problem, described
+from caffecompat.net.quantization_plan import quantization_problems
 from caffecompat.net.shapes import TORCH_REFUSES, made_shapes, refusal
 from caffecompat.net.splits import put_splits
 from caffecompat.schema import NetDocument, dialects, pb, write_text
@@ -82,7 +83,8 @@ def build_net(
         glog.info(f"Initializing net from parameters: \n{write_text(message).rstrip()}", "net.cpp:53")
     graph = build_graph(message, document.message)
     shapes, made_badly = build_layers(graph, context, sources, document.relative_to)
-    found = scale_problems(message) + graph.problems + made_badly + _check_layers(graph.layers)
+    found = scale_problems(message) + quantization_problems(message) + graph.problems + made_badly
+    found += _check_layers(graph.layers)
     learning.apply(graph.layers)
     params, more = collect_params(graph.layers, message.force_backward)
     places = [p if p.layer is None else Problem(kept[p.layer], p.text) for p in found + more]

@@ -80,7 +80,12 @@ class Interpreter:
         self.net.take_written()
         fresh: dict[str, Tensor] = {}
         end = len(self.steps) - 1 if end is None else end
+        quantization = self.net.quantization
+        if quantization is not None:
+            quantization.begin()
         self._forward_steps(start, end, fresh)
+        if quantization is not None:
+            quantization.finish()
         return sum(
             weight * float(fresh[name].sum())
             for step in self.steps[start : end + 1]
@@ -122,7 +127,7 @@ class Interpreter:
         elif step.module is not None:
             tops = self._call(step, fresh)
         elif step.source is not None and step.tops[0] not in fresh:
-            tops = [self.net.to_device(array) for array in step.source.next()]
+            tops = [self.net.to_device(array) for array in self.net.read(step)]
         else:
             return
         for name, top in zip(step.tops, tops, strict=False):
@@ -163,7 +168,11 @@ class Interpreter:
     def _call(self, layer: NetLayer, fresh: dict[str, Tensor]) -> list[Tensor]:
         bottoms = [self._bottom(name, layer, fresh) for name in layer.split_bottoms]
         with naming_layers(lambda: top_shapes(layer, [tuple(b.shape) for b in bottoms]), self.net.layers):
-            return self._compute(layer, bottoms)
+            tops = self._compute(layer, bottoms)
+        if self.net.quantization is not None and self.net.quantization.writes_bottoms(layer):
+            for name, bottom in zip(layer.split_bottoms, bottoms, strict=True):
+                self.blobs[name].data_mirror.write(bottom)
+        return tops
 
     def _compute(self, layer: NetLayer, bottoms: list[Tensor]) -> list[Tensor]:
         if not layer.needs_backward:

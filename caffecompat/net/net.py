@@ -29,6 +29,7 @@ from caffecompat.net.params import LearnableParam
 from caffecompat.net.pass_errors import REFUSED, explain
 from caffecompat.net.precision import Amp, apply_precision, with_amp
 from caffecompat.net.problems import NetError
+from caffecompat.net.quantization import SAVED_AS, Quantization, wants_quantization
 from caffecompat.net.shapes import infer_shapes
 from caffecompat.net.sharing import share_weights
 from caffecompat.net.splits import message_with_splits
@@ -85,6 +86,7 @@ class Net(Computation):
         weights_writer: the fork whose blob format the loaded weights have; None where nothing shows it.
         relative_to: the file next to which relative paths in `message` may lead.
         execute: called with the fed tensors in place of the graph; None unless someone holds the net's blobs (pycaffe).
+        quantization: TI's dynamic fixed point, for a net that asks for it; else None.
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
             unless someone holds the net's blobs.
 
@@ -116,6 +118,7 @@ class Net(Computation):
     loaded: LoadReport | None
     channels_last: bool
     half_precision: bool
+    quantization: Quantization | None
     execute: Callable[..., Tops] | None
     input_values: Callable[[], dict[str, Tensor | np.ndarray]]
 
@@ -174,6 +177,9 @@ class Net(Computation):
         self.channels_last = choose_channels_last(self.layers)
         if log:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
+        self.quantization = None
+        if wants_quantization(built.message):
+            self.quantization = Quantization(built.message, phase, built.steps, log=log)
         self.loaded = None
         if weights is not None:
             self.loaded = weights_io.start_from(self, weights, skip_mismatched=skip_mismatched)
@@ -225,8 +231,18 @@ class Net(Computation):
         >>> net(data=torch.ones(2, 3, 4, 4))["sum"].equal(net({"data": torch.ones(2, 3, 4, 4)})["sum"])
         True
         """
+        if self.quantization is None or exporting():
+            return self._compute_outputs(blobs, named)
+        self.quantization.begin()
+        tops = self._compute_outputs(blobs, named)
+        self.quantization.finish()
+        return tops
+
+    def _compute_outputs(self, blobs: tuple[Blob | Mapping[str, Blob], ...], named: Mapping[str, Blob]) -> Tops:
         batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self.next_batch()
         given = self.fed_tensors(batch)
+        if self.quantization is not None and any(map(self.quantization.writes_bottoms, self.layers)):
+            given = {blob: tensor.clone() for blob, tensor in given.items()}  # what is given stays as it is
         if torch.compiler.is_compiling():
             if exporting():
                 check_traceable(self.layers)
@@ -255,8 +271,14 @@ class Net(Computation):
             blob: array
             for layer in self._fed_from_sources
             if layer.source is not None
-            for blob, array in zip(layer.tops, layer.source.next(), strict=False)
+            for blob, array in zip(layer.tops, self.read(layer), strict=False)
         }
+
+    def read(self, layer: Step) -> Sequence[Blob]:
+        """The next batch of one layer's source, one array a top."""
+        assert layer.source is not None
+        arrays = layer.source.next()
+        return arrays if self.quantization is None else self.quantization.read(layer, arrays)
 
     def to_device(self, blob: Blob) -> Tensor:
         """A blob on the net's device in its memory format, float64 in a float64 net; copies to a GPU do not wait."""
@@ -359,7 +381,12 @@ class Net(Computation):
 
     def message_with_splits(self) -> pb.NetParameter:
         """The NetParameter as Caffe saves it: with Split layers, the phase in every layer, losses with weights."""
-        return message_with_splits(self.message, self.phase, self.steps)
+        message = message_with_splits(self.message, self.phase, self.steps)
+        if self.message.HasField("quantize"):
+            message.name += SAVED_AS
+        if self.quantization is not None:
+            self.quantization.store(message)
+        return message
 
     # ------------------------------------------------------------------ shapes
 

@@ -176,6 +176,7 @@ HARMLESS: dict[str, str] = {
         _fields("L1LossParameter", "l2_per_location l2_prescale_by_channels normalize_by_num_entries epsilon plateau"),
         "a layer that has them is refused",
     ),
+    "NetQuantizationParameter.display_quantization": _LOG,
     "LayerParameter.debug": _LOG,
     "RecurrentParameter.debug_info": _LOG,
     "AnnotatedDataParameter.anno_type": "boxes are the only kind of annotation",
@@ -209,12 +210,25 @@ OF_MISSING_TYPES: dict[str, str] = {
 """A layer's block -> the type that reads it, which no net can be made with."""
 
 _FOCAL = ("FocalLoss", "SoftmaxFocalLoss")
-_QUANTIZED = "the net computes in floating point"
+_QUANTIZED = "the net computes in floating point; 'quantize: true' in the net is what quantizes it"
+_OTHER_QUANTIZATION = "fixed point is caffe-jacinto 0.17's, which does not have it"
 _OLD_TRANSFORM = NoEffect("transform_param has it", _is_old)
 
 WITHOUT_EFFECT: dict[str, NoEffect] = {
-    **dict.fromkeys(_fields("NetParameter", "quantize net_quantization_param"), NoEffect(_QUANTIZED)),
-    "LayerParameter.quantization_param": NoEffect(_QUANTIZED),
+    **dict.fromkeys(
+        _fields("NetQuantizationParameter", "insert_quantization_param power2_range"), NoEffect(_OTHER_QUANTIZATION)
+    ),
+    **dict.fromkeys(
+        _fields(
+            "QuantizationParameter",
+            "mant_bits exp_bits exp_min exp_max unsigned_layer_in unsigned_layer_out min_layer_in min_layer_out "
+            "max_layer_in max_layer_out min_layer_weights max_layer_weights quantize_layer_in quantize_layer_out "
+            "quantize_layer_weights power2_range bw_layer_in bw_layer_out bw_weights fl_layer_in fl_layer_out "
+            "fl_weights bw_params fl_params scale_in scale_out scale_params is_negative_input",
+        ),
+        NoEffect(_OTHER_QUANTIZATION),
+    ),
+    "QuantizationParameter.QParams.scale": NoEffect(_OTHER_QUANTIZATION),
     **{f"LayerParameter.{block}": _misplaced(types) for block, types in BLOCK_READERS.items()},
     **dict.fromkeys(_fields("LayerParameter", "snapshot_log_weights snapshot_log_in snapshot_log_out"), NoEffect()),
     **dict.fromkeys(

@@ -29,9 +29,9 @@ MADE_UP = {
 UNREAD = ("without_effect.py", "block_readers.py", "detect.py")
 # Fields in the lists whose names code uses for something else, or only to pass them on.
 NAMESAKES = {
-    "NetParameter.quantize",  # kept in deploy prototxts
-    "NetParameter.net_quantization_param",
     "SolverParameter.quantization_param",
+    "SolverParameter.quantize_weights",
+    "SolverParameter.quantize_activations",
 }
 
 
@@ -125,6 +125,9 @@ BLOCKS = {
     "ParamSpec": "layer { param { %s } }",
     "TransformationParameter": "layer { type: 'WindowData' transform_param { %s } }",
     "SegAccuracyParameter": "layer { seg_accuracy_param { %s } }",
+    "NetQuantizationParameter": "net_quantization_param { %s }",
+    "QuantizationParameter": "layer { quantization_param { %s } }",
+    "QuantizationParameter.QParams": "layer { quantization_param { qparam_w { %s } } }",
     "LossParameter": "layer { type: 'HingeLoss' loss_param { %s } }",
     "MultiBoxLossParameter": "layer { multibox_loss_param { %s } }",
 }
@@ -168,9 +171,9 @@ LAYER_PLACES = (
 @pytest.mark.parametrize(
     ("setting", "of", "fork"),
     [
-        ("quantize: true", "NetParameter", "caffe-jacinto"),
-        ("net_quantization_param { bitwidth_weights: 4 }", "NetParameter", "caffe-jacinto"),
-        ("quantization_param { qparam_out { bitwidth: 4 } }", "LayerParameter", "caffe-jacinto"),
+        ("net_quantization_param { power2_range: true }", "NetParameter", "caffe-jacinto 0.16"),
+        ("quantization_param { qparam_out { scale: 4 } }", "LayerParameter", "caffe-jacinto 0.16"),
+        ("quantization_param { bw_layer_in: 4 }", "LayerParameter", "caffe-jacinto 0.15"),
         ("loss_param { assign_label_weights: true }", "LayerParameter", "caffe-jacinto 0.15"),
         ("loss_param { bootstrap_samples_fraction: 0.2 }", "LayerParameter", "caffe-jacinto 0.15"),
         ("loss_param { bootstrap_prob_threshold: 0.2 }", "LayerParameter", "caffe-jacinto 0.15"),
@@ -336,7 +339,8 @@ def test_no_code_reads_what_is_said_to_have_no_effect() -> None:
 
 def test_a_file_that_is_read_twice_warns_once(tmp_path: Path, log: list[str]) -> None:
     path = tmp_path / "net.prototxt"
-    for content, warnings in (("quantize: true", 1), ("quantize: true", 1), ("quantize: true # changed", 2)):
+    text = "net_quantization_param { power2_range: true }"
+    for content, warnings in ((text, 1), (text, 1), (f"{text} # changed", 2)):
         path.write_text(content)
         read_net(path)
-        assert len(log) == warnings
+        assert sum("has no effect here" in line for line in log) == warnings
