@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 from caffecompat.forks import Fork
 from caffecompat.schema import pool
 
-__all__ = ["FieldNote", "field_note", "fork_names", "layer_forks", "layer_types", "message_note"]
+__all__ = ["FieldNote", "field_note", "fork_names", "is_ours", "layer_forks", "layer_types", "message_note"]
 
 _NAME = "|".join(sorted(Fork.__members__, key=len, reverse=True))
 _NAMES = re.compile(rf"(?P<names>(?:{_NAME})(?:, (?:{_NAME}))*)(?:\. |$)")
@@ -151,6 +151,16 @@ def message_note(message: str) -> FieldNote:
         KeyError: the schema has no such message.
     """
     return _notes()[message]
+
+
+def is_ours(message: str, field: str = "") -> bool:
+    """Whether no Caffe has a message, or one of its fields, but the schema here does.
+
+    >>> is_ours("MixupParameter"), is_ours("SolverParameter", "ema_decay"), is_ours("SolverParameter", "base_lr")
+    (True, True, False)
+    """
+    names = (message, f"{message}.{field}")
+    return any(name in _notes() and _notes()[name].text.startswith("Ours") for name in names)
 
 
 def fork_names(forks: Iterable[Fork]) -> str:

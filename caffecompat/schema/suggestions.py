@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from caffecompat.schema import pool
-from caffecompat.schema.dialects import field_note, fork_names
+from caffecompat.schema.dialects import field_note, fork_names, is_ours
 from caffecompat.schema.fields import Table
 from caffecompat.schema.pool import PACKAGE
 from caffecompat.wording import distance, nearest
@@ -20,11 +20,12 @@ class Suggestion:
 
     Attributes:
         hint: the tail of the message, beginning with its own punctuation; may be empty.
-        misspelled: it is plainly a known field of that message written wrong.
+        mistaken: it is plainly a mistake: a known field of that message written wrong, or a field of a message that no
+            other Caffe has.
     """
 
     hint: str
-    misspelled: bool
+    mistaken: bool
 
 
 @cache
@@ -33,6 +34,8 @@ def suggest(table: Table, name: str) -> Suggestion:
     near = nearest(name, table.fields)
     if near is not None and _misspells(name, near):
         return Suggestion(f"; did you mean '{near}'?", True)
+    if is_ours(table.name):
+        return Suggestion(f"; it has {', '.join(table.fields)}", True)
     owners = _owners().get(name, [])
     if owners:
         shown = ", ".join(f"{owner} ({_whose(owner, name)})" for owner in owners[:3])
@@ -43,6 +46,8 @@ def suggest(table: Table, name: str) -> Suggestion:
 
 
 def _whose(owner: str, name: str) -> str:
+    if is_ours(owner, name):
+        return "ours"
     try:
         return fork_names(field_note(owner, name).forks)
     except KeyError:

@@ -64,7 +64,8 @@ def parse_text(text: str, message: AnyMessage, name: str = "<text>", strict: boo
     A field that does not repeat may be given once.
 
     A field unknown to the schema is kept as text (``write_text`` prints it again) with one warning, unless it is
-    plainly a misspelling of a field of its message: that is an error, as every unknown field is under `strict`.
+    plainly a misspelling of a field of its message, or the message is ours alone: that is an error, as every unknown
+    field is under `strict`.
 
     Raises:
         PrototxtError: all problems of the text, each with `name`, line, column and the nearest valid name.
@@ -309,7 +310,7 @@ class _Reader(ValueReader):
             return
         found = suggest(table, word)
         text = f"{self._title(table)} has no field '{word}'{found.hint}"
-        if found.misspelled or self.strict:
+        if found.mistaken or self.strict:
             self.problem(at, text)
         else:
             add_unknown_field(message, unknown)

@@ -388,3 +388,24 @@ def test_a_quoted_type_of_an_old_layer(value: str, said: str) -> None:
     (problem,) = problems(f"layers {{ type: {value} }}")
     assert problem.endswith(said)
     assert len(problem) < 320
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "hint"),
+    [
+        (pb.RandomResizedCropParameter, "scale", "min_area, max_area, min_aspect, max_aspect, attempts, interp_mode"),
+        (pb.RandAugmentParameter, "magnitude", "policy"),
+        (pb.DropPathParameter, "drop_rate", "drop_prob"),
+        (pb.RandomEraseParameter, "area", "prob, mode, count, min_area, max_area, min_aspect"),
+    ],
+)
+def test_unknown_fields_of_our_own_messages_are_errors(message: type, field: str, hint: str) -> None:
+    """No Caffe has these messages, so none can have more fields in them."""
+    with pytest.raises(PrototxtError, match=rf"n:1:1: {message.__name__} has no field '{field}'; it has {hint}"):
+        parse_text(f"{field}: 1", message(), "n")
+
+
+def test_our_fields_are_said_to_be_ours(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        parse_text("layer { ema_decay: 0.9 }", pb.NetParameter(), "n")
+    assert "layer has no field 'ema_decay', which is a field of SolverParameter (ours)" in caplog.text
