@@ -32,6 +32,8 @@ class DropPath(Layer):
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
+        if not param.drop_path_param.HasField("drop_prob"):
+            raise LayerError("drop_path_param needs drop_prob, the share of the items that are left out")
         self.probability = param.drop_path_param.drop_prob
         if not 0 <= self.probability < 1:
             raise LayerError(f"drop_prob {self.probability:g} must be at least 0 and below 1")

@@ -55,3 +55,9 @@ def test_probabilities_are_checked(probability: float) -> None:
 def test_a_single_value_has_no_items() -> None:
     with pytest.raises(LayerError, match="first axis"):
         make_layer(text(0.5), ())
+
+
+@pytest.mark.parametrize("block", ["", "drop_path_param { }"])
+def test_a_probability_is_needed(block: str) -> None:
+    with pytest.raises(LayerError, match="drop_path_param needs drop_prob"):
+        make_layer(f'type: "DropPath" {block}', (2, 3))

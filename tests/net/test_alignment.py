@@ -118,8 +118,12 @@ def test_a_crop_upstream_counts() -> None:
 
 @pytest.mark.parametrize("kind", ["ReLU", "HardSwish", "HSwish", "HardSigmoid", "Mish", "GELU", "SiLU", "DropPath"])
 def test_activations_keep_pixels_where_they_are(kind: str) -> None:
+    more = "drop_path_param { drop_prob: 0.5 }" if kind == "DropPath" else ""
     text = (
-        data(6) + conv("a", "data", 3, "pad: 4") + layer(kind, "a", "b") + layer("AutoCrop", "b", "c", 'bottom: "data"')
+        data(6)
+        + conv("a", "data", 3, "pad: 4")
+        + layer(kind, "a", "b", more)
+        + layer("AutoCrop", "b", "c", 'bottom: "data"')
     )
     assert offsets(make_net(text)) == [[3, 3]]
 
