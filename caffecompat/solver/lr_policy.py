@@ -150,6 +150,8 @@ def check_policy(param: pb.SolverParameter) -> list[str]:
             f"lr_policy {policy!r} falls from warmup_iter to max_iter: warmup_iter {param.warmup_iter} must be less "
             f"than max_iter {param.max_iter}"
         )
+    if policy in ("cosine", "cos") and param.min_lr > param.base_lr:
+        problems.append(f"min_lr {param.min_lr:g}, where lr_policy {policy!r} ends, is above base_lr {param.base_lr:g}")
     if policy == "multifixed" and (not param.stagelr or len(param.stagelr) != len(param.stageiter)):
         counts = f"{len(param.stagelr)} and {len(param.stageiter)}"
         problems.append(f"lr_policy 'multifixed' needs as many stagelr as stageiter, at least one; there are {counts}")

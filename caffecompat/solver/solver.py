@@ -136,6 +136,8 @@ class Solver:
         self._make_parts()
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
+        if self.param.lr_policy != "multifixed" and not self.param.HasField("base_lr"):
+            glog.warning("base_lr is not set: it is 0, as in Caffe")
         glog.info("Solver scaffolding done.", "solver.cpp:57")
 
     def _settle_param(self, epochs: float | None) -> None:

@@ -65,3 +65,20 @@ def test_a_test_of_no_batches_and_a_negative_display_are_as_in_caffe(workdir: Pa
     assert sum("Testing net (#0)" in line for line in log) == 3
     assert not any("Test net output" in line for line in log)
     assert sum(line.startswith("Iteration 5 (") for line in log) == 1
+
+
+def test_a_cosine_does_not_end_above_its_start(workdir: Path) -> None:
+    text = Path("solver.prototxt").read_text().replace('"fixed"', '"cosine"') + "\n  min_lr: 0.5\n"
+    Path("solver.prototxt").write_text(text)
+    with pytest.raises(
+        CaffeCompatError, match=r"solver\.prototxt:5:3: min_lr 0\.5, where lr_policy 'cosine' ends, is "
+    ):
+        Solver("solver.prototxt")
+
+
+@pytest.mark.parametrize(("written", "warns"), [("base_lr: 0", False), ("", True)])
+def test_a_missing_base_lr_is_a_warning(workdir: Path, log: list[str], written: str, warns: bool) -> None:
+    text = Path("solver.prototxt").read_text()
+    Path("solver.prototxt").write_text(text.replace("base_lr: 0.1", written))
+    Solver("solver.prototxt")
+    assert ("base_lr is not set: it is 0, as in Caffe" in log) == warns
