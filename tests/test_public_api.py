@@ -91,6 +91,7 @@ def test_the_names_are_these() -> None:
 # Changing, moving or dropping one breaks somebody's script as well.
 ARGUMENTS = """
 ExportOptions: opset target version approx dpu_leaky dpu_dense preprocess mean_picture bake rgb class_names dynamic
+    quantized exact
 Preprocess: mean scale subtract std
 QuantizeSettings: method data_bits weights_bits calib_iter ignore_layers sigmoided_layers special_layers input_blob
     keep_fixed_neuron align_concat as_original

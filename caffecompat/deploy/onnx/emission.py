@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.deploy.emitters import Emitters, UnsupportedLayer
+from caffecompat.deploy.onnx.fixed_point import as_integers
 from caffecompat.deploy.onnx.graph import GraphBuilder
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Emission:
         bottom_shapes, top_shapes: static shapes.
         parameters: the blobs by their attribute names.
         free_rows: whether the number of rows (axis 0) of a bottom or top depends on values.
+        integers: store parameters that lie on a power-of-two grid as integers.
+        pairs: write neurons as QuantizeLinear and DequantizeLinear.
         notes: what to report.
     """
 
@@ -65,6 +69,8 @@ class Emission:
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     parameter_names: dict[str, str] = field(default_factory=dict)
     free_rows: bool = False
+    integers: bool = False
+    pairs: bool = False
     notes: list[Note] = field(default_factory=list)
 
     @property
@@ -104,6 +110,13 @@ class Emission:
             changed = np.ascontiguousarray(view(values))
             known_as += "" if changed.shape == values.shape and np.array_equal(changed, values) else "/onnx"
             values = changed
+        whole = as_integers(values, self.builder.opset) if self.integers else None
+        if whole is not None:
+            stored_as = self._initializer(f"{known_as}.int", whole[0])
+            return self.op("DequantizeLinear", stored_as, self.const(math.ldexp(1.0, -whole[1]), what="step"))
+        return self._initializer(known_as, values)
+
+    def _initializer(self, known_as: str, values: np.ndarray) -> str:
         stored = self.builder.constants.get(known_as)
         if stored is None:
             self.builder.reserve([known_as])

@@ -16,6 +16,7 @@ from caffecompat.data.preprocess import Preprocess
 from caffecompat.deploy.onnx.dynamic import export_dynamic
 from caffecompat.deploy.onnx.emission import Emission, Note, UnsupportedLayer, emitter_of, emitters, to_array
 from caffecompat.deploy.onnx.file import complete
+from caffecompat.deploy.onnx.fixed_point import QUANTIZED_OPSET
 from caffecompat.deploy.onnx.free_rows import free_rows
 from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, Output, need_onnx
 from caffecompat.deploy.onnx.message import add_metadata, assemble_model, large_initializers
@@ -55,6 +56,9 @@ class ExportOptions:
         rgb: the pixels come as R, G, B; only with `bake`.
         class_names: for the metadata.
         dynamic: leave the batch open (a symbolic first axis of inputs and outputs).
+        quantized: of a net in fixed point: weights as integers, activations through QuantizeLinear and
+            DequantizeLinear at the calibrated positions.
+        exact: with `quantized`, round halves up as the DPU does, in plain arithmetic instead of these.
 
     >>> import caffecompat
     >>> options = caffecompat.ExportOptions(opset=17, preprocess=caffecompat.Preprocess(scale=1 / 255), bake=True)
@@ -74,6 +78,8 @@ class ExportOptions:
     rgb: bool = False
     class_names: tuple[str, ...] = ()
     dynamic: bool = False
+    quantized: bool = False
+    exact: bool = False
 
     @property
     def table(self) -> TargetTable | None:
@@ -129,9 +135,22 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
         raise OnnxError("R, G, B input needs the change of order in the graph: ask for --bake-preprocessing too")
     if options.dynamic and options.target:
         raise OnnxError(f"--batch dynamic: {options.target.upper()}'s tools want static shapes; give --batch N")
+    if options.quantized:
+        _check_quantized(net, options)
     if options.dynamic:
         return export_dynamic(net, lambda net: _Exporter(net, options, document).run())
     return _Exporter(net, options, document).run()
+
+
+def _check_quantized(net: Net, options: ExportOptions) -> None:
+    if options.target:
+        raise OnnxError(f"--quantized is for onnxruntime and its like; {options.target.upper()}'s tools quantize by "
+                        "themselves, or take deploy.prototxt and deploy.caffemodel")  # fmt: skip
+    if options.opset < QUANTIZED_OPSET:
+        raise OnnxError(f"--quantized needs opset {QUANTIZED_OPSET} or newer")
+    if not any(layer.type == "FixedNeuron" for layer in net.layers):
+        raise OnnxError("--quantized: the net has no FixedNeuron; give quantize_train_test.prototxt or the "
+                        "deploy.prototxt that 'quantize' writes, with its weights")  # fmt: skip
 
 
 def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[ModelProto, list[str], list[str]]:
@@ -274,6 +293,8 @@ class _Exporter:
             bottom_shapes=[self.net.value_shapes[value] for value in layer.known_bottoms],
             top_shapes=[self.net.value_shapes[value] for value in layer.top_values],
             free_rows=any(value in self.free for value in (*layer.bottom_values, *layer.top_values)),
+            integers=self.options.quantized,
+            pairs=self.options.quantized and not self.options.exact,
         )
         emission.parameters, emission.parameter_names = _parameters(layer)
         emitters.run(layer.type, emission)

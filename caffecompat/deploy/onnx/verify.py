@@ -25,6 +25,7 @@ __all__ = [
     "TOLERANCE",
     "Difference",
     "effect_of",
+    "fed_values",
     "measure_notes",
     "prepared_inputs",
     "random_inputs",
@@ -43,10 +44,7 @@ def verify(path: str | os.PathLike[str], export: Export, net: Net, inputs: Mappi
     Returns:
         A Difference for each output.
     """
-    fed = {}
-    for blob, name in export.inputs.items():
-        swap = name != blob and options.rgb and inputs[blob].shape[1] == 3
-        fed[name] = inputs[blob][:, ::-1] if swap else inputs[blob]
+    fed = fed_values(export, inputs, options)
     prepared = prepared_inputs(inputs, options)
     tops = run_net(net, prepared)
     found = run_model(path, fed)
@@ -57,6 +55,15 @@ def verify(path: str | os.PathLike[str], export: Export, net: Net, inputs: Mappi
     if not all(difference.allowed for difference in differences) and not export.inexact:
         resolve(path, export, net, options, fed, prepared, found, differences)
     return differences
+
+
+def fed_values(export: Export, inputs: Mapping[str, np.ndarray], options: ExportOptions) -> dict[str, np.ndarray]:
+    """A model's inputs by name, of the net's: in R, G, B where it takes pixels so."""
+    fed = {}
+    for blob, name in export.inputs.items():
+        swap = name != blob and options.rgb and inputs[blob].shape[1] == 3
+        fed[name] = inputs[blob][:, ::-1] if swap else inputs[blob]
+    return fed
 
 
 def measure_notes(net: Net, options: ExportOptions, notes: list[Note], inputs: Mapping[str, np.ndarray]) -> list[str]:

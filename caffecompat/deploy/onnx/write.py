@@ -16,12 +16,13 @@ from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.onnx.emission import Note
 from caffecompat.deploy.onnx.export import Export, ExportOptions, export_net
 from caffecompat.deploy.onnx.file import LARGEST, file_size, write_external, write_model
+from caffecompat.deploy.onnx.fixed_point import Agreement, measure_agreement
 from caffecompat.deploy.onnx.graph import need_onnx
 from caffecompat.deploy.onnx.pictures import prepared_inputs, random_inputs, with_preprocessing
 from caffecompat.deploy.onnx.prepare import Head, cut_detection, drop_softmax, find_heads
 from caffecompat.deploy.onnx.run import LAST_CHANGE, run_net, runs_opset
 from caffecompat.deploy.onnx.target import judge_export, measure_statistics, net_for_target, use_stored_statistics
-from caffecompat.deploy.onnx.verify import Difference, measure_notes, verify
+from caffecompat.deploy.onnx.verify import Difference, fed_values, measure_notes, verify
 from caffecompat.deploy.targets.check import TargetReport
 from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.forks import ForkName
@@ -50,6 +51,7 @@ class Exported:
         data: the file with the weights, where they are outside of the model.
         target: what the target makes of each layer, where there is one.
         options: with the preprocessing found in the prototxt, where none was given.
+        agreement: of a net in fixed point: how many integers and classes are the net's.
         side_files: what else was written for the target's tools.
         side_notes: what to report of these.
     """
@@ -62,6 +64,7 @@ class Exported:
     missing: str = ""
     data: str = ""
     target: TargetReport | None = None
+    agreement: Agreement | None = None
     side_files: list[str] = field(default_factory=list)
     side_notes: list[str] = field(default_factory=list)
 
@@ -200,6 +203,9 @@ def write_onnx(
     def check(file: str) -> None:
         done.differences = _verified(file, done, given)
         wrong = [str(difference) for difference in done.differences if not difference.allowed]
+        if done.options.quantized:
+            fed = fed_values(export, given, done.options)
+            done.agreement = measure_agreement(export, written, fed, prepared_inputs(given, done.options))
         if wrong and export.inexact:
             wrong = _without_rewrites(done, given)
         wrong += measure_notes(written, done.options, export.notes, given)
@@ -233,8 +239,8 @@ def _verified(file: str, done: Exported, given: Mapping[str, np.ndarray]) -> lis
 
 
 def _without_rewrites(done: Exported, inputs: Mapping[str, np.ndarray]) -> list[str]:
-    """What is wrong with the model as it would be without the target's rewrites."""
-    plain = replace(done.options, target="", approx=False, dpu_leaky=False, dpu_dense=False)
+    """What is wrong with the model as it would be without the target's rewrites, and rounding as the net does."""
+    plain = replace(done.options, target="", exact=True, approx=False, dpu_leaky=False, dpu_dense=False)
     export = export_net(done.net, plain)
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "plain.onnx")

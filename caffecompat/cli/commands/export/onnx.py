@@ -17,6 +17,13 @@ may be more than 1e-4 from torch's float32 where it is within 1e-4 of the net in
 which the difference begins. A net that holds NaN or infinity, or computes them, is an error too, unless
 --allow-nonfinite is given.
 
+--quantized writes a net in fixed point (quantize_train_test.prototxt or deploy.prototxt of `caffecompat quantize`):
+weights as int8 (int16 where they need it, from opset 21), and QuantizeLinear with DequantizeLinear at each neuron's
+position, with power-of-two scales. QuantizeLinear rounds halves to even, while the DPU rounds them up; 2^-17 of a step
+(of 8 bits) is added before it, and the share of integers and of best classes that still differ is printed. --exact
+emits Floor and Clip instead, equal in every integer, for runtimes without these operators, too. AMD's
+compiler of Caffe models takes deploy.prototxt and deploy.caffemodel, not this file.
+
 What prepares the pictures comes from --mean, --mean-file, --scale, --std and --subtract, else from the data layer of a
 train_val or the transform_param that export deploy gives an Input layer, and goes into the metadata; or into the graph
 (--bake-preprocessing), a mean picture pixel by pixel.
@@ -92,6 +99,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "bake-preprocessing", "the graph takes pixels and prepares them itself")
     add_switch(parser, "rgb", "with --bake-preprocessing: pixels come as R, G, B")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line, for the metadata")
+    add_switch(parser, "quantized", "of a net in fixed point: integer weights, QuantizeLinear and DequantizeLinear")
+    add_switch(parser, "exact", "with --quantized: round halves up as the DPU does, by Floor and Clip")
     add_switch(parser, "external-data", "weights go into OUT.onnx.data (always beyond 2 GiB)")
     add_switch(parser, "cut-detection", "stop before DetectionOutput; with --target at the heads' convolutions")
     parser.add_argument("--target", choices=("dpu", "tidl"), help="rewrite what the target cannot do")
@@ -148,6 +157,7 @@ def _check(args: argparse.Namespace) -> None:
         ("--target-version", "--target", args.target_version and not args.target),
         ("--calibration", "--target dpu", args.calibration and args.target != "dpu"),
         ("--approx", "--target", args.approx and not args.target),
+        ("--exact", "--quantized", args.exact and not args.quantized),
     )
     check_companions("export onnx", rows)
     if args.mean and args.mean_file:
@@ -171,6 +181,8 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         bake=args.bake_preprocessing,
         rgb=args.rgb,
         dynamic=args.batch == _DYNAMIC,
+        quantized=args.quantized,
+        exact=args.exact,
         class_names=_class_names(args.labels) if args.labels else (),
     )
 
@@ -219,6 +231,8 @@ def _report(path: str, weights: str | None, done: Exported) -> None:
     print("compared with torch by onnxruntime:")
     for difference in done.differences:
         print(f"  {difference}")
+    if done.agreement:
+        print(f"  {done.agreement}")
     changed = list(dict.fromkeys(done.export.inexact))
     if changed and not all(difference.allowed for difference in done.differences):
         print(f"the rewrites of {few(changed)} change the numbers, as listed above")
