@@ -81,5 +81,7 @@ def _weights(network: Network, stage: Stage, recipe: Recipe) -> str:
 
 
 def _fed(source: Source) -> str:
+    if source.lmdb:
+        return f"--db {shlex.quote(source.path)}"
     root = f" --root-folder {shlex.quote(source.root_folder)}" if source.root_folder else ""
-    return f"{'--db' if source.lmdb else '--list'} {shlex.quote(source.path)}{root}"
+    return f"--list {shlex.quote(source.path)}{root}"

@@ -128,7 +128,7 @@ def new_network(
     if measure_mean:
         recipe = _measured(recipe, data.get("train"), notes, on_progress)
     start = f"{target}/{_WEIGHTS}" if weights else ""
-    before = list(_builds(sets, data, recipe, root_folder))
+    before = list(_builds(sets, data, recipe))
     files = network_files(chosen, recipe, target, weights=start, before=before)
     files[found.file] = found.text
     with _written_together(target) as staging:
@@ -199,14 +199,13 @@ def _converted(network: Network, weights: str, staging: Path, target: str, swap_
     return [note.replace(str(staging), target) for note in notes]
 
 
-def _builds(
-    sets: dict[str, PathLike | None], data: dict[str, UserData], recipe: Recipe, root: str
-) -> Iterator[commands.Command]:
+def _builds(sets: dict[str, PathLike | None], data: dict[str, UserData], recipe: Recipe) -> Iterator[commands.Command]:
     """The databases of lists that a network does not read itself."""
     for name, found in data.items():
         path = os.fspath(sets[name] or "")
         if found.source.lmdb and not os.path.isdir(path) and not names_several(path):
-            more = ["--root", root] if root else []
+            root = found.source.root_folder
+            more = ["--root", root.rstrip("/") or "/"] if root else []
             more += ["--shuffle"] if name == "train" else []
             words = [path, found.source.path, "--labelmap", recipe.label_map, *more]
             yield [f"lmdb build {shlex.join(words)}"]

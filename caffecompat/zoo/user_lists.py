@@ -9,6 +9,7 @@ from caffecompat.data.database_plan import annotated_set
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
+from caffecompat.formats.annotations import read_coco
 from caffecompat.formats.atomic import is_same_file
 from caffecompat.formats.image_list import lists_pairs, read_image_list, read_pair_list
 from caffecompat.formats.label_map import parse_label_map
@@ -61,13 +62,15 @@ def open_annotated(path: str, built: str, root: str = "", label_map: str = "") -
     Args:
         path: a list, or COCO's instances_*.json.
         built: where that database will be.
-        root: where the pictures are, as ``lmdb build --root``.
+        root: where the pictures are, as ``lmdb build --root``; of COCO's also the folder that has train2017 and so on.
         label_map: the file with the numbers of the classes; by default they are those found.
 
     Raises:
         CaffeCompatError: it cannot be read, or is for another task.
     """
-    if not path.lower().endswith(".json"):
+    if path.lower().endswith(".json"):
+        root = _coco_folder(path, root)
+    else:
         _check_kind(path, "detection")
     label_map = label_map or _beside(path, "labelmap.prototxt")
     found = annotated_set(path, root or None, "", label_map)
@@ -76,8 +79,7 @@ def open_annotated(path: str, built: str, root: str = "", label_map: str = "") -
     if not found.label_map:
         raise CaffeCompatError(f"{path}: its annotations have class numbers alone; give the label map with --labels")
     names = parse_label_map(found.label_map, label_map or path, unique=False).display
-    lines = found.lines or range(len(found.paths))
-    places = list(zip(found.paths, lines, strict=True))
+    places = list(zip(found.paths, found.lines or [0] * len(found.paths), strict=True))
     folder = os.path.join(found.folder, "")
     return Listed(
         source=Source(built, lmdb=True, root_folder=folder),
@@ -102,6 +104,16 @@ def _check_kind(path: str, task: Task) -> None:
             f"{path} has lines '{_LINES[kind]}', for {kind}; the network is for {task}, whose lists have lines "
             f"'{_LINES[task]}'"
         )
+
+
+def _coco_folder(path: str, root: str) -> str:
+    """The folder of the pictures of instances_<set>.json: `root`, its <set>, or that next to the file's own folder."""
+    own = os.path.dirname(path)
+    split = os.path.basename(path).partition(".")[0].removeprefix("instances_")
+    pictures = [picture.path for picture in read_coco(path).pictures[:1]]
+    folders = [root, os.path.join(root, split)] if root else [own, os.path.normpath(os.path.join(own, "..", split))]
+    fitting = (folder for folder in folders if all(os.path.isfile(os.path.join(folder, name)) for name in pictures))
+    return next(fitting, root)
 
 
 def _own_folder(path: str, first: str) -> str:
@@ -133,13 +145,15 @@ def _sizes(path: str, root: str, files: Sequence[tuple[str, int]]) -> list[tuple
     """
 
     def size(file: tuple[str, int]) -> tuple[int, int] | None:
+        name, line = root + file[0], file[1]
         try:
-            with open(root + file[0], "rb") as picture:
+            with open(name, "rb") as picture:
                 return picture_size(picture.read(_HEAD))
         except OSError as problem:
+            where = f"{path}:{line}" if line else path
             raise CaffeCompatError(
-                f"{path}:{file[1]}: cannot read {root}{file[0]}: {problem.strerror}; if the list's paths start from "
-                "another folder, give it with --root-folder"
+                f"{where}: cannot read {name}: {problem.strerror}; if the list's paths start from another folder, give "
+                "it with --root-folder"
             ) from None
 
     step = max(1, len(files) // _SAMPLE)

@@ -152,8 +152,8 @@ def _scheduled(
     max_iter = max(1, round(passes * records / update))
     if train:
         on_note(
-            f"{max_iter:,} iterations of {update} pictures: {passes:.3g} passes over {records:,} pictures, as published"
-            " (other numbers: train --epochs N)"
+            f"{max_iter:,} iterations of {update} pictures: {_passes(passes)} passes over {records:,} pictures, as "
+            "published (other numbers: train --epochs N)"
         )
     else:
         on_note(f"{max_iter:,} iterations, as published: how many pictures you have is not known")
@@ -168,6 +168,10 @@ def _scheduled(
         test_interval=min(max(1, interval, -(-max_iter // _TESTS) if share < 1 else 1), max_iter),
         moving_average_fraction=_fraction(recipe.moving_average_fraction, max_iter * recipe.iter_size),
     )
+
+
+def _passes(number: float) -> str:
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
 def _fraction(published: float | None, batches: int) -> float | None:

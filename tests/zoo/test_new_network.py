@@ -16,6 +16,7 @@ from caffecompat.formats.label_map import read_label_map
 from caffecompat.schema import pb, read_net, read_solver
 from caffecompat.zoo import NETWORKS
 from caffecompat.zoo.new_network import NewNetwork, new_network
+from tests import data_set_trees
 
 _BOX = (
     "<annotation><size><width>{0}</width><height>{1}</height><depth>3</depth></size><object><name>{2}</name>"
@@ -186,6 +187,18 @@ def test_paths_of_lists_may_start_elsewhere(tmp_path: Path) -> None:
     assert any("--root-folder pictures/" in command for command in made.commands)
     with pytest.raises(CaffeCompatError, match=r"bare\.txt:1: cannot read 0\.png: .*--root-folder"):
         new_network("espnet", "c", train="bare.txt")
+
+
+def test_coco_has_a_folder_for_each_set(tmp_path: Path) -> None:
+    data_set_trees.coco(tmp_path)
+    for root in ("", "coco"):
+        made = new_network(
+            "jdetnet", f"net{root}", train="coco/annotations/instances_train2017.json",
+            val="coco/annotations/instances_val2017.json", root_folder=root, size=(64, 64),
+        )  # fmt: skip
+        assert [command.partition("--root ")[2].split()[0] for command in made.commands[:2]] == [
+            "coco/train2017", "coco/val2017"
+        ]  # fmt: skip
 
 
 def test_a_folder_that_is_not_empty_is_left_alone() -> None:
