@@ -7,6 +7,7 @@ published weights, a net for other classes a last layer of another shape. Neithe
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,19 +101,25 @@ def other_outputs(
 ) -> list[str]:
     """A line for each layer without weights that an unused module fits but for its number of outputs.
 
-    Of several such modules it is the one with the layer's name; where none has it, there is no telling.
+    The two have the same name, or neither fits any other: what a net has in place of the model's own head is no other
+    form of a layer that happens to have as many inputs.
     """
+    without, unused = set(without), list(unused)
+    fitting = [
+        (layer, [name for name in unused if _other_outputs(modules[name], layer.slots[0].shape)])
+        for layer in layers
+        if layer.name in without and isinstance(layer.module, Convolution | InnerProduct)
+    ]
+    takers = Counter(name for _, names in fitting for name in names)
     lines = []
-    for layer in layers:
-        if layer.name not in without or not isinstance(layer.module, Convolution | InnerProduct):
-            continue
-        shape = layer.slots[0].shape
-        fitting = [name for name in unused if _other_outputs(modules[name], shape)]
-        named = [name for name in fitting if plain_name(name) == plain_name(layer.name)] or fitting
+    for layer, names in fitting:
+        named = [name for name in names if plain_name(name) == plain_name(layer.name)]
+        if not named and len(names) == 1 and takers[names[0]] == 1:
+            named = names
         if len(named) == 1:
-            has = modules[named[0]]["weight"].shape[0]
+            wanted, has = layer.slots[0].shape[0], modules[named[0]]["weight"].shape[0]
             lines.append(
-                f"layer {layer.name} has {_count(shape[0], 'output')}, module {named[0]} {has}: "
+                f"layer {layer.name} has {_count(wanted, 'output')}, module {named[0]} {has}: "
                 "with --allow-missing it is left out, to start as its filler says"
             )
     return lines

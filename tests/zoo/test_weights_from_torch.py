@@ -78,6 +78,7 @@ def test_the_backbone_of_ssd300_on_resnet34() -> None:
     assert missing == {name for name in detector if name.startswith("additional") or "_mbox_" in name}
     unused = {line.split()[3].split(".")[0] for line in doubts if line.startswith("# not used: ")}
     assert unused == {"layer4", "fc"}
+    assert not [line for line in doubts if line.startswith("# to decide: ")], "no head is offered a layer of another"
     model.layer3[0].conv1.stride = model.layer3[0].downsample[0].stride = (1, 1)
     model.layer4 = nn.Identity()
     picture = torch.randn(2, 3, 97, 97)
@@ -93,7 +94,7 @@ def test_the_backbone_of_deeplab(stride: int) -> None:
     model = ResNet(101, classes=10)
     net, missing, doubts = _converted(f"deeplab_v3_s{stride}", model, 65, keep="layer4_2_add", allow_missing=True)
     assert all(name.startswith(("aspp", "image_pool", "classifier")) for name in missing)
-    assert [line for line in doubts if line.startswith("# not used: ")] == ["# not used: fc (weight 10x2048, bias 10)"]
+    assert doubts[len(missing) :] == ["# not used: fc (weight 10x2048, bias 10)"], "nor is fc offered to another head"
     _dilate(model.layer4, [32 // stride * grid for grid in (1, 2, 4)])
     if stride == 8:
         _dilate(model.layer3, [2] * len(model.layer3))
