@@ -25,8 +25,8 @@ class FocalLoss(SoftmaxLossLayer):
 
     After zimenglan-sysu-512/Focal-Loss, its GPU code, which first had it under the name SoftmaxFocalLoss. Bottoms,
     class weights and smoothing are those of SoftmaxWithLoss (see `SoftmaxLossLayer`), tops its first two; divided by
-    loss_param.normalization, default VALID. The gradient is finite where p is 1 (with a gamma of 1 or more), unlike
-    there. Its `type` LINEAR, which it names but does not compute, is refused.
+    loss_param.normalization, default VALID. The gradient is 0 where p is 1, unlike there. Its
+    `type` LINEAR, which it names but does not compute, is refused.
     """
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
@@ -80,6 +80,8 @@ class SigmoidFocalLoss(LossLayer):
 def _gamma_and_alpha(p: pb.FocalLossParameter) -> tuple[float, float]:
     if p.type != p.ORIGIN or p.HasField("beta"):
         raise LayerError("focal_loss_param: type LINEAR, and beta with it, is computed by no known Caffe; use ORIGIN")
-    if p.gamma < 0:
-        raise LayerError(f"focal_loss_param: gamma {p.gamma:g} must not be negative")
+    if not 0 <= p.gamma < math.inf:
+        raise LayerError(f"focal_loss_param: gamma {p.gamma:g} must be a number of at least 0")
+    if not math.isfinite(p.alpha):
+        raise LayerError(f"focal_loss_param: alpha {p.alpha:g} must be a number")
     return p.gamma, p.alpha

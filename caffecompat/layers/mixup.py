@@ -61,7 +61,7 @@ class Mixup(Layer):
         self.alphas, self.probability, self.switch = (p.mixup_alpha, p.cutmix_alpha), p.prob, p.switch_prob
         if self.classes < 1:
             raise LayerError("mixup_param needs num_classes, the length of the soft labels")
-        if min(self.alphas) < 0 or not any(self.alphas):
+        if not all(0 <= alpha < math.inf for alpha in self.alphas) or not any(self.alphas):
             raise LayerError(
                 f"mixup_alpha {self.alphas[0]:g} and cutmix_alpha {self.alphas[1]:g}: one must be above 0, none below"
             )

@@ -191,10 +191,14 @@ class SoftmaxLossLayer(LossLayer):
 def class_weights(p: pb.LossParameter, fork: Fork) -> list[float]:
     """The weight of each class in a loss that has them; [] for none."""
     if not p.weight_by_label_freqs or fork is Fork.XILINX:
-        return list(p.label_weights)
-    if not p.class_weighting:
+        weights = list(p.label_weights)
+    elif p.class_weighting:
+        weights = list(p.class_weighting)
+    else:
         raise LayerError("weight_by_label_freqs needs class_weighting")
-    return list(p.class_weighting)
+    if not all(map(math.isfinite, weights)):
+        raise LayerError(f"loss_param: class weights must be numbers, found {', '.join(f'{w:g}' for w in weights)}")
+    return weights
 
 
 @register("SoftmaxWithLoss")

@@ -34,6 +34,24 @@ def test_values_and_gradient(gamma: float, alpha: float, plane: tuple[int, ...])
     check_gradient(layer.double(), bottoms)
 
 
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_the_gradient_is_finite_whatever_gamma_is(gamma: float, smoothing: float) -> None:
+    """(1 - p)^gamma has an infinite slope at p = 1 where gamma is below 1, but the loss has none."""
+    fields = f"focal_loss_param {{ gamma: {gamma} alpha: 0.5 }} loss_param {{ normalization: NONE"
+    scores = torch.tensor([[200.0, 0.0], [-200.0, 0.0]])
+    hard, shares = torch.zeros(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    for kind, labels in (("FocalLoss", hard), ("FocalLoss", shares), ("SigmoidFocalLoss", shares)):
+        smoothed = f"label_smoothing: {smoothing}" * (kind == "FocalLoss")
+        layer = make_layer(f'type: "{kind}" {fields} {smoothed} }}', (2, 2), tuple(labels.shape))
+        given = scores.clone().requires_grad_()
+        layer(given, labels).backward()
+        assert given.grad is not None and given.grad.isfinite().all()
+        if not (smoothing and kind == "FocalLoss"):
+            assert given.grad[0, 0] == 0
+            assert given.grad[1, 0] == -0.5
+
+
 def test_sure_scores_have_a_gradient() -> None:
     """At 1 the loss is flat; near 0, where the logarithm is limited, the gradient is still that of -log p."""
     scores = torch.tensor([[200.0, 0.0], [-200.0, 0.0]], requires_grad=True)
@@ -84,6 +102,9 @@ def test_the_sigmoid_form_without_focus_is_the_cross_entropy_also_of_shares() ->
     ("fields", "shape", "words"),
     [
         ("focal_loss_param { gamma: -1 }", (2, 3), "gamma -1"),
+        ("focal_loss_param { gamma: inf }", (2, 3), "gamma inf must be a number of at least 0"),
+        ("focal_loss_param { alpha: nan }", (2, 3), "alpha nan must be a number"),
+        ("loss_param { label_weights: [1, inf] }", (2, 3), "class weights must be numbers, found 1, inf"),
         ("loss_param { label_weights: [1, 2, 3] }", (2, 3), "3 class weights; it takes two"),
         ("", (2, 4), "differ in count"),
     ],

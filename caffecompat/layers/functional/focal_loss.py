@@ -11,7 +11,7 @@ __all__ = ["focal_losses", "sigmoid_focal_losses"]
 
 def focal_losses(log_probability: Tensor, gamma: float, alpha: float) -> Tensor:
     """alpha (1 - p)^gamma x -log p of each value, p the probability of what is right."""
-    return -alpha * (-torch.expm1(log_probability)) ** gamma * log_probability
+    return -alpha * _focus(-torch.expm1(log_probability), gamma) * log_probability
 
 
 def sigmoid_focal_losses(scores: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
@@ -22,4 +22,9 @@ def sigmoid_focal_losses(scores: Tensor, targets: Tensor, gamma: float, alpha: f
     probability = torch.sigmoid(scores)
     wrong = probability * (1 - targets) + (1 - probability) * targets
     losses = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-    return (alpha * targets + (1 - alpha) * (1 - targets)) * wrong**gamma * losses
+    return (alpha * targets + (1 - alpha) * (1 - targets)) * _focus(wrong, gamma) * losses
+
+
+def _focus(wrong: Tensor, gamma: float) -> Tensor:
+    """wrong^gamma, whose gradient at 0 is 0 for a gamma below 1, too: there that of the whole loss vanishes."""
+    return wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** gamma
