@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from caffecompat import glog
 from caffecompat.layers.class_scores import OutsideLabels, check_labels
 from caffecompat.layers.functional.ctc import ctc_costs, merge_path, pack
 from caffecompat.layers.layer import Context, LabelError, Layer, LayerError, Shape
@@ -82,10 +81,6 @@ class CtcLoss(LossLayer):
             if not value:
                 raise LayerError(f"ctc_loss_param needs {name}, at least 1")
         _check_blank(self.blank, self.classes, "ctc_loss_param")
-        if param.HasField("loss_param"):
-            glog.warning(
-                f"layer {param.name!r} (CtcLoss): loss_param has no effect; the loss is the mean of the items'"
-            )
         self._check(bottom_shapes)
 
     def _check(self, shapes: Sequence[Shape]) -> None:

@@ -148,6 +148,7 @@ HARMLESS: dict[str, str] = {
             "Concat",
             "Dropout",
             "Eltwise",
+            "HardSigmoid",
             "InnerProduct",
             "LRN",
             "Pooling",
@@ -162,6 +163,7 @@ HARMLESS: dict[str, str] = {
     "PoolingParameter.torch_pooling": "read by no code of its own fork",
     "AccuracyParameter.history_size": "its own fork clears the history before each batch",
     **dict.fromkeys(_fields("DataParameter", "multi_gpu_testing parser_threads"), _SPEED),
+    **dict.fromkeys(_fields("ImageDataParameter", "threads cache"), _SPEED),
     **dict.fromkeys(_fields("TransformationParameter", "forward_packing use_gpu_transform"), _SPEED),
     "DeephiResizeParameter.use_dpu": "read by no code of its own fork",
     "PythonParameter.share_in_parallel": "each process has the layer to itself",
@@ -210,6 +212,9 @@ OF_MISSING_TYPES: dict[str, str] = {
 """A layer's block -> the type that reads it, which no net can be made with."""
 
 _FOCAL = ("FocalLoss", "SoftmaxFocalLoss")
+_WITH_IGNORED_LABEL = (
+    "SoftmaxWithLoss", "SoftmaxWithLossOHEM", *_FOCAL, "SigmoidFocalLoss", "SigmoidCrossEntropyLoss", "InfogainLoss",
+)  # fmt: skip
 _QUANTIZED = "the net computes in floating point; 'quantize: true' in the net is what quantizes it"
 _OTHER_QUANTIZATION = "fixed point is caffe-jacinto 0.17's, which does not have it"
 _OLD_TRANSFORM = NoEffect("transform_param has it", _is_old)
@@ -243,6 +248,11 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
     "SolverParameter.sparsity_itr_increment_bfr_applying": NoEffect("the step is counted first, as with true"),
     "SolverParameter.ignore_mismatching_blobs": NoEffect("ignore_shape_mismatch or --skip-mismatched does it"),
     "ParamSpec.compression": NoEffect("weights at zero are trained like others"),
+    "LossParameter.ignore_label": _misplaced(_WITH_IGNORED_LABEL),
+    **dict.fromkeys(
+        _fields("LossParameter", "normalize normalization pre_fixed_normalizer"),
+        _misplaced((*_WITH_IGNORED_LABEL, "SmoothL1Loss", "SmoothL1LossOHEM", "MultiBoxLoss")),
+    ),
     "LossParameter.label_smoothing": _misplaced(("SoftmaxWithLoss", "SoftmaxWithLossOHEM", *_FOCAL)),
     **dict.fromkeys(
         _fields("LossParameter", "label_weights weight_by_label_freqs class_weighting"),
@@ -279,6 +289,10 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         ),
         NoEffect(),
     ),
+    **dict.fromkeys(
+        ("ResizeParameter.prob", "NoiseParameter.prob"),
+        NoEffect("the original does not use it: all pictures are changed"),
+    ),
     "TransformationParameter.flow": NoEffect("mirrored pictures keep their values"),
     "TransformationParameter.display": NoEffect("'caffecompat lmdb show' shows pictures"),
     "DropoutParameter.random_seed": NoEffect("random_seed of the solver does it"),
@@ -311,6 +325,23 @@ WITHOUT_EFFECT: dict[str, NoEffect] = {
         NoEffect("only GenerateAugmentationParameters has it"),
     ),
     "AugmentationParameter.mean": NoEffect("it takes mean_per_pixel: false and no recompute_mean", _takes_mean),
+    **dict.fromkeys(
+        _fields("ConvolutionParameter", "kernel_depth temporal_stride temporal_pad filter_group"),
+        _misplaced(("Convolution3D", "Deconvolution3D")),
+    ),
+    **dict.fromkeys(
+        _fields("ConvolutionParameter", "num_output bias_term group weight_filler bias_filler"),
+        NoEffect("Im2col has no weights", lambda layer: _type(layer) != "Im2col"),
+    ),
+    **dict.fromkeys(_fields("PoolingParameter", "kernel_depth temporal_stride"), _misplaced(("Pooling3D",))),
+    **dict.fromkeys(
+        _fields(
+            "PoolingParameter",
+            "kernel_h kernel_w stride_h stride_w pad_h pad_w global_pooling round_mode ceil_mode avg_include_pad",
+        ),
+        NoEffect("Pooling3D does not have it", lambda layer: _type(layer) != "Pooling3D"),
+    ),
+    "FixedParameter.moving_average_fraction": NoEffect("positions come from the weight file"),
     "FixedParameter.fix_info": NoEffect("positions come from the weight file"),
     **dict.fromkeys(_fields("V0LayerParameter", "new_num new_channels"), NoEffect()),
     "V1LayerParameter.strict_dim": NoEffect("--skip-mismatched leaves out what has another shape"),

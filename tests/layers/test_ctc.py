@@ -135,12 +135,6 @@ def test_what_the_loss_refuses(text: str, shapes: list[tuple[int, ...]], words: 
         make_layer(f'type: "CtcLoss" ctc_loss_param {{ {text} }}', *shapes)
 
 
-def test_a_setting_that_the_loss_does_not_look_at_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
-    text = "loss_param { normalization: NONE } ctc_loss_param { alphabet_size: 4 time_step: 2 }"
-    make_layer(f'type: "CtcLoss" {text}', (2, 3, 4), (3, 2))
-    assert "(CtcLoss): loss_param has no effect" in capsys.readouterr().err
-
-
 def test_labels_that_the_loss_refuses() -> None:
     layer = ctc_loss(4, 3, 5, (5, 2, 4), (2, 2))
     with pytest.raises(LabelError, match=r"label -1 in 'b1' .*batch item 1, index \(1,\).*filled up with the blank_labe"

@@ -130,7 +130,20 @@ BLOCKS = {
     "QuantizationParameter.QParams": "layer { quantization_param { qparam_w { %s } } }",
     "LossParameter": "layer { type: 'HingeLoss' loss_param { %s } }",
     "MultiBoxLossParameter": "layer { multibox_loss_param { %s } }",
+    "ResizeParameter": "layer { type: 'ImageData' transform_param { resize_param { %s } } }",
+    "NoiseParameter": "layer { type: 'ImageData' transform_param { noise_param { %s } } }",
 }
+# A layer type that has the block, but not that field of it.
+NOT_OF = {
+    **{f"ConvolutionParameter.{field}": "Convolution" for field in (
+        "kernel_depth", "temporal_stride", "temporal_pad", "filter_group")},
+    **{f"ConvolutionParameter.{field}": "Im2col" for field in (
+        "num_output", "bias_term", "group", "weight_filler", "bias_filler")},
+    **{f"PoolingParameter.{field}": "Pooling" for field in ("kernel_depth", "temporal_stride")},
+    **{f"PoolingParameter.{field}": "Pooling3D" for field in (
+        "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "global_pooling", "round_mode", "ceil_mode",
+        "avg_include_pad")},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
@@ -138,7 +151,8 @@ def test_setting_it_brings_one_warning_with_its_place_and_forks(name: str, log: 
     message, field_name = name.rsplit(".", 1)
     field = pool.message_class(message).DESCRIPTOR.fields_by_name[field_name]
     block = block_of(message)
-    pattern = BLOCKS.get(message, f"layer {{ {block} {{ %s }} }}")
+    kind = f"type: '{NOT_OF[name]}' " if name in NOT_OF else ""
+    pattern = BLOCKS.get(message, f"layer {{ {kind}{block} {{ %s }} }}")
     text = pattern % value_of(field)
     parse_text(text, pb.SolverParameter() if message == "SolverParameter" else pb.NetParameter(), name="net")
     [line] = log
@@ -262,6 +276,14 @@ def test_a_default_that_is_written_out_is_quiet(name: str, log: list[str]) -> No
         "layers { type: DATA data_param { scale: 2 mirror: true crop_size: 3 mean_file: 'm' } }",
         "layer { convolution_param { engine: CUDNN force_nd_im2col: true } }",
         'layer { type: "Convolution" convolution_param { } }',
+        *(
+            f'layer {{ type: "{type_}" loss_param {{ ignore_label: 255 normalization: FULL }} }}'
+            for type_ in ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "InfogainLoss", "FocalLoss", "SigmoidFocalLoss")
+        ),
+        "layers { type: SOFTMAX_LOSS loss_param { ignore_label: 255 normalization: FULL } }",
+        'layer { type: "MultiBoxLoss" loss_param { normalization: FULL } }',
+        'layer { type: "Convolution3D" convolution_param { num_output: 2 kernel_depth: 3 temporal_stride: 2 } }',
+        'layer { type: "Pooling3D" pooling_param { kernel_size: 2 kernel_depth: 3 temporal_stride: 2 } }',
         'layer { type: "ATypeOfTheUsersOwn" pooling_param { } }',
         "layers { type: POOLING pooling_param { } }",
         'layer { type: "WindowData" window_data_param { mirror: true crop_size: 3 scale: 2 mean_file: "m" } }',
@@ -293,6 +315,17 @@ def test_defaults_and_layers_that_obey_are_quiet(text: str, log: list[str]) -> N
         ),
         ('type: "InfogainLoss" loss_param { label_weights: 2 }', "only layers of type SoftmaxWithLoss,"),
         ('type: "MultiBoxLoss" loss_param { class_weighting: 2 }', "only layers of type SoftmaxWithLoss,"),
+        (
+            'type: "EuclideanLoss" loss_param { normalization: NONE }',
+            "loss_param.normalization has no effect here: only",
+        ),
+        ('type: "HingeLoss" loss_param { ignore_label: 255 }', "loss_param.ignore_label has no effect here: only"),
+        ('type: "CtcLoss" loss_param { normalization: FULL }', "loss_param.normalization has no effect here:"),
+        ('type: "MultiBoxLoss" loss_param { ignore_label: 255 }', "loss_param.ignore_label has no effect here: only"),
+        ('type: "Convolution" convolution_param { kernel_depth: 3 }', "only layers of type Convolution3D"),
+        ('type: "Pooling" pooling_param { temporal_stride: 2 }', "only layers of type Pooling3D read it"),
+        ('type: "Pooling3D" pooling_param { global_pooling: true }', "Pooling3D does not have it"),
+        ('type: "Im2col" convolution_param { num_output: 3 }', "Im2col has no weights"),
         ('type: "Correlation" correlation_param { single_direction: -1 }', "only Correlation1D uses it"),
         (
             'type: "DataAugmentation" augmentation_param { mean: 1 }',
