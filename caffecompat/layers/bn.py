@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.norm_blobs import affine_by_statistics, arrange, statistics
 from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
+from caffecompat.layers.synchronized import normalize_by_all_batches
 from caffecompat.schema import pb
 
 __all__ = ["BN"]
@@ -36,6 +38,8 @@ class BN(Layer):
     statistics (biased variance) by 1 - momentum, TEST uses them. `frozen` uses them in TRAIN too and
     learns nothing; its variance starts at 1, otherwise at 0.
 
+    With a `group` of processes (`train --sync-bn`) the batch is that of all of them in TRAIN.
+
     In both forks a missing filler is constant 0, the scale's too. A layer that names fields of one
     fork is that fork's; an empty one follows the net's fork.
     """
@@ -46,6 +50,7 @@ class BN(Layer):
     keeps_forward: ClassVar[bool] = True
     tops: ClassVar[tuple[int, int | None]] = (1, 3)
 
+    group: dist.ProcessGroup | None = None
     scale: nn.Parameter
     shift: nn.Parameter
     mean: nn.Parameter
@@ -124,17 +129,24 @@ class BN(Layer):
         if self.frozen or not self.training:
             mean, variance = self.mean.detach().flatten(), self.variance.detach().flatten()
             return F.batch_norm(bottom, mean, variance, self.scale.flatten(), self.shift.flatten(), eps=self.eps)
-        top, mean, variance = normalize_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), self.eps)
+        top, mean, variance = self._by_batch(bottom, self.eps)
         if not mean.is_meta:  # a batch, no inference of shapes
             with torch.no_grad():
                 self.mean.lerp_(mean, 1 - self.momentum)
                 self.variance.lerp_(variance, 1 - self.momentum)
         return top
 
+    def _by_batch(self, bottom: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalized, the mean and the biased variance."""
+        scale, shift = self.scale.flatten(), self.shift.flatten()
+        if self.group is not None and self.training and not bottom.is_meta:
+            return normalize_by_all_batches(bottom, scale, shift, eps, self.group)
+        return normalize_by_batch(bottom, scale, shift, eps)
+
     def _segnet(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.folded:
             return affine(bottom, self.scale, self.shift)
-        top, *statistics = normalize_by_batch(bottom, self.scale.flatten(), self.shift.flatten(), SEGNET_EPS)
+        top, *statistics = self._by_batch(bottom, SEGNET_EPS)
         if self.top_count == 1:
             return top
         return (top, *statistics[: self.top_count - 1])

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, affine_by_statistics, arrange
 from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
+from caffecompat.layers.synchronized import normalize_by_all_batches
 from caffecompat.schema import pb
 
 __all__ = ["LRN", "MVN", "BatchNorm"]
@@ -65,6 +67,8 @@ class BatchNorm(Layer):
 
     nvcaffe: as xilinx, but the phase alone decides.
 
+    With a `group` of processes (`train --sync-bn`) the batch is that of all of them, where TRAIN goes by it.
+
     Frozen (`train --freeze-bn`), every layout uses the stored statistics, which stay as they are, and learns nothing.
     """
 
@@ -74,6 +78,7 @@ class BatchNorm(Layer):
     channel_affine: ClassVar[bool] = True
     keeps_forward: ClassVar[bool] = True
     remembers = ("fresh",)
+    group: dist.ProcessGroup | None = None
     mean: nn.Parameter
     variance: nn.Parameter
     factor: nn.Parameter
@@ -172,9 +177,14 @@ class BatchNorm(Layer):
         return mean * factor, variance * factor
 
     def _normalize_by_batch(self, bottom: Tensor) -> Tensor:
-        rule = normalize_by_batch if self.training else normalize_by_batch_exactly
-        top, mean, variance = rule(bottom, self.scale, self.bias, self.eps)
-        self._update(mean.flatten(), variance.flatten(), bottom.numel() // bottom.shape[1])
+        count = bottom.numel() // bottom.shape[1]
+        if self.group is not None and self.training and not bottom.is_meta:
+            top, mean, variance = normalize_by_all_batches(bottom, self.scale, self.bias, self.eps, self.group)
+            count *= self.group.size()
+        else:
+            rule = normalize_by_batch if self.training else normalize_by_batch_exactly
+            top, mean, variance = rule(bottom, self.scale, self.bias, self.eps)
+        self._update(mean.flatten(), variance.flatten(), count)
         return top
 
     def _normalize_around(self, bottom: Tensor, mean: Tensor) -> Tensor:

@@ -280,6 +280,12 @@ class Net(Computation):
         arrays = layer.source.next()
         return arrays if self.quantization is None else self.quantization.read(layer, arrays)
 
+    def skip_batch(self) -> None:
+        """Leave out the next batch of every source, which another process takes."""
+        for layer in self._fed_from_sources:
+            if layer.source is not None:
+                layer.source.skip()
+
     def to_device(self, blob: Blob) -> Tensor:
         """A blob on the net's device in its memory format, float64 in a float64 net; copies to a GPU do not wait."""
         return on_device(blob, self._like, self.channels_last)

@@ -30,13 +30,17 @@ class Display:
         divergence: is shown the loss of each display.
         skips: updates with gradients that are not finite are skipped, so that a loss which is not finite says nothing
             of those to come: it is left out of the mean as long as there are others, and no sign of divergence.
+        processes: how many train; the losses are the mean of theirs.
 
     Attributes:
         losses: of the last iterations, the newest last.
     """
 
-    def __init__(self, param: pb.SolverParameter, net: Net, divergence: DivergenceWatch, skips: bool) -> None:
+    def __init__(
+        self, param: pb.SolverParameter, net: Net, divergence: DivergenceWatch, skips: bool, processes: int = 1
+    ) -> None:
         self._param, self._net, self._divergence, self._skips = param, net, divergence, skips
+        self._processes = processes
         self.losses: deque[Tensor] = deque(maxlen=max(1, param.average_loss))
         self._goes_on = False  # whether the losses are those of what is being done
         self._resumed = False
@@ -79,7 +83,7 @@ class Display:
     def log(self, iteration: int, tops: Mapping[str, Tensor]) -> None:
         """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net.
 
-        One of ours follows, the epoch, where it is known.
+        Two of ours follow: whose mean the loss is, where several processes train, and the epoch, where it is known.
         """
         now, (then, since) = time.perf_counter(), self._last
         elapsed, done = now - then, iteration - since
@@ -94,7 +98,9 @@ class Display:
         if not self._skips:
             self._divergence.at_display(iteration, self.smoothed_loss)
         log_outputs("Train", self._net, {name: tops[name] for name in self._net.outputs}, "solver.cpp:258")
-        epochs = count_epochs(self._net, self._param.iter_size)
+        if self._processes > 1:
+            glog.info(f"    (loss is the mean of {self._processes} processes, the outputs are the first one's)")
+        epochs = count_epochs(self._net, self._param.iter_size * self._processes)
         if epochs is not None:
             whole = f" of {epochs.after(self._param.max_iter):.4g}" if self._param.max_iter else ""
             glog.info(f"    Epoch {epochs.after(iteration):.4g}{whole}")

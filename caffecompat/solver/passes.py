@@ -11,6 +11,7 @@ from caffecompat.net import Net
 from caffecompat.schema import pb
 from caffecompat.solver.carried import Carried
 from caffecompat.solver.debug import DebugInfo
+from caffecompat.solver.exchange import Exchange
 from caffecompat.solver.loss_scale import LossScale
 
 __all__ = ["Passes", "Tops"]
@@ -26,12 +27,14 @@ class Passes:
         param: the SolverParameter, for iter_size.
         net: the train net.
         scale: of the loss.
+        exchange: of gradients and losses with other processes.
         keep_gradients: set gradients to zero in their own memory, which someone outside reads; else they are let go.
     """
 
     param: pb.SolverParameter
     net: Net
     scale: LossScale
+    exchange: Exchange
     keep_gradients: bool = False
 
     def __post_init__(self) -> None:
@@ -55,12 +58,17 @@ class Passes:
                 param.blob.grad = None
 
     def run(self, debug: bool) -> tuple[Tensor, Tops]:
-        """iter_size passes, gradients summed and free of the loss scale; the mean loss and the last pass's tops."""
+        """iter_size passes, gradients summed and free of the loss scale; the mean loss and the last pass's tops.
+
+        Where several processes train, gradients and loss are the mean of theirs, the tops are this one's.
+        """
         if self.scale.skips:
             self._carried.keep()
         total = torch.zeros((), device=self.net.device)
         tops: Tops = {}
-        for _ in range(self.param.iter_size):
+        for left in reversed(range(self.param.iter_size)):
+            if not left:
+                self.exchange.begin()
             if debug:
                 with DebugInfo(self.net, self.scale.value) as info:
                     loss, tops = self.one()
@@ -68,6 +76,7 @@ class Passes:
             else:
                 loss, tops = self.one()
             total += loss
+        total = self.exchange.finish(total)
         self._unscale_gradients()
         return total / self.param.iter_size, tops
 

@@ -21,26 +21,38 @@ from caffecompat.net.layer import NetLayer
 from caffecompat.resumable import Resumable, State
 from caffecompat.schema import pb
 from caffecompat.solver.generators import GlobalGenerators, OwnGenerators, TorchGenerators
+from caffecompat.solver.ranks import ALONE, Ranks
 from caffecompat.solver.updates import update_rule
 
 __all__ = ["Registry", "Settings", "make_registry"]
 
-_PROCESSES = 1  # that a run has
-
 
 class Registry:
-    """The parts of a run that remember something, by name."""
+    """The parts of a run that remember something, by name.
 
-    def __init__(self) -> None:
+    Where several processes train, a file holds what the first one remembers, and of each other one those parts that are
+    its own: what its layers keep and its random generators. All else is the same in all of them.
+    """
+
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
         self._parts: dict[str, Resumable] = {}
+        self._own: set[str] = set()
+        self._others: list[dict[str, State]] = []
         self._marked: dict[str, State] | None = None
         self._failed: set[str] = set()
 
-    def join(self, name: str, part: Resumable) -> None:
-        """Take a part in; what `restore` says of it begins with the name."""
+    def join(self, name: str, part: Resumable, *, own: bool = False) -> None:
+        """Take a part in; what `restore` says of it begins with the name.
+
+        Args:
+            own: each process has another one.
+        """
         while name in self._parts:
             name += " (again)"
         self._parts[name] = part
+        if own:
+            self._own.add(name)
 
     def mark(self) -> None:
         """An iteration begins here: until `unmark` this is where a run goes on, however far the iteration comes.
@@ -55,26 +67,38 @@ class Registry:
 
     def content(self, iteration: int) -> dict[str, Any]:
         """What `restore` takes, of arrays, numbers and texts alone."""
+        content = {"iteration": iteration, "processes": self._ranks.size, "parts": self._stored()}
+        return content | ({"others": self._others} if self._ranks.size > 1 else {})
+
+    def collect(self) -> None:
+        """Let the first process know what the others remember now, for its `content`; all call it."""
+        if self._ranks.size > 1:
+            own = {name: state for name, state in self._stored().items() if name in self._own}
+            self._others = self._ranks.all(own)[1:]
+
+    def _stored(self) -> dict[str, Any]:
         states = self._states() if self._marked is None else self._marked
-        parts = {name: _storable(state) for name, state in states.items()}
-        return {"iteration": iteration, "processes": _PROCESSES, "parts": parts}
+        return {name: _storable(state) for name, state in states.items()}
 
     def restore(self, content: Mapping[str, Any]) -> list[str]:
         """Let all parts go on from there; remarks on all that cannot go on exactly."""
         self._marked = None
         remarks = []
-        if content.get("processes") != _PROCESSES:
-            remarks.append(
-                f"the run had {content.get('processes')} processes, it has {_PROCESSES}: data goes on from the first "
-                "one's place"
-            )
-        states = content.get("parts")
+        states, rank = content.get("parts"), self._ranks.rank
         if not isinstance(states, Mapping):
-            return [*remarks, "holds no parts of a run"]
+            return ["holds no parts of a run"]
+        if content.get("processes") != self._ranks.size:
+            remarks.append(
+                f"the run had {content.get('processes')} processes, it has {self._ranks.size}: data goes on from its "
+                "place; what layers draw at random differs"
+            )
+            states = states if not rank else {name: state for name, state in states.items() if name not in self._own}
+        elif rank:
+            states = {**states, **content["others"][rank - 1]}
         for name, part in self._parts.items():
             if name in states:
                 remarks += [f"{name}: {remark}" for remark in _restored(part, states[name])]
-            elif self._state(name, part):
+            elif self._state(name, part) and not (rank and name in self._own):
                 remarks.append(f"{name}: is not in it, and starts from the beginning")
         return remarks + [f"{name}: is in it, and not in this run" for name in states if name not in self._parts]
 
@@ -120,31 +144,32 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def make_registry(net: Net, test_nets: Sequence[Net], own: Mapping[str, Resumable]) -> Registry:
+def make_registry(net: Net, test_nets: Sequence[Net], own: Mapping[str, Resumable], ranks: Ranks = ALONE) -> Registry:
     """The registry of a run.
 
     Args:
         net, test_nets: their sources and layers join, and what the latter have of parameters for themselves.
         own: the solver's own parts, by name.
+        ranks: the processes of the run.
     """
-    registry = Registry()
+    registry = Registry(ranks)
     trained = {id(slot.parameter) for layer in net.layers for slot in layer.slots}
     for name, each in [("train net", net)] + [(f"test net #{k}", each) for k, each in enumerate(test_nets)]:
         for layer in each.layers:
             part = _part(layer)
             named = f"{name}, layer {layer.name!r} ({layer.type})"
             if part is not None:
-                registry.join(named, part)
+                registry.join(named, part, own=not isinstance(part, Source))
             code = _users_code(layer)
             if code is not None:
-                registry.join(f"{named}, generators of its own", OwnGenerators(code))
+                registry.join(f"{named}, generators of its own", OwnGenerators(code), own=True)
         if each is not net:
             registry.join(f"{name}, parameters of its own", _OwnParameters(each, trained))
     for name, part in own.items():
         registry.join(name, part)
-    registry.join("generators of torch", TorchGenerators(net.device))
+    registry.join("generators of torch", TorchGenerators(net.device), own=True)
     if any(_users_code(layer) for each in (net, *test_nets) for layer in each.layers):
-        registry.join("generators of random and numpy", GlobalGenerators())
+        registry.join("generators of random and numpy", GlobalGenerators(), own=True)
     return registry
 
 

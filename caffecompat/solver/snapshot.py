@@ -202,18 +202,19 @@ class Snapshots:
             return
         self.failures[_of(iteration)] += f"; nor could it be in any other folder: {self._newest()}"
 
-    def before_error(self, iteration: int, *, updating: bool) -> None:
+    def before_error(self, iteration: int, *, updating: bool, alone: bool) -> None:
         """A last snapshot before an error (data that cannot be read, a layer that fails in a test) ends the run.
 
         There is none where the user wants none at all, and where nothing was learned since the last one.
 
         Args:
             updating: the error came in the middle of an update, so that some weights are of the next iteration.
+            alone: no other process trains with this one; else nobody can know what the others remember.
         """
         head = f"An error ends the run at iteration {iteration}"
         if iteration == 0:
             glog.error(f"{head}; nothing was learned that a snapshot could hold")
-        elif self.hold(iteration):
+        elif self.hold(iteration) or not alone:
             glog.error(f"{head}; {self._newest()}")
         elif not self.wanted:
             glog.error(f"{head}; it leaves no snapshot, as snapshot is 0 and snapshot_after_train false")

@@ -6,13 +6,16 @@ Rules and order are BVLC's ``solver.cpp`` and ``sgd_solver.cpp``; the ``where`` 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
 from caffecompat import data, glog
 from caffecompat.arguments import expect_message
+from caffecompat.data.share import Share, share_records
 from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.forks import Fork, ForkName
 from caffecompat.layers.fixed import count_positions
@@ -28,22 +31,24 @@ from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, last_epoch_points, need_epochs
+from caffecompat.solver.exchange import Exchange, own_slots, synchronize_norms
 from caffecompat.solver.loss_scale import make_loss_scale
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.passes import Passes
+from caffecompat.solver.ranks import ALONE, Ranks
 from caffecompat.solver.registry import Settings, make_registry
 from caffecompat.solver.retention import Retention
 from caffecompat.solver.run_lock import RunLock
 from caffecompat.solver.settings import check_settings, setting_place
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
-from caffecompat.solver.snapshot_files import check_writable, wants_snapshots
+from caffecompat.solver.snapshot_files import check_writable, snapshot_names, wants_snapshots
 from caffecompat.solver.sparsity import Sparsifier
 from caffecompat.solver.start_weights import load_start_weights, own_weights
-from caffecompat.solver.testing import run_test
+from caffecompat.solver.testing import TestBatches, run_test
 from caffecompat.solver.updater import Updater
 from caffecompat.solver.updates import update_rule
 from caffecompat.wording import few
@@ -68,6 +73,8 @@ class Solver:
         freeze_bn: batch normalization uses its stored statistics, and nothing of it learns (``--freeze-bn``).
         amp: "bf16" or "fp16": layers compute in 16 bits (``--amp``); see :class:`caffecompat.Net`.
         cards: how many batches an iteration takes, as that many GPUs do: iter_size is multiplied by it.
+        ranks: the processes that train together (`caffecompat.solver.ranks`); each makes a solver with the same values.
+        sync_bn: batch normalization takes the statistics of all processes' batches.
 
     Attributes:
         net, test_nets: the nets; test nets share the train net's parameters.
@@ -111,7 +118,10 @@ class Solver:
         lr_mults: Sequence[str] = (),
         freeze_bn: bool = False,
         amp: Amp | None = None,
+        ranks: Ranks = ALONE,
+        sync_bn: bool = False,
     ) -> None:
+        self.ranks = ranks
         if isinstance(source, (str, os.PathLike)):
             self.path = os.fspath(source)
             self.param = read_solver(self.path, strict=strict)
@@ -133,6 +143,7 @@ class Solver:
         start = own_weights(self.param, self.path) if weights is None else weights
         if start:
             self.load_weights(start, skip_mismatched=skip_mismatched)
+        self._begin_together(sync_bn)
         self._make_parts()
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
@@ -149,11 +160,15 @@ class Solver:
         if epochs is not None:
             self.param.ClearField("max_iter")  # it is not known before the data is there
         glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
-        if wants_snapshots(self.param):
+        if wants_snapshots(self.param) and self.ranks.is_first:
             check_writable(self.param)
-        if self.param.random_seed >= 0:
-            torch.manual_seed(self.param.random_seed)
-            data.seed(self.param.random_seed)
+        share_records(Share(self.ranks.rank, self.ranks.size))
+        seed = self.param.random_seed
+        if seed < 0 and self.ranks.size > 1:  # all must shuffle alike
+            seed = self.ranks.same(secrets.randbits(31))
+        if seed >= 0:
+            torch.manual_seed(seed)
+            data.seed(seed)
 
     def _make_nets(
         self, settings: LayerSettings, strict: bool, fork: ForkName | None, epochs: float | None, cards: int
@@ -172,7 +187,7 @@ class Solver:
                 f"(iter_size x {cards})"
             )
         if epochs is not None:
-            self.param.max_iter = need_epochs(self.net, self.param.iter_size).iterations(epochs)
+            self.param.max_iter = need_epochs(self.net, self._batches).iterations(epochs)
             check_settings(self.param, self.path, self._changed)
         reader = NetReader(self.path, strict, fork, self.net.fork_choice)
         self.test_nets = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
@@ -182,11 +197,25 @@ class Solver:
         for net in self.test_nets:
             net.share_from(self.net)
             net.check_files()
+        self._test_batches = [TestBatches(self.param, net, self.ranks) for net in self.test_nets]
+
+    def _begin_together(self, sync_bn: bool) -> None:
+        """Let all processes begin with the first one's weights, and draw other random numbers in their layers."""
+        if sync_bn:
+            synchronize_norms(self.net, self.ranks)
+        if self.ranks.size == 1:
+            return
+        glog.info(f"{self.ranks.size} processes train: {self._batches} batches an iteration")
+        self.ranks.spread([slot.tensor() for net in (self.net, *self.test_nets) for slot in own_slots(net)])
+        self.averages.begin()
+        if self.ranks.rank:
+            torch.manual_seed(torch.initial_seed() + (self.ranks.rank << 32))
 
     def _make_parts(self) -> None:
         """What works on the nets: passes, updates, display, snapshots, and the registry of all that goes on."""
         self.loss_scale = make_loss_scale(self.net)
-        self.passes = Passes(self.param, self.net, self.loss_scale)
+        exchange = Exchange(self.ranks, [param.blob for param in self.net.params])
+        self.passes = Passes(self.param, self.net, self.loss_scale, exchange)
         with explaining_memory(self.param, self.net, self._copies):
             self.updater = Updater(self.param, self.net.params)
         self.updater.measures = self.loss_scale.changes and not self.loss_scale.skips
@@ -196,7 +225,7 @@ class Solver:
         if problem:
             raise CaffeCompatError(f"{setting_place('snapshot_best', self.path, self._changed)}: {problem}")
         self._divergence = DivergenceWatch(self.net.params)
-        self.display = Display(self.param, self.net, self._divergence, self.loss_scale.skips)
+        self.display = Display(self.param, self.net, self._divergence, self.loss_scale.skips, self.ranks.size)
         own: dict[str, Resumable] = {
             "losses to average": self.display,
             "learning rate": self.rate_state,
@@ -206,7 +235,7 @@ class Solver:
             "snapshots to keep": retention,
             "loss scale": self.loss_scale,
         }
-        self.registry = make_registry(self.net, self.test_nets, own)
+        self.registry = make_registry(self.net, self.test_nets, own, self.ranks)
         self.snapshots = Snapshots(
             self.param, self.net, self.updater, self.rate_state, self._divergence, self.registry, self.averages,
             retention, self.path,
@@ -245,8 +274,10 @@ class Solver:
             glog.warning(
                 f"nothing to train: this is iteration {self.iter} already, and max_iter is {self.param.max_iter}"
             )
-        with self.signals, RunLock(self.param.snapshot_prefix) if self.snapshots.wanted else nullcontext():
-            self.snapshots.retention.tidy()
+        writes = self.snapshots.wanted and self.ranks.is_first
+        with self.signals, RunLock(self.param.snapshot_prefix) if writes else nullcontext():
+            if self.ranks.is_first:
+                self.snapshots.retention.tidy()
             first = self.iter
             try:
                 self._solve()
@@ -254,7 +285,10 @@ class Solver:
                 raise
             except BaseException as error:
                 free_memory(error, self.net)
-                self.snapshots.before_error(self.iter, updating=self._updating)
+                reason = self.ranks.explained(error)
+                self.snapshots.before_error(self.iter, updating=self._updating, alone=self.ranks.size == 1)
+                if reason is not error:
+                    raise reason from None
                 if self.iter > first:
                     exit_with(error, 1)
                 raise
@@ -265,15 +299,15 @@ class Solver:
         self.sparsifier.begin()
         self._iterations(self.param.max_iter - self.iter)
         self.sparsifier.after_training(self.iter)
-        if self.param.snapshot_after_train and not self.snapshots.hold(self.iter):
-            self.snapshots.last(self.iter)
+        if self.param.snapshot_after_train and not self.ranks.same(self.snapshots.hold(self.iter)):
+            self._save(self.snapshots.last, self.iter)
         if self._stopped:
             glog.info("Optimization stopped early.", "solver.cpp:313")
             return
         self.registry.mark()
         if self.display.is_due(self.iter):
             with torch.no_grad():
-                self.display.losses.append(self.net.loss(self.net()))
+                self.display.losses.append(self.ranks.mean(self.net.loss(self.net())))
             glog.info(f"Iteration {self.iter}, loss = {glog.number(self.smoothed_loss)}", "solver.cpp:327")
         if self.param.test_interval and self.iter % self.param.test_interval == 0:
             self.test_all()
@@ -321,12 +355,17 @@ class Solver:
         self.registry.unmark()
         for observer in self.observers:
             observer(self)
-        request = self.signals.poll()
+        request = self._request()
         if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
-            self.snapshots.periodic(self.iter)
+            self._save(self.snapshots.periodic, self.iter)
         if self.iter - 1 in self._last_points:
-            self.snapshots.with_scores(self.iter, scores)
+            self._save(self.snapshots.with_scores, self.iter, scores)
         self._stopped = request is Action.STOP
+
+    def _request(self) -> Action:
+        """The most urgent of what signals ask of any process."""
+        request = self.signals.poll()
+        return _URGENCY[self.ranks.most(_URGENCY.index(request))]
 
     def _test_is_due(self) -> bool:
         interval = self.param.test_interval
@@ -374,7 +413,12 @@ class Solver:
     @property
     def epochs(self) -> Epochs | None:
         """How much of the training data an iteration takes; None where its size is not known (DummyData, for one)."""
-        return count_epochs(self.net, self.param.iter_size)
+        return count_epochs(self.net, self._batches)
+
+    @property
+    def _batches(self) -> int:
+        """Batches of an iteration, those of all processes."""
+        return self.param.iter_size * self.ranks.size
 
     @property
     def fork(self) -> Fork:
@@ -398,7 +442,8 @@ class Solver:
         for index in range(len(self.test_nets)):
             scores = self.test(index)
             if scores is not None:
-                self.snapshots.after_test(self.iter, index, scores)
+                if self.param.snapshot_best:
+                    self._save(self.snapshots.after_test, self.iter, index, scores)
                 first = first or scores
             if self._stopped:
                 break
@@ -411,15 +456,22 @@ class Solver:
         ema_decay they are those of the averaged weights.
         """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
-        net, batches = self.test_nets[index], self.param.test_iter[index]
+        net, batches, count = self.test_nets[index], self._test_batches[index], self.param.test_iter[index]
         with explaining_memory(self.param, net, self._copies), self.averages.in_the_net():
-            return run_test(self.param, net, batches, self.fork, self._interrupts_test)
+            if self.ranks.size == 1 or batches.shared:
+                self.ranks.spread([slot.tensor() for slot in own_slots(self.net) if not slot.learned])
+                return run_test(self.param, net, batches.next(count, self._interrupts_test), self.fork)
+            scores = None
+            if self.ranks.is_first:  # nor can the others take part in what signals ask for
+                scores = run_test(self.param, net, batches.next(count, lambda: False), self.fork)
+            found: dict[str, list[float]] | None = self.ranks.same(scores)
+            return found
 
     def _interrupts_test(self) -> bool:
         """Do what signals ask for between two batches of a test; whether that is to stop."""
-        request = self.signals.poll()
+        request = self._request()
         if request is Action.SNAPSHOT:
-            self.snapshots.periodic(self.iter)
+            self._save(self.snapshots.periodic, self.iter)
         if request is Action.STOP:
             self._stopped = True
         return self._stopped
@@ -432,7 +484,14 @@ class Solver:
         Raises:
             CaffeCompatError: the disk is full or the folder unwritable; older snapshots stay whole.
         """
-        return self.snapshots.write(self.iter)
+        self._save(self.snapshots.write, self.iter)
+        return snapshot_names(self.param, self.iter)[1]
+
+    def _save(self, write: Callable[..., Any], *arguments: Any) -> None:
+        """Have the first process write a snapshot, once it knows what the others remember."""
+        self.registry.collect()
+        if self.ranks.is_first:
+            write(*arguments)
 
     def restore(self, path: str, *, like_caffe: bool = False) -> None:
         """Continue from a solverstate, ours or original Caffe's, binary or HDF5.
@@ -459,6 +518,9 @@ class Solver:
         """
         load_start_weights(self.param, self.net, self.test_nets, paths, skip_mismatched=skip_mismatched)
         self.averages.begin()
+
+
+_URGENCY = (Action.NONE, Action.SNAPSHOT, Action.STOP)
 
 
 def _own_device(param: pb.SolverParameter) -> torch.device:

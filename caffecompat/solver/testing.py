@@ -1,42 +1,112 @@
-"""One test of a solver: its test net over test_iter batches."""
+"""One test of a solver: its test net over test_iter batches, which several processes share out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
 from caffecompat import glog
+from caffecompat.data import Source
+from caffecompat.data.share import ALL, Share
 from caffecompat.forks import Fork
+from caffecompat.layers.detection_scores import COCO
+from caffecompat.layers.normalization import BatchNorm
+from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net import Net
+from caffecompat.net.layer import NetLayer
 from caffecompat.schema import pb
 from caffecompat.solver.outputs import make_tally
+from caffecompat.solver.passes import Tops
+from caffecompat.solver.ranks import Ranks
 
-__all__ = ["run_test"]
+__all__ = ["TestBatches", "run_test"]
 
 
 @torch.no_grad()
 def run_test(
-    param: pb.SolverParameter, net: Net, batches: int, fork: Fork, interrupted: Callable[[], bool]
+    param: pb.SolverParameter, net: Net, batches: Iterator[tuple[Tops, float]], fork: Fork
 ) -> dict[str, list[float]] | None:
-    """Compute and log a test net's scores over that many batches; None when interrupted.
+    """Compute and log a test net's scores over the batches; None when interrupted.
 
     Args:
         param: the SolverParameter, whose eval_type says what the scores are.
+        batches: the net's tops, and its loss, of each; see `TestBatches`.
         fork: the fork whose rules of scoring hold.
-        interrupted: asked before each batch whether to stop.
     """
     tally = make_tally(param, net, fork)
-    loss = 0.0
-    for _ in range(batches):
-        if interrupted():
-            glog.info("Test interrupted.", "solver.cpp:397")
-            return None
-        tops = net()
-        if param.test_compute_loss:
-            loss += float(net.loss(tops))
-        tally.add(tops)
-    if param.test_compute_loss and batches:
-        glog.info(f"Test loss: {glog.number(loss / batches)}", "solver.cpp:403")
+    losses: list[float] = []
+    try:
+        for tops, loss in batches:
+            losses.append(loss)
+            tally.add(tops)
+    except Interrupted:
+        glog.info("Test interrupted.", "solver.cpp:397")
+        return None
+    if param.test_compute_loss and losses:
+        glog.info(f"Test loss: {glog.number(sum(losses) / len(losses))}", "solver.cpp:403")
     tally.log()
     return tally.values()
+
+
+class Interrupted(Exception):
+    """A stop was asked for in the middle of a test."""
+
+
+class TestBatches:
+    """The batches of a test net, of which each process computes its own; all of them get the tops of all, in order.
+
+    A net whose layers remember something from batch to batch, or whose data comes from a user's code, is computed by
+    the first process alone, as in Caffe; so is one that COCO's score is asked of, which looks at the layers.
+
+    Args:
+        net: the test net, before its first batch.
+    """
+
+    __test__ = False  # pytest takes it for a test
+
+    def __init__(self, param: pb.SolverParameter, net: Net, ranks: Ranks) -> None:
+        self._net, self._ranks = net, ranks
+        self._losses = param.test_compute_loss
+        self.shared = ranks.size > 1 and param.ap_version != COCO and not any(map(_goes_on, net.layers))
+        self._share = Share(ranks.rank, ranks.size) if self.shared else ALL
+        self._done = 0  # batches since the net was made
+        for layer in net.layers if self.shared else ():
+            if isinstance(layer.source, Source):
+                layer.source.share_batches(self._share)
+
+    def next(self, count: int, interrupted: Callable[[], bool]) -> Iterator[tuple[Tops, float]]:
+        """Tops and loss of each of the next `count` batches.
+
+        Args:
+            interrupted: asked before each round of batches whether to stop.
+
+        Raises:
+            Interrupted: it said so.
+        """
+        for first in range(0, count, self._share.size):
+            if interrupted():
+                raise Interrupted
+            own = [batch for _ in range(min(self._share.size, count - first)) for batch in self._compute()]
+            yield from (batch for each in (self._ranks.all(own) if self.shared else [own]) for batch in each)
+
+    def _compute(self) -> list[tuple[Tops, float]]:
+        """The next batch, if it is this process's."""
+        owned = self._share.owns(self._done)
+        self._done += 1
+        if not owned:
+            self._net.skip_batch()
+            return []
+        tops = self._net()
+        loss = float(self._net.loss(tops)) if self._losses else 0.0
+        shown = {name: tops[name] for name in self._net.outputs}
+        return [({name: top.cpu() for name, top in shown.items()} if self.shared else shown, loss)]
+
+
+def _goes_on(layer: NetLayer) -> bool:
+    """Whether what a layer computes depends on the batches before, or it has an effect outside the net."""
+    module = layer.module
+    if module is None:
+        return layer.source is None
+    normalizes = isinstance(module, BatchNorm) and not module.uses_batch_statistics
+    return isinstance(module, PythonLayer) or (bool(module.remembers) and not normalizes)

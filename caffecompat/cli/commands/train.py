@@ -8,6 +8,7 @@ caffecompat train --solver solver.prototxt --set base_lr=0.001 --set data.image_
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
@@ -17,7 +18,14 @@ from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
 
 if TYPE_CHECKING:
+    import torch
+
     from caffecompat.schema import pb
+    from caffecompat.solver.ranks import Ranks
+    from caffecompat.solver.signals import SignalActions
+
+MOST_PROCESSES = 512  # more is a slip of the finger
+ERROR = 2  # glog's number for errors: what processes but the first one log
 
 HELP = "train or fine-tune a net from its solver.prototxt"
 
@@ -60,6 +68,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_switch(parser, "strict", "unknown fields in the prototxts are errors")
     device_flags(parser)
+    parser.add_argument("--processes", type=_at_least_1, metavar="N",
+                        help="train in N processes on the CPU, each with its part of the data; an iteration takes N "
+                        "times as many batches. --gpu with several numbers starts a process a GPU by itself, torchrun "
+                        "and srun start their own")  # fmt: skip
+    add_switch(
+        parser, "sync-bn", "with several processes: BatchNorm (and BN) takes the statistics of all their batches; "
+        "Caffe's are each process's own",
+    )  # fmt: skip
     progress_flag(parser)
 
 
@@ -76,24 +92,59 @@ def run(args: argparse.Namespace) -> int:
     if args.resume not in (None, "auto"):
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 
-    from caffecompat.cli.common.devices import choose_device
+    from caffecompat.cli.common.devices import cards_of, choose_device
+    from caffecompat.cli.common.processes import run_together
     from caffecompat.schema import read_solver
-    from caffecompat.solver import Solver
+    from caffecompat.solver.ranks import joined, place_of
     from caffecompat.solver.signals import SignalActions
-    from caffecompat.solver.snapshot_files import stored_fork
 
+    place = place_of(os.environ)
+    cards = [] if args.processes else cards_of(args.gpu, args.device)
+    count = args.processes or len(cards) or 1
+    if place is None and count > 1 and not args.dry_run:
+        return run_together(args.command_line, count)
+    if place is not None:
+        if args.processes not in (None, place.size):
+            raise UsageError(f"caffecompat train: --processes {args.processes}, in a group of {place.size} processes")
+        if place.rank:
+            glog.set_min_level(ERROR)
+            args.progress = "never"
+    if args.processes and args.gpu:
+        raise UsageError("caffecompat train: --gpu starts a process a GPU by itself; leave out --processes")
     signals = SignalActions(args.sigint_effect, args.sighup_effect, args.sigterm_effect)
     param = read_solver(args.solver, strict=args.strict)
     _merge_state(param, args)
+    if cards and place is not None:
+        if place.local >= len(cards):
+            raise UsageError(
+                f"caffecompat train: --gpu {args.gpu} has no GPU for process {place.local} of this machine"
+            )
+        args.gpu = str(cards[place.local])
     device, devices = choose_device(args.gpu, args.device, param)
-    resume = args.snapshot or (_newest(param, args) if args.resume else None)
+    with joined(None if args.dry_run else place, device) as ranks:
+        return _train(args, param, device, max(devices, args.processes or 1) if ranks.size == 1 else 1, signals, ranks)
+
+
+def _train(
+    args: argparse.Namespace, param: pb.SolverParameter, device: torch.device, cards: int, signals: SignalActions,
+    ranks: Ranks,
+) -> int:  # fmt: skip
+    """Make the solver and train, in each of the processes.
+
+    Args:
+        cards: whose batches this one process computes.
+    """
+    from caffecompat.solver import Solver
+    from caffecompat.solver.snapshot_files import stored_fork
+
+    resume = args.snapshot or (ranks.same(_newest(param, args) if ranks.is_first else None) if args.resume else None)
     fork = stored_fork(resume) if resume and named_fork() is None else None
     solver = Solver(
         param, path=args.solver, overrides=args.settings, device=device, strict=args.strict, fork=fork,
         weights=[] if resume else weight_files(args.weights), skip_mismatched=args.skip_mismatched,
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
-        epochs=args.epochs, cards=max(1, devices), lr_mults=args.lr_mult, freeze_bn=args.freeze_bn,
-        amp=args.amp,
+        epochs=args.epochs, cards=cards, lr_mults=args.lr_mult, freeze_bn=args.freeze_bn,
+        amp=args.amp, ranks=ranks, sync_bn=args.sync_bn,
     )  # fmt: skip
     solver.signals = signals
     if args.dry_run:
@@ -119,6 +170,13 @@ def run(args: argparse.Namespace) -> int:
         solver.train()
     glog.info("Optimization Done.", "caffe.cpp:250")
     return 0
+
+
+def _at_least_1(text: str) -> int:
+    """A whole number from 1 on, of a flag."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_PROCESSES}, it is {text}")
+    return int(text)
 
 
 def _above_0(text: str) -> float:

@@ -10,7 +10,7 @@ from caffecompat import glog
 from caffecompat.cli.common.flags import UsageError, split_commas
 from caffecompat.schema import pb
 
-__all__ = ["choose_device"]
+__all__ = ["cards_of", "choose_device"]
 
 
 def choose_device(
@@ -39,6 +39,14 @@ def choose_device(
         glog.info(f"Using GPUs {gpu or chosen.index}", "caffe.cpp:204")
         glog.info(f"GPU {chosen.index}: {torch.cuda.get_device_name(chosen)}", "caffe.cpp:209")
     return chosen, count
+
+
+def cards_of(gpu: str | None, device: str | None) -> list[int]:
+    """The GPUs that the flags name, if they are several and this machine has them all; else none."""
+    if device or not gpu or not torch.cuda.is_available():
+        return []
+    ids = list(range(torch.cuda.device_count())) if gpu == "all" else _numbers(gpu)
+    return ids if len(ids) > 1 and max(ids) < torch.cuda.device_count() else []
 
 
 def _numbers(gpu: str) -> list[int]:
