@@ -96,7 +96,7 @@ Preprocess: mean scale subtract std
 QuantizeSettings: method data_bits weights_bits calib_iter ignore_layers sigmoided_layers special_layers input_blob
     keep_fixed_neuron align_concat as_original
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
-    lr_mults freeze_bn amp
+    lr_mults freeze_bn amp ranks sync_bn
 bench_nets: models size batch rounds device scores on_round
 build_database: source out root size color encoding which label_map shuffle seed names backend shards augment
     transform skip_bad threads on_progress on_bad
