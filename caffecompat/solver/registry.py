@@ -84,17 +84,17 @@ class Registry:
         """Let all parts go on from there; remarks on all that cannot go on exactly."""
         self._marked = None
         remarks = []
-        states, rank = content.get("parts"), self._ranks.rank
-        if not isinstance(states, Mapping):
-            return ["holds no parts of a run"]
-        if content.get("processes") != self._ranks.size:
+        states, rank, same = content.get("parts"), self._ranks.rank, content.get("processes") == self._ranks.size
+        if not same:
             remarks.append(
                 f"the run had {content.get('processes')} processes, it has {self._ranks.size}: data goes on from its "
                 "place; what layers draw at random differs"
             )
-            states = states if not rank else {name: state for name, state in states.items() if name not in self._own}
-        elif rank:
-            states = {**states, **content["others"][rank - 1]}
+        if not isinstance(states, Mapping):
+            return [*remarks, "holds no parts of a run"]
+        if rank:
+            states = {name: state for name, state in states.items() if name not in self._own}
+            states |= content["others"][rank - 1] if same else {}
         for name, part in self._parts.items():
             if name in states:
                 remarks += [f"{name}: {remark}" for remark in _restored(part, states[name])]
