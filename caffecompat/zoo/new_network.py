@@ -13,6 +13,7 @@ from pathlib import Path
 
 from caffecompat.arguments import as_count, as_size
 from caffecompat.errors import CaffeCompatError
+from caffecompat.formats.archives import ARCHIVES, as_layers, read_archive
 from caffecompat.formats.atomic import WriteError, atomic_together, make_folder, protects
 from caffecompat.formats.shards import names_several
 from caffecompat.wording import did_you_mean
@@ -184,7 +185,7 @@ def _converted(network: Network, weights: str, staging: Path, target: str, swap_
 
     model = staging / f"deploy{network.stages[0].suffix}.prototxt"
     lines: list[str] = []
-    swaps = swap_colors and weights.endswith(_OF_TORCH)
+    swaps = swap_colors and _is_of_torch(weights)
     done = convert_weights(
         weights, staging / _WEIGHTS, model=model, accept_guess=True, allow_missing=True, swap_colors=swaps,
         on_note=lines.append,
@@ -197,6 +198,11 @@ def _converted(network: Network, weights: str, staging: Path, target: str, swap_
     if swaps:
         notes.append("the first convolution's inputs are reversed: torch's weights take R, G, B (else --noswap-colors)")
     return [note.replace(str(staging), target) for note in notes]
+
+
+def _is_of_torch(path: str) -> bool:
+    """Whether a file holds a torch state_dict rather than a net's layers."""
+    return path.endswith(_OF_TORCH) or (path.endswith(ARCHIVES) and as_layers(read_archive(path)) is None)
 
 
 def _builds(sets: dict[str, PathLike | None], data: dict[str, UserData], recipe: Recipe) -> Iterator[commands.Command]:

@@ -186,5 +186,5 @@ def _tested(recipe: Recipe, batch: int | None, val: UserData | None, on_note: Ca
     if val is None:
         on_note(f"test_iter is {recipe.test_iter}, as published: set it to the pictures to test with / {most}")
         return replace(recipe, test_batch_size=most)
-    size = next((size for size in range(most, most // 2, -1) if val.records % size == 0), most)
+    size = next((size for size in range(most, most // 4, -1) if val.records % size == 0), most)
     return replace(recipe, test_batch_size=size, test_iter=-(-val.records // size))

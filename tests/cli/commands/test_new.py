@@ -15,6 +15,7 @@ import torch
 
 from caffecompat.cli.main import main
 from caffecompat.data.streets import write_streets
+from caffecompat.formats import open_caffemodel
 from caffecompat.net import Net
 from caffecompat.schema import pb, read_net, read_solver
 from caffecompat.solver.snapshot_files import newest_snapshot
@@ -198,7 +199,11 @@ def test_from_a_backbone_of_torch(capsys: pytest.CaptureFixture[str]) -> None:
     net = Net(read_net("net/deploy.prototxt"), pb.TEST, log=False, weights="net/backbone.caffemodel")
     first = net.blobs_by_layer()["conv1"][0]
     np.testing.assert_array_equal(first, model.state_dict()["conv1.weight"].numpy()[:, ::-1])
-    Printed(capsys, *words, "--weights", "net/backbone.caffemodel", "from_caffe")
+    np.savez("resnet34.npz", **{name: values.numpy() for name, values in model.state_dict().items()})
+    for weights, again in (("net/backbone.caffemodel", "of_a_net"), ("resnet34.npz", "of_arrays")):
+        Printed(capsys, *words, "--weights", weights, again)
+        copied = open_caffemodel(f"{again}/backbone.caffemodel").load()["conv1"][0]
+        np.testing.assert_array_equal(copied, first)
     printed.run("--set", "max_iter=1", "--set", "iter_size=1")
 
 
