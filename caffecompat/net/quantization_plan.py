@@ -42,13 +42,18 @@ class Links:
         """Of each bottom of a step, the step that made it last before, and which of its tops it is."""
         return self._makers[index]
 
-    def next_type(self, index: int) -> str:
-        """Type of the first later step that reads a step's first top that is read at all; "" for none."""
+    def next(self, index: int) -> int | None:
+        """The first later step that reads a step's first top that is read at all."""
         for blob in self._steps[index].tops:
-            for later in self._steps[index + 1 :]:
-                if blob in later.split_bottoms:
-                    return later.type
-        return ""
+            for later in range(index + 1, len(self._steps)):
+                if blob in self._steps[later].split_bottoms:
+                    return later
+        return None
+
+    def next_type(self, index: int) -> str:
+        """Type of that step; "" for none."""
+        following = self.next(index)
+        return "" if following is None else self._steps[following].type
 
     def previous_types(self, index: int) -> list[str]:
         """Types of the step that makes the first bottom, and of the one that makes that one's first bottom."""
