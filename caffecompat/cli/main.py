@@ -66,8 +66,9 @@ def _dispatch(argv: list[str], debug: bool) -> int:
     verb, rest = split_verb(tokens)
     with flags.in_force(), contextlib.nullcontext() if verb == "run" else flags.on_python_path():
         args = parser_of(verb, lambda line: print(line, file=sys.stderr)).parse_args(rest)
-        args.debug, args.passed_on, args.command_line = debug, passed_on, argv
+        args.debug, args.passed_on = debug, passed_on
         with protected_inputs(f"caffecompat {verb}", args):
+            args.command_line = argv  # after the check, to which its words would all be inputs
             return int(verb_module(verb).run(args))
 
 

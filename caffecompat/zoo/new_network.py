@@ -220,14 +220,14 @@ def _builds(sets: dict[str, PathLike | None], data: dict[str, UserData], recipe:
 @contextmanager
 def _written_together(target: str) -> Iterator[Path]:
     """A folder to write to, whose files are the target's when the block ends without an exception: all or none."""
-    parent = os.path.dirname(os.path.abspath(target))
-    make_folder(parent)
+    place = target if os.path.isdir(target) else os.path.dirname(os.path.abspath(target))
+    make_folder(place)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{os.path.basename(target)}.", suffix=".tmp", dir=parent) as made:
+        with tempfile.TemporaryDirectory(prefix=".new.", suffix=".tmp", dir=place) as made:
             staging = Path(made, "files")
             staging.mkdir()
             yield staging
-            if not os.path.isdir(target) or not os.listdir(target):
+            if not os.path.lexists(target):
                 os.replace(staging, target)
                 return
             names = sorted(path.name for path in staging.iterdir())

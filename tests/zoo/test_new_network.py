@@ -201,9 +201,11 @@ def test_coco_has_a_folder_for_each_set(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-def test_a_folder_that_is_not_empty_is_left_alone() -> None:
+def test_a_folder_that_is_not_empty_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("net").mkdir()
-    new_network("lenet", "net", train="listed.txt")  # an empty one is taken
+    monkeypatch.chdir("net")
+    new_network("lenet", ".", train="../listed.txt")  # an empty one is taken
+    monkeypatch.chdir("..")
     before = Path("net/solver.prototxt").read_text()
     with pytest.raises(CaffeCompatError, match=r"net is not empty.*--force"):
         new_network("lenet", "net", train="listed.txt", batch=2)

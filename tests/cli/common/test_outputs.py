@@ -134,6 +134,16 @@ def test_a_second_array_may_be_an_input(command: Callable, folder: Path) -> None
     assert Path("b.npy").read_bytes() == before
 
 
+def test_a_command_can_be_run_again(command: Callable, folder: Path) -> None:
+    """Its own results of last time are no inputs."""
+    for words in (
+        "export onnx --model deploy.prototxt --weights deploy.caffemodel new.onnx",
+        "weights convert deploy.caffemodel new.npz",
+    ):
+        for _ in range(2):
+            assert command(*words.split()).status == 0
+
+
 def test_upgrading_in_place_is_allowed(command: Callable, folder: Path) -> None:
     Path("old.prototxt").write_text('layers { name: "i" type: RELU bottom: "x" top: "y" }')
     assert command("upgrade_net_proto_text", "old.prototxt", "old.prototxt").status == 0
