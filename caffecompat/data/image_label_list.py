@@ -13,6 +13,7 @@ from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
+from caffecompat.data.label_picture import warn_of_gray_reading
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
@@ -67,6 +68,8 @@ class ImageLabelListDataReader(AugmentingReader):
         self._folders = param.image_dir or shared, param.label_dir or shared
         self._entries = self._read_lists()
         self.records = len(self._entries)
+        label = self._folders[1] + self._entries[0].label
+        warn_of_gray_reading(request.layer.name, look_up(label, request.relative_to) or label)
         self._walk = ListWalk(self._list, self._entries, self._random if param.shuffle else None)
         if param.rand_skip:
             self._walk.at = self._random.getrandbits(32) % param.rand_skip

@@ -100,6 +100,11 @@ class ListReader(AugmentingReader, Generic[_Entry]):
         entry = record[0]
         return f"{self._list}:{entry.line}: {self._root}{entry[0]}"
 
+    def _file(self, path: str) -> str:
+        """Where a listed file is."""
+        name = self._root + path
+        return name if os.path.isfile(name) else look_up(name, self._request.relative_to) or name
+
     def _read(self, path: str, line: int, color: bool | None) -> np.ndarray:
         """One picture file as it is."""
         name = self._root + path

@@ -7,9 +7,10 @@ import zlib
 
 import numpy as np
 
+from caffecompat import glog
 from caffecompat.formats.picture import PictureError, decode_picture
 
-__all__ = ["LabelError", "decode_labels"]
+__all__ = ["LabelError", "decode_labels", "warn_of_gray_reading"]
 
 
 class LabelError(ValueError):
@@ -73,3 +74,36 @@ def _png_indices(file: bytes) -> np.ndarray | None:
     if picture is None:
         raise LabelError("is a damaged PNG file")
     return picture if bits == 8 else picture // np.uint8(255 // ((1 << bits) - 1))
+
+
+def warn_of_gray_reading(layer: str, path: str) -> None:
+    """A warning where a label picture does not hold its class numbers as gray values, which is how Caffe reads it.
+
+    Args:
+        layer: its name, for the message.
+        path: of a file; what is no PNG brings no warning.
+    """
+    try:
+        with open(path, "rb") as file:
+            what = _changed_by_gray_reading(file.read(26))
+    except (OSError, ValueError):
+        return  # an error of its own when it is read
+    if what:
+        glog.warning(
+            f"{layer}: the label picture {path} has {what}, as in every Caffe; a database of 'caffecompat lmdb build' "
+            "has the numbers themselves"
+        )
+
+
+def _changed_by_gray_reading(header: bytes) -> str:
+    """What a PNG has, and what becomes of its numbers; "" where they stay as they are."""
+    if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 26:
+        return ""
+    bits, kind = header[24], header[25]
+    if kind == 3:
+        return "a palette: labels are the brightness of its colors, not the numbers of the palette"
+    if bits == 16:
+        return "16 bits a value: labels are its upper 8, the number divided by 256"
+    if bits < 8:
+        return f"{bits} bits a value: labels are stretched to 0..255"
+    return "colors: labels are their brightness" if kind in (2, 6) else ""

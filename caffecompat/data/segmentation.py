@@ -10,6 +10,7 @@ from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.images import ListReader
+from caffecompat.data.label_picture import warn_of_gray_reading
 from caffecompat.data.loader import Arrays, LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Window, cut
@@ -47,6 +48,8 @@ class ImageSegDataReader(ListReader[ListedPair]):
         augmentation = Augmentation(request, mean_file_allowed=self.mean_file_allowed, pads=self.pads)
         super().__init__(request, self._param, "image_data_param", self._read_list, augmentation)
         self._color = self._param.is_color
+        if self.tops == 2 or self._param.label_type == pb.ImageDataParameter.PIXEL:
+            warn_of_gray_reading(request.layer.name, self._file(self._entries[0].label))
 
     def _read_list(self, path: str) -> list[ListedPair]:
         return read_pair_list(path)
@@ -136,6 +139,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
             raise DataError("what resizes in transform_param cannot be combined with label_divide_factor")
         if self._divide > 1 and not self._new_size and self.batch_size > 1:
             raise DataError("label_divide_factor needs new_height and new_width")
+        warn_of_gray_reading(request.layer.name, self._file(self._entries[0].label))
 
     def _draw(self) -> Any:
         bits = self._random.getrandbits

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +126,43 @@ class TestMistakes:
             fields(folder, "DenseImageData", "crop_height: 20 crop_width: 20"),
             r"0\.png: crop_height x crop_width, 20x20, is larger than the picture, 12x10",
         )
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "said"),
+    [
+        (8, 0, ""),
+        (8, 4, ""),
+        (16, 0, "16 bits a value: labels are its upper 8"),
+        (8, 3, "a palette: labels are the brightness of its colors"),
+        (2, 0, "2 bits a value: labels are stretched to 0..255"),
+        (8, 2, "colors: labels are their brightness"),
+    ],
+)
+@pytest.mark.parametrize("shape", [*PLAIN, ("ImageSegData", "label_type: IMAGE", 3)])
+def test_label_pictures_that_gray_reading_changes(
+    folder: Path, shape: tuple[str, str, int], bits: int, kind: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Caffe reads labels as 8-bit gray, so do we; a warning says what becomes of other pictures."""
+    (folder / "label0.png").write_bytes(png(12, 10, bits, kind))
+    (folder / "label1.png").write_bytes(png(12, 10, bits, kind))
+    with source(fields(folder, shape[0], shape[1], tops=shape[2]), fork=Fork.PSPNET):
+        warnings = [line for line in caplog.messages if "the label picture" in line]
+    if said and "IMAGE" not in shape[1]:
+        assert len(warnings) == 1 and said in warnings[0] and "label0.png" in warnings[0]
+    else:
+        assert warnings == []
+
+
+def png(height: int, width: int, bits: int, kind: int) -> bytes:
+    """A black PNG of that many bits a value and color type."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    values = {0: 1, 2: 3, 3: 1, 4: 2}[kind]
+    row = b"\0" * (1 + (width * values * bits + 7) // 8)
+    palette = chunk(b"PLTE", bytes([9, 8, 7])) if kind == 3 else b""
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(row * height))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + data + chunk(b"IEND", b"")
