@@ -100,7 +100,10 @@ def in_single_precision(net: Net) -> Net:
     for layer in message.layer:
         layer.ClearField("forward_type")
     copy = Net(
-        NetDocument.from_message(message, like=net.fork_choice, relative_to=net.relative_to), net.phase, log=False
+        NetDocument.from_message(message, like=net.fork_choice, relative_to=net.relative_to),
+        net.phase,
+        log=False,
+        quantized=net.quantization is not None,
     )
     load_blobs(copy, net.blobs_by_layer())
     return copy

@@ -207,7 +207,7 @@ class _Writer:
             self.note(*report.converted, *report.mismatches)
 
     def _net(self, message: pb.NetParameter) -> Net:
-        return Net(NetDocument.from_message(message, like=self.fork_choice), pb.TEST, log=False)
+        return Net(NetDocument.from_message(message, like=self.fork_choice), pb.TEST, log=False, quantized=False)
 
     def write(self) -> None:
         """All of it, into `done`."""

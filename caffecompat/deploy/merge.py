@@ -83,7 +83,7 @@ def merge_batch_norm(
     if not document.message.HasField("state"):
         folded.message.ClearField("state")  # the phase that it was folded in
     copy = NetDocument.from_message(folded.message, like=document.fork_choice, relative_to=document.relative_to)
-    merged = Net(copy, pb.TEST, log=False)
+    merged = Net(copy, pb.TEST, log=False, quantized=False)
     load_blobs(merged, folded.blobs)
     differences = compare_nets(net, merged, allow_nonfinite=allow_nonfinite)
     lead_paths(folded.message, document.relative_to, os.path.dirname(out_model))
@@ -96,7 +96,7 @@ def merge_batch_norm(
 
 def _fed_net(document: NetDocument, weights: WeightPaths) -> Net:
     try:
-        net = Net(document, pb.TEST, log=False, weights=weights)
+        net = Net(document, pb.TEST, log=False, quantized=False, weights=weights)
     except NetError:
         if any(map(reads_data, document.message.layer)):
             raise CaffeCompatError(

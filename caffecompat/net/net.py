@@ -67,6 +67,7 @@ class Net(Computation):
         learning: what learns, and how fast, where it is not as the prototxt says.
         amp: "bf16" or "fp16": compute in 16 bits, as ``default_forward_type`` asks for; all layers but those whose own
             ``forward_type`` is FLOAT.
+        quantized: compute in TI's dynamic fixed point where the prototxt asks for it (``quantize: true``).
 
     Attributes:
         name, phase, message: of the net; `message` is the NetParameter filtered by its state.
@@ -139,6 +140,7 @@ class Net(Computation):
         meta: bool = False,
         learning: Learning = Learning(),  # noqa: B008 (frozen)
         amp: Amp | None = None,
+        quantized: bool = True,
     ) -> None:
         phase = as_phase(phase)
         document = with_amp(as_document(document, strict=strict), amp)
@@ -178,7 +180,7 @@ class Net(Computation):
         if log:
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
         self.quantization = None
-        if wants_quantization(built.message):
+        if wants_quantization(built.message) and quantized:
             self.quantization = Quantization(built.message, phase, built.steps, log=log)
         self.loaded = None
         if weights is not None:

@@ -29,10 +29,13 @@ from caffecompat.net.quantization_ranges import BlobRanges, value_range
 from caffecompat.net.quantization_scales import estimate_scale, is_usable
 from caffecompat.schema import pb
 
-__all__ = ["SAVED_AS", "Quantization", "wants_quantization"]
+__all__ = ["FLOAT_NOTE", "SAVED_AS", "Quantization", "wants_quantization"]
 
 SAVED_AS = "___QUANTIZED__SEE_END_OFTHE_FILE"
 """What a saved net's name ends in where its prototxt has `quantize`; the settings are written after the layers."""
+
+FLOAT_NOTE = "computes in floating point; the fixed point that the prototxt asks for (quantize: true) is left out"
+"""What to say of a net that is written in a form without it."""
 
 _FLOAT = pb.QuantizationParameter.QuantizationParameter_Precision_FLOAT
 _STOCHASTIC = pb.QuantizationParameter.QuantizationParameter_Rounding_STOCHASTIC

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat import load_caffemodel, pycaffe, read_net
+from caffecompat import export_torch, load_caffemodel, pycaffe, read_net
 from caffecompat.layers.functional.dynamic_fixed_point import to_steps
 from caffecompat.net import Net, NetError
 from caffecompat.schema import parse_text, pb
@@ -201,3 +201,12 @@ def test_wrong_settings_are_refused_with_their_place(settings: str, wrong: str, 
     with pytest.raises(NetError) as caught:
         Net(str(path), "TEST", log=False)
     assert f"{path}:2:1: net_quantization_param: {wrong}" in str(caught.value)
+
+
+def test_exports_compute_in_floating_point_and_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(SETTINGS % "quantization_start: 1" + LAYERS)
+    Net(str(path), "TEST", log=False).save(tmp_path / "net.caffemodel")
+    done = export_torch(path, tmp_path / "net.caffemodel", tmp_path / "net.py")
+    assert any("computes in floating point" in note for note in done.notes)
+    assert max(difference.relative for difference in done.differences) < 1e-5

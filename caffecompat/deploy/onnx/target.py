@@ -54,7 +54,7 @@ def measure_statistics(net: Net, notes: list[Note], inputs: Mapping[str, np.ndar
     for layer in message.layer:
         if layer.name in names:
             layer.batch_norm_param.use_global_stats = False
-    asked = Net(NetDocument.from_message(message, like=net.fork_choice), pb.TEST, log=False)
+    asked = Net(NetDocument.from_message(message, like=net.fork_choice), pb.TEST, log=False, quantized=False)
     load_blobs(asked, net.blobs_by_layer())
     before, after = asked(inputs), net(inputs)
     effects = {blob: effect_of(after[blob].numpy(), before[blob].numpy()) for blob in net.outputs}
@@ -101,7 +101,7 @@ class TargetNet:
     def _take(self, changed: Folded) -> bool:
         if changed.folded:
             document = NetDocument.from_message(changed.message, like=self.net.fork_choice)
-            self.net = Net(document, pb.TEST, log=False)
+            self.net = Net(document, pb.TEST, log=False, quantized=False)
             load_blobs(self.net, changed.blobs)
         return bool(changed.folded)
 

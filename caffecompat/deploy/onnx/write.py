@@ -28,6 +28,7 @@ from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import WriteError, atomic_path, protects, refuse_protected
 from caffecompat.net import Net
+from caffecompat.net.quantization import FLOAT_NOTE, wants_quantization
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
@@ -94,8 +95,10 @@ def prepared_net(
         notes += drop_softmax(message) + use_stored_statistics(message)
     made = NetDocument.from_message(message, document.path, like=document.fork_choice)
     with looking_at_nets(size, channels):
-        net = Net(made, pb.TEST, log=False, weights=weights)
+        net = Net(made, pb.TEST, log=False, quantized=False, weights=weights)
     missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
+    if wants_quantization(message):
+        notes.append(Note("", FLOAT_NOTE))
     if net.half_precision:
         net = in_single_precision(net)
         notes.append(Note("", "computes in 32 bits throughout, whatever forward_type says"))

@@ -14,6 +14,7 @@ from caffecompat.deploy.torch_source.verify import compare_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.net import Net
+from caffecompat.net.quantization import FLOAT_NOTE, wants_quantization
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
@@ -83,8 +84,10 @@ def export_torch(
     with looking_at_nets(size):
         deployed = deploy_net(document, size=size, batch=batch)
         copy = NetDocument.from_message(deployed.message, document.path, like=document.fork_choice)
-        net = Net(copy, pb.TEST, log=False, weights=weights)
+        net = Net(copy, pb.TEST, log=False, quantized=False, weights=weights)
     missing = net.loaded.describe_missing(", ".join(weight_paths(weights or ()))) if net.loaded else ""
+    if wants_quantization(deployed.message):
+        deployed.notes.append(FLOAT_NOTE)
     if net.half_precision:
         net = in_single_precision(net)
         deployed.notes.append("computes in 32 bits throughout, whatever forward_type says")
