@@ -36,6 +36,9 @@ def suggest(table: Table, name: str) -> Suggestion:
         return Suggestion(f"; did you mean '{near}'?", True)
     if is_ours(table.name):
         return Suggestion(f"; it has {', '.join(table.fields)}", True)
+    longer = [repr(field) for field in table.fields if field.startswith(f"{name}_")]
+    if 0 < len(longer) <= 3:
+        return Suggestion(f"; did you mean {' or '.join(longer)}?", False)
     owners = _owners().get(name, [])
     if owners:
         shown = ", ".join(f"{owner} ({_whose(owner, name)})" for owner in owners[:3])

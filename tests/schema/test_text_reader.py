@@ -409,3 +409,10 @@ def test_our_fields_are_said_to_be_ours(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level("WARNING"):
         parse_text("layer { ema_decay: 0.9 }", pb.NetParameter(), "n")
     assert "layer has no field 'ema_decay', which is a field of SolverParameter (ours)" in caplog.text
+
+
+@pytest.mark.parametrize(("field", "hint"), [("std", "'std_value'"), ("mean", "'mean_file' or 'mean_value'")])
+def test_the_beginning_of_a_name_suggests_the_whole(field: str, hint: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        parse_text(f"{field}: 1", pb.TransformationParameter(), "n")
+    assert f"has no field '{field}'; did you mean {hint}" in caplog.text
