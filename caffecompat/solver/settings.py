@@ -12,6 +12,7 @@ from caffecompat.solver.jacinto import check_schedules
 from caffecompat.solver.lr_policy import check_policy
 from caffecompat.solver.outputs import check_eval
 from caffecompat.solver.retention import check_retention
+from caffecompat.solver.updates import check_rule
 
 __all__ = ["check_settings", "setting_place"]
 
@@ -34,6 +35,7 @@ def check_settings(param: pb.SolverParameter, path: str | None, overrides: Seque
     """
     problems = list(_out_of_range(param))
     texts = check_policy(param) + check_schedules(param) + check_eval(param) + check_retention(param)
+    texts += check_rule(param)
     problems += [(text.split()[0], 0, text) for text in texts]  # each begins with the field
     if not problems:
         return

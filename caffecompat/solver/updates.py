@@ -19,7 +19,7 @@ from torch import Tensor
 from caffecompat.errors import CaffeCompatError
 from caffecompat.schema import pb
 
-__all__ = ["RULES", "Numbers", "Rule", "update_rule"]
+__all__ = ["RULES", "Numbers", "Rule", "check_rule", "update_rule"]
 
 Tensors = list[Tensor]
 Slots = list[Tensors]
@@ -143,9 +143,16 @@ def update_rule(param: pb.SolverParameter) -> Rule:
     Raises:
         CaffeCompatError: an unknown type, or momentum given to a rule that has none.
     """
+    for problem in check_rule(param):
+        raise CaffeCompatError(problem)
+    return RULES[param.type]
+
+
+def check_rule(param: pb.SolverParameter) -> list[str]:
+    """What is wrong with a SolverParameter's ``type``; an empty list is good."""
     rule = RULES.get(param.type)
     if rule is None:
-        raise CaffeCompatError(f"solver type {param.type!r} is not one of {', '.join(RULES)}")
+        return [f"type {param.type!r} is not one of {', '.join(RULES)}"]
     if param.momentum and not rule.takes_momentum:
-        raise CaffeCompatError(f"momentum cannot be used with {rule.name}; remove 'momentum: {param.momentum:g}'")
-    return rule
+        return [f"momentum cannot be used with {rule.name}; remove 'momentum: {param.momentum:g}'"]
+    return []

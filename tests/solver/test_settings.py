@@ -26,6 +26,7 @@ REALS = ("base_lr", "min_lr", "warmup_start_lr", "momentum", "weight_decay", "ga
         *((f"{field}: -inf", f"{field} must be a number, it is -inf") for field in REALS),
         ("clip_gradients: nan", "clip_gradients must be a number, it is nan"),
         ('lr_policy: "stp"', "lr_policy 'stp' is not one of"),
+        ('type: "AdamW"', "type 'AdamW' is not one of SGD, Nesterov,"),
         ('eval_type: "x"', "eval_type 'x': expected"),
         ('larc_policy: "x"', "larc_policy 'x' is not one of"),
     ],
