@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.zoo import NETWORKS
 from tests.report.test_net_bench import nets
 
 __all__ = ["nets"]
@@ -37,6 +38,22 @@ def test_a_score_names_its_model_by_any_whole_part(nets: Path, command, name: st
     assert [cost["score"] for cost in json.loads(result.out)["networks"]] == [0.25, None]
 
 
+def test_networks_of_the_zoo(nets: Path, command) -> None:
+    """At their published size, or at another one; a file of that name comes first."""
+    networks = [NETWORKS[name] for name in ("lenet", "cifar10_full")]
+    result = command("bench", "lenet", "cifar10_full", "a/deploy.prototxt", "--rounds", "1", "--json")
+    costs = json.loads(result.out)["networks"]
+    assert [(cost["name"], cost["parameters"], cost["macs"]) for cost in costs[:2]] == [
+        (network.name, network.parameters, network.macs) for network in networks
+    ]
+    assert costs[0]["inputs"] == {"data": [1, 1, 28, 28]} and costs[2]["name"] == "a/deploy"
+    (cost,) = json.loads(command("bench", "espnet", "--size", "32x16", "--rounds", "1", "--json").out)["networks"]
+    assert cost["inputs"] == {"data": [1, 3, 16, 32]} and cost["parameters"] == NETWORKS["espnet"].parameters
+    Path("lenet").write_text(Path("a/deploy.prototxt").read_text())
+    (cost,) = json.loads(command("bench", "lenet", "--rounds", "1", "--json").out)["networks"]
+    assert cost["inputs"] == {"data": [1, 3, 16, 12]}
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -49,6 +66,7 @@ def test_a_score_names_its_model_by_any_whole_part(nets: Path, command, name: st
         (["a/deploy.prototxt", "a/deploy.prototxt"], "given twice"),
         (["a/deploy.prototxt", "--x", "speed"], "expected macs, ms, parameters"),
         (["nowhere.prototxt"], "nowhere.prototxt"),
+        (["lenett"], "no such network in the zoo; did you mean lenet?"),
     ],
 )
 def test_flags_that_cannot_be(nets: Path, command, flags: list[str], message: str) -> None:
