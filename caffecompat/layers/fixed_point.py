@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from caffecompat.layers.functional.fixed_point import to_grid
@@ -18,6 +19,7 @@ __all__ = ["ALL_ZERO", "find_position"]
 
 ALL_ZERO = 32767  # the position of a tensor of zeros: its step is 0
 _NAN = -32768
+_PART = 1 << 16  # values that are compared at a time
 
 
 def find_position(values: Tensor, bits: int, method: int) -> int:
@@ -34,13 +36,37 @@ def find_position(values: Tensor, bits: int, method: int) -> int:
     if first == ALL_ZERO:
         return 0 if sigmoid else ALL_ZERO
     best, least = first, math.inf
-    target = values.sigmoid() if sigmoid else values
+    flat = _flat(values.detach())
     for position in range(first, first + (10 if sigmoid else 5)):
-        trial = to_grid(values, position, bits)
-        error = float((target - (trial.sigmoid() if sigmoid else trial)).square().sum())
+        error = _error(flat, position, bits, sigmoid, least)
         if error < least:
             best, least = position, error
     return best
+
+
+def _flat(values: Tensor) -> Tensor:
+    """All values in the order of memory, without a copy where there is such an order."""
+    if values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last):
+        return values.permute(0, 2, 3, 1).reshape(-1)
+    return values.reshape(-1)
+
+
+def _error(flat: Tensor, position: int, bits: int, sigmoid: bool, enough: float) -> float:
+    """The sum of squared differences from the grid, or something not below `enough` if it is not below that.
+
+    Parts that stay in the processor's cache are summed one by one, so that a grid which saturates is given up early.
+    Which way halves are rounded makes no difference to the squares, but it does after a sigmoid.
+    """
+    total, step, half = 0.0, math.ldexp(1.0, -position), 2 ** (bits - 1)
+    for part in flat.split(_PART if flat.device.type == "cpu" else max(1, flat.numel())):
+        if sigmoid:
+            apart = part.sigmoid().sub_(to_grid(part, position, bits).sigmoid_())
+        else:
+            apart = part.div(step).round_().clamp_(-half, half - 1).mul_(step).sub_(part)
+        total += float(apart.square_().sum())
+        if total >= enough:
+            break
+    return total
 
 
 def _overflow_position(values: Tensor, bits: int) -> int:

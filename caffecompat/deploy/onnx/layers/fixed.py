@@ -40,9 +40,9 @@ def fixed_neuron(e: Emission) -> None:
     if p.follow_data_layer:
         steps = e.scaled(e.bottoms[0], 1 / step, 0)
         whole = e.op("Mul", e.op("Sign", steps), e.op("Floor", e.op("Abs", steps)))
-        cut = e.scaled(whole, step, 0, None if pairs else e.tops[0])
+        e.scaled(whole, step, 0, e.tops[0])
         if pairs:
-            _pair(e, cut, step, p.bit_width)
+            e.notes.append(Note(e.name, "plain arithmetic, as inputs are cut toward zero and do not saturate"))
     elif pairs:
         nudge = math.ldexp(step, p.bit_width - 25)  # as little as a float32 of the largest value takes up
         _pair(e, e.op("Add", e.bottoms[0], e.const(nudge, what="nudge")), step, p.bit_width)
