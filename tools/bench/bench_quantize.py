@@ -52,7 +52,7 @@ def calibration_seconds(model: pb.NetParameter, weights: Path, folder: Path, met
         iterations=rounds + 2,
         on_iteration=lambda done, total: ends.append(time.perf_counter()),
     )  # fmt: skip
-    return statistics.median(np.diff(ends)[1:])
+    return float(statistics.median(np.diff(ends)[1:]))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from caffecompat.layers.functional.rounding import round_away
+from caffecompat.layers.functional.rounding import round_away, round_up
 
 __all__ = ["to_grid"]
 
@@ -18,12 +18,5 @@ def to_grid(values: Tensor, position: int, bits: int, *, upwards: bool = False) 
     if position >= 32767:  # of a tensor of zeros: its step is 0
         return torch.zeros_like(values)
     step = math.ldexp(1.0, -position)
-    whole = values / step
-    whole = _round_up(whole) if upwards else round_away(whole)
+    whole = (round_up if upwards else round_away)(values / step)
     return whole.clamp_(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).mul_(step)
-
-
-def _round_up(x: Tensor) -> Tensor:
-    """`round_up` in the memory of `x`: activations are large."""
-    below = x.floor()
-    return x.sub_(below).ge_(0.5).add_(below)

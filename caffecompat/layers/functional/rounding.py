@@ -14,4 +14,4 @@ def round_away(x: Tensor) -> Tensor:
 def round_up(x: Tensor) -> Tensor:
     """To whole numbers, halves toward +infinity."""
     whole = x.floor()
-    return whole + (x - whole >= 0.5).to(x.dtype)
+    return (x - whole).ge_(0.5).add_(whole)
