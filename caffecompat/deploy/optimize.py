@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caffecompat.compare.nets import load_blobs
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers.norm_blobs import LAYOUTS, statistics
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.quantization_plan import Links
-from caffecompat.schema import NetDocument, pb
+from caffecompat.schema import pb
 
 __all__ = ["Optimized", "optimize_net"]
 
@@ -27,12 +26,14 @@ class Optimized:
     """What merging did.
 
     Attributes:
-        net: with the new parameters.
+        message: the net as weight files hold it, with Splits.
+        blobs: the new parameters by layer name.
         merged: names of the convolutions, each with those of the layers that it took in.
         new_biases: of these, the convolutions that had no bias; the prototxt needs ``bias_term: true`` for them.
     """
 
-    net: Net
+    message: pb.NetParameter
+    blobs: dict[str, list[np.ndarray]]
     merged: list[tuple[str, list[str]]] = field(default_factory=list)
     new_biases: list[str] = field(default_factory=list)
 
@@ -47,19 +48,15 @@ def optimize_net(net: Net) -> Optimized:
     Args:
         net: a TEST net with its weights; it stays as it is.
     """
-    message = type(net.message)()
-    message.CopyFrom(net.message)
     blobs = {name: [blob.copy() for blob in own] for name, own in net.blobs_by_layer().items()}
-    done = Optimized(net)
+    done = Optimized(net.message_with_splits(), blobs)
+    params = {param.name: param for param in done.message.layer}
     for convolution, norm, scale in _sequences(net):
         if len(blobs[convolution.name]) == 1:
             done.new_biases.append(convolution.name)
-            _add_bias(message.layer[convolution.index], blobs[convolution.name])
+            _add_bias(params[convolution.name], blobs[convolution.name])
         _merge(blobs, convolution, norm, scale)
         done.merged.append((convolution.name, [layer.name for layer in (norm, scale) if layer is not None]))
-    copy = NetDocument.from_message(message, like=net.fork_choice, relative_to=net.relative_to)
-    done.net = Net(copy, pb.TEST, log=False)
-    load_blobs(done.net, blobs)
     return done
 
 

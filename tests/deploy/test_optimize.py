@@ -10,6 +10,7 @@ import torch
 
 from caffecompat import load_caffemodel, pycaffe
 from caffecompat.cli.main import main
+from caffecompat.compare.nets import load_blobs
 from caffecompat.deploy.optimize import optimize_net
 from caffecompat.forks import Fork
 from caffecompat.net import Net
@@ -73,8 +74,10 @@ def test_the_net_computes_as_before(fork: str, own_scale: str, tmp_path: Path) -
     given = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(1))
     done = optimize_net(net)
     assert done.merged[0][0] == "conv"
+    merged = Net(open_net(tmp_path / "net.prototxt", fork=fork), "TEST", log=False)
+    load_blobs(merged, done.blobs)
     with torch.no_grad():
-        torch.testing.assert_close(done.net(given)["both"], net(given)["both"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(merged(given)["both"], net(given)["both"], rtol=1e-4, atol=1e-5)
 
 
 def test_shared_weights_stay() -> None:
@@ -87,3 +90,17 @@ def test_shared_weights_stay() -> None:
 def test_flags_that_are_missing_are_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["optimize", "--model", "net.prototxt"]) != 0
     assert "needs --weights" in capfd.readouterr().err
+
+
+def test_a_net_that_reads_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And whose convolution has no bias, which is said."""
+    shape = "shape { dim: 2 dim: 3 dim: 9 dim: 9 }"
+    data = f'layer {{ name: "data" type: "DummyData" top: "data" dummy_data_param {{ {shape} }} }}'
+    layers = (NET % "").split("\n", 2)[2].replace("kernel_size: 3", "kernel_size: 3 bias_term: false")
+    path = tmp_path / "net.prototxt"
+    path.write_text(data + layers)
+    flags = ["--model", str(path), "--weights", f"{tmp_path}/net.caffemodel", "--output", f"{tmp_path}/out.caffemodel"]
+    pycaffe.Net(str(path), pycaffe.TEST).save(f"{tmp_path}/net.caffemodel")
+    assert main(["optimize", *flags]) == 0
+    assert f"give them bias_term: true in {path}: conv" in capfd.readouterr().err
+    assert [blob.shape for blob in load_caffemodel(tmp_path / "out.caffemodel")["conv"]] == [(4, 3, 3, 3), (4,)]

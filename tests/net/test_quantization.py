@@ -210,3 +210,30 @@ def test_exports_compute_in_floating_point_and_say_so(tmp_path: Path) -> None:
     done = export_torch(path, tmp_path / "net.caffemodel", tmp_path / "net.py")
     assert any("computes in floating point" in note for note in done.notes)
     assert max(difference.relative for difference in done.differences) < 1e-5
+
+
+@pytest.mark.parametrize("face", [True, False])
+def test_a_data_layer_quantizes_its_first_top(face: bool, tmp_path: Path) -> None:
+    """Labels are the second; the range of the first pass is 1.25 times the data's."""
+    path = tmp_path / "net.prototxt"
+    path.write_text("""
+        quantize: true
+        layer { name: "data" type: "MemoryData" top: "data" top: "label"
+            memory_data_param { batch_size: 2 channels: 1 height: 4 width: 4 } }
+        layer { name: "twice" type: "Power" bottom: "data" top: "twice" power_param { scale: 2 } }
+        layer { name: "half" type: "Power" bottom: "label" top: "half" power_param { scale: 0.5 } }
+    """)
+    net = pycaffe.Net(str(path), pycaffe.TEST)
+    data = np.random.default_rng(0).normal(size=(2, 1, 4, 4)).astype(np.float32)
+    labels = np.array([3, 7], np.float32)
+    net.set_input_arrays(data, labels)
+
+    def tops() -> list[np.ndarray]:
+        made = net.forward() if face else {name: top.numpy() for name, top in net._core().items()}
+        return [np.array(made["twice"]) / 2, np.array(made["half"]) * 2]
+
+    np.testing.assert_array_equal(tops()[0], data)
+    fixed, read = tops()
+    np.testing.assert_array_equal(read, labels)
+    steps = data * (127 / (1.25 * np.abs(data).max()))
+    np.testing.assert_allclose(fixed / (1.25 * np.abs(data).max()) * 127, np.round(steps), atol=1e-3)

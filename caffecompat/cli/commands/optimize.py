@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     from caffecompat.data import make_source
     from caffecompat.deploy.optimize import optimize_net
+    from caffecompat.formats import save_caffemodel
     from caffecompat.net import Net
     from caffecompat.schema import pb
 
@@ -54,6 +55,6 @@ def run(args: argparse.Namespace) -> int:
         glog.warning(
             f"these convolutions have a bias now; give them bias_term: true in {args.model}: {few(done.new_biases, 20)}"
         )
-    done.net.save(args.output)
-    glog.info(f"merged {len(done.merged)} of the net's layers; wrote {args.output}", "caffe.cpp:1")
+    save_caffemodel(args.output, done.message, done.blobs, fork=net.fork_choice.stored)
+    glog.info(f"changed {len(done.merged)} convolutions; wrote {args.output}", "caffe.cpp:1")
     return 0
