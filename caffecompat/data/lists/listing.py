@@ -224,6 +224,13 @@ class Listing:
             WriteError: one cannot be written.
         """
         todo = [path for path in jobs if not self.has(path)]
+        try:
+            return self._make(todo, jobs)
+        except WriteError as problem:
+            elsewhere = "" if self._labels else "; --labels DIR puts what is made into another folder"
+            raise WriteError(f"{problem}{elsewhere}") from None
+
+    def _make(self, todo: Sequence[Path], jobs: Mapping[Path, Callable[[], bytes]]) -> dict[Path, str]:
         for folder in {path.parent for path in todo}:
             make_folder(folder)
             self._folders.pop(str(folder), None)

@@ -548,3 +548,17 @@ def test_sets_without_pictures_say_so(folder: Path) -> None:
     with pytest.raises(CaffeCompatError, match=r"no picture can be listed: .*Main/train\.txt.* name none$"):
         caffecompat.list_voc("VOCdevkit", "lists")
     assert not Path("lists").exists()
+
+
+@pytest.mark.parametrize("data_set", ["voc_segmentation", "coco"])
+def test_where_the_data_set_cannot_be_written_to_labels_go_elsewhere(folder: Path, data_set: str) -> None:
+    if data_set == "coco":
+        root, made = trees.coco(folder), "annotations/val2017"
+    else:
+        root, made = trees.voc2012(folder), "SegmentationClassRaw"
+    lister = getattr(caffecompat, f"list_{data_set}")
+    (root / made).write_text("a file, so that nobody can write into it")
+    with pytest.raises(CaffeCompatError, match=f"{made}.*; --labels DIR puts what is made into another folder"):
+        lister(root, "lists")
+    assert not Path("lists").exists()
+    assert lister(root, "lists", labels="made").made >= 3
