@@ -12,8 +12,8 @@ from typing import Any
 __all__ = ["BEAT", "SILENT", "Heartbeat"]
 
 BEAT = 1.0  # seconds between two signs
-SILENT = 18.0  # seconds without a sign after which a process counts as dead
-GRACE = 6.0  # seconds that a process has to end by itself once another one has failed
+SILENT = 12.0  # seconds without a sign after which a process counts as dead
+GRACE = 4.0  # seconds that a process has to end by itself once another one has failed
 _FAILURE = "failure"
 
 

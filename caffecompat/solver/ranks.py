@@ -112,7 +112,10 @@ class _Group(Ranks):
     def __init__(self, place: Place, device: torch.device) -> None:
         self.rank, self.size = place.rank, place.size
         # Objects and numbers of the host go by gloo also where gradients go by NCCL.
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        backend = "gloo"
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            backend = "cpu:gloo,cuda:nccl"
         try:
             store = _store(place)
             dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=_FOREVER)

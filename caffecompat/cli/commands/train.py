@@ -89,18 +89,19 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat train: --resume-like-caffe needs --snapshot FILE or --resume auto")
     if args.epochs is not None and any(setting.startswith("max_iter=") for setting in args.settings):
         raise UsageError("caffecompat train: give --epochs or --set max_iter, not both")
+    if args.processes and args.gpu:
+        raise UsageError("caffecompat train: --gpu starts a process a GPU by itself; leave out --processes")
     if args.resume not in (None, "auto"):
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 
-    from caffecompat.cli.common.devices import cards_of, choose_device
+    from caffecompat.cli.common.devices import cards_of, choose_device, own_card
     from caffecompat.cli.common.processes import run_together
     from caffecompat.schema import read_solver
     from caffecompat.solver.ranks import joined, place_of
     from caffecompat.solver.signals import SignalActions
 
     place = place_of(os.environ)
-    cards = [] if args.processes else cards_of(args.gpu, args.device)
-    count = args.processes or len(cards) or 1
+    count = args.processes or len(cards_of(args.gpu, args.device)) or 1
     if place is None and count > 1 and not args.dry_run:
         return run_together(args.command_line, count)
     if place is not None:
@@ -109,18 +110,12 @@ def run(args: argparse.Namespace) -> int:
         if place.rank:
             glog.set_min_level(ERROR)
             args.progress = "never"
-    if args.processes and args.gpu:
-        raise UsageError("caffecompat train: --gpu starts a process a GPU by itself; leave out --processes")
     signals = SignalActions(args.sigint_effect, args.sighup_effect, args.sigterm_effect)
     param = read_solver(args.solver, strict=args.strict)
     _merge_state(param, args)
-    if cards and place is not None:
-        if place.local >= len(cards):
-            raise UsageError(
-                f"caffecompat train: --gpu {args.gpu} has no GPU for process {place.local} of this machine"
-            )
-        args.gpu = str(cards[place.local])
-    device, devices = choose_device(args.gpu, args.device, param)
+    if place is not None:
+        args.gpu = own_card(args.gpu, args.device, param, place.local)
+    device, devices = choose_device(args.gpu, "cpu" if args.processes else args.device, param)
     with joined(None if args.dry_run else place, device) as ranks:
         return _train(args, param, device, max(devices, args.processes or 1) if ranks.size == 1 else 1, signals, ranks)
 

@@ -10,7 +10,7 @@ from caffecompat import glog
 from caffecompat.cli.common.flags import UsageError, split_commas
 from caffecompat.schema import pb
 
-__all__ = ["cards_of", "choose_device"]
+__all__ = ["cards_of", "choose_device", "own_card"]
 
 
 def choose_device(
@@ -47,6 +47,26 @@ def cards_of(gpu: str | None, device: str | None) -> list[int]:
         return []
     ids = list(range(torch.cuda.device_count())) if gpu == "all" else _numbers(gpu)
     return ids if len(ids) > 1 and max(ids) < torch.cuda.device_count() else []
+
+
+def own_card(gpu: str | None, device: str | None, solver: pb.SolverParameter, local: int) -> str | None:
+    """The --gpu of one of several processes on this machine, each of which computes on a GPU of its own.
+
+    Args:
+        gpu: what the user named; without it solver_mode says whether to take GPUs at all.
+        local: the number of the process among those of this machine.
+
+    Raises:
+        UsageError: there are fewer GPUs than processes.
+    """
+    wants = gpu or solver.solver_mode == pb.SolverParameter.GPU
+    if device or not wants or not torch.cuda.is_available():
+        return gpu
+    cards = list(range(torch.cuda.device_count())) if gpu in (None, "all") else _numbers(gpu or "")
+    if local >= len(cards):
+        named = f"--gpu {gpu} names" if gpu else "there are"
+        raise UsageError(f"process {local} of this machine has no GPU of its own: {named} {len(cards)}")
+    return str(cards[local])
 
 
 def _numbers(gpu: str) -> list[int]:

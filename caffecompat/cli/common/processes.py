@@ -19,7 +19,7 @@ from caffecompat.threads import cores
 __all__ = ["run_together"]
 
 _LOOK = 0.05  # seconds
-_GRACE = 28.0  # that the others have to end by themselves once one of them has failed
+_GRACE = 10.0  # that the others have to end by themselves once one of them has failed
 _FORWARDED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
