@@ -65,7 +65,7 @@ def choose_classes(
     _check_lines(data, count)
     lines = [names.get(at, f"class{at}") for at in range(count)]
     if len(names) < count:
-        on_note("labels.txt has made-up names of classes: write yours")
+        on_note(f"labels.txt has made-up names of {_all_or(count - len(names), count)}: write yours")
     return Classes(count, "labels.txt", "".join(f"{line}\n" for line in lines))
 
 
@@ -95,10 +95,13 @@ def _with_background(
         raise CaffeCompatError(f"--classes {count}: expected 2 at least, for the background is one of them (class 0)")
     missing = [number for number in range(1, count) if number not in names]
     if missing:
-        if not names:
-            on_note("labelmap.prototxt has made-up names of classes: write yours")
+        on_note(f"labelmap.prototxt has made-up names of {_all_or(len(missing), count - 1)}: write yours")
         text = _label_map({**{number: f"class{number}" for number in missing}, **names})
     return Classes(count, "labelmap.prototxt", text or _label_map(names))
+
+
+def _all_or(some: int, count: int) -> str:
+    return "classes" if some == count else f"{some} of {count} classes"
 
 
 def _label_map(names: Mapping[int, str]) -> str:

@@ -116,6 +116,14 @@ def test_the_background_is_one_of_the_classes(given: int | None, count: int) -> 
     assert _data("net", pb.TRAIN).annotated_data_param.label_map_file == "net/labelmap.prototxt"
 
 
+@pytest.mark.parametrize(("given", "note"), [(5, "3 of 5 classes"), (2, "")])
+def test_names_that_are_made_up_are_counted(tmp_path: Path, given: int, note: str) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    made = new_network("lenet", tmp_path / "net", classes=given, labels=tmp_path / "names.txt")
+    expected = [f"labels.txt has made-up names of {note}: write yours"] if note else []
+    assert [line for line in made.notes if "made-up" in line] == expected
+
+
 def test_databases() -> None:
     build_database("listed.txt", "classes_lmdb", names=("cat", "dog", "cow"), shards=3)
     made = new_network("lenet", "a", train="classes_lmdb")
