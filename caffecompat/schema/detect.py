@@ -27,7 +27,7 @@ _SOLVER_FIELDS = {
 }  # fmt: skip
 _NET_FIELDS = {
     Fork.INTEL: ("bn_stats_batch_size", "engine"),
-    Fork.JACINTO: ("net_quantization_param",),
+    Fork.JACINTO: ("quantize", "net_quantization_param"),
     Fork.NVCAFFE: (
         "default_forward_type", "default_backward_type", "default_forward_math", "default_backward_math",
         "global_grad_scale", "global_grad_scale_adaptive", "default_conv_algos_override",

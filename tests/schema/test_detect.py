@@ -20,6 +20,7 @@ from caffecompat.schema import NetDocument, detect_fork, open_net, parse_text, p
         ("global_grad_scale: 100", Fork.NVCAFFE),
         ("layer { image_label_data_param { } }", Fork.JACINTO),
         ("net_quantization_param { }", Fork.JACINTO),
+        ("quantize: true layer { batch_norm_param { scale_bias: true } }", Fork.JACINTO),
         ("layer { fixed_param { } }", Fork.XILINX),
         ('layer { type: "SegmentPixelIOU" }', Fork.XILINX),
         ('layer { type: "BatchNorm" batch_norm_param { scale_filler { } } param: [{}, {}, {}, {}, {}] }', Fork.XILINX),
