@@ -25,7 +25,7 @@ class Exchange:
 
     Parameters are in buckets, those of the last layers first. A bucket is sent as soon as the last backward pass of the
     iteration has added to all its gradients and the buckets before it are sent, so that the order is the same in all
-    processes. What no pass reached (a parameter without gradient) goes with the rest as zeros after that pass.
+    processes. What no pass reached (a parameter without gradient) joins the rest as zeros after that pass.
 
     Args:
         parameters: of the net, in net order.
