@@ -17,7 +17,7 @@ from torch import Tensor
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
 from caffecompat.schema import open_net, parse_text, pb
-from caffecompat.zoo import Segmentation, lenet_files, segmentation_files
+from caffecompat.zoo import NETWORKS, network_files
 from tests.net.nets import INPUT, LABEL, layer, make_net
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,11 +40,11 @@ def _net(message: Any, size: tuple[int, ...], left_out: str = "") -> Net:
 
 
 def _lenet() -> Net:
-    return _net(parse_text(lenet_files()["deploy.prototxt"], pb.NetParameter()), (2, 1, 28, 28))
+    return _net(parse_text(network_files(NETWORKS["lenet"])["deploy.prototxt"], pb.NetParameter()), (2, 1, 28, 28))
 
 
 def _espnet() -> Net:
-    text = segmentation_files("espnet", Segmentation())["deploy.prototxt"]
+    text = network_files(NETWORKS["espnet"])["deploy.prototxt"]
     return _net(parse_text(text, pb.NetParameter()), (1, 3, 32, 64))
 
 
@@ -86,7 +86,7 @@ def _check(made: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def test_compiled_nets_learn() -> None:
     """With the loss, whose labels are looked at between two graphs: the same gradients."""
-    message = parse_text(lenet_files()["train_val.prototxt"], pb.NetParameter())
+    message = parse_text(network_files(NETWORKS["lenet"])["train_val.prototxt"], pb.NetParameter())
     layers = [one for one in message.layer if "Data" not in one.type and one.type != "Accuracy"]
     fed = pb.NetParameter()
     for name, shape in (("data", (4, 1, 28, 28)), ("label", (4,))):
