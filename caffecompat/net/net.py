@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,12 +30,15 @@ from caffecompat.net.params import LearnableParam
 from caffecompat.net.pass_errors import REFUSED, explain
 from caffecompat.net.precision import Amp, apply_precision, with_amp
 from caffecompat.net.problems import NetError
-from caffecompat.net.quantization import SAVED_AS, Quantization, wants_quantization
+from caffecompat.net.quantization_plan import SAVED_AS, wants_quantization
 from caffecompat.net.shapes import infer_shapes
 from caffecompat.net.sharing import share_weights
 from caffecompat.net.splits import message_with_splits
 from caffecompat.net.weights import LoadReport, WeightPaths
 from caffecompat.schema import NetDocument, as_document, as_phase, pb
+
+if TYPE_CHECKING:
+    from caffecompat.net.quantization import Quantization
 
 __all__ = ["Net"]
 
@@ -181,6 +185,8 @@ class Net(Computation):
             log_steps(self.steps, [self.step_shapes(step) for step in self.steps], self.params, self.outputs)
         self.quantization = None
         if wants_quantization(built.message) and quantized:
+            from caffecompat.net.quantization import Quantization  # loads torch's compiler
+
             self.quantization = Quantization(built.message, phase, built.steps, log=log)
         self.loaded = None
         if weights is not None:

@@ -29,22 +29,10 @@ from caffecompat.net.quantization_ranges import BlobRanges, value_range
 from caffecompat.net.quantization_scales import estimate_scale, is_usable
 from caffecompat.schema import pb
 
-__all__ = ["FLOAT_NOTE", "SAVED_AS", "Quantization", "wants_quantization"]
-
-SAVED_AS = "___QUANTIZED__SEE_END_OFTHE_FILE"
-"""What a saved net's name ends in where its prototxt has `quantize`; the settings are written after the layers."""
-
-FLOAT_NOTE = "computes in floating point; the fixed point that the prototxt asks for (quantize: true) is left out"
-"""What to say of a net that is written in a form without it."""
+__all__ = ["Quantization"]
 
 _FLOAT = pb.QuantizationParameter.QuantizationParameter_Precision_FLOAT
 _STOCHASTIC = pb.QuantizationParameter.QuantizationParameter_Rounding_STOCHASTIC
-
-
-def wants_quantization(message: pb.NetParameter) -> bool:
-    """Whether a net is to be quantized, or one of its layers says how it is."""
-    own = (layer.quantization_param for layer in message.layer if layer.HasField("quantization_param"))
-    return bool(message.quantize) or any(form.qparam_in or form.qparam_w or form.qparam_out for form in own)
 
 
 class Quantization:

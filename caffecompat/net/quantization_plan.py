@@ -9,10 +9,25 @@ from caffecompat.net.problems import Problem
 from caffecompat.schema import pb
 from caffecompat.schema.data_layers import data_layer
 
-__all__ = ["WEIGHTED", "Links", "flags_outputs", "is_merged", "quantization_problems", "quantizes"]
+__all__ = [
+    "FLOAT_NOTE", "SAVED_AS", "WEIGHTED", "Links", "flags_outputs", "is_merged", "quantization_problems", "quantizes",
+    "wants_quantization",
+]  # fmt: skip
+
+SAVED_AS = "___QUANTIZED__SEE_END_OFTHE_FILE"
+"""What a saved net's name ends in where its prototxt has `quantize`; the settings are written after the layers."""
+
+FLOAT_NOTE = "computes in floating point; the fixed point that the prototxt asks for (quantize: true) is left out"
+"""What to say of a net that is written in a form without it."""
 
 WEIGHTED = ("Convolution", "InnerProduct", "Deconvolution")
 _COMPUTING = (*WEIGHTED, "BatchNorm", "Scale", "ReLU", "PReLU", "Eltwise", "Concat", "Bias", "Pooling")
+
+
+def wants_quantization(message: pb.NetParameter) -> bool:
+    """Whether a net is to be quantized, or one of its layers says how it is."""
+    own = (layer.quantization_param for layer in message.layer if layer.HasField("quantization_param"))
+    return bool(message.quantize) or any(form.qparam_in or form.qparam_w or form.qparam_out for form in own)
 
 
 def flags_outputs(step: Step) -> bool:

@@ -28,7 +28,7 @@ from caffecompat.deploy.targets.registry import TARGETS
 from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import WriteError, atomic_path, protects, refuse_protected
 from caffecompat.net import Net
-from caffecompat.net.quantization import FLOAT_NOTE, wants_quantization
+from caffecompat.net.quantization_plan import FLOAT_NOTE, wants_quantization
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb

@@ -14,7 +14,7 @@ from caffecompat.deploy.torch_source.verify import compare_source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.net import Net
-from caffecompat.net.quantization import FLOAT_NOTE, wants_quantization
+from caffecompat.net.quantization_plan import FLOAT_NOTE, wants_quantization
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.python_code import looking_at_nets
 from caffecompat.schema import NetDocument, NetSource, as_document, pb

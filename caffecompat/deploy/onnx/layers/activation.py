@@ -30,7 +30,7 @@ def relu6(e: Emission) -> None:
 
 
 def _below_zero(e: Emission) -> str:
-    """min(x, 0), by Min: TIDL clips to ranges that go above 0 alone."""
+    """min(x, 0), by Min: some boards clip to ranges that go above 0 alone."""
     return e.op("Min", e.bottoms[0], e.const(0))
 
 

@@ -16,7 +16,7 @@ from caffecompat.deploy.onnx.layers.scale import scale
 
 _ROUNDING = (
     "QuantizeLinear rounds halves to even; a small fraction of a step is added before it, so that they are rounded up "
-    "as the DPU does; --exact does without"
+    "as the fork does; --exact does without"
 )
 
 
