@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test nightly check clean
 
 $(READY): setup.py pyproject.toml requirements-dev.txt proto/caffe.proto
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,10 @@ check: $(READY)
 # One OpenMP thread a process: two test processes share two cores.
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
+
+# What takes minutes: the networks of models/ at their published sizes.
+nightly: $(READY)
+	$(BIN)/python -m pytest -m nightly tests
 
 clean:
 	rm -rf $(VENV) demo_out build dist *.egg-info caffecompat/schema/caffe.desc caffecompat/schema/pb.pyi

@@ -75,12 +75,12 @@ class Small:
         return self.folder / "weights.caffemodel"
 
 
-def _net(path: Path, phase: int, recipe: Recipe, weights: Path | None = None) -> Net:
+def placed_net(path: Path, phase: int, recipe: Recipe, weights: Path | None = None) -> Net:
     sources = Placeholders((recipe.height, recipe.width), recipe.channels)
     return Net(path, phase, sources=sources, log=False, weights=weights)
 
 
-def _batch(network: Network, recipe: Recipe) -> dict[str, np.ndarray]:
+def random_batch(network: Network, recipe: Recipe) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(1)
     shape = (2, recipe.channels, recipe.height, recipe.width)
     data = generator.standard_normal(shape, np.float32)
@@ -103,17 +103,17 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     for name, text in network_files(network, recipe).items():
         (folder / name).write_text(text)
     torch.manual_seed(0)
-    train = _net(folder / "train_val.prototxt", pb.TRAIN, recipe)
-    tops = train(_batch(network, recipe))
+    train = placed_net(folder / "train_val.prototxt", pb.TRAIN, recipe)
+    tops = train(random_batch(network, recipe))
     train.loss(tops).backward()
     assert all(param.blob.grad is not None for param in train.params if param.lr_mult)
-    _calm_norms(train)
-    _calm_scores(train, folder)
+    calm_norms(train)
+    calm_scores(train, folder)
     train.save(folder / "weights.caffemodel")
     return Small(network, recipe, folder, tops)
 
 
-def _calm_norms(train: Net) -> None:
+def calm_norms(train: Net) -> None:
     """Let no channel that hardly varies in the one batch be magnified, and rounding with it."""
     for layer in train.layers:
         for slot in layer.slots:
@@ -121,7 +121,7 @@ def _calm_norms(train: Net) -> None:
                 slot.tensor().clamp_(min=float(slot.tensor().mean()))
 
 
-def _calm_scores(train: Net, folder: Path) -> None:
+def calm_scores(train: Net, folder: Path) -> None:
     """Make scores as small as real ones, which untrained layers exceed and so magnify rounding."""
     learned = ("Convolution", "Deconvolution", "InnerProduct")
     last = [layer.name for layer in read_net(folder / "deploy.prototxt").layer if layer.type in learned][-1]
@@ -164,7 +164,7 @@ def _without_phase(layer: pb.LayerParameter) -> pb.LayerParameter:
 def test_is_deployed_as_it_is_tested(small: Small) -> None:
     """The same layers between data and results, and the same numbers from the weights of the training."""
     test, deployed = (
-        _net(small.folder / f"{file}.prototxt", pb.TEST, small.recipe, small.weights)
+        placed_net(small.folder / f"{file}.prototxt", pb.TEST, small.recipe, small.weights)
         for file in ("train_val", "deploy")
     )
     deploy = read_net(small.folder / "deploy.prototxt")
@@ -174,7 +174,7 @@ def test_is_deployed_as_it_is_tested(small: Small) -> None:
     for report in (test.loaded, deployed.loaded):
         assert report is not None
         assert (report.missing, report.mismatches) == ([], [])
-    batch = _batch(small.network, small.recipe)
+    batch = random_batch(small.network, small.recipe)
     with torch.no_grad():
         tested, (result,) = test(batch), deployed(data=batch["data"]).values()
     if small.network.task == "detection":
@@ -194,7 +194,7 @@ def _assert_same_detections(evaluated: torch.Tensor, detections: torch.Tensor, r
 
 def test_onnx_computes_the_same(small: Small, tmp_path: Path) -> None:
     """Of a detector what the boxes are made of: their order hangs on the last digit where scores are alike."""
-    data = {"data": _batch(small.network, small.recipe)["data"]}
+    data = {"data": random_batch(small.network, small.recipe)["data"]}
     cut = small.network.task == "detection"
     done = export_onnx(
         small.folder / "deploy.prototxt", small.weights, tmp_path / "net.onnx", cut=cut, inputs=lambda _: data
