@@ -1,10 +1,11 @@
-# make demo: the whole path on a generated data set.  make test: the tests.  Both set the environment up first.
+# make demo: the whole path on a generated data set.  make test: the tests.  make docs: the documentation, in site/.
+# All of them set the environment up first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test nightly check clean
+.PHONY: demo test nightly check docs clean
 
 $(READY): setup.py pyproject.toml requirements-dev.txt proto/caffe.proto
 	$(PYTHON) -m venv $(VENV)
@@ -29,5 +30,8 @@ test: check
 nightly: $(READY)
 	$(BIN)/python -m pytest -m nightly tests
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) demo_out build dist *.egg-info caffecompat/schema/caffe.desc caffecompat/schema/pb.pyi
+	rm -rf $(VENV) demo_out site build dist *.egg-info caffecompat/schema/caffe.desc caffecompat/schema/pb.pyi

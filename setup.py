@@ -87,6 +87,7 @@ def version() -> str:
 
 
 EXTRAS = {
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5"],
     "leveldb": ["plyvel>=1.5"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "plot": ["matplotlib>=3.7"],
@@ -94,6 +95,7 @@ EXTRAS = {
     "sbd": ["scipy>=1.10"],
 }
 EXTRAS["dev"] = [
+    *EXTRAS["docs"],
     *EXTRAS["leveldb"],
     *EXTRAS["onnx"],
     *EXTRAS["plot"],
