@@ -28,6 +28,19 @@ _RECORDS = Path(__file__).resolve().parents[2] / "tests/golden"
 _SHARED = {"param", "include", "exclude", "blobs", "bottom", "top", "name", "type", "loss_weight", "propagate_down"}
 
 
+_INDEX = """\
+# Layers
+
+All layer types that are computed here, whichever Caffe they are from. Each has a section with its rule and the source
+of the rule, what differs among forks, bottoms and tops, parameters with their defaults, an example with shapes that the
+original Caffe computed, where it was recorded, and what exports make of it. Data layers are
+[a page of their own](../data.md). This reference is made from the classes and the schema.
+
+Every type takes the [fields of all layers](#fields-of-all-layers).
+
+"""
+
+
 @cache
 def _families() -> dict[str, list[str]]:
     """Names of the layers' files -> the types in them."""
@@ -62,13 +75,7 @@ def _index() -> str:
             link = f"[{kind}]({name}.md#{kind.lower()})"
             summary = plain(_summary(_class(kind)))
             rows.append((kind.lower(), [link, summary, _forks(kind), _mark(onnx_emitters, kind)]))
-    text = (
-        "# Layers\n\nAll layer types that are computed here, whichever Caffe they are from. Each has a section with "
-        "its rule and the source of the rule, what differs among forks, bottoms and tops, parameters with their "
-        "defaults, an example with shapes that the original Caffe computed, where it was recorded, and what exports make "
-        "of it. Data layers are [a page of their own](../data.md). This reference is made from the classes and the schema.\n\n"
-        "Every type takes the [fields of all layers](#fields-of-all-layers).\n\n"
-    )
+    text = _INDEX
     text += table(["type", "what it computes", "in", "ONNX"], [row for _, row in sorted(rows)])
     skip = frozenset(field.name for field in pb.LayerParameter.DESCRIPTOR.fields if field.name.endswith("_param"))
     text += "\n## Fields of all layers\n\n" + field_table("LayerParameter", skip)

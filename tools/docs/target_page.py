@@ -23,7 +23,7 @@ class _AsNamed(dict[str, object]):
 
 class _Name(str):
     def __format__(self, form: str) -> str:
-        return f"`{self}`"
+        return "`" + self + "`"
 
     def __getattr__(self, name: str) -> _Name:
         return _Name(self)
