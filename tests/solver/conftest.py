@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
 from caffecompat import glog
+from tests.solver.rank_runs import write_files
 
 NET = """
 name: "small"
@@ -44,3 +47,11 @@ def log():
     glog.set_sink(lambda line: lines.append(line.split("] ", 1)[1]))
     yield lines
     glog.set_sink(None)
+
+
+@pytest.fixture(scope="module")
+def rank_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the nets, solvers and data of `tests.solver.rank_runs`."""
+    at = tmp_path_factory.mktemp("ranks")
+    write_files(at)
+    return at

@@ -29,6 +29,11 @@ def test_killed_runs_go_on_bit_for_bit() -> None:
     assert re.search(r"^24 kills, .* 0 of 12 bad$", printed, re.MULTILINE)
 
 
+def test_one_of_several_processes_killed() -> None:
+    printed = run("crash.py", "--kills", "5", "--seed", "1", "--only", "hdf5 shuffled, SGD, HDF5, 2 processes")
+    assert re.search(r"^5 kills, .* 0 of 1 bad$", printed, re.MULTILINE)
+
+
 def test_a_command_of_ones_own(tmp_path: Path) -> None:
     """A run that forgets its data is found out."""
     files = tmp_path / "files"

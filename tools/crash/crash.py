@@ -10,6 +10,9 @@ that begins with ``caffecompat`` is forked from this process, which takes a tent
 come at exactly one of its file operations, most of which are in the middle of a snapshot; other commands, and the
 processes that they start, are killed by the clock. Without a command all of scenarios.py are run.
 
+Where a command that begins with ``caffecompat`` trains in several processes (--processes), one of them or the launcher
+is killed, and the others must end by themselves within 30 seconds.
+
 After each kill the newest snapshot must load, with its solver state and its .resume file, and all snapshots must have
 the bytes of those of an undisturbed run. So must the lines of the log, iteration by iteration, and the files at the
 end. The exit status is 1 where something does not.
@@ -27,6 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -34,7 +38,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import operations
 from lives import Life, live, warm_up
 from runs import Undisturbed, leftovers, newest, newest_problems, remarks
-from scenarios import SCENARIOS, TRAIN
+from scenarios import SCENARIOS, TOGETHER
+from together import Group
 
 __all__ = ["Crashes"]
 
@@ -57,6 +62,8 @@ class Crashes:
 
     def __init__(self, words: Sequence[str], folder: Path, at: Path, generator: random.Random) -> None:
         self._words, self._source, self._at, self._random = words, folder, at, generator
+        several = words[0] == "caffecompat" and "--processes" in words
+        self._group = Group(int(words[words.index("--processes") + 1])) if several else None
         self._counter = operations.Counter()
         self._operations = 0
         self.counts: Counter[str] = Counter()
@@ -71,7 +78,7 @@ class Crashes:
 
     def _run_undisturbed(self) -> Undisturbed:
         folder = self._copy("undisturbed")
-        life = live(self._words, folder, before=lambda: operations.install(self._counter))
+        life = self._live(folder, before=lambda: operations.install(self._counter))
         if life.status:
             raise SystemExit(f"the undisturbed run ends with status {life.status}:\n{life.log[-2000:]}")
         self._operations = self._counter.value
@@ -92,10 +99,9 @@ class Crashes:
         while True:
             resumed = newest(folder)
             life = self._one_life(folder, to_death=self.counts["kills"] < kills)
-            killed = life.status == -9 and not life.hung
             self.counts["resumed"] += resumed is not None
-            self._check(life, folder, killed=killed)
-            if not killed or self.problems:
+            self._check(life, folder)
+            if not life.killed or self.problems:
                 return
             self.counts["kills"] += 1
             self.counts["before a snapshot"] += newest(folder) is None
@@ -103,18 +109,29 @@ class Crashes:
 
     def _one_life(self, folder: Path, *, to_death: bool) -> Life:
         if not to_death:
-            return live(self._words, folder)
+            return self._live(folder)
+        group, victim = self._group, None if self._group is None else self._random.choice(self._group.numbers)
         if self._operations and self._random.random() < 0.5:
             at = self._random.randint(1, self._operations)
+            act = operations.kill(at)
+            if group is not None and victim is not None:
+                act = operations.do(at, lambda number=victim: group.kill(number))  # type: ignore[misc]
             self._counter.value = 0
-            return live(self._words, folder, before=lambda: operations.install(self._counter, operations.kill(at)))
-        return live(self._words, folder, kill_after=self._random.uniform(0, self._undisturbed.seconds))
+            return self._live(folder, victim=victim, before=lambda: operations.install(self._counter, act))
+        return self._live(folder, victim=victim, kill_after=self._random.uniform(0, self._undisturbed.seconds))
 
-    def _check(self, life: Life, folder: Path, *, killed: bool) -> None:
-        undisturbed = self._undisturbed
+    def _live(self, folder: Path, *, victim: int | None = None, **how: Any) -> Life:
+        if self._group is None:
+            return live(self._words, folder, **how)
+        return self._group.live(self._words, folder, victim=victim, **how)
+
+    def _check(self, life: Life, folder: Path) -> None:
+        undisturbed, killed = self._undisturbed, life.killed
         problems = newest_problems(folder) + undisturbed.different_files(folder)
         problems += undisturbed.different_lines(life.log, killed=killed)
-        problems += [f"the log says: {text}" for text in remarks(life.log) if text not in undisturbed.remarks]
+        said = [text for text in remarks(life.log) if not (killed and text.startswith("An error ends the run"))]
+        problems += [f"the log says: {text}" for text in said if text not in undisturbed.remarks]
+        problems += [f"process {number} does not end when another one is killed" for number in life.left]
         if not killed:
             problems += [f"ends with status {life.status}"] if life.status or life.hung else []
             problems += undisturbed.different_ends(folder)
@@ -154,7 +171,7 @@ def main() -> int:
 
 def _all(args: argparse.Namespace, work: Path) -> int:
     generator = random.Random(args.seed)
-    chosen = [scenario for scenario in SCENARIOS if args.only in scenario.name]
+    chosen = [scenario for scenario in (*SCENARIOS, *TOGETHER) if args.only in scenario.name]
     names = [" ".join(args.command)] if args.command else [scenario.name for scenario in chosen]
     total: Counter[str] = Counter()
     bad, begin = 0, time.perf_counter()
@@ -167,7 +184,7 @@ def _all(args: argparse.Namespace, work: Path) -> int:
             folder = at / "files"
             folder.mkdir()
             chosen[number].write(folder)
-        crashes = Crashes(args.command or TRAIN, folder, at, generator)
+        crashes = Crashes(args.command or chosen[number].words, folder, at, generator)
         crashes.kill(args.kills * (number + 1) // len(names) - args.kills * number // len(names))
         _report(name, crashes, time.perf_counter() - start)
         total += crashes.counts

@@ -17,25 +17,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-__all__ = ["Life", "live", "warm_up"]
+__all__ = ["LIMIT", "Life", "become", "ends", "fork", "live", "warm_up"]
 
-_LIMIT = 120.0  # seconds after which a run hangs
+LIMIT = 120.0  # seconds after which a run hangs
 
 
 class Life(NamedTuple):
-    """One process's life.
+    """The life of a process, or of the processes that train together.
 
     Attributes:
-        status: its exit status; -9 where it was killed.
+        status: its exit status, the launcher's of several; -9 where it was killed.
         hung: it took so long that it was ended.
         log: what it wrote to stdout and stderr.
         seconds: how long it lived.
+        killed: it, or one of several, died as it was meant to.
+        left: the numbers of those that did not end when another one had died.
     """
 
     status: int
     hung: bool
     log: str
     seconds: float
+    killed: bool
+    left: Sequence[int] = ()
 
 
 def warm_up() -> None:
@@ -58,18 +62,19 @@ def live(
     start = time.perf_counter()
     with open(log, "wb") as file:
         if words[0] == "caffecompat":
-            pid = _fork(words[1:], folder, file.fileno(), before)
+            pid = fork(words[1:], folder, file.fileno(), before)
         else:
             pid = subprocess.Popen(words, cwd=folder, stdout=file, stderr=subprocess.STDOUT, start_new_session=True).pid
-    if not _ends(pid, _LIMIT if kill_after is None else kill_after):
+    if not ends(pid, LIMIT if kill_after is None else kill_after):
         os.killpg(pid, signal.SIGKILL)
     _, state = os.waitpid(pid, 0)
     status = os.waitstatus_to_exitcode(state)
-    hung = status == -signal.SIGKILL and kill_after is None and time.perf_counter() - start >= _LIMIT
-    return Life(status, hung, log.read_text(errors="replace"), time.perf_counter() - start)
+    hung = status == -signal.SIGKILL and kill_after is None and time.perf_counter() - start >= LIMIT
+    killed = status == -signal.SIGKILL and not hung
+    return Life(status, hung, log.read_text(errors="replace"), time.perf_counter() - start, killed)
 
 
-def _ends(pid: int, seconds: float) -> bool:
+def ends(pid: int, seconds: float) -> bool:
     """Whether a process ends within this time."""
     descriptor = os.pidfd_open(pid)
     try:
@@ -78,29 +83,39 @@ def _ends(pid: int, seconds: float) -> bool:
         os.close(descriptor)
 
 
-def _fork(words: Sequence[str], folder: Path, log: int, before: Callable[[], None] | None) -> int:
+def fork(words: Sequence[str], folder: Path, log: int, before: Callable[[], None] | None) -> int:
+    """Run the command line in a forked process, in a folder and with its output in an open file; the process's number.
+
+    Args:
+        before: is called in it before the command.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if not pid:
-        _become(words, folder, log, before)
+
+        def begin() -> None:
+            os.chdir(folder)
+            for target in (1, 2):
+                os.dup2(log, target)
+            os.close(log)
+            if before is not None:
+                before()
+
+        become(words, begin)
     os.setpgid(pid, pid)  # also here, as the child may not come to it before it is killed
     return pid
 
 
-def _become(words: Sequence[str], folder: Path, log: int, before: Callable[[], None] | None) -> NoReturn:
-    """In the forked process: be the command."""
+def become(words: Sequence[str], before: Callable[[], None] | None = None) -> NoReturn:
+    """In a forked process: be the command line with these words, in a group of its own."""
     status = 70
     try:
         os.setpgid(0, 0)
-        os.chdir(folder)
-        for target in (1, 2):
-            os.dup2(log, target)
-        os.close(log)
         _be_another_process()
-        from caffecompat.cli.main import main
-
         if before is not None:
             before()
+        from caffecompat.cli.main import main
+
         status = main(words)
     except BaseException:
         import traceback

@@ -62,12 +62,7 @@ class Counter:
 
 def kill(at: int) -> Act:
     """Kill the process and its group before operation number `at`."""
-
-    def act(operation: Operation) -> None:
-        if operation.number == at:
-            os.killpg(0, signal.SIGKILL)
-
-    return act
+    return do(at, lambda: os.killpg(0, signal.SIGKILL))
 
 
 def do(at: int, action: Callable[[], None]) -> Act:

@@ -13,7 +13,7 @@ import numpy as np
 from caffecompat.formats.database import open_database
 from caffecompat.formats.datum import Datum, encode_datum
 
-__all__ = ["SCENARIOS", "TRAIN", "Scenario"]
+__all__ = ["SCENARIOS", "TOGETHER", "TRAIN", "Scenario"]
 
 TRAIN = ("caffecompat", "train", "--solver", "solver.prototxt", "--resume", "auto")
 
@@ -50,6 +50,7 @@ class Scenario:
         type: of the solver.
         format: of its snapshots.
         more: other fields of the solver.
+        processes: how many train together.
     """
 
     source: str
@@ -57,11 +58,18 @@ class Scenario:
     type: str
     format: str
     more: str = ""
+    processes: int = 1
 
     @property
     def name(self) -> str:
         kept = ", keep/best/ema" if self.more else ""
-        return f"{self.source}{' shuffled' * self.shuffled}, {self.type}, {self.format}{kept}"
+        several = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.source}{' shuffled' * self.shuffled}, {self.type}, {self.format}{kept}{several}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command that trains it, and goes on where it was killed."""
+        return TRAIN if self.processes == 1 else (*TRAIN, "--processes", str(self.processes))
 
     def write(self, folder: Path, iterations: int = 26, prefix: str = "run") -> None:
         """Write all the files of a run.
@@ -82,9 +90,14 @@ SCENARIOS = [
     Scenario(*choice)
     for choice in product(("lmdb", "list", "hdf5"), (False, True), ("SGD", "Adam"), ("BINARYPROTO", "HDF5"))
 ]
-SCENARIOS += [
-    Scenario("list", True, "SGD", format, 'snapshot_keep: 2 snapshot_best: "min:loss" ema_decay: 0.9')
-    for format in ("BINARYPROTO", "HDF5")
+_KEPT = 'snapshot_keep: 2 snapshot_best: "min:loss" ema_decay: 0.9'
+SCENARIOS += [Scenario("list", True, "SGD", format, _KEPT) for format in ("BINARYPROTO", "HDF5")]
+TOGETHER = [
+    Scenario("lmdb", False, "SGD", "BINARYPROTO", processes=2),
+    Scenario("lmdb", True, "Adam", "HDF5", processes=2),
+    Scenario("list", True, "Adam", "BINARYPROTO", _KEPT, processes=2),
+    Scenario("hdf5", True, "SGD", "HDF5", processes=2),
+    Scenario("list", False, "SGD", "BINARYPROTO", processes=3),
 ]
 
 

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 
     from caffecompat.cli.common.devices import cards_of, choose_device, own_card
-    from caffecompat.cli.common.processes import run_together
+    from caffecompat.cli.common.processes import end_with_starter, run_together
     from caffecompat.schema import read_solver
     from caffecompat.solver.ranks import joined, place_of
     from caffecompat.solver.signals import SignalActions
@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     if place is None and count > 1 and not args.dry_run:
         return run_together(args.command_line, count)
     if place is not None:
+        end_with_starter(os.environ)
         if args.processes not in (None, place.size):
             raise UsageError(f"caffecompat train: --processes {args.processes}, in a group of {place.size} processes")
         if place.rank:

@@ -8,17 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError, exit_with
 from caffecompat.threads import cores
 
-__all__ = ["run_together"]
+__all__ = ["end_with_starter", "run_together"]
 
 _LOOK = 0.05  # seconds
+_STARTER = "CAFFECOMPAT_STARTER"  # the process that started one of several
+_WATCH = 0.5  # seconds
 _GRACE = 10.0  # that the others have to end by themselves once one of them has failed
 _FORWARDED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -36,6 +39,7 @@ def run_together(command_line: Sequence[str], count: int) -> int:
     """
     glog.info(f"Starting {count} processes")
     group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    group[_STARTER] = str(os.getpid())
     defaults = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
     if sys.platform == "linux":
         defaults["GLOO_SOCKET_IFNAME"] = "lo"  # the machine's own name need not lead anywhere
@@ -53,6 +57,29 @@ def run_together(command_line: Sequence[str], count: int) -> int:
                 if process.poll() is None:
                     process.kill()
                 process.wait()
+
+
+def end_with_starter(environment: Mapping[str, str]) -> None:
+    """Let this process end, at the latest a second later, when the one that started it is killed.
+
+    That is `run_together`, or torchrun's agent. Others may leave the processes they start: srun ends them by itself,
+    and a shell is meant to.
+    """
+    if _STARTER in environment:
+        starter = int(environment[_STARTER])
+    elif "TORCHELASTIC_RUN_ID" in environment:
+        starter = os.getppid()
+    else:
+        return
+    threading.Thread(target=_watch, args=(starter,), name="caffecompat starter", daemon=True).start()
+
+
+def _watch(starter: int) -> None:
+    while os.getppid() == starter:  # an orphan gets another parent; Windows never says so
+        time.sleep(_WATCH)
+    # No snapshot is cut short by that: its files get their names when they are whole.
+    print(f"error: the process that started this one (number {starter}) has ended", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @contextlib.contextmanager
