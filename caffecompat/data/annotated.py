@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import DataReader, DataRecord, decoded, prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.share import Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.formats.annotated_datum import AnnotatedDatum, decode_annotated_datum
@@ -79,10 +80,9 @@ class AnnotatedDataReader(DataReader):
         shape = sample.augmented.shape
         return [shape, ()] if self._labeled and not self._boxed else [shape]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample.augmented, arrays[0][at])
-        if len(arrays) > 1:
-            arrays[1][at] = sample.label
+    def write_labels(self, sample: _Sample, arrays: Sequence[np.ndarray], at: int) -> None:
+        if arrays:
+            arrays[0][at] = sample.label
 
     def variable_size_rows(self, sample: _Sample) -> np.ndarray:
         assert sample.augmented.objects is not None

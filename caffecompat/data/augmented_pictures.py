@@ -10,7 +10,8 @@ import numpy as np
 
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augmenting_reader import AugmentingReader
-from caffecompat.data.loader import LoadedSource, read_sample
+from caffecompat.data.loaded_source import LoadedSource
+from caffecompat.data.reader import read_sample
 from caffecompat.data.source import DataError, make_source, seed
 from caffecompat.forks import Fork
 from caffecompat.schema import pb
@@ -106,14 +107,16 @@ def _without_changes(layer: pb.LayerParameter) -> pb.LayerParameter:
 
 
 def _seen(reader: AugmentingReader, record: Any) -> Seen:
-    """One record, by way of the rows that it fills of a batch."""
+    """One record, by way of what it fills of a batch."""
     sample, shapes = read_sample(reader, record)
     augmented = reader.augmented(sample)
-    arrays = [np.empty((1, *shape), np.float32) for shape in shapes]
-    reader.write(sample, arrays, 0)
+    row = np.empty(shapes[0], np.float32)
+    reader.augmentation.place(augmented, row)
+    others = [np.empty((1, *shape), np.float32) for shape in shapes[1:]]
+    reader.write_labels(sample, others, 0)
     labels = Augmentation.label(augmented) if augmented.label is not None else None
-    label = int(arrays[1][0]) if len(arrays) > 1 and arrays[1].ndim == 1 else None
-    return Seen(_pixels(reader, augmented, arrays[0][0]), labels, augmented.objects, label)
+    label = int(others[0][0]) if others and others[0].ndim == 1 else None
+    return Seen(_pixels(reader, augmented, row), labels, augmented.objects, label)
 
 
 def _pixels(reader: AugmentingReader, augmented: Augmented, row: np.ndarray) -> np.ndarray:

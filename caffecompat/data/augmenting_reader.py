@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
-from caffecompat.data.loader import Reader
+from caffecompat.data.buffers import Buffers
+from caffecompat.data.pixels import Pixels
+from caffecompat.data.reader import Column, Columns, Reader
+from caffecompat.data.source import Shape
 
 __all__ = ["AugmentingReader"]
 
 
 class AugmentingReader(Reader):
-    """A reader whose records are changed as a transform_param says; the first array it writes is the pictures'."""
+    """A reader whose records are changed as a transform_param says; the first column of its batches is the pictures."""
 
     _augmentation: Augmentation
 
@@ -29,3 +35,17 @@ class AugmentingReader(Reader):
         """What became of the record's picture, label picture and boxes; `sample` is from `read`."""
         found: Augmented = sample if isinstance(sample, Augmented) else sample.augmented
         return found
+
+    def columns(self, shapes: Sequence[Shape], rows: int, buffers: Buffers) -> list[Column]:
+        pictures = Pixels(buffers.take((rows, *shapes[0]), np.uint8), self._augmentation)
+        return [pictures, *super().columns(shapes[1:], rows, buffers)]
+
+    def write(self, sample: Any, columns: Columns, at: int) -> None:
+        pictures, *others = columns
+        assert isinstance(pictures, Pixels)
+        pictures.write(self.augmented(sample), at)
+        self.write_labels(sample, [column for column in others if isinstance(column, np.ndarray)], at)
+
+    @abstractmethod
+    def write_labels(self, sample: Any, arrays: Sequence[np.ndarray], at: int) -> None:
+        """Write all but the picture into the batch: into row `at` of each other column, as `write` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from caffecompat import glog
 from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.records import Records
 from caffecompat.data.share import ALL, Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
@@ -135,12 +136,9 @@ class DataReader(AugmentingReader):
         shape = height // len(sample.labels), width, channels
         return [shape, ()] if self._labeled else [shape]
 
-    def write(self, sample: Any, arrays: Arrays, at: int) -> None:
-        count = len(sample.labels)
-        out = arrays[0][at] if count == 1 else arrays[0][at : at + count].reshape(sample.augmented.shape)
-        self._augmentation.place(sample.augmented, out)
+    def write_labels(self, sample: Any, arrays: Sequence[np.ndarray], at: int) -> None:
         if self._labeled:
-            arrays[1][at : at + count] = sample.labels
+            arrays[0][at : at + len(sample.labels)] = sample.labels
 
     def row(self, record: DataRecord, row: int) -> DataRecord:
         return DataRecord([record.keys[row]], [record.values[row]], record.draw)

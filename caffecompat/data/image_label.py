@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import decoded, prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.records import Records
 from caffecompat.data.share import ALL, Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
@@ -118,9 +119,8 @@ class ImageLabelDataReader(AugmentingReader):
     def shapes(self, sample: Augmented) -> list[Shape]:
         return [sample.shape, sample.label_shape]
 
-    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample, arrays[0][at])
-        np.multiply(self._augmentation.label(sample), self._augmentation.transformer.scale, out=arrays[1][at])
+    def write_labels(self, sample: Augmented, arrays: Sequence[np.ndarray], at: int) -> None:
+        np.multiply(self._augmentation.label(sample), self._augmentation.transformer.scale, out=arrays[0][at])
 
     def describe(self, record: _Record) -> str:
         return _name(self._image, record.image)

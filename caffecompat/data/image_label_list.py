@@ -14,7 +14,7 @@ from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.label_picture import warn_of_gray_reading
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
@@ -183,10 +183,9 @@ class ImageLabelListDataReader(AugmentingReader):
         self._slice.check(shape[0], shape[1])
         return [shape, (*self._slice.size, 1)]
 
-    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample, arrays[0][at])
+    def write_labels(self, sample: Augmented, arrays: Sequence[np.ndarray], at: int) -> None:
         label = self._augmentation.label(sample)
-        np.copyto(arrays[1][at], self._slice.of_label(label) if self._slice else label)
+        np.copyto(arrays[0][at], self._slice.of_label(label) if self._slice else label)
 
 
 class _Slice(NamedTuple):

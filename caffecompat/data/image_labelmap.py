@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.segmentation import ImageSegDataReader, Segmented
 from caffecompat.data.source import Request, Source, register_source
 from caffecompat.data.transform import Draw

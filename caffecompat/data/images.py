@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from caffecompat.data.augment.resampling import interpolation
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
@@ -179,9 +179,8 @@ class ImageDataReader(ListReader[ListedImage]):
     def shapes(self, sample: _Sample) -> list[Shape]:
         return [sample.augmented.shape, ()]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample.augmented, arrays[0][at])
-        arrays[1][at] = sample.label
+    def write_labels(self, sample: _Sample, arrays: Sequence[np.ndarray], at: int) -> None:
+        arrays[0][at] = sample.label
 
 
 @register_source("ImageData")

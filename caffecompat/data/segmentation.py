@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from caffecompat.data.augment.sample import Sample
 from caffecompat.data.databases import prefetch_depth
 from caffecompat.data.images import ListReader
 from caffecompat.data.label_picture import warn_of_gray_reading
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Window, cut
 from caffecompat.formats.image_list import ListedPair, read_pair_list
@@ -76,9 +77,8 @@ class ImageSegDataReader(ListReader[ListedPair]):
     def shapes(self, sample: Segmented) -> list[Shape]:
         return [sample.augmented.shape, sample.label.shape]
 
-    def write(self, sample: Segmented, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample.augmented, arrays[0][at])
-        np.copyto(arrays[1][at], sample.label)
+    def write_labels(self, sample: Segmented, arrays: Sequence[np.ndarray], at: int) -> None:
+        np.copyto(arrays[0][at], sample.label)
 
 
 class PaddingImageSegDataReader(ImageSegDataReader):
@@ -106,9 +106,9 @@ class PaddingImageSegDataReader(ImageSegDataReader):
     def shapes(self, sample: Segmented) -> list[Shape]:
         return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)
 
-    def write(self, sample: Segmented, arrays: Arrays, at: int) -> None:
-        super().write(sample, arrays, at)
-        arrays[2][at] = np.minimum(arrays[0].shape[1:3], sample.augmented.size).reshape(1, 2, 1)
+    def write_labels(self, sample: Segmented, arrays: Sequence[np.ndarray], at: int) -> None:
+        super().write_labels(sample, arrays, at)
+        arrays[1][at] = np.minimum(arrays[0].shape[1:3], sample.augmented.size).reshape(1, 2, 1)
 
 
 class DenseImageDataReader(ListReader[ListedPair]):
@@ -181,9 +181,8 @@ class DenseImageDataReader(ListReader[ListedPair]):
     def shapes(self, sample: Augmented) -> list[Shape]:
         return [sample.shape, sample.label_shape]
 
-    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample, arrays[0][at])
-        np.copyto(arrays[1][at], self._augmentation.label(sample))
+    def write_labels(self, sample: Augmented, arrays: Sequence[np.ndarray], at: int) -> None:
+        np.copyto(arrays[0][at], self._augmentation.label(sample))
 
 
 def _leading_number(text: str) -> int:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from caffecompat.resumable import State
 from caffecompat.schema import as_phase, pb
 from caffecompat.schema.data_layers import data_layer
 from caffecompat.schema.odd_numbers import odd_numbers
+
+if TYPE_CHECKING:
+    from caffecompat.data.pixels import Pixels
 
 __all__ = [
     "AugmentError",
@@ -75,6 +78,13 @@ class Source(ABC):
         Raises:
             DataError: the data is bad; every later call raises it again.
         """
+
+    def next_pixels(self) -> tuple[np.ndarray | Pixels, ...]:
+        """The next batch, with pictures as bytes where the source has them as such, to be normalized on a device.
+
+        A source gives all its batches in one way, by this method or by `next`.
+        """
+        return self.next()
 
     def share_batches(self, share: Share) -> None:  # noqa: B027 (without it `skip` reads the batch)
         """Prepare, before the first batch, for `next` at the batches that the share owns and `skip` at the others."""

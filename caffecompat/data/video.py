@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from caffecompat.data.augment.augmentation import Augmentation, Augmented
 from caffecompat.data.augment.sample import Sample
 from caffecompat.data.augmenting_reader import AugmentingReader
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.paths import for_opencv
@@ -104,10 +105,9 @@ class VideoDataReader(AugmentingReader):
     def shapes(self, sample: Augmented) -> list[Shape]:
         return [sample.shape, ()] if self._labeled else [sample.shape]
 
-    def write(self, sample: Augmented, arrays: Arrays, at: int) -> None:
-        self._augmentation.place(sample, arrays[0][at])
+    def write_labels(self, sample: Augmented, arrays: Sequence[np.ndarray], at: int) -> None:
         if self._labeled:
-            arrays[1][at] = 0
+            arrays[0][at] = 0
 
     def describe(self, record: Any) -> str:
         return f"{self._name}, frame {record.number}"

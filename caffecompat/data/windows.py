@@ -9,7 +9,8 @@ import numpy as np
 
 from caffecompat import glog
 from caffecompat.data.databases import prefetch_depth
-from caffecompat.data.loader import Arrays, LoadedSource, Reader
+from caffecompat.data.loaded_source import LoadedSource
+from caffecompat.data.reader import Columns, Reader
 from caffecompat.data.source import DataError, Request, Shape, Source, new_random, register_source
 from caffecompat.formats.mean import read_mean
 from caffecompat.formats.picture import decode_picture, resize_picture
@@ -238,18 +239,20 @@ class WindowReader(Reader):
     def shapes(self, sample: _Sample) -> list[Shape]:
         return [(self._crop, self._crop, self._channels), ()]
 
-    def write(self, sample: _Sample, arrays: Arrays, at: int) -> None:
-        crop, region = arrays[0][at], sample.region
+    def write(self, sample: _Sample, columns: Columns, at: int) -> None:
+        pictures, labels = columns
+        assert isinstance(pictures, np.ndarray) and isinstance(labels, np.ndarray)
+        crop, region = pictures[at], sample.region
         crop[...] = 0
-        rows = slice(region.top, region.top + len(sample.pixels))
-        columns = slice(region.left, region.left + sample.pixels.shape[1])
-        part = crop[rows, columns]
+        down = slice(region.top, region.top + len(sample.pixels))
+        right = slice(region.left, region.left + sample.pixels.shape[1])
+        part = crop[down, right]
         np.copyto(part, sample.pixels[: part.shape[0], : part.shape[1]])
         if self._mean is not None:
-            part -= self._mean[rows, columns]
+            part -= self._mean[down, right]
         if self._scale != 1:
             part *= self._scale
-        arrays[1][at] = sample.label
+        labels[at] = sample.label
 
     def describe(self, record: _Record) -> str:
         picture = self._pictures[record.picture]

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from caffecompat.data import DataError, loader
-from caffecompat.data.loader import Arrays, LoadedSource, Loader, Reader
+from caffecompat.data.loaded_source import LoadedSource
+from caffecompat.data.loader import Loader
+from caffecompat.data.reader import Columns, Reader
 from caffecompat.data.source import Shape
 from caffecompat.resumable import State
 
@@ -53,9 +55,10 @@ class Numbers(Reader):
     def shapes(self, sample: int) -> list[Shape]:
         return [(4,), ()]
 
-    def write(self, sample: int, arrays: Arrays, at: int) -> None:
-        arrays[0][at] = sample
-        arrays[1][at] = -sample
+    def write(self, sample: int, columns: Columns, at: int) -> None:
+        first, second = columns
+        assert isinstance(first, np.ndarray) and isinstance(second, np.ndarray)
+        first[at], second[at] = sample, -sample
 
     def describe(self, record: int) -> str:
         return f"record {record}"
@@ -328,7 +331,7 @@ _SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_loader import Numbers
-from caffecompat.data.loader import LoadedSource
+from caffecompat.data.loaded_source import LoadedSource
 {body}
 """
 

@@ -29,6 +29,7 @@ from caffecompat.forks import Fork
 __all__ = ["Augmentation", "Augmented"]
 
 _Operation = TypeVar("_Operation")
+_UNUSED = np.random.default_rng(0)  # where nothing draws from it; to make one takes longer than to cut a picture
 
 
 class Augmented(NamedTuple):
@@ -39,7 +40,7 @@ class Augmented(NamedTuple):
         window: of the whole picture that this is, and whether it is mirrored.
         size: (height, width) of what the picture shows: without padding and, as PSPNet's Caffe has it for its third
             top, before scale_factors.
-        generator: of what is random about the floats; None where that is nothing.
+        generator: of what is random about the floats (`Augmentation.erase`); None where that is nothing.
     """
 
     picture: np.ndarray
@@ -129,6 +130,11 @@ class Augmentation:
         others = self._distortion, self._noise, self._rand_augment, self._erase
         return several or any(operation is not None for operation in (*sizes, *others))
 
+    @property
+    def erases(self) -> bool:
+        """Whether random_erase_param overwrites floats."""
+        return self._erase is not None
+
     def draw(self, generator: random.Random) -> Draw | None:
         """The random numbers of the next record; None where nothing is random."""
         return Draw.of(generator) if self._draws or self.transformer.draws else None
@@ -161,7 +167,7 @@ class Augmentation:
 
     def _finished(self, sample: Sample, draw: Draw | None) -> Augmented:
         chance = draw.scale if draw is not None else 0
-        generator = np.random.default_rng(chance)
+        generator = np.random.default_rng(chance) if self._draws else _UNUSED
         for operation in (self._distortion, self._expansion, self._random_resize, self._geometry):
             if operation is not None:
                 sample = operation(sample, generator)
@@ -184,7 +190,7 @@ class Augmentation:
             boxes = mirrored(boxes)
         if boxes is not None and self._resize is not None:
             boxes = self._resize.extrapolated(boxes, *before, window.share(*whole))
-        return Augmented(*sample.with_boxes(boxes), window, shown, generator)
+        return Augmented(*sample.with_boxes(boxes), window, shown, generator if self.erases else None)
 
     def _window(self, sample: Sample, draw: Draw | None) -> Window:
         """What of the sample, padded to the size of the crop where it lacks that, goes into the batch."""
@@ -214,8 +220,17 @@ class Augmentation:
     def place(self, augmented: Augmented, out: np.ndarray) -> None:
         """Write the picture into its row (h, w, C) float32 of the batch."""
         self.transformer.place(augmented.picture, augmented.window, out)
-        if self._erase is not None and augmented.generator is not None:
-            self._erase(out, augmented.generator)
+        if augmented.generator is not None:
+            self.erase(out, augmented.generator)
+
+    def erase(self, out: np.ndarray, generator: np.random.Generator) -> None:
+        """Overwrite what random_erase_param says of a row (h, w, C) float32 of the batch.
+
+        Args:
+            generator: the picture's own.
+        """
+        if self._erase is not None:
+            self._erase(out, generator)
 
     @staticmethod
     def picture(augmented: Augmented) -> np.ndarray:
