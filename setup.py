@@ -118,7 +118,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["caffecompat", "caffecompat.*"]),
-    package_data={"caffecompat": ["py.typed"], "caffecompat.deploy.targets": ["*/*.json"]},
+    package_data={
+        "caffecompat": ["py.typed"],
+        "caffecompat.deploy.targets": ["*/*.json"],
+        "caffecompat.report": ["pages/*"],
+    },
     cmdclass={"build_py": BuildPy, "schema": CompileSchema},
     install_requires=[
         "h5py>=3.8",

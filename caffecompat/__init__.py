@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from caffecompat.report.net_bench import bench_nets
     from caffecompat.report.net_diff import diff_nets
     from caffecompat.report.net_drawing import draw_net
+    from caffecompat.report.net_page import draw_page
     from caffecompat.report.net_summary import summarize
     from caffecompat.report.net_timing import time_net
     from caffecompat.report.training_curve import plot_logs
@@ -93,6 +94,7 @@ __all__ = [
     "diff_nets",
     "diff_weights",
     "draw_net",
+    "draw_page",
     "dump_blobs",
     "evaluate_classification",
     "evaluate_detection",
@@ -160,6 +162,7 @@ _HOMES = {
     "diff_nets": "caffecompat.report.net_diff",
     "diff_weights": "caffecompat.report.blob_differences",
     "draw_net": "caffecompat.report.net_drawing",
+    "draw_page": "caffecompat.report.net_page",
     "dump_blobs": "caffecompat.net.dump",
     "evaluate_classification": "caffecompat.evaluate.classification",
     "evaluate_detection": "caffecompat.evaluate.detection",

@@ -44,6 +44,7 @@ def test_the_names_are_these() -> None:
         "diff_nets",
         "diff_weights",
         "draw_net",
+        "draw_page",
         "dump_blobs",
         "evaluate_classification",
         "evaluate_detection",
@@ -116,7 +117,8 @@ deploy_net: model size batch channels head head_name level stages fork
 detect: model weights pictures preprocess threshold size device allow_missing fork amp
 diff_nets: a b phase weights size channels fork
 diff_weights: a b
-draw_net: model out rankdir phase level stages display_lrm fork
+draw_net: model out rankdir phase level stages display_lrm fold fork
+draw_page: model out weights phase level stages size channels fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize short_side
     crop interp blob device allow_missing fork amp rgb on_progress

@@ -22,6 +22,7 @@ from caffecompat.schema import NetSource, as_document, as_phase, pb
 __all__ = ["draw_net", "draw_net_file", "render", "to_svg"]
 
 _CHARACTER, _LINE, _PAD, _MARGIN = 7.0, 16.0, 8.0, 12.0  # of text of 12 px
+_MANY_LAYERS = 100  # of a net whose repeated blocks are folded
 _MOST_PIXELS = 60e6  # of a PNG; deeper nets are drawn smaller
 
 
@@ -72,6 +73,7 @@ def draw_net(
     level: int | None = None,
     stages: Sequence[str] = (),
     display_lrm: bool = False,
+    fold: bool | None = None,
     fork: ForkName | None = None,
 ) -> None:
     """Draw a net as a picture, as Caffe's draw_net.py does.
@@ -83,6 +85,8 @@ def draw_net(
         phase: "TRAIN" or "TEST", or pycaffe's numbers of them: the layers of that phase; None is both.
         level, stages: of the NetState; where either is given, layers that it excludes are left out.
         display_lrm: also show the learning-rate multipliers of convolutions.
+        fold: of blocks of the same structure in a row, draw the first one, and a box in place of the others; None does
+            so in nets of more than 100 layers.
         fork: the Caffe whose rules hold, where the text cannot show it.
 
     Raises:
@@ -104,7 +108,10 @@ def draw_net(
             state = make_state(document.message, one, level, stages)
             kept.update(filter_net(document.message, state, lambda line: None)[1])
         document = document.keeping(sorted(kept))
-    draw_net_file(document.message, out, rankdir, phase=number, display_lrm=display_lrm)
+    large = len(document.message.layer) > _MANY_LAYERS
+    draw_net_file(
+        document.message, out, rankdir, phase=number, display_lrm=display_lrm, fold=large if fold is None else fold
+    )
 
 
 def draw_net_file(
@@ -115,6 +122,7 @@ def draw_net_file(
     phase: int | str | None = None,
     display_lrm: bool = False,
     label_edges: bool = True,
+    fold: bool = False,
 ) -> None:
     """Draw a NetParameter into a file; its extension says how: svg, png, dot (gv), with Graphviz also pdf and others.
 
@@ -125,7 +133,7 @@ def draw_net_file(
     kind = os.path.splitext(os.fspath(path))[1].lstrip(".").lower()
     if not kind:
         raise CaffeCompatError(f"{os.fspath(path)}: the extension must say what to draw: .svg, .png or .dot")
-    graph = make_graph(net, rankdir, phase=phase, display_lrm=display_lrm, label_edges=label_edges)
+    graph = make_graph(net, rankdir, phase=phase, display_lrm=display_lrm, label_edges=label_edges, fold=fold)
     with atomic_write(path) as file:
         file.write(render(graph, kind))
 

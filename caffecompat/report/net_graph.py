@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from caffecompat.report.net_blocks import find_repeats, make_units
 from caffecompat.schema import NetDocument, as_phase, pb
 from caffecompat.schema.data_layers import batch_sizes, data_layer
 
@@ -12,7 +14,7 @@ __all__ = ["RANKDIRS", "Edge", "NetGraph", "Node", "edge_label", "layer_fill", "
 
 RANKDIRS = ("LR", "TB", "BT", "RL")
 
-_BLOB, _LAYER, _IN_PLACE = "#E0E0E0", "#6495ED", "#90EE90"
+_BLOB, _LAYER, _IN_PLACE, _FOLDED = "#E0E0E0", "#6495ED", "#90EE90", "#FFF2B3"
 _FILLS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
 
 
@@ -42,6 +44,7 @@ class NetGraph:
     rankdir: str
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
+    folded: dict[str, tuple[str, ...]] = field(default_factory=dict)  # text of the boxes in place of repeated blocks
 
     def to_dot(self) -> str:
         """The graph in Graphviz's language."""
@@ -63,6 +66,7 @@ def make_graph(
     label_edges: bool = True,
     phase: int | str | None = None,
     display_lrm: bool = False,
+    fold: bool = False,
 ) -> NetGraph:
     """The picture of a NetParameter of any age.
 
@@ -71,6 +75,7 @@ def make_graph(
         label_edges: write on a layer's outgoing arrows what it makes (outputs, batch size).
         phase: draw only the layers of TRAIN (0) or TEST (1), or so called; None draws all.
         display_lrm: show the learning-rate multipliers of convolutions.
+        fold: of blocks of the same structure in a row, draw the first one, and a box in place of the others.
 
     Raises:
         ValueError: rankdir is not one of the four.
@@ -80,8 +85,15 @@ def make_graph(
     number = None if phase is None else as_phase(phase)
     message = NetDocument.from_message(net).message
     graph = NetGraph(message.name, rankdir)
-    for layer in message.layer:
-        if number is not None and not _in_phase(layer, number):
+    layers = [layer for layer in message.layer if number is None or _in_phase(layer, number)]
+    hidden = _fold(graph, layers) if fold else {}
+    users: dict[str, set[str]] = defaultdict(set)
+    for index, layer in enumerate(layers):
+        for blob in (*layer.bottom, *layer.top):
+            users[blob].add(hidden.get(index, ""))
+    for index, layer in enumerate(layers):
+        if index in hidden:
+            _add_folded(graph, hidden[index], layer, users)
             continue
         key = f"{layer.name}_{layer.type}"
         for blob in layer.bottom:
@@ -93,6 +105,41 @@ def make_graph(
             graph.nodes.setdefault(f"{blob}_blob", Node((blob,), "octagon", _BLOB))
             graph.edges.append(Edge(key, f"{blob}_blob", edge_label(layer) if label_edges else ""))
     return graph
+
+
+def _fold(graph: NetGraph, layers: Sequence[pb.LayerParameter]) -> dict[int, str]:
+    """Layers that are not drawn, each with the key of the box in their place; the box's text is in the graph."""
+    units = make_units(layers)
+    hidden: dict[int, str] = {}
+    for repeat in find_repeats(layers, units):
+        first = sum(len(unit.layers) for unit in units[repeat.start : repeat.start + repeat.length])
+        rest = sorted(at for unit in units[repeat.start + repeat.length : repeat.end] for at in unit.layers)
+        key = f"folded {len(graph.folded)}"
+        count = repeat.count - 1
+        graph.folded[key] = (
+            f"{count} more block{'s' * (count > 1)} like the one before",
+            f"{'each of ' * (count > 1)}{first} layers",
+            f"{layers[rest[0]].name} to {layers[rest[-1]].name}",
+        )
+        hidden.update(dict.fromkeys(rest, key))
+    return hidden
+
+
+def _add_folded(graph: NetGraph, key: str, layer: pb.LayerParameter, users: Mapping[str, set[str]]) -> None:
+    """Draw what a layer in a folded block reads of, and makes for, layers outside of its box.
+
+    Args:
+        users: of each blob, the boxes of the layers that read or make it; "" of those that are drawn.
+    """
+    lines = graph.folded[key]
+    graph.nodes.setdefault(key, Node((" ".join(lines),) if graph.rankdir in ("TB", "BT") else lines, "box", _FOLDED))
+    for blob in (*layer.bottom, *layer.top):
+        if users[blob] == {key}:
+            continue
+        graph.nodes.setdefault(f"{blob}_blob", Node((blob,), "octagon", _BLOB))
+        edge = Edge(key, f"{blob}_blob") if blob in layer.top else Edge(f"{blob}_blob", key)
+        if edge not in graph.edges:
+            graph.edges.append(edge)
 
 
 def layer_lines(layer: pb.LayerParameter, rankdir: str, display_lrm: bool = False) -> tuple[str, ...]:
