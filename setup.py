@@ -107,6 +107,7 @@ EXTRAS["dev"] = [
     "pytest>=8",
     "pytest-xdist>=3.5",
     "ruff>=0.6",
+    "selenium>=4.20",
     "types-protobuf>=4.25",
 ]
 
