@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test nightly check docs clean
+.PHONY: demo test nightly check coverage docs clean
 
 $(READY): setup.py pyproject.toml requirements-dev.txt proto/caffe.proto
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,12 @@ nightly: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The lines of the package that the tests run, as a table at the end.
+coverage: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --sort=cover --skip-covered
 
 clean:
 	rm -rf $(VENV) demo_out site build dist *.egg-info caffecompat/schema/caffe.desc caffecompat/schema/pb.pyi

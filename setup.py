@@ -16,6 +16,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 PROTO = ROOT / "proto/caffe.proto"
 SCHEMA = Path("caffecompat/schema")
+HOME = "https://github.com/caffecompat/caffecompat"
 
 
 class BuildPy(build_py):
@@ -94,13 +95,12 @@ EXTRAS = {
     "proto": ["grpcio-tools>=1.60"],
     "sbd": ["scipy>=1.10"],
 }
+USERS = sorted({need for purpose, needs in EXTRAS.items() if purpose != "docs" for need in needs})
+EXTRAS["all"] = USERS
 EXTRAS["dev"] = [
+    *USERS,
     *EXTRAS["docs"],
-    *EXTRAS["leveldb"],
-    *EXTRAS["onnx"],
-    *EXTRAS["plot"],
-    *EXTRAS["proto"],
-    *EXTRAS["sbd"],
+    "coverage>=7.4",
     "hypothesis>=6.100",
     "mypy>=1.10",
     "pycocotools>=2.0.7",
@@ -114,7 +114,32 @@ EXTRAS["dev"] = [
 setup(
     name="caffecompat",
     version=version(),
-    description="Reads, trains and writes Caffe's networks with PyTorch",
+    description="Caffe without Caffe: reads, trains, tests and exports Caffe's networks with PyTorch",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="caffecompat developers",
+    url=HOME,
+    project_urls={
+        "Changelog": f"{HOME}/blob/main/CHANGELOG.md",
+        "Documentation": f"{HOME}/tree/main/docs",
+        "Issues": f"{HOME}/issues",
+        "Source": HOME,
+    },
+    keywords=["caffe", "prototxt", "caffemodel", "lmdb", "onnx", "dpu", "tidl", "ssd", "segmentation", "quantization"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: Microsoft :: Windows",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     license="BSD-2-Clause",
     license_files=["LICENSE"],
     python_requires=">=3.10",
@@ -126,14 +151,14 @@ setup(
     },
     cmdclass={"build_py": BuildPy, "schema": CompileSchema},
     install_requires=[
-        "h5py>=3.8",
+        "h5py>=3.9",
         "lmdb>=1.4",
         "numpy>=1.24",
         "opencv-python-headless>=4.8",
         "protobuf>=4.25,<8",
         "rich>=13",
         "safetensors>=0.4",
-        "torch>=2.3,<3",
+        "torch>=2.5,<3",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["caffecompat = caffecompat.__main__:main"]},

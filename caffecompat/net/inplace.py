@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as every_module
 
 from caffecompat.layers import Layer
 from caffecompat.layers.activation import ReLU
@@ -60,11 +60,21 @@ class InPlace:
 
     def update(self) -> None:
         """Decide for the pass that comes."""
-        watched = _has_any_global_hook()
+        watched = _hooked_everywhere()
         for module, maker in self._modules:
             wanted = self._allowed and not (watched or _hooked(module) or _hooked(maker))
             if module.inplace is not wanted:
                 module.inplace = wanted
+
+
+def _hooked_everywhere() -> bool:
+    """Whether hooks hold for all modules (`torch.nn.modules.module.register_module_forward_hook` and its like)."""
+    return bool(
+        every_module._global_forward_hooks
+        or every_module._global_backward_hooks
+        or every_module._global_forward_pre_hooks
+        or every_module._global_backward_pre_hooks
+    )
 
 
 def _hooked(module: nn.Module) -> bool:
