@@ -1,4 +1,4 @@
-"""The tests in environments of their own: each Python, the lowest versions that setup.py accepts, and an installed wheel.
+"""The tests in environments of their own: each Python, the lowest versions setup.py accepts, and an installed wheel.
 
     nox                  # all sessions whose Python is on this machine
     nox -s lowest        # one of them
