@@ -96,9 +96,10 @@ EXTRAS = {
     "sbd": ["scipy>=1.10"],
 }
 USERS = sorted({need for purpose, needs in EXTRAS.items() if purpose != "docs" for need in needs})
-EXTRAS["all"] = USERS
+# plyvel has no wheels for newer Pythons; who asks for [leveldb] there has the compiler and the headers it needs.
+EXTRAS["all"] = [f'{need}; python_version < "3.13"' if need.startswith("plyvel") else need for need in USERS]
 EXTRAS["dev"] = [
-    *USERS,
+    *EXTRAS["all"],
     *EXTRAS["docs"],
     "coverage>=7.4",
     "hypothesis>=6.100",
