@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.solver.gathering import name_of_group
 from caffecompat.solver.heartbeat import Heartbeat
+from caffecompat.solver.place import Place
 
-__all__ = ["ALONE", "PeerError", "Place", "Ranks", "joined"]
+__all__ = ["ALONE", "PeerError", "Ranks", "joined"]
 
 _GATHERING = timedelta(minutes=5)  # until all processes of a group have come
 _FOREVER = timedelta(days=30)  # the heartbeat notices sooner than any time-out of a backend whom not to wait for
@@ -26,22 +28,6 @@ class PeerError(CaffeCompatError):
     """Another process of the group has failed, so that this one cannot go on; nothing it has is worth a snapshot."""
 
     status = 1
-
-
-class Place(NamedTuple):
-    """Which of a group's processes this is, and where it finds them.
-
-    Attributes:
-        rank, size: its number, from 0, and how many there are.
-        local: its number among those of this machine.
-        host, port: where rank 0, or torchrun, listens.
-    """
-
-    rank: int
-    size: int
-    local: int
-    host: str
-    port: int
 
 
 class Ranks:
@@ -119,7 +105,7 @@ class _Group(Ranks):
         try:
             store = _store(place)
             dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=_FOREVER)
-        except (RuntimeError, ValueError) as problem:  # torch's DistError is the former
+        except (RuntimeError, ValueError, TimeoutError) as problem:  # torch's DistError is the first
             raise CaffeCompatError(
                 f"process {self.rank} of {self.size} cannot join the others at {place.host}:{place.port}: "
                 f"{str(problem).splitlines()[0]}; all of them must be started at about the same time"
@@ -208,8 +194,9 @@ def _store(place: Place) -> Any:
     store = dist.TCPStore(  # type: ignore[attr-defined]
         place.host, place.port, place.size, is_master=place.rank == 0 and not from_agent, timeout=_GATHERING
     )
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"caffecompat/{attempt}", store)  # type: ignore[attr-defined]
+    store = dist.PrefixStore("caffecompat", store)  # type: ignore[attr-defined]
+    name = name_of_group(store, place.rank, place.size, _GATHERING.total_seconds())
+    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -231,49 +218,3 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
     except BaseException as error:
         ranks.end(error)
         raise
-
-
-def nodes_first(nodes: str) -> str:
-    """The first host of a SLURM node list.
-
-    >>> nodes_first("gpu[03-05,9],login1")
-    'gpu03'
-    """
-    head, bracket, rest = nodes.partition("[")
-    if not bracket or "," in head:
-        return head.split(",")[0]
-    numbers, _, tail = rest.partition("]")
-    first = numbers.replace("-", ",").split(",")[0]
-    return head + first + tail.split(",")[0]
-
-
-def place_of(environment: Mapping[str, str]) -> Place | None:
-    """The place that torchrun, or SLURM's srun, gives this process; None where neither started it.
-
-    Raises:
-        CaffeCompatError: a variable is missing or no number.
-    """
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        names, host, port = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), environment.get("MASTER_ADDR"), "MASTER_PORT"
-    elif "SLURM_PROCID" in environment and environment.get("SLURM_NTASKS", "1") != "1":
-        names, port = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"), "MASTER_PORT"
-        nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST") or ""
-        host = environment.get("MASTER_ADDR") or nodes_first(nodes)
-    else:
-        return None
-    job = environment.get("SLURM_JOB_ID", "0")
-    default = 20000 + int(job) % 10000 if job.isdecimal() else 29500
-    try:
-        rank, size = (int(environment[name]) for name in names[:2])
-        local = int(environment.get(names[2], rank))
-        number = int(environment.get(port, default))
-    except ValueError as problem:
-        raise CaffeCompatError(
-            f"the environment's {', '.join((*names, port))} are not all numbers: {problem}"
-        ) from None
-    if not host or not 0 <= rank < size:
-        raise CaffeCompatError(
-            f"the environment says process {rank} of {size}, the first one's host {host or 'missing'}; expected "
-            f"{', '.join(names)} and MASTER_ADDR, as torchrun or srun set them"
-        )
-    return Place(rank, size, local, host, number)

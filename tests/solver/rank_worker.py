@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from caffecompat import Solver
-from caffecompat.solver.ranks import Ranks, joined, place_of
+from caffecompat.solver.place import place_of
+from caffecompat.solver.ranks import Ranks, joined
 
 
 def train(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:

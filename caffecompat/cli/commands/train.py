@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.cli.common.devices import cards_of, choose_device, own_card
     from caffecompat.cli.common.processes import end_with_starter, run_together
     from caffecompat.schema import read_solver
-    from caffecompat.solver.ranks import joined, place_of
+    from caffecompat.solver.place import place_of
+    from caffecompat.solver.ranks import joined
     from caffecompat.solver.signals import SignalActions
 
     place = place_of(os.environ)

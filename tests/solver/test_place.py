@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caffecompat import CaffeCompatError
-from caffecompat.solver.ranks import Place, nodes_first, place_of
+from caffecompat.solver.place import Place, nodes_first, place_of
 
 
 def test_places_that_torchrun_and_srun_give() -> None:
@@ -22,7 +22,18 @@ def test_places_that_torchrun_and_srun_give() -> None:
 
 @pytest.mark.parametrize(
     ("nodes", "first"),
-    [("a", "a"), ("a,b", "a"), ("n[3-5]", "n3"), ("n[03,5],x", "n03"), ("a,n[3-5]", "a"), ("n[1-2]-ib", "n1-ib")],
+    [
+        ("a", "a"),
+        ("a1,b2", "a1"),
+        ("node[01-04,07]", "node01"),
+        ("node[01-04,07],login1", "node01"),
+        ("n[03,5],x", "n03"),
+        ("a,n[3-5]", "a"),
+        ("n[1-2]-ib", "n1-ib"),
+        ("rack[2-3]node[007-12,20]", "rack2node007"),
+        ("n[9]", "n9"),
+        ("", ""),
+    ],
 )
 def test_the_first_of_a_list_of_nodes(nodes: str, first: str) -> None:
     assert nodes_first(nodes) == first
