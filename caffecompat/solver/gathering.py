@@ -27,21 +27,21 @@ def name_of_group(store: Any, rank: int, size: int, seconds: float) -> str:
         TimeoutError: they do not come.
     """
     token, accepted = secrets.token_hex(8), ""
-    store.set(f"token {rank}", token)
+    store.set(f"caffecompat token {rank}", token)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if rank == 0:
-            listed = " ".join(_found(store, f"token {each}") for each in range(size))
-            store.set("list", listed)
-            if all(_found(store, f"accepted {each}") == listed for each in range(1, size)):
+            listed = " ".join(_found(store, f"caffecompat token {each}") for each in range(size))
+            store.set("caffecompat tokens", listed)
+            if all(_found(store, f"caffecompat accepted {each}") == listed for each in range(1, size)):
                 accepted = listed
                 store.set(_name(listed), "complete")
         else:
-            listed = _found(store, "list")
+            listed = _found(store, "caffecompat tokens")
             tokens = listed.split(" ")
             if listed != accepted and len(tokens) == size and tokens[rank] == token:
                 accepted = listed
-                store.set(f"accepted {rank}", listed)
+                store.set(f"caffecompat accepted {rank}", listed)
         if accepted and store.check([_name(accepted)]):
             return _name(accepted)
         time.sleep(_LOOK)
@@ -53,4 +53,4 @@ def _found(store: Any, key: str) -> str:
 
 
 def _name(listed: str) -> str:
-    return hashlib.sha256(listed.encode()).hexdigest()[:16]
+    return f"caffecompat {hashlib.sha256(listed.encode()).hexdigest()[:16]}"

@@ -194,7 +194,6 @@ def _store(place: Place) -> Any:
     store = dist.TCPStore(  # type: ignore[attr-defined]
         place.host, place.port, place.size, is_master=place.rank == 0 and not from_agent, timeout=_GATHERING
     )
-    store = dist.PrefixStore("caffecompat", store)  # type: ignore[attr-defined]
     name = name_of_group(store, place.rank, place.size, _GATHERING.total_seconds())
     return dist.PrefixStore(name, store)  # type: ignore[attr-defined]
 
