@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from caffecompat.layers.activation import PReLU
 from caffecompat.layers.convolution import Convolution, Deconvolution
-from caffecompat.layers.fixed_point import find_position
-from caffecompat.layers.functional.fixed_point import to_grid
+from caffecompat.layers.fixed_point import activations_to_grid, find_position
+from caffecompat.layers.functional.fixed_point import step_of, to_grid
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.normalize import Normalize
@@ -81,10 +81,12 @@ class FixedNeuron(Layer):
 
     Attributes:
         counts: whether a solver or a calibration counts the iterations.
+        inplace: set by the net where nobody else needs the bottom; it counts without gradients only.
     """
 
     position: nn.Parameter
     counts = False
+    inplace: bool = False
 
     def __init__(self, param: pb.LayerParameter, bottom_shapes: Sequence[Shape], context: Context) -> None:
         super().__init__(param, bottom_shapes, context)
@@ -108,14 +110,16 @@ class FixedNeuron(Layer):
         value = bottom.detach()
         if self.training:
             position = self._observe(value)
-            fixed = to_grid(value, position, self.bits, upwards=not self.follows_data)
         else:
             position = math.floor(self.position.item())
-            if self.follows_data:
-                step = math.ldexp(1.0, -position)
-                fixed = (value / step).trunc() * step
-            else:
-                fixed = to_grid(value, position, self.bits, upwards=True)
+        if not self.follows_data:
+            in_place = self.inplace and not torch.is_grad_enabled()
+            fixed = activations_to_grid(value, position, self.bits, in_place=in_place)
+        elif self.training:
+            fixed = to_grid(value, position, self.bits)
+        else:
+            step = step_of(position)
+            fixed = (value / step).trunc() * step
         return _passing_gradient(fixed, bottom)
 
     def _observe(self, value: Tensor) -> int:

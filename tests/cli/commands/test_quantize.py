@@ -202,3 +202,12 @@ def test_flags_of_the_report_need_it(folder: Path, capfd: pytest.CaptureFixture[
     text = capfd.readouterr().err
     assert "--task is for --report" in text
     assert "--task pose: expected segmentation, classification, detection" in text
+
+
+def test_a_net_of_nan_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    blobs = {name: [np.array(blob) for blob in own] for name, own in load_caffemodel("net.caffemodel").items()}
+    blobs["up"][1][2] = np.nan
+    save_caffemodel("net.caffemodel", read_net("deploy.prototxt"), blobs)
+    assert quantize("deploy.prototxt", "pictures", "out") == 2
+    assert "blob 'up' holds NaN or infinity in batch 0 of the calibration" in capfd.readouterr().err
+    assert not Path("out/deploy.caffemodel").exists()
