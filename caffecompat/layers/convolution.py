@@ -110,7 +110,8 @@ class BaseConvolution(_Windowed):
     """Convolution's and Deconvolution's blobs: weight, then bias (C_out) unless bias_term is false.
 
     The weight is held in C order. In a net that computes in channels_last (`channels_last`) it is brought into that
-    format where the bottom does not show it, because torch convolves as one of the two is laid out.
+    format first: torch convolves as the weight or the bottom is laid out, and would otherwise copy the weight in the
+    forward pass and again in the backward pass.
     """
 
     channels_last: bool = False
@@ -136,9 +137,10 @@ class BaseConvolution(_Windowed):
     def _weight_shape(self, channels: int, outputs: int) -> Shape:
         raise NotImplementedError
 
-    def _laid_out(self, x: Tensor) -> Tensor:
-        """The weight as torch is to convolve `x` with it."""
-        if not self.channels_last or len(self.kernel) != 2 or not x.is_contiguous():
+    @property
+    def _laid_out(self) -> Tensor:
+        """The weight in the format that torch is to convolve in."""
+        if not self.channels_last or len(self.kernel) != 2:
             return self.weight
         # Not contiguous(): with one input channel it leaves the strides as they are, and torch then runs NCHW.
         return self.weight.to(memory_format=torch.channels_last)
@@ -183,7 +185,7 @@ class Convolution(BaseConvolution):
         stride: Shape = self.stride
         if self._picks:
             x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
-        return self._convolve(x, self._laid_out(x), self.bias, stride, self.pad, self.dilation, self.group)
+        return self._convolve(x, self._laid_out, self.bias, stride, self.pad, self.dilation, self.group)
 
 
 @register("Deconvolution")
@@ -223,7 +225,7 @@ class Deconvolution(BaseConvolution):
     def _apply_one(self, x: Tensor) -> Tensor:
         if x.shape[1] != self.weight.shape[0]:  # torch sees it only with values
             raise LayerError(f"takes {self.weight.shape[0]} channels, a bottom of shape {tuple(x.shape)} has others")
-        return self._deconvolve(x, self._laid_out(x), self.bias, self.stride, self.pad, 0, self.group, self.dilation)
+        return self._deconvolve(x, self._laid_out, self.bias, self.stride, self.pad, 0, self.group, self.dilation)
 
 
 @register("Im2col")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from caffecompat.layers.precision import Precision
 from caffecompat.layers.registry import register
 from caffecompat.layers.synchronized import normalize_by_all_batches
 from caffecompat.schema import pb
+
+if TYPE_CHECKING:
+    from caffecompat.layers.scale import Scale
 
 __all__ = ["LRN", "MVN", "BatchNorm"]
 
@@ -69,6 +72,8 @@ class BatchNorm(Layer):
 
     With a `group` of processes (`train --sync-bn`) the batch is that of all of them, where TRAIN goes by it.
 
+    Where the net says so (`followed_by`) it multiplies and adds what the Scale after it would.
+
     Frozen (`train --freeze-bn`), every layout uses the stored statistics, which stay as they are, and learns nothing.
     """
 
@@ -79,6 +84,7 @@ class BatchNorm(Layer):
     keeps_forward: ClassVar[bool] = True
     remembers = ("fresh",)
     group: dist.ProcessGroup | None = None
+    followed_by: tuple[Scale, ...] = ()
     mean: nn.Parameter
     variance: nn.Parameter
     factor: nn.Parameter
@@ -165,7 +171,12 @@ class BatchNorm(Layer):
         mean, variance = self._running()
         if self.training and self.update_global_stats and not self.frozen:
             return self._normalize_around(bottom, mean)
-        return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
+        return F.batch_norm(bottom, mean, variance, *self._affine(), False, 0.0, self.eps)
+
+    def _affine(self) -> tuple[Tensor | None, Tensor | None]:
+        """What the normalized values are multiplied by, and what is added: (C) each, or nothing."""
+        layer = self.followed_by[0] if self.followed_by else self
+        return layer.scale, layer.bias
 
     def _running(self) -> tuple[Tensor, Tensor]:
         # Detached: who sets requires_grad of all parameters, as torch users do, does not mean these.
@@ -179,11 +190,11 @@ class BatchNorm(Layer):
     def _normalize_by_batch(self, bottom: Tensor) -> Tensor:
         count = bottom.numel() // bottom.shape[1]
         if self.group is not None and self.training and not bottom.is_meta:
-            top, mean, variance = normalize_by_all_batches(bottom, self.scale, self.bias, self.eps, self.group)
+            top, mean, variance = normalize_by_all_batches(bottom, *self._affine(), self.eps, self.group)
             count *= self.group.size()
         else:
             rule = normalize_by_batch if self.training else normalize_by_batch_exactly
-            top, mean, variance = rule(bottom, self.scale, self.bias, self.eps)
+            top, mean, variance = rule(bottom, *self._affine(), self.eps)
         self._update(mean.flatten(), variance.flatten(), count)
         return top
 
@@ -192,7 +203,7 @@ class BatchNorm(Layer):
         with torch.no_grad():
             variance = (bottom - mean.view(-1, *[1] * (bottom.dim() - 2))).square().mean(axes)
         self._update(mean, variance, bottom.numel() // bottom.shape[1])
-        return F.batch_norm(bottom, mean, variance, self.scale, self.bias, False, 0.0, self.eps)
+        return F.batch_norm(bottom, mean, variance, *self._affine(), False, 0.0, self.eps)
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:

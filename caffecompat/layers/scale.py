@@ -71,8 +71,11 @@ class Scale(_AlongAxes):
     """top = bottom x scale (+ bias). Blobs: scale (filler default 1) unless it is bottom 1; bias with bias_term.
 
     Both have the shape of the axes they cover, with the defaults (C) (BVLC).
+
+    `applied_before`: the BatchNorm that made the bottom has done it already (`caffecompat.net.shortcuts`).
     """
 
+    applied_before: bool = False
     frees_top: ClassVar[bool] = True
     keeps_pixels: ClassVar[bool] = True
     scale: nn.Parameter
@@ -92,6 +95,8 @@ class Scale(_AlongAxes):
             self.register_parameter("bias", None)
 
     def forward(self, bottom: Tensor, factor: Tensor | None = None) -> Tensor:
+        if self.applied_before:
+            return bottom
         scale = self._spread(self.scale if factor is None else factor, bottom)
         return affine(bottom, scale, None if self.bias is None else self._spread(self.bias, bottom))
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from caffecompat.net.graph import Graph
-from caffecompat.net.inplace import InPlace, find_inplace
 from caffecompat.net.layer import NetLayer
 from caffecompat.net.module import make_module
 from caffecompat.net.replaced import adopt, require_own_layers
+from caffecompat.net.shortcuts import Shortcuts, find_shortcuts
 
 __all__ = ["Computation", "Tops"]
 
@@ -45,7 +45,7 @@ class Computation(nn.Module):
         self.graph = graph
         self.layers = graph.layers
         self._like = torch.empty(0, device=device)  # of the net's device and type
-        self._in_place = InPlace(find_inplace(graph, graph.layers))
+        self._shortcuts = Shortcuts(find_shortcuts(graph, graph.layers))
         self._fed_from_sources = [layer for layer in graph.layers if layer.source is not None]
         self._write_graph_module()
         self.training = self.graph_module.training
@@ -78,7 +78,7 @@ class Computation(nn.Module):
         """Notice that a child is another one than before."""
         for layer in self.layers:
             if layer.child == name and layer.module is not None and self._modules.get(name) is not layer.module:
-                self._in_place = self._in_place.without(layer)
+                self._shortcuts = self._shortcuts.without(layer)
                 adopt(layer, self._modules.get(name))
 
     def require_own_layers(self) -> None:
@@ -116,8 +116,8 @@ class Computation(nn.Module):
     # ----------------------------------------------------------------- running
 
     def compute(self, *fed: Tensor) -> Tops:
-        """Run the graph's code, with layers that work in place where nobody looks at what is lost."""
-        self._in_place.update()
+        """Run the graph's code, with layers that work in place, or two as one, where nobody looks at what is lost."""
+        self._shortcuts.update()
         return self.run_code(*fed)
 
     def run_code(self, *fed: Tensor) -> Tops:
@@ -126,13 +126,13 @@ class Computation(nn.Module):
         return tops
 
     def allow_inplace(self, allowed: bool) -> None:
-        """Let layers write over bottoms that nobody else needs; off for whoever wants to see every blob."""
-        self._in_place.allow(allowed)
+        """Let layers write over bottoms that nobody else needs, or be one; off for whoever wants to see every blob."""
+        self._shortcuts.allow(allowed)
 
     @property
     def inplace_layers(self) -> list[NetLayer]:
         """The layers that may write over their bottoms."""
-        return self._in_place.layers
+        return self._shortcuts.in_place
 
     # ---------------------------------------------------- devices and types
 

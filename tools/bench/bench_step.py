@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import by_hand
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from train_nets import hand_written_loss, train_net
 

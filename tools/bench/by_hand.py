@@ -288,9 +288,7 @@ class ENet(nn.Module):
     def __init__(self, classes: int = 19) -> None:
         super().__init__()
         self.start, self.norm = _conv(3, 13, stride=2), _Norm(16)
-        repeated = [
-            _Bottleneck(32, 128, dilation, dilation == 0) for dilation in 2 * (1, 2, 0, 4, 1, 8, 0, 16)
-        ]
+        repeated = [_Bottleneck(32, 128, dilation, dilation == 0) for dilation in 2 * (1, 2, 0, 4, 1, 8, 0, 16)]
         self.body = nn.Sequential(
             _Down(16, 16, 64), *(_Bottleneck(16, 64) for _ in range(4)), _Down(64, 32, 128), *repeated,
             _Up(128, 32, 64), _Bottleneck(16, 64), _Bottleneck(16, 64), _Up(64, 16, 16), _Bottleneck(4, 16),
