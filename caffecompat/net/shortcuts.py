@@ -116,11 +116,7 @@ def find_shortcuts(graph: Graph, layers: Sequence[NetLayer]) -> list[tuple[NetLa
         for layer in layers
         if unseen(next(iter(layer.bottom_values), None))
     ]
-    return [
-        (layer, maker)
-        for layer, maker in pairs
-        if _works_over(layer, maker) or _is_affine_of(layer, maker)
-    ]
+    return [(layer, maker) for layer, maker in pairs if _works_over(layer, maker) or _is_affine_of(layer, maker)]
 
 
 def _works_over(layer: NetLayer, maker: NetLayer) -> bool:
