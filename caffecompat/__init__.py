@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from caffecompat.net.dump import dump_blobs
     from caffecompat.quantize.from_pictures import quantize_net
     from caffecompat.quantize.settings import QuantizeSettings
+    from caffecompat.quantize.sparsify import sparsify
     from caffecompat.report.blob_differences import compare_blobs, diff_weights
     from caffecompat.report.log_parser import parse_log
     from caffecompat.report.net_bench import bench_nets
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from caffecompat.report.net_page import draw_page
     from caffecompat.report.net_summary import summarize
     from caffecompat.report.net_timing import time_net
+    from caffecompat.report.sparsity_curve import sparsity_curve
     from caffecompat.report.training_curve import plot_logs
     from caffecompat.schema import read_net, read_solver, write_text
     from caffecompat.solver import Solver
@@ -127,6 +129,8 @@ __all__ = [
     "read_solver",
     "save_caffemodel",
     "segment",
+    "sparsify",
+    "sparsity_curve",
     "split_database",
     "summarize",
     "summarize_weights",
@@ -194,6 +198,8 @@ _HOMES = {
     "read_solver": "caffecompat.schema",
     "save_caffemodel": "caffecompat.formats",
     "segment": "caffecompat.evaluate.pictures",
+    "sparsify": "caffecompat.quantize.sparsify",
+    "sparsity_curve": "caffecompat.report.sparsity_curve",
     "split_database": "caffecompat.data.split",
     "summarize": "caffecompat.report.net_summary",
     "summarize_weights": "caffecompat.formats.inventory",

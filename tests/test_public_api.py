@@ -77,6 +77,8 @@ def test_the_names_are_these() -> None:
         "read_solver",
         "save_caffemodel",
         "segment",
+        "sparsify",
+        "sparsity_curve",
         "split_database",
         "summarize",
         "summarize_weights",

@@ -50,7 +50,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "upgrade_net_proto_binary",
         "upgrade_solver_proto_text",
     ),
-    "Fixed point": ("quantize", "vai_q_caffe", "optimize"),
+    "Fixed point and sparsity": ("quantize", "vai_q_caffe", "optimize", "sparsify", "threshold"),
     "Run": ("segment", "detect", "classify", "detect_windows", "run", "demo"),
 }
 

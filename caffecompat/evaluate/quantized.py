@@ -12,11 +12,13 @@ from caffecompat.files import read_text
 from caffecompat.layers import class_of
 from caffecompat.schema import NetDocument, NetSource, as_document
 
-__all__ = ["TASKS", "Score", "compare_scores", "task_of"]
+__all__ = ["TASKS", "Score", "compare_scores", "headline", "task_of"]
 
 TASKS = ("segmentation", "classification", "detection")
 
 PathLike = str | os.PathLike[str]
+
+_HEADLINES = ("mIoU", "top-1", "mAP, 11point")
 
 
 class Score(NamedTuple):
@@ -64,6 +66,11 @@ def compare_scores(
     score = {"segmentation": _segmentation, "classification": _classification, "detection": _detection}[chosen]
     results = [score(model, weights, data, names, settings) for model, weights in nets]
     return [Score(name, tuple(result[name] for result in results)) for name in results[0]]
+
+
+def headline(names: Sequence[str]) -> str:
+    """Of the names of scores, the one that a net is known by: mIoU, top-1, or mAP by the 11-point rule."""
+    return next(name for name in _HEADLINES if name in names)
 
 
 def _name(names: Sequence[str], index: int) -> str:

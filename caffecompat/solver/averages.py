@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -42,11 +42,25 @@ class WeightAverages:
             self._values = _copies(self._weights())
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take in the weights of one more update."""
-        if self.wanted:
+    def update(self, masks: Mapping[str, Tensor] | None = None, *, skipped: bool = False) -> None:
+        """Take in the weights of one more update.
+
+        Args:
+            masks: of frozen zeros, as of `keep_zeros`.
+            skipped: the iteration changed no weights and is not taken in.
+        """
+        if self.wanted and not skipped:
             torch._foreach_mul_(self._values, self._decay)
             torch._foreach_add_(self._values, self._weights(), alpha=1 - self._decay)
+        self.keep_zeros(masks or {})
+
+    @torch.no_grad()
+    def keep_zeros(self, masks: Mapping[str, Tensor]) -> None:
+        """Set averages to 0 where the mask of their layer's weight (its first blob) is False: sparse nets stay so."""
+        if self.wanted and masks:
+            for param, value in zip(self._net.params, self._values, strict=True):
+                if param.index == 0 and param.layer in masks:
+                    value.mul_(masks[param.layer])
 
     @contextmanager
     def in_the_net(self) -> Iterator[None]:

@@ -299,6 +299,7 @@ class Solver:
         self.sparsifier.begin()
         self._iterations(self.param.max_iter - self.iter)
         self.sparsifier.after_training(self.iter)
+        self.averages.keep_zeros(self.sparsifier.masks)
         if self.param.snapshot_after_train and not self.ranks.same(self.snapshots.hold(self.iter)):
             self._save(self.snapshots.last, self.iter)
         if self._stopped:
@@ -348,8 +349,10 @@ class Solver:
         for _, before_update in self.callbacks:
             before_update()
         self._updating = True
-        self._update(display, skipped=self.passes.overflow(self.iter))
+        skipped = self.passes.overflow(self.iter)
+        self._update(display, skipped=skipped)
         self.sparsifier.after_update(self.iter)
+        self.averages.update(self.sparsifier.masks, skipped=skipped)
         self.iter += 1
         self._updating = False
         self.registry.unmark()
@@ -378,6 +381,7 @@ class Solver:
     def apply_update(self) -> None:
         """Update the parameters from their gradients as they are, without counting an iteration."""
         self._update(self.display.is_due(self.iter))
+        self.averages.update()
 
     def _update(self, display: bool, *, skipped: bool = False) -> None:
         """Take the step of the iteration; where it is skipped, nothing moves but the learning rate."""
@@ -402,8 +406,6 @@ class Solver:
             self.loss_scale.after_update(self.updater.squares)
             if debug:
                 DebugInfo(self.net).log_update(self.updater.steps)
-        if not skipped:
-            self.averages.update()
 
     @property
     def _copies(self) -> int:

@@ -5,71 +5,21 @@ Rules of caffe-jacinto 0.17 (``sparse_mode``, ``sparsity_*``, ``display_sparsity
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caffecompat import glog
-from caffecompat.layers.convolution import Convolution
-from caffecompat.layers.softmax import Softmax
-from caffecompat.layers.softmax_loss import SoftmaxWithLoss
 from caffecompat.net import Net
+from caffecompat.net.sparsity import WeightLayer, count_zeros, find_weight_layers, smallest_to_zero
 from caffecompat.resumable import State
 from caffecompat.schema import pb
 
-__all__ = ["Sparsifier", "log_test_sparsity", "smallest_to_zero"]
+__all__ = ["Sparsifier", "log_sparsity", "log_test_sparsity"]
 
 _FRACTION_LIMIT, _BEYOND_TARGET = 0.95, 0.15
-
-
-@dataclass
-class _Conv:
-    """A convolution's weight and the numbers that decide how much of it may go."""
-
-    name: str
-    weight: nn.Parameter
-    group: int
-    kernel: tuple[int, ...]
-    counts: bool  # whether it counts toward the sparsity reached
-
-    @property
-    def inputs(self) -> int:
-        return int(self.weight.shape[1]) * self.group
-
-    @property
-    def outputs(self) -> int:
-        return int(self.weight.shape[0])
-
-    def fraction(self, factor: float) -> float | None:
-        """The share of small weights to remove at `factor`; None for layers that are never thinned."""
-        grouped = self.group in (0, self.outputs) or self.group >= self.outputs
-        if min(self.kernel) <= 2 or grouped or (self.inputs < 32 and self.outputs < 32):
-            return None
-        return factor if self.inputs >= 32 and self.outputs >= 32 else factor / 2
-
-
-def smallest_to_zero(weight: Tensor, fraction: float, max_ratio: float, max_value: float) -> Tensor:
-    """The mask (1 keep, 0 zero) that removes the smallest magnitudes of each output channel.
-
-    The threshold of a channel is the largest one under which at most `fraction`
-    of its weights lie and which is below both `max_value` and `max_ratio` times
-    the channel's largest magnitude.
-
-    Args:
-        weight: (C_out, C_in / group, kh, kw).
-    """
-    magnitudes = weight.detach().abs().flatten(1)
-    count = magnitudes.shape[1]
-    shares = np.arange(count + 1, dtype=np.float32) / np.float32(count)
-    allowed = int(np.searchsorted(shares, np.float32(fraction), side="right")) - 1
-    largest = magnitudes.amax(1)
-    cap = (largest * max_ratio).clamp(max=max_value)
-    if allowed < count:
-        cap = torch.minimum(cap, magnitudes.kthvalue(allowed + 1, dim=1).values)
-    return (magnitudes >= cap[:, None]).to(weight.dtype).view_as(weight)
 
 
 class Sparsifier:
@@ -78,15 +28,24 @@ class Sparsifier:
     Args:
         param: the SolverParameter.
         net: the train net.
+
+    Attributes:
+        masks: of the layers whose zeros are frozen, by name: True where the weight may be other than zero.
     """
 
     def __init__(self, param: pb.SolverParameter, net: Net) -> None:
         self.param = param
         self.active = param.sparse_mode != pb.SPARSE_NONE
-        self._convs = _convolutions(net)
-        self._masks: dict[str, Tensor] = {}  # True where a weight may be other than zero
+        self._layers = {layer.name: layer for layer in find_weight_layers(net)}
+        self._convs = [layer for layer in self._layers.values() if layer.is_convolution]
+        self._frozen = [conv.name for conv in self._convs]  # whose zeros stay
+        self.masks: dict[str, Tensor] = {}
         self._resumed = False
         self._factor = np.float32(param.sparsity_start_factor)
+
+    def freeze_also(self, names: Iterable[str]) -> None:
+        """Let the zeros of these layers stay zero too; Jacinto freezes those of convolutions alone."""
+        self._frozen += [name for name in names if name in self._layers and name not in self._frozen]
 
     def begin(self) -> None:
         """Before training: the weights that are zero stay zero; in a run that goes on, those that were frozen."""
@@ -98,22 +57,25 @@ class Sparsifier:
     def freeze(self) -> None:
         """Remember which weights are zero now; they stay zero."""
         if self.active:
-            self._masks = {conv.name: conv.weight.detach() != 0 for conv in self._convs}
+            self.masks = {name: self._layers[name].weight.detach() != 0 for name in self._frozen}
             glog.info("All zero weights of convolution layers are frozen")
 
     def state(self) -> State:
         """How far it has come; empty where it does nothing."""
-        return {"factor": float(self._factor), "masks": dict(self._masks)} if self.active else {}
+        return {"factor": float(self._factor), "masks": dict(self.masks)} if self.active else {}
 
     def restore(self, state: State) -> list[str]:
         """Go on from there; what differs from then."""
         self._factor = np.float32(state["factor"])
         masks = {name: torch.as_tensor(mask) for name, mask in state["masks"].items()}
-        if masks and {name: mask.shape for name, mask in masks.items()} != {
-            c.name: c.weight.shape for c in self._convs
-        }:
-            return ["the convolutions are others; the weights that are zero now stay zero"]
-        self._masks = {conv.name: masks[conv.name].to(conv.weight.device) for conv in self._convs if masks}
+        known = {name: layer.weight.shape for name, layer in self._layers.items()}
+        if masks and (
+            not {conv.name for conv in self._convs} <= masks.keys()
+            or any(known.get(name) != mask.shape for name, mask in masks.items())
+        ):
+            return ["the layers with frozen zeros are others; the weights that are zero now stay zero"]
+        self.freeze_also(masks)
+        self.masks = {name: mask.to(self._layers[name].weight.device) for name, mask in masks.items()}
         self._resumed = bool(masks)
         return []
 
@@ -133,14 +95,14 @@ class Sparsifier:
     def _work(self, iteration: int) -> None:
         if not self.active:
             return
-        if not self._masks:
+        if not self.masks:
             self.freeze()
         p = self.param
         due = iteration >= p.sparsity_start_iter and iteration % max(1, p.sparsity_step_iter) == 0
         if p.sparsity_target > 0 and due:
             self._thin(iteration)
-        for conv in self._convs:
-            conv.weight.mul_(self._masks[conv.name])
+        for name, mask in self.masks.items():
+            self._layers[name].weight.mul_(mask)
 
     def _thin(self, iteration: int) -> None:
         p, achieved = self.param, self.achieved()
@@ -157,23 +119,24 @@ class Sparsifier:
             fraction = conv.fraction(float(self._factor))
             if fraction is None:
                 continue
-            conv.weight.mul_(
-                smallest_to_zero(conv.weight, fraction, p.sparsity_threshold_maxratio, p.sparsity_threshold_value_max)
-            )
-            glog.info(f"{conv.name} ZeroWeightsFraction={glog.number(_zeros(conv.weight) / conv.weight.numel())}")
+            rows = conv.by_output(conv.weight)
+            stay = smallest_to_zero(rows, fraction, p.sparsity_threshold_maxratio, p.sparsity_threshold_value_max)
+            conv.weight.mul_(conv.from_output(stay))
+            share = count_zeros(conv.weight) / conv.weight.numel()
+            glog.info(f"{conv.name} ZeroWeightsFraction={glog.number(share)}")
         self.freeze()
         self._factor = np.float32(self._factor + np.float32(p.sparsity_step_factor))
 
     def achieved(self) -> float:
         """Zeros among the weights of all convolutions that count, as frozen."""
-        masks = [self._masks[conv.name] for conv in self._convs if conv.counts]
+        masks = [self.masks[conv.name] for conv in self._convs if conv.counts]
         total = sum(mask.numel() for mask in masks)
-        return sum(_zeros(mask) for mask in masks) / total if total else 0.0
+        return sum(map(count_zeros, masks)) / total if total else 0.0
 
     def log(self, when: str) -> None:
         """Print the sparsity of every convolution and of all."""
         glog.info(f"Sparsity {when}:")
-        _log(self._convs)
+        log_sparsity(self._convs)
 
 
 def log_test_sparsity(net: Net) -> None:
@@ -181,32 +144,17 @@ def log_test_sparsity(net: Net) -> None:
     rule = "=" * 25
     glog.info(rule, "caffe.cpp:340")
     glog.info("Sparsity of the test net:", "caffe.cpp:341")
-    _log(_convolutions(net))
+    log_sparsity(find_weight_layers(net))
     glog.info(rule, "caffe.cpp:343")
 
 
-def _log(convs: Sequence[_Conv]) -> None:
-    glog.info(f"Num Params({len(convs)}), Sparsity (zero_weights/count): ", "net.cpp:2301")
-    zeros = {conv.name: _zeros(conv.weight) for conv in convs}
-    for conv in sorted(convs, key=lambda conv: conv.name):
-        glog.info(f"{conv.name}_param_0({zeros[conv.name] / conv.weight.numel():.3g}) ", "net.cpp:2312")
-    none, total = sum(zeros.values()), sum(conv.weight.numel() for conv in convs)
+def log_sparsity(layers: Iterable[WeightLayer]) -> None:
+    """Print the zeros of the weights that Jacinto counts, in its words."""
+    counted: Sequence[WeightLayer] = sorted((layer for layer in layers if layer.counts), key=lambda one: one.label)
+    glog.info(f"Num Params({len(counted)}), Sparsity (zero_weights/count): ", "net.cpp:2301")
+    zeros = {layer.label: count_zeros(layer.weight) for layer in counted}
+    for layer in counted:
+        glog.info(f"{layer.label}({zeros[layer.label] / layer.weight.numel():.3g}) ", "net.cpp:2312")
+    none, total = sum(zeros.values()), sum(layer.weight.numel() for layer in counted)
     share = none / total if total else 0.0
     glog.info(f"Total Sparsity (zero_weights/count) =  ({none:.6g}/{total:.6g}) {share:.3g}", "net.cpp:2316")
-
-
-def _zeros(tensor: Tensor) -> int:
-    return int((tensor == 0).sum())
-
-
-def _convolutions(net: Net) -> list[_Conv]:
-    found = []
-    for at, layer in enumerate(net.layers):
-        if not isinstance(layer.module, Convolution):
-            continue
-        weight = layer.module.blobs[0]
-        following = net.layers[at + 1].module if at + 1 < len(net.layers) else None
-        counts = not isinstance(following, Softmax | SoftmaxWithLoss)
-        group = layer.param.convolution_param.group
-        found.append(_Conv(layer.name, weight, group, tuple(weight.shape[2:]), counts))
-    return found

@@ -13,7 +13,6 @@ import torch
 from caffecompat.schema import pb
 from caffecompat.solver import Solver, jacinto
 from caffecompat.solver.lr_policy import RateState, learning_rate
-from caffecompat.solver.sparsity import smallest_to_zero
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SPARSE = sorted(path.parent.name for path in (GOLDEN / "train_jacinto").glob("*/trace.npz"))
@@ -62,18 +61,6 @@ def test_sparsity_is_logged_as_by_the_original(name, tmp_path, monkeypatch, log)
     recorded = [line.rstrip() for line in Path("sparsity.txt").read_text().splitlines()]
     kinds = r"All zero|Sparsity |Num Params|\w+_param_0|Total Sparsity|Finding and|\w+ ni=|\w+ ZeroWeights"
     assert [line.rstrip() for line in log if re.match(kinds, line)] == recorded
-
-
-def test_thinning_keeps_the_share_and_the_cap():
-    torch.manual_seed(0)
-    weight = torch.randn(4, 8, 3, 3)
-    mask = smallest_to_zero(weight, 0.5, 1.0, 1e9)
-    assert (mask == 0).flatten(1).sum(1).tolist() == [36, 36, 36, 36]
-    kept, gone = weight.abs()[mask == 1], weight.abs()[mask == 0]
-    assert all(weight.abs()[c][mask[c] == 0].max() < weight.abs()[c][mask[c] == 1].min() for c in range(4))
-    capped = smallest_to_zero(weight, 0.5, 1.0, 0.05)
-    assert weight.abs()[capped == 0].max() < 0.05
-    assert len(kept) + len(gone) == weight.numel()
 
 
 def test_ramp_bypasses_the_policy_and_min_lr_is_a_floor():
