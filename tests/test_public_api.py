@@ -157,6 +157,9 @@ read_net: path strict fork
 read_solver: path strict
 save_caffemodel: path net blobs diffs raw fork
 segment: model weights pictures preprocess at scales flip fit size blob device allow_missing fork amp
+sparsify: model weights out_weights target mode limits max_ratio max_value fork
+sparsity_curve: model weights data targets modes task names limits max_ratio max_value root preprocess size device
+    fork on_progress
 split_database: source train val fraction seed on_progress
 summarize: model phase weights size channels skip_mismatched strict fork
 summarize_weights: path

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
+from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.quantized import compare_scores, headline, task_of
 from caffecompat.forks import ForkName
@@ -108,9 +111,12 @@ def sparsity_curve(
     limits: Mapping[str, float] | None = None,
     max_ratio: float = math.inf,
     max_value: float = math.inf,
+    root: str = "",
+    preprocess: Preprocess | None = None,
+    size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
     fork: ForkName | None = None,
-    on_point: Callable[[int, int], None] = lambda done, total: None,
-    **settings: Any,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SparsityCurve:
     """Thin a net to several shares of zeros, by a threshold a layer and by one a channel, and score each.
 
@@ -124,8 +130,8 @@ def sparsity_curve(
         task: segmentation, classification or detection; None finds it from the net and the data.
         names: of the classes.
         limits, max_ratio, max_value, fork: as of `sparsify`.
-        on_point: called with the nets scored so far, and how many there will be.
-        settings: of all scores: root, preprocess, size, device.
+        root, preprocess, size, device: as of `evaluate_classification`.
+        on_progress: called with the nets scored so far, and how many there will be.
 
     Raises:
         CaffeCompatError: as `sparsify` and the functions `evaluate_...` raise it.
@@ -143,6 +149,7 @@ def sparsity_curve(
     document = as_document(model, fork=fork)
     task = task or task_of(document, data)
     thinner = Thinner(open_for_thinning(document, weights), limits=limits, max_ratio=max_ratio, max_value=max_value)
+    settings = {"root": root, "preprocess": preprocess, "size": size, "device": device}
     total = 1 + len(targets) * len(modes)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "thinned.caffemodel")
@@ -153,11 +160,11 @@ def sparsity_curve(
 
         before = score(thinner.report(), weights)
         curve = SparsityCurve(headline(list(before.scores)), before)
-        on_point(1, total)
+        on_progress(1, total)
         for target in sorted(targets):
             for mode in modes:
                 done = thinner.thin(target, mode)
                 thinner.net.save(path)
                 curve.points.append(score(done, path))
-                on_point(1 + len(curve.points), total)
+                on_progress(1 + len(curve.points), total)
     return curve

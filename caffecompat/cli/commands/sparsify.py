@@ -202,7 +202,7 @@ def _report(
     with live_line(1, "nets", args.progress) as update:
         curve = sparsity_curve(
             document, weights, args.report, targets=_targets(args.targets), task=args.task,
-            on_point=lambda count, total: update(count, f"of {total}"), **how, **settings,
+            on_progress=lambda count, total: update(count, f"of {total}"), **how, **settings,
         )  # fmt: skip
     path = args.plot or os.path.join(os.path.dirname(args.out or ""), "sparsity.png")
     problem = ""
