@@ -88,6 +88,7 @@ def version() -> str:
 
 
 EXTRAS = {
+    "completion": ["shtab>=1.6"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5"],
     "leveldb": ["plyvel>=1.5"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],

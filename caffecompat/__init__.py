@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from caffecompat.formats.label_map import create_label_map
     from caffecompat.formats.upgrades import upgrade_net_proto_binary, upgrade_net_proto_text, upgrade_solver_proto_text
     from caffecompat.glog import configure_logging
+    from caffecompat.installation import examine_installation
     from caffecompat.net import Net, load_net
     from caffecompat.net.dump import dump_blobs
     from caffecompat.quantize.from_pictures import quantize_net
@@ -102,6 +103,7 @@ __all__ = [
     "evaluate_detection",
     "evaluate_net",
     "evaluate_segmentation",
+    "examine_installation",
     "export_deploy",
     "export_onnx",
     "export_torch",
@@ -172,6 +174,7 @@ _HOMES = {
     "evaluate_detection": "caffecompat.evaluate.detection",
     "evaluate_net": "caffecompat.evaluate.net_scores",
     "evaluate_segmentation": "caffecompat.evaluate.segmentation",
+    "examine_installation": "caffecompat.installation",
     "export_deploy": "caffecompat.deploy.export_deploy",
     "export_onnx": "caffecompat.deploy.onnx.write",
     "export_torch": "caffecompat.deploy.torch_source.write",

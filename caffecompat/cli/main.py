@@ -17,6 +17,22 @@ from caffecompat.threads import configure_threads
 __all__ = ["main"]
 
 
+_FIRST_STEPS = """caffecompat: Caffe without Caffe
+
+  look     caffecompat summary train_val.prototxt       layers, shapes, parameters
+           caffecompat draw train_val.prototxt --html net.html
+  train    caffecompat train --solver solver.prototxt --weights pretrained.caffemodel
+           caffecompat new espnet --train train.txt my_net/    files for your own pictures
+  test     caffecompat test --model train_val.prototxt --weights net.caffemodel
+           caffecompat segment | detect | classify      pictures, folders, videos
+  export   caffecompat export onnx --model deploy.prototxt --weights net.caffemodel net.onnx
+           caffecompat check deploy.prototxt --target dpu
+  try      caffecompat demo                             all of it on generated pictures, in minutes
+           caffecompat doctor                           what is installed, what is missing
+
+'caffecompat help' lists all verbs, 'caffecompat help VERB' the flags of one."""
+
+
 def _usage() -> str:
     lines = ["caffecompat: Caffe without Caffe", "", "usage: caffecompat VERB [flags]", ""]
     for group, names in VERBS.items():
@@ -61,7 +77,7 @@ def _dispatch(argv: list[str], debug: bool) -> int:
     if tokens[:1] == ["help"] and len(tokens) > 1:
         tokens = [*tokens[1:], "--help"]
     if not tokens or tokens[0] in ("-h", "-help", "--help", "help"):
-        print(_usage())
+        print(_usage() if tokens else _FIRST_STEPS)
         return 0 if tokens else 2
     verb, rest = split_verb(tokens)
     with flags.in_force(), contextlib.nullcontext() if verb == "run" else flags.on_python_path():

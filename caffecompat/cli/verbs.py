@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     ),
     "Fixed point and sparsity": ("quantize", "vai_q_caffe", "optimize", "sparsify", "threshold"),
     "Run": ("segment", "detect", "classify", "detect_windows", "run", "demo"),
+    "Setup": ("doctor", "completion"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import signal
 import subprocess
 import sys
@@ -194,3 +195,16 @@ def test_a_flag_that_a_second_word_does_not_know_is_told_in_its_name(command) ->
     assert result.status == 2
     assert "caffecompat lmdb build: unrecognized arguments: --resize-hight" in result.err
     assert "did you mean --resize-height?" in result.err
+
+
+def test_alone_it_shows_commands_that_there_are(command):
+    """Every line of the first page starts a verb, with flags that the verb has."""
+    shown = [line.partition("caffecompat ")[2] for line in command().out.splitlines()[1:-1] if "caffecompat " in line]
+    assert len(shown) >= 9
+    for line in shown:
+        words = re.split(r" {3,}", line)[0].split()
+        parser = parser_of(words[0])
+        parser = parser.parts()[words[1]] if parser.parts() else parser
+        page = parser.format_help()
+        assert all(flag in page for flag in words if flag.startswith("--")), line
+        assert not {"segment", "detect", "classify"} & {*words} - {*ALL}

@@ -178,9 +178,9 @@ class FlagParser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}{self._nearest(message)}\nSee '{self.prog} --help'.")
 
     def _nearest(self, message: str) -> str:
-        choice = re.search(r"invalid choice: '([^']*)'", message)
-        if choice and self._subparsers:
-            return did_you_mean(choice[1], self.parts())
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice:
+            return did_you_mean(choice[1], self.parts() or [name.strip("'") for name in choice[2].split(", ")])
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if not unknown:
             return ""
