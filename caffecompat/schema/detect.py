@@ -12,7 +12,7 @@ from caffecompat.schema import pb
 from caffecompat.schema.legacy_types import V1_TYPES
 from caffecompat.schema.problems import SourceLocations
 
-__all__ = ["Evidence", "choose_fork", "detect_fork", "find_evidence"]
+__all__ = ["Evidence", "ForkFields", "choose_fork", "detect_fork", "evidence_fields", "find_evidence"]
 
 _SOLVER_FIELDS = {
     Fork.INTEL: ("warmup_iter", "warmup_start_lr", "disabled_update", "engine"),
@@ -77,6 +77,25 @@ class Evidence(NamedTuple):
     fork: Fork
     what: str
     place: tuple[str, int, str]
+
+
+class ForkFields(NamedTuple):
+    """The fields of a fork, and its layer types, that show it."""
+
+    solver: Sequence[str]
+    net: Sequence[str]
+    layer: Sequence[str]
+
+
+def evidence_fields() -> dict[Fork, ForkFields]:
+    """What shows each fork; where a net has fields of several, the first fork holds."""
+    types = {fork: [f"type: {kind}" for kind, of in _LAYER_TYPES.items() if of is fork] for fork in _ORDER}
+    return {
+        fork: ForkFields(
+            _SOLVER_FIELDS.get(fork, ()), _NET_FIELDS.get(fork, ()), [*_LAYER_FIELDS.get(fork, ()), *types[fork]]
+        )
+        for fork in _ORDER
+    }
 
 
 def detect_fork(message: pb.NetParameter | pb.SolverParameter) -> Fork:

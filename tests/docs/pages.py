@@ -7,17 +7,19 @@ A comment on the line before a fence says how the block is tested::
     <!-- prints -->                      of a block of output: each of its lines is in what the block before it printed;
                                          "..." in a line is any text
 
-A comment ``<!-- files: NAME -->`` at a page's beginning names what `worlds` puts into the page's folder. A fence with
-``title="net.prototxt"`` is a file, which is written there.
+A comment ``<!-- files: NAME -->`` at a page's beginning names the module of `tests.docs.worlds` that writes what lies
+in the page's folder before; ``<!-- nightly -->`` says that the page takes long and runs in `make nightly` alone. A
+fence with ``title="net.prototxt"`` is a file, which is written there.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-__all__ = ["DOCS", "PAGES", "Block", "blocks_of", "world_of"]
+__all__ = ["DOCS", "PAGES", "Block", "blocks_of", "is_long", "write_world"]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -79,7 +81,13 @@ def _block(page: Path, text: str, match: re.Match[str]) -> Block:
     )
 
 
-def world_of(page: Path) -> str:
-    """The name of what lies in a page's folder before its first block; "" for nothing."""
+def write_world(page: Path) -> None:
+    """Write what lies in a page's folder before its first block into the current folder."""
     found = _WORLD.search(page.read_text())
-    return found[1] if found else ""
+    if found:
+        import_module(f"tests.docs.worlds.{found[1]}").write()
+
+
+def is_long(page: Path) -> bool:
+    """Whether the page runs in `make nightly` alone."""
+    return "<!-- nightly -->" in page.read_text()

@@ -1,4 +1,7 @@
-"""Runs the shell blocks of a page: caffecompat's commands in this process, which is fast, all others by bash."""
+"""Runs the shell blocks of a page: caffecompat's commands in this process, which is fast, all others by bash.
+
+Commands with --proto have a process of their own, as the schema is open only until its first use.
+"""
 
 from __future__ import annotations
 
@@ -69,11 +72,14 @@ def run_command(command: str) -> tuple[int, str]:
     target = _TO_FILE.search(command)
     plain = command[: target.start()] if target else command
     words = shlex.split(plain)[:1]
-    if words != ["caffecompat"] or _SYNTAX.search(re.sub(r"'[^']*'|\"[^\"]*\"", "", plain)):
+    if words != ["caffecompat"] or "--proto" in plain or _SYNTAX.search(re.sub(r"'[^']*'|\"[^\"]*\"", "", plain)):
         return _by_bash(command)
     out, both = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(_Tee(out, both)), contextlib.redirect_stderr(_Tee(both)):
-        status = main(_expand(plain)[1:])
+        try:
+            status = main(_expand(plain)[1:])
+        except SystemExit as end:  # argparse's, after --help
+            status = int(end.code or 0)
     if target:
         Path(target[2]).write_text((both if target[1] else out).getvalue())
     return status, both.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from command_pages import command_pages, command_titles
 from data_page import data_page
+from fork_page import fork_page
 from layer_pages import layer_pages, layer_titles
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -38,6 +39,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield from solver_page()
     yield from data_page()
     yield from target_page()
+    yield from fork_page()
     yield from command_pages()
     yield from python_page()
 

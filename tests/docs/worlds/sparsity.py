@@ -1,26 +1,13 @@
-"""What lies in a page's folder before its first block: small generated data under the names that the page uses."""
+"""A net trained to tell stripes of three directions apart, lists of pictures, and a solver to train it on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from caffecompat import Solver
-
-__all__ = ["LONG", "make"]
-
-# Worlds whose pages take minutes: 'make nightly' runs them.
-LONG: tuple[str, ...] = ()
-
-
-def make(name: str) -> None:
-    """Write the files of a world into the current folder."""
-    if name:
-        _WORLDS[name]()
-
 
 _STRIPES = """
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
@@ -38,8 +25,7 @@ snapshot_prefix: "%s" random_seed: 1 solver_mode: CPU test_iter: 2 test_interval
 """
 
 
-def _sparsity() -> None:
-    """A net trained to tell stripes of three directions apart, lists of pictures, and a solver to train it on."""
+def write() -> None:
     generator = np.random.default_rng(0)
     y, x = np.mgrid[:16, :16]
     for name, count in (("train", 48), ("val", 24)):
@@ -68,6 +54,3 @@ def _sparsity() -> None:
     Path("first.prototxt").write_text(_STRIPES_SOLVER % (60, "first"))
     Solver("first.prototxt").train()
     Path("first_iter_60.caffemodel").rename("net.caffemodel")
-
-
-_WORLDS: dict[str, Callable[[], None]] = {"sparsity": _sparsity}
