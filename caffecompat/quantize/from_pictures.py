@@ -57,7 +57,7 @@ def quantize_net(
         model: path of a deploy or train_val prototxt, or a net that was read.
         weights: its weight file(s).
         pictures: a list (one picture a line; what follows on the line is passed over), a folder, a database (LMDB or
-            LevelDB), or paths of pictures. A hundred or so are enough; they need no labels.
+            LevelDB), a picture, or paths of pictures. A hundred or so are enough; they need no labels.
         output_dir: made if absent. Gets quantize_train_test.prototxt and .caffemodel, to score and fine-tune,
             deploy.prototxt and .caffemodel, for the compiler, and pictures.txt, the list that the first of them reads.
         settings: method, bits, and layers with rules of their own; `calib_iter` counts only without `iterations`.
@@ -143,7 +143,10 @@ def _set_source(
         path = os.fspath(pictures)
         if os.path.isdir(path) and (detect_backend(path) or dataset_parts(path) != ("",)):
             return _set_database(layer, Path(path, dataset_parts(path)[0]), shape)
-        found = _folder_pictures(path) if os.path.isdir(path) else _listed_pictures(path)
+        if os.path.isdir(path):
+            found = _folder_pictures(path)
+        else:
+            found = [path] if path.lower().endswith(tuple(PICTURES)) else _listed_pictures(path)
     else:
         found = [os.fspath(one) for one in pictures]
     if not found:

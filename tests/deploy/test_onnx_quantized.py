@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
+from caffecompat import ExportOptions, export_onnx, quantize_net
 from caffecompat.cli.main import main
+from caffecompat.deploy.deploy_net import deploy_net
 from caffecompat.deploy.onnx.fixed_point import as_integers
+from caffecompat.formats import save_caffemodel
+from caffecompat.net import Net
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+MODELS = Path(__file__).parents[2] / "models"
 RUNS = Path(__file__).parents[1] / "golden" / "quantize" / "small" / "runs"
 
 
@@ -72,6 +79,26 @@ def test_eight_and_six_bits_at_opset_21(tmp_path: Path, monkeypatch: pytest.Monk
         assert export(monkeypatch, run, tmp_path / "net.onnx", "--opset", "21") == 0
         clips = [node for node in onnx.load(tmp_path / "net.onnx").graph.node if node.op_type == "Clip"]
         assert len(clips) >= 20  # to 8 and 6 bits
+
+
+@pytest.mark.parametrize(("network", "share"), [("lenet", 0.26), ("espnet", 0.3)])
+def test_file_sizes(network: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About a quarter of the weights in floating point, and the same classes; ESPNet's 759 nodes are a seventh of it."""
+    monkeypatch.chdir(tmp_path)
+    given = MODELS / network / "deploy.prototxt"
+    size, shape = ((32, 64), (32, 64, 3)) if network == "espnet" else (None, (28, 28))
+    net = Net(deploy_net(given, size=size).message, "TEST", log=False)
+    with torch.no_grad():
+        for layer in net.layers:
+            if layer.type == "BatchNorm":
+                layer.module.variance.fill_(1.0)
+    save_caffemodel("net.caffemodel", net.message, net.blobs_by_layer())
+    cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    done = quantize_net(given, "net.caffemodel", ["a.png"], "out", size=size)
+    made = export_onnx(done.files[2], done.files[3], "fixed.onnx", ExportOptions(quantized=True))
+    assert Path("fixed.onnx").stat().st_size <= share * Path("net.caffemodel").stat().st_size
+    assert made.agreement is not None
+    assert made.agreement.equal >= 0.999 * made.agreement.classes > 0
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,10 @@ class _Joined:
         self._put_together(kept)
         self._open_ends()
         weights = {name: values for name, values in kept.items() if name in self.first.weights}
-        del self.graph.value_info[:]
-        self.graph.value_info.extend(infer_values(self.model, weights))
+        shapes = infer_values(self.model, weights)
+        if self.graph.value_info:
+            del self.graph.value_info[:]
+            self.graph.value_info.extend(shapes)
         return replace(self.first, weights=weights)
 
     def _compare_nodes(self) -> None:

@@ -91,6 +91,19 @@ class Emission:
         self.builder.add(op, inputs, [output], name, **attributes)
         return output
 
+    def brief(self, op: str, wish: str, *inputs: str) -> str:
+        """The output of a node that is called LAYER/`wish`, as its output is.
+
+        For what a net in fixed point has hundreds of: a small net's file is mostly names.
+        """
+        output = self.builder.value_name(f"{self.name}/{wish}")
+        self.builder.add(op, inputs, [output], output)
+        return output
+
+    def power_of_two(self, exponent: int) -> str:
+        """The name of the constant 2^exponent."""
+        return self.builder.constant(np.asarray(math.ldexp(1.0, exponent), np.float32), f"2^{exponent}")
+
     def const(self, values: ArrayLike, dtype: DTypeLike = np.float32, what: str = "constant") -> str:
         """The name of a constant."""
         return self.builder.constant(np.asarray(values, dtype), f"{self.name}/{what}")
@@ -113,7 +126,7 @@ class Emission:
         whole = as_integers(values, self.builder.opset) if self.integers else None
         if whole is not None:
             stored_as = self._initializer(f"{known_as}.int", whole[0])
-            return self.op("DequantizeLinear", stored_as, self.const(math.ldexp(1.0, -whole[1]), what="step"))
+            return self.brief("DequantizeLinear", name, stored_as, self.power_of_two(-whole[1]))
         return self._initializer(known_as, values)
 
     def _initializer(self, known_as: str, values: np.ndarray) -> str:

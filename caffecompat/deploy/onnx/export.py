@@ -225,6 +225,8 @@ class _Exporter:
         )
         add_metadata(model, self._metadata())
         values = {name: self.builder.final_name(name) for name in names.values()}
+        if self.options.quantized:  # the shapes of its many values would be a tenth of a small net's file
+            del model.graph.value_info[:]
         return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
 
     def apply_passes(self) -> Changes:

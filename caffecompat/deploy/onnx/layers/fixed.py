@@ -44,8 +44,8 @@ def fixed_neuron(e: Emission) -> None:
         if pairs:
             e.notes.append(Note(e.name, "plain arithmetic, as inputs are cut toward zero and do not saturate"))
     elif pairs:
-        nudge = math.ldexp(step, p.bit_width - 25)  # as little as a float32 of the largest value takes up
-        _pair(e, e.op("Add", e.bottoms[0], e.const(nudge, what="nudge")), step, p.bit_width)
+        nudge = e.power_of_two(p.bit_width - 25 - position)  # as little as a float32 of the largest value takes up
+        _pair(e, e.brief("Add", "up", e.bottoms[0], nudge), position, p.bit_width)
         e.notes.append(Note(e.name, _ROUNDING, exact=False))
     else:
         steps = e.scaled(e.bottoms[0], 1 / step, 0)
@@ -54,17 +54,17 @@ def fixed_neuron(e: Emission) -> None:
         e.scaled(clamp(e, e.op("Add", floor, above), -half, half - 1, None), step, 0, e.tops[0])
 
 
-def _pair(e: Emission, value: str, step: float, bits: int) -> None:
+def _pair(e: Emission, value: str, position: int, bits: int) -> None:
     """Through integers of 8 or 16 bits and back; of fewer bits, cut to their limits before.
 
     From opset 21 on all are of 16 bits: there onnxruntime (1.31) refuses the int8 pairs that it moves past a pooling.
     """
     kind = np.int8 if e.builder.opset < INT16_OPSET else np.int16
     if bits != np.iinfo(kind).bits:
-        half = 2 ** (bits - 1)
+        step, half = math.ldexp(1.0, -position), 2 ** (bits - 1)
         value = clamp(e, value, -half * step, (half - 1) * step, None)
-    scale, zero = e.const(step, what="step"), e.const(0, kind, "zero")
-    e.op("DequantizeLinear", e.op("QuantizeLinear", value, scale, zero), scale, zero, to=e.tops[0])
+    scale, zero = e.power_of_two(-position), e.builder.constant(np.asarray(0, kind), "0")
+    e.op("DequantizeLinear", e.brief("QuantizeLinear", "int", value, scale, zero), scale, zero, to=e.tops[0])
 
 
 # The parameters that these compute with are given as the layers quantize them.
