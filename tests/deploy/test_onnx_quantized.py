@@ -83,7 +83,7 @@ def test_eight_and_six_bits_at_opset_21(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("network", "share"), [("lenet", 0.26), ("espnet", 0.3)])
 def test_file_sizes(network: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """About a quarter of the weights in floating point, and the same classes; ESPNet's 759 nodes are a seventh of it."""
+    """About a quarter of the weights in floating point, and the same classes; ESPNet has 759 nodes."""
     monkeypatch.chdir(tmp_path)
     given = MODELS / network / "deploy.prototxt"
     size, shape = ((32, 64), (32, 64, 3)) if network == "espnet" else (None, (28, 28))
