@@ -11,7 +11,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
 from caffecompat.formats.label_map import parse_label_map
 from caffecompat.zoo.network import Task
-from caffecompat.zoo.user_data import Listed, OnProgress, UserData
+from caffecompat.zoo.user_data import IGNORED, Listed, OnProgress, UserData
 
 __all__ = ["Classes", "choose_classes"]
 
@@ -63,6 +63,8 @@ def choose_classes(
     if given is None:
         on_note(f"{count} classes, as {'their names say' if names else 'the labels show'}")
     _check_lines(data, count)
+    if data and task == "segmentation" and given is not None:
+        _check_label_pictures(data, count, on_progress)
     lines = [names.get(at, f"class{at}") for at in range(count)]
     if len(names) < count:
         on_note(f"labels.txt has made-up names of {_all_or(count - len(names), count)}: write yours")
@@ -132,3 +134,13 @@ def _check_lines(data: UserData | None, count: int) -> None:
                 f"{os.fspath(data.source.path)}:{line}: the class is {label}, but {count} classes count from 0 to "
                 f"{count - 1}"
             )
+
+
+def _check_label_pictures(data: UserData, count: int, on_progress: OnProgress) -> None:
+    """Label pictures hold no class that the network does not have; training would end at the first such pixel."""
+    shown = data.classes_found(on_progress)
+    if shown > count:
+        raise CaffeCompatError(
+            f"{data.source.path}: label pictures have the class {shown - 1}, but {count} classes count from 0 to "
+            f"{count - 1}; give --classes {shown}, or {IGNORED} to the pixels that do not count"
+        )

@@ -278,3 +278,16 @@ def _background(text: str) -> None:
 def test_data_of_another_kind(make: Callable[[], object], message: str) -> None:
     with pytest.raises(CaffeCompatError, match=message):
         make()
+
+
+@pytest.mark.parametrize("database", [False, True])
+def test_label_pictures_of_more_classes(database: bool) -> None:
+    if database:
+        build_database("pairs.txt", "db")
+    train = "db" if database else "pairs.txt"
+    new_network("espnet", "all", train=train, size=(64, 64))
+    count = len(Path("all/labels.txt").read_text().splitlines())
+    with pytest.raises(CaffeCompatError, match=f"{train}: label pictures have the class {count - 1}, but"):
+        new_network("espnet", "net", train=train, size=(64, 64), classes=count - 1)
+    assert not Path("net").exists()
+    new_network("espnet", "net", train=train, size=(64, 64), classes=count)

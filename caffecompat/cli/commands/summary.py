@@ -3,10 +3,12 @@
     caffecompat summary deploy.prototxt
     caffecompat summary train_val.prototxt --phase TRAIN
     caffecompat summary deploy.prototxt --size 1024x512 --weights net.caffemodel --json
+    caffecompat summary espnet --size 1024x512
 
 No data is needed: a data layer whose data cannot be opened gets the shapes that the prototxt gives (crop, new size),
 and a line says so. --size sets the input's size, of data layers too. A Python layer whose code is not here is passed
-over, with a note. Of a solver, MODEL is the net that it holds or names.
+over, with a note. Of a solver, MODEL is the net that it holds or names. Where there is no file of that name, MODEL is a
+network of the zoo as published, its deploy net ('caffecompat new --list').
 
 MACs are those of one input, as published tables count them: the products of convolutions, deconvolutions, inner
 products and recurrent layers, padding included, additions of biases not. What works value by value (BatchNorm, Scale,
@@ -31,7 +33,8 @@ HELP = "layers, shapes, parameters, MACs and memory of a net"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a net's prototxt: deploy or train_val")
+    parser.add_argument("model", metavar="NETWORK|MODEL",
+                        help="a net's prototxt, deploy or train_val, or a network of the zoo")  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="also load these, and show what fits and how much is zero")
     parser.add_argument("--phase", default="TEST", metavar="PHASE", help="TRAIN or TEST (default)")
     net_flags(parser)
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.report.net_summary import summarize
 
     summary = summarize(
-        open_model(args, args.model, strict=args.strict),
+        open_model(args, args.model, strict=args.strict, networks=True),
         args.phase,
         weights=weight_files(args.weights),
         size=size_of(args),

@@ -41,15 +41,22 @@ def log_precision(net: Net) -> None:
         glog.info(text)
 
 
-def open_model(args: argparse.Namespace, path: str, *, strict: bool = False) -> NetDocument:
+def open_model(args: argparse.Namespace, path: str, *, strict: bool = False, networks: bool = False) -> NetDocument:
     """The net of a prototxt, or of a solver's, as the flags of `net_flags` and `amp_flag` want it.
 
     Level and stages are put into its own state.
 
+    Args:
+        networks: whether `path` may be the name of a network of the zoo, where there is no such file.
+
     Raises:
         CaffeCompatError: the file cannot be read, or ``--set`` names no field of it.
     """
-    document = _open(path, getattr(args, "phase", ""), strict)
+    from caffecompat.cli.common.zoo_names import file_or_network
+    from caffecompat.schema import as_document
+
+    source = file_or_network(path) if networks else path
+    document = _open(source, getattr(args, "phase", ""), strict) if isinstance(source, str) else as_document(source)
     if args.settings:
         from caffecompat.solver.overrides import LayerSettings
 

@@ -64,7 +64,7 @@ def list_cityscapes(
     if not splits or not (base / "gtFine").is_dir():
         raise LayoutError.of(listing.root, "Cityscapes", "leftImg8bit/train/CITY/*_leftImg8bit.png and "
                              "gtFine/train/CITY/*_gtFine_labelIds.png")  # fmt: skip
-    listing.refuse_existing(*(f"{split}.txt" for split in splits), "classes.txt")
+    listing.refuse_existing((f"{split}.txt" for split in splits), "classes.txt")
     pairs: list[Pair] = []
     for split in splits:
         frames = _frames(listing, base / "leftImg8bit" / split)

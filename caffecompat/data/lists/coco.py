@@ -69,7 +69,7 @@ def list_coco(
     splits = _splits(listing)
     years = Counter(_without_year(split) for split in splits)
     names = {split: split if years[_without_year(split)] > 1 else _without_year(split) for split in splits}
-    listing.refuse_existing(*(f"{name}.txt" for name in names.values()), "labelmap.prototxt")
+    listing.refuse_existing((f"{name}.txt" for name in names.values()), "labelmap.prototxt")
     categories: dict[int, str] = {}
     for split, pictures in splits.items():
         path = _annotations(listing, split)

@@ -71,7 +71,7 @@ def list_imagenet(
         raise LayoutError.of(listing.root, "ImageNet", "train/nXXXXXXXX/*.JPEG (and val/)",
                              "Kaggle's ILSVRC/Data/CLS-LOC/train/nXXXXXXXX/*.JPEG")  # fmt: skip
     wnids = _classes(base / "train")
-    listing.refuse_existing("train.txt", "val.txt", "synsets.txt", "classes.txt")
+    listing.refuse_existing(("train.txt", "val.txt"), "synsets.txt", "classes.txt")
     numbers = {wnid: number for number, wnid in enumerate(wnids)}
     _add_folders(listing, "train.txt", base / "train", numbers)
     if _classes(base / "val"):

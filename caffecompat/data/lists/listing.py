@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from caffecompat import glog
 from caffecompat.data.parallel import ordered_map
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import read_text
-from caffecompat.formats.atomic import WriteError, atomic_together, atomic_write, make_folder, protected_files
+from caffecompat.formats.atomic import (
+    WriteError,
+    atomic_together,
+    atomic_write,
+    is_same_file,
+    make_folder,
+    protected_files,
+)
 from caffecompat.wording import few
 
 __all__ = ["LayoutError", "ListReport", "Listing", "OnProgress", "OnSkip", "Pair", "Skipped", "is_folder", "why_empty"]
@@ -111,16 +119,20 @@ class Listing:
         self._on_progress, self._on_skip = on_progress, on_skip
         self._lists: dict[str, list[tuple[str, str | int | None]]] = {}
         self._folders: dict[str, dict[str, int]] = {}
+        self._planned: list[str] = []  # lists that may come of it
         self._read: list[str] = []
         self.report = ListReport()
 
-    def refuse_existing(self, *names: str) -> None:
+    def refuse_existing(self, lists: Iterable[str], *others: str) -> None:
         """Check, before anything is done, that none of these files of the output folder is there.
+
+        With `force` they may be there; a list of them that has no lines this time is removed when the rest is written.
 
         Raises:
             WriteError: one is, and may be the user's.
         """
-        paths = [os.path.join(self._out, name) for name in names]
+        self._planned = list(dict.fromkeys(lists))
+        paths = [os.path.join(self._out, name) for name in (*self._planned, *others)]
         there = [path for path in paths if os.path.lexists(path)]
         if there and not self._force:
             raise WriteError(f"{', '.join(there)}: there already; choose another folder with --out, or say --force")
@@ -287,9 +299,28 @@ class Listing:
                     Path(temporary).write_bytes(os.fsencode(text))
                 except OSError as error:
                     raise WriteError(f"{temporary}: cannot be written: {error.strerror}") from None
+        for name in self._planned:
+            if name not in texts:
+                self._remove_old(os.path.join(self._out, name))
         self.report.lists = {os.path.join(self._out, name): len(entries) for name, entries in self._lists.items()}
         self.report.files = [os.path.join(self._out, name) for name in extras or {}]
         return self.report
+
+    def _remove_old(self, path: str) -> None:
+        """Remove an earlier list of a split that has no pictures now, which would pass for this one's.
+
+        Raises:
+            WriteError: it cannot be removed, or is read as a list of the data set.
+        """
+        if not os.path.isfile(path):
+            return
+        if any(is_same_file(path, other) for other in self._read):
+            raise WriteError(f"{path} is not removed: it is read as an input; choose another folder with --out")
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise WriteError(f"{path}: the earlier list cannot be removed: {error.strerror}") from None
+        glog.info(f"removed {path}: no picture of this split can be listed now", "list.py:1")
 
     def _reasons(self) -> str:
         """Why nothing is listed, for a message: the first of the files left out, or that there are none."""

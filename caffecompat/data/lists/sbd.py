@@ -61,7 +61,7 @@ def list_sbd(
                              "dataset/ or benchmark_RELEASE/dataset/ that has these")  # fmt: skip
     year = _voc_folder(listing.root, voc)
     splits = [split for split in ("train", "val") if (folder / f"{split}.txt").is_file()]
-    listing.refuse_existing(*(f"{split}.txt" for split in (*splits, *(["trainaug"] if year else []))), "classes.txt")
+    listing.refuse_existing((f"{split}.txt" for split in (*splits, *(["trainaug"] if year else []))), "classes.txt")
     names = {split: listing.names(folder / f"{split}.txt") for split in splits}
     pairs = [_pair(listing, f"{split}.txt", folder, *entry) for split in splits for entry in names[split]]
     if year is not None:

@@ -61,7 +61,7 @@ def list_voc(
     if not splits:
         raise LayoutError.of(listing.root, "Pascal VOC", "JPEGImages/, Annotations/ and ImageSets/Main/train.txt",
                              "folders of years (VOC2007/, VOC2012/) that have these")  # fmt: skip
-    listing.refuse_existing(*dict.fromkeys(f"{split}.txt" for split, _ in splits), "labelmap.prototxt")
+    listing.refuse_existing((f"{split}.txt" for split, _ in splits), "labelmap.prototxt")
     names: set[str] = set()
     bad: dict[Path, str] = {}
     entries = [(split, *entry) for split, path in splits for entry in _entries(listing, path)]

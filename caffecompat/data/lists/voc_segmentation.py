@@ -59,7 +59,7 @@ def list_voc_segmentation(
             "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt",
             "folders of years (VOC2007/, VOC2012/) that have these",
         )  # fmt: skip
-    listing.refuse_existing(*dict.fromkeys(f"{split}.txt" for split, _ in splits), "classes.txt")
+    listing.refuse_existing((f"{split}.txt" for split, _ in splits), "classes.txt")
     pairs: list[Pair] = []
     for split, path in splits:
         year = path.parents[2]

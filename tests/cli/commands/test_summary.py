@@ -20,6 +20,17 @@ def test_the_table(golden: Path, monkeypatch, command) -> None:
     assert "note " not in result.out
 
 
+def test_a_network_of_the_zoo(tmp_path: Path, monkeypatch, command) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = command("summary", "lenet", "--set", "ip2.inner_product_param.num_output=5", "--json")
+    assert result.status == 0
+    found = json.loads(result.out)
+    assert (found["name"], found["parameters"]) == ("lenet", 431080 - 5 * 501)
+    assert "no such network in the zoo; did you mean lenet?" in command("summary", "lenett").err
+    Path("lenet").write_text('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 } } }')
+    assert json.loads(command("summary", "lenet", "--json").out)["parameters"] == 0  # a file of that name comes first
+
+
 def test_data_that_is_absent(streets: Path, command) -> None:
     for file in streets.rglob("*.txt"):
         file.unlink()

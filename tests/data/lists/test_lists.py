@@ -97,6 +97,11 @@ class TestVoc:
         ]
         assert told == report.skipped
         assert "lists/train.txt" not in report.lists and not Path("lists/train.txt").exists()
+        Path("lists/train.txt").write_text("of an earlier run\n")
+        Path("lists/notes.txt").write_text("mine\n")
+        caffecompat.list_voc("VOCdevkit", "lists", force=True)
+        assert not Path("lists/train.txt").exists()
+        assert _lines("lists/notes.txt") == ["mine"]
         assert _lines("lists/trainval.txt") == [_voc("2007_000003"), _voc("2008_000002")]
 
 
