@@ -15,7 +15,7 @@ import nox
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-TEST_TOOLS = ["hypothesis>=6.100", "pycocotools>=2.0.7", "pytest>=8", "pytest-xdist>=3.5"]
+TEST_TOOLS = ["hypothesis>=6.100", "pycocotools>=2.0.7", "pytest>=9.2", "pytest-xdist>=3.5"]
 
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = False

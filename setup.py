@@ -106,7 +106,7 @@ EXTRAS["dev"] = [
     "hypothesis>=6.100",
     "mypy>=1.10",
     "pycocotools>=2.0.7",
-    "pytest>=8",
+    "pytest>=9.2",
     "pytest-xdist>=3.5",
     "ruff>=0.6",
     "selenium>=4.20",
@@ -153,7 +153,7 @@ setup(
     },
     cmdclass={"build_py": BuildPy, "schema": CompileSchema},
     install_requires=[
-        "h5py>=3.9",
+        "h5py>=3.10",
         "lmdb>=1.4",
         "numpy>=1.24",
         "opencv-python-headless>=4.8",
