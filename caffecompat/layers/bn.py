@@ -17,6 +17,7 @@ from caffecompat.layers.functional.scale import affine
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape
 from caffecompat.layers.norm_blobs import affine_by_statistics, arrange, statistics
 from caffecompat.layers.precision import Precision
+from caffecompat.layers.recomputation import is_recomputing
 from caffecompat.layers.registry import register
 from caffecompat.layers.synchronized import normalize_by_all_batches
 from caffecompat.schema import pb
@@ -130,7 +131,7 @@ class BN(Layer):
             mean, variance = self.mean.detach().flatten(), self.variance.detach().flatten()
             return F.batch_norm(bottom, mean, variance, self.scale.flatten(), self.shift.flatten(), eps=self.eps)
         top, mean, variance = self._by_batch(bottom, self.eps)
-        if not mean.is_meta:  # a batch, no inference of shapes
+        if not (mean.is_meta or is_recomputing()):  # a batch, and no inference of shapes
             with torch.no_grad():
                 self.mean.lerp_(mean, 1 - self.momentum)
                 self.variance.lerp_(variance, 1 - self.momentum)

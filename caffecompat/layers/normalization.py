@@ -23,6 +23,7 @@ from caffecompat.layers.functional.normalization import (
 from caffecompat.layers.layer import Context, Layer, LayerError, Shape, View
 from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, affine_by_statistics, arrange
 from caffecompat.layers.precision import Precision
+from caffecompat.layers.recomputation import is_recomputing
 from caffecompat.layers.registry import register
 from caffecompat.layers.synchronized import normalize_by_all_batches
 from caffecompat.schema import pb
@@ -208,7 +209,7 @@ class BatchNorm(Layer):
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the stored statistics by a batch's mean and biased variance over `count` values."""
-        if mean.is_meta:  # shapes are being inferred, no batch was seen
+        if mean.is_meta or is_recomputing():  # shapes are being inferred, or the batch was seen before
             return
         if self.stores_sums:
             self.factor.mul_(self.decay).add_(1)

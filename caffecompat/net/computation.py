@@ -18,6 +18,7 @@ from caffecompat.net.shortcuts import Shortcuts, find_shortcuts
 __all__ = ["Computation", "Tops"]
 
 Tops = dict[str, Tensor]
+Code = Callable[..., Tops]
 
 
 class Computation(nn.Module):
@@ -46,6 +47,7 @@ class Computation(nn.Module):
         self.layers = graph.layers
         self._like = torch.empty(0, device=device)  # of the net's device and type
         self._shortcuts = Shortcuts(find_shortcuts(graph, graph.layers))
+        self._code: Code | None = None  # runs in the place of the graph's
         self._fed_from_sources = [layer for layer in graph.layers if layer.source is not None]
         self._write_graph_module()
         self.training = self.graph_module.training
@@ -95,7 +97,7 @@ class Computation(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles are made of: the sources stay here, and the code is written again."""
-        state = self.__dict__ | {"_fed_from_sources": []}
+        state = self.__dict__ | {"_fed_from_sources": [], "_code": None}
         del state["graph_module"]
         return state
 
@@ -118,7 +120,20 @@ class Computation(nn.Module):
     def compute(self, *fed: Tensor) -> Tops:
         """Run the graph's code, with layers that work in place, or two as one, where nobody looks at what is lost."""
         self._shortcuts.update()
-        return self.run_code(*fed)
+        code = self._code if self._shortcuts.allowed else None  # else somebody wants to see every blob
+        return (code or self.run_code)(*fed)
+
+    def compile_code(self, *, cuda_graphs: bool = False) -> None:
+        """From now on compute by what torch.compile makes of the graph; other random numbers are drawn then.
+
+        Where it cannot, one line in the log says so, and the graph is computed as before. The first pass takes longer.
+
+        Args:
+            cuda_graphs: on a GPU, replay the kernels of a pass as one; for fed blobs of fixed shapes.
+        """
+        from caffecompat.net.compiled import CompiledCode  # loads torch's compiler
+
+        self._code = CompiledCode(self.graph, cuda_graphs=cuda_graphs and self.device.type == "cuda")
 
     def run_code(self, *fed: Tensor) -> Tops:
         """The graph's code, run on the net's own children."""

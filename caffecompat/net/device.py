@@ -6,7 +6,7 @@ import torch
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["as_device"]
+__all__ = ["allow_tf32", "as_device"]
 
 
 def as_device(given: torch.device | str) -> torch.device:
@@ -28,3 +28,12 @@ def as_device(given: torch.device | str) -> torch.device:
         if (device.index or 0) >= count:
             raise CaffeCompatError(f"device {str(given)!r}: this machine has {count} GPU(s), numbered from 0")
     return device
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let GPUs multiply float32 with the 10 bits of TF32, in matrix products and convolutions, or in full.
+
+    It holds for the process. torch's own default is TF32 in convolutions alone.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

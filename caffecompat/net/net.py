@@ -307,6 +307,15 @@ class Net(Computation):
             total = value if total is None else total + value
         return torch.zeros((), device=self.device) if total is None else total
 
+    def checkpoint_activations(self) -> None:
+        """From now on hold fewer blobs for the backward pass, and compute the others again there (`checkpointed`)."""
+        from caffecompat.net.checkpointed import CheckpointedCode  # loads torch's checkpointing
+
+        code = CheckpointedCode(self.graph, self._shortcuts.pairs, self.value_shapes)
+        for layer in code.parted:
+            self._shortcuts = self._shortcuts.without(layer)
+        self._code = code
+
     def take_written(self) -> None:
         """Take over what Python wrote into parameters and their gradients: on a GPU it writes into copies of them."""
         if self.device.type != "cpu":

@@ -51,6 +51,16 @@ class Shortcuts:
         self.allow(True)
 
     @property
+    def pairs(self) -> list[tuple[NetLayer, NetLayer]]:
+        """The layers that may, each with the layer whose top is lost."""
+        return list(self._pairs)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether layers may take any."""
+        return self._allowed
+
+    @property
     def in_place(self) -> list[NetLayer]:
         """The layers that may write over their bottoms."""
         return [layer for layer, _ in self._pairs if not isinstance(layer.module, Scale)]
@@ -140,8 +150,8 @@ def _is_affine_of(layer: NetLayer, maker: NetLayer) -> bool:
     """Whether a layer is the Scale, one value a channel, of a BatchNorm without one that computes as precisely."""
     scale, norm = layer.module, maker.module
     return (
-        isinstance(scale, Scale)
-        and isinstance(norm, BatchNorm)
+        type(scale) is Scale  # not those in fixed point
+        and type(norm) is BatchNorm
         and norm.training
         and norm.scale is None
         and len(layer.bottoms) == 1

@@ -45,6 +45,13 @@ class Passes:
         """Those of the parameters that have any, summed over the passes so far."""
         return [param.blob.grad for param in self.net.params if param.blob.grad is not None]
 
+    def hold_gradients(self) -> None:
+        """Have gradients in memory of their own from the start, and keep them there."""
+        self.keep_gradients = True
+        for param in self.net.params:
+            if param.blob.requires_grad and param.blob.grad is None:
+                param.blob.grad = torch.zeros_like(param.blob)
+
     def begin(self, iteration: int) -> None:
         """Begin an iteration: layers that follow them know its number, gradients are cleared."""
         for layer in self.net.layers:

@@ -32,6 +32,7 @@ from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, last_epoch_points, need_epochs
 from caffecompat.solver.exchange import Exchange, own_slots, synchronize_norms
+from caffecompat.solver.execution import Execution
 from caffecompat.solver.loss_scale import make_loss_scale
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
@@ -75,6 +76,7 @@ class Solver:
         cards: how many batches an iteration takes, as that many GPUs do: iter_size is multiplied by it.
         ranks: the processes that train together (`caffecompat.solver.ranks`); each makes a solver with the same values.
         sync_bn: batch normalization takes the statistics of all processes' batches.
+        execution: how the nets are computed: compiled, or with fewer blobs in memory.
 
     Attributes:
         net, test_nets: the nets; test nets share the train net's parameters.
@@ -120,6 +122,7 @@ class Solver:
         amp: Amp | None = None,
         ranks: Ranks = ALONE,
         sync_bn: bool = False,
+        execution: Execution = Execution(),  # noqa: B008 (frozen)
     ) -> None:
         self.ranks = ranks
         if isinstance(source, (str, os.PathLike)):
@@ -145,6 +148,9 @@ class Solver:
             self.load_weights(start, skip_mismatched=skip_mismatched)
         self._begin_together(sync_bn)
         self._make_parts()
+        execution.apply(self.net, self.test_nets)
+        if execution.cuda_graphs:  # in whose memory the next pass writes
+            self.passes.hold_gradients()
         if self.param.lr_policy == "poly" and not self.param.HasField("power"):
             glog.info("lr_policy is 'poly' without 'power': the rate stays at base_lr, as in Caffe (power 0)")
         if self.param.lr_policy != "multifixed" and not self.param.HasField("base_lr"):

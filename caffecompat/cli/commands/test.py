@@ -32,6 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="batches to run (default 50)")  # fmt: skip
     net_flags(parser)
     amp_flag(parser)
+    add_switch(parser, "compile", "compute by what torch.compile makes of the net; the first batch takes longer")
     parser.add_argument("--ap-version", default="11point", metavar="V",
                         help="of detections: 11point (default), MaxIntegral, Integral or COCO")  # fmt: skip
     add_switch(
@@ -77,6 +78,8 @@ def score(args: argparse.Namespace, precision_line: str) -> int:
     check_loaded(net.loaded, args.weights, args)
     log_precision(net.to(device))
     net.check_files()
+    if args.compile:
+        net.compile_code()
     glog.info(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
     with live_line(args.iterations, "batches", args.progress) as update:
 

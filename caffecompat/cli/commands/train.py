@@ -53,6 +53,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "stay as they are; its scale and bias, and those of a Scale layer right after it, do not learn",
     )  # fmt: skip
     amp_flag(parser)
+    add_switch(
+        parser, "compile", "compute by what torch.compile makes of the nets; the first iterations take longer, and "
+        "random numbers are others",
+    )  # fmt: skip
+    add_switch(parser, "cuda-graphs", "with --compile on a GPU: replay the kernels of a pass as one; for fixed shapes")
+    add_switch(
+        parser, "checkpoint-activations", "hold fewer blobs for the backward pass and compute the others again there: "
+        "larger batches fit, the numbers are the same, and an iteration takes about a third longer",
+    )  # fmt: skip
+    add_switch(parser, "tf32", "let a GPU multiply float32 with the 10 bits of TF32")
     parser.add_argument("--epochs", type=_above_0, metavar="P",
                         help="go P times through the training data; instead of max_iter")  # fmt: skip
     parser.add_argument("--level", type=INT32, metavar="N", help="NetState level")
@@ -91,6 +101,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat train: give --epochs or --set max_iter, not both")
     if args.processes and args.gpu:
         raise UsageError("caffecompat train: --gpu starts a process a GPU by itself; leave out --processes")
+    if args.cuda_graphs and not args.compile:
+        raise UsageError("caffecompat train: --cuda-graphs needs --compile")
+    if args.compile and args.checkpoint_activations:
+        raise UsageError("caffecompat train: give --compile or --checkpoint-activations, not both")
     if args.resume not in (None, "auto"):
         raise UsageError(f"caffecompat train: --resume takes 'auto'; name a solverstate with --snapshot {args.resume}")
 
@@ -117,7 +131,9 @@ def run(args: argparse.Namespace) -> int:
     _merge_state(param, args)
     if place is not None:
         args.gpu = own_card(args.gpu, args.device, param, place.local)
-    device, devices = choose_device(args.gpu, "cpu" if args.processes else args.device, param)
+    device, devices = choose_device(args.gpu, "cpu" if args.processes else args.device, param, tf32=args.tf32)
+    if device.type == "cpu" and (args.tf32 or args.cuda_graphs):
+        glog.warning(f"--{'tf32' if args.tf32 else 'cuda-graphs'} has no effect on the CPU")
     with joined(None if args.dry_run else place, device) as ranks:
         return _train(args, param, device, max(devices, args.processes or 1) if ranks.size == 1 else 1, signals, ranks)
 
@@ -132,6 +148,7 @@ def _train(
         cards: whose batches this one process computes.
     """
     from caffecompat.solver import Solver
+    from caffecompat.solver.execution import Execution
     from caffecompat.solver.snapshot_files import stored_fork
 
     resume = args.snapshot or (ranks.same(_newest(param, args) if ranks.is_first else None) if args.resume else None)
@@ -142,6 +159,7 @@ def _train(
         # BVLC's effective batch on n GPUs is n batches averaged, which is what n times iter_size computes.
         epochs=args.epochs, cards=cards, lr_mults=args.lr_mult, freeze_bn=args.freeze_bn,
         amp=args.amp, ranks=ranks, sync_bn=args.sync_bn,
+        execution=Execution(args.compile, args.cuda_graphs, args.checkpoint_activations),
     )  # fmt: skip
     solver.signals = signals
     if args.dry_run:

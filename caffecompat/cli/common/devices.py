@@ -8,18 +8,20 @@ import torch
 
 from caffecompat import glog
 from caffecompat.cli.common.flags import UsageError, split_commas
+from caffecompat.net.device import allow_tf32
 from caffecompat.schema import pb
 
 __all__ = ["cards_of", "choose_device", "own_card"]
 
 
 def choose_device(
-    gpu: str | None, device: str | None, solver: pb.SolverParameter | None = None
+    gpu: str | None, device: str | None, solver: pb.SolverParameter | None = None, *, tf32: bool = False
 ) -> tuple[torch.device, int]:
     """The device to compute on, and how many GPUs the user named.
 
     Order: ``--device``, then ``--gpu``, then the solver's solver_mode and
-    device_id. Where torch has no GPU the answer is the CPU, with a log line.
+    device_id. Where torch has no GPU the answer is the CPU, with a log line. What GPUs compute in float32 is computed
+    in full, as by Caffe, unless `tf32` is set.
 
     Raises:
         UsageError: the device is not one that torch knows here.
@@ -33,6 +35,7 @@ def choose_device(
         chosen, count = _cuda(solver.device_id), 1
     else:
         chosen, count = torch.device("cpu"), 1
+    allow_tf32(tf32)
     if chosen.type == "cpu":
         glog.info("Use CPU.", "caffe.cpp:197")
     else:

@@ -253,3 +253,19 @@ def test_a_full_disk_keeps_the_old_snapshot(streets, command):
     assert "Traceback" not in error
     assert Path("encoder_iter_2.caffemodel").read_bytes() == before
     assert command("weights", "show", "encoder_iter_2.caffemodel").status == 0
+
+
+def test_checkpointed_activations_give_the_same_snapshot(streets, command):
+    made = []
+    for flags in ((), ("--checkpoint-activations",)):
+        assert command(*ENCODER, "--set", "random_seed=1", *flags).status == 0
+        made.append(Path("encoder_iter_2.caffemodel").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_ways_to_compute_that_do_not_go_together(streets, command):
+    assert "not both" in command(*ENCODER, "--compile", "--checkpoint-activations").err
+    assert "--cuda-graphs needs --compile" in command(*ENCODER, "--cuda-graphs").err
+    result = command(*ENCODER, "--tf32", "--dry-run")
+    assert result.status == 0
+    assert "--tf32 has no effect on the CPU" in result.err
