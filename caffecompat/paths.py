@@ -90,7 +90,11 @@ def _places(path: str, relative_to: RelativeTo) -> list[str]:
 
 
 def _near(path: str, relative_to: RelativeTo) -> str:
-    """The file that was meant, where one of the folders has a name like it."""
+    """The file that was meant: of this name beside a prototxt from another machine, or of a name like it."""
+    if relative_to is not None:
+        beside = os.path.join(os.path.dirname(os.fspath(relative_to)), os.path.basename(with_slashes(path)))
+        if os.path.isfile(beside):
+            return f"; there is {beside}, which the text, or --set, can name"
     for folder, name in map(os.path.split, _places(path, relative_to)):
         names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
         meant = did_you_mean(name, names)

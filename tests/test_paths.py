@@ -378,6 +378,23 @@ def test_a_name_like_it_is_told_and_what_was_found_beside_is_logged(
     assert len(lines) == 1 and "train.txt is not in the current directory; using a/train.txt" in lines[0]
 
 
+@pytest.mark.parametrize(
+    "path", ["/workspace/model/train_val.prototxt", "model/train_val.prototxt", "D:\\\\m\\\\train_val.prototxt"]
+)
+def test_a_file_beside_a_prototxt_of_another_machine_is_named(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published solvers have the paths of their authors' machines; the net lies in the same folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("espnet").mkdir()
+    Path("espnet/train_val.prototxt").write_text("")
+    Path("espnet/solver.prototxt").write_text(f'net: "{path}"\nbase_lr: 1 lr_policy: "fixed" max_iter: 1')
+    with pytest.raises(
+        CaffeCompatError, match=r"; there is espnet/train_val\.prototxt, which the text, or --set, can name"
+    ):
+        Solver("espnet/solver.prototxt")
+
+
 def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
