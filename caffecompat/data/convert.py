@@ -110,7 +110,9 @@ def convert_annoset(
         check_label: the label map must not give a name twice.
         min_dim: least length in pixels of the shorter side; smaller pictures are enlarged.
         max_dim: greatest length in pixels of the longer side; larger pictures are reduced.
-        root, list_path, database and all others: as of `convert_imageset`.
+        size: (height, width) in pixels that all pictures are resized to.
+        root, list_path, database, color, encoded, encode_type, check_size, shuffle, seed, backend, threads, on_start,
+            on_progress, on_bad: as of `convert_imageset`.
 
     Raises:
         BuildError: as `convert_imageset`, or detection has no label map.

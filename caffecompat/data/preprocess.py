@@ -31,6 +31,9 @@ class Preprocess:
         scale: the factor.
         std: one value, or one a channel, all above 0; empty for 1.
 
+    Raises:
+        CaffeCompatError: a value is no finite number, or a std is not above 0.
+
     >>> import caffecompat, numpy
     >>> picture = numpy.full((4, 6, 3), 200, numpy.uint8)  # (H, W, C), B, G, R
     >>> batch = caffecompat.Preprocess(mean=(104, 117, 123), scale=0.5)(picture, 8, 8)

@@ -86,7 +86,8 @@ def export_deploy(
         model: path of a train_val or deploy prototxt, or a net that was read.
         weights: a weight file, or a list of them; without any, only prototxts are written.
         out: a folder (it ends in / or is there), or what the files' names begin with: OUT.prototxt, OUT.caffemodel.
-        size, batch, channels, head, head_name: as of `deploy_net`.
+        size: (height, width) of the input in pixels.
+        batch, channels, head, head_name: as of `deploy_net`.
         merge_batch_norm: fold batch normalization and Scale where that makes no target's net worse.
         running_statistics: BatchNorm with ``use_global_stats: false`` uses its stored statistics.
         target: "vitis" or "tidl-caffe": the form that this tool wants, with the files that it reads besides.

@@ -56,6 +56,12 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]
     Layers without blobs are left out. Values are float32, or float64 where the file has doubles; shapes are as
     stored, so the weights of an old InnerProduct come as (1, 1, N, K).
 
+    Args:
+        path: of the file.
+
+    Returns:
+        A list of arrays for each layer: of a Convolution, weights (C_out, C_in / group, k, k) and bias (C_out).
+
     Raises:
         WeightsError: the file is not a caffemodel, is cut short or damaged.
 
@@ -73,6 +79,9 @@ def open_caffemodel(path: str | os.PathLike[str]) -> WeightFile:
     A file of 0 bytes is a net without layers, as protobuf has it; a warning says so.
     All generations are read (V2 `layer`, V1 and V0 `layers`), and the encodings of BVLC and its forks:
     packed and unpacked floats, doubles, NVCaffe's raw_data of 16, 32 and 64 bits.
+
+    Args:
+        path: of the file.
 
     Raises:
         WeightsError: the file is something else, is cut short or damaged; names the layer and the offset.
@@ -234,8 +243,10 @@ def save_caffemodel(
     2 GiB (which the original's protobuf refuses to read). An old file stays whole until the new one is complete.
 
     Args:
+        path: of the file to write.
         net: a NetParameter with `layer`s. Blobs of its own and unknown fields are dropped.
-        blobs: by layer name; layers that are missing here are written without blobs.
+        blobs: arrays by layer name, as `load_caffemodel` gives them: of a Convolution, weights
+            (C_out, C_in / group, k, k) and bias (C_out); layers that are missing here are written without blobs.
         diffs: gradients, as Caffe stores with ``snapshot_diff: true``; same names, counts and shapes as `blobs`.
         raw: write the blobs as NVCaffe's raw_data, which only NVCaffe and its kin read.
         fork: the one that a person named for the net; stored where every Caffe skips it.

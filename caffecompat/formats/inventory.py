@@ -40,6 +40,9 @@ class BlobSummary:
 def summarize_weights(path: str | os.PathLike[str]) -> list[BlobSummary]:
     """Statistics of every blob of a file of weights: .caffemodel, .h5, .safetensors or .npz.
 
+    Args:
+        path: of the file.
+
     Raises:
         CaffeCompatError: the file cannot be read.
 
@@ -59,6 +62,7 @@ def list_weights(path: str | os.PathLike[str], *, stats: bool = False) -> dict[s
     """What a .caffemodel or .caffemodel.h5 holds, layer by layer, as values that JSON can take.
 
     Args:
+        path: of the file.
         stats: also mean, std, min, max and share of zeros of every blob.
 
     Returns:

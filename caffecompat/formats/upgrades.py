@@ -16,6 +16,7 @@ def upgrade_net_proto_text(path: PathLike, out: PathLike, *, strict: bool = Fals
     """Rewrite a net's prototxt of any age in today's form (V0 and V1 layers, input fields, BatchNorm upgraded).
 
     Args:
+        path: of the file to read.
         out: prototxt to write; may be the same file.
         strict: unknown fields are errors.
 
@@ -41,6 +42,7 @@ def upgrade_net_proto_binary(path: PathLike, out: PathLike) -> bool:
     """Rewrite a caffemodel of any age in today's form, weights included.
 
     Args:
+        path: of the file to read.
         out: caffemodel to write; may be the same file.
 
     Returns:
@@ -65,6 +67,7 @@ def upgrade_solver_proto_text(path: PathLike, out: PathLike, *, strict: bool = F
     """Rewrite a solver's prototxt of any age in today's form (``solver_type`` becomes ``type``).
 
     Args:
+        path: of the file to read.
         out: prototxt to write; may be the same file.
         strict: unknown fields are errors.
 

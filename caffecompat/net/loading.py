@@ -28,6 +28,7 @@ def load_net(
         prototxt: path.
         weights: path of a caffemodel or HDF5 file, or a list of such paths.
         phase: "TRAIN" or "TEST", in any case, or pycaffe's numbers of them.
+        skip_mismatched: leave layers that do not fit the weights at their initial values.
         python_layers: whether the code of the net's Python layers may run; False refuses a net that needs it.
         fork: the Caffe whose rules the net follows ("jacinto", ``Fork.JACINTO``), where its text cannot show it.
 

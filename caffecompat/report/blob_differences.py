@@ -78,7 +78,8 @@ def compare_blobs(first: PathLike, second: PathLike) -> BlobComparison:
     """Compare two folders of blobs, as `dump_blobs` writes them or a TIDL board's trace gives them.
 
     Args:
-        first: the reference.
+        first: folder of the reference.
+        second: folder of what is held against it.
 
     Returns:
         The blobs of both in the order of the net's layers. Shapes that differ in axes of size 1 alone are equal.
@@ -106,6 +107,9 @@ def compare_blobs(first: PathLike, second: PathLike) -> BlobComparison:
 
 def diff_weights(a: PathLike, b: PathLike) -> list[ArrayDifference]:
     """Compare two files of weights blob by blob: .caffemodel, .h5, .safetensors or .npz.
+
+    Args:
+        a, b: paths of the files.
 
     Returns:
         A difference for each blob, named LAYER.INDEX, or with a problem for a layer that one file alone has.

@@ -120,6 +120,9 @@ class TrainingLog:
 def parse_log(path: str | os.PathLike[str]) -> TrainingLog:
     """Read a training log: the stderr of any Caffe's ``caffe train``, or of caffecompat's.
 
+    Args:
+        path: of the log.
+
     Returns:
         Displays and tests with iteration, seconds, learning rate and outputs by name; `TrainingLog.table` has them as
         Caffe's parse_log.py writes them.

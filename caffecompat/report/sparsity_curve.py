@@ -130,7 +130,8 @@ def sparsity_curve(
         task: segmentation, classification or detection; None finds it from the net and the data.
         names: of the classes.
         limits, max_ratio, max_value, fork: as of `sparsify`.
-        root, preprocess, size, device: as of `evaluate_classification`.
+        size: (height, width) of the net's input in pixels, where it is another than the prototxt's.
+        root, preprocess, device: as of `evaluate_classification`.
         on_progress: called with the nets scored so far, and how many there will be.
 
     Raises:

@@ -162,8 +162,10 @@ def open_net(
 def read_net(path: PathLike, *, strict: bool = False, fork: ForkName | None = None) -> pb.NetParameter:
     """The ``pb.NetParameter`` of a prototxt, in today's form (V0 and V1 layers, input fields, BatchNorm upgraded).
 
-    With `strict`, fields that no schema knows are errors; else they are kept, with a warning each. `fork` names the
-    Caffe whose rules hold ("jacinto", ``Fork.JACINTO``) where the text cannot show it.
+    Args:
+        path: of the file.
+        strict: fields that no schema knows are errors; else they are kept, with a warning each.
+        fork: the Caffe whose rules hold ("jacinto", ``Fork.JACINTO``) where the text cannot show it.
 
     Raises:
         PrototxtError: the file cannot be read or is not a net; every problem is in it.
@@ -182,6 +184,10 @@ def read_solver(path: PathLike, *, strict: bool = False) -> pb.SolverParameter:
 
     The prefix follows BVLC Caffe: absent, it is the file's path without extension; an existing folder, that folder
     and the file's stem; anything else, "" too, is taken as it is.
+
+    Args:
+        path: of the file.
+        strict: fields that no schema knows are errors; else they are kept, with a warning each.
 
     Raises:
         PrototxtError: the file cannot be read or is not a solver; every problem is in it.

@@ -24,6 +24,9 @@ def write_text(message: Message) -> str:
     in C escapes (bytes outside ASCII in octal). A float is printed with 6 digits where these give it back exactly and
     with 9 otherwise, a double with 15 or 17. Unknown fields kept by the reader follow at the end of their block.
 
+    Raises:
+        CaffeCompatError: `message` is no message (a path, say).
+
     >>> import caffecompat
     >>> print(caffecompat.write_text(caffecompat.read_net("deploy.prototxt").layer[3]), end="")
     name: "prob"
