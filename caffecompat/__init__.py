@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from caffecompat.quantize.settings import QuantizeSettings
     from caffecompat.quantize.sparsify import sparsify
     from caffecompat.report.blob_differences import compare_blobs, diff_weights
+    from caffecompat.report.live_report import live_report
     from caffecompat.report.log_parser import parse_log
     from caffecompat.report.net_bench import bench_nets
     from caffecompat.report.net_diff import diff_nets
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from caffecompat.report.net_page import draw_page
     from caffecompat.report.net_summary import summarize
     from caffecompat.report.net_timing import time_net
+    from caffecompat.report.run_report import report_runs
     from caffecompat.report.sparsity_curve import sparsity_curve
     from caffecompat.report.training_curve import plot_logs
     from caffecompat.schema import read_net, read_solver, write_text
@@ -118,6 +120,7 @@ __all__ = [
     "list_voc",
     "list_voc_segmentation",
     "list_weights",
+    "live_report",
     "load_caffemodel",
     "load_net",
     "merge_batch_norm",
@@ -129,6 +132,7 @@ __all__ = [
     "quantize_net",
     "read_net",
     "read_solver",
+    "report_runs",
     "save_caffemodel",
     "segment",
     "sparsify",
@@ -189,6 +193,7 @@ _HOMES = {
     "list_voc": "caffecompat.data.lists.voc",
     "list_voc_segmentation": "caffecompat.data.lists.voc_segmentation",
     "list_weights": "caffecompat.formats.inventory",
+    "live_report": "caffecompat.report.live_report",
     "load_caffemodel": "caffecompat.formats",
     "load_net": "caffecompat.net",
     "merge_batch_norm": "caffecompat.deploy.merge",
@@ -199,6 +204,7 @@ _HOMES = {
     "quantize_net": "caffecompat.quantize.from_pictures",
     "read_net": "caffecompat.schema",
     "read_solver": "caffecompat.schema",
+    "report_runs": "caffecompat.report.run_report",
     "save_caffemodel": "caffecompat.formats",
     "segment": "caffecompat.evaluate.pictures",
     "sparsify": "caffecompat.quantize.sparsify",

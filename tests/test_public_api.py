@@ -64,6 +64,7 @@ def test_the_names_are_these() -> None:
         "list_voc",
         "list_voc_segmentation",
         "list_weights",
+        "live_report",
         "load_caffemodel",
         "load_net",
         "merge_batch_norm",
@@ -75,6 +76,7 @@ def test_the_names_are_these() -> None:
         "quantize_net",
         "read_net",
         "read_solver",
+        "report_runs",
         "save_caffemodel",
         "segment",
         "sparsify",
@@ -144,6 +146,7 @@ list_sbd: root out voc labels relative force on_progress on_skip
 list_voc: root out relative force on_progress on_skip
 list_voc_segmentation: root out labels relative force on_progress on_skip
 list_weights: path stats
+live_report: folder resume pictures
 load_caffemodel: path
 load_net: prototxt weights phase skip_mismatched fork python_layers
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
@@ -155,6 +158,7 @@ plot_logs: logs out x y smooth beside
 quantize_net: model weights pictures output_dir settings batch iterations preprocess size info device fork on_iteration
 read_net: path strict fork
 read_solver: path strict
+report_runs: runs out classes palette pictures
 save_caffemodel: path net blobs diffs raw fork
 segment: model weights pictures preprocess at scales flip fit size blob device allow_missing fork amp
 sparsify: model weights out_weights target mode limits max_ratio max_value fork

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "deploy": {"schema", "formats", "layers", "net", "compare", "data"},
     "quantize": {"schema", "formats", "layers", "net", "compare", "data", "deploy"},
     "evaluate": {"schema", "formats", "layers", "net", "data", "deploy"},
-    "report": {"schema", "formats", "layers", "net", "compare", "data", "evaluate", "deploy", "quantize"},
+    "report": {"schema", "formats", "layers", "net", "compare", "data", "solver", "evaluate", "deploy", "quantize"},
     "pycaffe": {"schema", "formats", "layers", "net", "data", "solver", "evaluate", "deploy", "report"},
     "zoo": {"schema", "formats", "data", "deploy", "pycaffe"},
 }

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "eval",
         "parse-log",
         "plot",
+        "report",
         "device_query",
     ),
     "Data sets": (

@@ -19,7 +19,7 @@ from typing import IO
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import refuse_endless
 
-__all__ = ["LogError", "LogRow", "TrainingLog", "parse_lines", "parse_log", "write_csv"]
+__all__ = ["LogError", "LogRow", "TrainingLog", "parse_lines", "parse_log", "read_log_lines", "write_csv"]
 
 # glog's prefix; newer versions print the year too. Not anchored: containers and job systems print something before it.
 _PREFIX = re.compile(r"[IWEF](?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?")
@@ -136,12 +136,7 @@ def parse_log(path: str | os.PathLike[str]) -> TrainingLog:
     [(0, 0.1, {'loss': 0.7}), (10, 0.1, {'loss': 0.5})]
     """
     name = os.fspath(path)
-    try:
-        with open(name, encoding="utf-8", errors="replace") as file:
-            refuse_endless(file)
-            lines = file.readlines()
-    except OSError as error:
-        raise LogError(f"cannot read the log {name}: {error.strerror}") from None
+    lines = read_log_lines(name)
     log = parse_lines(lines)
     log.path = name
     if not log.train and not log.test:
@@ -150,6 +145,20 @@ def parse_log(path: str | os.PathLike[str]) -> TrainingLog:
             "(is it the stderr of `caffe train` or `caffecompat train`?)"
         )
     return log
+
+
+def read_log_lines(path: str) -> list[str]:
+    """The lines of a log.
+
+    Raises:
+        LogError: the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            refuse_endless(file)
+            return file.readlines()
+    except OSError as error:
+        raise LogError(f"cannot read the log {path}: {error.strerror}") from None
 
 
 def parse_lines(lines: Sequence[str]) -> TrainingLog:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from caffecompat.report.net_diff_style import SCRIPT, STYLE
 from caffecompat.report.net_diff_text import SIGNS, Named, Sentence
+from caffecompat.report.page import make_page
 from caffecompat.schema.diff import LayerDiff, NetDiff
 from caffecompat.schema.diff_graph import DiffLayer
 
@@ -53,21 +53,16 @@ def diff_page(
     )
     short = _short(name_a, name_b)
     shapes = [one.tops for one in measured] if measured else [{}, {}]
-    return "\n".join([
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(short[0])} and {escape(short[1])}</title>",
-        f"<style>{STYLE}</style></head><body>",
-        f"<h1>Two nets compared</h1><p>{escape(counts.strip())}</p>",
+    body = "\n".join([
+        f'<button class="theme"></button><h1>Two nets compared</h1><p>{escape(counts.strip())}</p>',
         *(_summary(summary) if summary else ["<p>There is no difference.</p>"]),
         f'<nav><div class="bar">{boxes}{steps if changes else ""}</div>',
         f'<div class="head">{_head("A", name_a, short[0])}{_head("B", name_b, short[1])}</div></nav>',
         "<main>",
         *_rows(diff.layers, shapes),
-        f"</main><script>{SCRIPT}</script></body></html>",
-        "",
+        "</main>",
     ])  # fmt: skip
+    return make_page(f"{short[0]} and {short[1]}", body, {}, styles=["net_diff.css"], scripts=["net_diff.js"])
 
 
 def _short(name_a: str, name_b: str) -> tuple[str, str]:

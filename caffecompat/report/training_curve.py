@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.typing import ColorType
 
-__all__ = ["Curve", "curve_names", "draw_training_curves", "plot_logs"]
+__all__ = ["Curve", "curve_names", "curve_panels", "draw_training_curves", "plot_logs"]
 
 _ELEMENT = re.compile(r"^(.+)_\d+$")
 _FEW = 6  # curves whose legend fits into their panel
@@ -136,7 +136,7 @@ def draw_training_curves(
     for name in y:
         if not any(_asked(name, other) for other in known):
             raise PlotError(f"no log has {name!r} to draw; there are: {', '.join(known)}")
-    rows = [_panels(log, x, panels) for log in logs.values()]
+    rows = [curve_panels(log, x, panels) for log in logs.values()]
     titles = [title for title in rows[0] if any(curve.x for panel in rows for curve in panel[title])]
 
     columns = len(logs) if beside else 1
@@ -188,8 +188,12 @@ def curve_names(log: TrainingLog) -> list[str]:
     return [*names, *(name for name, there in own.items() if there)]
 
 
-def _panels(log: TrainingLog, x: str, asked: Mapping[str, Sequence[str]]) -> dict[str, list[Curve]]:
-    """The curves of one log by panel."""
+def curve_panels(log: TrainingLog, x: str, asked: Mapping[str, Sequence[str]]) -> dict[str, list[Curve]]:
+    """The curves of one log by panel: those asked for, or else loss, accuracy (vectors left out) and learning rate.
+
+    Args:
+        x: "iterations" or "seconds".
+    """
 
     def only(title: str) -> Wanted:
         return lambda name, row: _asked(title, name)

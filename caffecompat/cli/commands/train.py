@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
@@ -86,6 +88,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser, "sync-bn", "with several processes: BatchNorm (and BN) takes the statistics of all their batches; "
         "Caffe's are each process's own",
     )  # fmt: skip
+    parser.add_argument("--report", metavar="DIR", help="keep DIR/report.html up to date, a page with curves and "
+                        "scores to look at while it trains, and the log in DIR/train.log")  # fmt: skip
     progress_flag(parser)
 
 
@@ -134,8 +138,18 @@ def run(args: argparse.Namespace) -> int:
     device, devices = choose_device(args.gpu, "cpu" if args.processes else args.device, param, tf32=args.tf32)
     if device.type == "cpu" and (args.tf32 or args.cuda_graphs):
         glog.warning(f"--{'tf32' if args.tf32 else 'cuda-graphs'} has no effect on the CPU")
-    with joined(None if args.dry_run else place, device) as ranks:
-        return _train(args, param, device, max(devices, args.processes or 1) if ranks.size == 1 else 1, signals, ranks)
+    with joined(None if args.dry_run else place, device) as ranks, _report(args, ranks):
+        cards = max(devices, args.processes or 1) if ranks.size == 1 else 1
+        return _train(args, param, device, cards, signals, ranks)
+
+
+def _report(args: argparse.Namespace, ranks: Ranks) -> AbstractContextManager[None]:
+    """The page that follows the training, of the first process; and lines that say what runs."""
+    if not args.report or args.dry_run or not ranks.is_first:
+        return nullcontext()
+    from caffecompat.report.live_report import live_report
+
+    return live_report(args.report, resume=bool(args.resume or args.snapshot))
 
 
 def _train(
@@ -147,10 +161,13 @@ def _train(
     Args:
         cards: whose batches this one process computes.
     """
+    from caffecompat.cli.common.versions import versions
     from caffecompat.solver import Solver
     from caffecompat.solver.execution import Execution
     from caffecompat.solver.snapshot_files import stored_fork
 
+    glog.info(f"Command: caffecompat {shlex.join(args.command_line)}")
+    glog.info(f"Versions: {versions()}")
     resume = args.snapshot or (ranks.same(_newest(param, args) if ranks.is_first else None) if args.resume else None)
     fork = stored_fork(resume) if resume and named_fork() is None else None
     solver = Solver(

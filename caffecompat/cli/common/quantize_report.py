@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,9 @@ def print_report(
     args: argparse.Namespace, nets: Mapping[str, tuple[NetSource, Any]], done: Quantized, like: NetDocument,
     **settings: Any,
 ) -> None:  # fmt: skip
-    """Score and measure, print both tables, and draw the second as OUT/layers.png where matplotlib is installed.
+    """Score and measure, print both tables, and write them as OUT/report.json, which `caffecompat report` shows.
+
+    The second is also drawn, as OUT/layers.png, where matplotlib is installed.
 
     Args:
         nets: what is scored, (net, weights) by the name of its column.
@@ -59,6 +62,7 @@ def print_report(
         settings: of all scores: preprocess, size, device.
     """
     from caffecompat.evaluate.quantized import compare_scores
+    from caffecompat.formats.atomic import atomic_write
     from caffecompat.quantize.layer_noise import layer_noise
     from caffecompat.report.palette import read_names
     from caffecompat.report.plots import PlotError, noise_bars
@@ -70,12 +74,39 @@ def print_report(
     document = NetDocument.from_message(done.message, like=like.fork_choice)
     layers = layer_noise(document, done.blobs, device=settings["device"])
     print("", *noise_table(layers), sep="\n")
-    path = Path(args.output_dir) / "layers.png"
+    path = Path(args.output_dir) / "report.json"
+    with atomic_write(path) as file:
+        file.write(json.dumps(_as_json(args, list(nets), scores, layers), indent=1).encode())
+    print(f"wrote {path}")
+    path = path.with_name("layers.png")
     try:
         noise_bars(path, layers, "noise of fixed point, worst layer first")
         print(f"wrote {path}")
     except PlotError as problem:
         print(f"no picture of the layers: {problem}")
+
+
+def _as_json(
+    args: argparse.Namespace, columns: Sequence[str], scores: Sequence[Score], layers: Sequence[LayerNoise]
+) -> dict[str, Any]:
+    """Both tables as records; JSON knows neither NaN nor infinity."""
+    from dataclasses import asdict
+
+    def finite(record: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: None if isinstance(cell, float) and not math.isfinite(cell) else cell for name, cell in record.items()
+        }
+
+    return {
+        "model": args.model,
+        "weights": args.weights,
+        "data": args.report,
+        "scores": [
+            finite({"score": score.name, **dict(zip(columns, map(float, score.values), strict=True))})
+            for score in scores
+        ],
+        "layers": [finite(asdict(layer)) for layer in layers],
+    }
 
 
 def score_table(columns: Sequence[str], scores: Sequence[Score]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -194,6 +195,9 @@ def test_the_report_shows_what_few_bits_cost(
     assert words["road"] == ["1.0000", f"{share:.4f}", f"{share - 1:+.4f}"]
     assert words["car"] == ["1.0000", "0.0000", "-1.0000"]
     assert words["mIoU"] == ["1.0000", f"{share / 3:.4f}", f"{share / 3 - 1:+.4f}"]
+    written = json.loads(Path("out/report.json").read_text())
+    assert {row["score"]: row["quantized"] for row in written["scores"]}["mIoU"] == pytest.approx(share / 3)
+    assert {"layer", "bits", "position", "saturated"} <= set(written["layers"][0])
 
 
 def test_flags_of_the_report_need_it(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,4 +25,6 @@ def run(args: argparse.Namespace) -> int:
     from caffecompat.cli.verbs import parser_of, verb_module
 
     words = ["--solver", args.solver, "--weights", args.weights, *(["--gpu", args.gpu] if args.gpu else [])]
-    return int(verb_module("train").run(parser_of("train").parse_args(words)))
+    given = parser_of("train").parse_args(words)
+    given.command_line = ["train", *words]  # that several processes run
+    return int(verb_module("train").run(given))
