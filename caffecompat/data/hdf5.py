@@ -52,6 +52,7 @@ class Hdf5Source(Source):
         self._walk = Walk(len(self._files), self._random if self._shuffle else None)
         self._loaded = -1
         self._data: list[np.ndarray] = []
+        self._newest: list[tuple[str, np.ndarray]] = []  # what the newest batch has of each file
         self._open()
         self.records = self._count_rows()
         self.top_shapes = [(self._batch_size, *data.shape[1:]) for data in self._data]
@@ -67,6 +68,7 @@ class Hdf5Source(Source):
     def next(self) -> tuple[np.ndarray, ...]:
         tops = tuple(np.empty((self._batch_size, *data.shape[1:]), np.float32) for data in self._data)
         done, size = 0, self._batch_size * self._share.size  # of all processes' batches
+        self._newest = []
         while done < size:
             if self._row == len(self._rows):
                 self._walk.advance(1)
@@ -76,9 +78,17 @@ class Hdf5Source(Source):
             at = -(-(done - self._share.rank) // self._share.size)  # own rows of the `done`
             for top, data in zip(tops, self._data, strict=True):
                 np.take(data, own, axis=0, out=top[at : at + len(own)])
+            self._newest += [(self._files[self._loaded], own)]
             self._row += len(rows)
             done += len(rows)
         return tops
+
+    def describe(self, row: int) -> str:
+        for file, rows in self._newest:
+            if row < len(rows):
+                return f"{file}, row {rows[row]}"
+            row -= len(rows)
+        return ""
 
     def state(self) -> State:
         return {

@@ -72,6 +72,7 @@ class DetectionOutput(Layer):
             glog.info(f"layer {param.name!r}: visualize opens no window here; 'caffecompat detect' draws the boxes")
         self._check_shapes(bottom_shapes)
         self._writer: ResultWriter | None = self._make_writer(p.save_output_param)
+        self.writes_files = self._writer is not None
 
     def _check_shapes(self, shapes: Sequence[Shape]) -> None:
         locations, scores, priors = (tuple(shape) for shape in shapes[:3])
@@ -130,7 +131,7 @@ class DetectionOutput(Layer):
             keep_top_k=p.keep_top_k, nms_threshold=nms.nms_threshold, eta=nms.eta,
         )  # fmt: skip
         rows = found[0, 0][found[0, 0, :, 1] >= 0]
-        if self._writer is not None:
+        if self.writes_files:
             self._save(rows.cpu().numpy(), locations.shape[0])
         if not len(rows):
             glog.info("Couldn't find any detections", "detection_output_layer.cpp:303")

@@ -22,11 +22,12 @@ class HDF5Output(Layer):
 
     Both become (N, C, H, W) float32, missing axes being 1. The first forward pass starts the file again, each further
     one appends its rows (where Caffe ends with an error), and after each the file is whole. Building a net leaves the
-    file alone.
+    file alone. Of several processes that train a net the first one alone writes, the rows of its own batches.
     """
 
     measures: ClassVar[bool] = True
     judges_all: ClassVar[bool] = True
+    writes_files: bool = True
     untraceable: str = "it writes files"
     bottoms: ClassVar[tuple[int, int | None]] = (2, 2)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
@@ -66,7 +67,7 @@ class HDF5Output(Layer):
         return False
 
     def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
-        if not data.is_meta:
+        if self.writes_files and not data.is_meta:
             from caffecompat.formats.hdf5_rows import write_rows
 
             rows = {name: _four_axes(blob) for name, blob in (("data", data), ("label", label))}

@@ -142,6 +142,7 @@ class Layer(nn.Module):
         remembers: attributes, besides the blobs, that one pass leaves for the next: tensors, numbers, truth values.
             What a layer draws at random comes from torch's default generator, which a run remembers for all of them.
         reads_shapes_alone: whether its tops depend on its bottoms' shapes, and not on their values.
+        writes_files: whether it writes files as it computes; of several processes that train, the first alone does.
         untraceable: why torch.export cannot follow what it computes; "" where it can.
         unbatched: bottoms, by place, that are the same for all items and have no batch (an SSD's priors).
         bottom_names: of the blobs it reads.
@@ -176,6 +177,7 @@ class Layer(nn.Module):
     not_exported: ClassVar[str] = ""
     remembers: tuple[str, ...] = ()
     reads_shapes_alone: ClassVar[bool] = False
+    writes_files: bool = False
     untraceable: str = ""
     unbatched: ClassVar[tuple[int, ...]] = ()
     variable_rows: bool = False

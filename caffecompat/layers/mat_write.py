@@ -22,10 +22,12 @@ class MatWrite(Layer):
 
     With `source`, a list of names, <prefix><name of the line>_blob_<index>.mat: the first word of the line of that
     pass, without its last `strip` characters. The variable is "data", W x H x C x N. Building a net writes nothing.
+    Of several processes that train a net the first one alone writes, the blobs of its own passes.
     """
 
     measures: ClassVar[bool] = True
     judges_all: ClassVar[bool] = True
+    writes_files: bool = True
     untraceable: str = "it writes files"
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
@@ -50,7 +52,7 @@ class MatWrite(Layer):
         return False
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        if any(bottom.is_meta for bottom in bottoms):
+        if not self.writes_files or any(bottom.is_meta for bottom in bottoms):
             return ()
         if self.done % self.period == 0:
             from caffecompat.formats.mat_file import write_mat

@@ -25,7 +25,7 @@ from caffecompat.layers.norm_blobs import LAYOUTS, WITH_SUMS, affine_by_statisti
 from caffecompat.layers.precision import Precision
 from caffecompat.layers.recomputation import is_recomputing
 from caffecompat.layers.registry import register
-from caffecompat.layers.synchronized import normalize_by_all_batches
+from caffecompat.layers.synchronized import mean_of_all, normalize_by_all_batches
 from caffecompat.schema import pb
 
 if TYPE_CHECKING:
@@ -203,7 +203,10 @@ class BatchNorm(Layer):
         axes = [axis for axis in range(bottom.dim()) if axis != 1]
         with torch.no_grad():
             variance = (bottom - mean.view(-1, *[1] * (bottom.dim() - 2))).square().mean(axes)
-        self._update(mean, variance, bottom.numel() // bottom.shape[1])
+        count = bottom.numel() // bottom.shape[1]
+        if self.group is not None and not bottom.is_meta:
+            variance, count = mean_of_all(variance, self.group), count * self.group.size()
+        self._update(mean, variance, count)
         return F.batch_norm(bottom, mean, variance, *self._affine(), False, 0.0, self.eps)
 
     @torch.no_grad()

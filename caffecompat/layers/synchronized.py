@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["normalize_by_all_batches"]
+__all__ = ["mean_of_all", "normalize_by_all_batches"]
 
 
 def normalize_by_all_batches(
@@ -31,6 +31,13 @@ def normalize_by_all_batches(
     if weight is not None and bias is not None:
         made = torch.addcmul(bias.view_as(mean), made, weight.view_as(mean))
     return made, mean.detach(), variance.detach()
+
+
+def mean_of_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The mean of all processes' tensors, without gradients."""
+    total = x.detach().clone()
+    dist.all_reduce(total, group=group)
+    return total / group.size()
 
 
 class _SumOfAll(torch.autograd.Function):

@@ -92,6 +92,7 @@ class Net(Computation):
         relative_to: the file next to which relative paths in `message` may lead.
         execute: called with the fed tensors in place of the graph; None unless someone holds the net's blobs (pycaffe).
         quantization: TI's dynamic fixed point, for a net that asks for it; else None.
+        after_read: called with each layer that has read a batch from its source, and the batch; None as a rule.
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
             unless someone holds the net's blobs.
 
@@ -117,6 +118,7 @@ class Net(Computation):
     params: list[LearnableParam]
     steps: list[Step]
     outputs: list[str]
+    after_read: Callable[[Step, Sequence[Blob]], None] | None = None
     loss_weights: dict[str, float]
     blob_shapes: dict[str, Shape]
     value_shapes: dict[Value, Shape]
@@ -286,6 +288,8 @@ class Net(Computation):
         """The next batch of one layer's source, one array a top."""
         assert layer.source is not None
         arrays = layer.source.next()
+        if self.after_read is not None:
+            self.after_read(layer, arrays)
         return arrays if self.quantization is None else self.quantization.read(layer, arrays)
 
     def skip_batch(self) -> None:

@@ -27,6 +27,8 @@ class Exchange:
     iteration has added to all its gradients and the buckets before it are sent, so that the order is the same in all
     processes. What no pass reached (a parameter without gradient) joins the rest as zeros after that pass.
 
+    A gradient that fills a bucket is summed in its own memory; small ones are copied together and back.
+
     Args:
         parameters: of the net, in net order.
     """
@@ -56,15 +58,13 @@ class Exchange:
         self._open = False
         for at in range(len(self._sent), len(self._buckets)):
             self._send(at)
-        for bucket, (sent, flat) in zip(self._buckets, self._sent, strict=True):
+        for bucket, (sent, total) in zip(self._buckets, self._sent, strict=True):
             self._ranks.finish(sent)
-            flat.div_(self._ranks.size)
-            parts = flat.split([each.numel() for each in bucket])
-            for each, part in zip(bucket, parts, strict=True):
-                if each.grad is None:
-                    each.grad = part.view_as(each).clone()
-                else:  # who holds on to a gradient's memory reads the mean there
-                    each.grad.copy_(part.view_as(each))
+            total.div_(self._ranks.size)
+            gradients = [_gradient(each) for each in bucket]
+            if total is not gradients[0]:  # who holds on to a gradient's memory reads the mean there
+                parts = total.split([each.numel() for each in gradients])
+                torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
         return self._ranks.mean(loss)
 
     def _arrived(self, parameter: Tensor) -> None:
@@ -75,10 +75,19 @@ class Exchange:
             self._send(len(self._sent))
 
     def _send(self, at: int) -> None:
-        bucket = self._buckets[at]
-        parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
-        flat = torch.cat([part.reshape(-1) for part in parts])
-        self._sent.append((self._ranks.begin_sum(flat), flat))
+        gradients = [_gradient(each) for each in self._buckets[at]]
+        if len(gradients) == 1 and gradients[0].is_contiguous():
+            total = gradients[0]
+        else:
+            total = torch.cat([each.reshape(-1) for each in gradients])
+        self._sent.append((self._ranks.begin_sum(total), total))
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Its gradient; zeros where no pass has reached it."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _in_buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:

@@ -216,6 +216,10 @@ class Solver:
         self.averages.begin()
         if self.ranks.rank:
             torch.manual_seed(torch.initial_seed() + (self.ranks.rank << 32))
+        for layer in self.net.layers:
+            if layer.module is not None and layer.module.writes_files:
+                glog.info(f"{layer.name} ({layer.type}) writes the blobs of the first process's batches alone")
+                layer.module.writes_files = self.ranks.is_first
 
     def _make_parts(self) -> None:
         """What works on the nets: passes, updates, display, snapshots, and the registry of all that goes on."""

@@ -56,8 +56,9 @@ class Interrupted(Exception):
 class TestBatches:
     """The batches of a test net, of which each process computes its own; all of them get the tops of all, in order.
 
-    A net whose layers remember something from batch to batch, or whose data comes from a user's code, is computed by
-    the first process alone, as in Caffe; so is one that COCO's score is asked of, which looks at the layers.
+    A net whose layers remember something from batch to batch or write files, or whose data comes from a user's code,
+    is computed by the first process alone, as in Caffe; so is one that COCO's score is asked of, which looks at the
+    layers.
 
     Args:
         net: the test net, before its first batch.
@@ -109,4 +110,4 @@ def _goes_on(layer: NetLayer) -> bool:
     if module is None:
         return layer.source is None
     normalizes = isinstance(module, BatchNorm) and not module.uses_batch_statistics
-    return isinstance(module, PythonLayer) or (bool(module.remembers) and not normalizes)
+    return isinstance(module, PythonLayer) or module.writes_files or (bool(module.remembers) and not normalizes)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -16,6 +17,10 @@ from caffecompat.formats import open_weights
 
 ROOT = Path(__file__).parents[2]
 DATA = 'layer { name: "data" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "data.txt" %s } }'
+SPIKED = (
+    'layer { name: "data" type: "HDF5Data" top: "data" top: "label" include { phase: %s } '
+    'hdf5_data_param { source: "%s" batch_size: 4 } }'
+)
 IMAGES = (
     'layer { name: "data" type: "ImageData" top: "data" top: "label" image_data_param { source: "list.txt" '
     "batch_size: 4 shuffle: true } transform_param { scale: 0.01 mirror: true } }"
@@ -24,6 +29,9 @@ CONV = """layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" co
   kernel_size: 3 weight_filler { type: "xavier" } } }"""
 NORM = """layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "norm" }
 layer { name: "scale" type: "Scale" bottom: "norm" top: "conv1" scale_param { bias_term: true } }"""
+AROUND = NORM.replace('"norm" }', '"norm" batch_norm_param { use_global_stats: true update_global_stats: true } }')
+OUTPUT = """layer { name: "output" type: "HDF5Output" bottom: "data" bottom: "label" include { phase: TRAIN }
+  hdf5_output_param { file_name: "written.h5" } }"""
 REST = """layer { name: "relu" type: "ReLU" bottom: "%s" top: "relu" }
 layer { name: "ip" type: "InnerProduct" bottom: "relu" top: "ip"
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
@@ -35,6 +43,18 @@ NETS = {
     "rows": "\n".join([DATA % "batch_size: 4", CONV, REST % "conv"]),
     "images": "\n".join([IMAGES, CONV, REST % "conv"]),
     "norm": "\n".join([DATA % "batch_size: 4", CONV, NORM, REST % "conv1"]),
+    "spiked": "\n".join(
+        [
+            SPIKED % ("TRAIN", "spiked.txt"),
+            SPIKED % ("TEST", "data.txt"),
+            CONV,
+            REST % "conv",
+            "global_grad_scale_dynamic: true",
+        ]
+    ),
+    "written": "\n".join([DATA % "batch_size: 4", CONV, REST % "conv", OUTPUT]),
+    "around": "\n".join([DATA % "batch_size: 4", CONV, AROUND, REST % "conv1"]),
+    "large_around": "\n".join([DATA % "batch_size: 8", CONV, AROUND, REST % "conv1"]),
     "large": "\n".join([DATA % "batch_size: 8", CONV, NORM, REST % "conv1"]),
 }
 SOLVER = """net: "%s.prototxt" base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 7 weight_decay: 0.001 max_iter: 20
@@ -47,6 +67,16 @@ RULES = {
     "passes": ("rows", "momentum: 0.9 iter_size: 2"),
     "images": ("images", "momentum: 0.9"),
     "clipped": ("rows", "momentum: 0.9 clip_gradients: 0.3"),
+    "plateau": ("rows", "momentum: 0.9 average_loss: 2 plateau_winsize: [2, 3]"),
+    "averaged": ("rows", 'momentum: 0.9 ema_decay: 0.9 snapshot_best: "min:loss"'),
+    "scaled": ("spiked", "momentum: 0.9"),
+    "half": ("rows", "momentum: 0.9"),
+}
+# What else a Solver gets.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "plateau": {"overrides": ["lr_policy=plateau"]},
+    "averaged": {"overrides": ["test_interval=5"]},
+    "half": {"amp": "bf16"},
 }
 
 
@@ -57,6 +87,11 @@ def write_files(at: Path) -> None:
         labels = generator.integers(0, 3, 22)
         file["data"] = (labels[:, None, None, None] + generator.standard_normal((22, 2, 6, 6))).astype("f4")
         file["label"] = labels.astype("f4")
+        rows = file["data"][:]
+    rows[7, 0, 3, 3] = np.inf  # a record of the second process, of two or three
+    with h5py.File(at / "spiked.h5", "w") as file:
+        file["data"], file["label"] = rows, labels.astype("f4")
+    (at / "spiked.txt").write_text("spiked.h5\n")
     (at / "data.txt").write_text("data.h5\n")
     for number in range(22):
         cv2.imwrite(str(at / f"{number}.png"), generator.integers(0, 256, (6, 6, 3), np.uint8))
@@ -65,7 +100,7 @@ def write_files(at: Path) -> None:
         (at / f"{name}.prototxt").write_text(text)
     for name, (net, text) in RULES.items():
         (at / f"{name}_solver.prototxt").write_text(SOLVER % (net, text))
-    for name in ("norm", "large"):
+    for name in ("norm", "large", "around", "large_around", "written"):
         (at / f"{name}_solver.prototxt").write_text(SOLVER % (name, "momentum: 0.9"))
 
 

@@ -40,11 +40,16 @@ def train(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         "weights differ among the processes"
     )
     weights = {f"{p.layer}[{p.index}]": p.blob.detach().numpy() for p in solver.net.params}
-    loss = solver.smoothed_loss
+    rest = {
+        "labels": np.array(read).T.flatten(),
+        "seeds": np.array(ranks.all(torch.initial_seed()), np.uint64),
+        "loss": solver.smoothed_loss,
+        "scale": solver.loss_scale.value,
+        "rate steps": solver.rate_state.current_step,
+        **{f"score {name}": values for name, values in scores.items()},
+    }
     solver.net.close()
-    return {
-        **weights, "labels": np.array(read).T.flatten(), "loss": loss, **{f"score {k}": v for k, v in scores.items()}
-    }  # fmt: skip
+    return {**weights, **rest}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ import torch
 from caffecompat import Solver
 from caffecompat.cli.common.processes import _free_port
 from caffecompat.solver.ranks import ALONE
-from tests.solver.rank_runs import RULES, environment, long_run, start, weights
+from tests.solver.rank_runs import ARGUMENTS, RULES, environment, long_run, start, weights
 from tests.solver.rank_worker import train
 
 
@@ -23,8 +24,11 @@ from tests.solver.rank_worker import train
 def trained(request: pytest.FixtureRequest, rank_files: Path) -> tuple[int, Path]:
     """How many processes, and where the weights are that they have trained in each of the cases."""
     size, port, folder = request.param, _free_port(), rank_files
-    cases: dict[str, dict[str, Any]] = {name: {"source": f"{name}_solver.prototxt"} for name in (*RULES, "norm")}
+    names = (*RULES, "norm", "written")
+    cases = {name: {"source": f"{name}_solver.prototxt", **ARGUMENTS.get(name, {})} for name in names}
+    cases["averaged"]["overrides"].append(f"snapshot_prefix=of{size}")
     cases["synchronized"] = {"source": "norm_solver.prototxt", "sync_bn": True}
+    cases["around"] = {"source": "around_solver.prototxt", "sync_bn": True}
     (folder / f"cases{size}.json").write_text(json.dumps(cases))
     command = [sys.executable, "-m", "tests.solver.rank_worker", f"cases{size}.json", f"result{size}"]
     processes = [
@@ -40,8 +44,10 @@ def trained(request: pytest.FixtureRequest, rank_files: Path) -> tuple[int, Path
 def alone(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: int = 1) -> dict[str, Any]:
     """What one process makes of the batches of so many."""
     monkeypatch.chdir(folder)
-    more = [f"clip_gradients={0.3 * size}"] if name == "clipped" else []
-    return train({"source": f"{name}_solver.prototxt", "cards": size, "overrides": more}, ALONE)
+    arguments = {**ARGUMENTS.get(name, {})}
+    more = [f"clip_gradients={0.3 * size}"] if name == "clipped" else ["snapshot_prefix=one"]
+    arguments["overrides"] = [*arguments.get("overrides", ()), *more]
+    return train({"source": f"{name}_solver.prototxt", "cards": size, **arguments}, ALONE)
 
 
 def close(found: Any, wanted: dict[str, Any], tolerance: float) -> None:
@@ -55,11 +61,27 @@ def test_weights_scores_and_records_are_those_of_one_process(
 ) -> None:
     size, folder = trained
     wanted = alone(folder, monkeypatch, name, size)
+    del wanted["seeds"]
     with np.load(folder / f"result{size}_{name}.npz") as found:
         read, expected = found["labels"], wanted.pop("labels")
         ours = expected.reshape(-1, 4 * size)  # a pass of all processes at a time
         assert np.array_equal(read.reshape(-1, 4 * size), ours)
-        close(found, wanted, 1e-5)
+        # Batches of other records round otherwise, in 16 bits visibly.
+        close(found, wanted, 0.02 if name == "half" else 1e-5)
+        assert len(set(found["seeds"].tolist())) == size  # dropout draws other numbers in each
+    if name == "plateau":
+        assert wanted["rate steps"] > 0
+    if name == "scaled":
+        assert wanted["scale"] < 65536  # some updates were skipped, in all processes
+    if name == "averaged":
+        best = [weights(folder / f"{prefix}_best.caffemodel") for prefix in (f"of{size}", "one")]
+        assert all(np.abs(a - b).max() <= 1e-5 for a, b in zip(*best, strict=True))
+
+
+def test_files_of_a_training_net_have_the_first_ones_batches(trained: tuple[int, Path]) -> None:
+    size, folder = trained
+    with np.load(folder / f"result{size}_written.npz") as found, h5py.File(folder / "written.h5") as file:
+        assert np.array_equal(file["label"][:].flatten(), found["labels"].reshape(-1, size)[:, 0])
 
 
 def test_statistics_are_those_of_the_first_process(trained: tuple[int, Path]) -> None:
@@ -69,24 +91,26 @@ def test_statistics_are_those_of_the_first_process(trained: tuple[int, Path]) ->
     assert np.abs(other["norm[0]"] - found["norm[0]"]).max() > 1e-4  # those of its batches alone
 
 
+@pytest.mark.parametrize(("name", "joined"), [("synchronized", "large"), ("around", "large_around")])
 def test_synchronized_statistics_are_those_of_the_joined_batch(
-    trained: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[int, Path], name: str, joined: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, folder = trained
     if size != 2:
         return
-    wanted = alone(folder, monkeypatch, "large")  # batches of 8
-    del wanted["labels"]
-    scores = [name for name in wanted if name.startswith("score")]  # of tests with other batches
-    with np.load(folder / f"result{size}_synchronized.npz") as found:
-        close(found, {name: value for name, value in wanted.items() if name not in scores}, 1e-5)
+    wanted = alone(folder, monkeypatch, joined)  # batches of 8
+    with np.load(folder / f"result{size}_{name}.npz") as found:
+        # Tests have other batches.
+        close(found, {key: value for key, value in wanted.items() if "[" in key or key == "loss"}, 1e-5)
 
 
 def test_another_number_of_processes_goes_on_from_the_place(rank_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(rank_files)
-    process = start(rank_files, *long_run(rank_files, "two", 50))
+    process = start(rank_files, *long_run(rank_files, "two", 50), "--log-records", "records")
     _, log = process.communicate(timeout=60)
     assert process.returncode == 0, log[-2000:]
+    read = [(rank_files / f"records.{rank}").read_text().splitlines() for rank in range(2)]
+    assert [len(lines) for lines in read] == [204, 204] and len({*read[0][:8], *read[1][:8]}) == 16
     solver = Solver("images_solver.prototxt", cards=2)
     solver.restore("two_iter_50.solverstate")
     torch.manual_seed(1)

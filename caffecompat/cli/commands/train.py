@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from caffecompat import glog
 from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, finite, split_commas, weight_files
 from caffecompat.cli.common.net_flags import amp_flag
+from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.progress import live_line, progress_flag
 from caffecompat.forks import named_fork
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from caffecompat.schema import pb
+    from caffecompat.solver import Solver
     from caffecompat.solver.ranks import Ranks
     from caffecompat.solver.signals import SignalActions
 
@@ -90,6 +92,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--report", metavar="DIR", help="keep DIR/report.html up to date, a page with curves and "
                         "scores to look at while it trains, and the log in DIR/train.log")  # fmt: skip
+    parser.add_argument("--log-records", type=output(), metavar="FILE",
+                        help="for debugging: write which record of which layer each iteration reads, a line each; "
+                        "several processes write FILE.0, FILE.1, ...")  # fmt: skip
     progress_flag(parser)
 
 
@@ -190,6 +195,8 @@ def _train(
             glog.info(f"--weights {args.weights}: not used, as the run goes on from a snapshot", "caffe.cpp:235")
         solver.restore(resume, like_caffe=args.resume_like_caffe)
     glog.info("Starting Optimization", "caffe.cpp:245")
+    if args.log_records:
+        _log_records(args.log_records, solver)
     with live_line(solver.param.max_iter, "iter", args.progress) as update:
         epochs = solver.epochs
         whole = f"/{epochs.after(solver.param.max_iter):.4g}" if epochs else ""
@@ -202,6 +209,19 @@ def _train(
         solver.train()
     glog.info("Optimization Done.", "caffe.cpp:250")
     return 0
+
+
+def _log_records(path: str, solver: Solver) -> None:
+    from caffecompat.solver.record_log import RecordLog
+
+    ranks = solver.ranks
+    records = RecordLog(path if ranks.size == 1 else f"{path}.{ranks.rank}", solver.net)
+    records.iteration = solver.iter
+
+    def count(_: Solver) -> None:
+        records.iteration = solver.iter
+
+    solver.observers.append(count)
 
 
 def _at_least_1(text: str) -> int:
