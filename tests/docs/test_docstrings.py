@@ -20,6 +20,7 @@ _WITHOUT_ERRORS = {
     "configure_logging": "sets up the log",
     "configure_threads": "sets up threads",
     "examine_installation": "reports whatever it finds",
+    "live_report": "its failures are warnings",
     "pycaffe": "a module",
 }
 _ARRAYS = re.compile(r"ndarray|Tensor|ArrayLike|\bsize\b: '?tuple")
