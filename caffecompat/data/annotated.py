@@ -64,7 +64,7 @@ class AnnotatedDataReader(DataReader):
         if self._labeled and not self._boxed and annotated.datum.label is None:
             raise DataError(f"{self.describe(record)} has neither annotations nor a label")
         try:
-            picture = decoded(annotated.datum, self._augmentation.transformer.force)
+            picture = decoded(annotated.datum, self._augmentation.transformer.force).picture
         except DatumError as error:
             raise DataError(f"{self.describe(record)}: {error}") from None
         sample = Sample(picture, objects=annotated.objects)

@@ -18,6 +18,7 @@ from caffecompat.data.share import ALL, Share
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Window
 from caffecompat.formats.datum import Datum, DatumError, decode_datum
+from caffecompat.formats.picture import Rows
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
 
@@ -126,10 +127,10 @@ class DataReader(AugmentingReader):
             datum = decode_datum(record.values[0])
             if len(record.values) > 1:
                 return _stack(datum, record.values)
-            picture = decoded(datum, self._augmentation.transformer.force)
+            sample = decoded(datum, self._augmentation.transformer.force, self._augmentation.rows(record.draw))
         except DatumError as error:
             raise DataError(f"{self.describe(record)}: {error}") from None
-        return _Sample(self._augmentation(Sample(picture), record.draw), [datum.label or 0])
+        return _Sample(self._augmentation(sample, record.draw), [datum.label or 0])
 
     def shapes(self, sample: Any) -> list[Shape]:
         height, width, channels = sample.augmented.shape
@@ -150,23 +151,26 @@ class DataReader(AugmentingReader):
         self._records.close()
 
 
-def decoded(datum: Datum, color: bool | None) -> np.ndarray:
-    """(H, W, C): encoded as decoded, raw with its channels interleaved. `color` is for encoded ones, as in Caffe."""
+def decoded(datum: Datum, color: bool | None, wanted: Rows | None = None) -> Sample:
+    """(H, W, C): encoded as decoded, raw with its channels interleaved.
+
+    Args:
+        color: for encoded ones, as in Caffe.
+        wanted: the rows that are looked at.
+    """
     if datum.encoded:
-        picture = datum.image(color)
+        picture, height = datum.rows(color, wanted)
         if picture.dtype != np.uint8:
             raise DatumError("the picture has 16 bits a channel; Caffe takes 8")
-        return picture
+        return Sample.of_rows(picture, height)
     planes = datum.array()
     if not planes.size:
         raise DatumError("the record holds no picture")
     if len(planes) == 1:
-        gray: np.ndarray = planes[0][:, :, None]
-        return gray
+        return Sample(planes[0][:, :, None])
     import cv2
 
-    color_picture: np.ndarray = cv2.merge(list(planes))
-    return color_picture
+    return Sample(cv2.merge(list(planes)))
 
 
 def _runs(found: list[tuple[bytes, bytes]]) -> list[DataRecord]:

@@ -98,11 +98,11 @@ class ImageLabelDataReader(AugmentingReader):
 
     def read(self, record: _Record) -> Augmented:
         try:
-            picture = decoded(decode_datum(record.image[1]), self._augmentation.transformer.force)
+            picture = decoded(decode_datum(record.image[1]), self._augmentation.transformer.force).picture
         except DatumError as error:
             raise DataError(f"{_name(self._image, record.image)}: {error}") from None
         try:
-            label = decoded(decode_datum(record.label[1]), None)
+            label = decoded(decode_datum(record.label[1]), None).picture
         except DatumError as error:
             raise DataError(f"{_name(self._label, record.label)}: {error}") from None
         if label.shape[2] != 1:

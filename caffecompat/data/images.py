@@ -19,7 +19,7 @@ from caffecompat.data.source import DataError, Request, Shape, Source, register_
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
 from caffecompat.formats.image_list import ListedImage, read_image_list
-from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
+from caffecompat.formats.picture import PictureError, Rows, check_size, read_rows, resize_picture
 from caffecompat.paths import look_up, tried, with_slashes
 from caffecompat.resumable import State, generator_state, restore_generator
 from caffecompat.schema import pb
@@ -107,20 +107,30 @@ class ListReader(AugmentingReader, Generic[_Entry]):
 
     def _read(self, path: str, line: int, color: bool | None) -> np.ndarray:
         """One picture file as it is."""
+        return self._read_rows(path, line, color)[0]
+
+    def _read_rows(
+        self, path: str, line: int, color: bool | None, wanted: Rows | None = None
+    ) -> tuple[np.ndarray, int]:
+        """The rows of one picture file that are wanted, or more, and the height of the whole picture."""
         name = self._root + path
         try:
-            picture = read_picture(name, color)
-            if picture is None:  # only now: looking first would cost a system call a picture
+            rows = read_rows(name, color, wanted)
+            if rows is None:  # only now: looking first would cost a system call a picture
                 found = look_up(name, self._request.relative_to) or name
-                picture = read_picture(found, color) if found != name else None
+                rows = read_rows(found, color, wanted) if found != name else None
         except PictureError as problem:
             raise DataError(f"{self._list}:{line}: {problem}") from None
-        if picture is None:
+        if rows is None:
             where = "" if os.path.exists(found) else tried(name, self._request.relative_to)
             raise DataError(
                 f"{self._list}:{line}: cannot read the picture {name}{_why(found, path, self._root)}{where}"
             )
-        return picture
+        return rows
+
+    def _rows(self, draw: Draw | None) -> Rows | None:
+        """How many rows of its picture a record with that draw needs; None: all of them."""
+        return None if self._new_size else self._augmentation.rows(draw)
 
     def _resized(self, picture: np.ndarray, *, label: bool = False) -> np.ndarray:
         """To new_height x new_width where given: bilinear, as in every Caffe, or by transform_param's interp_mode.
@@ -173,8 +183,9 @@ class ImageDataReader(ListReader[ListedImage]):
 
     def read(self, record: tuple[ListedImage, Draw | None]) -> _Sample:
         entry, draw = record
-        picture = self._resized(self._read(entry.path, entry.line, self._color))
-        return _Sample(self._augmentation(Sample(picture), draw), entry.label)
+        picture, height = self._read_rows(entry.path, entry.line, self._color, self._rows(draw))
+        sample = Sample(self._resized(picture)) if self._new_size else Sample.of_rows(picture, height)
+        return _Sample(self._augmentation(sample, draw), entry.label)
 
     def shapes(self, sample: _Sample) -> list[Shape]:
         return [sample.augmented.shape, ()]

@@ -56,22 +56,26 @@ class ImageSegDataReader(ListReader[ListedPair]):
         return read_pair_list(path)
 
     def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
-        augmented = self._augmentation(self._decoded(record[0]), record[1])
+        augmented = self._augmentation(self._decoded(*record), record[1])
         return Segmented(augmented, self._augmentation.label(augmented))
 
-    def _decoded(self, entry: ListedPair) -> Sample:
+    def _decoded(self, entry: ListedPair, draw: Draw | None) -> Sample:
         """Picture and label picture, resized by new_height and new_width."""
-        picture = self._read(entry.image, entry.line, self._color)
-        label = self._label(entry, picture)
+        picture, height = self._read_rows(entry.image, entry.line, self._color, self._rows(draw))
+        width = picture.shape[1]
+        label = self._label(entry, height, width)
         evened = self._new_size and self.resizing_evens_sizes
-        if not evened and picture.shape[:2] != label.shape[:2]:
+        if not evened and (height, width) != label.shape[:2]:
             raise DataError(
-                f"{self._list}:{entry.line}: the picture {entry.image} is {picture.shape[0]}x{picture.shape[1]}, "
+                f"{self._list}:{entry.line}: the picture {entry.image} is {height}x{width}, "
                 f"its label {entry.label} is {label.shape[0]}x{label.shape[1]} (height x width); they must be equal"
             )
-        return Sample(self._resized(picture), self._resized(label, label=True))
+        if self._new_size:
+            return Sample(self._resized(picture), self._resized(label, label=True))
+        return Sample.of_rows(picture, height, label)
 
-    def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
+    def _label(self, entry: ListedPair, height: int, width: int) -> np.ndarray:
+        """The label picture of a picture of that size."""
         return self._read(entry.label, entry.line, False)
 
     def shapes(self, sample: Segmented) -> list[Shape]:
@@ -96,12 +100,12 @@ class PaddingImageSegDataReader(ImageSegDataReader):
     def _read_list(self, path: str) -> list[ListedPair]:
         return read_pair_list(path, labels=self._param.label_type != pb.ImageDataParameter.NONE)
 
-    def _label(self, entry: ListedPair, picture: np.ndarray) -> np.ndarray:
+    def _label(self, entry: ListedPair, height: int, width: int) -> np.ndarray:
         kind = self._param.label_type
         if kind == pb.ImageDataParameter.PIXEL:
-            return super()._label(entry, picture)
+            return super()._label(entry, height, width)
         value = self._param.ignore_label if kind == pb.ImageDataParameter.NONE else _leading_number(entry.label)
-        return np.full((*picture.shape[:2], 1), value, np.uint8)
+        return np.full((height, width, 1), value, np.uint8)
 
     def shapes(self, sample: Segmented) -> list[Shape]:
         return [*super().shapes(sample), (1, 2, 1)]  # (H, W, C) as all rows: the top is (N, 1, 1, 2)

@@ -57,6 +57,11 @@ class Window(NamedTuple):
     width: int
     mirror: bool
 
+    @property
+    def bottom(self) -> int:
+        """The row below its last."""
+        return self.top + self.height
+
     def share(self, height: int, width: int) -> np.ndarray:
         """xmin, ymin, xmax, ymax of it in units of a picture of that size."""
         corners = np.array([self.left, self.top, self.left + self.width, self.top + self.height], np.float32)
@@ -155,7 +160,7 @@ class Transformer:
         mirror = bool(self._mirror and draw is not None and draw.mirror % 2)
         if self.crop is None:
             return Window(0, 0, height, width, mirror)
-        down, right = height - self.crop[0], width - self.crop[1]
+        down, right = max(0, height - self.crop[0]), max(0, width - self.crop[1])
         if self._train and draw is not None:
             return Window(draw.top % (down + 1), draw.left % (right + 1), *self.crop, mirror)
         return Window(down // 2, right // 2, *self.crop, mirror)

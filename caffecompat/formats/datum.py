@@ -9,11 +9,15 @@ field number (Jacinto's `record_id` is 8) do no harm. Field numbers (BVLC):
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffecompat import wire
 from caffecompat.errors import CaffeCompatError
+
+if TYPE_CHECKING:
+    from caffecompat.formats.picture import Rows
 
 __all__ = ["Datum", "DatumError", "decode_datum", "encode_datum"]
 
@@ -82,18 +86,22 @@ class Datum:
         Raises:
             DatumError: the encoded bytes cannot be decoded or state too many pixels, or a raw record is inconsistent.
         """
+        return self.rows(color)[0]
+
+    def rows(self, color: bool | None = None, wanted: Rows | None = None) -> tuple[np.ndarray, int]:
+        """The picture as `image` gives it, but for rows at the bottom that are not wanted; and its whole height."""
         if not self.encoded:
             pixels: np.ndarray = self.array().transpose(1, 2, 0)
-            return pixels
-        from caffecompat.formats.picture import PictureError, decode_picture
+            return pixels, pixels.shape[0]
+        from caffecompat.formats.picture import PictureError, decode_rows
 
         try:
-            picture = decode_picture(self.data or b"", color)
+            found = decode_rows(self.data or b"", color, wanted)
         except PictureError as problem:
             raise DatumError(str(problem)) from None
-        if picture is None:
+        if found is None:
             raise DatumError(f"the encoded picture ({len(self.data or b'')} bytes) cannot be decoded")
-        return picture
+        return found
 
     @classmethod
     def from_array(cls, values: np.ndarray, label: int = 0) -> Datum:

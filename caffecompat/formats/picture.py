@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 
 from caffecompat.errors import CaffeCompatError, brief
+from caffecompat.formats.jpeg_rows import without_lower_rows
 from caffecompat.formats.picture_header import is_impossible, picture_size
 
 __all__ = [
-    "PICTURES", "PictureError", "check_size", "decode_picture", "encode_picture", "read_picture", "resize_picture",
+    "PICTURES", "PictureError", "Rows", "check_size", "decode_picture", "decode_rows", "encode_picture",
+    "read_picture", "read_rows", "resize_picture",
 ]  # fmt: skip
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 """Endings of the picture files that are looked for in folders."""
+
+Rows = Callable[[int, int], int]
+"""How many rows, from the top, are wanted of a picture of that height and width."""
 
 # A small file can announce gigabytes of pixels, by damage or on purpose.
 _MAX_PIXELS, _MAX_PIXELS_SETTING = 1 << 28, "CAFFECOMPAT_MAX_PIXELS"
@@ -57,8 +63,18 @@ def decode_picture(data: bytes | bytearray | memoryview, color: bool | None = Tr
     Raises:
         PictureError: its header states more pixels than `check_size` allows; nothing was decoded.
     """
-    import cv2
+    found = decode_rows(data, color)
+    return None if found is None else found[0]
 
+
+def decode_rows(
+    data: bytes | bytearray | memoryview, color: bool | None = True, rows: Rows | None = None
+) -> tuple[np.ndarray, int] | None:
+    """Decode a file as `decode_picture` does, but for rows at the bottom that nobody wants, where that saves time.
+
+    Returns:
+        (h, W, C) with the wanted rows, or more; and the height of the whole picture.
+    """
     if not len(data):
         return None
     if is_impossible(data):
@@ -66,6 +82,17 @@ def decode_picture(data: bytes | bytearray | memoryview, color: bool | None = Tr
     size = picture_size(data)
     if size is not None:
         check_size(*size)
+        upper = without_lower_rows(data, rows(*size)) if rows is not None else None
+        picture = None if upper is None else _decoded(upper, color)
+        if picture is not None:
+            return picture, size[0]
+    picture = _decoded(data, color)
+    return None if picture is None else (picture, picture.shape[0])
+
+
+def _decoded(data: bytes | bytearray | memoryview, color: bool | None) -> np.ndarray | None:
+    import cv2
+
     flag = cv2.IMREAD_UNCHANGED if color is None else cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
@@ -76,13 +103,21 @@ def decode_picture(data: bytes | bytearray | memoryview, color: bool | None = Tr
 
 def read_picture(path: str | os.PathLike[str], color: bool | None = True) -> np.ndarray | None:
     """Read a picture file as `decode_picture` does; ``None`` when it is missing or cannot be decoded."""
+    found = read_rows(path, color)
+    return None if found is None else found[0]
+
+
+def read_rows(
+    path: str | os.PathLike[str], color: bool | None = True, rows: Rows | None = None
+) -> tuple[np.ndarray, int] | None:
+    """Read a picture file as `decode_rows` does; ``None`` when it is missing or cannot be decoded."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except (OSError, ValueError):  # of names with a zero byte
         return None
     try:
-        return decode_picture(data, color)
+        return decode_rows(data, color, rows)
     except PictureError as problem:
         raise PictureError(f"{os.fspath(path)}: {problem}") from None
 

@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
-__all__ = ["is_cut_off", "is_impossible", "picture_header", "picture_size"]
+__all__ = ["is_cut_off", "is_impossible", "jpeg_segments", "picture_header", "picture_size"]
 
 Buffer = bytes | bytearray | memoryview
 _MOST_MISSING = 1 << 24
@@ -56,7 +56,7 @@ def is_cut_off(data: Buffer) -> bool:
         return b"IEND" not in data
     if data[:2] != b"\xff\xd8":
         return False
-    scan = next((at for marker, at in _jpeg_segments(data) if marker == 0xDA), len(data))
+    scan = next((at for marker, at in jpeg_segments(data) if marker == 0xDA), len(data))
     return data.find(b"\xff\xd9", scan) < 0
 
 
@@ -76,7 +76,7 @@ def is_impossible(data: Buffer) -> bool:
     return False
 
 
-def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, int]]:
+def jpeg_segments(data: Buffer) -> Iterator[tuple[int, int]]:
     """(marker, offset of the marker) of the segments up to the first scan; thumbnails lie inside segments.
 
     What stands between two segments is passed over, as decoders do.
@@ -95,7 +95,7 @@ def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, int]]:
 
 def _jpeg_shape(data: Buffer) -> tuple[int, int, int] | None:
     """From the frame header (SOF segment, markers C0 to CF but for C4, C8 and CC)."""
-    for marker, at in _jpeg_segments(data):
+    for marker, at in jpeg_segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 < len(data):
             height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
             return (1 if data[at + 9] == 1 else 3), height, width

@@ -213,6 +213,7 @@ CASES = [
     ("ImageSegData 1024x512 JPEG+PNG, crop 512, mirror", 512, 1024, "jpg", MEAN + " crop_size: 512 mirror: true", 2),
     ("Data LMDB 1024x512 JPEG", 512, 1024, "jpg", MEAN, 2),
     ("Data LMDB 500x375 JPEG", 375, 500, "jpg", MEAN, 8),
+    ("Data LMDB 500x375 JPEG, crop 227, mirror", 375, 500, "jpg", CROP_227, 8),
     ("Data LMDB 256x256 JPEG, crop 227, mirror", 256, 256, "jpg", CROP_227, 8),
     ("Data LMDB 256x256 PNG, crop 227, mirror", 256, 256, "png", CROP_227, 8),
     ("Data LMDB 500x375 JPEG, recipe of ImageNet at 224", 375, 500, "jpg", CLASSIFICATION, 8),

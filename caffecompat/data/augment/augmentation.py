@@ -16,6 +16,7 @@ from caffecompat.data.augment.noise import Noise
 from caffecompat.data.augment.rand_augment import RandAugment
 from caffecompat.data.augment.random_erase import RandomErase
 from caffecompat.data.augment.random_resize import RandomResize
+from caffecompat.data.augment.random_resized_crop import RandomResizedCrop
 from caffecompat.data.augment.resampling import padded, part_of
 from caffecompat.data.augment.resize import Resize
 from caffecompat.data.augment.sample import Sample
@@ -25,6 +26,7 @@ from caffecompat.data.boxes import FULL, mirrored
 from caffecompat.data.source import AugmentError, DataError, Request
 from caffecompat.data.transform import Draw, Transformer, Window, turned
 from caffecompat.forks import Fork
+from caffecompat.formats.picture import Rows
 
 __all__ = ["Augmentation", "Augmented"]
 
@@ -139,6 +141,17 @@ class Augmentation:
         """The random numbers of the next record; None where nothing is random."""
         return Draw.of(generator) if self._draws or self.transformer.draws else None
 
+    def rows(self, draw: Draw | None) -> Rows | None:
+        """How many rows from the top it looks at of a picture that is given with that draw; None: at all of them."""
+        if self._pads or any((self._part, self._distortion, self._expansion, self._random_resize, self._noise)):
+            return None
+        if isinstance(self._geometry, RandomResizedCrop):
+            cropped, seed = self._geometry, draw.scale if draw is not None else 0
+            return lambda height, width: cropped.part(height, width, np.random.default_rng(seed)).bottom
+        if any((self._geometry, self._scale_factors, self._resize)) or self.transformer.crop is None:
+            return None
+        return lambda height, width: self.transformer.window(height, width, draw).bottom
+
     def __call__(self, sample: Sample, draw: Draw | None) -> Augmented:
         """The sample as the batch has it, but for its floats.
 
@@ -190,7 +203,9 @@ class Augmentation:
             boxes = mirrored(boxes)
         if boxes is not None and self._resize is not None:
             boxes = self._resize.extrapolated(boxes, *before, window.share(*whole))
-        return Augmented(*sample.with_boxes(boxes), window, shown, generator if self.erases else None)
+        sample = sample.with_boxes(boxes)
+        kept = generator if self.erases else None
+        return Augmented(sample.picture, sample.label, sample.objects, window, shown, kept)
 
     def _window(self, sample: Sample, draw: Draw | None) -> Window:
         """What of the sample, padded to the size of the crop where it lacks that, goes into the batch."""

@@ -47,7 +47,8 @@ def part_of(
     whole = np.array(sample.size[::-1] * 2, np.float32)
     window = np.array([left, top, left + width, top + height], np.float32) / whole
     label = None if sample.label is None else sample.label[rows, columns]
-    return sample._replace(picture=sample.picture[rows, columns], label=label).seen_in(window, emit)
+    picture = sample.picture[rows, columns]
+    return sample._replace(picture=picture, label=label, height=None).seen_in(window, emit)
 
 
 def padded(

@@ -21,16 +21,24 @@ class Sample(NamedTuple):
         picture: (H, W, C), BGR; uint8 but for databases of floats.
         label: (h, w, 1) class numbers, of the picture's size unless the layer divides it; None without such labels.
         objects: (G, 7) or more, rows as `AnnotatedDatum.objects` has them; None in layers without boxes.
+        height: of the whole picture, where rows at the bottom are missing that nothing looks at
+            (`Augmentation.rows`); None where it has all rows.
     """
 
     picture: np.ndarray
     label: np.ndarray | None = None
     objects: np.ndarray | None = None
+    height: int | None = None
+
+    @classmethod
+    def of_rows(cls, picture: np.ndarray, height: int, label: np.ndarray | None = None) -> Sample:
+        """Of the upper rows of a picture that has `height` of them."""
+        return cls(picture, label, height=None if len(picture) == height else height)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the picture."""
-        return self.picture.shape[0], self.picture.shape[1]
+        """(height, width) of the whole picture."""
+        return self.height or self.picture.shape[0], self.picture.shape[1]
 
     @property
     def boxes(self) -> np.ndarray | None:

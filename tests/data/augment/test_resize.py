@@ -118,7 +118,7 @@ class TestJacintosRandomResize:
     def test_interpolation(self) -> None:
         made = random_resize("img_rand_resize_lower: 8 img_rand_resize_upper: 8 interpolation_algo_down: INTER_AREA")
         pixels = picture(16, 16)
-        small, label, _ = made(Sample(pixels, pixels[:, :, :1]), chances(0))
+        small, label = made(Sample(pixels, pixels[:, :, :1]), chances(0))[:2]
         np.testing.assert_array_equal(small, cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA))
         np.testing.assert_array_equal(label, pixels[::2, ::2, :1])
 
