@@ -105,7 +105,7 @@ class Hdf5Source(Source):
         row = stored_place(state, "row")
         remarks = batch_size_remarks(state, self._batch_size) + self._walk.restore(state["walk"])
         if state["files"] != self._names_print:
-            order = self._walk.order or range(len(self._names))
+            order = range(len(self._names)) if self._walk.order is None else self._walk.order.tolist()
             same = [place for place, number in enumerate(order) if self._names[number] == state["file"]]
             self._walk.at = min(same, key=lambda place: abs(place - state["walk"]["at"]), default=self._walk.at)
             self._walk.advance(0)  # to a new round, if no file of this one is left

@@ -18,7 +18,7 @@ from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
-from caffecompat.formats.image_list import ListedPair, read_path_list
+from caffecompat.formats.image_list import ListedPair, PairedPaths, open_path_list
 from caffecompat.formats.picture import PictureError, check_size, read_picture, resize_picture
 from caffecompat.paths import look_up, tried
 from caffecompat.resumable import State, generator_state, restore_generator
@@ -77,14 +77,14 @@ class ImageLabelListDataReader(AugmentingReader):
             raise DataError(f"image_label_data_param.rand_skip is more than the {len(self._entries)} lines of the list")
         self._in_batch = 0
 
-    def _read_lists(self) -> list[ListedPair]:
+    def _read_lists(self) -> Sequence[ListedPair]:
         names = ("image_list_path", "label_list_path")
         paths = [self._request.find(f"image_label_data_param.{name}", getattr(self._param, name)) for name in names]
-        images, labels = (read_path_list(path) for path in paths)
+        images, labels = (open_path_list(path) for path in paths)
         self._list = paths[0]
         if len(images) != len(labels):
             raise DataError(f"{paths[0]} lists {len(images)} files and {paths[1]} {len(labels)}; they need one each")
-        entries = [ListedPair(image[0], label[0], image[1]) for image, label in zip(images, labels, strict=True)]
+        entries = PairedPaths(images, labels)
         return self._readable(entries) if self._param.check_image_files else entries
 
     def _readable(self, entries: Sequence[ListedPair]) -> list[ListedPair]:

@@ -18,7 +18,7 @@ from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw
 from caffecompat.data.walk import ListWalk
-from caffecompat.formats.image_list import ListedImage, read_image_list
+from caffecompat.formats.image_list import ListedImage, open_image_list
 from caffecompat.formats.picture import PictureError, Rows, check_size, read_rows, resize_picture
 from caffecompat.paths import look_up, tried, with_slashes
 from caffecompat.resumable import State, generator_state, restore_generator
@@ -42,7 +42,7 @@ class ListReader(AugmentingReader, Generic[_Entry]):
         request: Request,
         param: pb.ImageDataParameter | pb.DenseImageDataParameter,
         name: str,
-        read_list: Callable[[str], list[_Entry]],
+        read_list: Callable[[str], Sequence[_Entry]],
         augmentation: Augmentation,
     ) -> None:
         self.batch_size = param.batch_size
@@ -174,7 +174,7 @@ class ImageDataReader(ListReader[ListedImage]):
     def __init__(self, request: Request) -> None:
         param = request.layer.image_data_param
         request.tops(2)
-        super().__init__(request, param, "image_data_param", read_image_list, Augmentation(request))
+        super().__init__(request, param, "image_data_param", open_image_list, Augmentation(request))
         self._color = None if param.is_unchanged else param.is_color
         if param.short_side:
             raise DataError(

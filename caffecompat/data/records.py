@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from caffecompat.data.share import Share
 from caffecompat.data.walk import Walk, fingerprint
@@ -12,6 +13,7 @@ from caffecompat.resumable import State
 __all__ = ["Records"]
 
 Record = tuple[bytes, bytes]
+_STRIDE = 64  # records, about as many as a page of an LMDB has
 
 
 class Records:
@@ -27,9 +29,8 @@ class Records:
         self.database = database
         self._count = len(database)
         self._cursor = database.cursor() if generator is None else None
-        self._keys = [] if generator is None else list(database.keys())
-        self._walk = Walk(len(self._keys), generator)
-        self._print = fingerprint(key.decode("latin-1") for key in self._keys)
+        self._numbered = None if generator is None else _Numbered(database)
+        self._walk = Walk(self._numbered.count if self._numbered else 0, generator)
         self._last: bytes | None = None  # the key that was read last, where they come in order
 
     def first(self) -> Record:
@@ -77,10 +78,10 @@ class Records:
     def _read(self, count: int) -> list[Record]:
         if self._cursor is not None:
             return self._cursor.read(count)
-        order, at = self._walk.order or [], self._walk.at
-        keys = [self._keys[number] for number in order[at : at + count]]
-        self._walk.at += len(keys)
-        return [(key, self.database.get(key) or b"") for key in keys]
+        assert self._numbered is not None and self._walk.order is not None
+        numbers = self._walk.order[self._walk.at : self._walk.at + count].tolist()
+        self._walk.at += len(numbers)
+        return [self._numbered.record(number) for number in numbers]
 
     def _rewind(self) -> None:
         if self._cursor is not None:
@@ -90,8 +91,9 @@ class Records:
 
     def state(self) -> State:
         """Where `next` goes on; a generator's state is its owner's."""
-        if self._cursor is None:
-            return {"shuffle": True, "records": self._count, "keys": self._print, "walk": self._walk.state()}
+        if self._numbered is not None:
+            keys = self._numbered.fingerprint
+            return {"shuffle": True, "records": self._count, "keys": keys, "walk": self._walk.state()}
         last = None if self._last is None else self._last.decode("utf-8", "surrogateescape")
         return {"shuffle": False, "records": self._count, "last": last}
 
@@ -104,11 +106,11 @@ class Records:
             remarks.append("records were shuffled, they are not; the first comes next" if state["shuffle"] else
                            "records were not shuffled, they are; a new order begins")  # fmt: skip
             self._rewind()
-        elif self._cursor is None:
+        elif self._numbered is not None:
             self._walk.restore(state["walk"])
-            if state["keys"] != self._print:
+            if state["keys"] != self._numbered.fingerprint:
                 remarks.append(f"{self.database.path} has other keys; the order of this round holds for their places")
-        else:
+        elif self._cursor is not None:
             self._cursor.rewind()
             self._last = None if state["last"] is None else state["last"].encode("utf-8", "surrogateescape")
             if self._last is not None:
@@ -130,4 +132,39 @@ class Records:
         """Let go of the database."""
         if self._cursor is not None:
             self._cursor.close()
+        if self._numbered is not None:
+            self._numbered.close()
         self.database.close()
+
+
+class _Numbered:
+    """The records of a database by their numbers, without a list of all their keys where the next one is found fast.
+
+    Attributes:
+        count: of records.
+        fingerprint: of all keys.
+    """
+
+    def __init__(self, database: DatabaseReader) -> None:
+        self._stride = 1 if database.backend == "leveldb" else _STRIDE  # LevelDB reads the values that it goes past
+        self._keys: list[bytes] = []  # of the first record of each stride
+        self.count = 0
+        self.fingerprint = fingerprint(self._names(database.keys()))
+        self._cursor = database.cursor()
+
+    def _names(self, keys: Iterator[bytes]) -> Iterator[str]:
+        for key in keys:
+            if self.count % self._stride == 0:
+                self._keys.append(key)
+            self.count += 1
+            yield key.decode("latin-1")
+
+    def record(self, number: int) -> Record:
+        stride, after = divmod(number, self._stride)
+        self._cursor.seek(self._keys[stride])
+        self._cursor.skip(after)
+        (record,) = self._cursor.read(1)
+        return record
+
+    def close(self) -> None:
+        self._cursor.close()

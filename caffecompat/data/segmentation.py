@@ -15,7 +15,7 @@ from caffecompat.data.label_picture import warn_of_gray_reading
 from caffecompat.data.loaded_source import LoadedSource
 from caffecompat.data.source import DataError, Request, Shape, Source, register_source
 from caffecompat.data.transform import Draw, Window, cut
-from caffecompat.formats.image_list import ListedPair, read_pair_list
+from caffecompat.formats.image_list import ListedPair, open_pair_list
 from caffecompat.formats.picture import resize_picture
 from caffecompat.schema import pb
 
@@ -52,8 +52,8 @@ class ImageSegDataReader(ListReader[ListedPair]):
         if self.tops == 2 or self._param.label_type == pb.ImageDataParameter.PIXEL:
             warn_of_gray_reading(request.layer.name, self._file(self._entries[0].label))
 
-    def _read_list(self, path: str) -> list[ListedPair]:
-        return read_pair_list(path)
+    def _read_list(self, path: str) -> Sequence[ListedPair]:
+        return open_pair_list(path)
 
     def read(self, record: tuple[ListedPair, Draw | None]) -> Segmented:
         augmented = self._augmentation(self._decoded(*record), record[1])
@@ -97,8 +97,8 @@ class PaddingImageSegDataReader(ImageSegDataReader):
     tops: ClassVar[int] = 3
     pads: ClassVar[bool] = True
 
-    def _read_list(self, path: str) -> list[ListedPair]:
-        return read_pair_list(path, labels=self._param.label_type != pb.ImageDataParameter.NONE)
+    def _read_list(self, path: str) -> Sequence[ListedPair]:
+        return open_pair_list(path, labels=self._param.label_type != pb.ImageDataParameter.NONE)
 
     def _label(self, entry: ListedPair, height: int, width: int) -> np.ndarray:
         kind = self._param.label_type
@@ -128,7 +128,7 @@ class DenseImageDataReader(ListReader[ListedPair]):
     def __init__(self, request: Request) -> None:
         param = request.layer.dense_image_data_param
         request.tops(2)
-        super().__init__(request, param, "dense_image_data_param", read_pair_list, Augmentation(request))
+        super().__init__(request, param, "dense_image_data_param", open_pair_list, Augmentation(request))
         self._color = param.is_color
         self._mirror = param.mirror
         self._divide = max(1, param.label_divide_factor)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
+import numpy as np
+
+from caffecompat.data.shuffle import shuffled
+from caffecompat.formats.image_list import written_again
 from caffecompat.resumable import State, stored_place
 
 __all__ = ["ListWalk", "Walk", "fingerprint"]
+
+
+_PART = 1 << 16  # names that are put together at once
 
 
 class Walk:
@@ -20,27 +28,25 @@ class Walk:
 
     Attributes:
         at: how many of this round are done.
-        order: the numbers of this round, a list that never changes; None where they are in order.
+        order: the numbers of this round, an array that never changes; None where they are in order.
     """
 
     def __init__(self, count: int, generator: random.Random | None) -> None:
         self.count = count
         self._generator = generator
-        self.order: list[int] | None = None if generator is None else list(range(count))
+        self.order: np.ndarray | None = None if generator is None else np.arange(count, dtype=np.uint32)
         self.begin_again()
 
     def begin_again(self) -> None:
         """To the first of a new round."""
         self.at = 0
         if self._generator is not None and self.order is not None:
-            order = self.order.copy()
-            self._generator.shuffle(order)
-            self.order = order
+            self.order = shuffled(self.order, self._generator)
 
     def number(self, ahead: int = 0) -> int:
         """The number here, or that many places on; beyond the end of the round it is one of its first."""
         place = (self.at + ahead) % self.count
-        return place if self.order is None else self.order[place]
+        return place if self.order is None else int(self.order[place])
 
     def advance(self, places: int) -> None:
         """Go on; where that reaches the end, to the first of a new round."""
@@ -66,11 +72,12 @@ class Walk:
             self.at = min(at, self.count)
             return [f"shuffle was {said[self.order is None]}, it is {said[self.order is not None]}"]
         if self.order is not None:
-            order = list(state["order"])
-            if sorted(order) != list(range(len(order))):
+            order = np.asarray(state["order"])
+            if order.dtype.kind not in "iu" or not np.array_equal(np.sort(order), np.arange(len(order))):
                 raise ValueError("the order does not have each number once")
-            at = sum(number < self.count for number in order[:at])
-            self.order = [number for number in order if number < self.count] + list(range(len(order), self.count))
+            at = int(np.count_nonzero(order[:at] < self.count))
+            more = np.arange(len(order), self.count)
+            self.order = np.concatenate([order[order < self.count], more]).astype(np.uint32)
         self.at = min(at, self.count)
         return []
 
@@ -85,7 +92,7 @@ class ListWalk(Walk):
 
     def __init__(self, path: str, entries: Sequence[Any], generator: random.Random | None) -> None:
         self._path, self._entries = path, entries
-        self._print = fingerprint(f"{entry[0]} {entry[1]}" for entry in entries)
+        self._print = fingerprint(written_again(entries))
         super().__init__(len(entries), generator)
 
     def state(self) -> State:
@@ -109,4 +116,9 @@ class ListWalk(Walk):
 
 def fingerprint(names: Iterable[str]) -> int:
     """A number by which a list is known again."""
-    return zlib.crc32("\0".join(names).encode("utf-8", "surrogatepass"))
+    numbers, rest = 0, iter(names)
+    separator = ""
+    while part := "\0".join(islice(rest, _PART)):
+        numbers = zlib.crc32((separator + part).encode("utf-8", "surrogatepass"), numbers)
+        separator = "\0"
+    return numbers
