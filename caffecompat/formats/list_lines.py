@@ -106,7 +106,7 @@ class ListLines(Sequence[tuple[int, str]]):
         return doubtful, plain
 
     def texts(self) -> Iterator[str]:
-        """All lines as they stand in the text, which must be plain: many at once."""
+        """All lines, which must be plain, cut out of the text many at once."""
         for first in range(0, len(self), _LINES):
             last = min(first + _LINES, len(self)) - 1
             part = self._data[self._starts[first] : self._stops[last]]

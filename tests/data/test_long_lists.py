@@ -60,11 +60,11 @@ def opened(kind: str) -> tuple[Source, float, float]:
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_opening_a_long_list(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million lines of 60 bytes are to take less than a second and 150 MB."""
+    """A million lines are to take less than a second and 150 MB; parts that are worked on at once take 20 MB more."""
     monkeypatch.chdir(folder)
     made, seconds, peak = opened(kind)
     with made:
-        assert seconds < 1 and peak < 150 * MEGABYTE * LINES / 1e6 + 10 * MEGABYTE
+        assert seconds < 1 and peak < (150 * LINES / 1e6 + 20) * MEGABYTE
         order = list(range(LINES))
         random.Random(2).shuffle(order)
         label = made.next()[1]
