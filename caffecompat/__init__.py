@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from caffecompat.deploy.convert_weights import convert_weights
     from caffecompat.deploy.deploy_net import deploy_net
     from caffecompat.deploy.export_deploy import export_deploy
+    from caffecompat.deploy.inference.loading import load_net
     from caffecompat.deploy.merge import merge_batch_norm
     from caffecompat.deploy.onnx.export import ExportOptions
     from caffecompat.deploy.onnx.write import export_onnx
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from caffecompat.formats.upgrades import upgrade_net_proto_binary, upgrade_net_proto_text, upgrade_solver_proto_text
     from caffecompat.glog import configure_logging
     from caffecompat.installation import examine_installation
-    from caffecompat.net import Net, load_net
+    from caffecompat.net import Net
     from caffecompat.net.dump import dump_blobs
     from caffecompat.quantize.from_pictures import quantize_net
     from caffecompat.quantize.settings import QuantizeSettings
@@ -195,7 +196,7 @@ _HOMES = {
     "list_weights": "caffecompat.formats.inventory",
     "live_report": "caffecompat.report.live_report",
     "load_caffemodel": "caffecompat.formats",
-    "load_net": "caffecompat.net",
+    "load_net": "caffecompat.deploy.inference.loading",
     "merge_batch_norm": "caffecompat.deploy.merge",
     "new_network": "caffecompat.zoo.new_network",
     "open_caffemodel": "caffecompat.formats",

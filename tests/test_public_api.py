@@ -106,7 +106,7 @@ bench_nets: models size batch rounds device scores on_round
 build_database: source out root size color encoding which label_map shuffle seed names backend shards augment
     transform skip_bad threads on_progress on_bad
 check: model target version size channels fork
-classify: model weights pictures preprocess size blob device allow_missing fork amp
+classify: model weights pictures preprocess size blob device allow_missing fork amp engine
 compare_blobs: first second
 compute_image_mean: database out backend threads on_progress
 configure_logging:
@@ -118,19 +118,19 @@ convert_imageset: root list_path database size color encoded encode_type check_s
 convert_weights: source out model map_file accept_guess allow_missing swap_colors adapt_first_layer fork on_note
 create_label_map: names out include_background delimiter
 deploy_net: model size batch channels head head_name level stages fork
-detect: model weights pictures preprocess threshold size device allow_missing fork amp
+detect: model weights pictures preprocess threshold size device allow_missing fork amp engine
 diff_nets: a b phase weights size channels fork
 diff_weights: a b
 draw_net: model out rankdir phase level stages display_lrm fold fork
 draw_page: model out weights phase level stages size channels fork
 dump_blobs: model weights out inputs seed size layout allow_missing fork
 evaluate_classification: model weights data root iterations batch ks preprocess mean_file size resize short_side
-    crop interp blob device allow_missing fork amp rgb on_progress
+    crop interp blob device allow_missing fork amp engine rgb on_progress
 evaluate_detection: model weights data results root which label_map iterations preprocess size device allow_missing
-    fork amp rgb on_progress
+    fork amp engine rgb on_progress
 evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork amp on_batch
 evaluate_segmentation: model weights data root iterations preprocess size resize scales flip fit ignore blob device
-    allow_missing fork amp rgb on_progress
+    allow_missing fork amp engine rgb on_progress
 export_deploy: model weights out size batch channels head head_name merge_batch_norm running_statistics target
     resize_bilinear calibration root_folder allow_nonfinite fork on_note
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
@@ -148,7 +148,7 @@ list_voc_segmentation: root out labels relative force on_progress on_skip
 list_weights: path stats
 live_report: folder resume pictures
 load_caffemodel: path
-load_net: prototxt weights phase skip_mismatched fork python_layers
+load_net: prototxt weights phase skip_mismatched fork python_layers engine
 merge_batch_norm: model weights out_model out_weights running_statistics allow_nonfinite fork
 new_network: network folder classes size crop batch train val root_folder labels weights swap_colors measure_mean
     force on_progress
@@ -160,7 +160,7 @@ read_net: path strict fork
 read_solver: path strict
 report_runs: runs out classes palette pictures
 save_caffemodel: path net blobs diffs raw fork
-segment: model weights pictures preprocess at scales flip fit size blob device allow_missing fork amp
+segment: model weights pictures preprocess at scales flip fit size blob device allow_missing fork amp engine
 sparsify: model weights out_weights target mode limits max_ratio max_value fork
 sparsity_curve: model weights data targets modes task names limits max_ratio max_value root preprocess size device
     fork on_progress

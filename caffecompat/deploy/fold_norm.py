@@ -36,6 +36,7 @@ class Folded:
         message: its NetParameter.
         blobs: parameter blobs by layer name, float32.
         folded: (layer, a layer that took it in); after a Concat, or before several layers, a pair for each.
+        gone: the folded layers by index in the net; layers without parameters may share a name.
         ahead: those of the folded layers that stood before what took them in.
         left: layers that stay though they normalize or scale, each with the reason.
     """
@@ -43,6 +44,7 @@ class Folded:
     message: pb.NetParameter
     blobs: dict[str, list[np.ndarray]]
     folded: list[tuple[str, str]] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
     ahead: set[str] = field(default_factory=set)
     left: list[tuple[str, str]] = field(default_factory=list)
 
@@ -74,6 +76,7 @@ def fold_norms(net: Net, *, running_statistics: bool = False, around: bool = Fal
         message,
         {name: blobs for name, blobs in folding.blobs.items() if name not in gone},
         folding.result,
+        folding.gone,
         folding.ahead,
         list(folding.left.items()),
     )

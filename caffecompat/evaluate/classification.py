@@ -13,6 +13,7 @@ import torch
 from caffecompat import glog
 from caffecompat.arguments import as_count, as_size
 from caffecompat.data.preprocess import Preprocess
+from caffecompat.deploy.inference.inference_net import Engine
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.fed_model import scored_model
 from caffecompat.evaluate.labeled_pictures import LabeledPictures, open_labeled
@@ -66,6 +67,7 @@ def evaluate_classification(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
     rgb: bool | None = None,
     on_progress: Callable[[int, TopK], None] = lambda done, result: None,
 ) -> TopK:
@@ -98,6 +100,7 @@ def evaluate_classification(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        engine: what computes: "torch", "onnxruntime" (on CPUs), or "auto", the default: the one expected to be faster.
         rgb: of an ONNX file that does not say it: whether its channels are R, G, B.
         on_progress: called with how many pictures are done, and the counts so far.
 
@@ -122,7 +125,7 @@ def evaluate_classification(
         as_count(k, "ks: a k of")
     classifier = scored_model(
         Classifier, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, amp=amp, blob=blob, rgb=rgb,
+        fork=fork, amp=amp, engine=engine, blob=blob, rgb=rgb,
     )  # fmt: skip
     if data is None:
         if classifier.input_shape is not None:

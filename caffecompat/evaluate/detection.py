@@ -15,6 +15,7 @@ from caffecompat.data.annotated_recipes import is_voc_folder
 from caffecompat.data.dataset import is_dataset
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess
+from caffecompat.deploy.inference.inference_net import Engine
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.detection_sets import DetectionSetError, LabeledPicture, LabeledPictures, open_detection_set
 from caffecompat.evaluate.detector import Detector
@@ -167,6 +168,7 @@ def evaluate_detection(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
     rgb: bool | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> DetectionTally:
@@ -189,6 +191,7 @@ def evaluate_detection(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        engine: what computes: "torch", "onnxruntime" (on CPUs), or "auto", the default: the one expected to be faster.
         rgb: of an ONNX file that does not say it: whether its channels are R, G, B.
         on_progress: called with how many pictures are done.
 
@@ -216,7 +219,7 @@ def evaluate_detection(
     iterations = as_count(iterations, "iterations")
     detector = scored_model(
         Detector, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, amp=amp, rgb=rgb,
+        fork=fork, amp=amp, engine=engine, rgb=rgb,
     )  # fmt: skip
     if data is not None:
         pictures = open_pictures(data, root, which, label_map)

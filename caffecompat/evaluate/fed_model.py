@@ -9,6 +9,7 @@ import torch
 
 from caffecompat import glog
 from caffecompat.deploy.deploy_net import Deployed, DeployError, deploy_net, reads_data
+from caffecompat.deploy.inference.inference_net import Engine
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.onnx_model import is_onnx
 from caffecompat.evaluate.scored_net import ScoredNet
@@ -81,6 +82,7 @@ def scored_model(
     probabilities: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
     rgb: bool | None = None,
     **settings: Any,
 ) -> Kind:
@@ -91,6 +93,7 @@ def scored_model(
         allow_missing: go on though layers that need training get no weights from the files.
         probabilities: as of `fed_model`.
         amp: as of :class:`caffecompat.Net`.
+        engine: as of `ScoredNet`; None is "auto", or that of a net that is made already.
         rgb: as of `OnnxModel`.
         settings: of ScoredNet, besides.
 
@@ -104,11 +107,15 @@ def scored_model(
             raise CaffeCompatError(f"{model}: an ONNX file has its weights in it; leave weights out")
         if amp is not None:
             raise CaffeCompatError(f"{model}: an ONNX file computes as it was exported; leave amp out")
+        if engine == "torch":
+            raise CaffeCompatError(f"{model}: onnxruntime computes ONNX files; leave engine out")
         return onnx_net(kind, model, size=size, rgb=rgb, **settings)
     if rgb is not None:
         raise CaffeCompatError("rgb is for ONNX files; a Caffe net takes B, G, R")
     if isinstance(model, ScoredNet):
         refuse_amp(amp)
+        if engine is not None:
+            raise CaffeCompatError("engine is for a net that is made here; make this one with it")
         net = model
         if weights is not None:
             net.load(weights)
@@ -116,7 +123,7 @@ def scored_model(
         document = with_amp(as_document(model, fork=fork), amp)
         if fed:
             document = fed_model(document, size=size, probabilities=probabilities)
-        net = kind(document, weights, size=size, device=device, **settings)
+        net = kind(document, weights, size=size, device=device, engine=engine or "auto", **settings)
     if weights is not None and net.loaded is not None:
         net.loaded.check(", ".join(weight_paths(weights)), allow_missing=allow_missing)
     return net

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from caffecompat.deploy.inference.inference_net import Engine
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.classification import Classifier
 from caffecompat.evaluate.detector import Detector
@@ -47,6 +48,7 @@ def segment(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
 ) -> list[np.ndarray]:
     """The class of each pixel of pictures.
 
@@ -63,6 +65,7 @@ def segment(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        engine: what computes: "torch", "onnxruntime" (on CPUs), or "auto", the default: the one expected to be faster.
 
     Returns:
         Of each picture the numbers of the classes, (H, W) uint8.
@@ -80,7 +83,7 @@ def segment(
     views = MultiScale(scales, flip, fit)
     if not views.plain and at == "net":
         raise CaffeCompatError("at 'net': with scales, flip or fit 'pad' classes have the picture's size")
-    net = _fed(Segmenter, model, weights, size, device, allow_missing, fork, amp, blob)
+    net = _fed(Segmenter, model, weights, size, device, allow_missing, fork, amp, engine, blob)
     prepare = _chosen(net, preprocess)
     found = []
     for picture in _read(net, pictures):
@@ -106,6 +109,7 @@ def detect(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
 ) -> list[np.ndarray]:
     """The objects in pictures.
 
@@ -120,6 +124,7 @@ def detect(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        engine: what computes: "torch", "onnxruntime" (on CPUs), or "auto", the default: the one expected to be faster.
 
     Returns:
         Of each picture rows [class, score, xmin, ymin, xmax, ymax], (K, 6) float32, best first, boxes in units of the
@@ -133,7 +138,7 @@ def detect(
     >>> (rows.shape, int(rows[0, 0]), rows[0, 2:].tolist())
     ((1, 6), 1, [0.25, 0.25, 0.75, 0.75])
     """
-    net = _fed(Detector, model, weights, size, device, allow_missing, fork, amp)
+    net = _fed(Detector, model, weights, size, device, allow_missing, fork, amp, engine)
     prepare = _chosen(net, preprocess)
     found = []
     for picture in _read(net, pictures):
@@ -156,6 +161,7 @@ def classify(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
 ) -> np.ndarray:
     """The scores of pictures' classes; whole pictures are resized to the net's input.
 
@@ -171,6 +177,7 @@ def classify(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        engine: what computes: "torch", "onnxruntime" (on CPUs), or "auto", the default: the one expected to be faster.
 
     Returns:
         (pictures, classes) float32.
@@ -183,7 +190,7 @@ def classify(
     >>> (scores.shape, scores.argmax(1).tolist())
     ((2, 2), [0, 1])
     """
-    net = _fed(Classifier, model, weights, size, device, allow_missing, fork, amp, blob)
+    net = _fed(Classifier, model, weights, size, device, allow_missing, fork, amp, engine, blob)
     assert net.input_shape is not None, "it is fed with pictures"
     batch, _, height, width = net.input_shape
     prepare = _chosen(net, preprocess)
@@ -203,12 +210,13 @@ def _fed(
     allow_missing: bool,
     fork: ForkName | None,
     amp: Amp | None,
+    engine: Engine | None,
     blob: str | None = None,
 ) -> Kind:
     settings: dict[str, Any] = {} if blob is None else {"blob": blob}
     return scored_model(
         kind, model, weights, fed=True, size=size, device=device, allow_missing=allow_missing, fork=fork,
-        amp=amp, probabilities=kind is Classifier, **settings,
+        amp=amp, engine=engine, probabilities=kind is Classifier, **settings,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from caffecompat.arguments import as_size
 from caffecompat.data import make_source
 from caffecompat.data.preprocess import Preprocess, choose_preprocess
+from caffecompat.deploy.inference.inference_net import Engine, InferenceNet, as_engine
 from caffecompat.deploy.input_size import fitting_sizes
 from caffecompat.errors import CaffeCompatError
 from caffecompat.layers import Layer, class_of
@@ -42,6 +43,8 @@ class ScoredNet:
         blob: name of the scores; None finds them: what the last softmax, loss or accuracy reads, else the only output.
         device: where to compute.
         size: (height, width) of the input instead of the prototxt's.
+        engine: what computes the scores, with normalization folded: "torch", "onnxruntime" (on CPUs), or the one of
+            the two that is expected to be faster ("auto").
 
     Attributes:
         net: the net, without the layers after the scores.
@@ -70,8 +73,11 @@ class ScoredNet:
         size: tuple[int, int] | None = None,
         level: int | None = None,
         stages: Sequence[str] = (),
+        engine: Engine = "auto",
     ) -> None:
         size, device = as_size(size), as_device(device)
+        self.engine: Engine = as_engine(engine)
+        self._inference: InferenceNet | None = None
         document = model if isinstance(model, NetDocument) else open_net(model)
         self.path, self.relative_to = document.path, document.relative_to
         state = make_state(document.message, pb.TEST, level, stages)
@@ -106,6 +112,7 @@ class ScoredNet:
 
     def load(self, weights: WeightPaths) -> None:
         """Load (other) weights."""
+        self._inference = None
         self.loaded = self.net.load_weights(weights)
 
     @property
@@ -137,14 +144,21 @@ class ScoredNet:
     @torch.no_grad()
     def score(self, batch: np.ndarray) -> Tensor:
         """Scores (N, classes, ...) of prepared pictures."""
-        scores: Tensor = self.net({self.net.fed[0]: batch})[self.scores]
+        scores: Tensor = self.inference({self.net.fed[0]: batch})[self.scores]
         return scores
+
+    @property
+    def inference(self) -> InferenceNet:
+        """The net as `engine` computes it, with the weights that it had when it first computed after `load`."""
+        if self._inference is None:
+            self._inference = InferenceNet(self.net, self.engine, hesitates=self.engine == "auto")
+        return self._inference
 
     @torch.no_grad()
     def next(self) -> tuple[Tensor, np.ndarray]:
         """Of a net that reads its own data: scores of the next batch and its labels, float32 as the layer has them."""
         assert self.labels is not None
-        tops = self.net()
+        tops = self.inference()
         return tops[self.scores], tops[self.labels].cpu().numpy()
 
     def fitting_sizes(self, size: tuple[int, int]) -> str:

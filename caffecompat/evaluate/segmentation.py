@@ -16,6 +16,7 @@ from caffecompat.data.dataset import is_dataset
 from caffecompat.data.label_picture import LabelError, decode_labels
 from caffecompat.data.parallel import ordered_map
 from caffecompat.data.preprocess import Preprocess
+from caffecompat.deploy.inference.inference_net import Engine
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.confusion import ConfusionMatrix
 from caffecompat.evaluate.fed_model import scored_model
@@ -188,6 +189,7 @@ def evaluate_segmentation(
     allow_missing: bool = False,
     fork: ForkName | None = None,
     amp: Amp | None = None,
+    engine: Engine | None = None,
     rgb: bool | None = None,
     on_progress: Callable[[int, ConfusionMatrix], None] = lambda done, matrix: None,
 ) -> ConfusionMatrix:
@@ -209,6 +211,7 @@ def evaluate_segmentation(
         allow_missing: go on though layers that need training get no weights from the files.
         fork: the Caffe whose rules hold, where the text cannot show it.
         amp: "bf16" or "fp16": layers compute in 16 bits, as of :class:`caffecompat.Net`.
+        engine: what computes: "torch", "onnxruntime" (on CPUs), or "auto", the default: the one expected to be faster.
         rgb: of an ONNX file that does not say it: whether its channels are R, G, B.
         resize: what gives way where scores and labels differ in size: "classes" (the predicted classes are brought to
             the labels' size by nearest, Xilinx Caffe's SegmentPixelIOU; the default), "scores" (bilinearly) or "labels"
@@ -240,7 +243,7 @@ def evaluate_segmentation(
     iterations = as_count(iterations, "iterations")
     segmenter = scored_model(
         Segmenter, model, weights, fed=data is not None, size=size, device=device, allow_missing=allow_missing,
-        fork=fork, amp=amp, blob=blob, rgb=rgb,
+        fork=fork, amp=amp, engine=engine, blob=blob, rgb=rgb,
     )  # fmt: skip
     if data is not None:
         chosen = preprocess or segmenter.choose_preprocess()

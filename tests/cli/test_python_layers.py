@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.net import NetError, load_net
+from caffecompat import load_net
+from caffecompat.net import NetError
 
 NET = """name: "p"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }

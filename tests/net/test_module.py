@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from caffecompat.net import load_net
+from caffecompat import load_net
 from caffecompat.schema import pb
 from tests.net.nets import INPUT, LABEL, conv, layer, make_net
 

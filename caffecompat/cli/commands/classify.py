@@ -19,9 +19,11 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from caffecompat import glog
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, split_commas, weight_files
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.outputs import output
+from caffecompat.cli.common.scored_net import engine_flag
 from caffecompat.cli.common.transformer_flags import (
     channel_order,
     load_array,
@@ -63,6 +65,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     missing_flag(parser)
     device_flags(parser)
+    engine_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,7 +136,9 @@ def _score_whole(args: argparse.Namespace, paths: list[str]) -> tuple[list[str],
 
     model = fed_model(args.model, probabilities=True)
     take_stated(args, model)
-    classifier = Classifier(model, weight_files(args.weights), blob=args.blob, device=device)
+    classifier = Classifier(
+        model, weight_files(args.weights), blob=args.blob, device=device, engine=args.engine or "auto"
+    )
     assert classifier.input_shape is not None, "it is fed with pictures"
     check_loaded(classifier.loaded, args.weights, args)
     channels = classifier.input_shape[1]
@@ -164,6 +169,8 @@ def _score_crops(args: argparse.Namespace, inputs: list[str]) -> tuple[list[str]
 
     from caffecompat import pycaffe
 
+    if args.engine:
+        glog.warning(f"--engine {args.engine}: crops (--images_dim) and .npy inputs go through pycaffe's net, by torch")
     set_mode(args)
     dims = _dims(args.images_dim) if args.images_dim else None
     from caffecompat.evaluate.fed_model import fed_model

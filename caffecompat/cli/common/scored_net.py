@@ -14,9 +14,10 @@ from caffecompat.cli.common.picture_flags import preprocess_flags, size_of
 from caffecompat.cli.common.progress import progress_flag
 
 if TYPE_CHECKING:
+    from caffecompat.deploy.inference.inference_net import Engine
     from caffecompat.evaluate.scored_net import ScoredNet
 
-__all__ = ["fed_net", "is_onnx", "load_weights", "net_flags", "onnx_flag", "scored_net"]
+__all__ = ["engine_flag", "fed_net", "is_onnx", "load_weights", "net_flags", "onnx_flag", "scored_net"]
 
 Kind = TypeVar("Kind", bound="ScoredNet")
 
@@ -29,7 +30,15 @@ def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     missing_flag(parser)
     preprocess_flags(parser)
     device_flags(parser)
+    engine_flag(parser)
     progress_flag(parser)
+
+
+def engine_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``."""
+    parser.add_argument("--engine", choices=("auto", "torch", "onnxruntime"),
+                        help="what computes the net, with batch normalization folded: torch; onnxruntime, on CPUs; or "
+                        "auto, the one that measurements of similar nets expect to be faster (default)")  # fmt: skip
 
 
 def onnx_flag(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +67,8 @@ def scored_net(kind: type[Kind], args: argparse.Namespace, *, fed: bool, **setti
 
     device, _ = choose_device(args.gpu, args.device)
     size, model = size_of(args), open_model(args, args.model)
-    net = kind(fed_model(model, size=size) if fed else model, device=device, size=size, **settings)
+    engine: Engine = args.engine or "auto"
+    net = kind(fed_model(model, size=size) if fed else model, device=device, size=size, engine=engine, **settings)
     log_precision(net.net)
     return net
 
@@ -72,6 +82,8 @@ def _onnx_net(kind: type[Kind], args: argparse.Namespace, **settings: Any) -> Ki
     ):  # fmt: skip
         if given:
             raise UsageError(f"{flag} is for prototxts; {args.model} is an ONNX file")
+    if args.engine == "torch":
+        raise UsageError(f"--engine torch: onnxruntime computes ONNX files such as {args.model}")
     if args.gpu or args.device not in (None, "", "cpu"):
         glog.warning(f"{args.model}: onnxruntime computes it on the CPU, whatever --gpu and --device say")
     return onnx_net(kind, args.model, size=size_of(args), rgb=args.rgb, **settings)

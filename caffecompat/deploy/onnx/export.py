@@ -22,7 +22,7 @@ from caffecompat.deploy.onnx.graph import OPSETS, GraphBuilder, OnnxError, Outpu
 from caffecompat.deploy.onnx.message import add_metadata, assemble_model, large_initializers
 from caffecompat.deploy.onnx.older import MODERN
 from caffecompat.deploy.onnx.pictures import is_picture
-from caffecompat.deploy.targets.graph_pass import Changes, ExportedGraph, run_passes
+from caffecompat.deploy.targets.graph_pass import Changes, ExportedGraph, GraphPass, run_passes
 from caffecompat.deploy.targets.registry import target_passes
 from caffecompat.deploy.targets.table import TargetTable, load_table
 from caffecompat.net import Net, NetError
@@ -116,12 +116,19 @@ class Export:
         return [note.layer for note in self.notes if not note.exact]
 
 
-def export_net(net: Net, options: ExportOptions | None = None, document: NetDocument | None = None) -> Export:
+def export_net(
+    net: Net,
+    options: ExportOptions | None = None,
+    document: NetDocument | None = None,
+    *,
+    passes: Sequence[GraphPass] = (),
+) -> Export:
     """Write a net of phase TEST as an ONNX model.
 
     Args:
         net: made from outside inputs; its shapes become the model's static shapes, but for an open batch.
         document: where its layers are, for errors.
+        passes: over the graph, after the target's.
 
     Raises:
         OnnxError: the opset is not one of OPSETS, or newer than the installed onnx.
@@ -138,8 +145,8 @@ def export_net(net: Net, options: ExportOptions | None = None, document: NetDocu
     if options.quantized:
         _check_quantized(net, options)
     if options.dynamic:
-        return export_dynamic(net, lambda net: _Exporter(net, options, document).run())
-    return _Exporter(net, options, document).run()
+        return export_dynamic(net, lambda net: _Exporter(net, options, document, passes).run())
+    return _Exporter(net, options, document, passes).run()
 
 
 def _check_quantized(net: Net, options: ExportOptions) -> None:
@@ -181,8 +188,10 @@ def export_layer(net: Net, index: int, options: ExportOptions) -> tuple[ModelPro
 
 
 class _Exporter:
-    def __init__(self, net: Net, options: ExportOptions, document: NetDocument | None) -> None:
-        self.net, self.options, self.document = net, options, document
+    def __init__(
+        self, net: Net, options: ExportOptions, document: NetDocument | None, passes: Sequence[GraphPass] = ()
+    ) -> None:
+        self.net, self.options, self.document, self.passes = net, options, document, passes
         self.builder = GraphBuilder(options.opset, shares=not options.target and not options.dynamic)
         self.notes: list[Note] = []
         self.emissions: dict[str, Emission] = {}
@@ -230,8 +239,10 @@ class _Exporter:
         return Export(model, self.weights(), inputs, self.outputs, self.notes, self.builder.owners, values)
 
     def apply_passes(self) -> Changes:
-        """Change the graph as the target wants it."""
-        return run_passes(target_passes(self.options), ExportedGraph(self.builder, self.emissions, self.outputs))
+        """Change the graph as the target, and who asked for the export, want it."""
+        return run_passes(
+            [*target_passes(self.options), *self.passes], ExportedGraph(self.builder, self.emissions, self.outputs)
+        )
 
     def _located(self, layer: NetLayer, problem: UnsupportedLayer) -> str:
         where = f"{self.document.where(layer.index)}: " if self.document else ""

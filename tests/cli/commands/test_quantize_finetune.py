@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat import Solver, evaluate_classification, load_caffemodel, read_net
+from caffecompat import Solver, evaluate_classification, load_caffemodel, load_net, read_net
 from caffecompat.cli.main import main
 from caffecompat.layers.fixed import FixedNeuron
-from caffecompat.net import load_net
 
 DATA = """
 layer { name: "data" type: "ImageData" top: "data" top: "label" transform_param { scale: 0.0039 mean_value: 120 }

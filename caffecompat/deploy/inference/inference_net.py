@@ -1,0 +1,183 @@
+"""A net that only infers, on the engine that is asked for or that is expected to be faster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffecompat import glog
+from caffecompat.deploy.inference.choice import faster_engine, work_of
+from caffecompat.deploy.inference.folded_net import FoldedNet
+from caffecompat.deploy.inference.onnxruntime_net import OnnxruntimeNet
+from caffecompat.errors import CaffeCompatError
+from caffecompat.net import Net
+from caffecompat.net.inputs import blobs_by_name, missing_blobs
+from caffecompat.net.layer import Shape
+from caffecompat.net.pass_errors import REFUSED
+
+__all__ = ["ENGINES", "Engine", "InferenceNet", "as_engine"]
+
+Engine = Literal["auto", "torch", "onnxruntime"]
+ENGINES: tuple[str, ...] = get_args(Engine)
+
+Blob = Tensor | np.ndarray
+Blobs = Mapping[str, Blob]
+
+_SESSIONS = 3  # shapes that onnxruntime gets a model for, each with the weights in it; torch computes further ones
+_OPENING = 5e10  # multiply-accumulates in about the time that opening a session takes
+
+
+class InferenceNet(nn.Module):
+    """A net's outputs, computed with less work: see `FoldedNet`, and `OnnxruntimeNet` for the other engine.
+
+    It has the weights that the net has when it is made, and neither parameters nor blobs in between: whoever wants
+    these takes the net itself.
+
+    Args:
+        net: of phase TEST; it stays as it is, and may not be changed as long as this one is used.
+        engine: "torch", "onnxruntime", or "auto": onnxruntime where it is installed and `faster_engine` says so.
+        hesitates: with "auto", compute by torch until that has cost as much as opening onnxruntime's session does, so
+            that a few pictures need not wait for it.
+
+    Attributes:
+        name, fed, outputs: the net's.
+        used: the engine that computed the last pass; "" before the first.
+
+    Raises:
+        CaffeCompatError: the engine is unknown, or not installed.
+    """
+
+    def __init__(self, net: Net, engine: str = "auto", *, hesitates: bool = False) -> None:
+        super().__init__()
+        self._wish = as_engine(engine)
+        self.name, self.fed, self.outputs = net.name, net.fed, net.outputs
+        self.used = ""
+        object.__setattr__(self, "_net", net)  # not as a child, whose parameters one could change
+        self._net: Net
+        self._torch = FoldedNet(net) if _in_single_precision(net) else None
+        self._sessions: dict[tuple[Shape, ...], OnnxruntimeNet] = {}
+        self._refused = self._wish == "torch"  # no more sessions are opened
+        self._patience = _OPENING if hesitates else 0.0
+        self._macs_of_value: float | None = None  # of the inputs, where onnxruntime is the faster
+        self._spent: dict[tuple[Shape, ...], float] = {}  # multiply-accumulates by torch
+        self.train(False)
+        if self._wish == "onnxruntime" and self._unsuited():
+            self._refuse(self._unsuited())
+
+    def forward(self, *blobs: Blob | Mapping[str, Blob], **named: Blob) -> dict[str, Tensor]:
+        """The outputs by blob name, of fed blobs given as for :meth:`caffecompat.Net.forward`.
+
+        Raises:
+            CaffeCompatError: a fed blob is missing, what is given is none, or layers cannot work on such shapes.
+        """
+        batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self._net.next_batch()
+        missing = [blob for blob in self.fed if blob not in batch]
+        if missing:
+            raise missing_blobs(self.name, missing)
+        given = {blob: batch[blob] for blob in self.fed}
+        session = self._session(given)
+        if session is not None:
+            self.used = "onnxruntime"
+            return session(given)
+        self.used = "torch"
+        return self._by_torch(given)
+
+    def _by_torch(self, given: Blobs) -> dict[str, Tensor]:
+        with torch.no_grad():
+            if self._torch is not None:
+                try:
+                    return self._torch(self._net.fed_tensors(given))
+                except REFUSED:
+                    pass  # the net says what is wrong, and in which layer
+            tops: dict[str, Tensor] = self._net(given)
+            return tops
+
+    def _session(self, given: Blobs) -> OnnxruntimeNet | None:
+        """Onnxruntime's net for these inputs; None where torch is to compute them."""
+        shapes = {blob: tuple(value.shape) for blob, value in given.items()}
+        key = tuple(shapes.values())
+        if key in self._sessions or self._refused or len(self._sessions) == _SESSIONS:
+            return self._sessions.get(key)
+        if self._is_worth_opening(shapes):
+            self._open(shapes, given)
+        return self._sessions.get(key)
+
+    def _is_worth_opening(self, shapes: dict[str, Shape]) -> bool:
+        if self._wish == "onnxruntime":
+            return True
+        if self._macs_of_value is None:
+            self._choose(shapes)
+        if self._macs_of_value is None:
+            return False
+        key = tuple(shapes.values())
+        self._spent[key] = self._spent.get(key, 0.0) + self._macs_of_value * sum(map(math.prod, key))
+        return self._spent[key] >= self._patience
+
+    def _choose(self, shapes: dict[str, Shape]) -> None:
+        """Find whether onnxruntime is faster, which size hardly changes, and what a value of the inputs costs."""
+        if self._unsuited() or not _is_installed():
+            self._refused = True
+            return
+        net, before = self._net, self._net.fed_shapes
+        try:
+            net.reshape(shapes)
+        except CaffeCompatError:
+            return  # torch says what is wrong with the shapes
+        if faster_engine(net) == "onnxruntime":
+            self._macs_of_value = work_of(net).macs / max(1, sum(map(math.prod, shapes.values())))
+        else:
+            self._refused = True
+        net.reshape(before)
+
+    def _open(self, shapes: dict[str, Shape], given: Blobs) -> None:
+        """Open a session whose first outputs are torch's, if it can be."""
+        try:
+            opened = OnnxruntimeNet(self._net, shapes)
+            opened.check(given, self._by_torch(given))
+        except CaffeCompatError as problem:
+            self._refuse(str(problem))
+        else:
+            self._sessions[tuple(shapes.values())] = opened
+
+    def _unsuited(self) -> str:
+        """Why onnxruntime cannot compute the net; "" where nothing is known."""
+        if self._net.device.type != "cpu":
+            return f"the net is on {self._net.device}, and onnxruntime computes on the CPU"
+        return "" if self._torch is not None else "the net computes in other numbers than 32-bit floating point"
+
+    def _refuse(self, reason: str) -> None:
+        self._refused = True
+        glog.info(f"torch computes net {self.name!r}, not onnxruntime: {' '.join(reason.split())}")
+
+
+def as_engine(engine: str) -> Engine:
+    """The name of an engine.
+
+    Raises:
+        CaffeCompatError: there is none of that name; or it is onnxruntime, which is not installed.
+    """
+    if engine not in ENGINES:
+        raise CaffeCompatError(f"engine {engine!r}: expected {', '.join(ENGINES)}")
+    known: Engine = engine  # type: ignore[assignment]
+    if engine == "onnxruntime" and not _is_installed():
+        raise CaffeCompatError(
+            "engine 'onnxruntime' needs the packages onnx and onnxruntime; install the extra: "
+            "pip install 'caffecompat[onnx]', or take the engine 'torch'"
+        )
+    return known
+
+
+def _is_installed() -> bool:
+    return find_spec("onnx") is not None and find_spec("onnxruntime") is not None
+
+
+def _in_single_precision(net: Net) -> bool:
+    """Whether a net computes in plain 32-bit floating point."""
+    fixed = net.quantization is not None or net.half_precision
+    return not fixed and all(parameter.dtype == torch.float32 for parameter in net.parameters())
