@@ -148,6 +148,7 @@ setup(
     packages=find_packages(include=["caffecompat", "caffecompat.*"]),
     package_data={
         "caffecompat": ["py.typed"],
+        "caffecompat.deploy.inference": ["*.json"],
         "caffecompat.deploy.targets": ["*/*.json"],
         "caffecompat.report": ["pages/*"],
     },

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["AlexNet", "Cifar10Full", "ENet", "ESPNet", "GoogLeNet", "LeNet", "SqueezeNet"]
+__all__ = ["VGG16", "AlexNet", "Cifar10Full", "ENet", "ESPNet", "GoogLeNet", "LeNet", "SqueezeNet"]
 
 
 class LeNet(nn.Module):
@@ -114,6 +114,28 @@ class SqueezeNet(nn.Module):
 
     def forward(self, data: Tensor) -> Tensor:
         scores: Tensor = self.features(data).mean((2, 3))
+        return scores
+
+
+class VGG16(nn.Module):
+    """VGG's net of 16 layers; takes (N, 3, 224, 224), returns class scores (N, 1000)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        relu, layers, inputs = nn.ReLU(inplace=True), [], 3
+        for depth, outputs in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+            for _ in range(depth):
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), relu]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.classifier = nn.Sequential(
+            nn.Linear(25088, 4096), relu, nn.Dropout(),
+            nn.Linear(4096, 4096), relu, nn.Dropout(), nn.Linear(4096, 1000),
+        )  # fmt: skip
+
+    def forward(self, data: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.features(data))
         return scores
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import train_nets
+
 import caffecompat.pycaffe as caffe
 from caffecompat.schema import parse_text, pb, write_text
 from caffecompat.zoo import NETWORKS, network_files
 
-__all__ = ["espnet", "googlenet", "lenet", "vgg16"]
+__all__ = ["alexnet", "espnet", "googlenet", "lenet", "vgg16"]
 
 _LEARNED: dict[str, Any] = {"weight_filler": {"type": "msra"}}
 
@@ -17,6 +19,17 @@ def lenet() -> str:
     """LeNet's."""
     message = parse_text(network_files(NETWORKS["lenet"])["deploy.prototxt"], pb.NetParameter())
     message.layer[0].input_param.shape[0].dim[0] = 1
+    return write_text(message)
+
+
+def alexnet() -> str:
+    """BVLC's AlexNet's."""
+    spec = train_nets.alexnet()
+    message = pb.NetParameter(name=spec.name)
+    data = message.layer.add(name="data", type="Input", top=["data"])
+    data.input_param.shape.add().dim[:] = [1, 3, 227, 227]
+    message.layer.extend(spec.layer[1:-1])
+    message.layer.add(name="prob", type="Softmax", bottom=["fc8"], top=["prob"])
     return write_text(message)
 
 

@@ -12,7 +12,7 @@ from caffecompat.net import Net
 from caffecompat.schema import parse_text, pb
 from caffecompat.zoo import NETWORKS, network_files
 
-__all__ = ["hand_written_loss", "train_net"]
+__all__ = ["alexnet", "hand_written_loss", "train_net"]
 
 _LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75}
 
@@ -25,7 +25,7 @@ def train_net(name: str, data: tuple[int, ...], label: tuple[int, ...], **option
         options: as of :class:`caffecompat.Net`.
     """
     if name == "alexnet":
-        message = _alexnet()
+        message = alexnet()
     else:
         message = parse_text(network_files(NETWORKS[name])["train_val.prototxt"], pb.NetParameter())
     fed = pb.NetParameter(name=name)
@@ -45,7 +45,7 @@ def hand_written_loss(scores: Tensor | tuple[Tensor, ...], label: Tensor) -> Ten
     return loss
 
 
-def _alexnet() -> pb.NetParameter:
+def alexnet() -> pb.NetParameter:
     """BVLC's AlexNet, the layers that learn and the loss."""
     spec = caffe.NetSpec()
     layers = caffe.layers

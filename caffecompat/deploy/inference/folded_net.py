@@ -25,12 +25,15 @@ __all__ = ["FoldedNet"]
 
 @dataclass
 class _Call:
-    """One layer: what computes it, the values that it reads and makes, and those that nobody reads afterwards."""
+    """One layer: what computes it, the values that it reads and makes, and those that nobody reads afterwards.
+
+    Values have numbers here, which are quicker to look up.
+    """
 
     compute: Callable[..., Any]
-    reads: list[Value]
-    makes: list[Value]
-    frees: list[Value] = field(default_factory=list)
+    reads: list[int]
+    makes: list[int]
+    frees: list[int] = field(default_factory=list)
 
 
 class FoldedNet:
@@ -49,21 +52,24 @@ class FoldedNet:
     """
 
     def __init__(self, net: Net) -> None:
-        self._fed = [(value, value.blob) for layer in net.layers if layer.module is None for value in layer.top_values]
-        self._outputs = {value.blob: value for value in net.graph.outputs}
         changes = _changes(net)
         self.folded = len(changes.gone) if changes is not None else 0
         builder = _Builder(net, changes)
         self._calls = builder.calls()
-        self._outputs = {blob: builder.origin(value) for blob, value in self._outputs.items()}
+        fed = [value for layer in net.layers if layer.module is None for value in layer.top_values]
+        self._fed = [(builder.number(value), value.blob) for value in fed]
+        self._outputs = {value.blob: builder.number(value) for value in net.graph.outputs}
 
     def __call__(self, fed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs by name, of the fed blobs in the net's memory format on its device."""
         with torch.inference_mode():
-            values = {value: fed[blob] for value, blob in self._fed}
+            values = {number: fed[blob] for number, blob in self._fed}
             for call in self._calls:
-                made = call.compute(*(values[value] for value in call.reads))
-                values.update(zip(call.makes, made if isinstance(made, tuple) else (made,), strict=False))
+                made = call.compute(*[values[value] for value in call.reads])
+                if isinstance(made, tuple):
+                    values.update(zip(call.makes, made, strict=False))
+                else:
+                    values[call.makes[0]] = made
                 for value in call.frees:
                     del values[value]
         return {blob: _ordinary(values[value]) for blob, value in self._outputs.items()}
@@ -75,6 +81,7 @@ class _Builder:
         self.gone = {} if changes is None else dict.fromkeys(changes.gone)
         self.changed = {} if changes is None else {name: changes.blobs[name] for _, name in changes.folded}
         self.same: dict[Value, Value] = {}
+        self.numbers: dict[Value, int] = {}
         for layer in net.layers:
             if layer.index in self.gone:
                 self._pass_on(layer)
@@ -99,19 +106,23 @@ class _Builder:
         made: list[_Call] = []
         for layer in self.net.layers:
             if layer.module is not None and layer.index not in self.gone:
-                made.append(self._call(layer))
-        # Where a ReLU went into a convolution, what its readers read is what the convolution makes.
-        last: dict[Value, _Call] = {}
+                compute = self._compute(layer)
+                reads, makes = map(self.number, layer.known_bottoms), map(self.number, layer.top_values)
+                made.append(_Call(compute, list(reads), list(makes)))
+        last: dict[int, _Call] = {}
         for call in made:
-            call.reads = [self.origin(value) for value in call.reads]
             last.update(dict.fromkeys((*call.reads, *call.makes), call))
-        kept = {self.origin(value) for value in self.outputs}
+        kept = set(map(self.number, self.outputs))
         for value, call in last.items():
             if value not in kept:
                 call.frees.append(value)
         return made
 
-    def _call(self, layer: NetLayer) -> _Call:
+    def number(self, value: Value) -> int:
+        """That of the value as it is computed."""
+        return self.numbers.setdefault(self.origin(value), len(self.numbers))
+
+    def _compute(self, layer: NetLayer) -> Callable[..., Any]:
         module = layer.module
         assert module is not None
         if layer.name in self.changed:
@@ -129,7 +140,7 @@ class _Builder:
                     self._pass_on(relu)
             elif isinstance(module, ReLU) and not module.slope:
                 compute = functools.partial(F.relu, inplace=self._may_overwrite(layer))
-        return _Call(compute, list(layer.known_bottoms), list(layer.top_values))
+        return compute
 
     def _relu_after(self, layer: NetLayer) -> NetLayer | None:
         """The ReLU that alone reads what a layer makes."""
@@ -153,7 +164,8 @@ def _changes(net: Net) -> Folded | None:
     """What folding makes of a net; None where nothing can be folded, or not in 32 bits."""
     if not any(layer.module is not None and layer.module.channel_affine for layer in net.layers):
         return None
-    folded = fold_norms(net, around=True)
+    with np.errstate(over="ignore"):
+        folded = fold_norms(net, around=True)
     changed = {name for _, name in folded.folded}
     if not all(np.isfinite(blob).all() for name in changed for blob in folded.blobs[name]):
         return None  # of a net that holds such numbers itself, or whose factors are beyond what a float holds

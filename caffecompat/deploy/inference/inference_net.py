@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -47,7 +47,6 @@ class InferenceNet(nn.Module):
 
     Attributes:
         name, fed, outputs: the net's.
-        used: the engine that computed the last pass; "" before the first.
 
     Raises:
         CaffeCompatError: the engine is unknown, or not installed.
@@ -57,9 +56,8 @@ class InferenceNet(nn.Module):
         super().__init__()
         self._wish = as_engine(engine)
         self.name, self.fed, self.outputs = net.name, net.fed, net.outputs
-        self.used = ""
-        object.__setattr__(self, "_net", net)  # not as a child, whose parameters one could change
-        self._net: Net
+        self._used = ""
+        self._net = net
         self._torch = FoldedNet(net) if _in_single_precision(net) else None
         self._sessions: dict[tuple[Shape, ...], OnnxruntimeNet] = {}
         self._refused = self._wish == "torch"  # no more sessions are opened
@@ -77,16 +75,29 @@ class InferenceNet(nn.Module):
             CaffeCompatError: a fed blob is missing, what is given is none, or layers cannot work on such shapes.
         """
         batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self._net.next_batch()
-        missing = [blob for blob in self.fed if blob not in batch]
-        if missing:
-            raise missing_blobs(self.name, missing)
-        given = {blob: batch[blob] for blob in self.fed}
+        try:
+            given = {blob: batch[blob] for blob in self.fed}
+        except KeyError:
+            raise missing_blobs(self.name, [blob for blob in self.fed if blob not in batch]) from None
         session = self._session(given)
-        if session is not None:
-            self.used = "onnxruntime"
-            return session(given)
-        self.used = "torch"
-        return self._by_torch(given)
+        self._used = "torch" if session is None else "onnxruntime"
+        return self._by_torch(given) if session is None else session(given)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InferenceNet:
+        """Refuse ``to``, ``double`` and the like, which would change nothing.
+
+        Raises:
+            CaffeCompatError: always.
+        """
+        raise CaffeCompatError("a net that infers stays on its device and in its type: make it of a net that is moved")
+
+    @property
+    def used(self) -> str:
+        """The engine that computed the last pass; "" before the first."""
+        return self._used
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # it has no children to notice, which takes torch a while
 
     def _by_torch(self, given: Blobs) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -14,7 +14,7 @@ from caffecompat.deploy.onnx.export import export_net
 from caffecompat.deploy.onnx.file import LARGEST, file_size, write_model
 from caffecompat.deploy.onnx.graph import OnnxError
 from caffecompat.deploy.onnx.quick import QUICK_PASSES
-from caffecompat.deploy.onnx.run import open_session, run_session
+from caffecompat.deploy.onnx.run import open_session
 from caffecompat.layers.recurrent import Recurrent
 from caffecompat.net import Net
 from caffecompat.net.layer import Shape
@@ -52,8 +52,8 @@ class OnnxruntimeNet:
         file = io.BytesIO()
         write_model(file, export.model, export.weights)
         self._inputs = export.inputs
-        self._blobs = {output.name: output.blob for output in export.outputs}
-        self._fed_outputs = [blob for blob in net.outputs if blob not in self._blobs.values()]
+        self._names, self._blobs = [[getattr(o, kind) for o in export.outputs] for kind in ("name", "blob")]
+        self._fed_outputs = [blob for blob in net.outputs if blob not in self._blobs]
         self._session = open_session(file.getvalue())
 
     def __call__(self, fed: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
@@ -62,8 +62,14 @@ class OnnxruntimeNet:
         Raises:
             OnnxError: onnxruntime cannot compute them.
         """
-        found = run_session(self._session, {name: np.asarray(fed[blob]) for blob, name in self._inputs.items()})
-        tops = {self._blobs[name]: torch.from_numpy(np.asarray(top, np.float32)) for name, top in found.items()}
+        inputs = {name: np.ascontiguousarray(fed[blob], np.float32) for blob, name in self._inputs.items()}
+        try:
+            found = self._session.run(self._names, inputs)
+        except Exception as problem:  # onnxruntime's have no common base but this
+            raise OnnxError(f"onnxruntime does not run the model: {problem}") from problem
+        tops = {
+            blob: torch.from_numpy(np.asarray(top, np.float32)) for blob, top in zip(self._blobs, found, strict=True)
+        }
         return tops | {blob: torch.as_tensor(fed[blob]) for blob in self._fed_outputs}
 
     def check(self, fed: Mapping[str, Tensor | np.ndarray], expected: Mapping[str, Tensor]) -> None:
