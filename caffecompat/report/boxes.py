@@ -16,7 +16,9 @@ _GOLDEN = 0.618034  # steps of the hue by which neighboring classes differ most
 Color = tuple[int, int, int]
 
 
-def draw_detections(picture: np.ndarray, rows: np.ndarray, title: Callable[[int], str]) -> np.ndarray:
+def draw_detections(
+    picture: np.ndarray, rows: np.ndarray, title: Callable[[int], str], *, scores: bool = True
+) -> np.ndarray:
     """A copy of the picture with a box, its class and its score for each detection, the best on top.
 
     Boxes are in bright colors with a dark edge, so that they show on any picture; lines and letters grow with the
@@ -26,6 +28,7 @@ def draw_detections(picture: np.ndarray, rows: np.ndarray, title: Callable[[int]
         picture: (H, W, 3) uint8, BGR.
         rows: (K, 6), rows [class, score, xmin, ymin, xmax, ymax] in units of the picture.
         title: the name of a class.
+        scores: write them beside the names; labels have none.
 
     Returns:
         (H, W, 3) uint8.
@@ -43,7 +46,8 @@ def draw_detections(picture: np.ndarray, rows: np.ndarray, title: Callable[[int]
         )
         for shade, line in (((0, 0, 0), thickness + 2), (color, thickness)):
             cv2.rectangle(canvas, (left, top), (right, bottom), shade, line)
-        titles.append((f"{title(int(label))} {score:.2f}", left, top, color))
+        text = f"{title(int(label))} {score:.2f}" if scores else title(int(label))
+        titles.append((text, left, top, color))
     for one in titles:  # after all boxes, so that none crosses a title
         _draw_title(canvas, *one)
     return canvas

@@ -15,6 +15,7 @@ from caffecompat.evaluate.classification import Classifier
 from caffecompat.evaluate.detector import Detector
 from caffecompat.evaluate.scored_net import ScoredNet, own_records
 from caffecompat.evaluate.segmenter import Segmenter, scores_to_classes
+from caffecompat.formats.label_map import read_label_map
 from caffecompat.formats.picture import encode_picture, resize_picture
 from caffecompat.layers import class_of
 from caffecompat.report.boxes import draw_detections
@@ -57,6 +58,11 @@ def predict(document: NetDocument, weights: str, count: int, palette: Palette) -
     scored = _scored(document, weights)
     known = own_records(scored)
     count = min(count, known[0]) if known else count
+    if isinstance(scored, Detector) and scored.label_map_file and not palette.names:
+        titles = read_label_map(scored.label_map_file)
+        palette = Palette(
+            palette.colors, tuple(titles.title(label) for label in range(max(titles.names, default=0) + 1))
+        )
     try:
         return [found for _, found in zip(range(count), _predictions(scored, palette), strict=False)]
     finally:
@@ -129,10 +135,11 @@ def _segments(picture: np.ndarray, truth: np.ndarray, classes: np.ndarray, palet
 
 def _boxes(picture: np.ndarray, found: np.ndarray, objects: np.ndarray, palette: Palette) -> Prediction:
     """Rows [image, class, score, x1, y1, x2, y2] and [image, class, instance, x1, y1, x2, y2, difficult]."""
+    picture = _enlarged(picture)
     sure = found[(found[:, 1] >= 0) & (found[:, 2] >= _SURE)][:, 1:7]
     true = np.concatenate([objects[:, 1:2], np.ones((len(objects), 1)), objects[:, 3:7]], axis=1)
     return Prediction(
-        [("objects", draw_detections(picture, true, palette.name)),
+        [("objects", draw_detections(picture, true, palette.name, scores=False)),
          ("prediction", draw_detections(picture, sure, palette.name))],
         f"{len(objects)} objects, {len(sure)} found with a score of at least {_SURE:g}",
     )  # fmt: skip
@@ -145,6 +152,13 @@ def _classes(picture: np.ndarray, scores: np.ndarray, label: int, palette: Palet
     return Prediction([("picture", picture)], f"{verdict}: {palette.name(label)}; net: {found}")
 
 
+def _enlarged(picture: np.ndarray) -> np.ndarray:
+    """A small picture by a whole number larger, so that letters on it can be read."""
+    height, width = picture.shape[:2]
+    times = max(1, _SIDE // max(height, width))
+    return resize_picture(picture, height * times, width * times, nearest=True)
+
+
 def picture_uri(picture: np.ndarray) -> str:
     """A picture as the source of an img element: JPEG, or PNG where it is small, at most 320 pixels wide or high."""
     height, width = picture.shape[:2]
@@ -153,8 +167,7 @@ def picture_uri(picture: np.ndarray) -> str:
         height, width = (max(1, round(side * _SIDE / largest)) for side in (height, width))
         picture = resize_picture(picture, height, width)
     elif largest < _SMALL:
-        times = 2 * _SMALL // largest
-        picture = resize_picture(picture, height * times, width * times, nearest=True)
+        picture = _enlarged(picture)
     kind = "png" if largest < _SMALL else "jpg"
     encoded = encode_picture(picture, kind)
     assert encoded is not None

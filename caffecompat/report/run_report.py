@@ -96,7 +96,7 @@ def _in_folder(folder: str) -> list[str]:
 def predictions_of(run: Run, count: int, notes: list[str], palette: Palette | None = None) -> list[Prediction]:
     """What the run's newest snapshot makes of its first test records; why there are none is added to the notes."""
     net = run.net(1)
-    missing = "its log does not repeat the net that it tests" if net is None else ""
+    missing = "the net that it tests is neither in its log nor in a file here" if net is None else ""
     missing = missing or ("" if run.snapshots else "no snapshot of it is here")
     if not missing and net is not None:
         try:

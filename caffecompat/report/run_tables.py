@@ -57,7 +57,8 @@ def run_table(runs: Sequence[Run]) -> Table:
         seconds = max((row.seconds for row in (*train, *test)), default=math.nan)
         rows.append([run.name, state, iteration, loss, name or None, best, at,
                      points[-1][1] if points else math.nan, _speed(train), _clock(seconds)])  # fmt: skip
-    return make_table("", columns, rows, best=["best"])
+    filled = [at for at in range(len(columns)) if any(row[at] is not None and row[at] == row[at] for row in rows)]
+    return make_table("", [columns[at] for at in filled], [[row[at] for at in filled] for row in rows], best=["best"])
 
 
 def _clock(seconds: float) -> str | None:

@@ -23,7 +23,8 @@ __all__ = ["Run", "find_runs", "find_snapshots", "log_of_lines"]
 
 _LINE = re.compile(r"[IWEF](\d{4,8} \d\d:\d\d:\d\d)[.\d]* +\d+ [^ ]+:\d+\] ?(.*)")  # glog's, with its date and its text
 _SOLVER, _NET = "Initializing solver from parameters:", "Initializing net from parameters:"
-_COMMAND, _VERSIONS = "Command: ", "Versions: "
+_COMMAND, _VERSIONS, _NVCAFFE = "Command: ", "Versions: ", "This is NVCaffe"
+_TOLD = re.compile(r"\] (Command: |Versions: |This is NVCaffe|Snapshotting to |Optimization Done|Solving )")
 _HEAD = 20_000  # letters of a log that show whose it is
 
 Kind = TypeVar("Kind", bound=Message)
@@ -38,7 +39,7 @@ class Run:
         log: what its log(s) say; None where there is none.
         paths: of the logs.
         solver: as the log repeats it; None where it does not.
-        nets: of TRAIN, then TEST, the texts that the log repeats; "" where it does not.
+        nets: of TRAIN, then TEST, the texts that the log repeats; "" where it does not (`net` has the file's then).
         snapshots: (iteration, path) of the weights.
         base: the folder that relative paths of the training lead from, as far as it can be seen.
         written: names of the files of weights that the log says were written, without their folders.
@@ -62,14 +63,30 @@ class Run:
     finished: bool = False
 
     def net(self, phase: int) -> NetDocument | None:
-        """The net that was trained (0) or tested (1), as the log repeats it; None where it does not or is cut off."""
-        text = self.nets[phase]
+        """The net that was trained (0) or tested (1): as the log repeats it, or of the file that the solver names.
+
+        None where neither is there whole.
+        """
+        text = self.nets[phase] or self._net_file(phase)
         message = _parsed(text, pb.NetParameter()) if text else None
         if message is None:
             return None
         name = f"the net of {self.name}"
         fork = choose_fork(message, SourceLocations(name))  # which the log has said already
         return NetDocument.from_message(message, name, like=fork, relative_to=os.path.join(self.base, "net.prototxt"))
+
+    def _net_file(self, phase: int) -> str:
+        """The text of the net's file, where its name leads from here, or where it lies beside the log."""
+        if self.solver is None:
+            return ""
+        own = self.solver.test_net[0] if phase and self.solver.test_net else self.solver.train_net if not phase else ""
+        name = own or self.solver.net
+        near = [os.path.join(os.path.dirname(path), os.path.basename(name)) for path in self.paths]
+        for path in (os.path.join(self.base, name), *near) if name else ():
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    return file.read()
+        return ""
 
 
 def find_runs(given: Iterable[str]) -> list[Run]:
@@ -120,12 +137,14 @@ def log_of_lines(lines: Sequence[str], name: str) -> Run:
     run.nets = (nets[0] if nets else "", nets[1] if len(nets) > 1 else "")
     times = [found[1] for found in map(_LINE.search, (*lines[:200], *lines[-200:])) if found]
     run.started, run.ended = (times[0], times[-1]) if times else ("", "")
-    for line in lines:
+    for line in filter(_TOLD.search, lines):
         found = _LINE.search(line)
         if found and found[2].startswith(_COMMAND):
             run.command = found[2][len(_COMMAND) :].strip()
         elif found and found[2].startswith(_VERSIONS):
             run.versions = found[2][len(_VERSIONS) :].strip()
+        elif found and found[2].startswith(_NVCAFFE):
+            run.versions = found[2].removeprefix("This is ").partition(" started")[0].strip()
         elif found and found[2].startswith("Snapshotting to "):
             run.written.add(os.path.basename(found[2].partition(" file ")[2].strip()))
         elif found and found[2].startswith("Optimization Done"):
@@ -139,6 +158,8 @@ def _repeated(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The solvers and nets that Caffe repeats in its log, each with the title before it."""
     title, text = "", ""
     for line in lines:
+        if not title and "Initializing" not in line:
+            continue
         found = _LINE.search(line)
         if found is None:
             text += line if title else ""

@@ -14,11 +14,14 @@ import pytest
 
 import caffecompat
 from caffecompat.errors import CaffeCompatError
+from caffecompat.report.palette import Palette
+from caffecompat.report.predictions import predict
 from caffecompat.report.run_report import report_runs
 from caffecompat.report.run_tables import result_tables
 from caffecompat.report.runs import find_runs
-from caffecompat.schema import parse_text, pb
+from caffecompat.schema import NetDocument, parse_text, pb
 from tests.api_examples import write_examples
+from tests.evaluate.ssd_world import SsdWorld
 
 Data = Callable[[Path], dict[str, Any]]
 
@@ -85,6 +88,19 @@ def test_a_prefix_finds_its_log(cli: Path) -> None:
     assert run.snapshots[0] == (40, "cli/snap_iter_40.caffemodel")
     net = run.net(1)
     assert net is not None and net.message.layer[0].name == "data" and run.solver is not None
+
+
+def test_nets_beside_a_log_that_does_not_repeat_them(cli: Path) -> None:
+    lines = Path("train.log").read_text().replace("Initializing net from parameters", "Initializing net")
+    Path("short.log").write_text(lines.replace('net: "train_val.prototxt"', 'net: "elsewhere/train_val.prototxt"'))
+    os.chdir("..")
+    (run,) = find_runs(["cli/short.log"])
+    net = run.net(1)
+    assert (
+        run.nets == ("", "")
+        and net is not None
+        and len(net.message.layer) == len(caffecompat.read_net("cli/train_val.prototxt").layer)
+    )
 
 
 def test_other_runs_snapshots_of_that_prefix_are_not_its_own(cli: Path) -> None:
@@ -174,6 +190,17 @@ def test_predictions_of_a_segmenter(streets_log: Path, page_data: Data) -> None:
     report_runs(streets_log, "r.html", pictures=2)
     text = Path("r.html").read_text()
     assert text.count("<figure>") == 8 and "% of the labeled pixels are right" in text
+
+
+def test_predictions_of_a_detector(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    world = SsdWorld(tmp_path, golden / "detection")
+    document = NetDocument.from_message(caffecompat.read_net(world.test), str(world.test))
+    found = predict(document, str(world.weights), 99, Palette())
+    assert len(found) == len(world.pictures) == 6
+    assert [row.text.split(",")[0] for row in found] == [f"{len(each.objects)} objects" for each in world.pictures]
+    (_, true), (_, picture) = found[0].pictures
+    assert true.shape == picture.shape == (32 * 8, 40 * 8, 3) and (true != picture).any()
 
 
 @pytest.fixture

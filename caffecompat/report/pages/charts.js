@@ -138,7 +138,8 @@ class Chart {
     for (const value of ticks(this.x0 / unit, this.x1 / unit, Math.max(2, this.width / 110))) {
       const x = this.px(value * unit);
       parts.push(make("line", { class: "grid", x1: x, x2: x, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom }),
-        make("text", { x, y: HEIGHT - 8, "text-anchor": "middle" }, short(value)));
+        make("text", { x: Math.min(x, this.width - 3.4 * short(value).length), y: HEIGHT - 8, "text-anchor": "middle" },
+          short(value)));
     }
     // An svg of its own cuts off what lies outside of the axes.
     const inside = make("svg", { x: MARGIN.left - 3, y: 0, width: this.width - MARGIN.left + 3, height: HEIGHT - MARGIN.bottom + 3,

@@ -18,7 +18,8 @@ function short(value) {
   if (value === null || value === undefined) return "–";
   if (Number.isInteger(value) && Math.abs(value) < 1e9) return value.toLocaleString("en-US");
   const size = Math.abs(value);
-  return size >= 1e6 || size < 1e-4 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
+  const rounded = Number(value.toPrecision(4));
+  return size >= 1e6 || size < 1e-4 ? rounded.toExponential() : String(rounded);
 }
 
 const theme = {
