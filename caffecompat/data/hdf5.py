@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.data.source import DataError, Request, Source, batch_size_remarks, new_random, register_source
+from caffecompat.data.source import DataError, Request, Source, batch_size_remarks, register_source
 from caffecompat.data.walk import Walk, fingerprint
 from caffecompat.files import decode_text
 from caffecompat.formats.hdf5_weights import dataset_array, explained, open_hdf5
@@ -42,7 +42,7 @@ class Hdf5Source(Source):
         self._batch_size = param.batch_size
         self._shuffle = param.shuffle
         self._share = request.share
-        self._random = new_random()
+        self._random = request.generator()
         self._list = request.find("hdf5_data_param.source", param.source)
         self._names = _read_list(self._list)
         self._files = [

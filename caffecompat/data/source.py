@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from caffecompat.data.own_paths import with_own_paths
 from caffecompat.data.share import ALL, Share, current_share
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
@@ -60,11 +61,13 @@ class Source(ABC):
             heights and widths where the layer has no fixed ones, as in Caffe.
         fed: the arrays come from the caller of the net (Input); `next` is an error.
         records: how many records it reads before it begins again; None where that is not known.
+        own: other processes that train with this one read other files.
         constant_tops: by place, those that are filled once (DummyData), and with what.
     """
 
     fed: ClassVar[bool] = False
     records: int | None = None
+    own: bool = False
     constant_tops: Mapping[int, float] = MappingProxyType({})
     top_shapes: list[Shape]
 
@@ -130,12 +133,19 @@ def batch_size_remarks(state: State, batch_size: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Request:
-    """What a source is made from; `fork` is the Caffe whose rules the net follows."""
+    """What a source is made from.
+
+    Attributes:
+        layer: its LayerParameter.
+        fork: the Caffe whose rules the net follows.
+        process: this process's number, where several train and the layer's paths are its own; else None.
+    """
 
     layer: pb.LayerParameter
     phase: int
     fork: Fork = Fork.BVLC
     relative_to: str | os.PathLike[str] | None = None
+    process: int | None = None
 
     @property
     def train(self) -> bool:
@@ -143,8 +153,8 @@ class Request:
 
     @property
     def share(self) -> Share:
-        """The records to read: all of them but where several processes train."""
-        return current_share() if self.train else ALL
+        """The records to read: all of them but where several processes train from the same source."""
+        return current_share() if self.train and self.process is None else ALL
 
     def tops(self, least: int, most: int | None = None) -> int:
         """The number of tops, checked."""
@@ -158,7 +168,7 @@ class Request:
     def generator(self) -> random.Random:
         """A generator for the source: from transform_param.random_seed (Jacinto) where that is given."""
         given = self.layer.transform_param.random_seed
-        return random.Random(given) if given >= 0 else new_random()
+        return random.Random(given) if given >= 0 else new_random(self.process)
 
     def find(self, field: str, path: str) -> str:
         """A path from the prototxt, resolved (`caffecompat.paths.find_file`); `field` is named where that fails."""
@@ -221,7 +231,10 @@ def make_source(
         raise DataError(f"{layer_param.type!r} is not a data layer; known: {', '.join(sorted(_sources))}")
     try:
         _check_numbers(layer_param)
-        source = maker(Request(layer_param, number, fork, relative_to))
+        own = with_own_paths(layer_param, current_share(), relative_to, train=number == TRAIN)
+        process = None if own is None else current_share().rank
+        source = maker(Request(own or layer_param, number, fork, relative_to, process))
+        source.own = own is not None
         for shape in source.top_shapes:
             if math.prod(shape) > _MOST_VALUES:
                 source.close()
@@ -262,9 +275,13 @@ def seed(value: int | None) -> None:
     _seeding.seed, _seeding.made = value, 0
 
 
-def new_random() -> random.Random:
-    """A generator for one source: a Mersenne twister, as Caffe's; its streams are not Caffe's."""
+def new_random(process: int | None = None) -> random.Random:
+    """A generator for one source: a Mersenne twister, as Caffe's; its streams are not Caffe's.
+
+    Args:
+        process: the number of the process, where the source is its own; all processes draw alike otherwise.
+    """
     if _seeding.seed is None:
         return random.Random()
     _seeding.made += 1
-    return random.Random(f"{_seeding.seed} {_seeding.made}")
+    return random.Random(f"{_seeding.seed} {_seeding.made}{'' if process is None else f' {process}'}")

@@ -121,7 +121,7 @@ class WindowReader(Reader):
         self._foreground = int(np.float32(self.batch_size) * np.float32(param.fg_fraction))
         self._mean = self._read_mean()
         self._files = [self._bytes(picture) for picture in self._pictures] if param.cache_images else None
-        self._random = new_random()
+        self._random = new_random(request.process)
         self._place = 0
 
     def _check(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from caffecompat.data import Source
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
+from caffecompat.solver.ranks import Ranks
 
-__all__ = ["MOST_ITERATIONS", "Epochs", "count_epochs", "last_epoch_points", "need_epochs"]
+__all__ = ["MOST_ITERATIONS", "Epochs", "count_all_records", "count_epochs", "last_epoch_points", "need_epochs"]
 
 MOST_ITERATIONS = 2**31 - 1  # of max_iter
 
@@ -89,6 +91,14 @@ def count_epochs(net: Net, passes: int) -> Epochs | None:
         if layer.source is not None and layer.source.records:
             return Epochs(layer.source.records, layer.source.top_shapes[0][0], passes)
     return None
+
+
+def count_all_records(net: Net, ranks: Ranks) -> None:
+    """Let sources of which each process has its own say how many records all of them have."""
+    for layer in net.layers:
+        if isinstance(layer.source, Source) and layer.source.own:
+            counts = ranks.all(layer.source.records)
+            layer.source.records = None if None in counts else sum(counts)
 
 
 def need_epochs(net: Net, passes: int) -> Epochs:

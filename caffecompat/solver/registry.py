@@ -159,7 +159,7 @@ def make_registry(net: Net, test_nets: Sequence[Net], own: Mapping[str, Resumabl
             part = _part(layer)
             named = f"{name}, layer {layer.name!r} ({layer.type})"
             if part is not None:
-                registry.join(named, part, own=not isinstance(part, Source))
+                registry.join(named, part, own=not isinstance(part, Source) or part.own)
             code = _users_code(layer)
             if code is not None:
                 registry.join(f"{named}, generators of its own", OwnGenerators(code), own=True)

@@ -30,7 +30,14 @@ from caffecompat.solver.averages import WeightAverages
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
-from caffecompat.solver.epochs import MOST_ITERATIONS, Epochs, count_epochs, last_epoch_points, need_epochs
+from caffecompat.solver.epochs import (
+    MOST_ITERATIONS,
+    Epochs,
+    count_all_records,
+    count_epochs,
+    last_epoch_points,
+    need_epochs,
+)
 from caffecompat.solver.exchange import Exchange, own_slots, synchronize_norms
 from caffecompat.solver.execution import Execution
 from caffecompat.solver.loss_scale import make_loss_scale
@@ -183,6 +190,7 @@ class Solver:
         reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
         self.net = make_train_net(self.param, settings, reader).to(self.device)
         count_positions(self.net)
+        count_all_records(self.net, self.ranks)
         types = precision_text(self.net.layers, self.device)
         if types:
             glog.info(types)

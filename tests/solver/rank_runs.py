@@ -17,7 +17,7 @@ from caffecompat.formats import open_weights
 
 ROOT = Path(__file__).parents[2]
 DATA = 'layer { name: "data" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "data.txt" %s } }'
-SPIKED = (
+PHASED = (
     'layer { name: "data" type: "HDF5Data" top: "data" top: "label" include { phase: %s } '
     'hdf5_data_param { source: "%s" batch_size: 4 } }'
 )
@@ -45,8 +45,8 @@ NETS = {
     "norm": "\n".join([DATA % "batch_size: 4", CONV, NORM, REST % "conv1"]),
     "spiked": "\n".join(
         [
-            SPIKED % ("TRAIN", "spiked.txt"),
-            SPIKED % ("TEST", "data.txt"),
+            PHASED % ("TRAIN", "spiked.txt"),
+            PHASED % ("TEST", "data.txt"),
             CONV,
             REST % "conv",
             "global_grad_scale_dynamic: true",
@@ -55,6 +55,7 @@ NETS = {
     "written": "\n".join([DATA % "batch_size: 4", CONV, REST % "conv", OUTPUT]),
     "around": "\n".join([DATA % "batch_size: 4", CONV, AROUND, REST % "conv1"]),
     "large_around": "\n".join([DATA % "batch_size: 8", CONV, AROUND, REST % "conv1"]),
+    "own": "\n".join([PHASED % ("TRAIN", "own_%r_of_%n.txt"), PHASED % ("TEST", "data.txt"), CONV, REST % "conv"]),
     "large": "\n".join([DATA % "batch_size: 8", CONV, NORM, REST % "conv1"]),
 }
 SOLVER = """net: "%s.prototxt" base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 7 weight_decay: 0.001 max_iter: 20
@@ -88,6 +89,11 @@ def write_files(at: Path) -> None:
         file["data"] = (labels[:, None, None, None] + generator.standard_normal((22, 2, 6, 6))).astype("f4")
         file["label"] = labels.astype("f4")
         rows = file["data"][:]
+    for size in (2, 3):
+        for rank in range(size):
+            with h5py.File(at / f"own_{rank}_of_{size}.h5", "w") as file:
+                file["data"], file["label"] = rows[rank::size], labels[rank::size].astype("f4")
+            (at / f"own_{rank}_of_{size}.txt").write_text(f"own_{rank}_of_{size}.h5\n")
     rows[7, 0, 3, 3] = np.inf  # a record of the second process, of two or three
     with h5py.File(at / "spiked.h5", "w") as file:
         file["data"], file["label"] = rows, labels.astype("f4")
@@ -100,7 +106,7 @@ def write_files(at: Path) -> None:
         (at / f"{name}.prototxt").write_text(text)
     for name, (net, text) in RULES.items():
         (at / f"{name}_solver.prototxt").write_text(SOLVER % (net, text))
-    for name in ("norm", "large", "around", "large_around", "written"):
+    for name in ("norm", "large", "around", "large_around", "written", "own"):
         (at / f"{name}_solver.prototxt").write_text(SOLVER % (name, "momentum: 0.9"))
 
 

@@ -24,7 +24,7 @@ from tests.solver.rank_worker import train
 def trained(request: pytest.FixtureRequest, rank_files: Path) -> tuple[int, Path]:
     """How many processes, and where the weights are that they have trained in each of the cases."""
     size, port, folder = request.param, _free_port(), rank_files
-    names = (*RULES, "norm", "written")
+    names = (*RULES, "norm", "written", "own")
     cases = {name: {"source": f"{name}_solver.prototxt", **ARGUMENTS.get(name, {})} for name in names}
     cases["averaged"]["overrides"].append(f"snapshot_prefix=of{size}")
     cases["synchronized"] = {"source": "norm_solver.prototxt", "sync_bn": True}
@@ -76,6 +76,19 @@ def test_weights_scores_and_records_are_those_of_one_process(
     if name == "averaged":
         best = [weights(folder / f"{prefix}_best.caffemodel") for prefix in (f"of{size}", "one")]
         assert all(np.abs(a - b).max() <= 1e-5 for a, b in zip(*best, strict=True))
+
+
+def test_each_one_reads_a_source_of_its_own(trained: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    size, folder = trained
+    with h5py.File(folder / "data.h5") as file:
+        labels = file["label"][:]
+    with np.load(folder / f"result{size}_own.npz") as found:
+        for rank in range(size):
+            read = found["labels"].reshape(-1, size)[:, rank]
+            assert np.array_equal(read, np.resize(labels[rank::size], len(read)))
+        if size == 2:  # two halves of 22 records come to their ends together
+            wanted = alone(folder, monkeypatch, "sgd", size)
+            close(found, {key: value for key, value in wanted.items() if "[" in key or key == "loss"}, 1e-5)
 
 
 def test_files_of_a_training_net_have_the_first_ones_batches(trained: tuple[int, Path]) -> None:
