@@ -95,6 +95,10 @@ def made_net(row: Row, batch: int) -> tuple[str, Net]:
     message.layer[0].input_param.shape[0].dim[:] = [batch, *row.size]
     torch.manual_seed(0)
     net = Net(message, pb.TEST, log=False)
+    for layer in net.layers:
+        for slot in layer.slots:
+            if slot.name in ("variance", "factor"):  # zeros, before any training
+                slot.tensor().fill_(1)
     largest = [1.0]
     hooks = [layer.module.register_forward_pre_hook(lambda _, bottoms: largest.append(float(bottoms[0].abs().max())))
              for layer in net.layers if layer.module is not None and layer.type == "Softmax"]  # fmt: skip
