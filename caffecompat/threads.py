@@ -33,12 +33,15 @@ import sys
 import threading
 from collections.abc import Callable
 
-__all__ = ["MOST_THREADS", "configure_threads", "cores", "loader_threads", "start_loader_thread"]
+__all__ = [
+    "MOST_THREADS", "choose_loader_threads", "configure_threads", "cores", "loader_threads", "start_loader_thread",
+]  # fmt: skip
 
 MOST_THREADS = 512  # that a user may ask for at once; more is a slip of the finger
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _configured = False
+_chosen = 0  # threads that decode for a data layer, whatever the layer says
 
 
 def configure_threads() -> None:
@@ -92,9 +95,19 @@ def _quota(root: str = "/sys/fs/cgroup") -> int:
         return 1 << 16
 
 
-def loader_threads() -> int:
-    """Threads that decode for one data layer: half the cores, at most 8."""
-    return max(1, min(8, cores() // 2))
+def choose_loader_threads(count: int) -> None:
+    """Let every data layer made from now on decode with so many threads; 0 undoes that."""
+    global _chosen
+    _chosen = count
+
+
+def loader_threads(asked: int = 0) -> int:
+    """Threads that decode for one data layer: those chosen for all, or half the cores, at most 8.
+
+    Args:
+        asked: by the layer, with a field `threads`; 0 for none.
+    """
+    return _chosen or asked or max(1, min(8, cores() // 2))
 
 
 def start_loader_thread(work: Callable[[], None]) -> threading.Thread:

@@ -175,3 +175,12 @@ def test_the_command_line_configures_before_torch_is_loaded() -> None:
     assert _run("import caffecompat.cli.main, sys; print('torch' in sys.modules, 'cv2' in sys.modules)") == (
         "False False\n"
     )
+
+
+def test_loader_threads_are_those_chosen_or_asked_for() -> None:
+    usual = threads.loader_threads()
+    assert usual == max(1, min(8, threads.cores() // 2)) and threads.loader_threads(3) == 3
+    threads.choose_loader_threads(5)
+    assert (threads.loader_threads(), threads.loader_threads(3)) == (5, 5)
+    threads.choose_loader_threads(0)
+    assert (threads.loader_threads(), threads.loader_threads(3)) == (usual, 3)

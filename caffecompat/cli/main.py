@@ -12,7 +12,7 @@ from caffecompat.cli.common.outputs import protected_inputs
 from caffecompat.cli.process import exit_status, fewer_collections, lasting_streams
 from caffecompat.cli.verbs import VERBS, parser_of, split_verb, verb_module
 from caffecompat.glog import configure_logging
-from caffecompat.threads import configure_threads
+from caffecompat.threads import choose_loader_threads, configure_threads
 
 __all__ = ["main"]
 
@@ -83,6 +83,7 @@ def _dispatch(argv: list[str], debug: bool) -> int:
     with flags.in_force(), contextlib.nullcontext() if verb == "run" else flags.on_python_path():
         args = parser_of(verb, lambda line: print(line, file=sys.stderr)).parse_args(rest)
         args.debug, args.passed_on = debug, passed_on
+        choose_loader_threads(getattr(args, "loader_threads", 0))
         with protected_inputs(f"caffecompat {verb}", args):
             args.command_line = argv  # after the check, to which its words would all be inputs
             return int(verb_module(verb).run(args))

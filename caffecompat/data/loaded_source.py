@@ -34,7 +34,7 @@ class LoadedSource(Source):
         self.reader, self.records = reader, reader.records
         self.top_shapes = [(size, s[2], s[0], s[1]) if len(s) == 3 else (size, *s) for s in shapes]
         self.top_shapes += [top.shape for top in reader.variable_size_tops([reader.variable_size_rows(sample)])]
-        self._loader = Loader(reader, depth, threads or loader_threads(), share)
+        self._loader = Loader(reader, depth, loader_threads(threads), share)
         # The threads hold the loader, not this object: dropping the last reference to it stops them.
         self._closer = weakref.finalize(self, self._loader.close)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,7 @@ class Net(Computation):
         execute: called with the fed tensors in place of the graph; None unless someone holds the net's blobs (pycaffe).
         quantization: TI's dynamic fixed point, for a net that asks for it; else None.
         after_read: called with each layer that has read a batch from its source, and the batch; None as a rule.
+        seconds_reading: that batches from the sources were waited for.
         input_values: called for the blobs of Input layers where :meth:`forward` is given none; there are none
             unless someone holds the net's blobs.
 
@@ -128,6 +130,7 @@ class Net(Computation):
     quantization: Quantization | None
     execute: Callable[..., Tops] | None
     input_values: Callable[[], dict[str, Tensor | np.ndarray]]
+    seconds_reading: float
 
     beside = RenamedAttribute("relative_to")
 
@@ -166,6 +169,7 @@ class Net(Computation):
         self.half_precision = half_precision
         self.execute = None
         self.input_values = dict
+        self.seconds_reading = 0.0
         self.phase = phase
         self.fork_choice = document.fork_choice
         self.message = built.message
@@ -287,7 +291,9 @@ class Net(Computation):
     def read(self, layer: Step) -> Sequence[Blob]:
         """The next batch of one layer's source, one array a top."""
         assert layer.source is not None
+        start = time.perf_counter()
         arrays = layer.source.next()
+        self.seconds_reading += time.perf_counter() - start
         if self.after_read is not None:
             self.after_read(layer, arrays)
         return arrays if self.quantization is None else self.quantization.read(layer, arrays)

@@ -17,6 +17,7 @@ from caffecompat.schema import pb
 from caffecompat.solver.divergence import DivergenceWatch
 from caffecompat.solver.epochs import count_epochs
 from caffecompat.solver.outputs import log_outputs
+from caffecompat.solver.speed import Speed
 
 __all__ = ["Display"]
 
@@ -34,6 +35,7 @@ class Display:
 
     Attributes:
         losses: of the last iterations, the newest last.
+        speed: since the last display.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Display:
     ) -> None:
         self._param, self._net, self._divergence, self._skips = param, net, divergence, skips
         self._processes = processes
+        self.speed = Speed(net, param.iter_size * processes)
         self.losses: deque[Tensor] = deque(maxlen=max(1, param.average_loss))
         self._goes_on = False  # whether the losses are those of what is being done
         self._resumed = False
@@ -52,6 +55,7 @@ class Display:
             self.losses.clear()
         self._goes_on, self._resumed = True, False
         self._last = (time.perf_counter(), iteration)
+        self.speed.begin(iteration)
 
     def end(self) -> None:
         """What follows begins with no losses."""
@@ -83,7 +87,8 @@ class Display:
     def log(self, iteration: int, tops: Mapping[str, Tensor]) -> None:
         """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net.
 
-        Two of ours follow: whose mean the loss is, where several processes train, and the epoch, where it is known.
+        Three of ours follow: whose mean the loss is, where several processes train, the epoch, where it is known, and
+        the speed in images.
         """
         now, (then, since) = time.perf_counter(), self._last
         elapsed, done = now - then, iteration - since
@@ -104,3 +109,7 @@ class Display:
         if epochs is not None:
             whole = f" of {epochs.after(self._param.max_iter):.4g}" if self._param.max_iter else ""
             glog.info(f"    Epoch {epochs.after(iteration):.4g}{whole}")
+        speed_in_images = self.speed.describe(iteration)
+        if speed_in_images:
+            glog.info(f"    {speed_in_images}")
+        self.speed.begin(iteration)

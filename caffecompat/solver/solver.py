@@ -460,7 +460,8 @@ class Solver:
         """
         first: dict[str, list[float]] = {}
         for index in range(len(self.test_nets)):
-            scores = self.test(index)
+            with self.display.speed.paused():
+                scores = self.test(index)
             if scores is not None:
                 if self.param.snapshot_best:
                     self._save(self.snapshots.after_test, self.iter, index, scores)
@@ -509,9 +510,10 @@ class Solver:
 
     def _save(self, write: Callable[..., Any], *arguments: Any) -> None:
         """Have the first process write a snapshot, once it knows what the others remember."""
-        self.registry.collect()
-        if self.ranks.is_first:
-            write(*arguments)
+        with self.display.speed.paused():
+            self.registry.collect()
+            if self.ranks.is_first:
+                write(*arguments)
 
     def restore(self, path: str, *, like_caffe: bool = False) -> None:
         """Continue from a solverstate, ours or original Caffe's, binary or HDF5.

@@ -12,7 +12,15 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import COUNT, INT32, UsageError, add_switch, device_flags, weight_files
+from caffecompat.cli.common.flags import (
+    COUNT,
+    INT32,
+    UsageError,
+    add_switch,
+    device_flags,
+    loader_threads_flag,
+    weight_files,
+)
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.net_flags import amp_flag, log_precision, net_flags, open_model
 from caffecompat.cli.common.progress import live_line, progress_flag
@@ -43,6 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     missing_flag(parser)
     device_flags(parser)
+    loader_threads_flag(parser)
     progress_flag(parser)
 
 

@@ -9,7 +9,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
+from caffecompat.cli.common.flags import (
+    COUNT,
+    UsageError,
+    add_switch,
+    device_flags,
+    loader_threads_flag,
+    weight_files,
+)
 from caffecompat.cli.common.net_flags import amp_flag, log_precision, net_flags, open_model
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     amp_flag(parser)
     add_switch(parser, "strict", "unknown fields in the prototxt are errors")
     device_flags(parser)
+    loader_threads_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:

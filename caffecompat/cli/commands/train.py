@@ -14,7 +14,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import INT32, UsageError, add_switch, device_flags, finite, split_commas, weight_files
+from caffecompat.cli.common.flags import (
+    INT32,
+    UsageError,
+    add_switch,
+    device_flags,
+    finite,
+    loader_threads_flag,
+    split_commas,
+    weight_files,
+)
 from caffecompat.cli.common.net_flags import amp_flag
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.progress import live_line, progress_flag
@@ -82,6 +91,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_switch(parser, "strict", "unknown fields in the prototxts are errors")
     device_flags(parser)
+    loader_threads_flag(parser)
     parser.add_argument("--processes", type=_at_least_1, metavar="N",
                         help="train in N processes on the CPU, each with its part of the data; an iteration takes N "
                         "times as many batches. --gpu with several numbers starts a process a GPU by itself, torchrun "
@@ -203,7 +213,8 @@ def _train(
 
         def show(s: Solver) -> None:
             epoch = f"epoch {epochs.after(s.iter):.2f}{whole}, " if epochs else ""
-            update(s.iter, f"{epoch}loss {s.smoothed_loss:.4g}")
+            speed = s.display.speed.describe(s.iter)
+            update(s.iter, ", ".join([f"{epoch}loss {s.smoothed_loss:.4g}", *([speed] if speed else [])]))
 
         solver.observers.append(show)
         solver.train()

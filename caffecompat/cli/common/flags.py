@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ENVIRONMENT, NAMES
+from caffecompat.threads import MOST_THREADS
 from caffecompat.wording import did_you_mean
 
 __all__ = [
@@ -159,6 +160,19 @@ def device_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--gpu`` (Caffe's) and ``--device`` (ours)."""
     parser.add_argument("--gpu", metavar="N|all", help="GPU to run on, or a comma-separated list, or 'all'")
     parser.add_argument("--device", metavar="DEV", help="cpu, cuda, cuda:N or N; wins over --gpu and solver_mode")
+
+
+def loader_threads_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--loader-threads``."""
+    parser.add_argument("--loader-threads", type=_threads, default=0, metavar="N",
+                        help="threads that read and decode pictures for each data layer (half the cores, at most 8; "
+                        "or what the layer's `threads` says)")  # fmt: skip
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_THREADS}, it is {text}")
+    return int(text)
 
 
 class FlagParser(argparse.ArgumentParser):

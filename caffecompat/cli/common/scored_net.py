@@ -6,7 +6,13 @@ import argparse
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caffecompat import glog
-from caffecompat.cli.common.flags import UsageError, add_switch, device_flags, weight_files
+from caffecompat.cli.common.flags import (
+    UsageError,
+    add_switch,
+    device_flags,
+    loader_threads_flag,
+    weight_files,
+)
 from caffecompat.cli.common.loaded_weights import check_loaded, missing_flag
 from caffecompat.cli.common.net_flags import amp_flag, log_precision, open_model
 from caffecompat.cli.common.net_flags import net_flags as flags_of_net
@@ -31,6 +37,7 @@ def net_flags(parser: argparse.ArgumentParser, instead_of: str) -> None:
     preprocess_flags(parser)
     device_flags(parser)
     engine_flag(parser)
+    loader_threads_flag(parser)
     progress_flag(parser)
 
 
