@@ -23,6 +23,7 @@ from caffecompat.report.run_tables import (
     read_result,
     result_tables,
     run_table,
+    score_series,
     snapshot_table,
     sparsity_table,
 )
@@ -125,7 +126,7 @@ def run_page(
         updated: when the page was written, for one that is written again while a training goes on.
     """
     said = list(notes)
-    data: dict[str, Any] = {"panels": _panels(runs), "tables": [], "live": bool(updated)}
+    data: dict[str, Any] = {"panels": _panels(runs, results), "tables": [], "live": bool(updated)}
     sections: list[tuple[str, str, str]] = []  # anchor, title, HTML
 
     def add(anchor: str, title: str, tables: Sequence[Table | None], after: str = "") -> None:
@@ -162,8 +163,8 @@ displays</label> <label><input id="log" type="checkbox"> logarithmic loss</label
 <div id="charts"></div>"""
 
 
-def _panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Curves by panel, of all runs together; x in iterations and in seconds."""
+def _panels(runs: Sequence[Run], results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Curves by panel, of all runs together; x in iterations and in seconds. Scores of snapshots come last."""
     panels: dict[str, list[dict[str, Any]]] = {}
     for number, run in enumerate(runs):
         if run.log is None:
@@ -184,6 +185,7 @@ def _panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
                     "sec": [finite(by_second.x[at], 9) for at in kept],
                     "y": [finite(by_iteration.y[at]) for at in kept], "of": len(by_iteration.y),
                 })  # fmt: skip
+    panels["scores of snapshots"] = score_series(results)
     return [{"title": title, "series": series} for title, series in panels.items() if series]
 
 

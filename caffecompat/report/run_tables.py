@@ -17,8 +17,10 @@ from caffecompat.report.log_parser import LogRow
 from caffecompat.report.page import finite
 from caffecompat.report.runs import Run
 
-__all__ = ["Table", "class_table", "read_result", "result_tables", "run_table", "scores_of", "snapshot_table",
-           "sparsity_table"]  # fmt: skip
+__all__ = [
+    "Table", "class_table", "read_result", "result_tables", "run_table", "score_series", "scores_of", "snapshot_table",
+    "sparsity_table",
+]  # fmt: skip
 
 Table = dict[str, Any]
 
@@ -26,6 +28,7 @@ _ELEMENT = re.compile(r"^(.+)_(\d+)$")
 _CLASS = re.compile(r"^class(\d+)$")
 _SPARSE = 0.01  # share of zeros from which a net counts as sparse
 _MOST_ROWS = 2000
+_EXACT = 2**53
 _LISTED = 12  # values of a list in a result that are shown
 
 
@@ -33,10 +36,15 @@ def make_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "", best: Sequence[str] = ()
 ) -> Table:
     """A table; numbers are rounded, NaN and infinity dashes; the greatest values in the columns `best` are marked."""
-    cells = [[finite(cell) if isinstance(cell, float) else cell for cell in row] for row in rows[:_MOST_ROWS]]
+    cells = [[_rounded(cell) if isinstance(cell, float) else cell for cell in row] for row in rows[:_MOST_ROWS]]
     if len(rows) > _MOST_ROWS:
         note = f"{note}{'; ' if note else ''}the first {_MOST_ROWS} of {len(rows)} rows"
     return {"title": title, "columns": list(columns), "rows": cells, "note": note, "best": list(best)}
+
+
+def _rounded(value: float) -> float | None:
+    """Counts that were computed stay exact."""
+    return int(value) if value.is_integer() and abs(value) < _EXACT else finite(value)
 
 
 def run_table(runs: Sequence[Run]) -> Table:
@@ -198,6 +206,26 @@ def result_tables(name: str, result: Mapping[str, Any]) -> list[Table]:
     return [make_table(name, ["", "value"], facts), *tables] if facts else tables
 
 
+def score_series(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Curves of the scores in results of ``eval --snapshots --json``: each score from 0 to 1, over iterations."""
+    series = []
+    for name, result in results.items():
+        rows = [row for row in _records(result.get("snapshots")) if isinstance(row.get("iteration"), int)]
+        names = dict.fromkeys(key for row in rows for key, value in row.items() if isinstance(value, float))
+        for score in names:
+            values = [row.get(score) for row in rows]
+            if all(value is None or 0 <= value <= 1 for value in values):
+                series.append({
+                    "run": 0, "name": f"{name}: {score}", "test": True, "it": [row["iteration"] for row in rows],
+                    "sec": [None] * len(rows), "y": [finite(value) for value in values], "of": len(rows),
+                })  # fmt: skip
+    return series
+
+
+def _records(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
 def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in record.items():
@@ -210,5 +238,5 @@ def _cell(value: Any) -> Any:
         more = f", … ({len(value)})" if len(value) > _LISTED else ""
         return ", ".join(str(_cell(each)) for each in value[:_LISTED]) + more
     if isinstance(value, float):
-        return finite(value)
+        return _rounded(value)
     return value if value is None or isinstance(value, (str, int)) else str(value)

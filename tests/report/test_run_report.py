@@ -140,6 +140,19 @@ def test_results_become_tables(tmp_path: Path, page_data: Data) -> None:
     assert _table(data, "iou")["rows"] == classes["rows"] and data["panels"]
 
 
+def test_scores_of_snapshots_become_curves(tmp_path: Path, page_data: Data) -> None:
+    rows = [
+        {"iteration": at, "weights": "w", "miou": at / 100, "ms": 4.5, "classes": [{"class": 0}]} for at in (10, 20)
+    ]
+    (tmp_path / "s.json").write_text(json.dumps({"snapshots": rows, "macs": 59189632.0}))
+    report_runs(tmp_path / "s.json", tmp_path / "r.html")
+    data = page_data(tmp_path / "r.html")
+    (panel,) = data["panels"]
+    (series,) = panel["series"]
+    assert (series["it"], series["y"]) == ([10, 20], [0.1, 0.2]) and series["name"].endswith("s.json: miou")
+    assert ["macs", 59189632] in data["tables"][0]["rows"]
+
+
 def test_zeros_are_counted_in_sparse_nets(tmp_path: Path, page_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     weights = np.ones((4, 3, 3, 3), np.float32)
