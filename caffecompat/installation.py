@@ -84,7 +84,7 @@ class Installation:
 
     @property
     def problems(self) -> list[str]:
-        """What must be mended before caffecompat works as it should; empty where nothing must."""
+        """What keeps caffecompat from working as it should; empty where nothing does."""
         return [f"{library.name}: {library.problem}" for library in self.libraries if library.problem]
 
 

@@ -50,6 +50,7 @@ def test_the_names_are_these() -> None:
         "evaluate_detection",
         "evaluate_net",
         "evaluate_segmentation",
+        "examine_installation",
         "export_deploy",
         "export_onnx",
         "export_torch",
@@ -101,7 +102,7 @@ Preprocess: mean scale subtract std
 QuantizeSettings: method data_bits weights_bits calib_iter ignore_layers sigmoided_layers special_layers input_blob
     keep_fixed_neuron align_concat as_original
 Solver: source path overrides device strict fork weights skip_mismatched epochs cards
-    lr_mults freeze_bn amp ranks sync_bn
+    lr_mults freeze_bn amp ranks sync_bn execution
 bench_nets: models size batch rounds device scores on_round
 build_database: source out root size color encoding which label_map shuffle seed names backend shards augment
     transform skip_bad threads on_progress on_bad
@@ -131,6 +132,7 @@ evaluate_detection: model weights data results root which label_map iterations p
 evaluate_net: model weights iterations level stages device skip_mismatched allow_missing fork amp on_batch
 evaluate_segmentation: model weights data root iterations preprocess size resize scales flip fit ignore blob device
     allow_missing fork amp engine rgb on_progress
+examine_installation:
 export_deploy: model weights out size batch channels head head_name merge_batch_norm running_statistics target
     resize_bilinear calibration root_folder allow_nonfinite fork on_note
 export_onnx: model weights path options batch size channels cut external allow_nonfinite inputs pictures fork
