@@ -8,14 +8,23 @@ READY := $(VENV)/.ready
 .PHONY: demo test nightly check coverage docs clean
 
 $(READY): setup.py pyproject.toml requirements-dev.txt proto/caffe.proto
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --editable .
-	touch $(READY)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "caffecompat needs Python 3.10 or newer: make PYTHON=python3.12")'
+	@echo "Making a virtual environment in $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || printf '%s\n' \
+	  "Installing PyTorch and what else requirements-dev.txt names. That takes minutes, and with torch's GPU libraries" \
+	  "5.7 GB of disk. torch's CPU build is far smaller: to have it, stop here (Ctrl-C), install torch into $(VENV) with" \
+	  "$(BIN)/pip and the command that torch's site shows for CPU, and call make again; it is kept."
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install --editable .
+	@touch $(READY)
+	@echo "Installed in $(VENV)."
 
 demo: $(READY)
 	$(BIN)/caffecompat demo --out demo_out
+	@printf '%s\n' "" "To call caffecompat yourself: source $(BIN)/activate, once in a shell, then caffecompat ...;" \
+	  "or $(BIN)/caffecompat ... without that."
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -24,11 +33,11 @@ check: $(READY)
 
 # One OpenMP thread a process: two test processes share two cores.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs tests
 
 # What takes minutes: the networks of models/ at their published sizes.
 nightly: $(READY)
-	$(BIN)/python -m pytest -m nightly tests
+	$(BIN)/python -m pytest -m nightly -rs tests
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["did_you_mean", "distance", "few", "nearest"]
+__all__ = ["did_you_mean", "distance", "duration", "few", "nearest"]
 
 _MOST_LETTERS = 3  # that may differ, however long the names are
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -44,6 +44,20 @@ def few(names: Sequence[str], most: int = 3) -> str:
     """
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people.
+
+    >>> duration(7.4), duration(192), duration(7300)
+    ('7 s', '3 min 12 s', '2 h 2 min')
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _fold(name: str) -> str:

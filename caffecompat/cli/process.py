@@ -177,12 +177,19 @@ class _Unescaped:
 
     def __init__(self, stream: _LastingText) -> None:
         self._stream = stream
+        self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
         return self._stream.write_unescaped(text)
 
     def flush(self) -> None:
         self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 @contextlib.contextmanager

@@ -86,20 +86,23 @@ def draw_boxes(picture: np.ndarray, objects: np.ndarray, names: Sequence[str], s
 
 
 def contact_sheet(
-    cells: Sequence[tuple[Sequence[np.ndarray], str]], *, columns: int = 0, size: int = 160
+    cells: Sequence[tuple[Sequence[np.ndarray], str]], *, columns: int = 0, size: int = 160, gap: int = 0
 ) -> np.ndarray:
     """Lay out cells: each one or more pictures (H, W, 3) side by side, and a caption below.
 
     Args:
         columns: cells a row; 0 makes the sheet about square.
         size: the larger side of each picture on the sheet, in pixels; smaller ones are enlarged without smoothing.
+        gap: pixels between the pictures of a cell.
 
     Returns:
         the sheet, (H, W, 3) uint8.
     """
     import cv2
 
-    drawn = [(_side_by_side([_fit(picture, size) for picture in pictures]), caption) for pictures, caption in cells]
+    drawn = [
+        (_side_by_side([_fit(picture, size) for picture in pictures], gap), caption) for pictures, caption in cells
+    ]
     width = max(picture.shape[1] for picture, _ in drawn) + _MARGIN
     height = max(picture.shape[0] for picture, _ in drawn) + _TEXT_ROWS + _MARGIN
     columns = columns or max(1, round((len(drawn) * height / width) ** 0.5))
@@ -121,11 +124,12 @@ def _fit(picture: np.ndarray, size: int) -> np.ndarray:
     return resize_picture(picture, max(1, round(height * scale)), max(1, round(width * scale)), nearest=scale > 1)
 
 
-def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    height, width = max(len(picture) for picture in pictures), sum(picture.shape[1] for picture in pictures)
+def _side_by_side(pictures: Sequence[np.ndarray], gap: int) -> np.ndarray:
+    height = max(len(picture) for picture in pictures)
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
     row = np.full((height, width, 3), _PAPER, np.uint8)
     left = 0
     for picture in pictures:
         row[: len(picture), left : left + picture.shape[1]] = picture
-        left += picture.shape[1]
+        left += picture.shape[1] + gap
     return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from caffecompat.data.parallel import ordered_map
@@ -16,14 +17,16 @@ _PALETTE = "128 64 128, 244 35 232, 70 70 70, 153 153 153, 107 142 35, 70 130 18
 
 
 def write_streets(
-    folder: Path, counts: dict[str, int], *, seed: int = 0, width: int = 256, height: int = 128
-) -> dict[str, Path]:
+    folder: Path, counts: dict[str, int], *, seed: int = 0, width: int = 256, height: int = 128,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Path]:  # fmt: skip
     """Draw sets of scenes: ``<set>/000000.png`` and ``<set>/000000_labels.png``, the list ``<set>.txt`` of each set,
     and ``classes.txt`` and ``palette.txt``.
 
     Args:
         folder: where to; made if absent.
         counts: scenes in each set, by its name; sets share no scene.
+        on_progress: called with how many scenes of all sets are there.
 
     Returns:
         The list of each set; paths in it are relative to `folder`'s own.
@@ -42,7 +45,10 @@ def write_streets(
     lists = {}
     for name, count in counts.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        lines = list(ordered_map(draw, [(name, index, first + index) for index in range(count)]))
+        lines = []
+        for line in ordered_map(draw, [(name, index, first + index) for index in range(count)]):
+            lines.append(line)
+            on_progress(first + len(lines))
         lists[name] = folder / f"{name}.txt"
         _write_text(lists[name], "".join(lines))
         first += count

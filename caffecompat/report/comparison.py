@@ -12,6 +12,8 @@ from caffecompat.report.palette import Palette
 
 __all__ = ["comparison"]
 
+_GAP = 12
+
 
 def comparison(
     rows: Sequence[tuple[Sequence[np.ndarray], str]], titles: Sequence[str], palette: Palette, size: int = 256
@@ -25,9 +27,11 @@ def comparison(
     """
     import cv2
 
-    sheet = contact_sheet(rows, columns=1, size=size)
-    head = np.full((26, sheet.shape[1], 3), sheet[0, 0], np.uint8)
+    sheet = contact_sheet(rows, columns=1, size=size, gap=_GAP)
+    scale = size / 500  # letters that a reader of the whole sheet can read
+    height = round(60 * scale)
+    head = np.full((height, sheet.shape[1], 3), sheet[0, 0], np.uint8)
     for column, title in enumerate(titles):
-        at = (10 + column * size, 18)
-        cv2.putText(head, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+        at = (_GAP // 2 + column * (size + _GAP), round(0.7 * height))
+        cv2.putText(head, title, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA)
     return np.vstack([head, sheet, legend(palette, range(len(palette.names)), sheet.shape[1])])

@@ -207,7 +207,7 @@ def _train(
     glog.info("Starting Optimization", "caffe.cpp:245")
     if args.log_records:
         _log_records(args.log_records, solver)
-    with live_line(solver.param.max_iter, "iter", args.progress) as update:
+    with live_line(solver.param.max_iter, "iter", args.progress, start=solver.iter) as update:
         epochs = solver.epochs
         whole = f"/{epochs.after(solver.param.max_iter):.4g}" if epochs else ""
 

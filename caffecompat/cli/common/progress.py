@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
+from caffecompat.printable import printable, printable_lines
+from caffecompat.wording import duration
 
-__all__ = ["live_line", "progress_flag"]
+__all__ = ["live_line", "progress_flag", "progress_on"]
 
 Update = Callable[[int, str], None]
+
+_PAUSE = 10.0  # seconds from a line to the next where there is no terminal
+_shown_on: Any = None  # the stream of `progress_on`
 
 
 def progress_flag(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +31,22 @@ def progress_flag(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
+def progress_on(stream: Any) -> Iterator[None]:
+    """Have the live lines of commands that run inside go to `stream`, whatever becomes of stderr and ``--progress``.
+
+    Where it is no terminal, it gets a line every ten seconds, and one at the end.
+    """
+    global _shown_on
+    before, _shown_on = _shown_on, stream
+    try:
+        yield
+    finally:
+        _shown_on = before
+
+
+@contextmanager
 def live_line(total: int, unit: str, when: str = "auto", start: int = 0) -> Iterator[Update]:
-    """Yield ``update(done, note)``, which redraws the line; without a terminal it does nothing.
+    """Yield ``update(done, note)``, which redraws the line; without a terminal it does nothing (but `progress_on`).
 
     Args:
         total: the count that means finished.
@@ -34,29 +56,79 @@ def live_line(total: int, unit: str, when: str = "auto", start: int = 0) -> Iter
     """
     if when not in ("auto", "always", "never"):
         raise CaffeCompatError(f"--progress is auto, always or never, not {when!r}")
-    if when == "never" or (when == "auto" and not sys.stderr.isatty()):
+    if _shown_on is not None and not _shown_on.isatty():
+        with _lines(total, unit, start, _shown_on) as update:
+            yield update
+    elif _shown_on is None and (when == "never" or (when == "auto" and not sys.stderr.isatty())):
         yield lambda done, note: None
-        return
+    else:
+        with _bar(total, unit, start, _shown_on or sys.stderr) as update:
+            yield update
+
+
+@contextmanager
+def _bar(total: int, unit: str, start: int, stream: Any) -> Iterator[Update]:
+    """The line on a terminal; log lines that share it go above."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, force_terminal=True if when == "always" else None)
+    # The bar's own control characters reach the terminal, those of names in log lines and notes do not.
+    console = Console(file=getattr(stream, "unescaped", stream), force_terminal=True)
     columns = (
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn(unit + " {task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+    with Progress(
+        *columns, console=console, transient=True, refresh_per_second=4, redirect_stdout=stream is sys.stderr,
+        redirect_stderr=False,
+    ) as bar:  # fmt: skip
         task = bar.add_task(unit, total=total, completed=start, note="", rate="")
-        glog.set_sink(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+        if stream is sys.stderr:
+            glog.set_sink(
+                lambda line: console.print(printable_lines(line), markup=False, highlight=False, soft_wrap=True)
+            )
 
         def update(done: int, note: str) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, note=note, rate=f"{speed:.3g}/s" if speed else "")
+            bar.update(task, completed=done, note=printable(note), rate=f"{speed:.3g}/s" if speed else "")
 
         try:
             yield update
         finally:
-            glog.set_sink(None)
+            if stream is sys.stderr:
+                glog.set_sink(None)
+
+
+@contextmanager
+def _lines(total: int, unit: str, start: int, stream: Any) -> Iterator[Update]:
+    """A line every few seconds, by a thread: an update may be long in coming."""
+    now: tuple[int, str] = start, ""
+    begun, ended = time.monotonic(), threading.Event()
+
+    def line() -> str:
+        done, note = now
+        passed = time.monotonic() - begun
+        rate = (done - start) / passed if passed > 0 else 0.0
+        parts = [f"{done}/{total} {unit}", *([f"{rate:.3g} a second"] if rate else [])]
+        parts.append(f"{duration((total - done) / rate)} left" if rate and done < total else duration(passed))
+        return "      " + ", ".join([*parts, *([note] if note else [])])
+
+    def speak() -> None:
+        while not ended.wait(_PAUSE):
+            print(line(), file=stream, flush=True)
+
+    def update(done: int, note: str) -> None:
+        nonlocal now
+        now = done, printable(note)
+
+    thread = threading.Thread(target=speak, name="caffecompat progress", daemon=True)
+    thread.start()
+    try:
+        yield update
+    finally:
+        ended.set()
+        thread.join()
+        print(line(), file=stream, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -12,12 +13,21 @@ from pathlib import Path
 import pytest
 
 from caffecompat.cli.commands import demo
+from caffecompat.cli.demo.forecast import StageCost, forecast
+from caffecompat.cli.demo.plan import Plan
 from caffecompat.cli.main import main
+from caffecompat.cli.verbs import parser_of
 from caffecompat.formats.picture import read_picture
 
-_PLAN = demo.Plan(
+_PLAN = Plan(
     train=4, val=2, width=64, height=32, batch_size=2, encoder_iterations=2, full_iterations=3, snapshot=1, display=1
 )
+
+
+@pytest.fixture(autouse=True)
+def quick_forecasts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run, of `finished`, measures; the others need not."""
+    monkeypatch.setattr(demo, "forecast", lambda out, plan: {"drawing": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a demo that has run, and what it printed."""
     out = tmp_path_factory.mktemp("demo") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "_QUICK", _PLAN)
+        patch.setattr(demo, "QUICK", _PLAN)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             assert main(["demo", "--quick", "--out", str(out)]) == 0
     return out, printed.getvalue()
@@ -61,7 +71,7 @@ def test_the_second_stage_starts_from_the_first(finished: tuple[Path, str]) -> N
 
 def test_the_commands_are_printed_and_can_be_run(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     out, printed = finished
-    commands = [line.split() for line in printed.splitlines() if line.startswith("    caffecompat ")]
+    commands = [line.split() for line in printed.splitlines() if line.startswith("    caffecompat ")][:8]
     assert [words[1] for words in commands] == ["lmdb", "lmdb", "train", "eval", "train", "eval", "segment", "segment"]
     monkeypatch.chdir(out)
     words = commands[-1][1:-2]
@@ -69,6 +79,45 @@ def test_the_commands_are_printed_and_can_be_run(finished: tuple[Path, str], mon
     assert (out / "again/000000.png").read_bytes() == (out / "segmented/000000.png").read_bytes()
     assert "mIoU" in printed
     assert "guessing, mIoU" in printed
+
+
+def test_it_says_first_what_it_does_and_for_how_long_and_last_what_comes_next(finished: tuple[Path, str]) -> None:
+    out, printed = finished
+    lines = printed.splitlines()
+    assert re.match(r"# about .* on this machine \(drawing .*, encoder .*, full net .*\)", lines[6])
+    assert "2 iterations of 2 pictures" in lines[2]
+    assert lines.index("# [1/4] street scenes") > 6
+    # Not on a terminal every part has a line at its end, at least: done of total, rate, time.
+    for total in ("6/6 scenes", "4/4 records", "2/2 iter", "3/3 iter", "2/2 pictures", "2/2 files"):
+        assert any(line.strip().startswith(f"{total}, ") for line in lines), total
+    looked_at = lines[lines.index(next(line for line in lines if line.startswith("Done in "))) :]
+    assert f"    {out}/predictions.png" in looked_at
+    commands = [line.split()[1:] for line in looked_at if line.startswith("    caffecompat ")]
+    assert ["new", "espnet", "--train", "train.txt", "--val", "val.txt", "my_net/"] in commands
+    for verb, *words in commands:  # flags that the verbs have
+        parser = parser_of(verb)
+        (parser.parts()[words[0]] if verb == "export" else parser).parse_args(words[verb == "export" :])
+
+
+def test_the_next_commands_with_the_demos_net_run(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    out, printed = finished
+    mine = [line.split()[1:] for line in printed.splitlines() if line.startswith("    caffecompat draw ")]
+    assert main(mine[0]) == 0
+    assert (out / "net.html").stat().st_size
+
+
+def test_the_forecast_is_of_what_is_left(finished: tuple[Path, str], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("caffecompat.cli.demo.forecast.measure_drawing", lambda plan: 0.5)
+    monkeypatch.setattr("caffecompat.cli.demo.forecast.measure_stage", lambda stage: StageCost(1.0, 10.0, 0.1))
+    # Building 3 times; tests of 2 pictures after each iteration (snapshot: 1), and the scoring.
+    encoder, full = 3 + 2 * 10 + 2 * 3 * 0.1, 3 + 3 * 10 + 2 * 4 * 0.1
+    assert forecast(tmp_path, _PLAN) == {"drawing": 3.0, "encoder": encoder, "full net": pytest.approx(full)}
+    assert forecast(finished[0], _PLAN) == {}
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    (out / "snapshots/espnet_iter_3.caffemodel").unlink()
+    (out / "snapshots/espnet_iter_3.solverstate").unlink()
+    assert forecast(out, _PLAN) == {"full net": pytest.approx(3 + 10 + 2 * 2 * 0.1)}
 
 
 def test_what_is_finished_is_kept(finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,16 +155,16 @@ class _EnoughError(Exception):
 def test_ctrl_c_leaves_a_snapshot_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_QUICK", _PLAN._replace(encoder_iterations=5, snapshot=100))
-    display = demo._display
+    monkeypatch.setattr(demo, "QUICK", _PLAN._replace(encoder_iterations=5, snapshot=100))
+    write = demo._Log.write
 
-    def interrupt_at_one(line: str) -> str | None:
-        if "] Iteration 1 (" in line:
+    def interrupt_at_one(self: demo._Log, text: str) -> int:
+        if "] Iteration 1 (" in text:
             signal.raise_signal(signal.SIGINT)
-        return display(line)
+        return write(self, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "_display", interrupt_at_one)
+        patch.setattr(demo._Log, "write", interrupt_at_one)
         assert main(["demo", "--quick", "--out", str(tmp_path / "out")]) == 130
     assert "goes on from here" in capsys.readouterr().err
     assert (tmp_path / "out/snapshots/espnet_encoder_iter_2.solverstate").exists()
@@ -144,7 +193,7 @@ def test_other_folders_are_left_alone(
 
 
 def test_a_failing_command_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(demo, "_QUICK", _PLAN)
+    monkeypatch.setattr(demo, "QUICK", _PLAN)
     monkeypatch.setattr(demo._Demo, "_write_network", lambda self: None)
     assert main(["demo", "--quick", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
