@@ -215,3 +215,15 @@ def test_a_net_of_nan_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]
     assert quantize("deploy.prototxt", "pictures", "out") == 2
     assert "blob 'up' holds NaN or infinity in batch 0 of the calibration" in capfd.readouterr().err
     assert not Path("out/deploy.caffemodel").exists()
+
+
+@pytest.mark.parametrize("kind", ["raw", "png"])
+def test_databases_of_other_sizes_are_resized_like_lists(kind: str, folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    for number in range(3):
+        cv2.imwrite(f"pictures/{number}.png", rng.integers(0, 256, (20 + 4 * number, 30, 3), np.uint8))
+    Path("large.txt").write_text("".join(f"pictures/{number}.png 0\n" for number in range(3)))
+    assert main(["lmdb", "build", "large.txt", "base", "--encode", kind]) == 0
+    assert quantize("deploy.prototxt", "base", "a") == 0
+    assert quantize("deploy.prototxt", "large.txt", "b") == 0
+    assert blobs_of("a/quantize_train_test.caffemodel") == blobs_of("b/quantize_train_test.caffemodel")
