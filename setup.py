@@ -158,7 +158,7 @@ setup(
         "lmdb>=1.4",
         "numpy>=1.24",
         "opencv-python-headless>=4.8",
-        "protobuf>=4.25,<8",
+        "protobuf>=4.25.5,<8",
         "rich>=13",
         "safetensors>=0.4",
         "torch>=2.5,<3",

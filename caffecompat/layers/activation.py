@@ -277,7 +277,9 @@ class Clip(Layer):
         self.least, self.most = p.min, p.max
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return bottom.clamp(self.least, self.most)
+        # Caffe's slope is 1 at both limits; that of torch's clamp depends on the version.
+        within = (bottom >= self.least) & (bottom <= self.most)
+        return torch.where(within, bottom, bottom.detach().clamp(self.least, self.most))
 
 
 @register("Threshold")
