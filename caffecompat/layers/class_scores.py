@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffecompat import glog
+from caffecompat.layers.host_values import host_values
 from caffecompat.layers.layer import LabelError, LayerError, Shape, values_known
 from caffecompat.schema import pb
 
@@ -58,6 +59,7 @@ def _without_last_ones(shape: Shape) -> Shape:
 
 def check_shares(param: pb.LayerParameter, shares: Tensor) -> None:
     """Raise a LabelError that names the layer and the first soft label (of bottom 1) that is no share, 0 to 1."""
+    shares = host_values(shares)
     if not values_known(shares) or shares.numel() == 0:
         return
     slack = 1e-3  # what rounding leaves of a sum of shares in half precision
@@ -107,18 +109,24 @@ def class_index(
         which positions count (bool, same shape), or None if all do.
 
     Raises:
-        LabelError: a label names no class. One pass over the labels; on a GPU it waits for them.
+        LabelError: a label names no class. One pass over the labels; on a GPU it waits for those that are no fed
+            blob (`caffecompat.layers.host_values`).
     """
     shape = list(scores.shape)
     shape[axis] = 1
-    index = labels.detach().to(torch.int64)
-    counted = None
-    if ignore is not None:
-        ignored = index == ignore
-        index = index.masked_fill(ignored, 0)
-        counted = ~ignored
-    check_labels(param, index, labels, scores.shape[axis])
+    index, counted = _numbers(labels, ignore)
+    known = host_values(labels)
+    check_labels(param, index if known is labels else _numbers(known, ignore)[0], known, scores.shape[axis])
     return index.reshape(shape), None if counted is None else counted.reshape(shape)
+
+
+def _numbers(labels: Tensor, ignore: int | None) -> tuple[Tensor, Tensor | None]:
+    """Labels as int64, 0 where ignored; which of them count, or None if all do."""
+    index = labels.detach().to(torch.int64)
+    if ignore is None:
+        return index, None
+    ignored = index == ignore
+    return index.masked_fill(ignored, 0), ~ignored
 
 
 def check_labels(param: pb.LayerParameter, index: Tensor, labels: Tensor, classes: int, remedy: str = "") -> None:

@@ -11,6 +11,7 @@ import torch
 
 from caffecompat.forks import Fork
 from caffecompat.layers import Layer, Precision
+from caffecompat.net.inputs import BytePictures
 from caffecompat.net.params import BlobSlot
 from caffecompat.schema import pb
 from caffecompat.schema.data_layers import is_input
@@ -32,6 +33,8 @@ class Source(Protocol):
     constant_tops: Mapping[int, float]
 
     def next(self) -> tuple[np.ndarray, ...]: ...
+
+    def next_pixels(self) -> tuple[np.ndarray | BytePictures, ...]: ...
 
     def skip(self) -> None: ...
 

@@ -21,7 +21,7 @@ from caffecompat.net import weights_io
 from caffecompat.net.blob import push_written
 from caffecompat.net.build import build_net
 from caffecompat.net.computation import Computation, Tops
-from caffecompat.net.inputs import blobs_by_name, missing_blobs, on_device
+from caffecompat.net.inputs import BytePictures, blobs_by_name, missing_blobs, on_device
 from caffecompat.net.layer import MakeSource, Shape, Step, Value
 from caffecompat.net.layout import choose_channels_last
 from caffecompat.net.learning import Learning
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Net"]
 
 Blob = Tensor | np.ndarray
+FedBlob = Blob | BytePictures
 
 
 class Net(Computation):
@@ -268,7 +269,7 @@ class Net(Computation):
             explain(problem, lambda: infer_shapes(self.layers, shapes), self._fed_from_sources)
             raise
 
-    def fed_tensors(self, batch: Mapping[str, Blob]) -> Tops:
+    def fed_tensors(self, batch: Mapping[str, FedBlob]) -> Tops:
         """The fed blobs out of a batch, on the net's device in its memory format.
 
         Raises:
@@ -279,7 +280,7 @@ class Net(Computation):
         except KeyError:
             raise missing_blobs(self.name, [blob for blob in self.fed if blob not in batch]) from None
 
-    def next_batch(self) -> dict[str, Blob]:
+    def next_batch(self) -> dict[str, FedBlob]:
         """One batch from every source, and what `input_values` gives, by blob name."""
         return self.input_values() | {
             blob: array
@@ -288,7 +289,7 @@ class Net(Computation):
             for blob, array in zip(layer.tops, self.read(layer), strict=False)
         }
 
-    def read(self, layer: Step) -> Sequence[Blob]:
+    def read(self, layer: Step) -> Sequence[FedBlob]:
         """The next batch of one layer's source, one array a top."""
         assert layer.source is not None
         start = time.perf_counter()
@@ -304,7 +305,7 @@ class Net(Computation):
             if layer.source is not None:
                 layer.source.skip()
 
-    def to_device(self, blob: Blob) -> Tensor:
+    def to_device(self, blob: FedBlob) -> Tensor:
         """A blob on the net's device in its memory format, float64 in a float64 net; copies to a GPU do not wait."""
         return on_device(blob, self._like, self.channels_last)
 

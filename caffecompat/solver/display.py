@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -79,10 +79,17 @@ class Display:
     @property
     def smoothed_loss(self) -> float:
         """Mean of the losses; 0 without any."""
-        losses = [float(loss) for loss in self.losses]
+        return self.mean(self.losses)
+
+    def mean(self, values: Collection[Tensor]) -> float:
+        """Mean of such losses, as the smoothed loss is one; a GPU is waited for once."""
+        if not values:
+            return 0.0
+        device = self._net.device
+        losses: list[float] = torch.stack([value.to(device, torch.float64) for value in values]).tolist()
         if self._skips:
             losses = [loss for loss in losses if math.isfinite(loss)] or losses
-        return sum(losses) / len(losses) if losses else 0.0
+        return sum(losses) / len(losses)
 
     def log(self, iteration: int, tops: Mapping[str, Tensor]) -> None:
         """Print Caffe's lines of one iteration: speed, smoothed loss, and each output of the train net.

@@ -83,7 +83,8 @@ class DynamicLossScale(LossScale):
     """``global_grad_scale_dynamic``: as great as it can be without overflow, as torch's GradScaler finds it.
 
     It starts at 65536 and doubles after 2000 good updates on end. Gradients of which one is not finite halve it, and
-    the update that they are for is skipped.
+    the update that they are for is skipped. To know whether it is, a GPU is waited for once an iteration, as with
+    GradScaler; without a loss scale that changes it is not.
 
     Attributes:
         good: updates on end since it last changed.

@@ -46,6 +46,7 @@ from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.passes import Passes
+from caffecompat.solver.plateau import LeastLoss
 from caffecompat.solver.ranks import ALONE, Ranks
 from caffecompat.solver.registry import Settings, make_registry
 from caffecompat.solver.retention import Retention
@@ -253,6 +254,7 @@ class Solver:
             "snapshots to keep": retention,
             "loss scale": self.loss_scale,
         }
+        self._least_loss = LeastLoss(self.param, self.rate_state, self.display, waits=self.device.type == "cpu")
         self.registry = make_registry(self.net, self.test_nets, own, self.ranks)
         self.snapshots = Snapshots(
             self.param, self.net, self.updater, self.rate_state, self._divergence, self.registry, self.averages,
@@ -316,6 +318,7 @@ class Solver:
         """From here to max_iter; then the last snapshot, display and test."""
         self.sparsifier.begin()
         self._iterations(self.param.max_iter - self.iter)
+        self.updater.log_clipped()
         self.sparsifier.after_training(self.iter)
         self.averages.keep_zeros(self.sparsifier.masks)
         if self.param.snapshot_after_train and not self.ranks.same(self.snapshots.hold(self.iter)):
@@ -336,6 +339,8 @@ class Solver:
     def step(self, count: int) -> None:
         """Do `count` iterations, with the tests, displays and snapshots that fall due."""
         self._iterations(count)
+        self._least_loss.settle()
+        self.updater.log_clipped()
         self.display.end()
 
     def _iterations(self, count: int) -> None:
@@ -403,9 +408,7 @@ class Solver:
 
     def _update(self, display: bool, *, skipped: bool = False) -> None:
         """Take the step of the iteration; where it is skipped, nothing moves but the learning rate."""
-        if self.param.lr_policy == "plateau" and self.smoothed_loss < self.rate_state.minimum_loss:
-            self.rate_state.minimum_loss = self.smoothed_loss
-            self.rate_state.iter_last_event = self.iter
+        self._least_loss.note(self.iter)
         self.net.take_written()
         self.updater.fork = self.fork
         rate = learning_rate(self.param, self.iter, self.rate_state)
@@ -421,6 +424,8 @@ class Solver:
         elif not self.param.disabled_update:  # Intel's, to measure the passes alone
             self.updater.keep_steps |= debug
             self.updater.apply(rate, self.iter, self.param.iter_size)
+            if display:
+                self.updater.log_clipped()
             self.loss_scale.after_update(self.updater.squares)
             if debug:
                 DebugInfo(self.net).log_update(self.updater.steps)
@@ -511,6 +516,7 @@ class Solver:
     def _save(self, write: Callable[..., Any], *arguments: Any) -> None:
         """Have the first process write a snapshot, once it knows what the others remember."""
         with self.display.speed.paused():
+            self._least_loss.settle()
             self.registry.collect()
             if self.ranks.is_first:
                 write(*arguments)

@@ -23,6 +23,9 @@ __all__ = ["Updater"]
 _NO_RMS_DECAY = (Fork.XILINX, Fork.JACINTO16, Fork.JACINTO15, Fork.PSPNET, Fork.DEEPLAB, Fork.HED, Fork.RCF)
 
 
+_MOST_NORMS = 1000  # that wait to be looked at
+
+
 class Updater:
     """Applies Caffe's update to a net's learnable parameters and owns their history.
 
@@ -56,6 +59,9 @@ class Updater:
         self.steps: dict[int, Tensor] = {}
         # The sum of squares of the gradients that the last update took, where a loss scale goes by it.
         self.measures = False
+        # Norms of gradients that are to be clipped, as long as nobody has looked at them.
+        self._norms: list[Tensor] = []
+        self._waits = all(p.blob.device.type == "cpu" for p in self._params)
         self.squares = 0.0
 
     @torch.no_grad()
@@ -121,12 +127,25 @@ class Updater:
         grads = [p.blob.grad for p in self._params if p.blob.grad is not None]
         if limit < 0 or not grads:
             return
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
-        if norm > limit:
-            scale = limit / norm
-            numbers = f"(L2 norm {glog.number(norm)} > {glog.number(limit)}) by scale factor {glog.number(scale)}"
-            glog.info(f"Gradient clipping: scaling down gradients {numbers}", "sgd_solver.cpp:96")
-            torch._foreach_mul_(grads, scale)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))).double()
+        self._norms.append(norm)
+        if self._waits:
+            if float(norm) > limit:
+                torch._foreach_mul_(grads, limit / float(norm))
+        else:
+            torch._foreach_mul_(grads, torch.where(norm > limit, limit / norm, 1.0))
+        if self._waits or len(self._norms) == _MOST_NORMS:
+            self.log_clipped()
+
+    def log_clipped(self) -> None:
+        """Log the clippings since the last call, which on a GPU have to be waited for."""
+        limit = self.param.clip_gradients
+        for norm in torch.stack(self._norms).tolist() if self._norms else []:
+            if norm > limit:
+                scale = limit / norm
+                numbers = f"(L2 norm {glog.number(norm)} > {glog.number(limit)}) by scale factor {glog.number(scale)}"
+                glog.info(f"Gradient clipping: scaling down gradients {numbers}", "sgd_solver.cpp:96")
+        self._norms.clear()
 
     def _regularize(self, weights: list[Tensor], grads: list[Tensor], decay: float) -> None:
         if not decay:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from caffecompat.cli.common.flags import (
 )
 from caffecompat.cli.common.net_flags import amp_flag
 from caffecompat.cli.common.outputs import output
-from caffecompat.cli.common.progress import live_line, progress_flag
+from caffecompat.cli.common.progress import live_line, no_line, progress_flag
 from caffecompat.forks import named_fork
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from caffecompat.solver.signals import SignalActions
 
 MOST_PROCESSES = 512  # more is a slip of the finger
+BETWEEN_LINES = 0.25  # seconds, as often as the line is drawn
 ERROR = 2  # glog's number for errors: what processes but the first one log
 
 HELP = "train or fine-tune a net from its solver.prototxt"
@@ -211,7 +213,13 @@ def _train(
         epochs = solver.epochs
         whole = f"/{epochs.after(solver.param.max_iter):.4g}" if epochs else ""
 
+        shown = 0.0
+
         def show(s: Solver) -> None:
+            nonlocal shown
+            if update is no_line or (time.monotonic() - shown < BETWEEN_LINES and s.iter < s.param.max_iter):
+                return  # a loss that is on a GPU yet would be waited for
+            shown = time.monotonic()
             epoch = f"epoch {epochs.after(s.iter):.2f}{whole}, " if epochs else ""
             speed = s.display.speed.describe(s.iter)
             update(s.iter, ", ".join([f"{epoch}loss {s.smoothed_loss:.4g}", *([speed] if speed else [])]))

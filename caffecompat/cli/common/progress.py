@@ -15,7 +15,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.printable import printable, printable_lines
 from caffecompat.wording import duration
 
-__all__ = ["live_line", "progress_flag", "progress_on"]
+__all__ = ["live_line", "no_line", "progress_flag", "progress_on"]
 
 Update = Callable[[int, str], None]
 
@@ -28,6 +28,10 @@ def progress_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress", default="auto", metavar="WHEN", help="live line: auto (on a terminal), always, never"
     )
+
+
+def no_line(done: int, note: str) -> None:
+    """What `live_line` yields where there is none."""
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def live_line(total: int, unit: str, when: str = "auto", start: int = 0) -> Iter
         with _lines(total, unit, start, _shown_on) as update:
             yield update
     elif _shown_on is None and (when == "never" or (when == "auto" and not sys.stderr.isatty())):
-        yield lambda done, note: None
+        yield no_line
     else:
         with _bar(total, unit, start, _shown_on or sys.stderr) as update:
             yield update
