@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -254,7 +254,7 @@ class Net(Computation):
         return tops
 
     def _compute_outputs(self, blobs: tuple[Blob | Mapping[str, Blob], ...], named: Mapping[str, Blob]) -> Tops:
-        batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self.next_batch()
+        batch = blobs_by_name(self.name, self.fed, blobs, named) if blobs or named else self._own_batch(as_bytes=True)
         given = self.fed_tensors(batch)
         if self.quantization is not None and any(map(self.quantization.writes_bottoms, self.layers)):
             given = {blob: tensor.clone() for blob, tensor in given.items()}  # what is given stays as it is
@@ -280,16 +280,26 @@ class Net(Computation):
         except KeyError:
             raise missing_blobs(self.name, [blob for blob in self.fed if blob not in batch]) from None
 
-    def next_batch(self) -> dict[str, FedBlob]:
+    def next_batch(self) -> dict[str, Blob]:
         """One batch from every source, and what `input_values` gives, by blob name."""
-        return self.input_values() | {
-            blob: array
-            for layer in self._fed_from_sources
-            if layer.source is not None
-            for blob, array in zip(layer.tops, self.read(layer), strict=False)
-        }
+        return cast("dict[str, Blob]", self._own_batch(as_bytes=False))
 
-    def read(self, layer: Step) -> Sequence[FedBlob]:
+    def _own_batch(self, *, as_bytes: bool) -> dict[str, FedBlob]:
+        """The next batch; pictures as bytes, on request, where a GPU is to normalize them."""
+        batch: dict[str, FedBlob] = dict(self.input_values())
+        for layer in self._fed_from_sources:
+            assert layer.source is not None
+            seen = self.quantization is not None or self.after_read is not None or self.device.type == "cpu"
+            if as_bytes and not seen:
+                start = time.perf_counter()
+                tops: Sequence[FedBlob] = layer.source.next_pixels()
+                self.seconds_reading += time.perf_counter() - start
+            else:
+                tops = self.read(layer)
+            batch.update(zip(layer.tops, tops, strict=False))
+        return batch
+
+    def read(self, layer: Step) -> Sequence[Blob]:
         """The next batch of one layer's source, one array a top."""
         assert layer.source is not None
         start = time.perf_counter()
