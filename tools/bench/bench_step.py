@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from train_nets import hand_written_loss, train_net
 
 from caffecompat.net import Net
+from caffecompat.net.device import allow_tf32
 from caffecompat.schema import pb
 from caffecompat.solver.updater import Updater
 
@@ -116,9 +118,73 @@ def bench(key: str, runs: int, compiled: bool) -> float:
     shape = (row.batch[0], 1, *row.batch[2:]) if row.classes == 19 else (row.batch[0],)
     inputs = {"data": data, "label": label.reshape(shape).float()}
     variants: dict[str, Call] = {"ours": our_step(train_net(key, row.batch, shape), solver, inputs)}
+    if compiled:
+        net = train_net(key, row.batch, shape)
+        net.compile_code()
+        variants["ours compiled"] = our_step(net, solver, inputs)
     for name, layout in FORMATS:
         variants[name] = hand_step(row, layout, data, label)
     return compare(row.name, variants, runs * row.repeats)
+
+
+def gpu_rates(images: int, passes: int, runs: int) -> None:
+    """Images a second of ESPNet's recipe on the first GPU, ours and by hand, a row for each way to compute."""
+    shape, label_shape = (images, 3, 512, 512), (images, 1, 512, 512)
+    inputs = {"data": torch.randn(shape), "label": torch.randint(0, 19, label_shape).float()}
+    solver = pb.SolverParameter(type="Adam", momentum=0.9, weight_decay=0.0005)
+    print(f"{torch.cuda.get_device_name()}, iterations of {passes} x {images} images")
+    for way in ("float32", "TF32", "bf16"):
+        allow_tf32(way == "TF32")
+        variants: dict[str, Call] = {}
+        for compiled in (False, True):
+            net = train_net("espnet", shape, label_shape, amp="bf16" if way == "bf16" else None).to("cuda")
+            model = by_hand.ESPNet().to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if compiled:
+                net.compile_code()
+                model = torch.compile(model)
+            name = " compiled" if compiled else ""
+            variants[f"ours{name}"] = _gpu_step(net, solver, inputs, passes)
+            variants[f"by hand{name}"] = _gpu_step_by_hand(model, inputs, passes, half=way == "bf16")
+        times: dict[str, list[float]] = {name: [] for name in variants}
+        for run in range(runs + 2):
+            for name, call in variants.items():
+                torch.cuda.synchronize()
+                begun = time.perf_counter()
+                call()
+                torch.cuda.synchronize()
+                if run >= 2:
+                    times[name].append(time.perf_counter() - begun)
+        rates = {name: images * passes / statistics.median(values) for name, values in times.items()}
+        print(f"{way:<10}" + "  ".join(f"{name} {rate:8.1f} images/s" for name, rate in rates.items()), flush=True)
+
+
+def _gpu_step(net: Net, solver: pb.SolverParameter, inputs: dict[str, Tensor], passes: int) -> Call:
+    updater = Updater(solver, net.params)
+
+    def step() -> None:
+        for param in net.params:
+            param.blob.grad = None
+        for _ in range(passes):
+            net.loss(net(inputs)).backward()
+        updater.apply(0.001, 10, passes)
+
+    return step
+
+
+def _gpu_step_by_hand(model: nn.Module, inputs: dict[str, Tensor], passes: int, half: bool) -> Call:
+    adam = torch.optim.Adam(model.parameters(), 0.001, weight_decay=0.0005)
+    data, label = inputs["data"].pin_memory(), inputs["label"][:, 0].long().pin_memory()
+
+    def step() -> None:
+        adam.zero_grad()
+        for _ in range(passes):
+            batch = data.to("cuda", non_blocking=True).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cuda", torch.bfloat16, enabled=half):
+                loss = hand_written_loss(model(batch), label.to("cuda", non_blocking=True))
+            (loss / passes).backward()
+        adam.step()
+
+    return step
 
 
 def main() -> None:
@@ -126,7 +192,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15, help="interleaved runs (small nets take several times as many)")
     parser.add_argument("--only", default=",".join(ROWS), help="networks to run, separated by commas")
     parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
+    parser.add_argument("--gpu", action="store_true", help="ESPNet's recipe on the first GPU instead")
+    parser.add_argument("--images", type=int, default=8, help="with --gpu: of a pass (default 8)")
+    parser.add_argument("--passes", type=int, default=20, help="with --gpu: of an iteration (default 20)")
     args = parser.parse_args()
+    if args.gpu:
+        if not torch.cuda.is_available():
+            sys.exit("bench_step --gpu: torch finds no GPU here")
+        gpu_rates(args.images, args.passes, args.runs)
+        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     ratios = [bench(key, args.runs, args.compile) for key in args.only.split(",")]
     print(f"mean {statistics.mean(ratios):.3f}, greatest {max(ratios):.3f}")
