@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import re
+from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class _Links(HTMLParser):
@@ -36,23 +37,6 @@ class _Links(HTMLParser):
             self.loaded.append(values["src"])
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; a warning of the build is an error."""
-    folder = tmp_path_factory.mktemp("site")
-    warnings: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("mkdocs").addHandler(handler)
-    try:
-        config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder))
-        build(config)
-    finally:
-        logging.getLogger("mkdocs").removeHandler(handler)
-    assert not warnings
-    return folder
-
-
 def test_no_link_is_dead(site: Path) -> None:
     pages = {path: _Links(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
     dead = []
@@ -72,3 +56,39 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     for path in site.rglob("*.html"):
         assert not [target for target in _Links(path.read_text()).loaded if urlsplit(target).netloc], path
         assert not re.search(r"url\(\s*['\"]?https?:", path.read_text()), path
+
+
+@pytest.fixture
+def served(site: Path) -> Iterator[str]:
+    """The site at an address of this machine: browsers start no search in a page of a folder."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_it_is_light_and_dark_and_searches(served: str, chromium: Any) -> None:
+    wait = import_module("selenium.webdriver.support.ui").WebDriverWait(chromium, 30)
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        chromium.get(f"{served}/index.html")
+        chromium.execute_script("localStorage.clear()")
+        chromium.get(f"{served}/index.html")
+        wait.until(lambda page, dark=scheme == "dark": (_brightness(page) < 200) == dark)
+    chromium.find_element("css selector", "input.md-search__input").send_keys("SmoothL1Loss")
+    found = wait.until(lambda page: page.find_elements("css selector", "a.md-search-result__link"))
+    assert any("regression_loss.html" in link.get_attribute("href") for link in found)
+
+
+def _brightness(page: Any) -> int:
+    color = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    return sum(map(int, re.findall(r"\d+", color)[:3]))

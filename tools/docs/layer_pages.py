@@ -56,7 +56,12 @@ def _families() -> dict[str, list[str]]:
 
 def layer_titles() -> dict[str, str]:
     """Titles of the families' pages by their paths."""
-    return {f"reference/layers/{name}.md": name.replace("_", " ").capitalize() for name in _families()}
+    return {f"reference/layers/{name}.md": _title(name) for name in _families()}
+
+
+def _title(name: str) -> str:
+    """Of a file's name; short ones are abbreviations (BN, CTC)."""
+    return name.upper() if len(name) <= 3 else name.replace("_", " ").capitalize()
 
 
 def layer_pages() -> Iterator[tuple[str, str]]:
