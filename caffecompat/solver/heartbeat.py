@@ -44,14 +44,16 @@ class Heartbeat:
         """Begin."""
         self._thread.start()
 
-    def stop(self, error: str = "") -> None:
-        """End; with an error that the others are to end for."""
+    def stop(self, error: str = "") -> str:
+        """End; with an error that the others are to end for. Returns the one that they end for: the earliest."""
         self._ended.set()
+        earliest = self.failure or error
         if error and not self.failure:
             with contextlib.suppress(RuntimeError), self._connection:  # the store may be gone, and with it its readers
-                self._store.compare_set(_FAILURE, "", error)
-        if (error or self.failure) and self._rank == 0:
+                earliest = self._store.compare_set(_FAILURE, "", error).decode(errors="replace")
+        if earliest and self._rank == 0:
             time.sleep(2 * BEAT)  # the store goes with this process: let the others read it
+        return earliest
 
     def wait_for_failure(self) -> str:
         """Why a connection may have broken: waits until the failure of a process is known, or all seem to be well."""

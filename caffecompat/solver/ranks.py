@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,8 @@ from caffecompat.solver.place import Place
 __all__ = ["ALONE", "PeerError", "Ranks", "joined"]
 
 _GATHERING = timedelta(minutes=5)  # until all processes of a group have come
+_FIRST = 0.5  # seconds
+_ENDED = " has ended: "
 _FOREVER = timedelta(days=30)  # the heartbeat notices sooner than any time-out of a backend whom not to wait for
 
 
@@ -81,8 +84,13 @@ class Ranks:
     def spread(self, tensors: Sequence[Tensor]) -> None:
         """Put the first one's values into the tensors of all."""
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Leave the group: in order, when all have come to their end, or with the others informed of an error."""
+    def end(self, error: BaseException | None = None) -> bool:
+        """Leave the group: in order, when all have come to their end, or with the others informed of an error.
+
+        Returns:
+            Whether another process has ended by the same error before, as all do where a file is wrong.
+        """
+        return False
 
     def explained(self, error: BaseException) -> BaseException:
         """What to raise for an error: `PeerError` where it only shows that another process has failed."""
@@ -155,7 +163,7 @@ class _Group(Ranks):
                 if whole is not tensor:
                     tensor.copy_(whole)
 
-    def end(self, error: BaseException | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> bool:
         if error is None:
             with self._explaining():
                 dist.barrier()
@@ -164,7 +172,12 @@ class _Group(Ranks):
         elif isinstance(error, PeerError):
             self._heart.stop()
         else:
-            self._heart.stop(f"process {self.rank} of {self.size} has ended: {_said(error)}")
+            if self.rank:
+                time.sleep(_FIRST)  # the first one, whose log is read, says what all come to
+            own = f"process {self.rank} of {self.size}{_ENDED}{_said(error)}"
+            earliest = self._heart.stop(own)
+            return earliest != own and earliest.partition(_ENDED)[2] == _said(error)
+        return False
 
     def explained(self, error: BaseException) -> BaseException:
         # A connection that breaks is a RuntimeError, as much else is: only a failed process makes it one of its own.
@@ -215,5 +228,6 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
         yield ranks
         ranks.end()
     except BaseException as error:
-        ranks.end(error)
+        if ranks.end(error) and place.local:  # the first one of each machine says it
+            raise SystemExit(getattr(error, "status", 1)) from None
         raise

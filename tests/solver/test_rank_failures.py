@@ -104,3 +104,11 @@ def test_an_error_of_one_process_is_everyones(rank_files: Path) -> None:
     assert process.returncode != 0
     assert "error: process 1 of 2 has ended" in log and log.count("missing.png") >= 2
     assert not list(rank_files.glob("broken_iter_*"))
+
+
+@pytest.mark.parametrize("wrong", ["base_lrx=1", "data.image_data_param.source=nowhere.txt"])
+def test_an_error_of_all_is_said_once(rank_files: Path, wrong: str) -> None:
+    process = start(rank_files, "--solver", "images_solver.prototxt", "--set", wrong)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert log.count("error: ") == 1 and log.rstrip().rpartition("\n")[2].startswith("error: ")

@@ -139,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
     place = place_of(os.environ)
     count = args.processes or len(cards_of(args.gpu, args.device)) or 1
     if place is None and count > 1 and not args.dry_run:
+        read_solver(args.solver, strict=args.strict)  # what is wrong with it is said once
         return run_together(args.command_line, count)
     if place is not None:
         end_with_starter(os.environ)
