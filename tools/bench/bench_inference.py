@@ -20,6 +20,7 @@ import argparse
 import io
 import json
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -186,12 +187,17 @@ def opencv(python: str, text: str, net: Net, model: bytes, threads: int, clock: 
 
 
 def medians(calls: dict[str, Timed], runs: int) -> dict[str, float]:
-    """Milliseconds of interleaved calls; the first ones, which fill caches, do not count."""
+    """Milliseconds of interleaved calls, in another order each time: who follows its like finds its code in the caches.
+
+    The first calls do not count.
+    """
+    order, shuffled = list(calls), random.Random(0)
     first = max([call() for call in calls.values()] + [call() for call in calls.values()])
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(runs if first > SMALL else 20 * runs):
-        for name, call in calls.items():
-            times[name].append(call())
+        shuffled.shuffle(order)
+        for name in order:
+            times[name].append(calls[name]())
     return {name: statistics.median(values) * 1000 for name, values in times.items()}
 
 
