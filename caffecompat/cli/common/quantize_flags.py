@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from caffecompat.quantize.settings import QuantizeSettings
 
 __all__ = [
-    "aligns_concat", "check_score_flags", "deploy_flags", "model_flags", "quantize_settings", "required", "say",
-    "score_flags", "settings_flags", "writes_info",
+    "aligns_concat", "check_score_flags", "deploy_flags", "model_flags", "other_flags", "quantize_settings", "required",
+    "say", "say_unused", "score_flags", "settings_flags", "writes_info",
 ]  # fmt: skip
 
 
@@ -51,6 +51,33 @@ def score_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seg-metric", default="classIOU", metavar="M", help="of segmentation: classIOU, the only one")
     parser.add_argument("--seg-class-num", type=COUNT, metavar="N", help="classes of segmentation (default: the net's)")
     parser.add_argument("--ap-style", default="11point", metavar="V", help="of mAP: 11point, MaxIntegral, Integral")
+
+
+_VALUES = (
+    "model", "weights", "solver", "output-dir", "input-blob", "method", "data-bit", "weights-bit", "calib-iter",
+    "ignore-layers", "ignore-layers-file", "special-layers", "sigmoided-layers", "test-iter", "net-type", "seg-metric",
+    "seg-class-num", "ap-style", "gpu",
+)  # fmt: skip
+_SWITCHES = ("auto-test", "keep-fixed-neuron")
+
+
+def other_flags(parser: argparse.ArgumentParser) -> None:
+    """Take the flags of the other commands, too, as the original's commands share all of theirs; call it last."""
+    for name in (*_VALUES, *_SWITCHES):
+        if f"--{name}" in parser._option_string_actions:
+            continue
+        if name in _SWITCHES:
+            add_switch(parser, name, argparse.SUPPRESS)
+        else:
+            parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+        parser.set_defaults(unused=[*(parser.get_default("unused") or ()), name])
+
+
+def say_unused(command: str, args: argparse.Namespace) -> None:
+    """Warn of flags that the command takes without effect."""
+    given = [f"-{name.replace('-', '_')}" for name in args.unused if getattr(args, name.replace("-", "_"))]
+    if given:
+        say([f"vai_q_caffe {command}: {', '.join(given)}: without effect on this command"])
 
 
 def check_score_flags(command: str, args: argparse.Namespace) -> None:

@@ -227,3 +227,17 @@ def test_databases_of_other_sizes_are_resized_like_lists(kind: str, folder: Path
     assert quantize("deploy.prototxt", "base", "a") == 0
     assert quantize("deploy.prototxt", "large.txt", "b") == 0
     assert blobs_of("a/quantize_train_test.caffemodel") == blobs_of("b/quantize_train_test.caffemodel")
+
+
+def test_vai_q_caffes_commands_share_their_flags(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As gflags' are in the original: a line pasted from one command to another works, and says what counts not."""
+    net = ["-model", "train_val.prototxt", "-weights", "net.caffemodel", "-output_dir", "q", "-calib_iter", "2"]
+    assert main(["vai_q_caffe", "quantize", *net, "--keep_fixed_neuron"]) == 0
+    assert "without effect" not in capfd.readouterr().err
+    fixed = ["-model", "q/quantize_train_test.prototxt", "-weights", "q/quantize_train_test.caffemodel"]
+    more = ["-gpu", "0", "-data_bit", "8", "-auto_test", "-calib_iter", "2"]
+    assert main(["vai_q_caffe", "deploy", *fixed, "-output_dir", "d", *more]) == 0
+    assert "deploy: -data_bit, -calib_iter, -gpu, -auto_test: without effect" in capfd.readouterr().err
+    assert Path("d/deploy.caffemodel").read_bytes() == Path("q/deploy.caffemodel").read_bytes()
+    assert main(["vai_q_caffe", "check", "-model", "train_val.prototxt", "-weights", "net.caffemodel"]) == 0
+    assert "check: -weights: without effect" in capfd.readouterr().err

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.common.quantize_flags import required
+from caffecompat.cli.common.quantize_flags import other_flags, required, say_unused
 
 HELP = "list layers that the DPU does not compute"
 
@@ -17,10 +17,12 @@ HELP = "list layers that the DPU does not compute"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", help="the net's prototxt (required)")
     parser.add_argument("--gpu", metavar="N", help="taken, without effect: nothing is computed")
+    other_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     required("check", args, "model")
+    say_unused("check", args)
 
     from caffecompat.formats.atomic import atomic_write
     from caffecompat.quantize.dpu_layers import dpu_verdicts

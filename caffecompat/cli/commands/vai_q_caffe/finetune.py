@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffecompat.cli.common.quantize_flags import required
+from caffecompat.cli.common.quantize_flags import other_flags, required, say_unused
 
 HELP = "train a quantized net under its solver"
 
@@ -17,10 +17,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", metavar="FILE", help="the solver's prototxt (required)")
     parser.add_argument("--weights", metavar="FILE", help="weights to start from, as quantize writes them (required)")
     parser.add_argument("--gpu", metavar="N", help="GPU to run on")
+    other_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     required("finetune", args, "solver", "weights")
+    say_unused("finetune", args)
 
     from caffecompat.cli.verbs import parser_of, verb_module
 

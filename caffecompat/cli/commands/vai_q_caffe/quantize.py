@@ -16,9 +16,11 @@ from caffecompat.cli.common.quantize_flags import (
     check_score_flags,
     deploy_flags,
     model_flags,
+    other_flags,
     quantize_settings,
     required,
     say,
+    say_unused,
     score_flags,
     settings_flags,
     writes_info,
@@ -38,11 +40,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", type=INT32, default=1, metavar="M", help="0 no overflow, 1 least differences (1)")
     add_switch(parser, "as-original", "repeat the original's mistakes in numbers (default)", default=True)
     progress_flag(parser)
+    other_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     required("quantize", args, "model", "weights")
     check_score_flags("quantize", args)
+    say_unused("quantize", args)
 
     from caffecompat import glog
     from caffecompat.cli.common.devices import choose_device

@@ -11,7 +11,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import weight_files
-from caffecompat.cli.common.quantize_flags import check_score_flags, model_flags, required, score_flags
+from caffecompat.cli.common.quantize_flags import (
+    check_score_flags,
+    model_flags,
+    other_flags,
+    required,
+    say_unused,
+    score_flags,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +30,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     model_flags(parser)
     score_flags(parser)
     parser.add_argument("--gpu", metavar="N", help="GPU to run on")
+    other_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     required("test", args, "model", "weights")
     check_score_flags("test", args)
+    say_unused("test", args)
 
     from caffecompat.cli.common.devices import choose_device
 
