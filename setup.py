@@ -95,6 +95,7 @@ EXTRAS = {
     "plot": ["matplotlib>=3.7"],
     "proto": ["grpcio-tools>=1.60"],
     "sbd": ["scipy>=1.10"],
+    "tensorboard": ["tensorboard>=2.14"],
 }
 USERS = sorted({need for purpose, needs in EXTRAS.items() if purpose != "docs" for need in needs})
 # plyvel has no wheels for newer Pythons; who asks for [leveldb] there has the compiler and the headers it needs.

@@ -43,6 +43,7 @@ from caffecompat.solver.execution import Execution
 from caffecompat.solver.loss_scale import make_loss_scale
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
+from caffecompat.solver.monitor import Monitor
 from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
 from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
 from caffecompat.solver.passes import Passes
@@ -91,6 +92,8 @@ class Solver:
         iter: updates done so far.
         callbacks: pairs (before the forward pass, before the update) called at every iteration.
         observers: called with the solver after every iteration.
+        monitors: shown what is displayed and tested; of several processes, those of the first.
+        rate: the learning rate of the last update.
         passes: runs the train net; ``passes.keep_gradients`` keeps the memory of gradients for who reads them.
 
     Raises:
@@ -111,6 +114,8 @@ class Solver:
     device: torch.device
     callbacks: list[tuple[Callable[[], None], Callable[[], None]]]
     observers: list[Callable[[Solver], None]]
+    monitors: list[Monitor]
+    rate: float
 
     def __init__(
         self,
@@ -147,6 +152,8 @@ class Solver:
         self.rate_state = RateState()
         self.callbacks = []
         self.observers = []
+        self.monitors = []
+        self.rate = 0.0
         self.signals = SignalActions()
         self._stopped = self._updating = False
         self._make_nets(settings, strict, fork, epochs, cards)
@@ -381,6 +388,8 @@ class Solver:
         self.registry.unmark()
         for observer in self.observers:
             observer(self)
+        for monitor in self.monitors if display else ():
+            monitor.displayed(self, self.iter - 1, tops)
         request = self._request()
         if request is Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
             self._save(self.snapshots.periodic, self.iter)
@@ -411,7 +420,7 @@ class Solver:
         self._least_loss.note(self.iter)
         self.net.take_written()
         self.updater.fork = self.fork
-        rate = learning_rate(self.param, self.iter, self.rate_state)
+        rate = self.rate = learning_rate(self.param, self.iter, self.rate_state)
         if display:
             glog.info(f"Iteration {self.iter}, lr = {glog.number(rate)}", "sgd_solver.cpp:112")
         debug = display and self.param.debug_info
@@ -468,6 +477,8 @@ class Solver:
             with self.display.speed.paused():
                 scores = self.test(index)
             if scores is not None:
+                for monitor in self.monitors:
+                    monitor.tested(self, index, scores)
                 if self.param.snapshot_best:
                     self._save(self.snapshots.after_test, self.iter, index, scores)
                 first = first or scores

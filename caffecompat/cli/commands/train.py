@@ -25,6 +25,7 @@ from caffecompat.cli.common.flags import (
     split_commas,
     weight_files,
 )
+from caffecompat.cli.common.monitoring import monitored, monitoring_flags
 from caffecompat.cli.common.net_flags import amp_flag
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.progress import live_line, no_line, progress_flag
@@ -94,6 +95,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "strict", "unknown fields in the prototxts are errors")
     device_flags(parser)
     loader_threads_flag(parser)
+    monitoring_flags(parser)
     parser.add_argument("--processes", type=_at_least_1, metavar="N",
                         help="train in N processes on the CPU, each with its part of the data; an iteration takes N "
                         "times as many batches. --gpu with several numbers starts a process a GPU by itself, torchrun "
@@ -124,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat train: --gpu starts a process a GPU by itself; leave out --processes")
     if args.cuda_graphs and not args.compile:
         raise UsageError("caffecompat train: --cuda-graphs needs --compile")
+    if args.tensorboard_histograms and not args.tensorboard:
+        raise UsageError("caffecompat train: --tensorboard-histograms needs --tensorboard DIR")
     if args.compile and args.checkpoint_activations:
         raise UsageError("caffecompat train: give --compile or --checkpoint-activations, not both")
     if args.resume not in (None, "auto"):
@@ -226,7 +230,8 @@ def _train(
             update(s.iter, ", ".join([f"{epoch}loss {s.smoothed_loss:.4g}", *([speed] if speed else [])]))
 
         solver.observers.append(show)
-        solver.train()
+        with monitored(solver, args):
+            solver.train()
     glog.info("Optimization Done.", "caffe.cpp:250")
     return 0
 
