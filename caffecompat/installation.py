@@ -23,6 +23,7 @@ PURPOSES = {
     "plot": "curves, charts of scores",
     "proto": "--proto: a caffe.proto of your own fork",
     "sbd": "MATLAB's .mat files: lists of SBD, MatWrite",
+    "tensorboard": "train --tensorboard",
 }
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[.*?\])?([^;]*)(?:;.*)?$")
 _VARIABLES = re.compile(r"CAFFECOMPAT_|GLOG_|OMP_|MKL_NUM|CUDA_VISIBLE|DECENT_DEBUG$|NOT_ALIGN_CONCAT$")

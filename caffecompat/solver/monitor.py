@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["Monitor"]
 
 
-class Monitor:
-    """Called by a solver whose `monitors` has it; each method does nothing unless it is overridden."""
+class Monitor(Protocol):
+    """Called by a solver whose `monitors` has it."""
 
     def displayed(self, solver: Solver, iteration: int, tops: Mapping[str, Tensor]) -> None:
         """An iteration was displayed, and its update done; `tops` are the outputs of the train net."""

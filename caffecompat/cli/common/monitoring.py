@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from caffecompat import glog
 from caffecompat.cli.common.flags import add_switch
 from caffecompat.errors import CaffeCompatError
-from caffecompat.solver.monitor import Monitor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,8 +67,8 @@ def monitored(solver: Solver, args: argparse.Namespace) -> Iterator[None]:
             board.predict(solver)
 
 
-class _Board(Monitor):
-    """Writes for TensorBoard."""
+class _Board:
+    """A monitor of a solver: writes for TensorBoard."""
 
     def __init__(self, log: TensorBoardLog, *, histograms: bool) -> None:
         self._log, self._histograms = log, histograms
