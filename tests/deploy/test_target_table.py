@@ -41,11 +41,13 @@ def test_a_table_is_well_made(target: str, version: str) -> None:
 
 
 def _check_case(table: TargetTable, case: dict) -> None:
-    assert set(case) <= {"when", "verdict", "text", "source", "limits", "replaced"}
+    assert set(case) <= {"when", "verdict", "text", "source", "limits", "replaced", "remedy"}
     assert case["verdict"] in VERDICTS and case["source"] in table.documents and case["text"]
     _check_condition(case.get("when", "True"))
+    assert ("remedy" in case) == (case["verdict"] in ("cpu", "refused"))
     for limit in table.limits_of(case):
-        assert set(limit) <= {"need", "else", "text", "source"}
+        assert set(limit) <= {"need", "else", "text", "source", "remedy"}
+        assert ("remedy" in limit) == (limit["else"] in ("cpu", "refused"))
         assert limit["else"] in (*VERDICTS, "warn")
         assert limit.get("source", case["source"]) in table.documents
         _check_condition(limit["need"])

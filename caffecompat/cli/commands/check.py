@@ -4,8 +4,9 @@
     caffecompat check deploy.prototxt --target dpu,tidl
     caffecompat check deploy.prototxt --target dpu --target-version 1.4 --json
 
-Every layer runs there, is rewritten for it (the report says how), falls to the CPU, or is refused. A net that trains is
-looked at as it is when deployed. The exit status is 1 where a layer is refused.
+Every layer runs there, is rewritten for it (the report says how), falls to the CPU, or is refused; for the last two the
+report says what to change about the net. The last line is the verdict on the whole. A net that trains is looked at as
+it is when deployed. The exit status is 1 where a layer is refused.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
     from caffecompat.deploy.targets.check import check
-    from caffecompat.deploy.targets.text import fitted
+    from caffecompat.deploy.targets.text import fitted, verdict_line
 
     targets = split_commas(args.target)
     if not targets:
@@ -52,12 +53,13 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"targets": [_as_json(report) for report in reports], "warnings": warnings}, indent=1))
     else:
         lines = [line for report in reports for line in _lines(report, args.all)]
-        print(*fitted([*lines, *(f"warning: {warning}" for warning in warnings)]), sep="\n")
+        lines += [f"warning: {warning}" for warning in warnings]
+        print(*fitted([*lines, *map(verdict_line, reports)]), sep="\n")
     return 1 if any(report.of("refused") for report in reports) else 0
 
 
 def _lines(report: TargetReport, everything: bool) -> list[str]:
-    from caffecompat.deploy.targets.text import VERDICT_TEXTS, document_lines, finding_lines
+    from caffecompat.deploy.targets.text import VERDICT_TEXTS, document_lines, finding_lines, remedy_lines
 
     table = report.table
     counts = ", ".join(
@@ -66,7 +68,7 @@ def _lines(report: TargetReport, everything: bool) -> list[str]:
     lines = [f"{table.target} {table.version}: {table.title}", f"{len(report.layers)} layers: {counts}"]
     lines += _all_lines(report) if everything else finding_lines(report)
     listed = report.layers if everything else [x for x in report.layers if x.verdict != "runs" or x.judgment.warned]
-    return [*lines, *document_lines(report, listed), ""]
+    return [*lines, *document_lines(report, listed), *remedy_lines(report), ""]
 
 
 def _all_lines(report: TargetReport) -> list[str]:
@@ -79,6 +81,8 @@ def _all_lines(report: TargetReport) -> list[str]:
 
 
 def _as_json(report: TargetReport) -> dict[str, object]:
+    from caffecompat.deploy.targets.text import verdict_line
+
     table = report.table
     return {
         "target": table.target,
@@ -86,6 +90,7 @@ def _as_json(report: TargetReport) -> dict[str, object]:
         "title": table.title,
         "documents": table.documents,
         "notes": report.notes,
+        "verdict": verdict_line(report).partition(": ")[2],
         "layers": [
             {
                 "name": layer.name,
@@ -93,6 +98,7 @@ def _as_json(report: TargetReport) -> dict[str, object]:
                 "verdict": layer.verdict,
                 "reasons": [{"text": text, "source": source} for text, source in layer.judgment.reasons],
                 "notes": [{"text": text, "source": source} for text, source in layer.judgment.warned],
+                "remedies": layer.judgment.remedies,
             }
             for layer in report.layers
         ],

@@ -190,9 +190,12 @@ def _joined(layer: Judgment, nodes: list[JudgedNode], changed: bool) -> Judgment
         return layer
     warned = [*layer.warned, *(text for node in nodes for text in node.judgment.warned)]
     outside = [node.judgment for node in nodes if node.judgment.verdict in ("cpu", "refused")]
-    verdict, reasons = layer.verdict, layer.reasons
+    verdict, reasons, remedies = layer.verdict, layer.reasons, layer.remedies
     if outside and (changed or verdict != "cpu"):
         verdict, reasons = "cpu", [text for judgment in outside for text in judgment.reasons]
+        remedies = [text for judgment in outside for text in judgment.remedies]
     elif changed and not outside:
-        verdict = "rewritten"
-    return Judgment(verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)))
+        verdict, remedies = "rewritten", []
+    return Judgment(
+        verdict, list(dict.fromkeys(reasons)), list(dict.fromkeys(warned)), remedies=list(dict.fromkeys(remedies))
+    )

@@ -14,9 +14,10 @@ A table is JSON::
 ``model`` the graph as a whole by those of ``operators``; "otherwise" stands for types that are not listed.
 A case is ``{"when": condition, "verdict": ..., "text": ..., "source": "A2", "limits": [limit, ...]}``; the first whose
 condition holds judges. A limit is ``{"need": condition, "else": verdict or "warn", "text", "source"}``, or the name of
-a list of them under ``limits``; without a source it has the case's. A case with ``"replaced": true`` is one whose
-operators the target's tools replace by their own. Conditions are Python's comparisons, ``and``/``or``/``not``/``in``
-and arithmetic over the facts and the constants; texts name facts in braces.
+a list of them under ``limits``; without a source it has the case's. What sends a layer to the CPU, or has it refused,
+also has a ``"remedy"``: what to change about the net. A case with ``"replaced": true`` is one whose operators the
+target's tools replace by their own. Conditions are Python's comparisons, ``and``/``or``/``not``/``in`` and arithmetic
+over the facts and the constants; texts name facts in braces.
 """
 
 from __future__ import annotations
@@ -59,12 +60,14 @@ class Judgment:
         reasons: (text, source), the source a key of the table's documents.
         warned: limits that do not change the verdict, likewise.
         replaced: the target's tools put their own operators in the place of the layer's.
+        remedies: of a layer that the target does not run, what to change, one for each reason.
     """
 
     verdict: str
     reasons: list[tuple[str, str]] = field(default_factory=list)
     warned: list[tuple[str, str]] = field(default_factory=list)
     replaced: bool = False
+    remedies: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -120,10 +123,18 @@ class TargetTable:
                 judgment.warned.append(judged)
                 continue
             judgment.reasons.append(judged)
+            judgment.remedies += _remedy(limit, known)
             judgment.verdict = max(judgment.verdict, limit["else"], key=VERDICTS.index)
         if not judgment.reasons:
             judgment.reasons.append((case["text"].format_map(known), case.get("source", "")))
+            judgment.remedies += _remedy(case, known)
         return judgment
+
+
+def _remedy(judged: dict[str, Any], known: Facts) -> list[str]:
+    """The remedy of a case or limit, if it has one, with the facts in it; lists of numbers as such."""
+    texts = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in known.items()}
+    return [judged["remedy"].format_map(texts)] if "remedy" in judged else []
 
 
 def _cases(section: dict[str, Any], kind: str) -> list[dict[str, Any]]:

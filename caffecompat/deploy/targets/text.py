@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from caffecompat.deploy.targets.check import CheckedLayer, TargetReport
 from caffecompat.wording import few
 
-__all__ = ["VERDICT_TEXTS", "document_lines", "finding_lines", "fitted"]
+__all__ = ["VERDICT_TEXTS", "document_lines", "finding_lines", "fitted", "remedy_lines", "verdict_line"]
 
 VERDICT_TEXTS = {
     "refused": "refused",
@@ -21,6 +21,7 @@ VERDICT_TEXTS = {
     "left out": "left out",
 }
 _NAMES = 5
+_TITLES = {"dpu": "the DPU", "tidl": "TIDL"}
 
 
 def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(VERDICT_TEXTS)) -> list[str]:
@@ -41,6 +42,36 @@ def finding_lines(report: TargetReport, verdicts: Sequence[str] = tuple(VERDICT_
             kinds = ", ".join(_kinds(alike))
             lines.append(f"  {len(alike):>3} {kinds} ({few([layer.name for layer in alike], _NAMES)}): {text}")
     return lines + _notes(report)
+
+
+def remedy_lines(report: TargetReport) -> list[str]:
+    """What to change about each layer that falls to the CPU or is refused; layers with one remedy share a line."""
+    same: dict[str, list[str]] = {}
+    for layer in [*report.of("refused"), *report.of("cpu")]:
+        for remedy in dict.fromkeys(layer.judgment.remedies):
+            same.setdefault(remedy, []).append(layer.name)
+    title = _TITLES.get(report.table.target, report.table.target)
+    lines = [f"what to change for {title}:"] if same else []
+    return lines + [f"  {few(names, _NAMES)}: {remedy}" for remedy, names in same.items()]
+
+
+def verdict_line(report: TargetReport) -> str:
+    """The whole report in one line."""
+    table = report.table
+    begin = f"verdict, {table.target} {table.version}: "
+    there = [layer for layer in report.layers if layer.verdict != "left out"]
+    rewritten, cpu, refused = (len(report.of(verdict)) for verdict in ("rewritten", "cpu", "refused"))
+    total = f"{len(there)} layer{'s' * (len(there) != 1)}"
+    outside = [f"{cpu} of {total} fall{'s' * (cpu == 1)} to the CPU"] if cpu else []
+    if refused:
+        are = "is" if refused == 1 else "are"
+        outside.append(f"{refused} {are} refused" if cpu else f"{refused} of {total} {are} refused")
+    if report.model is not None and report.model.verdict == "refused":
+        outside.append(f"the model as a whole is refused: {'; '.join(text for text, _ in report.model.reasons)}")
+    if outside:
+        return begin + ", ".join(outside)
+    how = f", {rewritten} rewritten for it" if rewritten else ""
+    return f"{begin}runs on {_TITLES.get(table.target, table.target)} whole ({total}{how})"
 
 
 def _kinds(layers: Sequence[CheckedLayer]) -> Counter[str]:

@@ -28,6 +28,9 @@ def test_what_is_told(net: Path, command) -> None:
         "1 ReLU (r): negative_slope 0.1: the DPU has 26/256 = 0.1015625 alone; fine-tune with that [A6]" in result.out
     )
     assert "  [A6] Xilinx/Vitis-AI" in result.out and "note: batch 2" in result.out and "[T1]" not in result.out
+    *_, remedy, blank, verdict = result.out.splitlines()
+    assert (remedy, blank) == ("  r: negative_slope: 0.1015625, and fine-tune", "")
+    assert verdict == "verdict, dpu 3.5: 1 of 2 layers falls to the CPU"
     assert "c  " in command("check", "net.prototxt", "--target", "dpu", "--all").out
 
 
@@ -37,6 +40,35 @@ def test_both_targets_as_json(net: Path, command) -> None:
         ("dpu", ["left out", "runs", "cpu"]), ("tidl", ["left out", "runs", "runs"])
     ]  # fmt: skip
     assert table["warnings"] == []
+    assert [one["verdict"] for one in table["targets"]] == [
+        "1 of 2 layers falls to the CPU", "runs on TIDL whole (2 layers)"
+    ]  # fmt: skip
+    assert table["targets"][0]["layers"][2]["remedies"] == ["negative_slope: 0.1015625, and fine-tune"]
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        (("torch", "--model", "net.prototxt", "net.py"), "verdict: same numbers as the net, up to "),
+        (("onnx", "--model", "net.prototxt", "net.onnx"), "verdict: same numbers as the net, up to "),
+        (
+            ("onnx", "--model", "net.prototxt", "--target", "dpu", "--batch", "1", "net.onnx"),
+            "verdict, dpu 3.5: 1 of 2 layers falls to the CPU",
+        ),
+        (
+            ("onnx", "--model", "net.prototxt", "--target", "tidl", "net.onnx"),
+            "verdict, tidl 2025-05: runs on TIDL whole (2 layers)",
+        ),
+        (
+            ("deploy", "--model", "net.prototxt", "out/"),
+            "verdict: the net's own layers and numbers; none was rewritten",
+        ),
+    ],
+)
+def test_exports_end_with_a_verdict(net: Path, command, words: tuple[str, ...], verdict: str) -> None:
+    result = command("export", *words)
+    assert result.status == 0
+    assert result.out.splitlines()[-1].startswith(verdict)
 
 
 def test_a_refused_layer(net: Path, command) -> None:

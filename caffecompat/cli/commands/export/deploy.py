@@ -21,6 +21,7 @@ is an error: the first such layer is named, and nothing is written.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.flags import (
     COUNT,
@@ -33,6 +34,11 @@ from caffecompat.cli.common.flags import (
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.picture_flags import names_fitting_sizes, size_of
+
+if TYPE_CHECKING:
+    from caffecompat.deploy.export_deploy import ExportedDeploy
+
+_JUDGED_BY = {"vitis": ("dpu", "1.4"), "tidl-caffe": ("tidl", None)}  # vai_q_caffe ended with Vitis AI 1.4
 
 HELP = "the deploy prototxt and caffemodel of a train_val"
 
@@ -85,7 +91,22 @@ def run(args: argparse.Namespace) -> int:
         allow_nonfinite=args.allow_nonfinite,
         on_note=print,
     )
+    _print_verdict(done, _JUDGED_BY.get(args.target))
     return 0 if done.same else 1
+
+
+def _print_verdict(done: ExportedDeploy, target: tuple[str, str | None] | None) -> None:
+    """What the hardware makes of the written prototxt; without one, whether the numbers are the net's."""
+    from caffecompat.cli.common.verdicts import numbers_verdict, print_target_verdict
+    from caffecompat.compare.nets import TOLERANCE
+    from caffecompat.deploy.targets.check import check
+
+    relative = [difference.relative for difference in done.differences]
+    if target is None or not done.same:
+        print(numbers_verdict(relative, same=max(relative, default=0.0) <= TOLERANCE))
+    else:
+        written = next(path for path in done.paths if path.endswith(".prototxt"))
+        print_target_verdict(check(written, *target))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -145,7 +145,18 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     for path in done.side_files:
         print(f"wrote {path}")
+    _print_verdict(done)
     return 0
+
+
+def _print_verdict(done: Exported) -> None:
+    from caffecompat.cli.common.verdicts import numbers_verdict, print_target_verdict
+
+    if done.target:
+        print_target_verdict(done.target)
+    else:
+        same = all(difference.allowed for difference in done.differences)
+        print(numbers_verdict([difference.relative for difference in done.differences], same=same))
 
 
 def _check(args: argparse.Namespace) -> None:

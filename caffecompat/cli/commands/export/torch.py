@@ -36,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 @names_fitting_sizes
 def run(args: argparse.Namespace) -> int:
+    from caffecompat.cli.common.verdicts import numbers_verdict
     from caffecompat.deploy.torch_source.write import export_torch
 
     done = export_torch(
@@ -55,4 +56,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote {done.path} and {done.weights}")
     for difference in done.differences:
         print(f"checked on random input: {difference.line()}")
+    print(numbers_verdict([difference.relative for difference in done.differences], same=True))
     return 0
