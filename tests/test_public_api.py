@@ -1,4 +1,4 @@
-"""What users rely on: the names of ``caffecompat``, pycaffe's names, and the verbs that the README tells about."""
+"""What users rely on: the names of ``caffecompat``, pycaffe's names, and the verbs that the pages describe."""
 
 from __future__ import annotations
 
@@ -226,20 +226,20 @@ def test_every_verb_is_a_module_of_the_same_shape(verb: str) -> None:
     assert module.HELP and "\n" not in module.HELP and callable(module.add_flags) and callable(module.run)
 
 
-def test_verbs_of_the_readme_are_there() -> None:
+def test_verbs_of_the_page_are_there() -> None:
     """Each row of its table begins with verbs in code quotes: ``| `train`, `eval segmentation` | ... |``."""
-    readme = (ROOT / "README.md").read_text()
-    table = re.search(r"^\| verb \|.*?\n((?:\|.*\n)*)", readme, re.MULTILINE)
+    page = (ROOT / "docs/verbs.md").read_text()
+    table = re.search(r"^\| verb \|.*?\n((?:\|.*\n)*)", page, re.MULTILINE)
     assert table
     told = {verb.split()[0] for row in table[1].splitlines() for verb in re.findall(r"`([^`]+)`", row.split("|")[1])}
     assert told <= set(VERB_NAMES)
     if told:
-        assert set(VERB_NAMES) <= told, "verbs that the README leaves out"
+        assert set(VERB_NAMES) <= told, "verbs that the page leaves out"
 
 
-def test_functions_of_the_readme_are_there() -> None:
-    """Its table of functions, and what its first lines call."""
-    section = (ROOT / "README.md").read_text().split("## From Python")[1].split("\n## ")[0]
+def test_functions_of_the_page_are_there() -> None:
+    """Its table of functions, and what its examples call."""
+    section = (ROOT / "docs/python.md").read_text()
     rows = re.findall(r"^\| `(\w+)\(.*\| `([\w -]+)`.* \|$", section, re.MULTILINE)
     assert len(rows) > 10
     for function, verb in rows:

@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "caffecompat").rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "proto/caffe.proto"]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "proto/caffe.proto")),
+    *(ROOT / "docs").glob("*.md"),
+]
 TABLES = sorted((ROOT / "caffecompat/deploy/targets").rglob("*.json"))
 
 # A pattern, and what to write instead.

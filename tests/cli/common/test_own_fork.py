@@ -1,4 +1,4 @@
-"""--proto and --layers: the README's example of a fork of one's own, and what can be wrong with it."""
+"""--proto and --layers: the site's example of a fork of one's own, and what can be wrong with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs/own-fork.md"
 NET = """
 name: "own"
 layer { name: "data" type: "DummyData" top: "data" top: "target"
@@ -23,8 +23,8 @@ SOLVER = (
 
 
 def _example(kind: str) -> str:
-    """A fenced block of the README by its language."""
-    match = re.search(rf"## A fork of your own.*?```{kind}\n(.*?)```", README.read_text(), re.DOTALL)
+    """A fenced block of the page by its language."""
+    match = re.search(rf"```{kind} [^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert match
     return match[1]
 
@@ -43,7 +43,7 @@ def fork(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_readmes_fork_trains_and_its_blobs_are_stored(fork):
+def test_the_pages_fork_trains_and_its_blobs_are_stored(fork):
     own = ("--proto", "my_caffe.proto", "--layers=my_layers.py")
     trained = _run("train", *own, "-solver", "solver.prototxt")
     assert trained.returncode == 0, trained.stderr[-500:]
@@ -73,7 +73,7 @@ for words in sys.stdin.read().splitlines():
 """
 
 
-def test_the_readmes_layer_goes_through_all_verbs(fork):
+def test_the_pages_layer_goes_through_all_verbs(fork):
     """It trains, goes into a deploy net, is exported as ONNX and torch source with the same numbers; diff, summary."""
     Path("net.prototxt").write_text(NET_OF_PICTURES.format(2))
     Path("steeper.prototxt").write_text(NET_OF_PICTURES.format(3))
