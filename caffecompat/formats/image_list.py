@@ -202,7 +202,7 @@ def _looks_paired(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Loo
     """At least two columns, without quotes."""
     first, count, odd = _blanks_in(text, starts, ends)
     last = _last_of(text, starts, ends)
-    fine = (first < last) & ~odd
+    fine = (first < last) & ~is_any(text[last], LINE_BLANKS) & ~odd
     return LooksFine(fine, (count == 1) & (text[np.minimum(first, last)] == ord(" ")) & (last == ends - 1))
 
 
@@ -213,7 +213,7 @@ def _looks_single(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Loo
 
 
 def _last_of(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The last bytes of lines, but for a few blanks."""
+    """The last bytes of lines, but for up to four blanks; further ones are still there."""
     last = ends - 1
     for _ in range(4):
         last = last - (is_any(text[last], LINE_BLANKS) & (last > starts))

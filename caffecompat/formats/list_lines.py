@@ -51,7 +51,7 @@ class ListLines(Sequence[tuple[int, str]]):
         starts = np.zeros_like(ends)
         starts[1:] = ends[:-1] + 1
         view = np.frombuffer(data, np.uint8)
-        doubtful = (starts == ends) | is_any(view[np.minimum(starts, len(data) - 1)], LINE_BLANKS + OTHER_BLANKS)
+        doubtful = (starts == ends) | is_any(view[starts], LINE_BLANKS + OTHER_BLANKS)
         empty = [at for at in np.flatnonzero(doubtful).tolist() if not self._stripped(starts[at], ends[at])]
         self._starts, self._stops = starts, ends
         self._numbers = np.arange(1, len(starts) + 1, dtype=np.uint32)
@@ -62,7 +62,7 @@ class ListLines(Sequence[tuple[int, str]]):
         self._irregular = bool(doubtful.any()) or self._slashes
 
     def _ends(self) -> np.ndarray:
-        """Where lines end."""
+        """Where lines end; an empty text has none."""
         size = len(self._data)
         kind = np.uint32 if size < 1 << 32 else np.int64
         view = np.frombuffer(self._data, np.uint8)
@@ -70,9 +70,9 @@ class ListLines(Sequence[tuple[int, str]]):
             (np.flatnonzero(view[start : start + _BYTES] == ord("\n")) + start).astype(kind)
             for start in range(0, size, _BYTES)
         ]
-        if not self._data.endswith(b"\n"):
+        if size and not self._data.endswith(b"\n"):
             parts.append(np.array([size], kind))
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.empty(0, kind)
 
     def _stripped(self, start: int, end: int) -> str:
         line = self._data[start:end].decode("utf-8", "surrogateescape").strip()

@@ -9,6 +9,9 @@ from caffecompat.formats.image_list import (
     ListedPair,
     ListError,
     lists_pairs,
+    open_image_list,
+    open_pair_list,
+    open_path_list,
     read_image_list,
     read_pair_list,
 )
@@ -69,6 +72,17 @@ def test_one_column_is_an_error_unless_labels_are_not_wanted(write):
         read_pair_list(path)
 
 
+@pytest.mark.parametrize("after", ["", " ", "\t", " " * 5, " \t" * 40])
+def test_any_blanks_may_follow_a_line_and_make_no_column(write, after):
+    assert read_image_list(write(f"a.png 7{after}\n")) == [ListedImage("a.png", 7, 1)]
+    assert read_pair_list(write(f"i.png l.png{after}\n")) == [ListedPair("i.png", "l.png", 1)]
+    assert list(open_path_list(write(f"i.png{after}\n"))) == [("i.png", 1)]
+    with pytest.raises(ListError, match=r"list\.txt:2: expected 'path label'"):
+        open_image_list(write(f"a.png 7\na.png{after}\n"))
+    with pytest.raises(ListError, match=r"list\.txt:2: expected 'picture label-picture'"):
+        open_pair_list(write(f"i.png l.png\ni.png{after}\n"))
+
+
 def test_which_list_it_is_shows_in_its_first_line(write):
     assert lists_pairs(write("\na.png b.png\n"))
     assert not lists_pairs(write("a.png 3\n"))
@@ -78,8 +92,10 @@ def test_which_list_it_is_shows_in_its_first_line(write):
 def test_a_missing_empty_or_binary_list(write, tmp_path):
     with pytest.raises(ListError, match="No such file"):
         read_image_list(tmp_path / "none.txt")
-    with pytest.raises(ListError, match="lists no image"):
-        read_image_list(write("\n \n"))
+    for nothing in ("", "\n", "\n \n", "\ufeff"):
+        for opened in (open_image_list, open_pair_list, open_path_list):
+            with pytest.raises(ListError, match="lists no"):
+                opened(write(nothing))
     with pytest.raises(ListError, match="not a text file"):
         read_image_list(write("\x89PNG\0\0\0\r 3\n", "latin-1"))
 
