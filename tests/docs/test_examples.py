@@ -37,6 +37,8 @@ def test_commands_are_in_blocks_that_run(page: Path) -> None:
     text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.M | re.S)
     assert not re.findall(r"^(?:    |\t)\$? ?(?:caffecompat|python|pip) .*", text, re.M)
     assert {block.language for block in blocks_of(page)} <= {*SHELL, *FILES}
+    for block in blocks_of(page):
+        assert block.language in SHELL or not re.match(r"\$? ?(?:caffecompat|python|pip) ", block.text), block
 
 
 def _marks(page: Path) -> list[pytest.MarkDecorator]:
