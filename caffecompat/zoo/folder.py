@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
+from google.protobuf.message import Message
+
 from caffecompat.pycaffe.net_spec import NetSpec, assign_proto
 from caffecompat.pycaffe.net_spec import layers as L
 from caffecompat.schema import pb, write_text
@@ -44,12 +46,13 @@ def network_files(
     """
     recipe = recipe or network.recipe
     network.check(recipe)
-    files = {}
+    messages: dict[str, Message] = {}
     for stage in network.stages:
-        files[f"train_val{stage.suffix}.prototxt"] = write_text(_train_val(network, stage, recipe))
-        files[f"deploy{stage.suffix}.prototxt"] = write_text(_deploy(network, stage, recipe))
-        files[f"solver{stage.suffix}.prototxt"] = write_text(_solver(network, stage, recipe))
-    files["README.md"] = readme(network, recipe, folder or f"models/{network.name}", weights, before)
+        messages[f"train_val{stage.suffix}.prototxt"] = _train_val(network, stage, recipe)
+        messages[f"deploy{stage.suffix}.prototxt"] = _deploy(network, stage, recipe)
+        messages[f"solver{stage.suffix}.prototxt"] = _solver(network, stage, recipe)
+    files = {name: write_text(message) for name, message in messages.items()}
+    files["README.md"] = readme(network, recipe, folder or f"models/{network.name}", messages, weights, before)
     return files
 
 

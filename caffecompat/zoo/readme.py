@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.message import Message
 
 from caffecompat.zoo import commands
 from caffecompat.zoo.commands import Command
 from caffecompat.zoo.network import Network, Recipe
+from caffecompat.zoo.readers import readers_table
 
 __all__ = ["readme"]
 
@@ -18,13 +21,20 @@ _LISTS = {
     ),
     "detection": "",
 }
+_OTHERS = """\
+By their layer types and fields these files are read by the Caffes below, of BVLC's, SSD's, TI's (caffe-jacinto),
+Xilinx's, ENet's, PSPNet's and DeepLab's. Where rules differ they may compute something else; `--fork` names a Caffe."""
 
 
-def readme(network: Network, recipe: Recipe, folder: str, weights: str = "", before: Sequence[Command] = ()) -> str:
+def readme(
+    network: Network, recipe: Recipe, folder: str, files: Mapping[str, Message], weights: str = "",
+    before: Sequence[Command] = (),
+) -> str:  # fmt: skip
     """The text.
 
     Args:
         folder: where the files will be, as the commands name it.
+        files: the prototxts, by their names.
         weights: that the training starts from.
         before: commands that come before it.
     """
@@ -39,6 +49,7 @@ def readme(network: Network, recipe: Recipe, folder: str, weights: str = "", bef
     parts.append(_block([*before, *commands.training(network, recipe, folder, weights)]))
     later = [make(network, recipe, folder) for make in (commands.scoring, commands.using, commands.exporting)]
     parts += ["## Score, use and export", _block(later)]
+    parts += ["## Other Caffes", _OTHERS, "\n".join(readers_table(files))]
     if network.measured and recipe == network.recipe:
         parts += ["## Measured", network.measured.rstrip()]
     return "\n\n".join(part for part in parts if part) + "\n"
