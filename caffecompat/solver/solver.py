@@ -476,9 +476,9 @@ class Solver:
         for index in range(len(self.test_nets)):
             with self.display.speed.paused():
                 scores = self.test(index)
+                for monitor in self.monitors if scores is not None else ():
+                    monitor.tested(self, index, scores or {})
             if scores is not None:
-                for monitor in self.monitors:
-                    monitor.tested(self, index, scores)
                 if self.param.snapshot_best:
                     self._save(self.snapshots.after_test, self.iter, index, scores)
                 first = first or scores

@@ -59,12 +59,16 @@ def adjust_hue(picture: np.ndarray, turn: float) -> np.ndarray:
     import cv2
 
     result = np.empty_like(picture)
-    step = max(1, (1 << 15) // picture.shape[1])  # the floats of a block stay in the cache
-    for top in range(0, len(picture), step):
-        hsv = picture[top : top + step].astype(np.float32)
+    height, width = picture.shape[:2]
+    step = min(height, max(1, (1 << 14) // width))  # the floats of a block stay in the cache, in the same memory
+    colors, hues = np.empty((step, width, 3), np.float32), np.empty((step, width), np.float32)
+    for top in range(0, height, step):
+        part = picture[top : top + step]
+        hsv, hue = colors[: len(part)], hues[: len(part)]
+        np.copyto(hsv, part)
         hsv *= np.float32(1 / 255)
         cv2.cvtColor(hsv, cv2.COLOR_BGR2HSV, dst=hsv)
-        hue = cv2.extractChannel(hsv, 0)
+        cv2.extractChannel(hsv, 0, dst=hue)
         hue += np.float32(360 * (turn % 1))
         np.subtract(hue, 360, out=hue, where=hue >= 360)
         cv2.insertChannel(hue, hsv, 0)
