@@ -37,13 +37,19 @@ class AugmentingReader(Reader):
         return found
 
     def columns(self, shapes: Sequence[Shape], rows: int, buffers: Buffers) -> list[Column]:
+        if not self.as_bytes:  # floats of a picture made while it is in the cache: a fortieth faster than of a batch
+            return super().columns(shapes, rows, buffers)
         pictures = Pixels(buffers.take((rows, *shapes[0]), np.uint8), self._augmentation)
         return [pictures, *super().columns(shapes[1:], rows, buffers)]
 
     def write(self, sample: Any, columns: Columns, at: int) -> None:
         pictures, *others = columns
-        assert isinstance(pictures, Pixels)
-        pictures.write(self.augmented(sample), at)
+        augmented = self.augmented(sample)
+        if isinstance(pictures, Pixels):
+            pictures.write(augmented, at)
+        else:
+            rows = pictures[at : at + augmented.shape[0] // pictures.shape[1]]
+            self._augmentation.place(augmented, rows.reshape(augmented.shape))
         self.write_labels(sample, [column for column in others if isinstance(column, np.ndarray)], at)
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 A `Reader` knows the data of one layer; a `Loader` runs it. Threads take turns in planning (drawing
 the next records and their random numbers, in order, under a lock) and then decode side by side, so
-the batches are the same whatever the threads' timing; the last one of a batch makes floats of its bytes.
+the batches are the same whatever the threads' timing.
 OpenCV and NumPy let go of the interpreter lock in the long calls.
 """
 
@@ -41,7 +41,6 @@ class Loader:
         self._share, self._batches = share, ALL
         self._begun = self._returned = 0  # batches, those that are left out included
         self._depth = max(1, depth)
-        self._normalizes = True  # the pictures of a batch that is all there
         self._threads = max(1, threads)
         self._chunk = -(-reader.batch_size // self._threads)
         self._planning = threading.Lock()
@@ -68,8 +67,8 @@ class Loader:
         return batch.tops() + self._reader.variable_size_tops(batch.pieces)
 
     def next_pixels(self) -> tuple[np.ndarray | Pixels, ...]:
-        """As `next`, with pictures as bytes; from the first call on the threads leave them so."""
-        self._normalizes = False
+        """As `next`, with pictures as bytes; called before any batch is read."""
+        self._reader.as_bytes = True
         batch = self._next_own()
         return batch.tops() + self._reader.variable_size_tops(batch.pieces)
 
@@ -265,13 +264,6 @@ class Loader:
                 batch.fail(at, error)
                 batch.allocated.set()  # whoever waits for the first record
             batch.unfinished -= count
-            if batch.unfinished:
-                return
-        try:
-            if self._normalizes and batch.error is None:
-                batch.normalize(self._buffers)
-        except BaseException as caught:
-            batch.fail(0, caught)
-        with self._changed:
-            batch.ready = True
-            self._changed.notify_all()
+            if not batch.unfinished:
+                batch.ready = True
+                self._changed.notify_all()

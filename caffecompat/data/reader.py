@@ -31,10 +31,12 @@ class Reader(ABC):
     Attributes:
         batch_size: rows of a batch.
         records: how many there are before it begins again; None where that is not known.
+        as_bytes: whether pictures are to stay bytes (`Pixels`) where they are that, for a device to normalize.
     """
 
     batch_size: int
     records: int | None = None
+    as_bytes: bool = False
 
     @abstractmethod
     def take(self, count: int) -> list[Any]:
