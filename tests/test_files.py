@@ -11,7 +11,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import decode_text, is_utf16, read_text, read_whole
-from caffecompat.formats.image_list import ListError, read_image_list, read_pair_list, read_path_list
+from caffecompat.formats.image_list import ListError, read_image_list, read_pair_list, open_path_list
 from caffecompat.formats.window_file import read_window_file
 from caffecompat.paths import find_file, with_slashes
 from caffecompat.schema import PrototxtError, read_net
@@ -54,7 +54,7 @@ def test_lists_are_read_in_every_encoding_with_either_slash(encoding: str, ends:
     path.write_bytes(ends.join(['"img\\a b.png" lab\\a.png', "img/c.png lab/c.png"]).encode(encoding))
     assert [entry[:2] for entry in read_pair_list(path)] == [("img/a b.png", "lab/a.png"), ("img/c.png", "lab/c.png")]
     path.write_bytes(ends.join(["img\\a.png", "img\\b.png"]).encode(encoding))
-    assert [name for name, _ in read_path_list(path)] == ["img/a.png", "img/b.png"]
+    assert [name for name, _ in open_path_list(path)] == ["img/a.png", "img/b.png"]
     path.write_bytes(ends.join(["# 0", "", "img\\a.png", "3 10 20", "1", "1 0.5 0 0 5 5", ""]).encode(encoding))
     assert [picture.path for picture in read_window_file(path)] == ["img/a.png"]
 
