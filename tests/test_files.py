@@ -11,7 +11,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeCompatError
 from caffecompat.files import decode_text, is_utf16, read_text, read_whole
-from caffecompat.formats.image_list import ListError, read_image_list, read_pair_list, open_path_list
+from caffecompat.formats.image_list import ListError, open_path_list, read_image_list, read_pair_list
 from caffecompat.formats.window_file import read_window_file
 from caffecompat.paths import find_file, with_slashes
 from caffecompat.schema import PrototxtError, read_net
