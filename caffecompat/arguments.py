@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError
 
-__all__ = ["as_count", "as_names", "as_size", "expect_message"]
+__all__ = ["as_count", "as_names", "as_number", "as_size", "expect_message"]
 
 
 def as_size(given: Any, name: str = "size") -> tuple[int, int] | None:
@@ -46,6 +47,23 @@ def as_count(given: Any, name: str, least: int = 1) -> int | None:
     if number < least:
         raise CaffeCompatError(f"{name} {given!r}: expected a whole number of at least {least}")
     return number
+
+
+def as_number(given: Any, name: str, what: str, fits: Callable[[float], bool]) -> float:
+    """A number in a range.
+
+    Args:
+        what: the range in words, for the message. `fits`: whether a number is in it.
+
+    >>> as_number(0.5, "share", "a share between 0 and 1", lambda share: 0 < share < 1)
+    0.5
+
+    Raises:
+        CaffeCompatError: it is something else.
+    """
+    if isinstance(given, bool) or not isinstance(given, Real) or not fits(float(given)):
+        raise CaffeCompatError(f"{name} {given!r}: expected {what}")
+    return float(given)
 
 
 def as_names(given: Sequence[str], name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -74,7 +75,12 @@ def headline(names: Sequence[str]) -> str:
 
 
 def _name(names: Sequence[str], index: int) -> str:
-    return names[index] if index < len(names) and names[index] else f"class {index}"
+    """A class's name; with its number where others, or figures of the whole, are called so too."""
+    name = names[index] if index < len(names) else ""
+    if not name:
+        return f"class {index}"
+    alone = names.count(name) == 1 and name not in _HEADLINES and not re.fullmatch(r"top-\d+|mAP, .*|class \d+", name)
+    return name if alone and name != "pixel accuracy" else f"{name} (class {index})"
 
 
 def _segmentation(

@@ -7,19 +7,23 @@ Layers and fractions follow caffe-jacinto 0.17, which thins convolutions only. A
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caffecompat.errors import CaffeCompatError
 from caffecompat.layers.convolution import Convolution, Deconvolution
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.softmax import Softmax
 from caffecompat.layers.softmax_loss import SoftmaxWithLoss
 from caffecompat.net.net import Net
 
-__all__ = ["WeightLayer", "count_zeros", "find_weight_layers", "magnitude_limits", "smallest_to_zero"]
+__all__ = [
+    "WeightLayer", "count_zeros", "find_weight_layers", "magnitude_limits", "require_finite", "smallest_to_zero",
+]  # fmt: skip
 
 _MANY = 32  # inputs or outputs of a layer that is large enough to be thinned
 
@@ -112,6 +116,21 @@ def find_weight_layers(net: Net) -> list[WeightLayer]:
             )
         )  # fmt: skip
     return found
+
+
+def require_finite(layers: Iterable[WeightLayer]) -> None:
+    """Make sure that magnitudes can be compared.
+
+    Raises:
+        CaffeCompatError: weights are NaN or infinite.
+    """
+    for layer in layers:
+        unknown = count_zeros(layer.weight.isfinite())
+        if unknown:
+            raise CaffeCompatError(
+                f"layer {layer.name}: {unknown} of {layer.weight.numel()} weights are NaN or infinite, which no "
+                "threshold fits; take weights from before the training diverged"
+            )
 
 
 def smallest_to_zero(

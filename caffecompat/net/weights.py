@@ -110,8 +110,12 @@ class LoadReport:
             parts.append(f"some with another shape: {few(self.mismatches, _SHOWN)}")
         return f"{path} has {', and '.join(parts)}" if parts else ""
 
-    def require_trained(self, path: str) -> None:
+    def require_trained(self, path: str, more: str = "") -> None:
         """Make sure that the net computes what it was trained for.
+
+        Args:
+            path: of the file, for messages.
+            more: what else may be done, after "give the weights of this net".
 
         Raises:
             CaffeCompatError: layers are `untrained`; the message names them, and what the file has instead.
@@ -125,8 +129,7 @@ class LoadReport:
         )
         raise CaffeCompatError(
             f"{path} has no weights for {len(self.untrained)} layer{'s' if len(self.untrained) > 1 else ''} whose "
-            f"initial values mean nothing: {few(self.untrained, _SHOWN)}{instead}; give the weights of this net, or "
-            "--allow-missing to go on with initial values"
+            f"initial values mean nothing: {few(self.untrained, _SHOWN)}{instead}; give the weights of this net{more}"
         )
 
     def check(self, path: str, *, allow_missing: bool = False) -> None:
@@ -141,7 +144,7 @@ class LoadReport:
         """
         missing = self.describe_missing(path)
         if not allow_missing:
-            self.require_trained(path)
+            self.require_trained(path, ", or --allow-missing to go on with initial values")
         if missing:
             glog.warning(f"{missing}; they stay at initial values")
 

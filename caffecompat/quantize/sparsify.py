@@ -17,18 +17,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caffecompat.arguments import as_number
 from caffecompat.data.placeholder import Placeholders
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.formats.atomic import protects
 from caffecompat.net import Net
-from caffecompat.net.sparsity import WeightLayer, count_zeros, find_weight_layers, magnitude_limits
+from caffecompat.net.sparsity import (
+    WeightLayer,
+    count_zeros,
+    find_weight_layers,
+    magnitude_limits,
+    require_finite,
+)
 from caffecompat.net.summary import summarize_net
 from caffecompat.net.weights import WeightPaths, weight_paths
 from caffecompat.schema import NetDocument, NetSource, as_document, pb
 from caffecompat.wording import few, nearest
 
-__all__ = ["MODES", "LayerSparsity", "Sparsity", "Thinner", "open_for_thinning", "sparsify"]
+__all__ = ["MODES", "LayerSparsity", "Sparsity", "Thinner", "check_target", "open_for_thinning", "sparsify"]
 
 MODES = ("layer", "channel")
 _HALVINGS = 40  # of the interval in which the share for a target lies
@@ -41,10 +48,11 @@ class LayerSparsity:
     Attributes:
         counted: whether they count toward the sparsity of the net.
         weights, zeros_before, zeros: how many there are, how many were 0, and are now.
-        share: the most that was allowed to become 0; None for a layer that was left as it was.
+        limit: the largest share that was allowed to become 0; None for a layer that was left as it was.
         thresholds: the smallest and the largest of its thresholds: weights below were set to 0.
         outputs, empty: output channels, and those of them whose weights are all 0.
         macs, effective_macs: multiply-accumulates of one input, and those whose weight is not 0.
+        shared_with: later layers that compute with the same weights; their multiply-accumulates are among these.
     """
 
     name: str
@@ -53,12 +61,18 @@ class LayerSparsity:
     weights: int
     zeros_before: int
     zeros: int
-    share: float | None
+    limit: float | None
     thresholds: tuple[float, float] | None
     outputs: int
     empty: int
     macs: float
     effective_macs: float
+    shared_with: list[str] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Zeros among its weights, 0 to 1."""
+        return self.zeros / max(1, self.weights)
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,8 @@ class Sparsity:
     def as_dict(self) -> dict[str, Any]:
         """All of it in lists, dicts, numbers and texts, for JSON."""
         totals = {name: getattr(self, name) for name in ("weights", "zeros_before", "zeros", "share", "reached")}
-        return {**asdict(self), **totals}
+        layers = [{**asdict(layer), "share": layer.share} for layer in self.layers]
+        return {**asdict(self), **totals, "layers": layers}
 
 
 class Thinner:
@@ -117,11 +132,12 @@ class Thinner:
         limits: name patterns (``conv*``) and the largest share of zeros of the layers that match, the last match
             counts. 0 leaves a layer alone; one that caffe-jacinto's rules leave out is thinned, and counted, when it
             is named.
-        max_ratio: a threshold is at most this much of the largest magnitude in its layer or channel.
+        max_ratio: a threshold is at most this much of the largest magnitude in its layer or channel, and never more
+            than that magnitude: no channel or layer loses all of its weights.
         max_value: a threshold is at most this.
 
     Raises:
-        CaffeCompatError: a limit is not in 0 to 1 or names no layer, or there is no layer to thin.
+        CaffeCompatError: a limit is not in 0 to 1 or names no layer, or a bound is not above 0.
     """
 
     def __init__(
@@ -133,12 +149,14 @@ class Thinner:
         max_value: float = math.inf,
     ) -> None:
         self.net = net
-        self._max_ratio, self._max_value = max_ratio, max_value
-        owners = {
-            id(layer.weight): layer for layer in reversed(find_weight_layers(net))
-        }  # the first of those that share
-        self._layers = [layer for layer in find_weight_layers(net) if owners[id(layer.weight)].name == layer.name]
-        self._limits = dict(limits or {})
+        self._max_ratio = min(1.0, as_number(max_ratio, "max_ratio", "a number above 0, as 0.2", lambda x: x > 0))
+        self._max_value = as_number(max_value, "max_value", "a number above 0, as 0.2", lambda x: x > 0)
+        users: dict[int, list[WeightLayer]] = {}
+        for layer in find_weight_layers(net):
+            users.setdefault(id(layer.weight), []).append(layer)
+        self._layers = [layers[0] for layers in users.values()]
+        self._sharers = {layers[0].name: [layer.name for layer in layers[1:]] for layers in users.values()}
+        self._limits = _as_limits(limits)
         self._check_limits()
         self._before = {layer.name: layer.weight.detach().clone() for layer in self._layers}
         self._costs_before = summarize_net(net)
@@ -155,18 +173,21 @@ class Thinner:
         each layer (mode "layer") or each output channel ("channel") makes it.
 
         Raises:
-            CaffeCompatError: `target` is not between 0 and 1, the mode is unknown, or no layer can be thinned.
+            CaffeCompatError: `target` is not between 0 and 1, the mode is unknown, no layer can be thinned, or weights
+                are NaN or infinite.
         """
         if mode not in MODES:
             raise CaffeCompatError(f"mode {mode!r}: expected {' or '.join(MODES)}")
-        if not 0 < target < 1:
-            raise CaffeCompatError(f"target {target:g}: expected a share of zeros between 0 and 1, as 0.8")
+        check_target(target)
+        if not self._layers:
+            raise CaffeCompatError("the net has no convolution, deconvolution or inner product to thin")
         thinned = [layer for layer in self._layers if self._share(layer, 1.0)]
         if not thinned:
             raise CaffeCompatError(
                 "no layer is thinned by TI's rules (convolutions with windows of 3 or more, fewer groups than "
                 f"outputs, 32 inputs or outputs); name layers, as in --limit 'NAME=0.9': {few(self._names(), 12)}"
             )
+        require_finite(thinned)
         ordered = {layer.name: self._rows(layer, mode).abs().sort(1).values for layer in thinned}
         alone = [layer for layer in self._counted() if layer.name not in ordered]
         wanted = target * sum(layer.weight.numel() for layer in self._counted())
@@ -201,8 +222,9 @@ class Thinner:
         return rows.reshape(1, -1) if mode == "layer" else rows
 
     def _limit(self, layer: WeightLayer) -> float | None:
-        """The last limit whose pattern names the layer."""
-        named = [limit for pattern, limit in self._limits.items() if fnmatchcase(layer.name, pattern)]
+        """The last limit whose pattern names the layer, or one that shares its weights."""
+        names = [layer.name, *self._sharers[layer.name]]
+        named = [limit for pattern, limit in self._limits.items() if any(fnmatchcase(name, pattern) for name in names)]
         return named[-1] if named else None
 
     def _share(self, layer: WeightLayer, factor: float) -> float | None:
@@ -216,17 +238,16 @@ class Thinner:
         return [layer for layer in self._layers if layer.counts or self._limit(layer)]
 
     def _names(self) -> list[str]:
-        return [layer.name for layer in self._layers]
+        return [name for layer in self._layers for name in (layer.name, *self._sharers[layer.name])]
 
     def _check_limits(self) -> None:
         for pattern, limit in self._limits.items():
-            if not 0 <= limit < 1:
-                raise CaffeCompatError(f"limit {pattern}={limit:g}: expected a share of zeros from 0 to below 1")
+            as_number(limit, f"limit {pattern}:", "a share of zeros from 0 to below 1", lambda share: 0 <= share < 1)
             if not any(fnmatchcase(name, pattern) for name in self._names()):
                 near = nearest(pattern, self._names())
                 raise CaffeCompatError(
-                    f"limit {pattern}={limit:g} names no layer with weights"
-                    + (f"; did you mean {near}?" if near else f": {few(self._names(), 12)}")
+                    f"limit {pattern}={limit:g} names no convolution, deconvolution or inner product; "
+                    + (f"did you mean {near}?" if near else f"the net has {few(self._names(), 12) or 'none'}")
                 )
 
     def _describe(
@@ -237,20 +258,37 @@ class Thinner:
         by_name = {layer.name: layer for layer in costs.layers}
         layers = []
         for layer in self._layers:
-            rows, cost = layer.by_output(layer.weight.detach()), by_name[layer.name]
-            macs, effective = cost.macs / costs.batch, cost.effective_macs / costs.batch
+            rows, shared = layer.by_output(layer.weight.detach()), self._sharers[layer.name]
+            users = [by_name[name] for name in (layer.name, *shared)]
+            macs = sum(one.macs for one in users) / costs.batch
+            effective = sum(one.effective_macs for one in users) / costs.batch
             limits = found.get(layer.name)
             layers.append(
                 LayerSparsity(
                     layer.name, layer.type, layer.name in counted, layer.weight.numel(),
                     count_zeros(self._before[layer.name]), count_zeros(rows), shares.get(layer.name),
                     None if limits is None else (float(limits.min()), float(limits.max())),
-                    len(rows), int((rows == 0).all(1).sum()), macs, effective,
+                    len(rows), int((rows == 0).all(1).sum()), macs, effective, shared,
                 )
             )  # fmt: skip
         return Sparsity(
             self.net.name, mode, target, costs.macs, self._costs_before.effective_macs, costs.effective_macs, layers
         )
+
+
+def check_target(target: Any, name: str = "target") -> None:
+    """Refuse what is no share of zeros that a net can be thinned to.
+
+    Raises:
+        CaffeCompatError: it is not between 0 and 1.
+    """
+    as_number(target, name, "a share of zeros between 0 and 1, as 0.8", lambda share: 0 < share < 1)
+
+
+def _as_limits(limits: Any) -> dict[str, float]:
+    if not isinstance(limits or {}, Mapping):
+        raise CaffeCompatError(f"limits {limits!r}: expected a dict of names and shares, as {{'conv1': 0.5}}")
+    return dict(limits or {})
 
 
 def _least(enough: Callable[[float], bool]) -> float:
@@ -298,15 +336,15 @@ def sparsify(
         mode: "channel": a threshold for each output channel; "layer": one for each layer.
         limits: name patterns, as ``conv*``, and the largest share of zeros in layers that match; 0 leaves them alone.
         max_ratio, max_value: a threshold is at most this much of the largest magnitude of its channel or layer, and
-            at most this value; both are 0.2 in caffe-jacinto.
+            at most this value; both are 0.2 in caffe-jacinto. Without them the largest weight of each stays.
         fork: the Caffe whose rules hold, where the text cannot show it.
 
     Returns:
         The zeros by layer and of all; see `Sparsity.reached` where limits may keep the net from its target.
 
     Raises:
-        CaffeCompatError: a file cannot be read or written, the weights are another net's, a setting is out of range,
-            or there is no layer to thin.
+        CaffeCompatError: a file cannot be read or written, the weights are another net's, NaN or infinite, a setting is
+            out of range, or there is no layer to thin.
 
     >>> import caffecompat
     >>> now = caffecompat.sparsify("deploy.prototxt", "net.caffemodel")

@@ -14,7 +14,7 @@ import torch
 
 from caffecompat.errors import CaffeCompatError
 from caffecompat.net import Net
-from caffecompat.net.sparsity import WeightLayer, count_zeros, find_weight_layers, magnitude_limits
+from caffecompat.net.sparsity import WeightLayer, count_zeros, find_weight_layers, magnitude_limits, require_finite
 
 __all__ = ["LayerThreshold", "ThresholdSettings", "threshold_net"]
 
@@ -43,6 +43,9 @@ class ThresholdSettings:
         for name in ("fraction_low", "fraction_mid", "fraction_high"):
             if not 0 <= getattr(self, name) <= 1:
                 raise CaffeCompatError(f"threshold_{name} {getattr(self, name):g}: expected a share from 0 to 1")
+        for name in ("value_max", "value_maxratio"):
+            if not getattr(self, name) > 0:
+                raise CaffeCompatError(f"threshold_{name} {getattr(self, name):g}: expected a number above 0, as 0.2")
         if not 0 < self.step_factor < 1:
             raise CaffeCompatError(f"threshold_step_factor {self.step_factor:g}: expected a number between 0 and 1")
 
@@ -74,8 +77,14 @@ class LayerThreshold:
 
 @torch.no_grad()
 def threshold_net(net: Net, settings: ThresholdSettings) -> list[LayerThreshold]:
-    """Set the small weights of a net's convolutions to zero; one for each, in the net's order."""
-    return [_threshold(layer, settings) for layer in find_weight_layers(net) if layer.is_convolution]
+    """Set the small weights of a net's convolutions to zero; one for each, in the net's order.
+
+    Raises:
+        CaffeCompatError: weights are NaN or infinite; none is changed.
+    """
+    layers = [layer for layer in find_weight_layers(net) if layer.is_convolution]
+    require_finite(layers)
+    return [_threshold(layer, settings) for layer in layers]
 
 
 def _threshold(layer: WeightLayer, settings: ThresholdSettings) -> LayerThreshold:

@@ -190,20 +190,41 @@ def read_result(path: str) -> dict[str, Any]:
 
 
 def result_tables(name: str, result: Mapping[str, Any]) -> list[Table]:
-    """What a result holds: single values in one table, each list of records in one of its own."""
+    """What a result holds: single values in one table, each list of records, or records by name, in one of its own."""
     facts: list[list[Any]] = []
     tables: list[Table] = []
-    for key, value in result.items():
-        if isinstance(value, Mapping):
-            facts += [[f"{key}: {inner}", cell] for inner, cell in _flat(value).items()]
-        elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-            records = [_flat(each) for each in value]
-            columns = list(dict.fromkeys(column for record in records for column in record))
-            rows = [[record.get(column) for column in columns] for record in records]
-            tables.append(make_table(f"{name}: {key}", columns, rows))
-        else:
-            facts.append([key, _cell(value)])
+
+    def gather(record: Mapping[str, Any], before: str) -> None:
+        for key, value in record.items():
+            records = _records_of(value)
+            if records:
+                flat = [_flat(each) for each in records]
+                columns = list(dict.fromkeys(column for each in flat for column in each))
+                rows = [[each.get(column) for column in columns] for each in flat]
+                tables.append(make_table(f"{name}: {before}{key}", columns, rows))
+            elif isinstance(value, Mapping):
+                gather(value, f"{before}{key}: ")
+            else:
+                facts.append([f"{before}{key}", _cell(value)])
+
+    gather(result, "")
     return [make_table(name, ["", "value"], facts), *tables] if facts else tables
+
+
+def _records_of(value: Any) -> list[Mapping[str, Any]]:
+    """The records of a list, or those of an object of several records of single values, by name."""
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+        return value
+    if (
+        isinstance(value, Mapping)
+        and len(value) > 1
+        and all(
+            isinstance(each, Mapping) and not any(isinstance(cell, (list, Mapping)) for cell in each.values())
+            for each in value.values()
+        )
+    ):
+        return [{"": key, **each} for key, each in value.items()]
+    return []
 
 
 def score_series(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

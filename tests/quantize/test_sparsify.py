@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_a_threshold_a_layer(weights: dict[str, list[np.ndarray]]) -> None:
     done = sparsify("net.prototxt", "net.caffemodel", "out.caffemodel", target=0.4, mode="layer")
     # f of the large layer and f / 2 of the other make 40 %: f (WIDE + HALF / 2) = 0.4 (WIDE + HALF).
     share = 0.4 * (WIDE + HALF) / (WIDE + HALF / 2)
-    assert [layer.share for layer in done.layers] == [
+    assert [layer.limit for layer in done.layers] == [
         pytest.approx(share, rel=1e-3),
         pytest.approx(share / 2, rel=1e-3),
         None,
@@ -85,9 +86,9 @@ def test_limits_and_layers_by_name(weights: dict[str, list[np.ndarray]]) -> None
     limits = {"*": 0.9, "wide": 0.25, "half": 0}
     done = sparsify("net.prototxt", "net.caffemodel", target=0.2, limits=limits)
     wide, half, fc = done.layers
-    assert wide.share == pytest.approx(0.25)
-    assert half.share is None
-    assert fc.share is not None
+    assert (wide.limit, wide.share) == (pytest.approx(0.25), 0.25)
+    assert (half.limit, half.share) == (None, 0)
+    assert fc.limit is not None
     assert (wide.zeros, half.zeros) == (WIDE // 4, 0)
     assert done.weights == WIDE + HALF + 80  # named layers count
     far = sparsify("net.prototxt", "net.caffemodel", target=0.9, limits=limits)
@@ -128,6 +129,34 @@ def test_shared_weights_are_thinned_once(weights: dict[str, list[np.ndarray]]) -
     assert [layer.name for layer in done.layers] == ["wide", "half", "fc"]
     stored = load_caffemodel("out.caffemodel")
     assert np.array_equal(stored["wide"][0], stored["twin"][0])
+    # Both compute with them, and either name limits them.
+    assert (done.layers[0].macs, done.layers[0].shared_with) == (2 * WIDE * 9, ["twin"])
+    assert sum(layer.macs for layer in done.layers) == done.macs
+    assert sum(layer.effective_macs for layer in done.layers) == pytest.approx(done.effective_macs)
+    kept = sparsify("shared.prototxt", "net.caffemodel", target=0.5, limits={"*": 0.9, "twin": 0.25})
+    assert kept.layers[0].zeros == WIDE // 4
+
+
+@pytest.mark.parametrize("mode", ["layer", "channel"])
+def test_the_largest_weight_stays(weights: dict[str, list[np.ndarray]], mode: str) -> None:
+    # The one layer that is thinned would have to be all zeros, as the other may lose half of that alone.
+    done = sparsify("net.prototxt", "net.caffemodel", "out.caffemodel", target=0.99, mode=mode)
+    assert not done.reached
+    json.dumps(done.as_dict(), allow_nan=False)
+    stored = load_caffemodel("out.caffemodel")["wide"][0].reshape(32, -1)
+    plain = weights["wide"][0].reshape(32, -1)
+    rows = (stored, plain) if mode == "channel" else (stored.reshape(1, -1), plain.reshape(1, -1))
+    for row, before in zip(*rows, strict=True):
+        assert np.flatnonzero(row).tolist() == [np.abs(before).argmax()]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(weights: dict[str, list[np.ndarray]], value: float) -> None:
+    weights["wide"][0][3, 2, 1, 0] = value
+    save_caffemodel("net.caffemodel", read_net("net.prototxt"), weights)
+    with pytest.raises(CaffeCompatError, match="wide: 1 of 9216 weights are NaN or infinite"):
+        sparsify("net.prototxt", "net.caffemodel", "out.caffemodel", target=0.5)
+    assert not Path("out.caffemodel").exists()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +164,12 @@ def test_shared_weights_are_thinned_once(weights: dict[str, list[np.ndarray]]) -
     [
         ({"target": 0.0}, "between 0 and 1"),
         ({"target": 1.0}, "between 0 and 1"),
+        ({"target": "0.5"}, "target '0.5': expected a share"),
+        ({"target": np.nan}, "target nan: expected a share"),
+        ({"target": 0.5, "limits": [("wide", 0.5)]}, "expected a dict"),
+        ({"target": 0.5, "limits": {"wide": None}}, "limit wide: None: expected a share"),
+        ({"target": 0.5, "max_ratio": 0}, "max_ratio 0: expected a number above 0"),
+        ({"target": 0.5, "max_value": -0.1}, "max_value -0.1: expected a number above 0"),
         ({"target": 0.5, "mode": "row"}, "expected layer or channel"),
         ({"target": 0.5, "limits": {"wde": 0.5}}, "did you mean wide?"),
         ({"target": 0.5, "limits": {"wide": 1.5}}, "from 0 to below 1"),

@@ -83,3 +83,15 @@ def test_settings_out_of_range(settings: dict[str, float]) -> None:
 def test_needs_its_files(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["threshold", "--model", "net.prototxt"]) == 2
     assert "needs --weights" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(weights: dict[str, np.ndarray], capsys, value: float) -> None:
+    weights["many"][3, 2, 1, 0] = value
+    save_caffemodel(
+        "net.caffemodel", read_net("net.prototxt"), {name: [blob, blob[:, 0, 0, 0]] for name, blob in weights.items()}
+    )
+    words = ["threshold", "--model", "net.prototxt", "--weights", "net.caffemodel", "--output", "out.caffemodel"]
+    assert main(words) == 2
+    assert "layer many: 1 of 11520 weights are NaN or infinite" in capsys.readouterr().err
+    assert not Path("out.caffemodel").exists()

@@ -140,6 +140,18 @@ def test_results_become_tables(tmp_path: Path, page_data: Data) -> None:
     assert _table(data, "iou")["rows"] == classes["rows"] and data["panels"]
 
 
+def test_records_inside_of_objects_become_tables_too() -> None:
+    points = [{"mode": "layer", "scores": {"top-1": 0.5}}, {"mode": "channel", "scores": {"top-1": 0.75}}]
+    scores = {"class 0": {"before": 0.5, "sparse": None}, "top-1": {"before": 0.25, "sparse": 0.5}}
+    result = {"finetuned": {"zeros": 3, "layers": [{"name": "a"}]}, "scores": scores, "curve": {"points": points}}
+    facts, layers, named, curve = result_tables("s.json", result)
+    assert facts["rows"] == [["finetuned: zeros", 3]]
+    assert (layers["title"], layers["rows"]) == ("s.json: finetuned: layers", [["a"]])
+    assert (named["columns"], named["rows"][1]) == (["", "before", "sparse"], ["top-1", 0.25, 0.5])
+    assert curve["title"] == "s.json: curve: points"
+    assert curve["rows"] == [["layer", 0.5], ["channel", 0.75]]
+
+
 def test_scores_of_snapshots_become_curves(tmp_path: Path, page_data: Data) -> None:
     rows = [
         {"iteration": at, "weights": "w", "miou": at / 100, "ms": 4.5, "classes": [{"class": 0}]} for at in (10, 20)

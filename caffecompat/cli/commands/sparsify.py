@@ -46,6 +46,7 @@ from caffecompat.cli.common.quantize_report import check_report_flags, report_fl
 if TYPE_CHECKING:
     import torch
 
+    from caffecompat.evaluate.quantized import Score
     from caffecompat.quantize.sparsify import Sparsity
     from caffecompat.schema import NetDocument
 
@@ -62,7 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="weights to write, with --target")  # fmt: skip
     parser.add_argument("--target", type=finite, metavar="SHARE", help="share of the weights to be zero, as 0.8")
     parser.add_argument(
-        "--mode", default="channel", metavar="M",
+        "--mode", metavar="M",
         help="channel: a threshold for each output channel (default); layer: one for each layer",
     )  # fmt: skip
     parser.add_argument(
@@ -97,36 +98,53 @@ def run(args: argparse.Namespace) -> int:
     device, _ = choose_device(args.gpu, args.device)
     document, weights = open_model(args, args.model), weight_files(args.weights) or []
     how: dict[str, Any] = {"limits": _limits(args.limit), "max_ratio": args.max_ratio, "max_value": args.max_value}
-    done = sparsify(document, weights, args.out, target=args.target, mode=args.mode, **how)
+    done = sparsify(document, weights, args.out, target=args.target, mode=args.mode or "channel", **how)
     if not args.json:
         print("\n".join([*layer_zeros_table(done), "", *total_zeros(done)]))
         if args.out:
             print(f"wrote {args.out}")
     found: dict[str, Any] = done.as_dict()
-    nets = {"before": (document, weights)}
-    if args.out:
-        nets["sparse"] = (document, [args.out])
+    nets = {"before": (document, weights)} | ({"sparse": (document, [args.out])} if args.out else {})
+    settings = _score_settings(args, device)
+    # Training may take days: what cannot be scored is an error before it.
+    scores = _scores(args, nets, settings) if args.report else []
     if args.finetune:
-        path, found["finetuned"] = _finetune(args, document, done, device)
+        path, found["finetuned"] = _finetune(args, document, done, how["limits"], device)
         nets["fine-tuned"] = (document, [path])
+        if args.report:
+            tuned = _scores(args, {"fine-tuned": nets["fine-tuned"]}, settings)
+            scores = [one._replace(values=one.values + more.values) for one, more in zip(scores, tuned, strict=True)]
     if args.report:
-        found |= _report(args, nets, how, device)
+        found |= _report(args, nets, scores, how, settings)
     if args.json:
         print(json.dumps(found, indent=1))
-    return 0 if done.reached else 1
+    unwritten = args.plot and not found["plot"]
+    return 0 if done.reached and not unwritten else 1
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.mode not in ("channel", "layer"):
+    if args.mode not in (None, "channel", "layer"):
         raise UsageError(f"{_VERB}: --mode {args.mode}: expected channel or layer")
     if args.out and args.target is None:
         raise UsageError(f"{_VERB}: {args.out} would be written with --target SHARE; without it nothing is changed")
     if args.finetune and not args.out:
         raise UsageError(f"{_VERB}: --finetune starts from OUT: name it, and a --target")
+    if args.mode and args.target is None:
+        raise UsageError(f"{_VERB}: --mode is for --target")
+    bounds = next((flag for flag in ("max_ratio", "max_value") if getattr(args, flag) != math.inf), None)
+    if bounds and args.target is None and not args.report:
+        raise UsageError(f"{_VERB}: --{bounds.replace('_', '-')} is for --target and --report")
     given = next((flag for flag in ("targets", "plot") if getattr(args, flag)), None)
     if given and not args.report:
         raise UsageError(f"{_VERB}: --{given} is for --report")
     check_report_flags(_VERB, args)
+    if args.plot:
+        from caffecompat.report.plots import require_matplotlib
+
+        require_matplotlib(args.plot)
+        folder = os.path.dirname(args.plot)
+        if folder and not os.path.isdir(folder):
+            raise UsageError(f"{_VERB}: --plot {args.plot}: make the folder first (mkdir -p {folder})")
     _limits(args.limit)
     _targets(args.targets)
 
@@ -136,17 +154,21 @@ def _limits(texts: list[str]) -> dict[str, float]:
     limits: dict[str, float] = {}
     for text in texts:
         pattern, _, share = text.rpartition("=")
-        limits.pop(pattern, None)
-        limits[pattern] = _share("limit", text, share)
         if not pattern:
             raise UsageError(f"{_VERB}: --limit {text}: expected NAME=SHARE, as conv1=0.5")
+        limits.pop(pattern, None)
+        limits[pattern] = _share("limit", text, share)
     return limits
 
 
 def _targets(text: str | None) -> tuple[float, ...]:
+    from caffecompat.quantize.sparsify import check_target
     from caffecompat.report.sparsity_curve import TARGETS
 
-    return tuple(_share("targets", text, part) for part in split_commas(text)) if text else TARGETS
+    targets = tuple(_share("targets", text, part) for part in split_commas(text)) if text else TARGETS
+    for target in targets:
+        check_target(target, f"--targets {text}:")
+    return targets
 
 
 def _share(flag: str, text: str, part: str) -> float:
@@ -157,7 +179,7 @@ def _share(flag: str, text: str, part: str) -> float:
 
 
 def _finetune(
-    args: argparse.Namespace, document: NetDocument, done: Sparsity, device: torch.device
+    args: argparse.Namespace, document: NetDocument, done: Sparsity, limits: dict[str, float], device: torch.device
 ) -> tuple[str, dict[str, Any]]:
     """Train from OUT with its zeros frozen; the weights that came of it, and their zeros."""
     from caffecompat.cli.common.sparsity_tables import total_zeros
@@ -175,27 +197,37 @@ def _finetune(
         solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))
         solver.train()
     path = snapshot_names(solver.param, solver.iter)[0]
-    tuned = sparsify(document, path)
+    tuned = sparsify(document, path, limits=limits)  # which say what counts
     if not args.json:
         print("", *total_zeros(tuned)[:2], f"wrote {path}", sep="\n")
     return path, tuned.as_dict()
 
 
-def _report(
-    args: argparse.Namespace, nets: dict[str, Any], how: dict[str, Any], device: torch.device
-) -> dict[str, Any]:  # fmt: skip
-    """Score the nets, compare both modes, and plot that; all of it for JSON."""
-    from caffecompat.cli.common.sparsity_tables import comparison_table
-    from caffecompat.evaluate.quantized import compare_scores
+def _score_settings(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     from caffecompat.report.palette import read_names
-    from caffecompat.report.plots import PlotError
-    from caffecompat.report.sparsity_curve import sparsity_curve
 
-    settings: dict[str, Any] = {
+    return {
         "preprocess": flags_preprocess(args) if states_preprocess(args) else None, "size": size_of(args),
         "device": device, "names": read_names(args.classes) if args.classes else (), "root": args.root_folder,
     }  # fmt: skip
-    scores = compare_scores(list(nets.values()), args.report, args.task, **settings)
+
+
+def _scores(args: argparse.Namespace, nets: dict[str, Any], settings: dict[str, Any]) -> list[Score]:
+    from caffecompat.evaluate.quantized import compare_scores
+
+    return compare_scores(list(nets.values()), args.report, args.task, **settings)
+
+
+def _report(
+    args: argparse.Namespace, nets: dict[str, Any], scores: list[Score], how: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+    """Print the scores, compare both modes, and plot that; all of it for JSON."""
+    from caffecompat import glog
+    from caffecompat.cli.common.sparsity_tables import comparison_table
+    from caffecompat.formats.atomic import WriteError
+    from caffecompat.report.plots import PlotError
+    from caffecompat.report.sparsity_curve import sparsity_curve
+
     if not args.json and len(nets) > 1:
         print("", *score_table(list(nets), scores), sep="\n")
     document, weights = nets["before"]
@@ -204,16 +236,23 @@ def _report(
             document, weights, args.report, targets=_targets(args.targets), task=args.task,
             on_progress=lambda count, total: update(count, f"of {total}"), **how, **settings,
         )  # fmt: skip
-    path = args.plot or os.path.join(os.path.dirname(args.out or ""), "sparsity.png")
-    problem = ""
+    if not args.json:
+        print("", *comparison_table(curve), sep="\n", flush=True)
+    path, problem = _plot_path(args), ""
     try:
         curve.plot(path, args.model)
-    except PlotError as error:
+    except (PlotError, WriteError) as error:
         problem = str(error)
     if not args.json:
-        print("", *comparison_table(curve), f"no plot: {problem}" if problem else f"wrote {path}", sep="\n")
+        print(f"no plot: {problem}" if problem else f"wrote {path}")
+    elif problem:
+        glog.warning(f"no plot: {problem}")
     table = {one.name: dict(zip(nets, _plain(one.values), strict=True)) for one in scores}
     return {"scores": table, "curve": curve.as_dict(), "plot": None if problem else path}
+
+
+def _plot_path(args: argparse.Namespace) -> str:
+    return str(args.plot or os.path.join(os.path.dirname(args.out or ""), "sparsity.png"))
 
 
 def _plain(values: tuple[float, ...]) -> list[float | None]:

@@ -34,18 +34,29 @@ def report_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def check_report_flags(verb: str, args: argparse.Namespace) -> None:
-    """Refuse a task that is unknown, and the flags of the report without it.
+    """Refuse what would end the command after its long part: an unknown task, files that cannot be read.
 
     Raises:
-        UsageError: so it is.
+        UsageError: the task is unknown, or a flag of the report is there without it.
+        CaffeCompatError: the list, the class names or the solver of ``--finetune`` cannot be read.
     """
+    from caffecompat.data.dataset import is_dataset
     from caffecompat.evaluate.quantized import TASKS
+    from caffecompat.files import read_text
+    from caffecompat.report.palette import read_names
+    from caffecompat.schema import read_solver
 
     if args.task is not None and args.task not in TASKS:
         raise UsageError(f"{verb}: --task {args.task}: expected {', '.join(TASKS)}")
     given = next((flag for flag in ("task", "classes", "root_folder") if getattr(args, flag)), None)
     if given and not args.report:
         raise UsageError(f"{verb}: --{given.replace('_', '-')} is for --report")
+    if args.report and not is_dataset(args.report):
+        read_text(args.report, "the list of pictures and labels")
+    if args.classes:
+        read_names(args.classes)
+    if args.finetune:
+        read_solver(args.finetune)
 
 
 def print_report(

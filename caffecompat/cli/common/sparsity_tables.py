@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.cli.common.net_table import mega
+from caffecompat.wording import few
 
 if TYPE_CHECKING:
     from caffecompat.quantize.sparsify import LayerSparsity, Sparsity
@@ -19,12 +20,13 @@ def layer_zeros_table(done: Sparsity) -> list[str]:
     head = f"{'layer':<{width}}  {'weights':>10}  {'zeros':>10}  {'share':>6}  {'before':>6}  {'limit':>6}  "
     lines = [head + f"{'threshold':>19}  {'empty':>9}  {'M MACs':>9}  {'effective':>9}"]
     for layer in done.layers:
-        limit = "-" if layer.share is None else f"{layer.share:.4f}"
+        limit = "-" if layer.limit is None else f"{layer.limit:.4f}"
         lines.append(
-            f"{layer.name:<{width}}  {layer.weights:>10}  {layer.zeros:>10}  {layer.zeros / layer.weights:>6.4f}  "
+            f"{layer.name:<{width}}  {layer.weights:>10}  {layer.zeros:>10}  {layer.share:>6.4f}  "
             f"{layer.zeros_before / layer.weights:>6.4f}  {limit:>6}  {_thresholds(layer):>19}  "
             f"{f'{layer.empty}/{layer.outputs}':>9}  {mega(layer.macs):>9}  {mega(layer.effective_macs):>9}"
             + ("" if layer.counted else "  not counted")
+            + (f"  shared with {few(layer.shared_with, 4)}" if layer.shared_with else "")
         )
     lines.append("limit: the most zeros allowed, - where a layer is left alone; empty: outputs whose weights are all 0")
     return lines

@@ -96,6 +96,8 @@ def test_fine_tuned_beside_the_others(folder: Path, command) -> None:
     more = ["out.caffemodel", "--target", "0.5", "--limit", "*=0.9", "--report", "list.txt", "--targets", "0.5"]
     result = command(*PLAIN, *more, "--finetune", "tune.prototxt")
     assert result.status == 0, result.err
+    before, after = [line.split()[1:4] for line in result.out.splitlines() if line.startswith("zeros ")]
+    assert after == before  # of the same layers
     assert "wrote tuned_iter_3.caffemodel" in result.out
     head = next(line for line in result.out.splitlines() if line.startswith("score"))
     assert head.split() == ["score", "before", "sparse", "fine-tuned", "difference"]
@@ -124,6 +126,9 @@ def test_a_target_out_of_reach(folder: Path, command) -> None:
         (["--target", "0.5", "--limit", "cnv=0.5"], "did you mean conv?"),
         (["--target", "0.5", "--finetune", "solver.prototxt"], "--finetune starts from OUT"),
         (["--plot", "a.png"], "--plot is for --report"),
+        (["--mode", "layer"], "--mode is for --target"),
+        (["--max-ratio", "0.2"], "--max-ratio is for --target and --report"),
+        (["--report", "list.txt", "--plot", "no/a.png"], "make the folder first (mkdir -p no)"),
         (["--report", "list.txt", "--targets", "0.5,x"], "--targets 0.5,x: expected shares"),
         (["--report", "list.txt", "--targets", "1.5", "--limit", "*=0.9"], "between 0 and 1"),
         (["net.caffemodel", "--target", "0.5"], "net.caffemodel"),
@@ -133,3 +138,29 @@ def test_refused(folder: Path, command, words: list[str], message: str) -> None:
     result = command(*PLAIN, *words)
     assert result.status == 2
     assert message in " ".join(result.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--report", "none.txt"], "none.txt"),
+        (["--report", "list.txt", "--classes", "none.txt"], "none.txt"),
+        (["--report", "list.txt", "--targets", "0.5,1"], "--targets 0.5,1: 1.0: expected a share"),
+        (["--report", "list.txt", "--plot", "a.txt"], "a plot's name ends in"),
+        (["--finetune", "none.prototxt"], "none.prototxt"),
+        (["--finetune", "train_val.prototxt"], "this is a net"),
+    ],
+)
+def test_refused_before_the_long_part(folder: Path, command, words: list[str], message: str) -> None:
+    result = command(*PLAIN, "out.caffemodel", "--target", "0.5", "--limit", "*=0.9", *words)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
+    assert not Path("out.caffemodel").exists()
+
+
+def test_data_that_cannot_be_scored_is_known_before_training(folder: Path, command) -> None:
+    more = ["out.caffemodel", "--target", "0.5", "--limit", "*=0.9", "--report", "list.txt", "--task", "detection"]
+    result = command(*PLAIN, *more, "--finetune", "solver.prototxt")
+    assert result.status == 2
+    assert "no DetectionOutput layer" in result.err
+    assert "Iteration" not in result.err
