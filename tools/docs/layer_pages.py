@@ -69,7 +69,7 @@ def layer_pages() -> Iterator[tuple[str, str]]:
     yield "reference/layers/index.md", _index()
     for (path, title), (name, kinds) in zip(layer_titles().items(), _families().items(), strict=True):
         module = import_module(f"caffecompat.layers.{name}")
-        head = f"# {title}\n\n{prose(module.__doc__)}\nFrom `caffecompat/layers/{name}.py`.\n\n"
+        head = f"# {title} {{ #file }}\n\n{prose(module.__doc__)}\nFrom `caffecompat/layers/{name}.py`.\n\n"
         yield path, head + "\n".join(map(_section, kinds))
 
 
