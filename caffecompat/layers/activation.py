@@ -193,7 +193,7 @@ class AbsVal(Layer):
 
 @register("Swish", "SiLU")
 class Swish(Layer):
-    """x sigmoid(beta x) (BVLC); SiLU is MyCaffe's name of it, with a beta of 1."""
+    """x sigmoid(beta x) (BVLC); SiLU is MyCaffe's name of it, with a beta of 1. Any shape."""
 
     precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
@@ -208,7 +208,7 @@ class Swish(Layer):
 
 @register("Mish")
 class Mish(Layer):
-    """x tanh(log(1 + e^x)), in the forks that darknet2caffe's YOLO v4 files are for."""
+    """x tanh(log(1 + e^x)), of any shape, in the forks that darknet2caffe's YOLO v4 files are for."""
 
     keeps_pixels: ClassVar[bool] = True
     precision = Precision.HALF
@@ -219,7 +219,10 @@ class Mish(Layer):
 
 @register("HardSigmoid")
 class HardSigmoid(Layer):
-    """min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; min(max(alpha x + beta, 0), 1) where alpha is given."""
+    """min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; min(max(alpha x + beta, 0), 1) where alpha is given.
+
+    Any shape.
+    """
 
     keeps_pixels: ClassVar[bool] = True
     precision = Precision.HALF
@@ -236,7 +239,7 @@ class HardSigmoid(Layer):
 
 @register("HardSwish", "HSwish")
 class HardSwish(Layer):
-    """x min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; HSwish in aovoc/caffe."""
+    """x min(max(x + 3, 0), 6) / 6, in the forks for MobileNet v3; HSwish in aovoc/caffe. Any shape."""
 
     keeps_pixels: ClassVar[bool] = True
     precision = Precision.HALF
@@ -247,7 +250,7 @@ class HardSwish(Layer):
 
 @register("GELU")
 class GELU(Layer):
-    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 (MyCaffe).
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, of any shape (MyCaffe).
 
     kaveena/caffe-pruning has 0.405285 in the place of sqrt(2 / pi), and does not register its layer.
     """

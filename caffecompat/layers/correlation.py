@@ -130,6 +130,8 @@ class Correlation(_Correlation):
 class Correlation1D(_Correlation):
     """Correlation over displacements along rows alone, for stereo (DispNet, after lmb-freiburg/flownet2).
 
+    Two maps (N, C, H, W) give (N, displacements, H_out, W_out).
+
     The maps are padded along their width alone. single_direction 1 takes displacements 0 to max_displacement, -1 those
     of -(max_displacement + stride_2) to -stride_2; what then lies left of the padded map is 0. Else as Correlation.
     """

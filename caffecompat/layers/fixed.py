@@ -71,7 +71,7 @@ def _check_bits(param: pb.LayerParameter) -> None:
 
 @register("FixedNeuron")
 class FixedNeuron(Layer):
-    """Puts activations on the grid; the gradient passes unchanged (Xilinx).
+    """Puts activations of any shape on the grid; the gradient passes unchanged (Xilinx).
 
     Its one blob is the position. TRAIN finds the position of each batch and keeps the most frequent one so far (the
     smallest on ties); OVER_FLOW quantizes a batch at its own position, the other methods at the kept one. Outside of a
@@ -197,7 +197,7 @@ def quantized_blobs(module: nn.Module | None) -> list[Tensor] | None:
 
 @register("ConvolutionFixed")
 class ConvolutionFixed(_FixedParameters, Convolution):
-    """Convolution with quantized weight and bias (Xilinx).
+    """Convolution with quantized weight and bias (Xilinx); shapes as of Convolution.
 
     Where all weights are 0 so are all outputs, whatever the bias: the fork multiplies by steps, which are 0 then.
     """
@@ -212,26 +212,26 @@ class ConvolutionFixed(_FixedParameters, Convolution):
 
 @register("DeconvolutionFixed")
 class DeconvolutionFixed(_FixedParameters, Deconvolution):
-    """Deconvolution with quantized weight and bias (Xilinx)."""
+    """Deconvolution with quantized weight and bias (Xilinx); shapes as of Deconvolution."""
 
 
 @register("InnerProductFixed")
 class InnerProductFixed(_FixedParameters, InnerProduct):
-    """InnerProduct with quantized weight and bias (Xilinx)."""
+    """InnerProduct with quantized weight and bias (Xilinx); shapes as of InnerProduct."""
 
 
 @register("ScaleFixed")
 class ScaleFixed(_FixedParameters, Scale):  # type: ignore[misc]  # the mixin takes any number of bottoms
-    """Scale with quantized scale and bias; with two bottoms nothing is quantized (Xilinx)."""
+    """Scale with quantized scale and bias; with two bottoms nothing is quantized (Xilinx). Shapes as of Scale."""
 
 
 @register("PReLUFixed")
 class PReLUFixed(_FixedParameters, PReLU):
-    """PReLU with quantized slopes, `enable` or not (Xilinx)."""
+    """PReLU with quantized slopes, `enable` or not (Xilinx); any shape, a slope a channel (axis 1)."""
 
     always: ClassVar[bool] = True
 
 
 @register("NormalizeFixed")
 class NormalizeFixed(_FixedParameters, Normalize):
-    """Normalize with quantized scales (Xilinx)."""
+    """Normalize with quantized scales (Xilinx); shapes as of Normalize."""

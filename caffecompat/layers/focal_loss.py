@@ -24,8 +24,8 @@ class FocalLoss(SoftmaxLossLayer):
     """Sum of alpha (1 - p)^gamma x -log(max(p, FLT_MIN)), p the softmax of the label's score along softmax_param.axis.
 
     After zimenglan-sysu-512/Focal-Loss, its GPU code, which first had it under the name SoftmaxFocalLoss. Bottoms,
-    class weights and smoothing are those of SoftmaxWithLoss (see `SoftmaxLossLayer`), tops its first two; divided by
-    loss_param.normalization, default VALID. The gradient is 0 where p is 1, unlike there. Its
+    class weights, smoothing and shapes are those of SoftmaxWithLoss (see `SoftmaxLossLayer`), tops its first two;
+    divided by loss_param.normalization, default VALID. The gradient is 0 where p is 1, unlike there. Its
     `type` LINEAR, which it names but does not compute, is refused.
     """
 

@@ -19,12 +19,18 @@ __all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
 
 @register("SoftmaxWithLossOHEM")
 class SoftmaxWithLossOHEM(SoftmaxWithLoss):
-    """SoftmaxWithLoss, under the name by which R-FCN's Caffe has its third top: the loss of each label by itself."""
+    """SoftmaxWithLoss, under the name by which R-FCN's Caffe has its third top: the loss of each label by itself.
+
+    Shapes as of SoftmaxWithLoss.
+    """
 
 
 @register("SmoothL1LossOHEM")
 class SmoothL1LossOHEM(SmoothL1Loss):
-    """SmoothL1Loss in R-FCN's form alone: its normalization is VALID by default, and there are no outer weights."""
+    """SmoothL1Loss in R-FCN's form alone: its normalization is VALID by default, and there are no outer weights.
+
+    Shapes as of SmoothL1Loss.
+    """
 
     bottoms: ClassVar[tuple[int, int | None]] = (2, 3)
 

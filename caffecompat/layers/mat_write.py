@@ -21,7 +21,8 @@ class MatWrite(Layer):
     """Writes its bottoms, each `period` passes, to <prefix>iter_<pass>_blob_<index>.mat (DeepLab, PSPNet).
 
     With `source`, a list of names, <prefix><name of the line>_blob_<index>.mat: the first word of the line of that
-    pass, without its last `strip` characters. The variable is "data", W x H x C x N. Building a net writes nothing.
+    pass, without its last `strip` characters. The bottoms are (N, C, H, W), the variable is
+    "data", W x H x C x N. Building a net writes nothing.
     Of several processes that train a net the first one alone writes, the blobs of its own passes.
     """
 

@@ -202,7 +202,7 @@ class Reshape(Layer):
 
 @register("Split")
 class Split(Layer):
-    """Every top is the bottom; their gradients add up. Caffe inserts it where several layers read a blob (BVLC)."""
+    """Every top is the bottom, of any shape; gradients add up. Caffe inserts it where layers share a blob (BVLC)."""
 
     precision = Precision.HALF
     keeps_pixels: ClassVar[bool] = True
@@ -214,7 +214,7 @@ class Split(Layer):
 
 @register("Silence")
 class Silence(Layer):
-    """Takes blobs that nothing else reads, so that they are no outputs of the net (BVLC)."""
+    """Takes blobs of any shapes that nothing else reads, so that they are no outputs of the net (BVLC)."""
 
     bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     tops: ClassVar[tuple[int, int | None]] = (0, 0)
@@ -250,7 +250,7 @@ class Permute(Layer):
 
 @register("Transpose")
 class Transpose(Permute):
-    """Reorders the axes: axis i of the top is axis dim(i) of the bottom; `dim` lists every axis once.
+    """Reorders the axes: axis i of the top is axis dim(i) of the bottom; `dim` lists every axis once. Any shape.
 
     After dlunion/CC4.0 and tianzhi0549/caffe. Transpose layers of other Caffes, which swap two axes or have no
     settings, are not this one.
@@ -339,6 +339,8 @@ class Crop(Layer):
 @register("AutoCrop")
 class AutoCrop(Crop):
     """Cuts bottom 0 to the height and width of bottom 1, where bottom 1 lies in it (RCF auto_crop_layer.cpp).
+
+    (N, C, H, W) and (N, C', h, w) give (N, C, h, w).
 
     In FCN's and HED's Caffe this is Crop without crop_param. The net, which knows how both bottoms came about, gives
     the layer its crop_param (caffecompat.net.alignment).

@@ -17,7 +17,10 @@ __all__ = ["ShuffleChannel"]
 
 @register("ShuffleChannel")
 class ShuffleChannel(Layer):
-    """Channel c of group g, of `group` groups of C / group, goes to c x group + g (farmingyard/ShuffleNet)."""
+    """Channel c of group g, of `group` groups of C / group, goes to c x group + g (farmingyard/ShuffleNet).
+
+    The bottom is (N, C, ...).
+    """
 
     precision = Precision.HALF
 

@@ -32,6 +32,19 @@ def test_layer_types(site: Path) -> None:
             )
 
 
+_SHAPES = re.compile(r"\([NCRHKT1.](?:, .*)?\)|[Ss]hape|\(time_step")
+
+
+def test_layer_types_have_shapes(site: Path) -> None:
+    """From a recorded case of the original, or in words."""
+    pages = {path.stem: _text(path) for path in (site / "reference/layers").glob("*.html")}
+    for kind in layer_types():
+        cls = layer_class(kind)
+        if cls is not None and cls.__module__.startswith("caffecompat.layers."):
+            recorded = f'type: "{kind}"' in re.sub(r"\s+", " ", pages[cls.__module__.rpartition(".")[2]])
+            assert recorded or _SHAPES.search(cls.__doc__ or ""), kind
+
+
 def test_fields(site: Path) -> None:
     for page, message in (
         ("reference/solver.html", "SolverParameter"),
