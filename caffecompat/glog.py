@@ -26,6 +26,7 @@ __all__ = [
     "number",
     "set_min_level",
     "set_sink",
+    "set_view",
     "warning",
 ]
 
@@ -89,6 +90,11 @@ def set_sink(sink: Callable[[str], None] | None) -> None:
     _HANDLER.sink = sink or _stderr
 
 
+def set_view(view: Callable[[str], list[str]] | None) -> None:
+    """Have `configure_logging` write what `view` makes of each line, as a terse console does; ``None``: the line."""
+    _HANDLER.view = view
+
+
 def set_min_level(level: int | None) -> None:
     """Write lines from this severity on (0 info, 1 warning, 2 error); ``None`` leaves it to ``GLOG_minloglevel``."""
     _HANDLER.min_level = level
@@ -109,6 +115,7 @@ class _GlogHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.sink: Callable[[str], None] = _stderr
+        self.view: Callable[[str], list[str]] | None = None
         self.min_level: int | None = None
         self._held_back: deque[str] = deque()  # of signal handlers that came while another line was being written
         self.setFormatter(GlogFormatter())
@@ -121,12 +128,16 @@ class _GlogHandler(logging.Handler):
         while self._held_back:
             line = self._held_back.popleft()
             try:
-                self.sink(line)
+                self._write(line)
             except RuntimeError as problem:
                 if "reentrant" not in str(problem):
                     raise
                 self._held_back.appendleft(line)  # follows the line being written: the loop below on the stack puts it
                 return
+
+    def _write(self, line: str) -> None:
+        for shown in [line] if self.view is None else self.view(line):
+            self.sink(shown)
 
     def _is_muted(self, record: logging.LogRecord) -> bool:
         """Whether the least severity is higher; the environment is read again, as scripts set it where they like."""

@@ -109,6 +109,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-records", type=output(), metavar="FILE",
                         help="for debugging: write which record of which layer each iteration reads, a line each; "
                         "several processes write FILE.0, FILE.1, ...")  # fmt: skip
+    parser.add_argument("--console", choices=("caffe", "terse"), default="caffe",
+                        help="what stderr gets: Caffe's log (default), or a short line a display, test and snapshot, "
+                        "while the log is added to PREFIX.log beside the snapshots")  # fmt: skip
     progress_flag(parser)
 
 
@@ -160,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
     device, devices = choose_device(args.gpu, "cpu" if args.processes else args.device, param, tf32=args.tf32)
     if device.type == "cpu" and (args.tf32 or args.cuda_graphs):
         glog.warning(f"--{'tf32' if args.tf32 else 'cuda-graphs'} has no effect on the CPU")
-    with joined(None if args.dry_run else place, device) as ranks, _report(args, ranks):
+    with joined(None if args.dry_run else place, device) as ranks, _report(args, ranks), _console(args, param, ranks):
         cards = max(devices, args.processes or 1) if ranks.size == 1 else 1
         return _train(args, param, device, cards, signals, ranks)
 
@@ -172,6 +175,16 @@ def _report(args: argparse.Namespace, ranks: Ranks) -> AbstractContextManager[No
     from caffecompat.report.live_report import live_report
 
     return live_report(args.report, resume=bool(args.resume or args.snapshot))
+
+
+def _console(args: argparse.Namespace, param: pb.SolverParameter, ranks: Ranks) -> AbstractContextManager[None]:
+    """Short lines of the first process instead of Caffe's log, where they are asked for."""
+    if args.console != "terse" or args.dry_run or not ranks.is_first:
+        return nullcontext()
+    from caffecompat.cli.common.terse_console import terse_console
+
+    prefix = _final_prefix(param, args) or os.path.splitext(args.solver)[0]
+    return terse_console(f"{prefix}.log")
 
 
 def _train(
@@ -273,13 +286,20 @@ def _merge_state(param: pb.SolverParameter, args: argparse.Namespace) -> None:
 
 def _newest(param: pb.SolverParameter, args: argparse.Namespace) -> str | None:
     """The newest whole snapshot under the prefix that the solver will have."""
-    from caffecompat.solver.overrides import apply_to_solver, split_overrides
     from caffecompat.solver.snapshot_files import newest_snapshot
+
+    prefix = _final_prefix(param, args)
+    found = newest_snapshot(prefix)
+    if not found:
+        glog.info(f"--resume auto: no {prefix}_iter_*.solverstate yet; starting from the beginning")
+    return found
+
+
+def _final_prefix(param: pb.SolverParameter, args: argparse.Namespace) -> str:
+    """The snapshot_prefix that the solver will have: the file's, or that of --set."""
+    from caffecompat.solver.overrides import apply_to_solver, split_overrides
 
     changed = type(param)()
     changed.CopyFrom(param)
     apply_to_solver(changed, split_overrides(args.settings, changed)[0], args.solver)
-    found = newest_snapshot(changed.snapshot_prefix)
-    if not found:
-        glog.info(f"--resume auto: no {changed.snapshot_prefix}_iter_*.solverstate yet; starting from the beginning")
-    return found
+    return changed.snapshot_prefix

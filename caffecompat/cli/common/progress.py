@@ -78,8 +78,10 @@ def _bar(total: int, unit: str, start: int, stream: Any) -> Iterator[Update]:
 
     # The bar's own control characters reach the terminal, those of names in log lines and notes do not.
     console = Console(file=getattr(stream, "unescaped", stream), force_terminal=True)
+    bar_width = 24 if console.width >= 110 else 12
+    room = console.width - bar_width - len(f"{total}/{total} {unit} 0.123/s 0:00:00") - 6  # for the note
     columns = (
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=bar_width),
         MofNCompleteColumn(),
         TextColumn(unit + " {task.fields[rate]}"),
         TimeRemainingColumn(),
@@ -97,7 +99,9 @@ def _bar(total: int, unit: str, start: int, stream: Any) -> Iterator[Update]:
 
         def update(done: int, note: str) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, note=printable(note), rate=f"{speed:.3g}/s" if speed else "")
+            shown = printable(note)
+            shown = shown if len(shown) <= room else f"{shown[: max(0, room - 1)]}…"
+            bar.update(task, completed=done, note=shown, rate=f"{speed:.3g}/s" if speed else "")
 
         try:
             yield update
