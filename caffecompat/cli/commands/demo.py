@@ -23,7 +23,7 @@ from typing import IO
 
 from caffecompat.cli.common.flags import add_switch
 from caffecompat.cli.common.progress import live_line, progress_on
-from caffecompat.cli.demo.forecast import forecast, inside
+from caffecompat.cli.demo.forecast import forecast, inside, is_finished
 from caffecompat.cli.demo.plan import FULL, MEAN, QUICK, SCALE, Plan, Stage, write_network
 from caffecompat.cli.demo.results import draw_curve, draw_predictions, next_commands, read_scores, score_table
 from caffecompat.errors import CaffeCompatError
@@ -109,13 +109,13 @@ class _Demo:
         )
         if (self.out / _SETTINGS).is_file():
             self._say(f"{self.out} holds a demo already: what is finished is kept")
-        self._say("measuring how long that takes here: a few iterations of both nets ...")
-        parts = forecast(self.out.absolute(), plan)
-        if parts:
+        if is_finished(self.out, plan):
+            self._say("all of it is trained and scored; the pictures take a few seconds")
+        else:
+            self._say("measuring how long that takes here: a few iterations of both nets ...")
+            parts = forecast(self.out.absolute(), plan)
             each = ", ".join(f"{title} {duration(seconds)}" for title, seconds in parts.items())
             self._say(f"about {duration(sum(parts.values()))} on this machine ({each})")
-        else:
-            self._say("a few seconds: all of it is trained and scored")
         self._say(f"commands are run in that folder:\n\n    cd {shlex.quote(str(self.out))}\n")
 
     def _draw_streets(self) -> None:

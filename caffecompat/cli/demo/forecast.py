@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from caffecompat.cli.demo.plan import Plan, Stage, write_network
 
-__all__ = ["StageCost", "forecast", "inside", "measure_drawing", "measure_stage"]
+__all__ = ["StageCost", "forecast", "inside", "is_finished", "measure_drawing", "measure_stage"]
 
 _STEPS = 3  # timed, after one that warms up
 
@@ -32,6 +32,8 @@ class StageCost(NamedTuple):
 def forecast(out: Path, plan: Plan) -> dict[str, float]:
     """Seconds that each part will take which is not finished in `out`: "drawing", and the stages by their titles."""
     parts: dict[str, float] = {}
+    if is_finished(out, plan):
+        return parts
     with tempfile.TemporaryDirectory(prefix="caffecompat-demo-") as folder, inside(Path(folder)):
         drawing = measure_drawing(plan)
         if not (out / "data/palette.txt").exists():
@@ -43,6 +45,11 @@ def forecast(out: Path, plan: Plan) -> dict[str, float]:
             if left or not (out / stage.scores).exists():
                 parts[stage.title] = _stage_seconds(measure_stage(stage), left, plan)
     return parts
+
+
+def is_finished(out: Path, plan: Plan) -> bool:
+    """Whether all stages are trained and scored."""
+    return all((out / stage.scores).exists() and not stage.iterations_left(out) for stage in plan.stages())
 
 
 def _stage_seconds(cost: StageCost, iterations: int, plan: Plan) -> float:
