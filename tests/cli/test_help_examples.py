@@ -44,6 +44,7 @@ def _examples() -> Iterator[list[str]]:
         text = importlib.import_module(module.name).__doc__ or ""
         for block in re.findall(r"^ *caffecompat ((?:[^\\\n]|\\\n)*)$", text, re.M):
             words = shlex.split(block.replace("\\\n", " "), comments=True)
+            words = words[: words.index(">")] if ">" in words else words  # the shell's part
             words = [word.strip("[]") for word in words if word != "..."]
             if tuple(words) not in seen and not words[0].isupper():
                 seen.add(tuple(words))
