@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.files import read_text
 from caffecompat.schema import pb
 
-__all__ = ["METHODS", "QuantizeError", "QuantizeSettings", "parse_special_layers"]
+__all__ = ["METHODS", "QuantizeError", "QuantizeSettings", "parse_special_layers", "read_ignored_layers"]
 
 METHODS = (0, 1, 3)
 """Of FixedParameter: OVER_FLOW, DIFF_S, DIFF_S_SIGMOID; the parameter layers know no DIFF_A (2)."""
@@ -95,3 +97,22 @@ def parse_special_layers(text: str, data_bits: int) -> dict[str, tuple[int, int]
     if bad:
         raise QuantizeError(f"special layers {text!r}: expected NAME,DATA_BITS[,WEIGHTS_BITS] for {bad[0]!r}")
     return {name: (numbers[0], numbers[1] if len(numbers) > 1 else data_bits) for name, numbers in groups}
+
+
+def read_ignored_layers(path: str | os.PathLike[str]) -> list[str]:
+    """The layers that a file names: ``ignore_layer: "NAME"`` a line, as vai_q_caffe reads, or bare names; # comments.
+
+    Raises:
+        CaffeCompatError: the file cannot be read, or has a setting other than ignore_layer.
+    """
+    names: list[str] = []
+    text = re.sub(r"#.*", "", read_text(path, "the list of layers"))
+    for number, line in enumerate(text.splitlines(), 1):
+        stated = re.findall(r"""(\w+)\s*:\s*("[^"]*"|'[^']*')""", line)
+        wrong = [setting for setting, _ in stated if setting != "ignore_layer"]
+        if wrong or (":" in line and not stated):
+            raise QuantizeError(
+                f'{path}:{number}: {line.strip()!r} is neither ignore_layer: "NAME" nor names of layers'
+            )
+        names += [name[1:-1] for _, name in stated] if stated else line.replace(",", " ").split()
+    return names

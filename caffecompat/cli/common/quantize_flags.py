@@ -38,7 +38,9 @@ def settings_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-bit", type=INT32, default=8, metavar="N", help="bits of activations (8)")
     parser.add_argument("--weights-bit", type=INT32, default=8, metavar="N", help="bits of weights and biases (8)")
     parser.add_argument("--ignore-layers", default="", metavar="A,B", help="layers that stay in floating point")
-    parser.add_argument("--ignore-layers-file", metavar="FILE", help="the same, a name a line")
+    parser.add_argument(
+        "--ignore-layers-file", metavar="FILE", help='the same: lines of ignore_layer: "A", or of names'
+    )
     parser.add_argument("--special-layers", default="", metavar="A,D[,W]", help="layers with bits of their own")
     parser.add_argument("--sigmoided-layers", default="", metavar="A,B", help="layers that a sigmoid follows")
 
@@ -109,9 +111,9 @@ def quantize_settings(
 
     ignored = split_commas(args.ignore_layers)
     if args.ignore_layers_file:
-        from caffecompat.files import read_text
+        from caffecompat.quantize.settings import read_ignored_layers
 
-        ignored += read_text(args.ignore_layers_file, "the list of layers").replace(",", " ").split()
+        ignored += read_ignored_layers(args.ignore_layers_file)
     return QuantizeSettings(
         method=args.method,
         data_bits=args.data_bit,
