@@ -1,8 +1,8 @@
 """List the layers that the DPU does not compute as they are, in check_results.txt as the original does.
 
 Each line: the layer's number, name and type, then 2 and what will become of it, 3 for what passes values on or is
-computed by the CPU, 0 for what is not supported. `caffecompat check --target dpu` says more: limits of sizes, and
-what to change.
+computed by the CPU, 0 for what is not supported. Layers of types that the original does not know are printed alone.
+`caffecompat check --target dpu` says more: limits of sizes, and what to change.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ def run(args: argparse.Namespace) -> int:
 
     verdicts = dpu_verdicts(read_net(args.model))
     with atomic_write("check_results.txt") as file:
-        file.write("".join(f"{verdict.line}\n" for verdict in verdicts).encode())
+        file.write("".join(f"{verdict.line}\n" for verdict in verdicts if verdict.code is not None).encode())
     refused = [verdict for verdict in verdicts if verdict.code == 0]
-    for verdict in refused:
-        print(f"{verdict.number}. {verdict.name} ({verdict.type}) is not supported by the DPU.")
+    for verdict in verdicts:
+        if not verdict.code:
+            why = "is not supported by the DPU" if verdict.code == 0 else "is not known, and may not be supported"
+            print(f"{verdict.number}. {verdict.name} ({verdict.type}) {why}. {verdict.remark}".rstrip())
     outcome = "Check failed" if refused else "Check passed"
     print(f"{outcome}, see check_results.txt; 'caffecompat check {args.model} --target dpu' says what to change.")
     return 0
