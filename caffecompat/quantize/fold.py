@@ -20,6 +20,7 @@ __all__ = ["FoldedNet", "Norm", "fold", "read_norm"]
 
 _CONVOLUTIONS = ("Convolution", "Deconvolution")
 _RELUS = ("ReLU", "ReLU6")
+_PASSING = ("Dropout", "Split")
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,23 @@ class FoldedNet:
 
 
 def read_norm(layer: pb.LayerParameter, blobs: list[np.ndarray], layout: str) -> Norm:
-    """The parts of a BatchNorm of any fork, from its blobs in the arrangement `layout` (see `norm_blobs.LAYOUTS`).
+    """The parts of a BatchNorm or BN of any fork, from its blobs in the arrangement `layout` (`norm_blobs.LAYOUTS`).
 
-    BVLC's sums are multiplied by float32(1 / factor), as Caffe does.
+    BVLC's sums are multiplied by float32(1 / factor), as Caffe does. A BN of two blobs is its scale and shift alone.
+
+    Raises:
+        QuantizeError: it stores no statistics.
     """
     arrays = [np.asarray(blob, np.float32) for blob in blobs]
     channels = max(blob.size for blob in arrays)
+    if layer.type == "BN" and len(arrays) == 2:
+        if layer.bn_param.bn_mode == pb.BNParameter.LEARN:
+            raise QuantizeError(
+                f"layer {layer.name!r}: a BN of bn_mode LEARN normalizes by each batch and stores no statistics that "
+                "could be folded; take bn_mode: INFERENCE, and weights that compute_bn_statistics.py has folded"
+            )
+        scale, shift = (blob.reshape(-1) for blob in arrays)
+        return Norm(scale, shift, np.zeros_like(scale), np.ones_like(scale), np.float32(0))
     if layout in ("bvlc", "intel affine"):
         factor = arrays[2].reshape(-1)[0]
         by = np.float32(0) if factor == 0 else np.float32(1) / factor
@@ -61,7 +73,8 @@ def read_norm(layer: pb.LayerParameter, blobs: list[np.ndarray], layout: str) ->
     parts = statistics(arrays, layout, channels)
     if parts is None:
         raise QuantizeError(f"layer {layer.name!r}: its blobs are not those of a batch normalization")
-    return Norm(parts["scale"], parts["bias"], parts["mean"], parts["variance"], np.float32(layer.batch_norm_param.eps))
+    eps = layer.bn_param.eps if layer.type == "BN" else layer.batch_norm_param.eps
+    return Norm(parts["scale"], parts["bias"], parts["mean"], parts["variance"], np.float32(eps))
 
 
 def fold(
@@ -76,14 +89,15 @@ def fold(
     Args:
         message: of the net, both phases; it stays as it is.
         blobs: by layer name. `norms`: of the BatchNorm layers, by name.
-        as_original: repeat what the tool computes wrongly: a grouped deconvolution's weights, a convolution of groups
-            after the normalization, an inner product that an activation precedes.
+        as_original: repeat what the tool computes wrongly: the weights of a deconvolution in groups, and of a
+            convolution in groups after the normalization; a fold across a layer in place that is no ReLU (for inner
+            products: across any).
     """
     copy = pb.NetParameter()
     copy.CopyFrom(message)
     folding = _Folding(FoldedNet(copy, {name: list(values) for name, values in blobs.items()}), dict(norms))
     folding.as_original = as_original
-    folding.remove_dropout()
+    folding.remove_passing()
     folding.remove_second_norms()
     folding.join_scales()
     folding.fold_back()
@@ -101,20 +115,35 @@ class _Folding:
         self.net, self.norms = net, norms
         self.layers = net.message.layer
 
-    def remove_dropout(self) -> None:
-        """Whoever reads a Dropout's top reads its bottom."""
+    def remove_passing(self) -> None:
+        """Whoever reads a top of a Dropout or a Split reads its bottom."""
         renamed: dict[str, str] = {}
         for layer in list(self.layers):
+            written = [blob for blob in layer.top if blob in renamed]
+            read = set(layer.bottom)
             layer.bottom[:] = [renamed.get(blob, blob) for blob in layer.bottom]
-            if layer.type == "Dropout":
-                if layer.top[0] != layer.bottom[0]:
-                    renamed[layer.top[0]] = layer.bottom[0]
+            if layer.type in _PASSING:
+                renamed.update(dict.fromkeys(layer.top, layer.bottom[0]))
                 self.layers.remove(layer)
+                continue
+            for blob in written:  # in place where nobody needs the value before
+                source = renamed.pop(blob)
+                if blob in read and not self._is_read_after(layer, source, renamed):
+                    layer.top[list(layer.top).index(blob)] = renamed[blob] = source
+
+    def _is_read_after(self, layer: pb.LayerParameter, blob: str, renamed: Mapping[str, str]) -> bool:
+        """Whether a later layer reads the blob, by this or another name, before it is written again."""
+        names = {blob, *(other for other, source in renamed.items() if source == blob)}
+        later = list(self.layers)[list(self.layers).index(layer) + 1 :]
+        return any(names & set(one.bottom) for one in later)
 
     def remove_second_norms(self) -> None:
-        """Nets that state a BatchNorm for each phase keep the first of the two, for both."""
+        """Nets that state a BatchNorm for each phase keep the first of the two, for both; BN is one, too."""
         seen: set[str] = set()
         for layer in list(self.layers):
+            if layer.type == "BN":
+                layer.type = "BatchNorm"
+                layer.ClearField("bn_param")
             if layer.type != "BatchNorm":
                 continue
             if layer.name in seen:
@@ -148,8 +177,7 @@ class _Folding:
         while at < len(self.layers):
             layer = self.layers[at]
             if layer.type in (*_CONVOLUTIONS, "InnerProduct"):
-                checked = layer.type != "InnerProduct" or not self.as_original
-                norm = self._linked(at, lambda after: after.type == "BatchNorm", checked)
+                norm = self._linked(at, lambda after: after.type == "BatchNorm", layer.type != "InnerProduct")
                 if norm is not None:
                     self._take_in_after(layer, self.layers[norm])
                     layer.top[0] = self.layers[norm].top[0]
@@ -157,18 +185,20 @@ class _Folding:
             at += 1
 
     def fold_ahead(self) -> None:
-        """Into a convolution without pad after it, which takes its bottom."""
+        """Into a convolution without pad after it, which takes its bottom and its place."""
         at = 0
         while at < len(self.layers):
             layer = self.layers[at]
-            if layer.type == "BatchNorm" and layer.name in self.norms:
-                after = self._linked(at, lambda one: one.type == "Convolution" and not _pads(one), True)
-                if after is not None:
-                    self._take_in_before(self.layers[after], layer)
-                    self.layers[after].bottom[0] = layer.bottom[0]
-                    del self.layers[at]
-                    continue
             at += 1
+            if layer.type == "BatchNorm" and layer.name in self.norms:
+                after = self._linked(at - 1, lambda one: one.type == "Convolution" and not _pads(one), True)
+                if after is not None:
+                    moved = pb.LayerParameter()
+                    moved.CopyFrom(self.layers[after])
+                    self._take_in_before(moved, layer)
+                    moved.bottom[0] = layer.bottom[0]
+                    layer.CopyFrom(moved)
+                    del self.layers[after]
 
     def make_scales(self) -> None:
         """Every other BatchNorm becomes a Scale of its name."""
@@ -185,11 +215,24 @@ class _Folding:
             _learn_both(layer)
 
     def _linked(self, at: int, holds: Callable[[pb.LayerParameter], bool], checks_relu: bool) -> int | None:
-        """The first of the layers that read layer `at` alone that fulfils a condition, if no ReLU comes earlier."""
+        """The first of the layers that read layer `at` alone that fulfils a condition, if it is the very first.
+
+        The original looks for a ReLU before it only, and not always.
+        """
         places = readers_before_split(self.layers, at)
         found = first_of(self.layers, places, holds)
-        relu = first_of(self.layers, places, lambda layer: layer.type in _RELUS) if checks_relu else None
-        return None if found is None or (relu is not None and relu < found) else found
+        if found is None or found == places[0]:
+            return found
+        relu = first_of(self.layers, places, lambda layer: layer.type in _RELUS)
+        if checks_relu and relu is not None and relu < found:
+            return None
+        one, between, other = (self.layers[place] for place in (at, places[0], found))
+        self.net.notes.append(
+            f"layers {one.name!r} and {other.name!r}: the original makes one of them although {between.name!r} "
+            f"({between.type}) is between them, which makes wrong numbers; "
+            + ("so does this" if self.as_original else "here they stay two")
+        )
+        return found if self.as_original else None
 
     def _take_in_after(self, layer: pb.LayerParameter, after: pb.LayerParameter) -> None:
         """The weights of a layer whose outputs a batch normalization follows."""
@@ -237,6 +280,13 @@ class _Folding:
             sums += kernels[:, :, place]
         spatial = (1,) * (weight.ndim - 2)
         channels = np.repeat(np.arange(groups * inside).reshape(groups, inside), outputs // groups, axis=0)
+        if groups > 1:
+            self.net.notes.append(
+                f"layer {layer.name!r} is a convolution in {groups} groups after a batch normalization: the original "
+                "multiplies all of them by the factors of the first group, which makes wrong numbers; "
+                + ("so does this" if self.as_original else "here each has its own")
+            )
+            channels %= inside if self.as_original else channels.size
         added = np.zeros(outputs, np.float32)
         for place in range(inside):
             added += sums[:, place] * shift[channels[:, place]]

@@ -13,6 +13,7 @@ import torch
 from caffecompat.data import make_source
 from caffecompat.formats import save_caffemodel
 from caffecompat.formats.atomic import atomic_together, atomic_write
+from caffecompat.layers.bn import BN
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
@@ -145,9 +146,9 @@ def folded_net(document: NetDocument, weights: WeightPaths, settings: QuantizeSe
         )
         blobs = {name: [np.array(blob) for blob in own] for name, own in net.blobs_by_layer().items()}
         norms = {
-            layer.name: read_norm(layer.param, blobs.pop(layer.name), layer.module.layout)
+            layer.name: read_norm(layer.param, blobs.pop(layer.name), getattr(layer.module, "layout", "pspnet"))
             for layer in net.layers
-            if isinstance(layer.module, BatchNorm)
+            if isinstance(layer.module, BatchNorm | BN)
         }
     finally:
         net.close()
@@ -167,6 +168,17 @@ def _warn_of_unknown(quantized: pb.NetParameter, settings: QuantizeSettings, not
         ("special_layers", settings.special_layers),
     ):
         notes.extend(f"{what}: the net has no layer {name!r}" for name in names if name not in known)
+    compared = {
+        layer.top[0]
+        for layer in quantized.layer
+        if layer.type == "FixedNeuron" and layer.fixed_param.fixed_method == pb.FixedParameter.DIFF_S_SIGMOID
+    }
+    notes.extend(
+        f"sigmoided_layers: without effect on {layer.name!r}: it counts for a Convolution that no ReLU, maximum "
+        "pooling or Concat follows, under method 1"
+        for layer in quantized.layer
+        if layer.name in settings.sigmoided_layers and not compared & set(layer.top)
+    )
 
 
 def write_train_test(
