@@ -105,6 +105,6 @@ def _write_text_net(made: DeployedFixed, train: pb.NetParameter, input_shape: Se
 
 def _as_softmax(layer: pb.LayerParameter) -> None:
     layer.type = "Softmax"
-    del layer.bottom[1:]
+    del layer.bottom[1:], layer.top[1:]
     for name in ("loss_param", "loss_weight", "include", "exclude"):
         layer.ClearField(name)

@@ -12,8 +12,8 @@ Layers = Sequence[pb.LayerParameter]
 
 
 def is_in_place(layer: pb.LayerParameter) -> bool:
-    """Whether a layer writes its first top over its first bottom."""
-    return bool(layer.bottom and layer.top and layer.bottom[0] == layer.top[0])
+    """Whether a layer writes its only top over its only bottom."""
+    return len(layer.bottom) == 1 and list(layer.bottom) == list(layer.top)
 
 
 def readers(layers: Layers, at: int) -> list[int]:

@@ -30,6 +30,8 @@ Layers = Sequence[pb.LayerParameter]
 def place_neurons(message: pb.NetParameter, settings: QuantizeSettings) -> pb.NetParameter:
     """The net with its neurons, and with the types that compute in fixed point.
 
+    A blob has one neuron at most, the first. None follows an ignored layer.
+
     Args:
         message: a net without batch normalization, both phases; it stays as it is.
 
@@ -39,24 +41,29 @@ def place_neurons(message: pb.NetParameter, settings: QuantizeSettings) -> pb.Ne
     layers = message.layer
     after: dict[int, list[tuple[str, pb.FixedParameter]]] = {}
     data = _data_layer(layers, settings.input_blob)
-    for at, blob, maker, sigmoid in _placed(layers, settings):
-        after.setdefault(at, []).append((blob, _fixed(settings, maker, neuron=True, sigmoid=sigmoid)))
+    if data is not None and layers[data].name not in settings.ignore_layers:
+        bits = settings.bits_of(layers[data].name)[0]
+        blob = settings.input_blob if settings.input_blob in layers[data].top else layers[data].top[0]
+        after[data] = [(blob, _fixed("OVER_FLOW", bits, follow_data_layer=True))]
+    method = pb.FixedParameter.FixedMethod.Name(settings.method)
+    for at, blob, bits, sigmoid in _placed(layers, settings, data):
+        after.setdefault(at, []).append((blob, _fixed("DIFF_S_SIGMOID" if sigmoid else method, bits)))
     result = pb.NetParameter()
     result.CopyFrom(message)
     result.ClearField("layer")
+    seen: set[str] = set()
     for at, layer in enumerate(layers):
         added = result.layer.add()
         added.CopyFrom(layer)
-        if layer.type in FIXED_TYPES and layer.name not in settings.ignore_layers:
+        if layer.type in FIXED_TYPES and layer.name not in settings.ignore_layers and at != data:
             _check_groups(layer)
             added.type += "Fixed"
-            added.fixed_param.CopyFrom(_fixed(settings, layer.name))
-        if at == data:
-            blob = settings.input_blob if settings.input_blob in layer.top else layer.top[0]
-            param = pb.FixedParameter(fixed_method="OVER_FLOW", bit_width=settings.data_bits, follow_data_layer=True)
-            _add_neuron(result, blob, param)
+            plain = layer.type == "Convolution" and method == "DIFF_S_SIGMOID"  # of its neuron alone
+            added.fixed_param.CopyFrom(_fixed("DIFF_S" if plain else method, settings.bits_of(layer.name)[1]))
         for blob, param in after.get(at, ()):
-            _add_neuron(result, blob, param)
+            if blob not in seen:
+                _add_neuron(result, blob, param)
+            seen.add(blob)
     return result
 
 
@@ -67,18 +74,15 @@ def _add_neuron(net: pb.NetParameter, blob: str, param: pb.FixedParameter) -> No
 
 
 def _data_layer(layers: Layers, blob: str) -> int | None:
-    """The place of the last layer that makes the blob, else of the last that feeds the net."""
-    makers = [at for at, layer in enumerate(layers) if not layer.bottom and blob in layer.top]
+    """The place of the last layer that writes the blob, else of the last that feeds the net."""
+    makers = [at for at, layer in enumerate(layers) if blob in layer.top]
     fed = [at for at, layer in enumerate(layers) if data_layer(layer.type) is not None and layer.top]
     found = makers or fed
     return found[-1] if found else None
 
 
-def _fixed(settings: QuantizeSettings, layer: str, *, neuron: bool = False, sigmoid: bool = False) -> pb.FixedParameter:
-    method = pb.FixedParameter.DIFF_S_SIGMOID if sigmoid else settings.method
-    data, weights = settings.bits_of(layer)
-    name = pb.FixedParameter.FixedMethod.Name(method)
-    return pb.FixedParameter(fixed_method=name, bit_width=data if neuron else weights)
+def _fixed(method: str, bits: int, *, follow_data_layer: bool | None = None) -> pb.FixedParameter:
+    return pb.FixedParameter(fixed_method=method, bit_width=bits, follow_data_layer=follow_data_layer)
 
 
 def _check_groups(layer: pb.LayerParameter) -> None:
@@ -90,23 +94,39 @@ def _check_groups(layer: pb.LayerParameter) -> None:
         )
 
 
-def _placed(layers: Layers, settings: QuantizeSettings) -> Iterator[tuple[int, str, str, bool]]:
-    """(place of the layer that it follows, blob, layer whose bits it has, whether it compares after a sigmoid)."""
+def _placed(layers: Layers, settings: QuantizeSettings, data: int | None) -> Iterator[tuple[int, str, int, bool]]:
+    """(place of the layer that it follows, blob, bits, whether it compares after a sigmoid).
+
+    Bits of a special layer go on to the ReLU or the pooling where its activation rests.
+    """
+    bits = {layer.name: settings.bits_of(layer.name)[0] for layer in layers}
+    resting: set[int] = set()
     for at, layer in enumerate(layers):
-        if layer.name in settings.ignore_layers:
+        if layer.name in settings.ignore_layers or at == data:
             continue
-        sigmoid = layer.name in settings.sigmoided_layers
-        if layer.type in _CANDIDATES:
-            if not _is_single(layers, at):
-                yield from ((at, blob, layer.name, sigmoid) for blob in layer.top)
-            elif (place := _resting_place(layers, at)) is not None:
-                yield place, layers[place].top[0], layer.name, sigmoid and place == at
-        elif layer.type == "Pooling" and layer.pooling_param.pool == _AVE:
-            aligned = settings.align_concat and _is_single(layers, at) and _feeds_concat(layers, at)
-            if not aligned:
-                yield at, layer.top[0], layer.name, sigmoid
-        elif layer.type == "Concat":
-            yield at, layer.top[0], layer.name, sigmoid
+        sigmoid = _compares_after_sigmoid(layer, settings)
+        if at in resting or layer.type == "Concat" or _is_unaligned_average(layers, at, settings):
+            yield at, layer.top[0], bits[layer.name], False
+        elif layer.type in _CANDIDATES and not _is_single(layers, at):
+            yield from ((at, blob, bits[layer.name], sigmoid) for blob in layer.top)
+        elif layer.type in _CANDIDATES and (place := _resting_place(layers, at)) == at:
+            yield at, layer.top[0], bits[layer.name], sigmoid
+        elif layer.type in _CANDIDATES and place is not None:
+            resting.add(place)
+            if layer.name in settings.special_layers:
+                bits[layers[place].name] = bits[layer.name]
+
+
+def _is_unaligned_average(layers: Layers, at: int, settings: QuantizeSettings) -> bool:
+    """Whether a layer is an average pooling that does not take the position of a Concat."""
+    aligned = settings.align_concat and _is_single(layers, at) and _feeds_concat(layers, at)
+    return layers[at].type == "Pooling" and not _is_other_pooling(layers[at]) and not aligned
+
+
+def _compares_after_sigmoid(layer: pb.LayerParameter, settings: QuantizeSettings) -> bool:
+    """Whether a layer is one of the sigmoided ones: a convolution, under the method of least differences."""
+    named = layer.name in settings.sigmoided_layers
+    return named and layer.type == "Convolution" and settings.method == pb.FixedParameter.DIFF_S
 
 
 def _resting_place(layers: Layers, at: int) -> int | None:
@@ -118,8 +138,8 @@ def _resting_place(layers: Layers, at: int) -> int | None:
         if not _is_single(layers, relu):
             return relu
         at = relu
-    pool = first_of(layers, readers(layers, at), _is_other_pooling)
-    if pool is not None:
+    pool = first_of(layers, readers(layers, at), lambda layer: layer.type == "Pooling")
+    if pool is not None and _is_other_pooling(layers[pool]):
         return None if _is_single(layers, pool) and _feeds_concat(layers, pool) else pool
     return None if _feeds_concat(layers, at, through=relu is None) else at
 
@@ -142,8 +162,8 @@ def _feeds_concat(layers: Layers, at: int, *, through: bool = False) -> bool:
         return True
     if not through:
         return False
-    for permute in (place for place in readers(layers, at) if layers[place].type == "Permute"):
-        for flatten in (place for place in readers(layers, permute) if layers[place].type == "Flatten"):
-            if any(layers[place].type == "Concat" for place in readers(layers, flatten)):
-                return True
-    return False
+    permute = first_of(layers, readers(layers, at), lambda layer: layer.type == "Permute")
+    if permute is None:
+        return False
+    flatten = first_of(layers, readers(layers, permute), lambda layer: layer.type == "Flatten")
+    return flatten is not None and _feeds_concat(layers, flatten)

@@ -69,13 +69,13 @@ def fix_info(layers: Sequence[pb.LayerParameter], blobs: Mapping[str, Sequence[n
             info.blobs[layer.top[0]] = Position(layer.fixed_param.bit_width, position)
     _spread(layers, info.blobs)
     own: dict[str, list[Position]] = {}
-    for layer in layers:
+    for at, layer in enumerate(layers):
         kind = layer.type.removesuffix("Fixed")
         if kind == layer.type:
             continue
         own[layer.name] = parameter_positions(layer, blobs.get(layer.name, ()))
         if kind in _SHIFTED:
-            _adjust(info, layer, own[layer.name])
+            _adjust(info, layer, own[layer.name], layers[:at])
     for layer in layers:
         pairs = [info.blobs[blob] for blob in (*layer.bottom, *layer.top) if blob in info.blobs]
         kind = layer.type.removesuffix("Fixed")
@@ -108,16 +108,23 @@ def _passes(layer: pb.LayerParameter) -> bool:
     return layer.type in _PASSING or is_max
 
 
-def _adjust(info: FixInfo, layer: pb.LayerParameter, own: list[Position]) -> None:
+def _adjust(info: FixInfo, layer: pb.LayerParameter, own: list[Position], before: Sequence[pb.LayerParameter]) -> None:
     """Move a layer's positions so that its shifts are from 0 to 16, and that of its bias not below what fits.
 
     Coarser outputs make room where sums would have to be shifted left; finer weights are taken back.
     """
     missing = [blob for blob in (layer.bottom[0], layer.top[0]) if blob not in info.blobs]
     if missing:
+        makers = [other for other in before if missing[0] in other.top]
+        maker = f"layer {makers[-1].name!r} ({makers[-1].type})" if makers else "the input"
+        why = (
+            f"no neuron follows {maker}, which makes it"
+            if missing[0] in layer.bottom
+            else "a layer after it is ignored"
+        )
         raise QuantizeError(
-            f"layer {layer.name!r} computes in fixed point, but its blob {missing[0]!r} has no position, as a layer "
-            "before or after it is ignored; ignore this layer, too, or none of them"
+            f"layer {layer.name!r} computes in fixed point, but its blob {missing[0]!r} has no position, as {why}; "
+            "ignore this layer, too, or none of them"
         )
     source, target = info.blobs[layer.bottom[0]], info.blobs[layer.top[0]]
     weight = own[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caffecompat.quantize.neurons import place_neurons
-from caffecompat.quantize.settings import QuantizeError, QuantizeSettings, parse_special_layers
+from caffecompat.quantize.settings import QuantizeError, QuantizeSettings, parse_special_layers, read_ignored_layers
 from caffecompat.schema import parse_text, pb
 
 
@@ -103,6 +104,26 @@ def test_places(case: str) -> None:
     assert {blob: maker for blob, (maker, _, _) in _neurons(*layers).items()} == wanted
 
 
+CASES |= {
+    "a blob has one neuron, the first": (
+        [_conv("c", "data"), _layer("PReLU", "r", "c", "c"), _conv("d", "c")], {"c": "c", "d": "d"}),
+    "two layers before one ReLU": (
+        [_conv("c", "data"), _layer("Scale", "s", "c", "c"), _layer("ReLU", "r", "c", "c")], {"c": "r"}),
+    "a Scale by another blob, over its bottom, is not in place": (
+        [_conv("c", "data"), _conv("f", "data"), _layer("Scale", "s", "c f", "c"), _conv("d", "c")],
+        {"c": "c", "f": "f", "d": "d"}),
+    "the first of the poolings decides": (
+        [_conv("c", "data"), _layer("PReLU", "r", "c", "c"), _layer("Pooling", "a", "c", "a", AVE),
+         _layer("Pooling", "m", "c", "m", MAX)], {"c": "c", "a": "a"}),
+    "a Concat of a Concat": (
+        [_conv("c", "data"), _layer("Concat", "k", "c"), _layer("Concat", "l", "k"), _conv("d", "l")],
+        {"k": "k", "l": "l", "d": "d"}),
+    "a maximum pooling that two read, before a Concat": (
+        [_conv("c", "data"), _layer("Pooling", "p", "c", "p", MAX), _conv("d", "p"), _layer("Concat", "k", "p d")],
+        {"p": "p", "k": "k"}),
+}  # fmt: skip
+
+
 POOLED = [_conv("c", "data"), _layer("Pooling", "p", "c", "p", AVE), _layer("Concat", "k", "p")]
 
 
@@ -154,3 +175,52 @@ def test_a_deconvolution_in_groups() -> None:
     with pytest.raises(QuantizeError, match="'u': a Deconvolution in 2 groups"):
         _neurons(groups % 2)
     assert set(_neurons(groups % 4)) == {"u"}
+
+
+def test_data_written_again_by_a_layer_in_place() -> None:
+    """The neuron follows the last layer that writes the blob, which stays in floating point."""
+    scaled = place_neurons(_net("\n".join((DATA, _layer("Scale", "s", "data", "data"), *CHAIN))), QuantizeSettings())
+    assert [layer.name for layer in scaled.layer][:3] == ["data", "s", "data_fixed"]
+    assert [layer.type for layer in scaled.layer].count("ScaleFixed") == 0
+
+
+def test_what_an_ignored_layer_has_not() -> None:
+    """Neither a layer's neuron after an ignored ReLU or pooling, nor the data's."""
+    assert set(_neurons(*CHAIN, ignore_layers=["p"])) == {"d", "a", "e"}
+    relu = [_conv("c", "data"), _layer("ReLU", "r", "c", "c"), _conv("d", "c")]
+    assert set(_neurons(*relu, ignore_layers=["r"])) == {"d"}
+    net = place_neurons(_net("\n".join((DATA, *relu))), QuantizeSettings(ignore_layers=["data"]))
+    assert "data_fixed" not in [layer.name for layer in net.layer]
+
+
+def test_bits_of_a_special_relu() -> None:
+    relu = [_conv("c", "data"), _layer("ReLU", "r", "c", "c"), _layer("Concat", "k", "c2"), _conv("c2", "c")]
+    assert _neurons(*relu, special_layers={"r": (12, 8), "k": (5, 8)})["c"][1] == 12
+    assert _neurons(*relu, special_layers={"r": (12, 8), "c": (10, 8)})["c"][1] == 10
+
+
+def test_where_a_sigmoid_counts() -> None:
+    """After convolutions alone, under method 1; with method 3 after all, but not in a convolution's weights."""
+    inner = _layer("InnerProduct", "i", "c")
+    assert [m for _, _, m in _neurons(_conv("c", "data"), inner, sigmoided_layers=["c", "i"]).values()] == [
+        "DIFF_S_SIGMOID", "DIFF_S",
+    ]  # fmt: skip
+    assert [m for _, _, m in _neurons(_conv("c", "data"), sigmoided_layers=["c"], method=0).values()] == ["OVER_FLOW"]
+    net = place_neurons(_net("\n".join((DATA, _conv("c", "data")))), QuantizeSettings(method=3))
+    methods = [layer.fixed_param.FixedMethod.Name(layer.fixed_param.fixed_method) for layer in net.layer[1:]]
+    assert methods == ["OVER_FLOW", "DIFF_S", "DIFF_S_SIGMOID"]
+
+
+def test_files_of_ignored_layers(tmp_path: Path) -> None:
+    file = tmp_path / "layers.txt"
+    for text in (
+        'ignore_layer: "a/b"\nignore_layer: "c" # not d\n',
+        "ignore_layer: 'a/b' ignore_layer: \"c\"",
+        "a/b c",
+        "a/b,\nc",
+    ):
+        file.write_text(text)
+        assert read_ignored_layers(file) == ["a/b", "c"]
+    file.write_text('a\nignore: "c"\n')
+    with pytest.raises(QuantizeError, match=r"layers.txt:2: 'ignore: \"c\"' is neither ignore_layer"):
+        read_ignored_layers(file)
