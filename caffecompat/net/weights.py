@@ -183,8 +183,10 @@ def weight_paths(given: WeightPaths) -> list[str]:
     """One path or several as a list; a comma in a path is a character like others.
 
     Raises:
-        CaffeCompatError: there is none, or one is empty.
+        CaffeCompatError: there is none, one is empty, or it is something else.
     """
+    if not isinstance(given, (str, os.PathLike, Sequence)):
+        raise CaffeCompatError(f"weights {given!r}: expected a path, or a list of paths")
     paths = [given] if isinstance(given, str | os.PathLike) else list(given)
     names = [os.fspath(path) for path in paths]
     if not names or not all(name.strip() for name in names):

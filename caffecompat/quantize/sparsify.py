@@ -286,7 +286,7 @@ def check_target(target: Any, name: str = "target") -> None:
 
 
 def _as_limits(limits: Any) -> dict[str, float]:
-    if not isinstance(limits or {}, Mapping):
+    if not isinstance(limits or {}, Mapping) or not all(isinstance(name, str) for name in limits or {}):
         raise CaffeCompatError(f"limits {limits!r}: expected a dict of names and shares, as {{'conv1': 0.5}}")
     return dict(limits or {})
 
@@ -374,8 +374,9 @@ def open_for_thinning(document: NetDocument, weights: WeightPaths) -> Net:
     Raises:
         CaffeCompatError: it cannot be made, or the weights are another net's.
     """
-    net = Net(document, pb.TEST, sources=Placeholders(), log=False, quantized=False, weights=weights)
+    paths = weight_paths(weights)
+    net = Net(document, pb.TEST, sources=Placeholders(), log=False, quantized=False, weights=paths)
     net.close()
     assert net.loaded is not None
-    net.loaded.require_trained(", ".join(weight_paths(weights)))
+    net.loaded.require_trained(", ".join(paths))
     return net

@@ -162,6 +162,8 @@ class _Keeper(logging.Handler):
         if not self._warned:
             self._warned = True
             reason = " ".join(str(problem).split()) or type(problem).__name__
+            if isinstance(problem, OSError) and problem.strerror:
+                reason = f"{problem.filename or self._log}: {problem.strerror}"
             glog.warning(f"no report of this training in {self._folder}: {reason}; the training itself goes on")
 
     def _close_file(self) -> None:

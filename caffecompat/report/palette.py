@@ -88,8 +88,10 @@ def read_names(path: str) -> tuple[str, ...]:
     """Class names: those of a palette of that name, or a file's lines in order.
 
     Raises:
-        CaffeCompatError: the file cannot be read.
+        CaffeCompatError: the file cannot be read, or it is no path.
     """
+    if not isinstance(path, str):
+        raise CaffeCompatError(f"classes {path!r}: expected a file with a name a line, or one of {', '.join(PALETTES)}")
     if path in PALETTES:
         return PALETTES[path]().names
     text = read_text(path, "the class names", more=f" (or one of {', '.join(PALETTES)})")

@@ -11,7 +11,7 @@ from typing import Any
 from caffecompat import glog
 from caffecompat.arguments import as_count
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats.atomic import atomic_write
+from caffecompat.formats.atomic import atomic_write, protected_files
 from caffecompat.report.net_diff_page import diff_page
 from caffecompat.report.net_diff_text import field_sentences, layer_sentences
 from caffecompat.report.page import finite, make_page
@@ -64,26 +64,47 @@ def report_runs(
         pictures: how many predictions to show for each run; 0 runs no net.
 
     Raises:
-        CaffeCompatError: one of `runs` is something else or cannot be read, or there are no runs.
+        CaffeCompatError: one of `runs` is something else or cannot be read, or there are no runs. In folders, what is
+            neither a log nor a result is left out, and a note says so.
         WriteError: `out` cannot be written.
 
     >>> import caffecompat
     >>> caffecompat.report_runs("train.log", "report.html")
     """
     paths = [os.fspath(run) for run in ([runs] if isinstance(runs, (str, os.PathLike)) else runs)]
-    pictures = pictures and (as_count(pictures, "pictures") or 0)
-    paths = [inner for path in paths for inner in (_in_folder(path) if os.path.isdir(path) else [path])]
-    results = {path: read_result(path) for path in paths if path.endswith(".json")}
-    found = find_runs(path for path in paths if path not in results)
-    if not found and not results:
-        raise CaffeCompatError("nothing to report: give logs, prefixes of snapshots, or results in JSON")
+    pictures = as_count(pictures, "pictures", 0) or 0
     names = read_names(classes) if classes else ()
     colors = load_palette(palette, names)
     notes: list[str] = []
+    named = {path for path in paths if not os.path.isdir(path)}
+    inner = [each for path in paths for each in ([path] if path in named else _in_folder(path))]
+    paths = list({os.path.realpath(path): path for path in inner}.values())
+    left_out: list[CaffeCompatError] = []
+
+    def leave_out(path: str, problem: CaffeCompatError) -> None:
+        """What is found in a folder may be anything; what was named has to be what it is named for."""
+        if path in named:
+            raise problem
+        left_out.append(problem)
+
+    results = {}
+    for path in paths:
+        if path.endswith(".json"):
+            try:
+                results[path] = read_result(path)
+            except CaffeCompatError as problem:
+                leave_out(path, problem)
+    found = find_runs((path for path in paths if not path.endswith(".json")), leave_out)
+    if left_out and not found and not results:
+        raise left_out[0]
+    notes += [f"left out: {problem}" for problem in left_out]
+    if not found and not results:
+        raise CaffeCompatError("nothing to report: give logs, prefixes of snapshots, or results in JSON")
+    read = [*results, *(path for run in found for path in (*run.paths, *(path for _, path in run.snapshots)))]
     predictions = [(run.name, predictions_of(run, pictures, notes, colors)) for run in found] if pictures else []
     for note in notes:
         glog.warning(note)
-    with atomic_write(out) as file:
+    with protected_files(read), atomic_write(out) as file:
         file.write(run_page(found, results, predictions, names=colors.names, notes=notes).encode())
 
 

@@ -213,13 +213,13 @@ def result_tables(name: str, result: Mapping[str, Any]) -> list[Table]:
 
 def _records_of(value: Any) -> list[Mapping[str, Any]]:
     """The records of a list, or those of an object of several records of single values, by name."""
-    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+    if isinstance(value, list) and any(value) and all(isinstance(each, Mapping) for each in value):
         return value
     if (
         isinstance(value, Mapping)
         and len(value) > 1
         and all(
-            isinstance(each, Mapping) and not any(isinstance(cell, (list, Mapping)) for cell in each.values())
+            isinstance(each, Mapping) and each and not any(isinstance(cell, (list, Mapping)) for cell in each.values())
             for each in value.values()
         )
     ):
@@ -257,7 +257,15 @@ def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
         more = f", … ({len(value)})" if len(value) > _LISTED else ""
-        return ", ".join(str(_cell(each)) for each in value[:_LISTED]) + more
+        return ", ".join(_text(each) for each in value[:_LISTED]) + more
     if isinstance(value, float):
         return _rounded(value)
-    return value if value is None or isinstance(value, (str, int)) else str(value)
+    return _text(value) if isinstance(value, Mapping) else value
+
+
+def _text(value: Any) -> str:
+    """What is a cell, in a cell with others."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+    cell = _cell(value)
+    return "–" if cell is None else f"[{cell}]" if isinstance(value, list) else str(cell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -89,11 +89,18 @@ class Run:
         return ""
 
 
-def find_runs(given: Iterable[str]) -> list[Run]:
+def _refuse(path: str, problem: CaffeCompatError) -> None:
+    raise problem
+
+
+def find_runs(given: Iterable[str], on_problem: Callable[[str, CaffeCompatError], None] = _refuse) -> list[Run]:
     """The runs of logs and prefixes of snapshots.
 
     The snapshots of a log's run are those of the snapshot_prefix in it; the logs of a prefix are those near it in which
     that prefix is. Logs that say nothing of their solver have no snapshots.
+
+    Args:
+        on_problem: called with what is neither, or cannot be read; where it does not raise, that is left out.
 
     Raises:
         CaffeCompatError: one is neither.
@@ -101,27 +108,36 @@ def find_runs(given: Iterable[str]) -> list[Run]:
     paths = list(given)
     runs: list[Run] = []
     for path, name in zip(paths, _names(paths), strict=True):
-        if os.path.isfile(path):
-            run = log_of_lines(read_log_lines(path), name)
-            if run.log is None or not (run.log.train or run.log.test):
-                raise LogError(
-                    f"{path} is no training log: no 'Iteration N' line with a loss or a test in it, nor is it a result "
-                    "in JSON (is it the stderr of `caffe train` or `caffecompat train`?)"
-                )
-            run.paths = [path]
-            find_snapshots(run, path)
-        else:
-            snapshots = weight_snapshots(path)
-            if not snapshots:
-                raise CaffeCompatError(
-                    f"{path} is neither a log nor the prefix of snapshots: there is no {path}_iter_N.caffemodel"
-                )
-            logs = list(_logs_of(path))
-            run = log_of_lines([line for log in logs for line in read_log_lines(log)], name)
-            run.paths, run.snapshots = logs, snapshots
-            run.base = _base(run.solver.snapshot_prefix if run.solver else "", path)
-        runs.append(run)
+        try:
+            runs.append(_of_log(path, name) if os.path.isfile(path) else _of_prefix(path, name))
+        except CaffeCompatError as problem:
+            on_problem(path, problem)
     return runs
+
+
+def _of_log(path: str, name: str) -> Run:
+    run = log_of_lines(read_log_lines(path), name)
+    if run.log is None or not (run.log.train or run.log.test):
+        raise LogError(
+            f"{path} is no training log: no 'Iteration N' line with a loss or a test in it, nor is it a result in JSON "
+            "(is it the stderr of `caffe train` or `caffecompat train`?)"
+        )
+    run.paths = [path]
+    find_snapshots(run, path)
+    return run
+
+
+def _of_prefix(prefix: str, name: str) -> Run:
+    snapshots = weight_snapshots(prefix)
+    if not snapshots:
+        raise CaffeCompatError(
+            f"{prefix!r} is neither a log nor the prefix of snapshots: there is no {prefix}_iter_N.caffemodel"
+        )
+    logs = list(_logs_of(prefix))
+    run = log_of_lines([line for log in logs for line in read_log_lines(log)], name)
+    run.paths, run.snapshots = logs, snapshots
+    run.base = _base(run.solver.snapshot_prefix if run.solver else "", prefix)
+    return run
 
 
 def log_of_lines(lines: Sequence[str], name: str) -> Run:

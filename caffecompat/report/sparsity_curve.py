@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from caffecompat.arguments import as_names
 from caffecompat.data.preprocess import Preprocess
 from caffecompat.errors import CaffeCompatError
 from caffecompat.evaluate.quantized import compare_scores, headline, task_of
 from caffecompat.forks import ForkName
 from caffecompat.net.weights import WeightPaths
-from caffecompat.quantize.sparsify import MODES, Sparsity, Thinner, open_for_thinning
+from caffecompat.quantize.sparsify import MODES, Sparsity, Thinner, check_target, open_for_thinning
 from caffecompat.report.plots import draw
 from caffecompat.schema import NetSource, as_document
 
@@ -145,13 +146,19 @@ def sparsity_curve(
     ('top-1', 1.0, 4)
     >>> curve.plot("sparsity.png")
     """
-    if not targets or not modes:
-        raise CaffeCompatError("a curve needs targets and modes")
+    modes, names = as_names(modes, "modes"), as_names(names, "names")
+    if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or not modes:
+        raise CaffeCompatError(f"targets {targets!r}, modes {modes!r}: expected a list of each, with one at least")
+    for target in targets:
+        check_target(target, f"targets {targets!r}:")
+    for mode in modes:
+        if mode not in MODES:
+            raise CaffeCompatError(f"mode {mode!r}: expected {' or '.join(MODES)}")
     document = as_document(model, fork=fork)
     task = task or task_of(document, data)
     thinner = Thinner(open_for_thinning(document, weights), limits=limits, max_ratio=max_ratio, max_value=max_value)
     settings = {"root": root, "preprocess": preprocess, "size": size, "device": device}
-    total = 1 + len(targets) * len(modes)
+    total = 1 + len(set(targets)) * len(modes)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "thinned.caffemodel")
 
@@ -162,7 +169,7 @@ def sparsity_curve(
         before = score(thinner.report(), weights)
         curve = SparsityCurve(headline(list(before.scores)), before)
         on_progress(1, total)
-        for target in sorted(targets):
+        for target in sorted(set(targets)):
             for mode in modes:
                 done = thinner.thin(target, mode)
                 thinner.net.save(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffecompat import CaffeCompatError, load_caffemodel, read_net, save_caffemodel, sparsify
+from caffecompat import CaffeCompatError, load_caffemodel, read_net, save_caffemodel, sparsify, sparsity_curve
 from caffecompat.quantize.sparsify import Thinner, open_for_thinning
 from caffecompat.schema import open_net
 
@@ -168,6 +168,7 @@ def test_weights_that_are_no_numbers(weights: dict[str, list[np.ndarray]], value
         ({"target": np.nan}, "target nan: expected a share"),
         ({"target": 0.5, "limits": [("wide", 0.5)]}, "expected a dict"),
         ({"target": 0.5, "limits": {"wide": None}}, "limit wide: None: expected a share"),
+        ({"target": 0.5, "limits": {5: 0.5}}, "expected a dict"),
         ({"target": 0.5, "max_ratio": 0}, "max_ratio 0: expected a number above 0"),
         ({"target": 0.5, "max_value": -0.1}, "max_value -0.1: expected a number above 0"),
         ({"target": 0.5, "mode": "row"}, "expected layer or channel"),
@@ -181,3 +182,18 @@ def test_weights_that_are_no_numbers(weights: dict[str, list[np.ndarray]], value
 def test_refused(weights: dict[str, list[np.ndarray]], settings: dict[str, object], message: str) -> None:
     with pytest.raises(CaffeCompatError, match=message):
         sparsify("net.prototxt", "net.caffemodel", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"targets": 0.5}, "targets 0.5.*expected a list"),
+        ({"targets": [0.5, 1]}, "expected a share of zeros"),
+        ({"modes": "layer"}, "modes 'layer': expected a list"),
+        ({"modes": ["row"]}, "expected layer or channel"),
+        ({"names": "ab"}, "names 'ab': expected a list"),
+    ],
+)
+def test_curves_that_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(CaffeCompatError, match=message):  # before anything is read
+        sparsity_curve("none.prototxt", "none.caffemodel", "none.txt", **settings)  # type: ignore[arg-type]

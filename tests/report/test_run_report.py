@@ -152,6 +152,36 @@ def test_records_inside_of_objects_become_tables_too() -> None:
     assert curve["rows"] == [["layer", 0.5], ["channel", 0.75]]
 
 
+def test_odd_values_of_results() -> None:
+    result = {"a": [1, {"b": None}], "c": [[1, 2], [3]], "d": [{}], "e": {"x": {}, "y": {}}, "f": [float("nan")]}
+    (facts,) = result_tables("s.json", result)
+    assert facts["rows"] == [["a", "1, b: –"], ["c", "[1, 2], [3]"], ["d", ""], ["f", "–"]]
+
+
+def test_a_page_is_not_written_over_what_it_shows(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text(_log(20))
+    before = (tmp_path / "train.log").read_bytes()
+    with pytest.raises(CaffeCompatError, match=r"train\.log"):
+        report_runs(tmp_path, tmp_path / "train.log", pictures=0)  # which is named by its folder alone
+    assert (tmp_path / "train.log").read_bytes() == before
+
+
+def test_what_else_lies_in_a_folder_is_a_note(tmp_path: Path, page_data: Data, capsys) -> None:
+    (tmp_path / "train.log").write_text(_log(20))
+    (tmp_path / "build.log").write_text("hello\n")
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "half.json").write_text('{"a": ')
+    report_runs([tmp_path, tmp_path / "train.log"], tmp_path / "page.html", pictures=0)
+    assert len(_table(page_data(tmp_path / "page.html"), "state")["rows"]) == 1  # a log that is named twice
+    page = (tmp_path / "page.html").read_text()
+    assert all(f"left out: {tmp_path / name}" in page for name in ("build.log", "list.json", "half.json"))
+    with pytest.raises(CaffeCompatError, match=r"half\.json:1:7: this is not JSON"):
+        report_runs(tmp_path / "half.json", tmp_path / "page.html")
+    (tmp_path / "train.log").unlink()
+    with pytest.raises(CaffeCompatError, match=r"half\.json:1:7"):
+        report_runs(tmp_path, tmp_path / "page.html")
+
+
 def test_scores_of_snapshots_become_curves(tmp_path: Path, page_data: Data) -> None:
     rows = [
         {"iteration": at, "weights": "w", "miou": at / 100, "ms": 4.5, "classes": [{"class": 0}]} for at in (10, 20)

@@ -26,6 +26,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.cli.common.fine_tuning import fine_tune
 from caffecompat.cli.common.flags import COUNT, UsageError, add_switch, device_flags, weight_files
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
@@ -133,9 +134,7 @@ def _finetune(
         param.ClearField(name)
     param.net, param.snapshot_prefix = text, f"{folder}/train_val"
     solver = Solver(param, path=args.finetune, device=device, weights=start)
-    with live_line(solver.param.max_iter, "iter", args.progress) as update:
-        solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))
-        solver.train()
+    fine_tune(solver, args)
     result = write_finetuned(done, solver.net.blobs_by_layer(), folder, document, settings, info=args.info)
     say(result.notes)
     for path in result.files:

@@ -30,6 +30,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.cli.common.fine_tuning import fine_tune
 from caffecompat.cli.common.flags import UsageError, device_flags, finite, split_commas, weight_files
 from caffecompat.cli.common.net_flags import net_flags, open_model
 from caffecompat.cli.common.outputs import output
@@ -193,9 +194,7 @@ def _finetune(
     param.ClearField("weights")
     solver = Solver(param, path=args.finetune, device=device, weights=[args.out])
     solver.sparsifier.freeze_also(layer.name for layer in done.layers)
-    with live_line(solver.param.max_iter, "iter", args.progress) as update:
-        solver.observers.append(lambda s: update(s.iter, f"loss {s.smoothed_loss:.4g}"))
-        solver.train()
+    fine_tune(solver, args, f"caffecompat train --solver {args.finetune} --snapshot {{state}} --set sparse_mode=1")
     path = snapshot_names(solver.param, solver.iter)[0]
     tuned = sparsify(document, path, limits=limits)  # which say what counts
     if not args.json:

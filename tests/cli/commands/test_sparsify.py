@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from caffecompat import evaluate_classification, load_caffemodel, read_net, save_caffemodel
+from caffecompat.solver import Solver
 from tests.api_examples import write_examples
 
 ACCURACY = 'layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" include { phase: TEST } }\n'
@@ -164,3 +166,19 @@ def test_data_that_cannot_be_scored_is_known_before_training(folder: Path, comma
     assert result.status == 2
     assert "no DetectionOutput layer" in result.err
     assert "Iteration" not in result.err
+
+
+def test_training_that_was_stopped(folder: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(Solver):
+        def train(self, resume: str | None = None) -> None:
+            self.observers.append(lambda solver: signal.raise_signal(signal.SIGINT))
+            super().train(resume)
+
+    monkeypatch.setattr("caffecompat.solver.Solver", Stopped)
+    more = ["out.caffemodel", "--target", "0.5", "--limit", "*=0.9", "--finetune", "solver.prototxt"]
+    result = command(*PLAIN, *more)
+    assert "training was stopped at iteration 1 of" in result.err
+    line = next(line for line in result.err.splitlines() if "to go on: " in line).split("to go on: caffecompat ")[1]
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert command(*line.split()).status == 0
