@@ -42,7 +42,7 @@ def target_page() -> Iterator[tuple[str, str]]:
     text = (
         "# What targets run\n\nThe tables that `check` and `export --target` go by; "
         "`check` judges the layers of a net by them, with their sizes. The first case that holds judges a layer; where "
-        "a limit is broken, its verdict counts.\n"
+        "a limit is broken, its verdict counts. A remedy says what to change about the net.\n"
     )
     for target, name in _TARGETS.items():
         found = load_table(target)
@@ -62,6 +62,12 @@ def _rows(found: TargetTable) -> Iterator[list[str]]:
     facts = _AsNamed(found.constants)
     for kind in sorted(set(found.layers) - {"otherwise"}):
         for case in _own_cases(found, kind):
-            limits = "; ".join(plain(limit["text"].format_map(facts)) for limit in found.limits_of(case))
-            text = plain(case["text"].format_map(facts))
+            limits = "; ".join(_with_remedy(limit, facts) for limit in found.limits_of(case))
+            text = _with_remedy(case, facts)
             yield [code(kind), code(case.get("when", "")), case["verdict"], text, limits, code(case.get("source", ""))]
+
+
+def _with_remedy(entry: dict[str, Any], facts: _AsNamed) -> str:
+    """The text of a case or limit, and what to change about a net for it."""
+    remedy = f" *(remedy: {plain(entry['remedy'].format_map(facts))})*" if "remedy" in entry else ""
+    return plain(entry["text"].format_map(facts)) + remedy
