@@ -57,6 +57,14 @@ def test_fields(site: Path) -> None:
             assert f"<code>{field.name}</code>" in text, f"{message}.{field.name}"
 
 
+def test_every_field_and_flag_is_described(site: Path) -> None:
+    for page in (site / "reference").rglob("*.html"):
+        for table in re.findall(r"<table>.*?</table>", page.read_text(), re.S):
+            if re.search(r"<th[^>]*>meaning</th>", table):
+                rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in table.split("<tr>")]
+                assert not [row[0] for row in rows if row and row[-1].strip() in ("", "Ours")], page
+
+
 def test_data_layers_verbs_and_names(site: Path) -> None:
     data = (site / "reference/data.html").read_text()
     assert all(f"<code>{kind}</code>" in data for kind in data_layer_types())

@@ -19,8 +19,9 @@ HELP = "compute the mean image of a database"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("database", metavar="INPUT_DB")
-    parser.add_argument("output", type=output("a mean picture"), metavar="OUTPUT_FILE", nargs="?")
+    parser.add_argument("database", metavar="INPUT_DB", help="an LMDB or LevelDB of pictures")
+    parser.add_argument("output", type=output("a mean picture"), metavar="OUTPUT_FILE", nargs="?",
+                        help="binaryproto to write; without it the means of the channels are logged alone")  # fmt: skip
     parser.add_argument("--backend", choices=("lmdb", "leveldb"), help="default: found out by looking")
     parser.add_argument("--threads", type=THREADS, default=0, metavar="N", help="that decode (default: one a core)")
     progress_flag(parser)

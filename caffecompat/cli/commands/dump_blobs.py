@@ -31,8 +31,8 @@ HELP = "every layer's output for one input, as .npy files"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("out", type=output(), metavar="OUT_DIR")
+    parser.add_argument("weights", metavar="WEIGHTS", help="caffemodel, or another file of weights")
+    parser.add_argument("out", type=output(), metavar="OUT_DIR", help="folder of the results, made if absent")
     parser.add_argument("--image", metavar="PICTURE", help="what the net is given, with the flags below")
     parser.add_argument("--input", metavar="FILE.npy", help="the input blob itself")
     parser.add_argument("--random", type=SEED, nargs="?", const=1, metavar="SEED", help="normally distributed values")

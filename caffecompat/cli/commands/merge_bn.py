@@ -23,9 +23,10 @@ HELP = "fold batch normalization into the weights around it"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="deploy prototxt")
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("out_model", type=output("a prototxt"), metavar="OUT_MODEL")
-    parser.add_argument("out_weights", type=output("a file of weights"), metavar="OUT_WEIGHTS")
+    parser.add_argument("weights", metavar="WEIGHTS", help="caffemodel, or another file of weights")
+    parser.add_argument("out_model", type=output("a prototxt"), metavar="OUT_MODEL", help="prototxt to write")
+    parser.add_argument("out_weights", type=output("a file of weights"), metavar="OUT_WEIGHTS",
+                        help="file of weights to write")  # fmt: skip
     add_switch(
         parser, "running-statistics",
         "fold BatchNorm with use_global_stats: false too, by its stored statistics; that changes the numbers",

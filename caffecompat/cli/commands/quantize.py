@@ -57,7 +57,7 @@ _METHODS = {"overflow": 0, "diffs": 1, "0": 0, "1": 1}
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="deploy or train_val prototxt")
-    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("weights", metavar="WEIGHTS", help="caffemodel, or another file of weights")
     parser.add_argument("pictures", metavar="PICTURES", help="list, folder, LMDB or LevelDB")
     parser.add_argument("output_dir", type=output(), metavar="OUT", help="folder of the results, made if absent")
     parser.add_argument("--method", default="diffs", metavar="M",

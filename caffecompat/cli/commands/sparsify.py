@@ -59,7 +59,7 @@ _VERB = "caffecompat sparsify"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="deploy or train_val prototxt")
-    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("weights", metavar="WEIGHTS", help="caffemodel, or another file of weights")
     parser.add_argument("out", nargs="?", type=output("a file of weights"), metavar="OUT",
                         help="weights to write, with --target")  # fmt: skip
     parser.add_argument("--target", type=finite, metavar="SHARE", help="share of the weights to be zero, as 0.8")

@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--resize", metavar="WxH", help="resize pictures (bilinear) and labels (nearest), as in 512x256"
     )
     parser.add_argument("--resize-height", type=SIDE, default=0, metavar="N", help="the same, in Caffe's words")
-    parser.add_argument("--resize-width", type=SIDE, default=0, metavar="N")
+    parser.add_argument("--resize-width", type=SIDE, default=0, metavar="N", help="with --resize-height")
     parser.add_argument("--encode", default="auto", metavar="KIND",
                         help="auto (a file's own bytes where nothing changes them), png, jpg, raw")  # fmt: skip
     add_switch(parser, "gray", "one channel")

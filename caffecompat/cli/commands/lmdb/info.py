@@ -20,7 +20,7 @@ _MOST_CLASSES = 40
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("database", metavar="DB")
+    parser.add_argument("database", metavar="DB", help="an LMDB or LevelDB")
     parser.add_argument("--limit", type=NATURAL, default=0, metavar="N", help="look at the first N records only")
     add_switch(parser, "label-pixels", "DB holds label pictures: count the classes of its pixels")
     add_switch(parser, "json", "machine-readable")

@@ -36,7 +36,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", default="0", metavar="N|KEY", help="first record, by number or key")
     add_switch(parser, "random", "random records instead")
     parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="of --random and --augmented (default 0)")
-    parser.add_argument("--columns", type=NATURAL, default=0, metavar="N")
+    parser.add_argument("--columns", type=NATURAL, default=0, metavar="N",
+                        help="pictures a row of the sheet (0: as many as make it square)")  # fmt: skip
     parser.add_argument("--size", type=SIDE, default=160, metavar="N", help="larger side of a picture on the sheet")
     add_switch(parser, "classes", "one-channel pictures are class numbers: show them in colors")
     augmented = parser.add_argument_group("what a net sees")

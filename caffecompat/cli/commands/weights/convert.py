@@ -28,8 +28,9 @@ HELP = "caffemodel, HDF5, safetensors, npz; a torch state_dict into a net"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="IN")
-    parser.add_argument("out", type=output("a file of weights"), metavar="OUT")
+    parser.add_argument("source", metavar="IN", help="caffemodel, .h5, .safetensors, .npz, .pth or .pt")
+    parser.add_argument("out", type=output("a file of weights"), metavar="OUT",
+                        help="file to write; its ending says in which form")  # fmt: skip
     parser.add_argument("--model", metavar="FILE", help="prototxt of the net that the weights are for")
     parser.add_argument("--map", metavar="FILE", help="'layer <- module' lines; written if it is not there")
     add_switch(parser, "yes", "use the guessed map without a review")

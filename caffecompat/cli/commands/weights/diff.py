@@ -15,8 +15,8 @@ HELP = "compare two files of weights, blob by blob"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", metavar="A")
-    parser.add_argument("second", metavar="B")
+    parser.add_argument("first", metavar="A", help="a file of weights")
+    parser.add_argument("second", metavar="B", help="another one")
     parser.add_argument("--tolerance", type=finite, default=0.0, metavar="T", help="largest difference allowed (0)")
     add_switch(parser, "all", "list equal blobs too")
     add_switch(parser, "json", "one JSON object instead of the table")
