@@ -36,13 +36,13 @@ def solver_page() -> Iterator[tuple[str, str]]:
     rules = [[code(rule.name), str(rule.slots), plain(_first_line(rule.step))] for rule in updates.RULES.values()]
     text = (
         "# Solver\n\n"
-        "The fields of a `solver.prototxt`, and the rules that they choose; `train --set FIELD=VALUE` changes any of them. "
-        "This page is made from `proto/caffe.proto` and the code.\n\n"
+        "The fields of a `solver.prototxt`, and the rules that they choose; `train --set FIELD=VALUE` changes "
+        "any of them. This page is made from `proto/caffe.proto` and the code.\n\n"
         "## Learning-rate policies\n\n"
         f"{prose(lr_policy.__doc__)}\n"
         f"{table(['lr_policy', 'rate before iteration iter'], policies)}\n"
-        "## Types\n\nUpdate rules, after BVLC's `sgd_solver.cpp` and its siblings; `type` names one of them. g is a gradient "
-        "with its regularization, h the history.\n\n"
+        "## Types\n\nUpdate rules, after BVLC's `sgd_solver.cpp` and its siblings; `type` names one of them. g is a "
+        "gradient with its regularization, h the history.\n\n"
         f"{table(['type', 'history blobs a parameter', 'step'], rules)}\n"
         "## Fillers\n\n"
         f"How fresh blobs get their values: {', '.join(map(code, fillers.filler_types()))}.\n\n"
