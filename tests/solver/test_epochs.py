@@ -81,7 +81,10 @@ def test_lines_of_the_log(workdir: Path, log: list[str]) -> None:
         "Epoch 3.333 of 6.667",
     ]
     place = log.index("    Epoch 3.333 of 6.667")
-    assert log[place - 1].startswith("    Train net output #0: loss") and log[place + 1].startswith("Iteration 5, lr =")
+    around = [log[place - 1], *log[place + 1 : place + 3]]
+    begins = ["    Train net output #0: loss", "    ", "Iteration 5, lr ="]
+    assert all(line.startswith(begin) for line, begin in zip(around, begins, strict=True))
+    assert "images/s" in around[1]
     rows = parse_lines(["I1128 12:00:00.000000  1 solver.cpp:1] " + line for line in log]).train
     assert [row.iteration for row in rows] == [0, 5, 10]
 
