@@ -152,7 +152,7 @@ def magnitude_limits(ordered: Tensor, fraction: float, max_ratio: float, max_val
     """The magnitude below which weights are removed, of each row of ascending magnitudes: (R)."""
     count = ordered.shape[1]
     shares = np.arange(count + 1, dtype=np.float32) / np.float32(count)
-    allowed = int(np.searchsorted(shares, np.float32(fraction), side="right")) - 1
+    allowed = max(0, int(np.searchsorted(shares, np.float32(fraction), side="right")) - 1)
     limits = (ordered[:, -1] * max_ratio).clamp(max=max_value)
     limits = torch.where(ordered[:, -1] > 0, limits, 0)  # inf times 0
     if allowed < count:

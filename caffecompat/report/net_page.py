@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat import glog
 from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import ForkName
 from caffecompat.formats.archives import read_blobs
@@ -20,6 +21,7 @@ from caffecompat.report.net_page_layout import lay_out_page
 from caffecompat.report.net_summary import summarize
 from caffecompat.report.page import finite, make_page
 from caffecompat.schema import NetDocument, NetSource, as_document, as_phase, pb, write_text
+from caffecompat.wording import few
 
 __all__ = ["draw_page", "net_page"]
 
@@ -52,8 +54,8 @@ def draw_page(
         fork: the Caffe whose rules hold, where the text cannot show it.
 
     Raises:
-        CaffeCompatError: a file cannot be read, or the phase is unknown. A net that does not build is drawn without
-            shapes, and the page says why.
+        CaffeCompatError: a file cannot be read, the weights are another net's, or the phase is unknown. A net that does
+            not build is drawn without shapes, and the page says why.
         WriteError: `out` cannot be written.
 
     >>> import caffecompat
@@ -118,9 +120,16 @@ def _blobs(
     found: dict[str, list[np.ndarray]] = {}
     for path in weight_paths(weights) if weights is not None else ():
         found.update({name: blobs for name, blobs in read_blobs(path).items() if blobs})
-    unused = len(found.keys() - {layer.name for layer in layers})
+    names = [layer.name for layer in layers]
+    unused = [name for name in found if name not in names]
+    if found and len(unused) == len(found):
+        raise CaffeCompatError(
+            f"{', '.join(weight_paths(weights or ()))}: none of its layers is in this net; the file has {few(unused)}, "
+            f"the net {few(names)}; are these the weights of another one?"
+        )
     if unused:
-        notes.append(f"{unused} layers of the weights are not in the net")
+        notes.append(f"{len(unused)} layers of the weights are not in the net: {few(unused, 12)}")
+        glog.warning(notes[-1])
     return found
 
 

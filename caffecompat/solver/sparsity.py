@@ -42,6 +42,7 @@ class Sparsifier:
         self.masks: dict[str, Tensor] = {}
         self._resumed = False
         self._factor = np.float32(param.sparsity_start_factor)
+        _warn_of_settings(param)
 
     def freeze_also(self, names: Iterable[str]) -> None:
         """Let the zeros of these layers stay zero too; Jacinto freezes those of convolutions alone."""
@@ -106,8 +107,7 @@ class Sparsifier:
 
     def _thin(self, iteration: int) -> None:
         p, achieved = self.param, self.achieved()
-        limit = min(p.sparsity_target + _BEYOND_TARGET, _FRACTION_LIMIT)
-        if self._factor > limit or achieved >= p.sparsity_target:
+        if self._factor > _largest_factor(p) or achieved >= p.sparsity_target:
             return
         glog.info(
             f"Finding and applying sparsity: sparsity_target={glog.number(p.sparsity_target)} "
@@ -137,6 +137,27 @@ class Sparsifier:
         """Print the sparsity of every convolution and of all."""
         glog.info(f"Sparsity {when}:")
         log_sparsity(self._convs)
+
+
+def _largest_factor(param: pb.SolverParameter) -> float:
+    """The share of zeros beyond which no thinning goes."""
+    return min(param.sparsity_target + _BEYOND_TARGET, _FRACTION_LIMIT)
+
+
+def _warn_of_settings(param: pb.SolverParameter) -> None:
+    """Say which settings thin nothing, or are no shares; caffe-jacinto takes them in silence."""
+    target, start = param.sparsity_target, param.sparsity_start_factor
+    if param.sparse_mode == pb.SPARSE_NONE:
+        if target > 0:
+            glog.warning(f"sparsity_target: {target:g} has no effect without sparse_mode: SPARSE_UPDATE")
+        return
+    if not 0 <= target <= 1:
+        glog.warning(f"sparsity_target: {target:g} is no share of zeros, 0 to 1, as 0.8")
+    if target > 0 and start > _largest_factor(param):
+        glog.warning(
+            f"sparsity_start_factor: {start:g} is beyond {_largest_factor(param):g}, the most that sparsity_target: "
+            f"{target:g} allows: nothing is thinned"
+        )
 
 
 def log_test_sparsity(net: Net) -> None:

@@ -32,6 +32,7 @@ def layers_of(text: str) -> dict[str, WeightLayer]:
         (0.74, INF, INF, [0, 0, 1, 1]),
         (0.75, INF, INF, [0, 0, 0, 1]),
         (0.24, INF, INF, [1, 1, 1, 1]),
+        (-0.1, INF, INF, [1, 1, 1, 1]),
         (0.75, 0.5, INF, [0, 1, 1, 1]),  # below half of 4
         (0.75, INF, 3.0, [0, 0, 1, 1]),  # below 3
         (0.75, INF, 3.1, [0, 0, 0, 1]),

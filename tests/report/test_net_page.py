@@ -85,6 +85,25 @@ def test_a_net_that_does_not_build_is_drawn_without_shapes(tmp_path: Path, page_
     assert page_data(tmp_path / "net.html")["layers"][1]["tops"] == [["ConvNd_1", None]]
 
 
+def test_weights_of_another_net(tmp_path: Path, page_data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    relu = 'layer { name: "b" type: "ReLU" bottom: "a" top: "b" }'
+    net = 'layer { name: "%s" type: "InnerProduct" bottom: "x" top: "a" inner_product_param { num_output: 2 } }'
+    (tmp_path / "net.prototxt").write_text(net % "a" + relu)
+    page = tmp_path / "net.html"
+    for name in ("a", "other"):
+        document = caffecompat.read_net(tmp_path / "net.prototxt")
+        document.layer[0].name = name
+        blobs = {name: [np.ones((2, 2), "f4")], "b": [np.ones((2, 2), "f4")]}
+        caffecompat.save_caffemodel(tmp_path / f"{name}.caffemodel", document, blobs)
+    (tmp_path / "alone.prototxt").write_text(net % "a")
+    with pytest.raises(caffecompat.CaffeCompatError, match="none of its layers is in this net; the file has other, b"):
+        draw_page(tmp_path / "alone.prototxt", page, weights=tmp_path / "other.caffemodel")
+    assert not page.exists()
+    draw_page(tmp_path / "alone.prototxt", page, weights=tmp_path / "a.caffemodel")
+    assert "1 layers of the weights are not in the net: b" in page.read_text()
+    assert page_data(page)["layers"][0]["blobs"][0]["shape"] == [2, 2]
+
+
 def test_phases_and_states(golden: Path, tmp_path: Path, page_data: Data) -> None:
     model = golden / "cli/train_val.prototxt"
     names = {}

@@ -136,3 +136,23 @@ def test_two_processes_go_on(zeros: dict[str, np.ndarray]) -> None:
     straight = Path("s_iter_12.caffemodel").read_bytes()
     in_two_processes("--snapshot", "s_iter_8.solverstate")
     assert Path("s_iter_12.caffemodel").read_bytes() == straight
+
+
+@pytest.mark.parametrize(
+    ("settings", "warning"),
+    [
+        (["sparsity_target=0.5"], "sparsity_target: 0.5 has no effect without sparse_mode: SPARSE_UPDATE"),
+        (["sparse_mode=1", "sparsity_target=60"], "sparsity_target: 60 is no share of zeros"),
+        (["sparse_mode=1", "sparsity_target=-1"], "sparsity_target: -1 is no share of zeros"),
+        (["sparse_mode=1", "sparsity_target=0.5", "sparsity_start_factor=0.7"], "beyond 0.65"),
+        (["sparse_mode=1", "sparsity_target=0.5", "sparsity_start_factor=0.6"], ""),
+        (["sparse_mode=1"], ""),
+    ],
+)
+def test_settings_that_thin_nothing(
+    zeros: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str], settings: list[str], warning: str
+) -> None:
+    more = [word for setting in (*settings, "max_iter=1") for word in ("--set", setting)]
+    assert main(["train", "--solver", "solver.prototxt", "--weights", "sparse.caffemodel", *more]) == 0
+    found = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W") and "sparsity_" in line]
+    assert (len(found) == 1 and warning in found[0]) if warning else not found
