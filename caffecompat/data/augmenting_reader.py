@@ -37,7 +37,10 @@ class AugmentingReader(Reader):
         return found
 
     def columns(self, shapes: Sequence[Shape], rows: int, buffers: Buffers) -> list[Column]:
-        if not self.as_bytes:  # floats of a picture made while it is in the cache: a fortieth faster than of a batch
+        if not self.as_bytes:
+            # Floats are made picture by picture, while each is in the cache. Processor time a picture against making
+            # them of a whole batch, medians of 31 rounds in turns: LMDB of JPEGs 1024x512 as they are 6% less, SSD's
+            # recipe at 300x300 2% less, crops of 227x227 1 to 3% more.
             return super().columns(shapes, rows, buffers)
         pictures = Pixels(buffers.take((rows, *shapes[0]), np.uint8), self._augmentation)
         return [pictures, *super().columns(shapes[1:], rows, buffers)]

@@ -43,7 +43,6 @@ LAYERS = {
 TRANSFORMS = [
     "crop_size: 24 mirror: true mean_value: 9",
     "crop_h: 20 crop_w: 50 scale: 0.5",
-    "crop_size: 32 random_resized_crop_param { max_area: 0.3 } mirror: true",
     "crop_size: 24 random_erase_param { prob: 1 }",
 ]
 

@@ -16,7 +16,6 @@ from caffecompat.data.augment.noise import Noise
 from caffecompat.data.augment.rand_augment import RandAugment
 from caffecompat.data.augment.random_erase import RandomErase
 from caffecompat.data.augment.random_resize import RandomResize
-from caffecompat.data.augment.random_resized_crop import RandomResizedCrop
 from caffecompat.data.augment.resampling import padded, part_of
 from caffecompat.data.augment.resize import Resize
 from caffecompat.data.augment.sample import Sample
@@ -145,9 +144,6 @@ class Augmentation:
         """How many rows from the top it looks at of a picture that is given with that draw; None: at all of them."""
         if self._pads or any((self._part, self._distortion, self._expansion, self._random_resize, self._noise)):
             return None
-        if isinstance(self._geometry, RandomResizedCrop):
-            cropped, seed = self._geometry, draw.scale if draw is not None else 0
-            return lambda height, width: cropped.part(height, width, np.random.default_rng(seed)).bottom
         if any((self._geometry, self._scale_factors, self._resize)) or self.transformer.crop is None:
             return None
         return lambda height, width: self.transformer.window(height, width, draw).bottom

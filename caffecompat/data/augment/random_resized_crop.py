@@ -26,11 +26,6 @@ class Part(NamedTuple):
     height: int
     width: int
 
-    @property
-    def bottom(self) -> int:
-        """The row below its last."""
-        return self.top + self.height
-
 
 def checked_attempts(count: int, name: str) -> int:
     """A number of attempts that ends."""
