@@ -34,13 +34,15 @@ import threading
 from collections.abc import Callable
 
 __all__ = [
-    "MOST_THREADS", "choose_loader_threads", "configure_threads", "cores", "loader_threads", "start_loader_thread",
+    "MOST_THREADS", "choose_loader_threads", "configure_threads", "cores", "loader_threads", "share_cores",
+    "start_loader_thread",
 ]  # fmt: skip
 
 MOST_THREADS = 512  # that a user may ask for at once; more is a slip of the finger
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _configured = False
+_processes = 1  # that share this machine's cores
 _chosen = 0  # threads that decode for a data layer, whatever the layer says
 
 
@@ -101,13 +103,19 @@ def choose_loader_threads(count: int) -> None:
     _chosen = count
 
 
+def share_cores(processes: int) -> None:
+    """Leave room for as many processes like this one when threads decode for a data layer."""
+    global _processes
+    _processes = processes
+
+
 def loader_threads(asked: int = 0) -> int:
-    """Threads that decode for one data layer: those chosen for all, or half the cores, at most 8.
+    """Threads that decode for one data layer: those chosen for all, or half of the process's cores, at most 8.
 
     Args:
         asked: by the layer, with a field `threads`; 0 for none.
     """
-    return _chosen or asked or max(1, min(8, cores() // 2))
+    return _chosen or asked or max(1, min(8, cores() // (2 * _processes)))
 
 
 def start_loader_thread(work: Callable[[], None]) -> threading.Thread:

@@ -180,6 +180,9 @@ def test_the_command_line_configures_before_torch_is_loaded() -> None:
 def test_loader_threads_are_those_chosen_or_asked_for() -> None:
     usual = threads.loader_threads()
     assert usual == max(1, min(8, threads.cores() // 2)) and threads.loader_threads(3) == 3
+    threads.share_cores(threads.cores())
+    assert (threads.loader_threads(), threads.loader_threads(3)) == (1, 3)
+    threads.share_cores(1)
     threads.choose_loader_threads(5)
     assert (threads.loader_threads(), threads.loader_threads(3)) == (5, 5)
     threads.choose_loader_threads(0)

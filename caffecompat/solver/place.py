@@ -18,6 +18,7 @@ class Place(NamedTuple):
         rank, size: its number, from 0, and how many there are.
         local: its number among those of this machine.
         host, port: where rank 0, or torchrun, listens.
+        local_size: how many of them share the cores that this one may use; 1 under srun, which gives each its own.
     """
 
     rank: int
@@ -25,6 +26,7 @@ class Place(NamedTuple):
     local: int
     host: str
     port: int
+    local_size: int = 1
 
 
 def nodes_first(nodes: str) -> str:
@@ -57,6 +59,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
         rank, size = (int(environment[name]) for name in names[:2])
         local = int(environment.get(names[2], rank))
         number = int(environment.get(port, default))
+        local_size = int(environment.get("LOCAL_WORLD_SIZE", 1)) if "RANK" in names else 1
     except ValueError as problem:
         raise CaffeCompatError(
             f"the environment's {', '.join((*names, port))} are not all numbers: {problem}"
@@ -66,4 +69,4 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
             f"the environment says process {rank} of {size}, the first one's host {host or 'missing'}; expected "
             f"{', '.join(names)} and MASTER_ADDR, as torchrun or srun set them"
         )
-    return Place(rank, size, local, host, number)
+    return Place(rank, size, local, host, number, max(1, local_size))

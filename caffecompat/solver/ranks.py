@@ -18,6 +18,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.solver.gathering import name_of_group
 from caffecompat.solver.heartbeat import Heartbeat
 from caffecompat.solver.place import Place
+from caffecompat.threads import share_cores
 
 __all__ = ["ALONE", "PeerError", "Ranks", "joined"]
 
@@ -224,6 +225,7 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
         return
     glog.info(f"Process {place.rank} of {place.size}: waiting for the others at {place.host}:{place.port}")
     ranks = _Group(place, device)
+    share_cores(place.local_size)
     try:
         yield ranks
         ranks.end()
@@ -231,3 +233,5 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
         if ranks.end(error) and place.local:  # the first one of each machine says it
             raise SystemExit(getattr(error, "status", 1)) from None
         raise
+    finally:
+        share_cores(1)

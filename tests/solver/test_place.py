@@ -11,9 +11,11 @@ from caffecompat.solver.place import Place, nodes_first, place_of
 def test_places_that_torchrun_and_srun_give() -> None:
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29400"}
     assert place_of(torchrun) == Place(3, 4, 1, "a", 29400)
+    assert place_of({**torchrun, "LOCAL_WORLD_SIZE": "2"}) == Place(3, 4, 1, "a", 29400, 2)
     srun = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "712345",
             "SLURM_JOB_NODELIST": "gpu[07-08]"}  # fmt: skip
     assert place_of(srun) == Place(5, 8, 1, "gpu07", 22345)
+    assert place_of({**srun, "LOCAL_WORLD_SIZE": "2"}) == place_of(srun), "srun gives each process cores of its own"
     assert place_of({}) is None and place_of({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}) is None
     for change in ({"RANK": "4"}, {"RANK": "x"}, {"MASTER_ADDR": ""}):
         with pytest.raises(CaffeCompatError, match=r"RANK|process 4"):

@@ -165,8 +165,8 @@ def device_flags(parser: argparse.ArgumentParser) -> None:
 def loader_threads_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--loader-threads``."""
     parser.add_argument("--loader-threads", type=_threads, default=0, metavar="N",
-                        help="threads that read and decode pictures for each data layer (half the cores, at most 8; "
-                        "or what the layer's `threads` says)")  # fmt: skip
+                        help="threads that read and decode pictures for each data layer (half the cores, at most 8, "
+                        "shared by the processes of a machine; or what the layer's `threads` says)")  # fmt: skip
 
 
 def _threads(text: str) -> int:

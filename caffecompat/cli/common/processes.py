@@ -39,7 +39,7 @@ def run_together(command_line: Sequence[str], count: int) -> int:
     """
     glog.info(f"Starting {count} processes")
     group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    group[_STARTER] = str(os.getpid())
+    group |= {"LOCAL_WORLD_SIZE": str(count), _STARTER: str(os.getpid())}
     defaults = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
     if sys.platform == "linux":
         defaults["GLOO_SOCKET_IFNAME"] = "lo"  # the machine's own name need not lead anywhere
