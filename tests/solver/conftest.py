@@ -10,6 +10,7 @@ import pytest
 
 from caffecompat import glog
 from tests.solver.rank_runs import write_files
+from tests.solver.recorded_runs import write_data
 
 NET = """
 name: "small"
@@ -55,3 +56,21 @@ def rank_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("ranks")
     write_files(at)
     return at
+
+
+@pytest.fixture(scope="module")
+def run_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of `tests.solver.recorded_runs`."""
+    at = tmp_path_factory.mktemp("data")
+    write_data(at)
+    return at
+
+
+@pytest.fixture
+def run_folder(run_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """These files in an empty folder, which is the current one."""
+    for path in run_data.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(run_data)
+    return tmp_path
