@@ -16,17 +16,17 @@ from caffecompat.net import Net
 from caffecompat.net.summary import NetSummary, summarize_net
 from caffecompat.schema import pb
 from caffecompat.schema.data_layers import batch_sizes
+from caffecompat.solver.updates import update_rule
 
 __all__ = ["explaining_memory", "free_memory"]
 
 
 @contextlib.contextmanager
-def explaining_memory(param: pb.SolverParameter, net: Net, slots: int) -> Iterator[None]:
+def explaining_memory(param: pb.SolverParameter, net: Net) -> Iterator[None]:
     """Let a computation of `net` that runs out of memory end with an error that says what to change.
 
     Args:
         param: the SolverParameter.
-        slots: how many values there are for each weight besides its gradient: the update rule's history, averages.
 
     Raises:
         OutOfMemory: in place of any library's own error.
@@ -37,7 +37,7 @@ def explaining_memory(param: pb.SolverParameter, net: Net, slots: int) -> Iterat
         if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
             raise
         try:
-            text = _explained(error, param, net, slots)
+            text = _explained(error, param, net)
         except Exception:  # where there is no memory even for that
             raise out_of_memory(error) from error
         raise OutOfMemory(text) from error
@@ -61,12 +61,13 @@ def free_memory(error: BaseException, net: Net) -> None:
             torch.cuda.empty_cache()
 
 
-def _explained(error: Exception, param: pb.SolverParameter, net: Net, slots: int) -> str:
+def _explained(error: Exception, param: pb.SolverParameter, net: Net) -> str:
     summary = summarize_net(net)
     asked = asked_for(error)
     train = net.phase == pb.TRAIN
     blobs = 4 * summary.activations * (2 if train else 1)
-    weights = 4 * summary.parameters * ((2 + slots) if train else 1)
+    copies = 2 + update_rule(param).slots + (param.ema_decay > 0)  # the gradient, history and averages
+    weights = 4 * summary.parameters * (copies if train else 1)
     amount = f": {gigabytes(asked)} were asked for" if asked else ""
     kept = "blobs and their gradients" if train else "blobs"
     rest = "weights, gradients and history" if train else "weights"

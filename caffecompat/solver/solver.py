@@ -6,61 +6,50 @@ Rules and order are BVLC's ``solver.cpp`` and ``sgd_solver.cpp``; the ``where`` 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 
-from caffecompat import data, glog
+from caffecompat import glog
 from caffecompat.arguments import expect_message
-from caffecompat.data.share import Share, share_records
-from caffecompat.errors import CaffeCompatError, exit_with
+from caffecompat.errors import exit_with
 from caffecompat.forks import Fork, ForkName
-from caffecompat.layers.fixed import count_positions
 from caffecompat.net import Net
 from caffecompat.net.device import as_device
 from caffecompat.net.learning import Learning
-from caffecompat.net.precision import Amp, precision_text
+from caffecompat.net.precision import Amp
 from caffecompat.net.weights import WeightPaths
 from caffecompat.resumable import Resumable
-from caffecompat.schema import pb, read_solver, write_text
+from caffecompat.schema import pb, read_solver
 from caffecompat.solver.averages import WeightAverages
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.display import Display
 from caffecompat.solver.divergence import DivergenceWatch
-from caffecompat.solver.epochs import (
-    MOST_ITERATIONS,
-    Epochs,
-    count_all_records,
-    count_epochs,
-    last_epoch_points,
-    need_epochs,
-)
-from caffecompat.solver.exchange import Exchange, own_slots, synchronize_norms
+from caffecompat.solver.epochs import Epochs, count_epochs, last_epoch_points
+from caffecompat.solver.exchange import Exchange, synchronize_norms
 from caffecompat.solver.execution import Execution
 from caffecompat.solver.loss_scale import make_loss_scale
 from caffecompat.solver.lr_policy import RateState, learning_rate
 from caffecompat.solver.memory_advice import explaining_memory, free_memory
 from caffecompat.solver.monitor import Monitor
-from caffecompat.solver.nets import NetReader, OwnLayers, make_test_nets, make_train_net, shown_fork, update_fork
-from caffecompat.solver.overrides import LayerSettings, apply_to_solver, split_overrides
+from caffecompat.solver.nets import OwnLayers, update_fork
+from caffecompat.solver.overrides import LayerSettings, split_overrides
 from caffecompat.solver.passes import Passes
 from caffecompat.solver.plateau import LeastLoss
+from caffecompat.solver.preparation import Preparation, begin_together, device_of
 from caffecompat.solver.ranks import ALONE, Ranks
 from caffecompat.solver.registry import Settings, make_registry
 from caffecompat.solver.retention import Retention
 from caffecompat.solver.run_lock import RunLock
-from caffecompat.solver.settings import check_settings, setting_place
 from caffecompat.solver.signals import Action, SignalActions
 from caffecompat.solver.snapshot import Snapshots
-from caffecompat.solver.snapshot_files import check_writable, snapshot_names, wants_snapshots
+from caffecompat.solver.snapshot_files import snapshot_names
 from caffecompat.solver.sparsity import Sparsifier
 from caffecompat.solver.start_weights import load_start_weights, own_weights
-from caffecompat.solver.testing import TestBatches, run_test
+from caffecompat.solver.testing import Tests
 from caffecompat.solver.updater import Updater
-from caffecompat.solver.updates import update_rule
 from caffecompat.wording import few
 
 __all__ = ["Solver"]
@@ -144,10 +133,11 @@ class Solver:
         else:
             expect_message(source, "SolverParameter", "or the path of a solver's prototxt")
             self.path, self.param = path, source
-        self._changed, layer_settings = split_overrides(overrides, self.param)
+        changed, layer_settings = split_overrides(overrides, self.param)
         settings = LayerSettings(layer_settings, Learning(lr_mults, freeze_bn), amp)
-        self._settle_param(epochs)
-        self.device = as_device(device) if device is not None else _own_device(self.param)
+        preparation = Preparation(self.param, self.path, changed, settings, epochs, cards, ranks)
+        preparation.settle_param()
+        self.device = as_device(device) if device is not None else device_of(self.param)
         self.iter = 0
         self.rate_state = RateState()
         self.callbacks = []
@@ -156,12 +146,16 @@ class Solver:
         self.rate = 0.0
         self.signals = SignalActions()
         self._stopped = self._updating = False
-        self._make_nets(settings, strict, fork, epochs, cards)
+        self.net, self.test_nets = preparation.make_nets(self.device, strict=strict, fork=fork)
+        self._learning = settings.learning
         self.averages = WeightAverages(self.net, self.param.ema_decay)
         start = own_weights(self.param, self.path) if weights is None else weights
         if start:
             self.load_weights(start, skip_mismatched=skip_mismatched)
-        self._begin_together(sync_bn)
+        if sync_bn:
+            synchronize_norms(self.net, ranks)
+        begin_together([self.net, *self.test_nets], ranks, self._batches)
+        self.averages.begin()
         self._make_parts()
         execution.apply(self.net, self.test_nets)
         if execution.cuda_graphs:  # in whose memory the next pass writes
@@ -172,84 +166,16 @@ class Solver:
             glog.warning("base_lr is not set: it is 0, as in Caffe")
         glog.info("Solver scaffolding done.", "solver.cpp:57")
 
-    def _settle_param(self, epochs: float | None) -> None:
-        """Apply the settings of ``--set``, check what is known before the nets are, and seed."""
-        apply_to_solver(self.param, self._changed, self.path)
-        if epochs is not None:
-            self.param.max_iter = MOST_ITERATIONS
-        check_settings(self.param, self.path, self._changed)
-        if epochs is not None:
-            self.param.ClearField("max_iter")  # it is not known before the data is there
-        glog.info(f"Initializing solver from parameters: \n{write_text(self.param).rstrip()}", "solver.cpp:45")
-        if wants_snapshots(self.param) and self.ranks.is_first:
-            check_writable(self.param)
-        share_records(Share(self.ranks.rank, self.ranks.size))
-        seed = self.param.random_seed
-        if seed < 0 and self.ranks.size > 1:  # all must shuffle alike
-            seed = self.ranks.same(secrets.randbits(31))
-        if seed >= 0:
-            torch.manual_seed(seed)
-            data.seed(seed)
-
-    def _make_nets(
-        self, settings: LayerSettings, strict: bool, fork: ForkName | None, epochs: float | None, cards: int
-    ) -> None:
-        """The train net, then the test nets, which share its parameters."""
-        reader = NetReader(self.path, strict, fork, shown_fork(self.param, self.path))
-        self.net = make_train_net(self.param, settings, reader).to(self.device)
-        count_positions(self.net)
-        count_all_records(self.net, self.ranks)
-        types = precision_text(self.net.layers, self.device)
-        if types:
-            glog.info(types)
-        self.param.iter_size *= cards
-        if cards > 1:
-            glog.info(
-                f"{cards} GPUs named: computing their {cards} batches an iteration on {self.device} "
-                f"(iter_size x {cards})"
-            )
-        if epochs is not None:
-            self.param.max_iter = need_epochs(self.net, self._batches).iterations(epochs)
-            check_settings(self.param, self.path, self._changed)
-        reader = NetReader(self.path, strict, fork, self.net.fork_choice)
-        self.test_nets = [net.to(self.device) for net in make_test_nets(self.param, settings, reader)]
-        settings.check_all_used()
-        self._learning = settings.learning
-        self._learning.check_all_used(self.net.layers)
-        for net in self.test_nets:
-            net.share_from(self.net)
-            net.check_files()
-        self._test_batches = [TestBatches(self.param, net, self.ranks) for net in self.test_nets]
-
-    def _begin_together(self, sync_bn: bool) -> None:
-        """Let all processes begin with the first one's weights, and draw other random numbers in their layers."""
-        if sync_bn:
-            synchronize_norms(self.net, self.ranks)
-        if self.ranks.size == 1:
-            return
-        glog.info(f"{self.ranks.size} processes train: {self._batches} batches an iteration")
-        self.ranks.spread([slot.tensor() for net in (self.net, *self.test_nets) for slot in own_slots(net)])
-        self.averages.begin()
-        if self.ranks.rank:
-            torch.manual_seed(torch.initial_seed() + (self.ranks.rank << 32))
-        for layer in self.net.layers:
-            if layer.module is not None and layer.module.writes_files:
-                glog.info(f"{layer.name} ({layer.type}) writes the blobs of the first process's batches alone")
-                layer.module.writes_files = self.ranks.is_first
-
     def _make_parts(self) -> None:
         """What works on the nets: passes, updates, display, snapshots, and the registry of all that goes on."""
         self.loss_scale = make_loss_scale(self.net)
         exchange = Exchange(self.ranks, [param.blob for param in self.net.params])
         self.passes = Passes(self.param, self.net, self.loss_scale, exchange)
-        with explaining_memory(self.param, self.net, self._copies):
+        with explaining_memory(self.param, self.net):
             self.updater = Updater(self.param, self.net.params)
         self.updater.measures = self.loss_scale.changes and not self.loss_scale.skips
         self.sparsifier = Sparsifier(self.param, self.net)
         retention = Retention(self.param)
-        problem = retention.best.unknown_output(self.test_nets) if retention.best else ""
-        if problem:
-            raise CaffeCompatError(f"{setting_place('snapshot_best', self.path, self._changed)}: {problem}")
         self._divergence = DivergenceWatch(self.net.params)
         self.display = Display(self.param, self.net, self._divergence, self.loss_scale.skips, self.ranks.size)
         own: dict[str, Resumable] = {
@@ -270,6 +196,7 @@ class Solver:
         self._last_points = last_epoch_points(
             self.param.test_and_snapshot_last_epochs, self.param.max_iter, self.epochs
         )
+        self._tests = Tests(self.param, self.net, self.test_nets, self.ranks, self.averages)
         self._own_layers = OwnLayers([self.net, *self.test_nets])
 
     # ---------------------------------------------------------------- training
@@ -356,7 +283,7 @@ class Solver:
         self.display.begin(self.iter)
         self._stopped = False
         end = self.iter + count
-        with explaining_memory(self.param, self.net, self._copies):
+        with explaining_memory(self.param, self.net):
             while self.iter < end and not self._stopped:
                 self._iterate()
 
@@ -365,7 +292,7 @@ class Solver:
         self.registry.mark()
         self.passes.begin(self.iter)
         scores: dict[str, list[float]] = {}
-        if self.iter in self._last_points or self._test_is_due():
+        if self.iter in self._last_points or self._tests.are_due(self.iter):
             scores = self.test_all()
             if self._stopped:
                 return
@@ -402,14 +329,6 @@ class Solver:
         request = self.signals.poll()
         return _URGENCY[self.ranks.most(_URGENCY.index(request))]
 
-    def _test_is_due(self) -> bool:
-        interval = self.param.test_interval
-        if not interval or self.iter % interval or not self.test_nets:
-            return False
-        # No schema default: Jacinto's differs, and ignores the field; everyone else's is true.
-        first = self.param.test_initialization if self.param.HasField("test_initialization") else True
-        return self.iter > 0 or first
-
     def apply_update(self) -> None:
         """Update the parameters from their gradients as they are, without counting an iteration."""
         self._update(self.display.is_due(self.iter))
@@ -438,11 +357,6 @@ class Solver:
             self.loss_scale.after_update(self.updater.squares)
             if debug:
                 DebugInfo(self.net).log_update(self.updater.steps)
-
-    @property
-    def _copies(self) -> int:
-        """How many values besides its gradient there are for each weight: history, and its average."""
-        return update_rule(self.param).slots + self.averages.wanted
 
     @property
     def epochs(self) -> Epochs | None:
@@ -492,17 +406,7 @@ class Solver:
         By eval_type: the mean of each element ("classification"), or mean average precision ("detection"). With
         ema_decay they are those of the averaged weights.
         """
-        glog.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:347")
-        net, batches, count = self.test_nets[index], self._test_batches[index], self.param.test_iter[index]
-        with explaining_memory(self.param, net, self._copies), self.averages.in_the_net():
-            if self.ranks.size == 1 or batches.shared:
-                self.ranks.spread([slot.tensor() for slot in own_slots(self.net) if not slot.learned])
-                return run_test(self.param, net, batches.next(count, self._interrupts_test), self.fork)
-            scores = None
-            if self.ranks.is_first:  # nor can the others take part in what signals ask for
-                scores = run_test(self.param, net, batches.next(count, lambda: False), self.fork)
-            found: dict[str, list[float]] | None = self.ranks.same(scores)
-            return found
+        return self._tests.run(index, self.iter, self._interrupts_test)
 
     def _interrupts_test(self) -> bool:
         """Do what signals ask for between two batches of a test; whether that is to stop."""
@@ -560,9 +464,3 @@ class Solver:
 
 
 _URGENCY = (Action.NONE, Action.SNAPSHOT, Action.STOP)
-
-
-def _own_device(param: pb.SolverParameter) -> torch.device:
-    if param.solver_mode == pb.SolverParameter.GPU and torch.cuda.is_available():
-        return torch.device("cuda", param.device_id)
-    return torch.device("cpu")

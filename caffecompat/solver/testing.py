@@ -1,8 +1,8 @@
-"""One test of a solver: its test net over test_iter batches, which several processes share out."""
+"""The tests of a solver: its test nets over test_iter batches each, which several processes share out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -16,11 +16,64 @@ from caffecompat.layers.python_layer import PythonLayer
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer
 from caffecompat.schema import pb
+from caffecompat.solver.averages import WeightAverages
+from caffecompat.solver.exchange import own_slots
+from caffecompat.solver.memory_advice import explaining_memory
+from caffecompat.solver.nets import update_fork
 from caffecompat.solver.outputs import make_tally
 from caffecompat.solver.passes import Tops
 from caffecompat.solver.ranks import Ranks
 
-__all__ = ["TestBatches", "run_test"]
+__all__ = ["TestBatches", "Tests", "run_test"]
+
+
+class Tests:
+    """The test nets of a training.
+
+    Args:
+        param: the SolverParameter.
+        net: the train net.
+        nets: the test nets, before their first batches.
+        ranks: the processes that train together.
+        averages: of the weights; where there are any, they are what is tested.
+    """
+
+    __test__ = False  # pytest takes it for a test
+
+    def __init__(
+        self, param: pb.SolverParameter, net: Net, nets: Sequence[Net], ranks: Ranks, averages: WeightAverages
+    ) -> None:
+        self._param, self._net, self._nets, self._ranks, self._averages = param, net, nets, ranks, averages
+        self._batches = [TestBatches(param, each, ranks) for each in nets]
+
+    def are_due(self, iteration: int) -> bool:
+        """Whether test_interval and test_initialization ask for tests before the update of an iteration."""
+        interval = self._param.test_interval
+        if not interval or iteration % interval or not self._nets:
+            return False
+        # No schema default: Jacinto's differs, and ignores the field; everyone else's is true.
+        first = self._param.test_initialization if self._param.HasField("test_initialization") else True
+        return iteration > 0 or first
+
+    def run(self, index: int, iteration: int, interrupted: Callable[[], bool]) -> dict[str, list[float]] | None:
+        """Scores of test net `index` by output blob; None where it was interrupted.
+
+        Args:
+            iteration: the updates done so far.
+            interrupted: asked before each round of batches whether to stop.
+        """
+        glog.info(f"Iteration {iteration}, Testing net (#{index})", "solver.cpp:347")
+        net, batches, count = self._nets[index], self._batches[index], self._param.test_iter[index]
+        fork = update_fork(self._param, self._net)
+        with explaining_memory(self._param, net), self._averages.in_the_net():
+            if self._ranks.size == 1 or batches.shared:
+                self._ranks.spread([slot.tensor() for slot in own_slots(self._net) if not slot.learned])
+                return run_test(self._param, net, batches.next(count, interrupted), fork)
+            scores = None
+            if self._ranks.is_first:  # nor can the others take part in what signals ask for
+                scores = run_test(self._param, net, batches.next(count, lambda: False), fork)
+            found: dict[str, list[float]] | None = self._ranks.same(scores)
+            return found
 
 
 @torch.no_grad()
