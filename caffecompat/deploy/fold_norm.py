@@ -20,7 +20,7 @@ from caffecompat.deploy.fold_weights import (
     scale_outputs,
 )
 from caffecompat.deploy.targets.registry import TARGETS, Target
-from caffecompat.layers.shape import Concat
+from caffecompat.layers.concat import Concat
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.net import Net
 from caffecompat.schema import pb

@@ -17,8 +17,8 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.forks import Fork
 from caffecompat.layers import class_of
 from caffecompat.layers.convolution import BaseConvolution, Deconvolution, Im2col
+from caffecompat.layers.crop import AutoCrop, Crop
 from caffecompat.layers.pooling import Pooling
-from caffecompat.layers.shape import AutoCrop, Crop
 from caffecompat.net.graph import Graph, build_graph
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.problems import Problem

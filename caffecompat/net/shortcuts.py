@@ -20,11 +20,11 @@ from torch import nn
 from torch.nn.modules import module as every_module
 
 from caffecompat.layers.activation import ReLU
+from caffecompat.layers.concat import Concat
 from caffecompat.layers.elementwise import Eltwise
 from caffecompat.layers.fixed import FixedNeuron
 from caffecompat.layers.normalization import BatchNorm
 from caffecompat.layers.scale import Scale
-from caffecompat.layers.shape import Concat
 from caffecompat.net.graph import Graph
 from caffecompat.net.layer import NetLayer, Value
 from caffecompat.net.module import returned_values

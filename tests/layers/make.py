@@ -1,8 +1,12 @@
-"""Layers from prototxt text, without a net."""
+"""Layers from prototxt text, without a net, and what goes into them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from caffecompat.forks import Fork
 from caffecompat.layers import Context, Layer, layer_class
@@ -22,3 +26,19 @@ def make_layer(text: str, *bottom_shapes: Sequence[int], phase: int = pb.TRAIN, 
     if not param.top and cls.tops[1] != 0:
         param.top.append("top")
     return cls(param, [tuple(shape) for shape in bottom_shapes], Context(phase, fork))
+
+
+def numbered(*shape: int) -> Tensor:
+    """The numbers 0, 1, 2, ... in that shape."""
+    return torch.arange(float(np.prod(shape))).reshape(shape)
+
+
+def _channels_last(blob: Tensor) -> Tensor:
+    return blob.contiguous(memory_format=torch.channels_last) if blob.dim() == 4 else blob
+
+
+def same_in_both_formats(layer: Layer, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """The tops, which have to be the same for bottoms in channels_last."""
+    top = layer(*bottoms)
+    torch.testing.assert_close(layer(*map(_channels_last, bottoms)), top)
+    return top

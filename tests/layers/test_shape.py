@@ -2,61 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
-from caffecompat.layers import Layer, LayerError
-from tests.layers.make import make_layer
-
-
-def numbered(*shape: int) -> Tensor:
-    return torch.arange(float(np.prod(shape))).reshape(shape)
-
-
-def channels_last(blob: Tensor) -> Tensor:
-    return blob.contiguous(memory_format=torch.channels_last) if blob.dim() == 4 else blob
-
-
-def same_in_both_formats(layer: Layer, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-    top = layer(*bottoms)
-    torch.testing.assert_close(layer(*map(channels_last, bottoms)), top)
-    return top
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    axis=st.integers(-4, 3),
-    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
-    old_name=st.booleans(),
-)
-def test_slice_undoes_concat(axis: int, sizes: list[int], old_name: bool) -> None:
-    old_name = old_name and axis >= 0
-    shapes = [[2, 3, 4, 5] for _ in sizes]
-    for shape, size in zip(shapes, sizes, strict=True):
-        shape[axis] = size
-    parts = [torch.randn(shape) for shape in shapes]
-    bottoms = " ".join(f'bottom: "b{i}"' for i in range(len(parts)))
-    concat = make_layer(
-        f'type: "Concat" {bottoms} concat_param {{ {"concat_dim" if old_name else "axis"}: {axis} }}', *shapes
-    )
-    whole = same_in_both_formats(concat, *parts)
-    points = " ".join(f"slice_point: {point}" for point in np.cumsum(sizes)[:-1])
-    tops = " ".join(f'top: "t{i}"' for i in range(len(parts)))
-    name = "slice_dim" if old_name else "axis"
-    back = same_in_both_formats(
-        make_layer(f'type: "Slice" {tops} slice_param {{ {name}: {axis} {points} }}', whole.shape), whole
-    )
-    for part, again in zip(parts, back if len(parts) > 1 else [back], strict=True):
-        assert torch.equal(part, again)
-
-
-def test_slice_without_points_gives_equal_parts() -> None:
-    top = make_layer('type: "Slice" top: "a" top: "b" top: "c"', (1, 6, 2))(numbered(1, 6, 2))
-    assert [part.shape for part in top] == [(1, 2, 2)] * 3
+from caffecompat.layers import LayerError
+from tests.layers.make import make_layer, numbered, same_in_both_formats
 
 
 @pytest.mark.parametrize(
@@ -100,16 +50,6 @@ def test_transpose_names_the_axis_of_the_bottom_for_each_of_the_top() -> None:
     assert x.grad.sum() == 1 and x.grad[0, 2, 3, 1] == 1
 
 
-def test_crop_takes_sizes_from_the_reference_and_passes_it_no_gradient() -> None:
-    x, reference = numbered(1, 2, 6, 7).requires_grad_(), torch.zeros(1, 9, 3, 2)
-    layer = make_layer('type: "Crop" crop_param { offset: 1 offset: 4 }', x.shape, reference.shape)
-    top = same_in_both_formats(layer, x, reference)
-    assert torch.equal(top, x[:, :, 1:4, 4:6])
-    top.sum().backward()
-    assert x.grad.sum() == 12 and x.grad[0, 1, 3, 5] == 1
-    assert [layer.needs_gradient(i) for i in (0, 1)] == [True, False]
-
-
 def test_split_adds_gradients_up() -> None:
     x = torch.zeros(3).requires_grad_()
     first, second = make_layer('type: "Split" top: "a" top: "b"', (3,))(x)
@@ -142,13 +82,6 @@ def test_silence_has_no_tops() -> None:
 
 
 REFUSALS = [
-    ('type: "Concat" bottom: "a" bottom: "b"', [(2, 3, 4), (2, 3, 5)], r"\(2, 3, 4\).*\(2, 3, 5\).*axis 2 \(4 and 5\)"),
-    ('type: "Concat" bottom: "a" bottom: "b"', [(2, 3), (2, 3, 5)], "as many axes"),
-    ('type: "Concat" concat_param { axis: 1 concat_dim: 1 }', [(2, 3)], "not both"),
-    ('type: "Concat" concat_param { axis: 2 }', [(2, 3)], "axis 2"),
-    ('type: "Slice" top: "a" top: "b"', [(2, 3)], "2 tops cannot share"),
-    ('type: "Slice" top: "a" top: "b" slice_param { slice_point: 1 slice_point: 2 }', [(2, 3)], "need 1 slice_point"),
-    ('type: "Slice" top: "a" top: "b" slice_param { slice_point: 3 }', [(2, 3)], "rise from 1 to 2"),
     ('type: "Reshape" reshape_param { shape { dim: 0 dim: 4 } }', [(2, 3)], "6 values.*2 x 4"),
     ('type: "Reshape" reshape_param { shape { dim: -1 dim: 4 } }', [(2, 3)], "6 values"),
     ('type: "Reshape" reshape_param { shape { dim: -1 dim: -1 } }', [(2, 3)], "only one dim"),
@@ -162,8 +95,6 @@ REFUSALS = [
     ('type: "Transpose" transpose_param { dim: 0 dim: -1 }', [(2, 3)], r"dim \[0, -1\] must"),
     ('type: "Transpose" bottom: "x" top: "x" transpose_param { dim: 1 dim: 0 }', [(2, 3)], "cannot work in place"),
     ('type: "Tile"', [(2, 3)], "tiles is missing"),
-    ('type: "Crop" crop_param { offset: 1 }', [(1, 1, 4, 4), (1, 1, 4, 3)], "axis 2: 4 values from offset 1"),
-    ('type: "Crop" crop_param { axis: 1 offset: 1 offset: 1 }', [(1, 1, 4, 4), (1, 1, 2, 2)], "2 offset values for 3"),
     ('type: "BatchReindex"', [(3, 2), (4, 1)], "list of numbers"),
     ('type: "Filter" bottom: "a" bottom: "s"', [(3, 2), (2,)], "'a' has 3 items, the selector 2"),
 ]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from caffecompat.deploy.onnx.emission import Emission, UnsupportedLayer, emits
+from caffecompat.deploy.onnx.emission import Emission, emits
 
 
 @emits("ReLU")
@@ -143,16 +143,3 @@ def log(e: Emission) -> None:
         e.op("Log", inner, to=e.tops[0])
     else:
         e.scaled(e.op("Log", inner), e.module.factor, 0, e.tops[0])
-
-
-@emits("Dropout")
-def dropout(e: Emission) -> None:
-    """Nothing: the value passes, but for a factor where R-CNN's `scale_train: false` asks for one."""
-    if e.module.always:
-        raise UnsupportedLayer(
-            "sample_weights_test drops values at inference too; an ONNX file cannot be random. Remove it"
-        )
-    if e.module.factor == 1:
-        e.alias(0, e.bottoms[0])
-    else:
-        e.scaled(e.bottoms[0], e.module.factor, 0, e.tops[0])

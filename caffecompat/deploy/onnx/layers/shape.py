@@ -9,25 +9,6 @@ import numpy as np
 from caffecompat.deploy.onnx.emission import Emission, emits, lacks
 
 
-@emits("Concat")
-def concat(e: Emission) -> None:
-    """Concat; of one bottom nothing."""
-    if len(e.bottoms) == 1:
-        e.alias(0, e.bottoms[0])
-    else:
-        e.op("Concat", *e.bottoms, to=e.tops[0], axis=e.module.axis)
-
-
-@emits("Slice")
-def slice_(e: Emission) -> None:
-    """Split; of one top nothing."""
-    if len(e.tops) == 1:
-        e.alias(0, e.bottoms[0])
-        return
-    sizes = e.ints([shape[e.module.axis] for shape in e.top_shapes], "sizes")
-    e.builder.add("Split", [e.bottoms[0], sizes], e.tops, e.name, axis=e.module.axis)
-
-
 @emits("Split")
 def split(e: Emission) -> None:
     """Nothing: each top is the bottom."""
@@ -62,18 +43,6 @@ def tile(e: Emission) -> None:
     """Tile."""
     repeats = [e.module.tiles if axis == e.module.axis else 1 for axis in range(len(e.shape))]
     e.op("Tile", e.bottoms[0], e.ints(repeats, "repeats"), to=e.tops[0])
-
-
-@emits("AutoCrop", "Crop")
-def crop(e: Emission) -> None:
-    """Slice at constant places; the reference's shape is known."""
-    if e.shape == e.top_shapes[0]:
-        e.alias(0, e.bottoms[0])
-        return
-    offsets = e.module.offsets
-    axes = list(range(e.module.axis, len(e.shape)))
-    ends = [offset + e.top_shapes[0][axis] for axis, offset in zip(axes, offsets, strict=True)]
-    e.slice(e.bottoms[0], offsets, ends, axes, e.tops[0])
 
 
 @emits("BatchReindex")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from caffecompat.layers.activation import ReLU, ReLU6
-from caffecompat.layers.shape import Concat
+from caffecompat.layers.concat import Concat
 from caffecompat.net import Net
 from caffecompat.net.layer import NetLayer, Value
 

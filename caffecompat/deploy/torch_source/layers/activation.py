@@ -46,15 +46,6 @@ def plain(c: LayerView) -> Emitted:
     return _PLAIN[c.layer.type]
 
 
-@emits("Dropout")
-def dropout(c: LayerView) -> Emitted:
-    if c.module.always:  # ENet's sample_weights_test: dropping at inference too
-        return Emitted(call=f"F.dropout({{0}}, {number(c.module.ratio)}, training=True)")
-    if c.module.factor != 1:  # R-CNN's scale_train: false
-        return Emitted(call=f"F.dropout({{0}}, {number(c.module.ratio)}, self.training) * {number(c.module.factor)}")
-    return Emitted(make("nn.Dropout", c.module.ratio))
-
-
 @emits("Swish", "SiLU")
 def swish(c: LayerView) -> Emitted:
     if c.module.beta == 1:

@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits, make
-
-
-@emits("Concat")
-def concat(c: LayerView) -> Emitted:
-    names = ", ".join(f"{{{i}}}" for i in range(len(c.bottoms)))
-    return Emitted(call=f"torch.cat([{names}], dim={c.module.axis})" if len(c.bottoms) > 1 else "{0}")
-
-
-@emits("Slice")
-def slice_(c: LayerView) -> Emitted:
-    if len(c.tops) == 1:
-        return Emitted(call="{0}")
-    points = tuple(c.param.slice_param.slice_point)
-    if not points:
-        return Emitted(call=f"{{0}}.chunk({len(c.tops)}, dim={c.module.axis})")
-    return Emitted(call=make("{0}.tensor_split", points, dim=(c.module.axis, None)))
+from caffecompat.deploy.torch_source.emission import Emitted, LayerView, emits
 
 
 @emits("Split")
@@ -60,17 +44,6 @@ def permute(c: LayerView) -> Emitted:
 def tile(c: LayerView) -> Emitted:
     repeats = [str(c.module.tiles if axis == c.module.axis else 1) for axis in range(len(c.shape))]
     return Emitted(call=f"{{0}}.repeat({', '.join(repeats)})")
-
-
-@emits("AutoCrop", "Crop")
-def crop(c: LayerView) -> Emitted:
-    """A slice as long as the second bottom."""
-    axis = c.module.axis
-    words = [":"] * axis
-    for at, offset in enumerate(c.module.offsets, axis):
-        length = f"{{1}}.shape[{at}]"
-        words.append(f"{offset} : {offset} + {length}" if offset else f": {length}")
-    return Emitted(call=f"{{0}}[{', '.join(words)}]")
 
 
 @emits("BatchReindex")
