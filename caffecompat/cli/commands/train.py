@@ -127,6 +127,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("caffecompat train: give --epochs or --set max_iter, not both")
     if args.processes and args.gpu:
         raise UsageError("caffecompat train: --gpu starts a process a GPU by itself; leave out --processes")
+    if args.processes and (args.device or "cpu").lower() != "cpu":
+        raise UsageError(
+            f"caffecompat train: --processes computes on the CPU; leave out --device {args.device}, or take "
+            "--gpu 0,1, which starts a process a GPU"
+        )
     if args.cuda_graphs and not args.compile:
         raise UsageError("caffecompat train: --cuda-graphs needs --compile")
     if args.tensorboard_histograms and not args.tensorboard:

@@ -168,7 +168,7 @@ def _changes(net: Net) -> Folded | None:
         folded = fold_norms(net, around=True)
     changed = {name for _, name in folded.folded}
     if not all(np.isfinite(blob).all() for name in changed for blob in folded.blobs[name]):
-        return None  # of a net that holds such numbers itself, or whose factors are beyond what a float holds
+        return None  # the factors are beyond what a float holds
     return folded if changed else None
 
 

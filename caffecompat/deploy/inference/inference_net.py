@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -31,13 +33,15 @@ Blobs = Mapping[str, Blob]
 
 _SESSIONS = 3  # shapes that onnxruntime gets a model for, each with the weights in it; torch computes further ones
 _OPENING = 5e10  # multiply-accumulates in about the time that opening a session takes
+_ONE_THREAD = threading.RLock()  # opens sessions; one for all nets, as an attribute would keep them from being copied
 
 
 class InferenceNet(nn.Module):
     """A net's outputs, computed with less work: see `FoldedNet`, and `OnnxruntimeNet` for the other engine.
 
     It has the weights that the net has when it is made, and neither parameters nor blobs in between: whoever wants
-    these takes the net itself.
+    these takes the net itself. Several threads may call it. Where weights or fed blobs hold NaN or infinite values, the
+    net itself computes, since a ReLU that is computed with a convolution makes 0 of NaN.
 
     Args:
         net: of phase TEST; it stays as it is, and may not be changed as long as this one is used.
@@ -58,7 +62,9 @@ class InferenceNet(nn.Module):
         self.name, self.fed, self.outputs = net.name, net.fed, net.outputs
         self._used = ""
         self._net = net
-        self._torch = FoldedNet(net) if _in_single_precision(net) else None
+        self._unfit = _why_unfit(net)
+        self._torch = None if self._unfit else FoldedNet(net)
+        self._twin: Net | None = None
         self._sessions: dict[tuple[Shape, ...], OnnxruntimeNet] = {}
         self._refused = self._wish == "torch"  # no more sessions are opened
         self._patience = _OPENING if hesitates else 0.0
@@ -79,9 +85,12 @@ class InferenceNet(nn.Module):
             given = {blob: batch[blob] for blob in self.fed}
         except KeyError:
             raise missing_blobs(self.name, [blob for blob in self.fed if blob not in batch]) from None
+        if self._torch is None or (self._net.device.type == "cpu" and not _are_finite(given.values())):
+            self._used = "torch"
+            return self._by_net(given)
         session = self._session(given)
         self._used = "torch" if session is None else "onnxruntime"
-        return self._by_torch(given) if session is None else session(given)
+        return self._by_torch(self._torch, given) if session is None else session(given)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InferenceNet:
         """Refuse ``to``, ``double`` and the like, which would change nothing.
@@ -99,27 +108,34 @@ class InferenceNet(nn.Module):
     def __setattr__(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # it has no children to notice, which takes torch a while
 
-    def _by_torch(self, given: Blobs) -> dict[str, Tensor]:
+    def _by_net(self, given: Blobs) -> dict[str, Tensor]:
         with torch.no_grad():
-            if self._torch is not None:
-                try:
-                    return self._torch(self._net.fed_tensors(given))
-                except REFUSED:
-                    pass  # the net says what is wrong, and in which layer
             tops: dict[str, Tensor] = self._net(given)
             return tops
+
+    def _by_torch(self, folded: FoldedNet, given: Blobs) -> dict[str, Tensor]:
+        try:
+            return folded(self._net.fed_tensors(given))
+        except REFUSED:
+            return self._by_net(given)  # it says what is wrong, and in which layer
 
     def _session(self, given: Blobs) -> OnnxruntimeNet | None:
         """Onnxruntime's net for these inputs; None where torch is to compute them."""
         shapes = {blob: tuple(value.shape) for blob, value in given.items()}
         key = tuple(shapes.values())
-        if key in self._sessions or self._refused or len(self._sessions) == _SESSIONS:
-            return self._sessions.get(key)
-        if self._is_worth_opening(shapes):
-            self._open(shapes, given)
+        if not (key in self._sessions or self._refused):
+            with _ONE_THREAD:
+                if not (key in self._sessions or self._refused) and self._is_worth_opening(shapes):
+                    self._open(shapes, given)
         return self._sessions.get(key)
 
     def _is_worth_opening(self, shapes: dict[str, Shape]) -> bool:
+        if len(self._sessions) == _SESSIONS:
+            self._refused = True
+            if self._wish == "onnxruntime":
+                glog.info(f"torch computes net {self.name!r} in other shapes than the first {_SESSIONS}, for each of "
+                          "which onnxruntime holds the weights once more")  # fmt: skip
+            return False
         if self._wish == "onnxruntime":
             return True
         if self._macs_of_value is None:
@@ -135,7 +151,7 @@ class InferenceNet(nn.Module):
         if self._unsuited() or not _is_installed():
             self._refused = True
             return
-        net, before = self._net, self._net.fed_shapes
+        net = self._to_reshape()
         try:
             net.reshape(shapes)
         except CaffeCompatError:
@@ -144,23 +160,29 @@ class InferenceNet(nn.Module):
             self._macs_of_value = work_of(net).macs / max(1, sum(map(math.prod, shapes.values())))
         else:
             self._refused = True
-        net.reshape(before)
 
     def _open(self, shapes: dict[str, Shape], given: Blobs) -> None:
         """Open a session whose first outputs are torch's, if it can be."""
         try:
-            opened = OnnxruntimeNet(self._net, shapes)
-            opened.check(given, self._by_torch(given))
+            opened = OnnxruntimeNet(self._to_reshape(), shapes)
+            opened.check(given, self._by_net(given))
         except CaffeCompatError as problem:
             self._refuse(str(problem))
         else:
             self._sessions[tuple(shapes.values())] = opened
 
+    def _to_reshape(self) -> Net:
+        """A copy of the net that shares its parameters; the net itself may be computing in another thread."""
+        if self._twin is None:
+            shared = {id(held): held for held in (*self._net.parameters(), *self._net.buffers())}
+            self._twin = copy.deepcopy(self._net, shared)
+        return self._twin
+
     def _unsuited(self) -> str:
         """Why onnxruntime cannot compute the net; "" where nothing is known."""
         if self._net.device.type != "cpu":
             return f"the net is on {self._net.device}, and onnxruntime computes on the CPU"
-        return "" if self._torch is not None else "the net computes in other numbers than 32-bit floating point"
+        return self._unfit
 
     def _refuse(self, reason: str) -> None:
         self._refused = True
@@ -188,7 +210,17 @@ def _is_installed() -> bool:
     return find_spec("onnx") is not None and find_spec("onnxruntime") is not None
 
 
-def _in_single_precision(net: Net) -> bool:
-    """Whether a net computes in plain 32-bit floating point."""
+def _why_unfit(net: Net) -> str:
+    """Why a net is only computed layer by layer; "" where it need not be."""
     fixed = net.quantization is not None or net.half_precision
-    return not fixed and all(parameter.dtype == torch.float32 for parameter in net.parameters())
+    if fixed or any(parameter.dtype != torch.float32 for parameter in net.parameters()):
+        return "the net computes in other numbers than 32-bit floating point"
+    if not _are_finite(slot.tensor() for layer in net.layers for slot in layer.slots):
+        return "its weights hold NaN or infinite values, which have to be seen in the scores"
+    return ""
+
+
+def _are_finite(blobs: Iterable[Blob]) -> bool:
+    """Whether no value is NaN or infinite; a sum beyond what a float holds counts as such."""
+    with np.errstate(all="ignore"):
+        return all(math.isfinite(blob.sum().item()) for blob in blobs)

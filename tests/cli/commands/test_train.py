@@ -91,6 +91,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(streets, command):
         (("-solver", "solver_encoder.prototxt", "--set", "snapshot_prefix=/nowhere/x"), "mkdir -p /nowhere"),
         (("-solver", "solver_encoder.prototxt", "--set", "net=gone.prototxt"), "gone.prototxt"),
         (("-solver", "solver_encoder.prototxt", "--device", "tpu"), "expected cpu, cuda"),
+        (("-solver", "solver_encoder.prototxt", "--processes", "2", "--device", "cuda"), "leave out --device cuda"),
     ],
 )
 def test_wrong_words_and_files_are_explained(streets, command, words, message):

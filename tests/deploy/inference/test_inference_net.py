@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,18 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
 layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
 layer { name: "prob" type: "Softmax" bottom: "conv" top: "prob" }
+"""
+DEEP = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "relu" type: "ReLU" bottom: "a" top: "a" }
+layer { name: "bn" type: "BatchNorm" bottom: "a" top: "b" batch_norm_param { eps: 1 } }
+layer { name: "c" type: "Convolution" bottom: "b" top: "c"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "relu2" type: "ReLU" bottom: "c" top: "c" }
+layer { name: "d" type: "Convolution" bottom: "c" top: "d"
+  convolution_param { num_output: 8 kernel_size: 1 weight_filler { type: "msra" } } }
 """
 RECURRENT = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 1 dim: 4 } } }
@@ -68,13 +81,57 @@ def test_both_engines(net: Net, engine: str) -> None:
     assert quick.outputs == ["prob"] and quick.fed == ["data"]
 
 
-def test_few_sessions_are_opened(net: Net) -> None:
-    """Each holds the weights: pictures of ever other sizes are computed by torch."""
+def test_few_sessions_are_opened(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    """Each holds the weights: pictures of ever other sizes are computed by torch, which one line says."""
     quick, used = InferenceNet(net, "onnxruntime"), []
-    for width in (8, 9, 10, 11, 8, 12):
-        same(quick(torch.ones(1, 3, 8, width)), net(torch.ones(1, 3, 8, width)))
-        used.append(quick.used)
+    with caplog.at_level(logging.INFO, "caffecompat"):
+        for width in (8, 9, 10, 11, 8, 12):
+            same(quick(torch.ones(1, 3, 8, width)), net(torch.ones(1, 3, 8, width)))
+            used.append(quick.used)
     assert used == ["onnxruntime"] * 3 + ["torch", "onnxruntime", "torch"]
+    assert caplog.text.count("in other shapes than the first 3") == 1
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("where", ["weights", "statistics", "data"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_seen_in_the_scores(engine: str, where: str, value: float) -> None:
+    """A ReLU that is computed with a convolution takes NaN for 0."""
+    torch.manual_seed(0)
+    net = Net(parse_text(DEEP, pb.NetParameter()), pb.TEST, log=False)
+    data = torch.randn(2, 3, 8, 8)
+    quick = InferenceNet(net, engine)
+    quick(data)
+    if where == "data":
+        data[1, 0, 3, 3] = value
+    else:
+        broken = net.layers[1 if where == "weights" else 3].slots[0].tensor()
+        with torch.no_grad():
+            broken.flatten()[0] = value
+        quick = InferenceNet(net, engine)
+    with torch.no_grad():
+        expected = net(data)["d"]
+    assert not expected.isfinite().all()
+    torch.testing.assert_close(quick(data)["d"], expected, equal_nan=True, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "auto"])
+def test_several_threads(net: Net, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are opened while other threads compute; the net stays whole."""
+    monkeypatch.setattr(inference_net, "faster_engine", lambda net: "onnxruntime")
+    pictures = {width: torch.rand(1, 3, 8, width) for width in (8, 9, 10, 11)}
+    with torch.no_grad():
+        expected = {width: net(data) for width, data in pictures.items()}
+    quick = InferenceNet(net, engine)
+
+    def compute(first: int) -> None:
+        for at in range(12):
+            width = 8 + (first + at) % 4
+            same(quick(pictures[width]), expected[width])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(compute, range(4)))
+    assert not any(parameter.is_meta for parameter in net.parameters())
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime", "auto"])
