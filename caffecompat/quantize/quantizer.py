@@ -24,6 +24,8 @@ from caffecompat.quantize.fold import FoldedNet, fold, read_norm
 from caffecompat.quantize.neurons import place_neurons
 from caffecompat.quantize.settings import QuantizeError, QuantizeSettings
 from caffecompat.schema import NetDocument, NetSource, as_document, pb, write_text
+from caffecompat.schema.data_layers import is_input
+from caffecompat.wording import few
 
 __all__ = ["Quantized", "deploy_quantized", "folded_net", "quantize_stated", "write_train_test"]
 
@@ -73,6 +75,7 @@ def quantize_stated(
         QuantizeError: the net cannot be quantized so.
         CaffeCompatError: it, its weights or its pictures cannot be read; a file cannot be written.
     """
+    weights = weight_paths(weights)
     document = as_document(model)
     folded, notes = folded_net(document, weights, settings)
     quantized = place_neurons(folded.message, settings)
@@ -86,6 +89,12 @@ def quantize_stated(
         shape = net.blob_shapes.get(settings.input_blob)
         if shape is None:
             raise QuantizeError(f"no blob is named {settings.input_blob!r}, where the pictures would come in")
+        unfed = [layer.top[0] for layer in net.message.layer if is_input(layer)]
+        if unfed:
+            raise QuantizeError(
+                f"{document.path or 'the net'}: no data layer fills {few(unfed)} in TRAIN, whose pictures calibrate; "
+                "give the train_val prototxt, or name pictures: caffecompat quantize MODEL WEIGHTS PICTURES OUT"
+            )
         calibrated(net, settings.calib_iter, on_iteration)
         blobs = {name: [np.array(blob) for blob in own] for name, own in net.blobs_by_layer().items()}
         train = net.message

@@ -66,8 +66,8 @@ class QuantizeSettings:
         for name, pair in self.special_layers.items():
             widths += [(f"special_layers: the data of {name}", pair[0]), (f"special_layers: {name}", pair[1])]
         for name, bits in widths:
-            if not 1 <= bits <= 32:
-                raise QuantizeError(f"{name}: {bits} bits; expected 1 to 32")
+            if not isinstance(bits, int) or not 1 <= bits <= 32:
+                raise QuantizeError(f"{name}: {bits!r} bits; expected 1 to 32")
         if self.calib_iter < 1:
             raise QuantizeError(f"calib_iter {self.calib_iter}: expected 1 or more")
 

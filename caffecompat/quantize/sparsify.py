@@ -188,7 +188,7 @@ class Thinner:
                 f"outputs, 32 inputs or outputs); name layers, as in --limit 'NAME=0.9': {few(self._names(), 12)}"
             )
         require_finite(thinned)
-        ordered = {layer.name: self._rows(layer, mode).abs().sort(1).values for layer in thinned}
+        ordered = {layer.name: self._rows(layer, mode).abs().sort(1).values.contiguous() for layer in thinned}
         alone = [layer for layer in self._counted() if layer.name not in ordered]
         wanted = target * sum(layer.weight.numel() for layer in self._counted())
         wanted -= sum(count_zeros(self._before[layer.name]) for layer in alone)

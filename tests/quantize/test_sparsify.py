@@ -197,3 +197,18 @@ def test_refused(weights: dict[str, list[np.ndarray]], settings: dict[str, objec
 def test_curves_that_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(CaffeCompatError, match=message):  # before anything is read
         sparsity_curve("none.prototxt", "none.caffemodel", "none.txt", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_transposed_weights_take_no_warning_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(NET.replace("num_output: 10", "num_output: 10 transpose: true"))
+    shapes = {"wide": [(32, 32, 3, 3), (32,)], "half": [(8, 32, 3, 3), (8,)], "fc": [(8, 10), (10,)]}
+    rng = np.random.default_rng(0)
+    blobs = {name: [rng.standard_normal(shape).astype("f4") for shape in own] for name, own in shapes.items()}
+    save_caffemodel("net.caffemodel", read_net("net.prototxt"), blobs)
+    limits = {"*": 0, "fc": 0.9}
+    done = sparsify("net.prototxt", "net.caffemodel", "out.caffemodel", target=0.001, limits=limits)
+    thin, each = load_caffemodel("out.caffemodel")["fc"][0], done.layers[2].zeros // 10
+    assert each > 0
+    assert np.array_equal(thin.T, [thinned(channel, each) for channel in blobs["fc"][0].T])
