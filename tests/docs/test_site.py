@@ -87,6 +87,18 @@ def test_it_is_light_and_dark_and_searches(served: str, chromium: Any) -> None:
     assert any("regression_loss.html" in link.get_attribute("href") for link in found)
 
 
+def test_commands_wrap_on_a_narrow_screen(served: str, chromium: Any) -> None:
+    metrics = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    chromium.get(f"{served}/from-caffe.html")
+    wide = (
+        "return [...document.querySelectorAll('.language-shell code')].map(code => code.scrollWidth - code.clientWidth)"
+    )
+    beyond = chromium.execute_script(wide)
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert beyond and max(beyond) <= 2
+
+
 def _brightness(page: Any) -> int:
     color = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     return sum(map(int, re.findall(r"\d+", color)[:3]))
