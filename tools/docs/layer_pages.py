@@ -61,7 +61,7 @@ def layer_titles() -> dict[str, str]:
 
 def _title(name: str) -> str:
     """Of a file's name; short ones are abbreviations (BN, CTC)."""
-    return name.upper() if len(name) <= 3 else name.replace("_", " ").capitalize()
+    return name.upper() if len(name) <= 3 else name.replace("_", " ").capitalize().replace("Hdf5", "HDF5")
 
 
 def layer_pages() -> Iterator[tuple[str, str]]:
