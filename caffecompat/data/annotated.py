@@ -95,7 +95,7 @@ class AnnotatedDataReader(DataReader):
         if not len(rows):
             return (np.full((1, 1, 1, rows.shape[1] + 1), -1, np.float32),)
         places = np.repeat(np.arange(len(pieces), dtype=np.float32), [len(piece) for piece in pieces])
-        if rows.shape[1] == 9:  # oriented: difficult stands last
+        if rows.shape[1] == 9:  # oriented: difficult comes last
             rows = rows[:, [0, 1, 2, 3, 4, 5, 7, 8, 6]]
         return (np.column_stack([places, rows])[None, None],)
 

@@ -49,6 +49,6 @@ def without_lower_rows(data: bytes | bytearray | memoryview, rows: int) -> bytea
 
 
 def _ends_once(scan: np.ndarray) -> bool:
-    """Whether the end mark stands at the end of these bytes and nowhere else; ten times as fast as `bytes.find`."""
+    """Whether the end mark is at the end of these bytes and nowhere else; ten times as fast as `bytes.find`."""
     marks = (scan[:-1] == _END[0]) & (scan[1:] == _END[1])
     return bool(marks[-1]) and np.count_nonzero(marks) == 1

@@ -79,7 +79,7 @@ def is_impossible(data: Buffer) -> bool:
 def jpeg_segments(data: Buffer) -> Iterator[tuple[int, int]]:
     """(marker, offset of the marker) of the segments up to the first scan; thumbnails lie inside segments.
 
-    What stands between two segments is passed over, as decoders do.
+    What is between two segments is passed over, as decoders do.
     """
     at = 2
     while at + 3 < len(data):

@@ -29,7 +29,7 @@ class Position(NamedTuple):
 
 @dataclass
 class FixInfo:
-    """What the DPU's compiler is told.
+    """What the DPU's compiler gets to know.
 
     Attributes:
         layers: name -> (bits, position) pairs: bottoms and tops; of convolutions, deconvolutions, inner products and

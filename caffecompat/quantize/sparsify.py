@@ -82,7 +82,7 @@ class Sparsity:
     Attributes:
         net: its name.
         mode: "layer" or "channel"; None where nothing was thinned.
-        target: the share of zeros asked for, and None.
+        target: the share of zeros asked for; None where nothing was thinned.
         macs, effective_macs_before, effective_macs: of one input; of all layers that `summarize` counts.
         layers: in the net's order.
     """

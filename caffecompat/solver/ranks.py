@@ -25,7 +25,7 @@ __all__ = ["ALONE", "PeerError", "Ranks", "joined"]
 _GATHERING = timedelta(minutes=5)  # until all processes of a group have come
 _FIRST = 0.5  # seconds
 _ENDED = " has ended: "
-_FOREVER = timedelta(days=30)  # the heartbeat notices sooner than any time-out of a backend whom not to wait for
+_FOREVER = timedelta(days=30)  # the heartbeat notices which process is gone, sooner than a time-out of torch's could
 
 
 class PeerError(CaffeCompatError):

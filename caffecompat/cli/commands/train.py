@@ -11,7 +11,8 @@ import argparse
 import os
 import shlex
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from caffecompat import glog
@@ -232,11 +233,19 @@ def _train(
     glog.info("Starting Optimization", "caffe.cpp:245")
     if args.log_records:
         _log_records(args.log_records, solver)
-    with live_line(solver.param.max_iter, "iter", args.progress, start=solver.iter) as update:
-        epochs = solver.epochs
-        whole = f"/{epochs.after(solver.param.max_iter):.4g}" if epochs else ""
+    with _shown_live(solver, args.progress), monitored(solver, args):
+        solver.train()
+    glog.info("Optimization Done.", "caffe.cpp:250")
+    return 0
 
-        shown = 0.0
+
+@contextmanager
+def _shown_live(solver: Solver, progress: str) -> Iterator[None]:
+    """Meanwhile a line has the iteration, the epoch, the loss and the speed."""
+    epochs, last = solver.epochs, solver.param.max_iter
+    whole = f"/{epochs.after(last):.4g}" if epochs else ""
+    shown = 0.0
+    with live_line(last, "iter", progress, start=solver.iter) as update:
 
         def show(s: Solver) -> None:
             nonlocal shown
@@ -248,10 +257,7 @@ def _train(
             update(s.iter, ", ".join([f"{epoch}loss {s.smoothed_loss:.4g}", *([speed] if speed else [])]))
 
         solver.observers.append(show)
-        with monitored(solver, args):
-            solver.train()
-    glog.info("Optimization Done.", "caffe.cpp:250")
-    return 0
+        yield
 
 
 def _log_records(path: str, solver: Solver) -> None:

@@ -242,7 +242,7 @@ class FlagParser(argparse.ArgumentParser):
         if self._subparsers:
             return super().parse_known_args(tokens, namespace)
         result, unknown = super().parse_known_args(self._sorted(tokens), namespace)
-        if unknown:  # told here, where the flags are known, and not by the verb above
+        if unknown:  # reported here, where the flags are known, and not by the verb above
             self.error(f"unrecognized arguments: {' '.join(sorted(unknown, key=_is_flag, reverse=True))}")
         return result, unknown
 
