@@ -153,3 +153,19 @@ def test_recorded_nets_under_other_flags(net: str, flags: str, folder: Path, gol
     _run(flags)
     neurons = _compare(int(flags.split("-calib_iter ")[1][0]) if "calib_iter" in flags else 3)
     assert ("ip2" in neurons) == (net == "main" and "ignored" not in flags)
+
+
+def test_inputs_that_nothing_feeds(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither an Input nor a second source is calibrated on."""
+    shape = "shape { dim: [1, 3, 16, 16] }"
+    write_net(layer("Input", "data", "", "data", f"input_param {{ {shape} }}") + conv("c", "data", 4))
+    _run(status=2)
+    assert "no data layer fills" in " ".join(capfd.readouterr().err.split())
+    first, second = (
+        layer("DummyData", name, "", name, f"dummy_data_param {{ {shape} }}") for name in ("other", "data")
+    )
+    both = conv("c", "data", 4) + conv("d", "other", 4) + layer("Eltwise", "sum", "c d")
+    write_net(first + second + both)
+    _run(status=2)
+    assert "no neuron follows layer 'other' (DummyData)" in " ".join(capfd.readouterr().err.split())
+    _run("-ignore_layers d")
