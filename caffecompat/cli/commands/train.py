@@ -31,6 +31,7 @@ from caffecompat.cli.common.net_flags import amp_flag
 from caffecompat.cli.common.outputs import output
 from caffecompat.cli.common.progress import live_line, no_line, progress_flag
 from caffecompat.forks import named_fork
+from caffecompat.printable import printable
 
 if TYPE_CHECKING:
     import torch
@@ -207,7 +208,8 @@ def _train(
     from caffecompat.solver.execution import Execution
     from caffecompat.solver.snapshot_files import stored_fork
 
-    glog.info(f"Command: caffecompat {shlex.join(args.command_line)}")
+    words = shlex.join(args.command_line).encode("utf-8", "backslashreplace").decode()  # file names can be any bytes
+    glog.info(printable(f"Command: caffecompat {words}"))
     glog.info(f"Versions: {versions()}")
     resume = args.snapshot or (ranks.same(_newest(param, args) if ranks.is_first else None) if args.resume else None)
     fork = stored_fork(resume) if resume and named_fork() is None else None
