@@ -57,7 +57,7 @@ def _places(count: int, generator: random.Random) -> Iterator[np.ndarray]:
     """
     version, (*key, position), gauss = generator.getstate()
     start: Any = {"bit_generator": "MT19937", "state": {"key": np.array(key, np.uint32), "pos": position}}
-    source = np.random.MT19937()
+    source = np.random.MT19937(0)
     source.state = start
     waiting = np.empty(0, np.uint64)
     used = 0

@@ -53,6 +53,9 @@ class Heartbeat:
                 earliest = self._store.compare_set(_FAILURE, "", error).decode(errors="replace")
         if earliest and self._rank == 0:
             time.sleep(2 * BEAT)  # the store goes with this process: let the others read it
+        if threading.current_thread() is not self._thread:
+            # An interpreter that ends while a thread is inside of the store aborts the process.
+            self._thread.join(2 * BEAT)
         return earliest
 
     def wait_for_failure(self) -> str:

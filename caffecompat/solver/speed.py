@@ -48,14 +48,15 @@ class Speed:
             self._paused = False
             self._stopped += time.perf_counter() - start
 
-    def describe(self, iteration: int) -> str:
+    def describe(self, iteration: int, *, short: bool = False) -> str:
         """Images a second since the lap began and the share of time that went into waiting; "" where there are none."""
         seconds = time.perf_counter() - self._start - self._stopped
         images = self._images * (iteration - self._iteration)
         if not images or seconds <= 0:
             return ""
         share = min(1.0, (self.net.seconds_reading - self._waited) / seconds)
-        return f"{images / seconds:.4g} images/s, {100 * share:.0f}% of the time waiting for data"
+        waiting = "waiting" if short else "of the time waiting for data"
+        return f"{images / seconds:.4g} images/s, {100 * share:.0f}% {waiting}"
 
     @property
     def _images(self) -> int:

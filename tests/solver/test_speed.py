@@ -71,4 +71,4 @@ def test_at_each_display_and_on_the_live_line(tmp_path: Path, capfd: pytest.Capt
     assert [row.iteration for row in log.train] == [0, 10, 20, 30]
     assert set(log.train[1].values) == {"loss"} and log.train[1].speed > 0
     assert main([*train, "always"]) == 0
-    assert re.search(r"loss \d\S+, \d\S* images/s, \d+% of the", capfd.readouterr().err)
+    assert re.search(r"loss \d\S+, \d\S* images/s, \d+% waiting", capfd.readouterr().err)

@@ -255,7 +255,7 @@ def _shown_live(solver: Solver, progress: str) -> Iterator[None]:
                 return  # a loss that is on a GPU yet would be waited for
             shown = time.monotonic()
             epoch = f"epoch {epochs.after(s.iter):.2f}{whole}, " if epochs else ""
-            speed = s.display.speed.describe(s.iter)
+            speed = s.display.speed.describe(s.iter, short=True)
             update(s.iter, ", ".join([f"{epoch}loss {s.smoothed_loss:.4g}", *([speed] if speed else [])]))
 
         solver.observers.append(show)
