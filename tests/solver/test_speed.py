@@ -57,7 +57,10 @@ def test_waiting_and_pauses() -> None:
     assert speed.describe(9) == ""
 
 
-def test_at_each_display_and_on_the_live_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_at_each_display_and_on_the_live_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     (tmp_path / "net.prototxt").write_text(NET)
     (tmp_path / "solver.prototxt").write_text(
         f'net: "{tmp_path}/net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 30 display: 10 '
