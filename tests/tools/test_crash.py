@@ -26,7 +26,7 @@ def run(script: str, *words: str) -> str:
 def test_killed_runs_go_on_bit_for_bit() -> None:
     printed = run("crash.py", "--kills", "24", "--seed", "2", "--only", "Adam")
     assert printed.count("bit-equal") == 14
-    assert re.search(r"^24 kills, .* 0 of 12 bad$", printed, re.MULTILINE)
+    assert re.search(r"^24 kills, .* 0 of 14 bad$", printed, re.MULTILINE)
 
 
 def test_one_of_several_processes_killed() -> None:
@@ -46,7 +46,7 @@ def test_a_command_of_ones_own(tmp_path: Path) -> None:
     SCENARIOS[0].write(files)
     words = [str(ROOT / "tools/crash/crash.py"), "--kills", "20", "--folder", str(files), "--", *TRAIN]
     done = subprocess.run([sys.executable, *words, "--resume-like-caffe"], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 1 and "is not that of the undisturbed run" in done.stdout
+    assert done.returncode == 1 and done.stdout.endswith("1 of 1 bad\n")  # by its files or by its log
 
 
 def test_full_disks() -> None:
